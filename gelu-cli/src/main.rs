@@ -1,0 +1,2 @@
+//! The gelu program.
+fn main() {}

@@ -1,0 +1,218 @@
+//! Errors, sorted by who must act.
+
+/// Shorthand for this crate's results.
+pub type Result<T, E = Error> = core::result::Result<T, E>;
+
+/// Everything that can go wrong, sorted by who must act.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Our own caller broke a written rule. No byte from the network can cause this.
+    #[error("misuse of the interface: {0}")]
+    ApiMisuse(#[from] ApiMisuse),
+    /// Two honest parties lack a common scheme, version or parameter.
+    #[error("the peers do not fit together: {0}")]
+    PeerIncompatible(#[from] PeerIncompatible),
+    /// The peer sent what no honest peer sends. The session ends; the peer learns only that.
+    #[error("the peer misbehaved: {0}")]
+    PeerMisbehaved(#[from] PeerMisbehaved),
+    /// The leakage ledger or the operator's policy says no.
+    #[error("refused: {0}")]
+    Refused(#[from] Refused),
+    /// The model does not fit the numbers: a slot, a scale or a bound is too small.
+    #[error("the numbers do not fit: {0}")]
+    Range(#[from] RangeError),
+    /// A ciphertext did not decrypt to a plaintext. Deliberately without detail.
+    #[error("decryption failed")]
+    Decryption,
+}
+
+/// Broken rules of the interface.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApiMisuse {
+    /// A tensor has another shape than the network.
+    #[error("expected a shape of {expected:?}, got {got:?}")]
+    Shape {
+        /// The shape that fits.
+        expected: Vec<usize>,
+        /// The shape that came.
+        got: Vec<usize>,
+    },
+    /// A value does not fit its slot.
+    #[error("the value needs {needed} bits, its slot has {available}")]
+    SlotOverflow {
+        /// Bits that the value needs, sign included.
+        needed: u32,
+        /// Bits of the slot, sign included.
+        available: u32,
+    },
+    /// An operation that needs at least one operand got none.
+    #[error("{0} needs at least one operand")]
+    Empty(&'static str),
+    /// A machine was asked for something in the wrong state.
+    #[error("the machine cannot {asked} while it {state}")]
+    State {
+        /// What the caller asked for.
+        asked: &'static str,
+        /// What the machine is doing.
+        state: &'static str,
+    },
+    /// A configuration value is outside its domain.
+    #[error("{what}: {why}")]
+    Configuration {
+        /// The item that was configured.
+        what: String,
+        /// The rule that it breaks.
+        why: String,
+    },
+}
+
+impl ApiMisuse {
+    /// A configuration error of `what`, with the broken rule.
+    pub fn configuration(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Configuration { what: what.into(), why: why.into() }
+    }
+}
+
+/// Honest disagreement.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeerIncompatible {
+    /// No common protocol version.
+    #[error("we speak protocol versions {ours:?}, the peer {theirs:?}")]
+    Version {
+        /// Our lowest and highest version.
+        ours: (u16, u16),
+        /// Theirs.
+        theirs: (u16, u16),
+    },
+    /// Different cryptosystems.
+    #[error("we use the backend {ours:?}, the peer {theirs:?}")]
+    Backend {
+        /// Our backend's identifier.
+        ours: String,
+        /// Theirs.
+        theirs: String,
+    },
+    /// A key size outside what this party accepts.
+    #[error("a key of {got} bits, but this party accepts {accepted}")]
+    KeySize {
+        /// The size that came.
+        got: u32,
+        /// What would have been accepted.
+        accepted: String,
+    },
+}
+
+/// What no honest peer sends.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeerMisbehaved {
+    /// Bytes that are no message.
+    #[error("bytes that are no message of this protocol")]
+    Undecodable,
+    /// A message that does not belong here (reordered, replayed, invented).
+    #[error("expected {expected}, got {got}")]
+    UnexpectedMessage {
+        /// What this state waits for.
+        expected: &'static str,
+        /// The name of what came.
+        got: &'static str,
+    },
+    /// A block of ciphertexts of the wrong length.
+    #[error("expected {expected} ciphertext bytes, got {got}")]
+    CiphertextLength {
+        /// Bytes expected.
+        expected: usize,
+        /// Bytes that came.
+        got: usize,
+    },
+    /// A residue that is not a ciphertext under the key (out of range, or no unit).
+    #[error("an invalid ciphertext")]
+    InvalidCiphertext,
+    /// A public key that cannot be one.
+    #[error("an invalid public key: {0}")]
+    InvalidKey(&'static str),
+    /// A count, a shape or a number outside its bounds.
+    #[error("{what} is {got}, must be {expected}")]
+    OutOfBounds {
+        /// Which number.
+        what: &'static str,
+        /// Its value.
+        got: String,
+        /// Its domain.
+        expected: String,
+    },
+}
+
+impl PeerMisbehaved {
+    /// A number of the peer's that is outside its domain.
+    pub fn out_of_bounds(
+        what: &'static str,
+        got: impl core::fmt::Debug,
+        expected: impl core::fmt::Display,
+    ) -> Self {
+        Self::OutOfBounds { what, got: format!("{got:?}"), expected: expected.to_string() }
+    }
+}
+
+/// Refusals by the leakage ledger.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// Answering would let this account solve for a layer's weights.
+    #[error(
+        "layer {layer}: this account's equations about the model would reach {revealed} bits, \
+         and {bound} already determine weights"
+    )]
+    Budget {
+        /// The layer whose bound would be crossed.
+        layer: String,
+        /// Bits revealed to this account after the answer.
+        revealed: u64,
+        /// Bits that determine a row or a column of the layer.
+        bound: u64,
+    },
+    /// The network is so narrow that not even one mini-batch is safe.
+    #[error(
+        "layer {layer}: a lease of {samples} samples was asked for, {safe} keep the weights undetermined"
+    )]
+    TooNarrow {
+        /// The narrowest layer.
+        layer: String,
+        /// Samples that were asked for, one mini-batch at least.
+        samples: u64,
+        /// Samples that keep every row and column undetermined.
+        safe: u64,
+    },
+    /// The other party said no, in its own words.
+    #[error("{0}")]
+    ByPeer(String),
+}
+
+/// A number that does not fit.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RangeError {
+    /// The widest value of a layer exceeds what a slot can hold.
+    #[error("{layer} needs {needed} bits, the plaintext slot has {available}")]
+    Slot {
+        /// The layer, with its direction.
+        layer: String,
+        /// Bits that its widest value needs, sign included.
+        needed: u32,
+        /// Bits that a slot can have.
+        available: u32,
+    },
+    /// A weight has left the bound for which the slots were planned.
+    #[error("{layer}: a weight of {got} exceeds the bound of {bound}")]
+    Weight {
+        /// The layer.
+        layer: String,
+        /// The weight, as a real number.
+        got: f64,
+        /// The bound, as a real number.
+        bound: f64,
+    },
+}

@@ -1,0 +1,173 @@
+//! Fixed point: real numbers as integers with a known scale.
+//!
+//! Activations carry `f_a` fractional bits, weights `f_w`, errors `f_d`; a product carries the sum.
+//! Nothing is rescaled under encryption: every layer ends at the client, which decodes and
+//! re-encodes (DESIGN, section 3).
+
+use core::cell::Cell;
+
+use ndarray::Array2;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ApiMisuse, Result};
+
+/// A fixed-point format: x is held as round(x · 2^fraction), with |x| < 2^integer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Format {
+    /// Fractional bits.
+    pub fraction: u32,
+    /// Integer bits, sign not counted.
+    pub integer: u32,
+}
+
+impl Format {
+    /// A format with `integer` bits before and `fraction` bits after the point.
+    pub const fn new(integer: u32, fraction: u32) -> Self {
+        Self { fraction, integer }
+    }
+
+    /// The largest magnitude: 2^(integer + fraction) − 1.
+    pub fn max(self) -> i128 {
+        (1 << (self.integer + self.fraction)) - 1
+    }
+
+    /// 2^fraction, the integer that stands for 1.
+    pub fn one(self) -> i128 {
+        1 << self.fraction
+    }
+
+    /// round(x · 2^fraction), half away from zero, saturated at ±[`max`](Self::max).
+    ///
+    /// Saturation is the only way in which a value can differ from the real number by more than
+    /// half a unit; it is counted. A NaN becomes 0 and counts as saturated.
+    pub fn encode(self, x: f64, saturations: &Saturations) -> i128 {
+        let scaled = (x * exp2(self.fraction)).round();
+        let max = self.max() as f64;
+        if scaled.abs() <= max {
+            #[expect(clippy::cast_possible_truncation, reason = "|scaled| <= max < 2^127")]
+            return scaled as i128;
+        }
+        saturations.count();
+        match scaled.partial_cmp(&0.0) {
+            Some(core::cmp::Ordering::Greater) => self.max(),
+            Some(core::cmp::Ordering::Less) => -self.max(),
+            _ => 0,
+        }
+    }
+
+    /// [`encode`](Self::encode), element by element.
+    pub fn encode_all(self, x: &Array2<f64>, saturations: &Saturations) -> Array2<i128> {
+        x.mapv(|x| self.encode(x, saturations))
+    }
+
+    /// The real number that `value` stands for.
+    pub fn decode(self, value: i128) -> f64 {
+        value as f64 / exp2(self.fraction)
+    }
+}
+
+/// 2^n as a real number.
+pub fn exp2(n: u32) -> f64 {
+    libm::ldexp(1.0, n as i32)
+}
+
+/// How many values were cut off at the bound of their format.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Saturations(Cell<u64>);
+
+impl Saturations {
+    fn count(&self) {
+        self.0.set(self.0.get() + 1);
+    }
+
+    /// The number of values cut off so far.
+    pub fn total(&self) -> u64 {
+        self.0.get()
+    }
+
+    /// Adds another account's total.
+    pub fn absorb(&self, other: &Self) {
+        self.0.set(self.0.get() + other.total());
+    }
+}
+
+/// The scales and bounds of one model: everything that turns it into integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Precision {
+    /// Activations and inputs (`f_a`).
+    pub activations: Format,
+    /// Weights and biases (`f_w`). Both parties rely on the bound.
+    pub weights: Format,
+    /// Backpropagated errors (`f_d`).
+    pub errors: Format,
+    /// `l`: an update of one step is below 2^(l−1) weight units; larger ones are cut off.
+    pub update_bits: u32,
+    /// `sigma`: the masks are this many bits longer than what they hide.
+    pub mask_bits: u32,
+}
+
+impl Precision {
+    /// For training: 20 fractional bits of weight, 14 of activation, 18 of error, sigma = 64.
+    pub const TRAINING: Self = Self {
+        activations: Format::new(3, 14),
+        weights: Format::new(4, 20),
+        errors: Format::new(1, 18),
+        update_bits: 20,
+        mask_bits: 64,
+    };
+
+    /// For inference with a trained model: 8 fractional bits of weight and of activation.
+    pub const INFERENCE: Self = Self {
+        activations: Format::new(4, 8),
+        weights: Format::new(3, 8),
+        errors: Format::new(1, 8),
+        update_bits: 8,
+        mask_bits: 64,
+    };
+
+    /// Checks the domain of every field.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::Configuration`] naming the field and the rule.
+    pub fn validate(&self) -> Result<()> {
+        let rule = |ok: bool, what: &str, why: &str| match ok {
+            true => Ok(()),
+            false => Err(ApiMisuse::configuration(what, why)),
+        };
+        let fits = |f: Format| f.integer <= 40 && (1..=40).contains(&f.fraction);
+        let why = "needs 1 to 40 fractional and at most 40 integer bits";
+        rule(fits(self.activations), "precision of activations", why)?;
+        rule(fits(self.weights), "precision of weights", why)?;
+        rule(fits(self.errors), "precision of errors", why)?;
+        rule((2..=60).contains(&self.update_bits), "update bits", "need 2 to 60")?;
+        rule((40..=100).contains(&self.mask_bits), "mask bits (sigma)", "need 40 to 100")?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encoding_rounds_half_away_from_zero_and_saturates() {
+        let f = Format::new(2, 2);
+        let s = Saturations::default();
+        for (x, v) in [(0.0, 0), (0.124, 0), (0.125, 1), (-0.125, -1), (3.75, 15)] {
+            assert_eq!(f.encode(x, &s), v, "{x}");
+        }
+        assert_eq!(s.total(), 0);
+        assert_eq!(f.encode(4.0, &s), 15);
+        assert_eq!(f.encode(f64::NEG_INFINITY, &s), -15);
+        assert_eq!(f.encode(f64::NAN, &s), 0);
+        assert_eq!(s.total(), 3);
+    }
+
+    #[test]
+    fn presets_are_valid() {
+        Precision::TRAINING.validate().unwrap();
+        Precision::INFERENCE.validate().unwrap();
+        let short_mask = Precision { mask_bits: 39, ..Precision::TRAINING };
+        assert!(short_mask.validate().is_err());
+    }
+}

@@ -1,0 +1,325 @@
+//! The promise that a cryptosystem makes to the protocol.
+
+use core::fmt::Debug;
+
+use rand_core::CryptoRng;
+
+use crate::error::{ApiMisuse, PeerMisbehaved, Result};
+use crate::linear::Taps;
+use crate::slots::{MAX_SLOT_BITS, Plaintext, SlotShape};
+
+/// A public-key cryptosystem whose ciphertexts can be added.
+///
+/// Plaintexts are rows of signed integers in *slots* ([`Plaintext`]); every operation acts on all
+/// slots alike.
+///
+/// # Laws
+/// For all slot rows a, b and integers k whose results stay within the slot's bound, with ⟦a⟧ any
+/// encryption of a:
+///
+/// | call                          | decrypts to                                              |
+/// |-------------------------------|----------------------------------------------------------|
+/// | `encrypt(a)`                  | a                                                        |
+/// | `encrypt_as_owner(a)`         | a, distributed like `encrypt(a)`                         |
+/// | `add(⟦a⟧, ⟦b⟧)`               | a + b                                                    |
+/// | `sub(⟦a⟧, ⟦b⟧)`               | a − b                                                    |
+/// | `neg(⟦a⟧)`                    | −a                                                       |
+/// | `add_plain(⟦a⟧, b)`           | a + b                                                    |
+/// | `mul_plain(⟦a⟧, k)`           | k · a                                                    |
+/// | `rerandomize(⟦a⟧)`            | a, and hides how ⟦a⟧ was made                            |
+/// | `linear_combination(kᵢ, ⟦aᵢ⟧)`| Σ kᵢ · aᵢ                                                |
+/// | `matvec(W, ⟦a⟧)`              | (Σ W\[o,i\] · aᵢ)ₒ                                       |
+/// | `pack(⟦a⟧, ⟦b⟧, …)`           | the slots of a, then those of b, …                       |
+/// | `from_bytes(to_bytes(⟦a⟧))`   | a                                                        |
+///
+/// [`conformance`](crate::conformance) checks every row against plain integers; a backend calls it
+/// in one line.
+///
+/// # Security
+/// IND-CPA only: ciphertexts are malleable by design, so a peer never learns why decryption
+/// failed. Operations that touch the secret key run in constant time, or their documentation says
+/// what an observer of their timing learns. On the server the scalars of `mul_plain` and its
+/// relatives are the model's weights; implementations state what their timing tells.
+pub trait AdditiveHE: Sized + Send + Sync + 'static {
+    /// The name under which a registry, a `--backend` and the handshake know this scheme.
+    const ID: &'static str;
+
+    /// What everybody may know.
+    type PublicKey: Clone + PartialEq + Debug + Send + Sync + 'static;
+    /// What only the client may know: wiped on drop, redacted in `Debug`, no `Clone`.
+    type SecretKey: Debug + Send + Sync + 'static;
+    /// An encrypted row of slots.
+    type Ciphertext: Clone + Debug + Send + Sync + 'static;
+
+    // ---- required -------------------------------------------------------------------------
+
+    /// A fresh key of `bits` bits.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::Configuration`] for a size that the scheme does not offer.
+    fn keygen(bits: u32, rng: &mut dyn CryptoRng) -> Result<Self::SecretKey>;
+
+    /// The public half of a key.
+    fn public_key(secret: &Self::SecretKey) -> &Self::PublicKey;
+
+    /// The size of the key, as in [`keygen`](Self::keygen).
+    fn key_bits(public: &Self::PublicKey) -> u32;
+
+    /// How many slots of `slot_bits` bits one ciphertext holds (0: not even one).
+    fn slots(public: &Self::PublicKey, slot_bits: u32) -> usize;
+
+    /// Encrypts with randomness from `rng`.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::SlotOverflow`] when the slots exceed [`slots`](Self::slots).
+    fn encrypt(
+        public: &Self::PublicKey,
+        plaintext: &Plaintext,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Self::Ciphertext>;
+
+    /// Decrypts slots of the given shape.
+    ///
+    /// # Errors
+    /// [`Error::Decryption`](crate::Error::Decryption), without detail.
+    fn decrypt(
+        secret: &Self::SecretKey,
+        ciphertext: &Self::Ciphertext,
+        shape: SlotShape,
+    ) -> Result<Plaintext>;
+
+    /// ⟦a + b⟧ from ⟦a⟧ and ⟦b⟧.
+    fn add(
+        public: &Self::PublicKey,
+        a: &Self::Ciphertext,
+        b: &Self::Ciphertext,
+    ) -> Self::Ciphertext;
+
+    /// ⟦a + b⟧ from ⟦a⟧ and b.
+    fn add_plain(public: &Self::PublicKey, a: &Self::Ciphertext, b: &Plaintext)
+    -> Self::Ciphertext;
+
+    /// ⟦k · a⟧ from ⟦a⟧ and k.
+    fn mul_plain(public: &Self::PublicKey, a: &Self::Ciphertext, k: i128) -> Self::Ciphertext;
+
+    /// A fresh-looking ciphertext of the same slots, for the eyes of the key's owner.
+    ///
+    /// Multiplies in an encryption of zero and adds a random multiple of 2^`shape.total_bits()`
+    /// above the top slot where the plaintext has room, so that the owner learns neither how the
+    /// ciphertext was made nor, if it sent out-of-range plaintexts, what overflowed (DESIGN,
+    /// section 6). Only [`Sealed::seal`] calls this; only a [`Sealed`] can be sent.
+    fn rerandomize(
+        public: &Self::PublicKey,
+        ciphertext: &Self::Ciphertext,
+        shape: SlotShape,
+        rng: &mut dyn CryptoRng,
+    ) -> Self::Ciphertext;
+
+    /// A public key as bytes.
+    fn public_key_to_bytes(public: &Self::PublicKey) -> Vec<u8>;
+
+    /// A peer's public key, checked as far as a public key can be checked.
+    ///
+    /// # Errors
+    /// [`PeerMisbehaved::InvalidKey`], [`PeerIncompatible::KeySize`](crate::error::PeerIncompatible::KeySize).
+    fn public_key_from_bytes(bytes: &[u8]) -> Result<Self::PublicKey>;
+
+    /// Bytes of one ciphertext under this key: always the same number.
+    fn ciphertext_len(public: &Self::PublicKey) -> usize;
+
+    /// Appends exactly [`ciphertext_len`](Self::ciphertext_len) bytes to `out`.
+    fn ciphertext_to_bytes(
+        public: &Self::PublicKey,
+        ciphertext: &Self::Ciphertext,
+        out: &mut Vec<u8>,
+    );
+
+    /// Reads one ciphertext and validates it.
+    ///
+    /// # Errors
+    /// [`PeerMisbehaved::InvalidCiphertext`] or [`PeerMisbehaved::CiphertextLength`].
+    fn ciphertext_from_bytes(public: &Self::PublicKey, bytes: &[u8]) -> Result<Self::Ciphertext>;
+
+    // ---- provided: plain bodies that a backend may outrun -----------------------------------
+
+    /// Like [`encrypt`](Self::encrypt), by the key's owner, who may know a faster way.
+    fn encrypt_as_owner(
+        secret: &Self::SecretKey,
+        plaintext: &Plaintext,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Self::Ciphertext> {
+        Self::encrypt(Self::public_key(secret), plaintext, rng)
+    }
+
+    /// [`encrypt_as_owner`](Self::encrypt_as_owner) for each plaintext.
+    fn encrypt_many(
+        secret: &Self::SecretKey,
+        plaintexts: &[Plaintext],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Vec<Self::Ciphertext>> {
+        plaintexts.iter().map(|p| Self::encrypt_as_owner(secret, p, rng)).collect()
+    }
+
+    /// [`decrypt`](Self::decrypt) for each ciphertext, with its own shape.
+    fn decrypt_many(
+        secret: &Self::SecretKey,
+        ciphertexts: &[(Self::Ciphertext, SlotShape)],
+    ) -> Result<Vec<Plaintext>> {
+        ciphertexts.iter().map(|(c, shape)| Self::decrypt(secret, c, *shape)).collect()
+    }
+
+    /// [`rerandomize`](Self::rerandomize) for each ciphertext, with its own shape.
+    fn rerandomize_many(
+        public: &Self::PublicKey,
+        ciphertexts: &[(Self::Ciphertext, SlotShape)],
+        rng: &mut dyn CryptoRng,
+    ) -> Vec<Self::Ciphertext> {
+        ciphertexts.iter().map(|(c, shape)| Self::rerandomize(public, c, *shape, rng)).collect()
+    }
+
+    /// ⟦−a⟧.
+    fn neg(public: &Self::PublicKey, a: &Self::Ciphertext) -> Self::Ciphertext {
+        Self::mul_plain(public, a, -1)
+    }
+
+    /// ⟦a − b⟧.
+    fn sub(
+        public: &Self::PublicKey,
+        a: &Self::Ciphertext,
+        b: &Self::Ciphertext,
+    ) -> Self::Ciphertext {
+        Self::add(public, a, &Self::neg(public, b))
+    }
+
+    /// ⟦Σ kᵢ · aᵢ⟧.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::Empty`] without terms.
+    fn linear_combination(
+        public: &Self::PublicKey,
+        terms: &[(i128, &Self::Ciphertext)],
+    ) -> Result<Self::Ciphertext> {
+        let mut terms = terms.iter().map(|(k, a)| Self::mul_plain(public, a, *k));
+        let first = terms.next().ok_or(ApiMisuse::Empty("a linear combination"))?;
+        Ok(terms.fold(first, |sum, term| Self::add(public, &sum, &term)))
+    }
+
+    /// One [`linear_combination`](Self::linear_combination) for each output of `taps`: a matrix
+    /// product, or a convolution, whose matrix entries are `weights[tap.weight]`.
+    ///
+    /// The whole layer comes at once so that a backend can share work between outputs.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::Empty`] when an output has no tap.
+    fn matvec(
+        public: &Self::PublicKey,
+        taps: &Taps,
+        weights: &[i128],
+        inputs: &[Self::Ciphertext],
+    ) -> Result<Vec<Self::Ciphertext>> {
+        (0..taps.outputs())
+            .map(|output| {
+                let terms: Vec<_> = taps
+                    .of(output)
+                    .iter()
+                    .map(|tap| (weights[tap.weight as usize], &inputs[tap.source as usize]))
+                    .collect();
+                Self::linear_combination(public, &terms)
+            })
+            .collect()
+    }
+
+    /// Moves every slot `by` places up: slot j of ⟦a⟧ becomes slot j + `by`.
+    ///
+    /// The plain body is right for schemes whose slots are digits of one integer (multiplication
+    /// by 2^bits moves a slot up); schemes with one slot are never asked.
+    fn shift(
+        public: &Self::PublicKey,
+        a: &Self::Ciphertext,
+        by: usize,
+        slot_bits: u32,
+    ) -> Self::Ciphertext {
+        debug_assert!(slot_bits <= MAX_SLOT_BITS);
+        let half = 1i128 << (slot_bits / 2);
+        let rest = 1i128 << (slot_bits - slot_bits / 2);
+        (0..by).fold(a.clone(), |acc, _| {
+            Self::mul_plain(public, &Self::mul_plain(public, &acc, half), rest)
+        })
+    }
+
+    /// Puts the slots of several ciphertexts, `each.count` of each, into one (Horner's rule).
+    ///
+    /// # Errors
+    /// [`ApiMisuse::Empty`] without ciphertexts.
+    fn pack(
+        public: &Self::PublicKey,
+        ciphertexts: &[Self::Ciphertext],
+        each: SlotShape,
+    ) -> Result<Self::Ciphertext> {
+        let (top, rest) = ciphertexts.split_last().ok_or(ApiMisuse::Empty("packing"))?;
+        Ok(rest.iter().rev().fold(top.clone(), |acc, next| {
+            Self::add(public, &Self::shift(public, &acc, each.count, each.bits), next)
+        }))
+    }
+
+    /// Reads `count` ciphertexts; a backend may validate them together.
+    ///
+    /// # Errors
+    /// As [`ciphertext_from_bytes`](Self::ciphertext_from_bytes).
+    fn ciphertexts_from_bytes(
+        public: &Self::PublicKey,
+        bytes: &[u8],
+        count: usize,
+    ) -> Result<Vec<Self::Ciphertext>> {
+        check_block_len::<Self>(public, bytes, count)?;
+        bytes
+            .chunks_exact(Self::ciphertext_len(public))
+            .map(|chunk| Self::ciphertext_from_bytes(public, chunk))
+            .collect()
+    }
+}
+
+/// Checks that a block holds exactly `count` ciphertexts under `public`.
+///
+/// # Errors
+/// [`PeerMisbehaved::CiphertextLength`] with both lengths.
+pub fn check_block_len<H: AdditiveHE>(
+    public: &H::PublicKey,
+    bytes: &[u8],
+    count: usize,
+) -> Result<()> {
+    let expected = count.saturating_mul(H::ciphertext_len(public));
+    if bytes.len() != expected {
+        return Err(PeerMisbehaved::CiphertextLength { expected, got: bytes.len() }.into());
+    }
+    Ok(())
+}
+
+/// A ciphertext that may leave the server: rerandomised, its overflow masked.
+///
+/// There is no other way to make one, and nothing else can be written into a server's message.
+/// The randomness of a Paillier result is the product of the inputs' randomness raised to the
+/// weights, and the key's owner knows all of it but the weights; without this step one response
+/// gives a layer away (DESIGN, sections 5 and 6; the paper does not say so).
+#[derive(Debug, Clone)]
+pub struct Sealed<H: AdditiveHE>(H::Ciphertext);
+
+impl<H: AdditiveHE> Sealed<H> {
+    /// Seals each ciphertext, whose slots have the shape beside it.
+    pub fn seal(
+        public: &H::PublicKey,
+        ciphertexts: &[(H::Ciphertext, SlotShape)],
+        rng: &mut dyn CryptoRng,
+    ) -> Vec<Self> {
+        H::rerandomize_many(public, ciphertexts, rng).into_iter().map(Self).collect()
+    }
+
+    /// The bytes of a row of sealed ciphertexts.
+    pub fn to_bytes(public: &H::PublicKey, sealed: &[Self]) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(sealed.len() * H::ciphertext_len(public));
+        for Self(ciphertext) in sealed {
+            H::ciphertext_to_bytes(public, ciphertext, &mut bytes);
+        }
+        bytes
+    }
+}

@@ -1,0 +1,1 @@
+//! CryptoNets-style inference on fully homomorphic encryption, the system GELU-Net is compared with.

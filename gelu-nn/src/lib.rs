@@ -1,0 +1,1 @@
+//! Layers, models, data sets and the plaintext trainers.

@@ -1,0 +1,1 @@
+//! The Paillier cryptosystem as an AdditiveHE backend.
