@@ -39,13 +39,13 @@ pub mod plan;
 pub mod server;
 pub mod slots;
 
-//CLEAR
+pub use clear::Clear;
 pub use error::{Error, Result};
 pub use fixed::{Format, Precision};
 pub use he::{AdditiveHE, Sealed};
 pub use linear::LinearMap;
 pub use network::{LocalFunction, Loss, Network, Parameters, Stage};
-//PASS
+pub use pass::Pass;
 //PLAN
 pub use rand_core;
 pub use slots::{Plaintext, SlotShape};

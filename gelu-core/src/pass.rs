@@ -1,1 +1,269 @@
-//! To come.
+//! One mini-batch through a network, seen by the owner of the data.
+//!
+//! A [`Pass`] encodes, applies exact activations, computes errors and gradients. It does not know
+//! where the weighted sums come from: the encrypted client asks the server, the fixed-point oracle
+//! multiplies in the clear. That both drive the same `Pass` with the same integers is why the
+//! encrypted run equals the oracle bit for bit; that they must obtain the same integers is what
+//! the equality tests.
+//!
+//! ```text
+//! forward,  stage i:  A = encode(a)      →  Z = W·A + 2^f_a·divisor·B   →  a' = f(Z / scale)
+//! backward, stage i:  D = encode(δ/divisor)  →  Q = W'·D  →  δ' = f'(z) ∘ Q / 2^(f_w+f_d)
+//! gradient, stage i:  dW = A·D', dB = 2^f_a·divisor·ΣD        (every stage, the last one too)
+//! ```
+//!
+//! Source: the paper's Algorithms 1 and 2. Its listing of Algorithm 2 skips the update of the last
+//! layer; it is updated here.
+
+use std::sync::Arc;
+
+use ndarray::Array2;
+
+use crate::error::{ApiMisuse, Result};
+use crate::fixed::{Format, Precision, Saturations, exp2};
+use crate::linear::LinearMap;
+use crate::network::{Layer, LocalFunction, Network, Parameters, Stage};
+
+/// The owner's arithmetic of one mini-batch. Arrays are `[features, batch]`.
+#[derive(Debug)]
+pub struct Pass {
+    network: Arc<Network>,
+    precision: Precision,
+    saturations: Saturations,
+    /// Encoded inputs of the stages reached so far.
+    activations: Vec<Array2<i128>>,
+    /// For each finished stage the values between its local functions: z first, a last.
+    locals: Vec<Vec<Array2<f64>>>,
+    /// Encoded errors, last stage first.
+    errors: Vec<Array2<i128>>,
+}
+
+impl Pass {
+    /// Starts with `inputs` of shape `[network.inputs(), batch]`.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::Shape`].
+    pub fn new(network: Arc<Network>, precision: Precision, inputs: &Array2<f64>) -> Result<Self> {
+        if inputs.nrows() != network.inputs() || inputs.ncols() == 0 {
+            let expected = vec![network.inputs(), inputs.ncols().max(1)];
+            return Err(ApiMisuse::Shape { expected, got: inputs.shape().to_vec() }.into());
+        }
+        let saturations = Saturations::default();
+        let ready = chain(inputs.clone(), network.prelude()).pop().expect("the input at least");
+        let first = precision.activations.encode_all(&ready, &saturations);
+        Ok(Self {
+            network,
+            precision,
+            saturations,
+            activations: vec![first],
+            locals: Vec::new(),
+            errors: Vec::new(),
+        })
+    }
+
+    /// Samples in this mini-batch.
+    pub fn batch(&self) -> usize {
+        self.activations[0].ncols()
+    }
+
+    /// The stage whose weighted sums come next; `None` when the forward pass is over.
+    pub fn stage(&self) -> Option<usize> {
+        (self.locals.len() < self.network.stages().len()).then_some(self.locals.len())
+    }
+
+    /// The encoded inputs of `stage`, which must have been reached.
+    pub fn activations(&self, stage: usize) -> &Array2<i128> {
+        &self.activations[stage]
+    }
+
+    /// Takes the true weighted sums of the current stage and goes on to the next one.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::Shape`]; [`ApiMisuse::State`] when the forward pass is over.
+    pub fn advance(&mut self, sums: &Array2<i128>) -> Result<()> {
+        let stage = self.stage().ok_or(ApiMisuse::State {
+            asked: "take weighted sums",
+            state: "has finished the forward pass",
+        })?;
+        let Stage { linear, locals, .. } = &self.network.stages()[stage];
+        check_shape([linear.outputs(), self.batch()], sums)?;
+        let scale = self.precision.activations.fraction + self.precision.weights.fraction;
+        let scale = exp2(scale) * f64::from(linear.divisor());
+        let values = chain(sums.mapv(|z| z as f64 / scale), locals);
+        if stage + 1 < self.network.stages().len() {
+            let a = values.last().expect("z at least");
+            self.activations.push(self.precision.activations.encode_all(a, &self.saturations));
+        }
+        self.locals.push(values);
+        Ok(())
+    }
+
+    /// Class probabilities, `[classes, batch]`, once the forward pass is over.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::State`] before that.
+    pub fn probabilities(&self) -> Result<Array2<f64>> {
+        Ok(self.network.loss().probabilities(self.scores()?))
+    }
+
+    fn scores(&self) -> Result<&Array2<f64>> {
+        if self.stage().is_some() {
+            let state = "is still in the forward pass";
+            return Err(ApiMisuse::State { asked: "give scores", state }.into());
+        }
+        Ok(self.locals.last().and_then(|values| values.last()).expect("a finished stage"))
+    }
+
+    /// Compares with the labels, which starts the backward pass; returns the mean loss.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::State`] out of turn, [`ApiMisuse::Configuration`] for a label that is no class.
+    pub fn compare(&mut self, labels: &[usize]) -> Result<f64> {
+        let classes = self.network.classes();
+        if labels.len() != self.batch() || labels.iter().any(|&l| l >= classes) {
+            let why = format!("need {} labels below {classes}", self.batch());
+            return Err(ApiMisuse::configuration("labels", why).into());
+        }
+        if !self.errors.is_empty() {
+            let state = "is in the backward pass";
+            return Err(ApiMisuse::State { asked: "compare labels", state }.into());
+        }
+        let loss = self.network.loss();
+        let probabilities = loss.probabilities(self.scores()?);
+        let value = loss.value(&probabilities, labels);
+        self.push_errors(loss.gradient(&probabilities, labels));
+        Ok(value)
+    }
+
+    /// The stage through which errors must be propagated next; `None` when gradients are complete
+    /// (nothing is propagated through the first stage).
+    pub fn backward_stage(&self) -> Option<usize> {
+        let last = self.network.stages().len();
+        (!self.errors.is_empty() && self.errors.len() < last).then(|| last - self.errors.len())
+    }
+
+    /// The encoded errors of `stage`, which must have been reached.
+    pub fn errors(&self, stage: usize) -> &Array2<i128> {
+        &self.errors[self.network.stages().len() - 1 - stage]
+    }
+
+    /// Takes the true W'·D of the current backward stage and goes on to the stage below.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::Shape`]; [`ApiMisuse::State`] out of turn.
+    pub fn retreat(&mut self, propagated: &Array2<i128>) -> Result<()> {
+        let stage = self.backward_stage().ok_or(ApiMisuse::State {
+            asked: "take propagated errors",
+            state: "is not in the backward pass",
+        })?;
+        check_shape([self.network.stages()[stage].linear.inputs(), self.batch()], propagated)?;
+        let scale = exp2(self.precision.weights.fraction + self.precision.errors.fraction);
+        self.push_errors(propagated.mapv(|q| q as f64 / scale));
+        Ok(())
+    }
+
+    /// From dL/da at the output of the next lower stage to its encoded D.
+    fn push_errors(&mut self, grad: Array2<f64>) {
+        let stage = self.network.stages().len() - 1 - self.errors.len();
+        let Stage { linear, locals, .. } = &self.network.stages()[stage];
+        let values = &self.locals[stage];
+        let delta = locals
+            .iter()
+            .enumerate()
+            .rev()
+            .fold(grad, |grad, (i, local)| local.backward(&values[i], &values[i + 1], &grad));
+        let divisor = f64::from(linear.divisor());
+        let scaled = delta.mapv(|d| d / divisor);
+        self.errors.push(self.precision.errors.encode_all(&scaled, &self.saturations));
+    }
+
+    /// The gradient, summed over the batch, in units of 2^−(f_a + f_d): exact integers.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::State`] before the backward pass is over.
+    pub fn gradient(&self) -> Result<Parameters> {
+        let stages = self.network.stages();
+        if self.errors.len() != stages.len() {
+            let state = "has not finished the backward pass";
+            return Err(ApiMisuse::State { asked: "give gradients", state }.into());
+        }
+        let layers = stages.iter().enumerate().map(|(i, stage)| {
+            let (x, d) = (self.activations(i).view(), self.errors(i).view());
+            let constant = bias_constant(&stage.linear, self.precision.activations);
+            let (weights, biases) = stage.linear.gradient(x, d, constant);
+            Layer { weights, biases }
+        });
+        Ok(Parameters { layers: layers.collect() })
+    }
+
+    /// How many values were cut off at their bounds.
+    pub fn saturations(&self) -> &Saturations {
+        &self.saturations
+    }
+}
+
+/// `divisor` in the scale of the inputs: what a bias is multiplied by.
+pub fn bias_constant(linear: &LinearMap, activations: Format) -> i128 {
+    i128::from(linear.divisor()) * activations.one()
+}
+
+/// The values before, between and after local functions.
+fn chain(start: Array2<f64>, locals: &[Box<dyn LocalFunction>]) -> Vec<Array2<f64>> {
+    let mut values = vec![start];
+    for local in locals {
+        let next = local.forward(values.last().expect("never empty"));
+        values.push(next);
+    }
+    values
+}
+
+fn check_shape(expected: [usize; 2], got: &Array2<i128>) -> Result<()> {
+    if got.shape() != expected {
+        let (expected, got) = (expected.to_vec(), got.shape().to_vec());
+        return Err(ApiMisuse::Shape { expected, got }.into());
+    }
+    Ok(())
+}
+
+/// How the gradient of a mini-batch becomes an update of the weights.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rounding {
+    /// The client knows the learning rate: U = round(eta · dW · 2^f_w).
+    Rate(f64),
+    /// Only the server knows the rate 2^−g: G = round(dW · 2^(f_w − g_max)) · 2^g_max, and
+    /// U = G / 2^g is exact because g ≤ g_max. `g_max` bits of the weights' fraction are spent on it.
+    PowerOfTwo {
+        /// The largest g that the server may have chosen.
+        g_max: u32,
+    },
+}
+
+/// The update (or, for [`Rounding::PowerOfTwo`], the gradient G still to be divided by 2^g) that a
+/// mini-batch of `batch` samples contributes, cut off so that the update stays below 2^(l−1).
+pub fn update(
+    gradient: &Parameters,
+    batch: usize,
+    rounding: Rounding,
+    precision: &Precision,
+    saturations: &Saturations,
+) -> Parameters {
+    let unit = exp2(precision.activations.fraction + precision.errors.fraction) * batch as f64;
+    let weights = precision.weights.fraction;
+    gradient.map(|g| {
+        let real = g as f64 / unit;
+        match rounding {
+            Rounding::Rate(eta) => {
+                limit(eta * real * exp2(weights), precision.update_bits - 1, saturations)
+            }
+            Rounding::PowerOfTwo { g_max } => {
+                let bits = precision.update_bits - 1 - g_max;
+                limit(real * exp2(weights - g_max), bits, saturations) << g_max
+            }
+        }
+    })
+}
+
+/// round(x), cut off at ±(2^bits − 1).
+fn limit(x: f64, bits: u32, saturations: &Saturations) -> i128 {
+    Format::new(bits, 0).encode(x, saturations)
+}
