@@ -38,6 +38,8 @@ pub mod pass;
 pub mod plan;
 pub mod server;
 pub mod slots;
+#[cfg(test)]
+mod testing;
 
 pub use clear::Clear;
 pub use error::{Error, Result};
@@ -46,6 +48,6 @@ pub use he::{AdditiveHE, Sealed};
 pub use linear::LinearMap;
 pub use network::{LocalFunction, Loss, Network, Parameters, Stage};
 pub use pass::Pass;
-//PLAN
+pub use plan::Plan;
 pub use rand_core;
 pub use slots::{Plaintext, SlotShape};

@@ -219,9 +219,21 @@ impl LinearMap {
         &self.bias_of
     }
 
-    /// The most weights that add up to one matrix entry.
-    pub fn widest_fold(&self) -> usize {
-        self.fold.as_ref().and_then(|f| f.iter().map(Vec::len).max()).unwrap_or(1)
+    /// The most weights that reach one output: |Z| ≤ `forward_gain` · max|W| · max|X|, bias aside.
+    pub fn forward_gain(&self) -> usize {
+        self.gain(&self.forward)
+    }
+
+    /// The most weights that reach one input: |Q| ≤ `backward_gain` · max|W| · max|D|.
+    pub fn backward_gain(&self) -> usize {
+        self.gain(&self.backward)
+    }
+
+    fn gain(&self, taps: &Taps) -> usize {
+        let weights_in =
+            |tap: &Tap| self.fold.as_ref().map_or(1, |fold| fold[tap.weight as usize].len());
+        let row = |o| taps.of(o).iter().map(weights_in).sum();
+        (0..taps.outputs()).map(row).max().unwrap_or(0)
     }
 
     /// E = fold(W): the entries of the matrix.

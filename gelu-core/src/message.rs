@@ -1,1 +1,221 @@
-//! To come.
+//! The messages of the protocol, named by what they carry.
+//!
+//! Messages are plain data; ciphertexts travel as blocks of fixed-width residues and are validated
+//! by the machine that receives them. The wire form is postcard: positional, so variants and
+//! fields are only ever appended. To add a message, add a variant here, its name below, and the
+//! state that waits for it in [`client`](crate::client) or [`server`](crate::server).
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{PeerMisbehaved, Result};
+use crate::network::Parameters;
+
+/// The protocol version that these messages belong to.
+pub const PROTOCOL_VERSION: u16 = 1;
+
+/// From client to server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ClientMessage {
+    /// The client's public key; first of all, once.
+    Open {
+        /// Identifier of the cryptosystem.
+        backend: String,
+        /// The key as bytes.
+        #[serde(with = "serde_bytes")]
+        public_key: Vec<u8>,
+    },
+    /// ⟦A⟧: the encrypted inputs of a stage (Algorithm 1, line 4).
+    EncryptedActivations {
+        /// The stage.
+        stage: u32,
+        /// Samples of the mini-batch.
+        batch: u32,
+        /// The block of ciphertexts.
+        #[serde(with = "serde_bytes")]
+        ciphertexts: Vec<u8>,
+    },
+    /// ⟦D⟧: the encrypted errors of a stage (Algorithm 2, line 5).
+    EncryptedErrors {
+        /// The stage.
+        stage: u32,
+        /// The block of ciphertexts.
+        #[serde(with = "serde_bytes")]
+        ciphertexts: Vec<u8>,
+    },
+    /// Asks for the next turn to train.
+    RequestLease {
+        /// Samples of a mini-batch.
+        batch: u32,
+        /// Mini-batches that the client would like.
+        steps: u32,
+    },
+    /// U + R in the open (Algorithm 3; the client knows the learning rate).
+    MaskedUpdate(Parameters),
+    /// ⟦G + R·2^g⟧ under the server's key (Algorithm 3; the rate is the server's secret).
+    EncryptedMaskedUpdate {
+        /// The block of packed ciphertexts.
+        #[serde(with = "serde_bytes")]
+        ciphertexts: Vec<u8>,
+    },
+    /// The sum of the true updates of the lease (Algorithm 5).
+    FinalUpdate(Parameters),
+}
+
+/// From server to client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ServerMessage {
+    /// The key is accepted.
+    Opened,
+    /// ⟦Z~⟧, sealed (Algorithm 1, line 5).
+    WeightedSums {
+        /// The stage.
+        stage: u32,
+        /// The block of ciphertexts.
+        #[serde(with = "serde_bytes")]
+        ciphertexts: Vec<u8>,
+    },
+    /// ⟦Q~⟧, sealed (Algorithm 2, line 6).
+    PropagatedErrors {
+        /// The stage.
+        stage: u32,
+        /// The block of ciphertexts.
+        #[serde(with = "serde_bytes")]
+        ciphertexts: Vec<u8>,
+    },
+    /// The client may train.
+    LeaseGranted(Lease),
+    /// The masked weights have moved.
+    UpdateApplied,
+    /// The lease has become a new version of the model.
+    Committed {
+        /// The new version.
+        version: u64,
+    },
+    /// The ledger, the policy or the numbers say no. The session goes on.
+    Refused {
+        /// One sentence for the operator of the client.
+        reason: String,
+    },
+}
+
+/// The terms of a lease.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The version of the model on which the lease starts.
+    pub version: u64,
+    /// Mini-batches granted (`d_max`, drawn below the ledger's bound).
+    pub steps: u32,
+    /// Samples of a mini-batch.
+    pub batch: u32,
+    /// The learning rate, in the open or under encryption.
+    pub rate: LeaseRate,
+}
+
+/// The two update modes of DESIGN, section 5.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum LeaseRate {
+    /// The client applies the rate itself.
+    Public(f64),
+    /// 1/eta = 2^g, encrypted under the server's key.
+    Secret {
+        /// The server's public key.
+        #[serde(with = "serde_bytes")]
+        public_key: Vec<u8>,
+        /// ⟦2^g⟧.
+        #[serde(with = "serde_bytes")]
+        inverse_rate: Vec<u8>,
+        /// The largest g that the server may have chosen.
+        g_max: u32,
+    },
+}
+
+impl ClientMessage {
+    /// The variant's name, for errors and accounts.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Open { .. } => "Open",
+            Self::EncryptedActivations { .. } => "EncryptedActivations",
+            Self::EncryptedErrors { .. } => "EncryptedErrors",
+            Self::RequestLease { .. } => "RequestLease",
+            Self::MaskedUpdate(_) => "MaskedUpdate",
+            Self::EncryptedMaskedUpdate { .. } => "EncryptedMaskedUpdate",
+            Self::FinalUpdate(_) => "FinalUpdate",
+        }
+    }
+}
+
+impl ServerMessage {
+    /// The variant's name, for errors and accounts.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Opened => "Opened",
+            Self::WeightedSums { .. } => "WeightedSums",
+            Self::PropagatedErrors { .. } => "PropagatedErrors",
+            Self::LeaseGranted(_) => "LeaseGranted",
+            Self::UpdateApplied => "UpdateApplied",
+            Self::Committed { .. } => "Committed",
+            Self::Refused { .. } => "Refused",
+        }
+    }
+}
+
+/// A message that crosses the wire.
+pub trait Wire: Serialize + for<'de> Deserialize<'de> {
+    /// The message as bytes.
+    fn to_bytes(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).expect("plain data always serialises")
+    }
+
+    /// Reads exactly one message.
+    ///
+    /// # Errors
+    /// [`PeerMisbehaved::Undecodable`] for anything else, bytes left over included.
+    fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        match postcard::take_from_bytes(bytes) {
+            Ok((message, [])) => Ok(message),
+            _ => Err(PeerMisbehaved::Undecodable.into()),
+        }
+    }
+}
+
+impl Wire for ClientMessage {}
+impl Wire for ServerMessage {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::Layer;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_and_what_is_read_is_written_again(
+            bytes in prop::collection::vec(any::<u8>(), 0..200)
+        ) {
+            if let Ok(message) = ClientMessage::from_bytes(&bytes) {
+                prop_assert_eq!(ClientMessage::from_bytes(&message.to_bytes()).unwrap(), message);
+            }
+            if let Ok(message) = ServerMessage::from_bytes(&bytes) {
+                let again = ServerMessage::from_bytes(&message.to_bytes()).unwrap();
+                prop_assert_eq!(again.name(), message.name());
+            }
+        }
+
+        #[test]
+        fn parameters_round_trip(weights: Vec<i128>, biases: Vec<i128>) {
+            let parameters = Parameters { layers: vec![Layer { weights, biases }] };
+            let message = ClientMessage::MaskedUpdate(parameters);
+            prop_assert_eq!(ClientMessage::from_bytes(&message.to_bytes()).unwrap(), message);
+        }
+    }
+
+    #[test]
+    fn cut_or_lengthened_messages_are_refused() {
+        let message = ServerMessage::WeightedSums { stage: 3, ciphertexts: vec![7; 40] };
+        let bytes = message.to_bytes();
+        for end in 0..bytes.len() {
+            assert!(ServerMessage::from_bytes(&bytes[..end]).is_err(), "cut to {end}");
+        }
+        assert!(ServerMessage::from_bytes(&[&bytes[..], &[0]].concat()).is_err());
+    }
+}

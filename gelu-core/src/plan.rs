@@ -1,1 +1,308 @@
-//! To come.
+//! The plan: slot widths, layouts and costs of every exchange, fixed before any key is used.
+//!
+//! Client and server derive the same [`Plan`] from the network, its [`Precision`], the batch and
+//! the purpose. The range analysis inside it is exact arithmetic on bounds:
+//!
+//! ```text
+//! forward   |Z~| ≤ gain · 2^(i_a+f_a) · |W~| + divisor · 2^f_a · |W~|
+//! backward  |Q~| ≤ gain' · 2^(i_d+f_d) · |W~|
+//! |W~|      ≤ 2^(i_w+f_w) + steps · (2^(l+sigma) + 2^(l−1))      (inference: the first term alone)
+//! ```
+//!
+//! and whatever does not fit a slot is refused with the layer and both numbers.
+//!
+//! # Layout
+//! A ciphertext upwards holds one feature, its slots the samples of the batch; if the batch has
+//! more samples than slots, a feature takes several ciphertexts (*rows*). Downwards, when a whole
+//! batch fits several times, that many outputs are packed into one ciphertext (a *group*).
+
+use crate::error::{ApiMisuse, RangeError, Result};
+use crate::fixed::{Precision, exp2};
+use crate::linear::LinearMap;
+use crate::network::Network;
+use crate::slots::{MAX_SLOT_BITS, SlotShape};
+
+/// What the exchanges are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Forward exchanges with the true weights.
+    Inference,
+    /// Forward and backward exchanges with weights under the masks of up to `steps` updates.
+    Training {
+        /// Mini-batches of the lease.
+        steps: u32,
+    },
+}
+
+/// Which way an exchange goes through its stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Direction {
+    /// Activations in, weighted sums out.
+    Forward,
+    /// Errors in, propagated errors out.
+    Backward,
+}
+
+impl core::fmt::Display for Direction {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Forward => "forward",
+            Self::Backward => "backward",
+        })
+    }
+}
+
+/// One encrypted linear map: how many values go each way, and how they sit in ciphertexts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exchange {
+    /// Values of a sample that go up.
+    pub inputs: usize,
+    /// Values of a sample that come down.
+    pub outputs: usize,
+    /// Samples.
+    pub batch: usize,
+    /// Bits of a slot, sign included: what the widest value needs.
+    pub slot_bits: u32,
+    /// Slots of one ciphertext.
+    pub slots: usize,
+    /// Multiply-accumulates of the linear map on ciphertexts, per row.
+    pub taps: usize,
+}
+
+/// What an exchange costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cost {
+    /// Ciphertexts from client to server.
+    pub ciphertexts_up: usize,
+    /// Ciphertexts from server to client.
+    pub ciphertexts_down: usize,
+    /// Homomorphic multiply-accumulates.
+    pub multiply_accumulates: usize,
+    /// Plaintext bits that the slots leave unused in a full ciphertext.
+    pub headroom_bits: u32,
+}
+
+impl Exchange {
+    /// Ciphertexts of one feature.
+    pub fn rows(&self) -> usize {
+        self.batch.div_ceil(self.slots)
+    }
+
+    /// Samples in the slots of row `row`.
+    pub fn samples_in(&self, row: usize) -> core::ops::Range<usize> {
+        let start = row * self.slots;
+        start..self.batch.min(start + self.slots)
+    }
+
+    /// Outputs in one ciphertext on the way down.
+    pub fn group(&self) -> usize {
+        if self.rows() > 1 { 1 } else { (self.slots / self.batch).clamp(1, self.outputs) }
+    }
+
+    /// The shape of a ciphertext that holds `features` features of row `row`.
+    pub fn shape(&self, row: usize, features: usize) -> SlotShape {
+        SlotShape { bits: self.slot_bits, count: self.samples_in(row).len() * features }
+    }
+
+    /// Ciphertexts on the way up.
+    pub fn ciphertexts_up(&self) -> usize {
+        self.inputs * self.rows()
+    }
+
+    /// Ciphertexts on the way down.
+    pub fn ciphertexts_down(&self) -> usize {
+        self.outputs.div_ceil(self.group()) * self.rows()
+    }
+
+    /// Bits of plaintext that one sample reveals at most: every slot in full, because a client may
+    /// pack values that do not belong into its slots (DESIGN, section 6).
+    pub fn revealed_bits_per_output(&self) -> u64 {
+        u64::from(self.slot_bits)
+    }
+
+    /// Ciphertexts and operations.
+    pub fn cost(&self) -> Cost {
+        Cost {
+            ciphertexts_up: self.ciphertexts_up(),
+            ciphertexts_down: self.ciphertexts_down(),
+            multiply_accumulates: self.taps * self.rows(),
+            headroom_bits: MAX_SLOT_BITS - self.slot_bits,
+        }
+    }
+}
+
+/// The exchanges of one stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StagePlan {
+    /// The stage's name.
+    pub name: String,
+    /// Activations in, weighted sums out.
+    pub forward: Exchange,
+    /// Errors in, propagated errors out; none for the first stage and for inference.
+    pub backward: Option<Exchange>,
+}
+
+/// Every exchange of one mini-batch: see the [module](self).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// One for each stage.
+    pub stages: Vec<StagePlan>,
+    /// Samples of a mini-batch.
+    pub batch: usize,
+    /// What it is for.
+    pub purpose: Purpose,
+}
+
+impl Plan {
+    /// Plans all exchanges. `slots(bits)` says how many slots of that width a ciphertext holds
+    /// (see [`AdditiveHE::slots`](crate::AdditiveHE::slots)).
+    ///
+    /// # Errors
+    /// [`RangeError::Slot`] naming the layer, the bits that it needs and those that there are;
+    /// [`ApiMisuse::Configuration`] for a batch of 0 or above 2^16, or more than 2^20 steps.
+    pub fn new(
+        network: &Network,
+        precision: &Precision,
+        batch: usize,
+        purpose: Purpose,
+        slots: impl Fn(u32) -> usize,
+    ) -> Result<Self> {
+        precision.validate()?;
+        if !(1..=MAX_BATCH).contains(&batch) {
+            return Err(ApiMisuse::configuration("batch", "needs 1 to 65536 samples").into());
+        }
+        if matches!(purpose, Purpose::Training { steps } if !(1..=MAX_STEPS).contains(&steps)) {
+            return Err(ApiMisuse::configuration("lease", "needs 1 to 2^20 steps").into());
+        }
+        let weight = weight_bound(precision, purpose);
+        let exchange = |name: &str, linear: &LinearMap, direction| {
+            let (inputs, outputs, taps) = match direction {
+                Direction::Forward => (linear.inputs(), linear.outputs(), linear.forward_taps()),
+                Direction::Backward => (linear.outputs(), linear.inputs(), linear.backward_taps()),
+            };
+            let needed = signed_bits_for(widest_value(linear, precision, direction, weight));
+            let fits = |&bits: &u32| slots(bits) > 0;
+            if needed > MAX_SLOT_BITS || !fits(&needed) {
+                let layer = format!("{name} ({direction})");
+                let available = (1..=MAX_SLOT_BITS).rev().find(fits).unwrap_or(0);
+                return Err(RangeError::Slot { layer, needed, available });
+            }
+            let slots = slots(needed);
+            Ok(Exchange { inputs, outputs, batch, slot_bits: needed, slots, taps: taps.len() })
+        };
+        let training = matches!(purpose, Purpose::Training { .. });
+        let stages = network.stages().iter().enumerate().map(|(i, stage)| {
+            let propagates = training && i > 0;
+            Ok(StagePlan {
+                name: stage.name.clone(),
+                forward: exchange(&stage.name, &stage.linear, Direction::Forward)?,
+                backward: propagates
+                    .then(|| exchange(&stage.name, &stage.linear, Direction::Backward))
+                    .transpose()?,
+            })
+        });
+        Ok(Self { stages: stages.collect::<Result<_, RangeError>>()?, batch, purpose })
+    }
+
+    /// The exchange of a stage in a direction, if there is one.
+    pub fn exchange(&self, stage: usize, direction: Direction) -> Option<&Exchange> {
+        let stage = self.stages.get(stage)?;
+        match direction {
+            Direction::Forward => Some(&stage.forward),
+            Direction::Backward => stage.backward.as_ref(),
+        }
+    }
+
+    /// All exchanges of a mini-batch with their stage and direction, in the protocol's order.
+    pub fn exchanges(&self) -> impl Iterator<Item = (usize, Direction, &Exchange)> {
+        let forward = self.stages.iter().enumerate();
+        let backward = self.stages.iter().enumerate().rev();
+        forward.map(|(i, s)| (i, Direction::Forward, &s.forward)).chain(
+            backward.filter_map(|(i, s)| Some((i, Direction::Backward, s.backward.as_ref()?))),
+        )
+    }
+}
+
+/// Samples of a mini-batch at most.
+pub const MAX_BATCH: usize = 1 << 16;
+/// Mini-batches of a lease at most.
+pub const MAX_STEPS: u32 = 1 << 20;
+
+/// max|W~| in weight units.
+fn weight_bound(precision: &Precision, purpose: Purpose) -> f64 {
+    let own = exp2(precision.weights.integer + precision.weights.fraction);
+    match purpose {
+        Purpose::Inference => own,
+        Purpose::Training { steps } => {
+            let masked = exp2(precision.update_bits + precision.mask_bits);
+            own + f64::from(steps) * (masked + exp2(precision.update_bits - 1))
+        }
+    }
+}
+
+/// max|Z~| or max|Q~|.
+fn widest_value(linear: &LinearMap, p: &Precision, direction: Direction, weight: f64) -> f64 {
+    match direction {
+        Direction::Forward => {
+            let input = exp2(p.activations.integer + p.activations.fraction);
+            let constant = f64::from(linear.divisor()) * exp2(p.activations.fraction);
+            (linear.forward_gain() as f64 * input + constant) * weight
+        }
+        Direction::Backward => {
+            let error = exp2(p.errors.integer + p.errors.fraction);
+            linear.backward_gain() as f64 * error * weight
+        }
+    }
+}
+
+/// The least b with `bound` < 2^(b−1), a hair above for the rounding of `bound` itself.
+pub fn signed_bits_for(bound: f64) -> u32 {
+    let (_, exponent) = libm::frexp(bound * (1.0 + 1e-9));
+    u32::try_from(exponent + 1).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn bits_for_bounds() {
+        for (bound, bits) in [(0.5, 1), (1.0, 2), (127.0, 8), (128.0, 9), (1e30, 101)] {
+            assert_eq!(signed_bits_for(bound), bits, "{bound}");
+        }
+    }
+
+    #[test]
+    fn range_errors_name_the_layer_and_both_numbers() {
+        let (network, precision) = (testing::network(), Precision::TRAINING);
+        let training = Purpose::Training { steps: 1 << 20 };
+        let wide = Precision { mask_bits: 100, ..precision };
+        let error = Plan::new(&network, &wide, 1, training, |bits| (2046 / bits) as usize);
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "the numbers do not fit: first (forward) needs 161 bits, the plaintext slot has 127"
+        );
+        let error =
+            Plan::new(&network, &precision, 1, Purpose::Inference, |bits| usize::from(bits <= 32));
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "the numbers do not fit: first (forward) needs 45 bits, the plaintext slot has 32"
+        );
+    }
+
+    #[test]
+    fn batches_fill_slots_and_groups() {
+        let exchange =
+            |batch| Exchange { inputs: 3, outputs: 5, batch, slot_bits: 100, slots: 20, taps: 15 };
+        let shapes = |batch| {
+            let e = exchange(batch);
+            (e.rows(), e.group(), e.ciphertexts_up(), e.ciphertexts_down())
+        };
+        assert_eq!(shapes(1), (1, 5, 3, 1));
+        assert_eq!(shapes(7), (1, 2, 3, 3));
+        assert_eq!(shapes(20), (1, 1, 3, 5));
+        assert_eq!(shapes(21), (2, 1, 6, 10));
+        assert_eq!(exchange(21).shape(1, 1), SlotShape { bits: 100, count: 1 });
+    }
+}

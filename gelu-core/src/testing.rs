@@ -1,0 +1,74 @@
+//! A small network for this crate's tests (layers proper live in `gelu-nn`).
+
+use ndarray::Array2;
+
+use crate::error::Result;
+use crate::linear::{LinearMap, Tap};
+use crate::network::{LocalFunction, Loss, Network, Stage};
+
+/// y = tanh(z).
+#[derive(Debug)]
+pub(crate) struct Tanh;
+
+impl LocalFunction for Tanh {
+    fn name(&self) -> &str {
+        "tanh"
+    }
+    fn outputs(&self, inputs: usize) -> Result<usize> {
+        Ok(inputs)
+    }
+    fn forward(&self, z: &Array2<f64>) -> Array2<f64> {
+        z.mapv(libm::tanh)
+    }
+    fn backward(&self, _: &Array2<f64>, a: &Array2<f64>, grad: &Array2<f64>) -> Array2<f64> {
+        grad * &a.mapv(|a| 1.0 - a * a)
+    }
+}
+
+/// Squared distance to the one-hot label, scores as they are.
+#[derive(Debug)]
+pub(crate) struct Squared;
+
+impl Loss for Squared {
+    fn name(&self) -> &str {
+        "squared"
+    }
+    fn probabilities(&self, scores: &Array2<f64>) -> Array2<f64> {
+        scores.clone()
+    }
+    fn value(&self, p: &Array2<f64>, labels: &[usize]) -> f64 {
+        self.gradient(p, labels).mapv(|d| d * d / 2.0).sum() / labels.len() as f64
+    }
+    fn gradient(&self, p: &Array2<f64>, labels: &[usize]) -> Array2<f64> {
+        let mut d = p.clone();
+        labels.iter().enumerate().for_each(|(s, &label)| d[[label, s]] -= 1.0);
+        d
+    }
+}
+
+/// Every output from every input.
+pub(crate) fn dense(inputs: u32, outputs: u32) -> LinearMap {
+    let row = |o| (0..inputs).map(|i| Tap { source: i, weight: o * inputs + i }).collect();
+    let rows: Vec<Vec<Tap>> = (0..outputs).map(row).collect();
+    let weights = (inputs * outputs) as usize;
+    LinearMap::new(inputs as usize, weights, &rows, (0..outputs).collect()).expect("a dense layer")
+}
+
+/// A one-dimensional convolution of two taps whose neighbouring outputs are averaged, fused.
+pub(crate) fn pooled_convolution(inputs: u32) -> LinearMap {
+    let row = |o: u32| (0..3).map(|t| Tap { source: 2 * o + t, weight: t }).collect();
+    let rows: Vec<Vec<Tap>> = (0..(inputs - 1) / 2).map(row).collect();
+    let (bias, fold) = (vec![0; rows.len()], vec![vec![0], vec![0, 1], vec![1]]);
+    LinearMap::folded(inputs as usize, 2, &rows, bias, fold, 2).expect("a fused convolution")
+}
+
+/// Nine inputs, a fused convolution (4 outputs), a dense layer (5), another one (3 classes).
+pub(crate) fn network() -> Network {
+    let stage = |name: &str, linear, locals| Stage { name: name.into(), linear, locals };
+    let stages = vec![
+        stage("first", pooled_convolution(9), vec![Box::new(Tanh) as _]),
+        stage("second", dense(4, 5), vec![Box::new(Tanh) as _]),
+        stage("third", dense(5, 3), vec![]),
+    ];
+    Network::new(9, vec![], stages, Box::new(Squared)).expect("a chain")
+}
