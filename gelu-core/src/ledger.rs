@@ -1,1 +1,405 @@
-//! To come.
+//! The leakage ledger: how many linear equations each party learns about the other's secret.
+//!
+//! # What the client learns about the model
+//! It sees z = W·a + b and q = W'·δ in the clear. In each layer the outputs that share weights form
+//! a *component* (one output of a dense layer, one filter of a convolution): its weights are the
+//! unknowns, each of its outputs is one equation a sample. Backwards the inputs that share weights
+//! form the components. With as many equations as unknowns the weights are solved for.
+//!
+//! ```text
+//! equations:   samples · members             < unknowns                  (honest client)
+//! bits:        samples · members · slot_bits < unknowns · weight_bits    (any client)
+//! ```
+//!
+//! The second line is the one enforced: a client that packs out-of-range values into its slots
+//! reads up to `slot_bits` bits from each (DESIGN, section 6). Revealed bits are counted by account
+//! and model version; an account is a person or an organisation, not a key, so the count survives
+//! new keys, and it is plain data, so that the host can keep it across restarts.
+//!
+//! # What the server learns about the data
+//! At the end of a lease it sees the sum of the true updates, Σ a·δ'. While the samples of the lease
+//! are few, that sum determines or spans the inputs. So the model wants short leases and the data
+//! long ones; [`Exposure`] shows both, side by side, and few networks satisfy both.
+//!
+//! Source: the paper, section 4.1 (the bound m + 2) and 4.5; it counts iterations, which with
+//! mini-batches are samples, and it looks only at rows, although the last layer's columns are
+//! usually the narrowest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand_core::CryptoRng;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Refused, Result};
+use crate::fixed::Precision;
+use crate::linear::{LinearMap, Taps};
+use crate::network::Network;
+use crate::plan::{Direction, Plan, Purpose};
+
+/// What one layer gives away in one direction.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LayerExposure {
+    /// The layer.
+    pub layer: String,
+    /// `forward`: rows, from weighted sums. `backward`: columns, from propagated errors.
+    #[serde(serialize_with = "as_text")]
+    pub direction: Direction,
+    /// Weights (and biases) of the narrowest component.
+    pub unknowns: u64,
+    /// Equations about them that one sample gives.
+    pub equations_per_sample: u64,
+    /// Bits of those unknowns.
+    pub secret_bits: u64,
+    /// Bits that one sample can reveal about them.
+    pub revealed_bits_per_sample: u64,
+}
+
+impl LayerExposure {
+    /// Samples after which an honest client's equations still leave the weights undetermined.
+    pub fn safe_samples_honest(&self) -> u64 {
+        (self.unknowns - 1) / self.equations_per_sample
+    }
+
+    /// Samples after which any client's revealed bits still leave the weights undetermined.
+    pub fn safe_samples(&self) -> u64 {
+        (self.secret_bits - 1) / self.revealed_bits_per_sample
+    }
+}
+
+/// What one layer's final update gives away about the data.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DataExposure {
+    /// The layer.
+    pub layer: String,
+    /// Equations in the sum of a lease: weights and biases.
+    pub equations: u64,
+    /// Unknowns that each sample brings: its activations and its errors.
+    pub unknowns_per_sample: u64,
+    /// Components forward: with no more than this many rows, the sum spans the inputs.
+    pub rows: u64,
+    /// Rank-one terms that each sample adds to the sum.
+    pub terms_per_sample: u64,
+}
+
+impl DataExposure {
+    /// The fewest samples of a lease whose sum neither determines nor spans the layer's inputs.
+    pub fn least_samples(&self) -> u64 {
+        let underdetermined = self.equations / self.unknowns_per_sample + 1;
+        let not_spanning = self.rows / self.terms_per_sample + 1;
+        underdetermined.max(not_spanning)
+    }
+}
+
+/// The account of a whole plan: one table for the model, one for the data.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Exposure {
+    /// What a client learns about the model, in the order of the plan's exchanges.
+    pub model: Vec<LayerExposure>,
+    /// What the server learns about the data, by layer; empty for inference.
+    pub data: Vec<DataExposure>,
+}
+
+impl Exposure {
+    /// Counts unknowns and equations of every exchange of `plan`.
+    pub fn new(network: &Network, precision: &Precision, plan: &Plan) -> Self {
+        let weight_bits = u64::from(precision.weights.integer + precision.weights.fraction + 1);
+        let model = plan.exchanges().map(|(i, direction, exchange)| {
+            let linear = &network.stages()[i].linear;
+            let of = |c: &Component| LayerExposure {
+                layer: plan.stages[i].name.clone(),
+                direction,
+                unknowns: c.unknowns,
+                equations_per_sample: c.members,
+                secret_bits: c.unknowns * weight_bits,
+                revealed_bits_per_sample: c.members * exchange.revealed_bits_per_output(),
+            };
+            let all = components(linear, direction);
+            all.iter().map(of).min_by_key(LayerExposure::safe_samples).expect("a component")
+        });
+        let training = plan.purpose != Purpose::Inference;
+        let data = network.stages().iter().filter(|_| training).map(|stage| {
+            let linear = &stage.linear;
+            let rows = components(linear, Direction::Forward);
+            DataExposure {
+                layer: stage.name.clone(),
+                equations: (linear.weights() + linear.biases()) as u64,
+                unknowns_per_sample: (linear.inputs() + linear.outputs()) as u64,
+                rows: rows.len() as u64,
+                terms_per_sample: rows.iter().map(|c| c.members).min().unwrap_or(1),
+            }
+        });
+        Self { model: model.collect(), data: data.collect() }
+    }
+
+    /// Samples that leave every layer's weights undetermined, and the layer that decides.
+    pub fn safe_samples(&self) -> (u64, &LayerExposure) {
+        let narrowest = self.model.iter().min_by_key(|l| l.safe_samples()).expect("a layer");
+        (narrowest.safe_samples(), narrowest)
+    }
+
+    /// The fewest samples of a lease that protect the data, and the layer that decides.
+    pub fn least_samples(&self) -> Option<(u64, &DataExposure)> {
+        let neediest = self.data.iter().max_by_key(|d| d.least_samples())?;
+        Some((neediest.least_samples(), neediest))
+    }
+
+    /// One sentence: whether both protections can hold, and what gives way if not.
+    pub fn verdict(&self) -> String {
+        let (safe, layer) = self.safe_samples();
+        let (name, direction) = (&layer.layer, layer.direction);
+        match self.least_samples() {
+            None if safe == 0 => format!(
+                "a single query can determine weights of {name} ({direction}): whoever may query \
+                 this model can extract it"
+            ),
+            None => format!(
+                "{safe} queries per client and model version leave all weights undetermined; \
+                 {name} ({direction}) is the narrowest"
+            ),
+            Some((least, _)) if least <= safe => format!(
+                "leases of {least} to {safe} samples protect the model and the data; {name} \
+                 ({direction}) is the narrowest"
+            ),
+            Some((least, data)) => format!(
+                "no lease protects both: the model is determined after more than {safe} samples \
+                 ({name}, {direction}), the data is exposed by fewer than {least} ({})",
+                data.layer
+            ),
+        }
+    }
+}
+
+/// Outputs (or inputs) that share weights.
+struct Component {
+    unknowns: u64,
+    members: u64,
+}
+
+/// Groups the outputs (forward) or inputs (backward) of a layer by the weights they share.
+fn components(linear: &LinearMap, direction: Direction) -> Vec<Component> {
+    let (taps, biased): (&Taps, bool) = match direction {
+        Direction::Forward => (linear.forward_taps(), true),
+        Direction::Backward => (linear.backward_taps(), false),
+    };
+    // The first member that used a weight entry leads everyone who uses it later.
+    let mut leader: Vec<usize> = (0..taps.outputs()).collect();
+    let mut user_of = BTreeMap::new();
+    for member in 0..taps.outputs() {
+        for tap in taps.of(member) {
+            let first = *user_of.entry(tap.weight).or_insert(member);
+            let (a, b) = (find(&mut leader, member), find(&mut leader, first));
+            leader[a.max(b)] = a.min(b);
+        }
+    }
+    let mut groups: BTreeMap<usize, (BTreeSet<u32>, BTreeSet<u32>, u64)> = BTreeMap::new();
+    for member in (0..taps.outputs()).filter(|&m| !taps.of(m).is_empty()) {
+        let group = groups.entry(find(&mut leader, member)).or_default();
+        for tap in taps.of(member) {
+            group.0.extend(linear.weights_of_entry(tap.weight));
+        }
+        group.1.extend(biased.then(|| linear.bias_of()[member]));
+        group.2 += 1;
+    }
+    let component = |(weights, biases, members): &(BTreeSet<u32>, BTreeSet<u32>, u64)| Component {
+        unknowns: (weights.len() + biases.len()) as u64,
+        members: *members,
+    };
+    groups.values().map(component).collect()
+}
+
+fn find(leader: &mut [usize], mut member: usize) -> usize {
+    while leader[member] != member {
+        leader[member] = leader[leader[member]];
+        member = leader[member];
+    }
+    member
+}
+
+fn as_text<S: serde::Serializer>(d: &Direction, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(d)
+}
+
+/// What the operator lets happen at the bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Policy {
+    /// Refuse what would let an account determine weights.
+    #[default]
+    Enforce,
+    /// Count, but answer: the operator accepts that clients can extract the model.
+    AllowModelExtraction,
+}
+
+/// Bits revealed so far: account → model version → layer and direction → bits.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ledger {
+    accounts: BTreeMap<String, BTreeMap<u64, BTreeMap<String, u64>>>,
+}
+
+impl Ledger {
+    /// Samples that `account` may still see of `version`, whatever the policy.
+    pub fn remaining(&self, account: &str, version: u64, exposure: &Exposure) -> u64 {
+        let left = |layer: &LayerExposure| {
+            let revealed = self.revealed(account, version, layer);
+            (layer.secret_bits - 1).saturating_sub(revealed) / layer.revealed_bits_per_sample
+        };
+        exposure.model.iter().map(left).min().unwrap_or(0)
+    }
+
+    /// Bits of a layer that `account` has seen.
+    pub fn revealed(&self, account: &str, version: u64, layer: &LayerExposure) -> u64 {
+        let versions = self.accounts.get(account);
+        let layers = versions.and_then(|v| v.get(&version));
+        layers.and_then(|l| l.get(&key(layer))).copied().unwrap_or(0)
+    }
+
+    /// Books `samples` samples before they are answered.
+    ///
+    /// # Errors
+    /// [`Refused::Budget`] under [`Policy::Enforce`] when a bound would be crossed; nothing is
+    /// booked then.
+    pub fn charge(
+        &mut self,
+        account: &str,
+        version: u64,
+        exposure: &Exposure,
+        samples: u64,
+        policy: Policy,
+    ) -> Result<(), Refused> {
+        let after = |layer: &LayerExposure| {
+            let new = samples.saturating_mul(layer.revealed_bits_per_sample);
+            self.revealed(account, version, layer).saturating_add(new)
+        };
+        let totals: Vec<_> = exposure.model.iter().map(after).collect();
+        if policy == Policy::Enforce {
+            let crossed = exposure.model.iter().zip(&totals).find(|(l, t)| **t >= l.secret_bits);
+            if let Some((layer, &revealed)) = crossed {
+                let bound = layer.secret_bits;
+                return Err(Refused::Budget { layer: layer.layer.clone(), revealed, bound });
+            }
+        }
+        let versions = self.accounts.entry(account.to_owned()).or_default();
+        let layers = versions.entry(version).or_default();
+        layers.extend(exposure.model.iter().map(key).zip(totals));
+        Ok(())
+    }
+
+    /// Draws the length of a lease, in mini-batches of `batch` samples: `d_max` is uniform between
+    /// one mini-batch and as many as the account may still see (or as `most` samples make, where
+    /// the operator allows extraction); no more than `wanted` are granted (paper, section 4.1).
+    ///
+    /// # Errors
+    /// [`Refused::TooNarrow`] when not even one mini-batch is left.
+    #[expect(clippy::too_many_arguments, reason = "each is a term of the lease")]
+    pub fn draw_lease(
+        &self,
+        account: &str,
+        version: u64,
+        exposure: &Exposure,
+        (batch, wanted): (u64, u32),
+        most: u64,
+        policy: Policy,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<u32, Refused> {
+        let safe = match policy {
+            Policy::Enforce => self.remaining(account, version, exposure).min(most),
+            Policy::AllowModelExtraction => most.max(batch),
+        };
+        if batch > safe {
+            let layer = exposure.safe_samples().1.layer.clone();
+            return Err(Refused::TooNarrow { layer, samples: batch, safe });
+        }
+        let d_max = 1 + uniform_below(safe / batch, rng);
+        Ok(wanted.min(u32::try_from(d_max).unwrap_or(u32::MAX)).max(1))
+    }
+}
+
+fn key(layer: &LayerExposure) -> String {
+    format!("{} {}", layer.layer, layer.direction)
+}
+
+/// A uniform number below `n` > 0, by rejection.
+fn uniform_below(n: u64, rng: &mut dyn CryptoRng) -> u64 {
+    let zone = u64::MAX - u64::MAX % n;
+    loop {
+        let draw = rng.next_u64();
+        if draw < zone {
+            return draw % n;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+    use rand::SeedableRng;
+    use rand::rngs::ChaCha20Rng;
+
+    fn exposure(purpose: Purpose) -> Exposure {
+        let (network, precision) = (testing::network(), Precision::TRAINING);
+        let slots = |bits| (2046 / bits) as usize;
+        let plan = Plan::new(&network, &precision, 1, purpose, slots).unwrap();
+        Exposure::new(&network, &precision, &plan)
+    }
+
+    /// By hand: the convolution has 2 weights and a bias and gives 4 equations a sample; rows of
+    /// the dense layers have 4 + 1 and 5 + 1 unknowns, columns 5 and 3.
+    #[test]
+    fn unknowns_and_equations_by_hand() {
+        let exposure = exposure(Purpose::Training { steps: 1 });
+        let counts: Vec<_> = exposure
+            .model
+            .iter()
+            .map(|l| (l.layer.as_str(), l.direction, l.unknowns, l.equations_per_sample))
+            .collect();
+        use Direction::{Backward, Forward};
+        assert_eq!(
+            counts,
+            [
+                ("first", Forward, 3, 4),
+                ("second", Forward, 5, 1),
+                ("third", Forward, 6, 1),
+                ("third", Backward, 3, 1),
+                ("second", Backward, 5, 1),
+            ]
+        );
+        let safe: Vec<_> = exposure.model.iter().map(LayerExposure::safe_samples_honest).collect();
+        assert_eq!(safe, [0, 4, 5, 2, 4]);
+        let least: Vec<_> = exposure.data.iter().map(DataExposure::least_samples).collect();
+        assert_eq!(least, [1, 6, 4]);
+        assert!(exposure.verdict().starts_with("no lease protects both"));
+    }
+
+    #[test]
+    fn the_bound_is_never_crossed_and_survives_a_restart() {
+        let exposure =
+            Exposure { model: exposure(Purpose::Inference).model.split_off(1), data: Vec::new() };
+        let safe = exposure.safe_samples().0;
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.remaining("alice", 1, &exposure), safe);
+        for _ in 0..safe {
+            ledger.charge("alice", 1, &exposure, 1, Policy::Enforce).unwrap();
+            let bytes = postcard::to_stdvec(&ledger).unwrap();
+            ledger = postcard::from_bytes(&bytes).unwrap();
+        }
+        assert_eq!(ledger.remaining("alice", 1, &exposure), 0);
+        let before = ledger.clone();
+        let refused = ledger.charge("alice", 1, &exposure, 1, Policy::Enforce).unwrap_err();
+        assert!(matches!(refused, Refused::Budget { .. }));
+        assert_eq!(ledger, before, "a refusal books nothing");
+        ledger.charge("alice", 2, &exposure, 1, Policy::Enforce).unwrap();
+        ledger.charge("bob", 1, &exposure, safe, Policy::Enforce).unwrap();
+        ledger.charge("alice", 1, &exposure, 1, Policy::AllowModelExtraction).unwrap();
+    }
+
+    #[test]
+    fn leases_end_below_the_bound() {
+        let exposure = exposure(Purpose::Training { steps: 1 });
+        let (ledger, rng) = (Ledger::default(), &mut ChaCha20Rng::seed_from_u64(5));
+        let mut draw = |policy| ledger.draw_lease("a", 1, &exposure, (10, 50), 200, policy, rng);
+        assert!(matches!(draw(Policy::Enforce), Err(Refused::TooNarrow { samples: 10, .. })));
+        let drawn: BTreeSet<_> =
+            (0..300).map(|_| draw(Policy::AllowModelExtraction).unwrap()).collect();
+        assert_eq!(drawn, (1..=20).collect());
+    }
+}

@@ -219,6 +219,11 @@ impl LinearMap {
         &self.bias_of
     }
 
+    /// The weights that add up to one matrix entry.
+    pub fn weights_of_entry(&self, entry: u32) -> Vec<u32> {
+        self.fold.as_ref().map_or_else(|| vec![entry], |fold| fold[entry as usize].clone())
+    }
+
     /// The most weights that reach one output: |Z| ≤ `forward_gain` · max|W| · max|X|, bias aside.
     pub fn forward_gain(&self) -> usize {
         self.gain(&self.forward)
