@@ -1,1 +1,15 @@
 //! Layers, models, data sets and the plaintext trainers.
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod layers;
+mod loss;
+mod recipe;
+mod sequential;
+pub mod zoo;
+
+pub use error::{Error, Result};
+pub use layers::{Activation, Shape};
+pub use loss::SoftmaxCrossEntropy;
+pub use recipe::{Recipe, Schedule};
+pub use sequential::{Block, LayerSpec, LossSpec, MAX_LAYERS, Sequential};

@@ -1,0 +1,282 @@
+//! A two-dimensional convolution (as everywhere in deep learning: a correlation).
+//!
+//! ```text
+//! z[f, y, x] = Σ_{c,u,v} w[f, c, u, v] · in[c, s·y + u − p, s·x + v − p]  +  b[f]
+//! ```
+//! with kernel k, stride s and padding p; taps that fall outside the image are dropped.
+//!
+//! | tensor | shape |
+//! | --- | --- |
+//! | in | `[channels · height · width, batch]` |
+//! | w | `[filters, channels, k, k]`, row-major |
+//! | b | `[filters]` |
+//! | z | `[filters · rows · columns, batch]`, rows = ⌊(height + 2p − k) / s⌋ + 1 |
+//!
+//! Cost: `filters · channels · T(height) · T(width)` operations, where T counts the taps along one
+//! axis (`rows · k` without padding); `channels · height · width` ciphertexts up,
+//! `filters · rows · columns` down.
+
+use gelu_core::LinearMap;
+use gelu_core::linear::Tap;
+
+use super::window::Window;
+use super::{Cost, LayerError, MeanPool2d, PooledConv2d, Shape, check_size, check_taps, index};
+
+/// What a convolution looks like; [`Conv2d::new`] checks it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv2dConfig {
+    /// Channels of the input.
+    pub channels: usize,
+    /// Rows of the input.
+    pub height: usize,
+    /// Columns of the input.
+    pub width: usize,
+    /// Filters: channels of the output.
+    pub filters: usize,
+    /// Side of the square kernel.
+    pub kernel: usize,
+    /// Step of the kernel, along both axes.
+    pub stride: usize,
+    /// Zeros around the image, on each of the four sides.
+    pub padding: usize,
+}
+
+/// A convolution: see the [module](self).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conv2d {
+    config: Conv2dConfig,
+    rows: Window,
+    columns: Window,
+}
+
+impl Conv2d {
+    /// Checks the configuration.
+    ///
+    /// # Errors
+    /// [`LayerError`] when a size is zero or beyond the limits, the kernel is larger than the
+    /// padded image, the stride larger than the kernel, the padding not smaller than the kernel,
+    /// or a weight would never meet a pixel.
+    pub fn new(config: Conv2dConfig) -> Result<Self, LayerError> {
+        let Conv2dConfig { channels, height, width, filters, kernel, stride, padding } = config;
+        Shape::image(channels, height, width).check()?;
+        check_size("the number of filters", filters)?;
+        check_size("the kernel", kernel)?;
+        let window = |size| Window { size, length: kernel, stride, padding }.check();
+        let layer = Self { config, rows: window(height)?, columns: window(width)? };
+        layer.output().check()?;
+        check_taps(layer.cost().operations)?;
+        Ok(layer)
+    }
+
+    /// The checked configuration.
+    pub fn config(&self) -> &Conv2dConfig {
+        &self.config
+    }
+
+    /// Fuses this convolution with the mean pooling that directly follows it.
+    ///
+    /// # Errors
+    /// [`LayerError::Size`] when the pooling's window does not divide the image.
+    pub fn pooled(self, window: usize) -> Result<PooledConv2d, LayerError> {
+        let pool = MeanPool2d::new(self.output(), window)?;
+        PooledConv2d::new(self, &pool)
+    }
+
+    /// Shape of one sample's input.
+    pub fn input(&self) -> Shape {
+        Shape::image(self.config.channels, self.config.height, self.config.width)
+    }
+
+    /// Shape of one sample's output.
+    pub fn output(&self) -> Shape {
+        Shape::image(self.config.filters, self.rows.outputs(), self.columns.outputs())
+    }
+
+    /// `[filters, channels, kernel, kernel]`.
+    pub fn weight_shape(&self) -> Vec<usize> {
+        let Conv2dConfig { channels, filters, kernel, .. } = self.config;
+        vec![filters, channels, kernel, kernel]
+    }
+
+    /// See the [module](self).
+    pub fn cost(&self) -> Cost {
+        cost(&self.config, self.rows, self.columns)
+    }
+
+    /// The layer as the protocol runs it.
+    pub fn linear_map(&self) -> LinearMap {
+        let (rows, bias_of) = taps(&self.config, self.rows, self.columns);
+        let weights = self.weight_shape().iter().product();
+        LinearMap::new(self.input().features(), weights, &rows, bias_of)
+            .expect("a checked convolution uses every weight and bias")
+    }
+
+    pub(super) fn windows(&self) -> [Window; 2] {
+        [self.rows, self.columns]
+    }
+}
+
+/// Cost of a convolution whose kernels lie as `rows` and `columns` say.
+pub(super) fn cost(config: &Conv2dConfig, rows: Window, columns: Window) -> Cost {
+    let pixels = |a: usize, b: usize, c: usize| Shape::image(a, b, c).features() as u64;
+    Cost {
+        operations: ((config.filters * config.channels) as u64)
+            .saturating_mul(rows.taps())
+            .saturating_mul(columns.taps()),
+        upload: pixels(config.channels, config.height, config.width),
+        download: pixels(config.filters, rows.outputs(), columns.outputs()),
+    }
+}
+
+/// The taps and biases of such a convolution, output by output.
+pub(super) fn taps(
+    config: &Conv2dConfig,
+    rows: Window,
+    columns: Window,
+) -> (Vec<Vec<Tap>>, Vec<u32>) {
+    let Conv2dConfig { channels, height, width, filters, .. } = *config;
+    let mut outputs = Vec::new();
+    let mut bias_of = Vec::new();
+    for f in 0..filters {
+        for y in 0..rows.outputs() {
+            for x in 0..columns.outputs() {
+                let mut taps = Vec::new();
+                for c in 0..channels {
+                    for u in rows.offsets(y) {
+                        for v in columns.offsets(x) {
+                            let row = c * height + rows.source(y, u);
+                            let entry = ((f * channels + c) * rows.length + u) * columns.length + v;
+                            taps.push(Tap {
+                                source: index(row * width + columns.source(x, v)),
+                                weight: index(entry),
+                            });
+                        }
+                    }
+                }
+                outputs.push(taps);
+                bias_of.push(index(f));
+            }
+        }
+    }
+    (outputs, bias_of)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::layers::{Affine, laws};
+    use ndarray::{Array2, Array4};
+    use proptest::prelude::*;
+
+    /// The equation at the top of this file, read aloud.
+    pub(in crate::layers) fn naive(layer: &Conv2d, w: &[i64], b: &[i64], x: &[i64]) -> Vec<i64> {
+        let Conv2dConfig { channels, height, width, filters, kernel, stride, padding } =
+            *layer.config();
+        let w = Array4::from_shape_vec((filters, channels, kernel, kernel), w.to_vec()).unwrap();
+        let pixel = |c: usize, y: usize, x_: usize| {
+            let (y, x_) = (y.checked_sub(padding)?, x_.checked_sub(padding)?);
+            (y < height && x_ < width).then(|| x[(c * height + y) * width + x_])
+        };
+        let mut z = Vec::new();
+        for f in 0..filters {
+            for y in 0..(height + 2 * padding - kernel) / stride + 1 {
+                for x_ in 0..(width + 2 * padding - kernel) / stride + 1 {
+                    let mut sum = b[f];
+                    for c in 0..channels {
+                        for u in 0..kernel {
+                            for v in 0..kernel {
+                                let p = pixel(c, stride * y + u, stride * x_ + v).unwrap_or(0);
+                                sum += w[[f, c, u, v]] * p;
+                            }
+                        }
+                    }
+                    z.push(sum);
+                }
+            }
+        }
+        z
+    }
+
+    /// Some checked convolution.
+    pub(in crate::layers) fn any_conv2d() -> impl Strategy<Value = Conv2d> {
+        (1..3usize, 1..9usize, 1..9usize, 1..4usize, 1..5usize, 1..4usize, 0..4usize)
+            .prop_map(|(channels, height, width, filters, kernel, stride, padding)| Conv2dConfig {
+                channels,
+                height,
+                width,
+                filters,
+                kernel,
+                stride,
+                padding,
+            })
+            .prop_filter_map("a valid configuration", |config| Conv2d::new(config).ok())
+    }
+
+    /// Small integers from a seed.
+    pub(in crate::layers) fn integers(n: usize, seed: usize) -> Vec<i64> {
+        (0..n).map(|i| (((i + seed) * 7919 + 13) % 41) as i64 - 20).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn equals_the_naive_convolution(layer in any_conv2d(), seed in 0..1000usize) {
+            let map = layer.linear_map();
+            let w = integers(map.weights(), seed);
+            let b = integers(map.biases(), seed + 1);
+            let x = integers(map.inputs(), seed + 2);
+            let column = Array2::from_shape_vec((x.len(), 1), x.clone()).unwrap();
+            let z = map.forward(&w, &b, column.view(), 1);
+            prop_assert_eq!(z.into_raw_vec_and_offset().0, naive(&layer, &w, &b, &x));
+            laws::counts_agree(&Affine::Conv2d(layer));
+        }
+    }
+
+    #[test]
+    fn cost_without_padding_is_the_product_of_the_sizes() {
+        let config = Conv2dConfig {
+            channels: 1,
+            height: 28,
+            width: 28,
+            filters: 5,
+            kernel: 5,
+            stride: 2,
+            padding: 0,
+        };
+        let layer = Conv2d::new(config).unwrap();
+        assert_eq!(layer.output(), Shape::image(5, 12, 12));
+        let cost = layer.cost();
+        assert_eq!((cost.operations, cost.upload, cost.download), (5 * 144 * 25, 784, 720));
+    }
+
+    #[test]
+    fn malformed_configurations_are_refused() {
+        let good = Conv2dConfig {
+            channels: 1,
+            height: 4,
+            width: 4,
+            filters: 1,
+            kernel: 3,
+            stride: 1,
+            padding: 0,
+        };
+        assert!(Conv2d::new(good).is_ok());
+        let huge = usize::MAX;
+        let bad = [
+            Conv2dConfig { channels: 0, ..good },
+            Conv2dConfig { filters: 0, ..good },
+            Conv2dConfig { kernel: 0, ..good },
+            Conv2dConfig { stride: 0, ..good },
+            Conv2dConfig { kernel: 5, ..good },
+            Conv2dConfig { padding: 3, ..good },
+            Conv2dConfig { padding: huge, ..good },
+            Conv2dConfig { kernel: huge, padding: huge, ..good },
+            Conv2dConfig { stride: huge, ..good },
+            Conv2dConfig { filters: huge, ..good },
+            Conv2dConfig { height: huge, ..good },
+            Conv2dConfig { channels: 1 << 10, height: 32, width: 32, filters: 1 << 10, ..good },
+        ];
+        for config in bad {
+            assert!(Conv2d::new(config).is_err(), "{config:?}");
+        }
+    }
+}

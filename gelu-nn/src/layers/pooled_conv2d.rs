@@ -1,0 +1,167 @@
+//! A convolution and the mean pooling that directly follows it, as one linear map.
+//!
+//! ```text
+//! mean of q·q neighbours of z  =  1/q² · Σ_{c,U,V} E[f, c, U, V] · in[c, s·q·y + U − p, …]  +  b[f]
+//! E[f, c, U, V]  =  Σ w[f, c, u, v]   over u = U − s·i, v = V − s·j,  0 ≤ i, j < q
+//! ```
+//! A kernel of side k and stride s becomes one of side K = k + s·(q − 1) and stride s·q: a 5x5
+//! convolution with a 2x2 mean is one 6x6 kernel of stride 2. Fewer values are computed, sent and
+//! decrypted, and the division by q² happens where decoding divides anyway. The trainable weights
+//! stay those of the small kernel.
+//!
+//! | tensor | shape |
+//! | --- | --- |
+//! | in | `[channels · height · width, batch]` |
+//! | w | `[filters, channels, k, k]` |
+//! | E | `[filters, channels, K, K]` |
+//! | z | `[filters · rows / q · columns / q, batch]`, rows and columns of the convolution |
+//!
+//! Cost: `filters · channels · T(height) · T(width)` operations with T for kernel K and stride s·q
+//! (`rows / q · K` without padding); `channels · height · width` ciphertexts up,
+//! `filters · rows / q · columns / q` down.
+
+use gelu_core::LinearMap;
+
+use super::conv2d::{cost, taps};
+use super::window::Window;
+use super::{Conv2d, Cost, LayerError, MeanPool2d, Shape, check_taps, index};
+
+/// A fused convolution and mean pooling: see the [module](self).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PooledConv2d {
+    convolution: Conv2d,
+    pool: usize,
+    rows: Window,
+    columns: Window,
+}
+
+impl PooledConv2d {
+    /// Fuses a convolution with a pooling of its output.
+    pub(super) fn new(convolution: Conv2d, pool: &MeanPool2d) -> Result<Self, LayerError> {
+        let pool = pool.window();
+        let [rows, columns] = convolution.windows().map(|window| Window {
+            length: window.length + window.stride * (pool - 1),
+            stride: window.stride * pool,
+            ..window
+        });
+        check_taps(cost(convolution.config(), rows, columns).operations)?;
+        Ok(Self { convolution, pool, rows, columns })
+    }
+
+    /// The convolution, which holds the trainable weights.
+    pub fn convolution(&self) -> &Conv2d {
+        &self.convolution
+    }
+
+    /// Side of the pooling's window.
+    pub fn pool(&self) -> usize {
+        self.pool
+    }
+
+    /// Shape of one sample's output.
+    pub fn output(&self) -> Shape {
+        let filters = self.convolution.config().filters;
+        Shape::image(filters, self.rows.outputs(), self.columns.outputs())
+    }
+
+    /// See the [module](self).
+    pub fn cost(&self) -> Cost {
+        cost(self.convolution.config(), self.rows, self.columns)
+    }
+
+    /// The layer as the protocol runs it.
+    pub fn linear_map(&self) -> LinearMap {
+        let config = self.convolution.config();
+        let (rows, bias_of) = taps(config, self.rows, self.columns);
+        let weights = self.convolution.weight_shape().iter().product();
+        let divisor = index(self.pool * self.pool);
+        let inputs = self.convolution.input().features();
+        LinearMap::folded(inputs, weights, &rows, bias_of, self.fold(), divisor)
+            .expect("a checked convolution uses every weight and bias")
+    }
+
+    /// Which weights add up to each entry of the large kernel.
+    fn fold(&self) -> Vec<Vec<u32>> {
+        let config = self.convolution.config();
+        let parts = |offset: usize| {
+            let shifts = (0..self.pool).filter_map(move |i| offset.checked_sub(i * config.stride));
+            shifts.filter(|&u| u < config.kernel)
+        };
+        let mut fold = Vec::new();
+        for kernel in 0..config.filters * config.channels {
+            for row in 0..self.rows.length {
+                for column in 0..self.columns.length {
+                    let of_row = |u: usize| {
+                        let start = (kernel * config.kernel + u) * config.kernel;
+                        parts(column).map(move |v| index(start + v))
+                    };
+                    fold.push(parts(row).flat_map(of_row).collect());
+                }
+            }
+        }
+        fold
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::conv2d::tests::{any_conv2d, integers, naive};
+    use crate::layers::{Affine, Conv2dConfig, laws};
+    use ndarray::Array2;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Fused times q² = the sum over each window of the naive convolution.
+        #[test]
+        fn equals_convolution_then_pooling(
+            layer in any_conv2d(),
+            pool in 1..4usize,
+            seed in 0..1000usize,
+        ) {
+            let Ok(fused) = layer.clone().pooled(pool) else {
+                let [rows, columns] = layer.windows().map(Window::outputs);
+                prop_assert!(rows % pool != 0 || columns % pool != 0);
+                return Ok(());
+            };
+            let map = fused.linear_map();
+            let w = integers(map.weights(), seed);
+            let b = integers(map.biases(), seed + 1);
+            let x = integers(map.inputs(), seed + 2);
+            let column = Array2::from_shape_vec((x.len(), 1), x.clone()).unwrap();
+            let area = (pool * pool) as i64;
+            let z = map.forward(&w, &b, column.view(), area).into_raw_vec_and_offset().0;
+
+            let apart = naive(&layer, &w, &b, &x);
+            let apart: Vec<_> = apart.iter().map(|&z| z as f64).collect();
+            let pooling = MeanPool2d::new(layer.output(), pool).unwrap();
+            let apart = Array2::from_shape_vec((apart.len(), 1), apart).unwrap();
+            let apart = gelu_core::LocalFunction::forward(&pooling, &apart);
+            let fused_mean: Vec<_> = z.iter().map(|&z| z as f64 / area as f64).collect();
+            for (a, b) in apart.iter().zip(&fused_mean) {
+                prop_assert!((a - b).abs() < 1e-9);
+            }
+            prop_assert_eq!(apart.len(), fused_mean.len());
+            laws::counts_agree(&Affine::PooledConv2d(fused));
+        }
+    }
+
+    #[test]
+    fn a_5x5_kernel_with_a_2x2_mean_is_a_6x6_kernel_of_stride_2() {
+        let config = Conv2dConfig {
+            channels: 1,
+            height: 28,
+            width: 28,
+            filters: 6,
+            kernel: 5,
+            stride: 1,
+            padding: 0,
+        };
+        let fused = Conv2d::new(config).unwrap().pooled(2).unwrap();
+        assert_eq!(fused.output(), Shape::image(6, 12, 12));
+        let cost = fused.cost();
+        assert_eq!((cost.operations, cost.upload, cost.download), (6 * 144 * 36, 784, 864));
+        let map = fused.linear_map();
+        assert_eq!((map.weights(), map.divisor()), (150, 4));
+    }
+}

@@ -1,0 +1,178 @@
+//! The networks of the paper, by name.
+//!
+//! Layers and sizes are the paper's (section 5); [`Recipe`]s are ours and train each network in the
+//! clear. `gelu models` prints this table.
+
+use crate::layers::{Activation, Shape};
+use crate::recipe::{Recipe, Schedule};
+use crate::sequential::{LayerSpec, Sequential};
+
+/// A network with a name, and how to train it.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// Name on the command line.
+    pub name: &'static str,
+    /// One sentence.
+    pub description: &'static str,
+    /// The data set it is made for, as [`Split::load`](crate::Split::load) names it.
+    pub dataset: &'static str,
+    /// Builds the architecture.
+    pub architecture: fn() -> Sequential,
+    /// Trains it in the clear.
+    pub recipe: Recipe,
+}
+
+/// All networks.
+pub fn entries() -> &'static [Entry] {
+    &ENTRIES
+}
+
+/// The network of that name.
+pub fn by_name(name: &str) -> Option<&'static Entry> {
+    ENTRIES.iter().find(|entry| entry.name == name)
+}
+
+/// Iris flowers: 4 measurements, 5 hidden neurons, 3 species.
+pub fn iris() -> Sequential {
+    dense(4, 5, 3)
+}
+
+/// Pima Indians diabetes: 8 measurements, 12 hidden neurons, 2 outcomes.
+pub fn diabetes() -> Sequential {
+    dense(8, 12, 2)
+}
+
+/// King and rook against king and pawn: 38 facts, 15 hidden neurons, won or not.
+pub fn kr_vs_kp() -> Sequential {
+    dense(38, 15, 2)
+}
+
+/// Handwritten digits by a dense network: 784 pixels, 300 hidden neurons, 10 digits.
+pub fn mnist_dense() -> Sequential {
+    dense(784, 300, 10)
+}
+
+/// Handwritten digits by one convolution: 5 filters of 5x5 and stride 2, ReLU, 2x2 mean, ReLU, then
+/// dense from 180 to 10. The pooling stands between two activations, so the client computes it.
+pub fn conv1() -> Sequential {
+    let layers = vec![
+        LayerSpec::Conv2d { filters: 5, kernel: 5, stride: 2, padding: 0 },
+        RELU,
+        LayerSpec::MeanPool2d { window: 2 },
+        RELU,
+        LayerSpec::Dense { outputs: 10 },
+    ];
+    Sequential::new(Shape::image(1, 28, 28), layers).expect("sizes are in order")
+}
+
+/// Handwritten digits by LeNet-5: two convolutions of 5x5 with 6 and 16 filters, each fused with a
+/// 2x2 mean, and three dense layers of 120, 84 and 10.
+pub fn lenet5() -> Sequential {
+    let conv = |filters| LayerSpec::Conv2d { filters, kernel: 5, stride: 1, padding: 0 };
+    let pool = LayerSpec::MeanPool2d { window: 2 };
+    let dense = |outputs| LayerSpec::Dense { outputs };
+    let layers = vec![
+        conv(6),
+        pool,
+        RELU,
+        conv(16),
+        pool,
+        RELU,
+        dense(120),
+        RELU,
+        dense(84),
+        RELU,
+        dense(10),
+    ];
+    Sequential::new(Shape::image(1, 28, 28), layers).expect("sizes are in order")
+}
+
+fn dense(inputs: usize, hidden: usize, classes: usize) -> Sequential {
+    Sequential::dense(inputs, &[hidden], classes, Activation::Sigmoid).expect("sizes are in order")
+}
+
+const RELU: LayerSpec = LayerSpec::Activation { function: Activation::Relu };
+
+/// Plain SGD, which the encrypted protocol runs as well.
+const fn plain(epochs: usize, batch: usize, rate: f64) -> Recipe {
+    Recipe { epochs, batch, rate, schedule: Schedule::Constant, momentum: 0.0, l2: 0.0, shift: 0 }
+}
+
+static ENTRIES: [Entry; 6] = [
+    Entry {
+        name: "iris",
+        description: "Iris flowers, dense 4-5-3, sigmoid",
+        dataset: "iris",
+        architecture: iris,
+        recipe: plain(200, 10, 0.1),
+    },
+    Entry {
+        name: "diabetes",
+        description: "Pima Indians diabetes, dense 8-12-2, sigmoid",
+        dataset: "diabetes",
+        architecture: diabetes,
+        recipe: plain(100, 32, 0.1),
+    },
+    Entry {
+        name: "kr-vs-kp",
+        description: "Chess end games, dense 38-15-2, sigmoid",
+        dataset: "kr-vs-kp",
+        architecture: kr_vs_kp,
+        recipe: plain(60, 32, 0.1),
+    },
+    Entry {
+        name: "mnist-dense",
+        description: "Handwritten digits, dense 784-300-10, sigmoid",
+        dataset: "mnist",
+        architecture: mnist_dense,
+        recipe: Recipe { schedule: Schedule::Cosine, momentum: 0.9, ..plain(12, 64, 0.1) },
+    },
+    Entry {
+        name: "conv1",
+        description: "Handwritten digits, the paper's one convolution, ReLU",
+        dataset: "mnist",
+        architecture: conv1,
+        recipe: Recipe { schedule: Schedule::Cosine, momentum: 0.9, ..plain(12, 64, 0.05) },
+    },
+    Entry {
+        name: "lenet5",
+        description: "Handwritten digits, LeNet-5 with ReLU and mean pooling",
+        dataset: "mnist",
+        architecture: lenet5,
+        recipe: Recipe {
+            schedule: Schedule::Cosine,
+            momentum: 0.9,
+            l2: 1e-4,
+            shift: 2,
+            ..plain(15, 64, 0.02)
+        },
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_are_those_of_the_paper() {
+        let shapes = |s: Sequential| {
+            let sizes: Vec<_> = s.blocks().iter().map(|b| b.affine().output().features()).collect();
+            (s.input().features(), sizes, s.parameters())
+        };
+        assert_eq!(shapes(iris()), (4, vec![5, 3], 4 * 5 + 5 + 5 * 3 + 3));
+        assert_eq!(shapes(diabetes()), (8, vec![12, 2], 8 * 12 + 12 + 12 * 2 + 2));
+        assert_eq!(shapes(kr_vs_kp()), (38, vec![15, 2], 38 * 15 + 15 + 15 * 2 + 2));
+        assert_eq!(shapes(mnist_dense()), (784, vec![300, 10], 784 * 300 + 300 + 3000 + 10));
+        assert_eq!(shapes(conv1()), (784, vec![720, 10], 125 + 5 + 1800 + 10));
+        assert_eq!(shapes(lenet5()), (784, vec![864, 256, 120, 84, 10], 44_426));
+    }
+
+    #[test]
+    fn entries_are_found_by_name_and_have_sound_recipes() {
+        for entry in entries() {
+            assert_eq!(by_name(entry.name).unwrap().name, entry.name);
+            entry.recipe.validate().unwrap();
+        }
+        assert!(by_name("resnet").is_none());
+    }
+}
