@@ -186,6 +186,14 @@ pub enum Refused {
         /// Samples that keep every row and column undetermined.
         safe: u64,
     },
+    /// The sum of a lease this short would expose the client's own data.
+    #[error("the sum of {samples} samples exposes the inputs; a lease should have {least} or more")]
+    ExposesData {
+        /// Samples of the lease.
+        samples: u64,
+        /// The fewest samples that protect the data.
+        least: u64,
+    },
     /// The other party said no, in its own words.
     #[error("{0}")]
     ByPeer(String),

@@ -34,6 +34,7 @@ pub mod linear;
 pub mod mask;
 pub mod message;
 pub mod network;
+pub mod pair;
 pub mod pass;
 pub mod plan;
 pub mod server;

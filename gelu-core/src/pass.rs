@@ -225,6 +225,12 @@ fn check_shape(expected: [usize; 2], got: &Array2<i128>) -> Result<()> {
     Ok(())
 }
 
+/// The index of the largest value, the first of equals: the predicted class.
+pub fn argmax(values: impl Iterator<Item = f64>) -> usize {
+    let better = |best: (usize, f64), (i, v)| if v > best.1 { (i, v) } else { best };
+    values.enumerate().fold((0, f64::NEG_INFINITY), better).0
+}
+
 /// How the gradient of a mini-batch becomes an update of the weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rounding {

@@ -223,6 +223,53 @@ impl Plan {
     }
 }
 
+/// How the masked updates of the `secret` mode sit in ciphertexts under the server's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpdateLayout {
+    /// Parameters of the network.
+    pub values: usize,
+    /// Bits of a slot: |G + R·2^g| < 2^(l−1+g_max) + 2^(l+sigma+g_max).
+    pub slot_bits: u32,
+    /// Slots of one ciphertext.
+    pub slots: usize,
+}
+
+impl UpdateLayout {
+    /// Plans the update of `values` parameters.
+    ///
+    /// # Errors
+    /// [`RangeError::Slot`] when a masked update does not fit.
+    pub fn new(
+        values: usize,
+        precision: &Precision,
+        g_max: u32,
+        slots: impl Fn(u32) -> usize,
+    ) -> Result<Self> {
+        let update = exp2(precision.update_bits - 1 + g_max);
+        let needed =
+            signed_bits_for(update + exp2(precision.update_bits + precision.mask_bits + g_max));
+        let fits = |&bits: &u32| slots(bits) > 0;
+        if needed > MAX_SLOT_BITS || !fits(&needed) {
+            let available = (1..=MAX_SLOT_BITS).rev().find(fits).unwrap_or(0);
+            return Err(
+                RangeError::Slot { layer: "masked update".into(), needed, available }.into()
+            );
+        }
+        Ok(Self { values, slot_bits: needed, slots: slots(needed) })
+    }
+
+    /// Ciphertexts of one update.
+    pub fn ciphertexts(&self) -> usize {
+        self.values.div_ceil(self.slots)
+    }
+
+    /// The shape of ciphertext `n`.
+    pub fn shape(&self, n: usize) -> SlotShape {
+        let count = self.slots.min(self.values - n * self.slots);
+        SlotShape { bits: self.slot_bits, count }
+    }
+}
+
 /// Samples of a mini-batch at most.
 pub const MAX_BATCH: usize = 1 << 16;
 /// Mini-batches of a lease at most.

@@ -1,0 +1,352 @@
+//! The client: owner of the data, the labels and the key pair.
+//!
+//! A machine without I/O. A transport *drains* ([`poll_transmit`](Client::poll_transmit),
+//! [`poll_output`](Client::poll_output)), then makes one mutation: a message that came, or a wish
+//! ([`classify`](Client::classify), [`request_lease`](Client::request_lease),
+//! [`train`](Client::train), [`finish`](Client::finish)).
+//!
+//! ```text
+//!             classify ──▶ Round (forward) ──▶ probabilities ─┐
+//!  Idle ──┬────────────────────────────────────────────────────┴──▶ Idle
+//!         └ request_lease ──▶ AwaitLease ──▶ Training ⇄ Round (forward, backward, update)
+//!                                               └ finish, or last step ──▶ AwaitCommit ──▶ Idle
+//! ```
+//!
+//! A machine that has returned an error stays failed.
+
+mod round;
+mod training;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use ndarray::Array2;
+use rand_core::CryptoRng;
+
+use crate::error::{ApiMisuse, PeerMisbehaved, Refused, Result};
+use crate::fixed::Precision;
+use crate::he::AdditiveHE;
+use crate::ledger::Exposure;
+use crate::message::{ClientMessage, Lease, ServerMessage};
+use crate::network::Network;
+use crate::plan::{Plan, Purpose};
+use round::Round;
+use training::{Training, TrainingRound};
+
+/// What a client lets happen to its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DataPolicy {
+    /// Refuse to reveal the sum of a lease with too few samples (DESIGN, section 6).
+    #[default]
+    Enforce,
+    /// Reveal it all the same: the owner accepts that inputs can be reconstructed from it.
+    AllowInputReconstruction,
+}
+
+/// What a client machine has to say to its own side.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum ClientOutput {
+    /// The server has accepted the key.
+    Opened,
+    /// The answer to [`Client::classify`], `[classes, batch]`.
+    Probabilities(Array2<f64>),
+    /// It is this client's turn: give it mini-batches.
+    LeaseGranted(Lease),
+    /// A mini-batch is done.
+    StepDone(StepReport),
+    /// The lease has become this version of the model.
+    Committed {
+        /// The new version.
+        version: u64,
+    },
+    /// The server said no, and why; the session goes on.
+    Refused(Refused),
+}
+
+/// What one training step looked like to the owner of the data.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepReport {
+    /// Mean loss of the mini-batch, before the update.
+    pub loss: f64,
+    /// Samples whose most probable class was their label.
+    pub correct: usize,
+    /// Samples of the mini-batch.
+    pub samples: usize,
+    /// Values that were cut off at the bound of their format.
+    pub saturations: u64,
+    /// Whether this was the last step of the lease.
+    pub last: bool,
+}
+
+/// What every state of a client needs.
+pub(crate) struct Context<H: AdditiveHE> {
+    pub(crate) secret: Arc<H::SecretKey>,
+    pub(crate) network: Arc<Network>,
+    pub(crate) precision: Precision,
+    pub(crate) policy: DataPolicy,
+}
+
+impl<H: AdditiveHE> Context<H> {
+    pub(crate) fn plan(&self, batch: usize, purpose: Purpose) -> Result<Plan> {
+        let public = H::public_key(&self.secret);
+        Plan::new(&self.network, &self.precision, batch, purpose, |bits| H::slots(public, bits))
+    }
+}
+
+enum State<H: AdditiveHE> {
+    AwaitOpened,
+    Idle,
+    Query(Round),
+    AwaitLease { batch: usize, steps: u32 },
+    Training(Training<H>),
+    Step(TrainingRound<H>),
+    AwaitUpdateApplied(Training<H>),
+    AwaitCommit,
+    Failed,
+}
+
+impl<H: AdditiveHE> State<H> {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::AwaitOpened => "waits for its key to be accepted",
+            Self::Idle => "is idle",
+            Self::Query(_) => "answers a query",
+            Self::AwaitLease { .. } => "waits for its turn",
+            Self::Training(_) => "holds a lease",
+            Self::Step(_) => "is in the middle of a step",
+            Self::AwaitUpdateApplied(_) => "waits for its update to be applied",
+            Self::AwaitCommit => "waits for its lease to be committed",
+            Self::Failed => "has failed",
+        }
+    }
+
+    fn expected(&self) -> &'static str {
+        match self {
+            Self::AwaitOpened => "Opened",
+            Self::Query(_) => "WeightedSums",
+            Self::AwaitLease { .. } => "LeaseGranted",
+            Self::Step(_) => "WeightedSums or PropagatedErrors",
+            Self::AwaitUpdateApplied(_) => "UpdateApplied",
+            Self::AwaitCommit => "Committed",
+            Self::Idle | Self::Training(_) | Self::Failed => "nothing",
+        }
+    }
+}
+
+/// The client machine: see the [module](self).
+pub struct Client<H: AdditiveHE> {
+    context: Context<H>,
+    state: State<H>,
+    transmit: VecDeque<ClientMessage>,
+    outputs: VecDeque<ClientOutput>,
+}
+
+impl<H: AdditiveHE> Client<H> {
+    /// A client of a server whose model has this network and precision.
+    ///
+    /// Both parties must have been told the same; what the server says about its model is checked
+    /// by whoever parsed it into a [`Network`].
+    pub fn new(
+        network: Arc<Network>,
+        precision: Precision,
+        secret: Arc<H::SecretKey>,
+        policy: DataPolicy,
+    ) -> Self {
+        let public_key = H::public_key_to_bytes(H::public_key(&secret));
+        let open = ClientMessage::Open { backend: H::ID.into(), public_key };
+        Self {
+            context: Context { secret, network, precision, policy },
+            state: State::AwaitOpened,
+            transmit: [open].into(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Starts an encrypted inference of `inputs`, `[features, batch]`.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::State`] unless idle, [`ApiMisuse::Shape`], and what the range analysis says.
+    pub fn classify(&mut self, inputs: &Array2<f64>, rng: &mut dyn CryptoRng) -> Result<()> {
+        self.require(matches!(self.state, State::Idle), "classify")?;
+        let plan = self.context.plan(inputs.ncols(), Purpose::Inference)?;
+        let round = Round::new(&self.context, plan, inputs, None)?;
+        self.transmit.push_back(round.question(&self.context, rng)?);
+        self.state = State::Query(round);
+        Ok(())
+    }
+
+    /// Asks for the next turn to train: `steps` mini-batches of `batch` samples, if possible.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::State`] unless idle, and what the range analysis says.
+    pub fn request_lease(&mut self, batch: usize, steps: u32) -> Result<()> {
+        self.require(matches!(self.state, State::Idle), "ask for a lease")?;
+        self.context.plan(batch, Purpose::Training { steps })?;
+        let wanted = u32::try_from(batch).expect("a planned batch is below 2^16");
+        self.transmit.push_back(ClientMessage::RequestLease { batch: wanted, steps });
+        self.state = State::AwaitLease { batch, steps };
+        Ok(())
+    }
+
+    /// Trains on one mini-batch of exactly the lease's size.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::State`] without a lease or in the middle of a step; [`ApiMisuse::Shape`];
+    /// [`ApiMisuse::Configuration`] for labels that are no classes.
+    pub fn train(
+        &mut self,
+        inputs: &Array2<f64>,
+        labels: &[usize],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<()> {
+        self.require(matches!(self.state, State::Training(_)), "train")?;
+        let State::Training(training) = core::mem::replace(&mut self.state, State::Failed) else {
+            unreachable!("checked above")
+        };
+        match TrainingRound::new(&self.context, training, inputs, labels) {
+            Ok(step) => {
+                self.transmit.push_back(step.round.question(&self.context, rng)?);
+                self.state = State::Step(step);
+                Ok(())
+            }
+            Err((training, error)) => {
+                self.state = State::Training(training);
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends the lease early, after at least one step, and asks the server to commit it.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::State`] without a lease or before its first step;
+    /// [`Refused::TooNarrow`] when the sum of so few samples would expose the data.
+    pub fn finish(&mut self) -> Result<()> {
+        let may = matches!(&self.state, State::Training(training) if training.steps_done() > 0);
+        self.require(may, "finish the lease")?;
+        let State::Training(training) = &self.state else { unreachable!("checked above") };
+        self.transmit.push_back(training.final_update(&self.context)?);
+        self.state = State::AwaitCommit;
+        Ok(())
+    }
+
+    /// The next message for the server, if any.
+    pub fn poll_transmit(&mut self) -> Option<ClientMessage> {
+        self.transmit.pop_front()
+    }
+
+    /// The next event for this side, if any.
+    pub fn poll_output(&mut self) -> Option<ClientOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// Takes a message from the server.
+    ///
+    /// # Errors
+    /// [`PeerMisbehaved`] for what no honest server sends here, and
+    /// [`Error::Decryption`](crate::Error::Decryption); the machine has failed then.
+    pub fn handle_message(
+        &mut self,
+        message: ServerMessage,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<()> {
+        let state = core::mem::replace(&mut self.state, State::Failed);
+        self.state = self.next(state, message, rng)?;
+        Ok(())
+    }
+
+    fn next(
+        &mut self,
+        state: State<H>,
+        message: ServerMessage,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<State<H>> {
+        match (state, message) {
+            (State::AwaitOpened, ServerMessage::Opened) => {
+                self.outputs.push_back(ClientOutput::Opened);
+                Ok(State::Idle)
+            }
+            (
+                State::Query(_) | State::AwaitLease { .. } | State::AwaitCommit,
+                ServerMessage::Refused { reason },
+            ) => {
+                self.outputs.push_back(ClientOutput::Refused(Refused::ByPeer(reason)));
+                Ok(State::Idle)
+            }
+            (State::Query(mut round), message @ ServerMessage::WeightedSums { .. }) => {
+                round.answer(&self.context, message)?;
+                if round.pass.stage().is_some() {
+                    self.transmit.push_back(round.question(&self.context, rng)?);
+                    return Ok(State::Query(round));
+                }
+                self.outputs.push_back(ClientOutput::Probabilities(round.pass.probabilities()?));
+                Ok(State::Idle)
+            }
+            (State::AwaitLease { batch, steps }, ServerMessage::LeaseGranted(lease)) => {
+                let training = Training::new(&self.context, &lease, batch, steps)?;
+                self.outputs.push_back(ClientOutput::LeaseGranted(lease));
+                Ok(State::Training(training))
+            }
+            (
+                State::Step(mut step),
+                message @ (ServerMessage::WeightedSums { .. }
+                | ServerMessage::PropagatedErrors { .. }),
+            ) => {
+                step.round.answer(&self.context, message)?;
+                self.continue_step(step, rng)
+            }
+            (State::AwaitUpdateApplied(training), ServerMessage::UpdateApplied) => {
+                self.outputs.push_back(ClientOutput::StepDone(training.report()));
+                Ok(State::Training(training))
+            }
+            (State::AwaitCommit, ServerMessage::Committed { version }) => {
+                self.outputs.push_back(ClientOutput::Committed { version });
+                Ok(State::Idle)
+            }
+            (state, message) => Err(PeerMisbehaved::UnexpectedMessage {
+                expected: state.expected(),
+                got: message.name(),
+            }
+            .into()),
+        }
+    }
+
+    /// Asks the next question of a step, or ends it with its update.
+    fn continue_step(
+        &mut self,
+        mut step: TrainingRound<H>,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<State<H>> {
+        step.compare_when_forward_is_over()?;
+        if step.round.expects_answer() {
+            self.transmit.push_back(step.round.question(&self.context, rng)?);
+            return Ok(State::Step(step));
+        }
+        let mut training = step.finish(&self.context)?;
+        if training.is_over() {
+            self.transmit.push_back(training.final_update(&self.context)?);
+            self.outputs.push_back(ClientOutput::StepDone(training.report()));
+            return Ok(State::AwaitCommit);
+        }
+        self.transmit.push_back(training.masked_update(&self.context, rng)?);
+        Ok(State::AwaitUpdateApplied(training))
+    }
+
+    /// What a lease of `steps` mini-batches of `batch` samples would give away, for the user.
+    ///
+    /// # Errors
+    /// What the range analysis says.
+    pub fn exposure(&self, batch: usize, purpose: Purpose) -> Result<Exposure> {
+        let plan = self.context.plan(batch, purpose)?;
+        Ok(Exposure::new(&self.context.network, &self.context.precision, &plan))
+    }
+
+    fn require(&self, holds: bool, asked: &'static str) -> Result<()> {
+        if holds {
+            Ok(())
+        } else {
+            Err(ApiMisuse::State { asked, state: self.state.name() }.into())
+        }
+    }
+}

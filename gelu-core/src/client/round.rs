@@ -1,0 +1,116 @@
+//! One mini-batch on its way through the server: questions up, answers down.
+
+use std::sync::Arc;
+
+use ndarray::Array2;
+use rand_core::CryptoRng;
+
+use super::Context;
+use crate::error::{PeerMisbehaved, Result};
+use crate::he::AdditiveHE;
+use crate::message::{ClientMessage, ServerMessage};
+use crate::network::Parameters;
+use crate::pass::{Pass, bias_constant};
+use crate::plan::{Direction, Exchange, Plan};
+
+/// A [`Pass`] whose sums are computed by the server. With masks, the weights that the server holds
+/// are W~ = W − R, and the answers are corrected by R (Algorithm 4).
+pub(super) struct Round {
+    pub(super) pass: Pass,
+    plan: Plan,
+    masks: Option<Arc<Parameters>>,
+}
+
+impl Round {
+    pub(super) fn new<H: AdditiveHE>(
+        context: &Context<H>,
+        plan: Plan,
+        inputs: &Array2<f64>,
+        masks: Option<Arc<Parameters>>,
+    ) -> Result<Self> {
+        let pass = Pass::new(Arc::clone(&context.network), context.precision, inputs)?;
+        Ok(Self { pass, plan, masks })
+    }
+
+    /// The exchange that comes next, if the pass needs the server once more.
+    fn position(&self) -> Option<(usize, Direction)> {
+        let forward = self.pass.stage().map(|stage| (stage, Direction::Forward));
+        forward.or_else(|| Some((self.pass.backward_stage()?, Direction::Backward)))
+    }
+
+    pub(super) fn expects_answer(&self) -> bool {
+        self.position().is_some()
+    }
+
+    fn exchange(&self) -> (usize, Direction, &Exchange) {
+        let (stage, direction) = self.position().expect("asked only while an answer is due");
+        let exchange = self.plan.exchange(stage, direction).expect("every exchange is planned");
+        (stage, direction, exchange)
+    }
+
+    /// ⟦A⟧ or ⟦D⟧ of the current stage.
+    pub(super) fn question<H: AdditiveHE>(
+        &self,
+        context: &Context<H>,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<ClientMessage> {
+        let (stage, direction, exchange) = self.exchange();
+        let values = match direction {
+            Direction::Forward => self.pass.activations(stage),
+            Direction::Backward => self.pass.errors(stage),
+        };
+        let ciphertexts = exchange.encrypt::<H>(&context.secret, values, rng)?;
+        let batch = u32::try_from(exchange.batch).expect("a planned batch is below 2^16");
+        let stage = u32::try_from(stage).expect("few stages");
+        Ok(match direction {
+            Direction::Forward => ClientMessage::EncryptedActivations { stage, batch, ciphertexts },
+            Direction::Backward => ClientMessage::EncryptedErrors { stage, ciphertexts },
+        })
+    }
+
+    /// Decrypts the sums of the current stage, removes the masks and lets the pass go on.
+    pub(super) fn answer<H: AdditiveHE>(
+        &mut self,
+        context: &Context<H>,
+        message: ServerMessage,
+    ) -> Result<()> {
+        let (stage, direction, exchange) = self.exchange();
+        let got = message.name();
+        let (answered, ciphertexts) = match (direction, message) {
+            (Direction::Forward, ServerMessage::WeightedSums { stage, ciphertexts })
+            | (Direction::Backward, ServerMessage::PropagatedErrors { stage, ciphertexts }) => {
+                (stage, ciphertexts)
+            }
+            _ => {
+                let expected = match direction {
+                    Direction::Forward => "WeightedSums",
+                    Direction::Backward => "PropagatedErrors",
+                };
+                return Err(PeerMisbehaved::UnexpectedMessage { expected, got }.into());
+            }
+        };
+        if answered as usize != stage {
+            return Err(PeerMisbehaved::out_of_bounds("stage", answered, stage).into());
+        }
+        let mut sums = exchange.decrypt::<H>(&context.secret, &ciphertexts)?;
+        let linear = &context.network.stages()[stage].linear;
+        if let Some(masks) = &self.masks {
+            let layer = &masks.layers[stage];
+            sums += &match direction {
+                Direction::Forward => linear.forward(
+                    &layer.weights,
+                    &layer.biases,
+                    self.pass.activations(stage).view(),
+                    bias_constant(linear, context.precision.activations),
+                ),
+                Direction::Backward => {
+                    linear.backward(&layer.weights, self.pass.errors(stage).view())
+                }
+            };
+        }
+        match direction {
+            Direction::Forward => self.pass.advance(&sums),
+            Direction::Backward => self.pass.retreat(&sums),
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! A lease, seen by the client that holds it: true updates, masks, and the final sum.
+
+use std::sync::Arc;
+
+use ndarray::Array2;
+use rand_core::CryptoRng;
+
+use super::round::Round;
+use super::{Context, DataPolicy, StepReport};
+use crate::error::{ApiMisuse, Error, PeerMisbehaved, Refused, Result};
+use crate::he::{AdditiveHE, Sealed};
+use crate::ledger::Exposure;
+use crate::mask;
+use crate::message::{ClientMessage, Lease, LeaseRate};
+use crate::network::Parameters;
+use crate::pass::{Rounding, argmax, update};
+use crate::plan::{Plan, Purpose, UpdateLayout};
+use crate::slots::Plaintext;
+
+/// How updates travel.
+enum Mode<H: AdditiveHE> {
+    /// In the open under a mask.
+    Public,
+    /// Under the server's key, scaled by its secret rate.
+    Secret { public: H::PublicKey, inverse_rate: H::Ciphertext, layout: UpdateLayout },
+}
+
+/// A lease between two steps.
+pub(super) struct Training<H: AdditiveHE> {
+    plan: Plan,
+    steps: u32,
+    steps_done: u32,
+    rounding: Rounding,
+    mode: Mode<H>,
+    /// ΣR: the server holds W − ΣR.
+    masks: Arc<Parameters>,
+    /// ΣU (or ΣG): what the client will reveal at the end.
+    sum: Parameters,
+    /// U (or G) of the last step.
+    last_update: Parameters,
+    last_report: Option<StepReport>,
+    least_samples: u64,
+}
+
+impl<H: AdditiveHE> Training<H> {
+    /// Checks the terms of a lease against what was asked for.
+    pub(super) fn new(
+        context: &Context<H>,
+        lease: &Lease,
+        batch: usize,
+        wanted: u32,
+    ) -> Result<Self> {
+        if !(1..=wanted).contains(&lease.steps) {
+            let expected = format!("1 to {wanted}");
+            return Err(PeerMisbehaved::out_of_bounds("steps", lease.steps, expected).into());
+        }
+        if lease.batch as usize != batch {
+            return Err(PeerMisbehaved::out_of_bounds("batch", lease.batch, batch).into());
+        }
+        let plan = context.plan(batch, Purpose::Training { steps: lease.steps })?;
+        let zeros = context.network.zeros();
+        let (mode, rounding) = match &lease.rate {
+            LeaseRate::Public(eta) if eta.is_finite() && *eta > 0.0 => {
+                (Mode::Public, Rounding::Rate(*eta))
+            }
+            LeaseRate::Public(eta) => {
+                return Err(PeerMisbehaved::out_of_bounds("rate", eta, "positive").into());
+            }
+            LeaseRate::Secret { public_key, inverse_rate, g_max } => {
+                check_g_max(*g_max, context)?;
+                let public = H::public_key_from_bytes(public_key)?;
+                let inverse_rate = H::ciphertexts_from_bytes(&public, inverse_rate, 1)?.remove(0);
+                let slots = |bits| H::slots(&public, bits);
+                let layout = UpdateLayout::new(zeros.len(), &context.precision, *g_max, slots)?;
+                let mode = Mode::Secret { public, inverse_rate, layout };
+                (mode, Rounding::PowerOfTwo { g_max: *g_max })
+            }
+        };
+        let exposure = Exposure::new(&context.network, &context.precision, &plan);
+        Ok(Self {
+            least_samples: exposure.least_samples().map_or(0, |(least, _)| least),
+            plan,
+            steps: lease.steps,
+            steps_done: 0,
+            rounding,
+            mode,
+            masks: Arc::new(zeros.clone()),
+            sum: zeros.clone(),
+            last_update: zeros,
+            last_report: None,
+        })
+    }
+
+    pub(super) fn steps_done(&self) -> u32 {
+        self.steps_done
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.steps_done == self.steps
+    }
+
+    pub(super) fn report(&self) -> StepReport {
+        self.last_report.expect("asked only after a step")
+    }
+
+    /// Algorithm 3: the update of the last step under a fresh mask, which joins ΣR.
+    pub(super) fn masked_update(
+        &mut self,
+        context: &Context<H>,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<ClientMessage> {
+        let bits = context.precision.update_bits + context.precision.mask_bits;
+        let masks = mask::draw(&self.last_update, bits, rng);
+        let message = match &self.mode {
+            Mode::Public => {
+                let mut masked = self.last_update.clone();
+                masked.add(&masks);
+                ClientMessage::MaskedUpdate(masked)
+            }
+            Mode::Secret { public, inverse_rate, layout } => {
+                let gradient: Vec<i128> = self.last_update.values().copied().collect();
+                let masks: Vec<i128> = masks.values().copied().collect();
+                let mut sealed = Vec::with_capacity(layout.ciphertexts());
+                let groups = gradient.chunks(layout.slots).zip(masks.chunks(layout.slots));
+                for (n, (gradient, masks)) in groups.enumerate() {
+                    let each: Vec<_> =
+                        masks.iter().map(|&r| H::mul_plain(public, inverse_rate, r)).collect();
+                    let shape = crate::SlotShape { count: 1, ..layout.shape(n) };
+                    let packed = H::pack(public, &each, shape)?;
+                    let gradient = Plaintext::new(layout.slot_bits, gradient.to_vec())?;
+                    sealed.push((H::add_plain(public, &packed, &gradient), layout.shape(n)));
+                }
+                // The server knows how ⟦2^g⟧ was made: sealing hides R, as it hides W elsewhere.
+                let sealed = Sealed::<H>::seal(public, &sealed, rng);
+                let ciphertexts = Sealed::to_bytes(public, &sealed);
+                ClientMessage::EncryptedMaskedUpdate { ciphertexts }
+            }
+        };
+        Arc::make_mut(&mut self.masks).add(&masks);
+        Ok(message)
+    }
+
+    /// Algorithm 5: the sum of the true updates, unless it would expose the data.
+    pub(super) fn final_update(&self, context: &Context<H>) -> Result<ClientMessage> {
+        let samples = u64::from(self.steps_done) * self.plan.batch as u64;
+        if context.policy == DataPolicy::Enforce && samples < self.least_samples {
+            let least = self.least_samples;
+            return Err(Error::Refused(Refused::ExposesData { samples, least }));
+        }
+        Ok(ClientMessage::FinalUpdate(self.sum.clone()))
+    }
+}
+
+fn check_g_max<H: AdditiveHE>(g_max: u32, context: &Context<H>) -> Result<()> {
+    let precision = &context.precision;
+    let most = precision.weights.fraction.min(precision.update_bits.saturating_sub(2));
+    if g_max > most {
+        let expected = format!("at most {most}");
+        return Err(PeerMisbehaved::out_of_bounds("g_max", g_max, expected).into());
+    }
+    Ok(())
+}
+
+/// One step of a lease.
+pub(super) struct TrainingRound<H: AdditiveHE> {
+    training: Training<H>,
+    pub(super) round: Round,
+    labels: Vec<usize>,
+    compared: Option<(f64, usize)>,
+}
+
+impl<H: AdditiveHE> TrainingRound<H> {
+    /// Gives the lease back with the error if the mini-batch does not fit it.
+    #[expect(clippy::result_large_err, reason = "the lease itself is handed back")]
+    pub(super) fn new(
+        context: &Context<H>,
+        training: Training<H>,
+        inputs: &Array2<f64>,
+        labels: &[usize],
+    ) -> Result<Self, (Training<H>, Error)> {
+        let batch = training.plan.batch;
+        let classes = context.network.classes();
+        if inputs.ncols() != batch || labels.len() != batch {
+            let (expected, got) = (vec![batch, batch], vec![inputs.ncols(), labels.len()]);
+            return Err((training, ApiMisuse::Shape { expected, got }.into()));
+        }
+        if labels.iter().any(|&label| label >= classes) {
+            let error = ApiMisuse::configuration("labels", format!("must be below {classes}"));
+            return Err((training, error.into()));
+        }
+        let (plan, masks) = (training.plan.clone(), Arc::clone(&training.masks));
+        match Round::new(context, plan, inputs, Some(masks)) {
+            Ok(round) => Ok(Self { training, round, labels: labels.to_vec(), compared: None }),
+            Err(error) => Err((training, error)),
+        }
+    }
+
+    /// Turns from the forward to the backward pass, once.
+    pub(super) fn compare_when_forward_is_over(&mut self) -> Result<()> {
+        if self.round.pass.stage().is_none() && self.compared.is_none() {
+            let probabilities = self.round.pass.probabilities()?;
+            let columns = probabilities.columns().into_iter().zip(&self.labels);
+            let correct = columns.filter(|(p, label)| argmax(p.iter().copied()) == **label).count();
+            self.compared = Some((self.round.pass.compare(&self.labels)?, correct));
+        }
+        Ok(())
+    }
+
+    /// The true update joins the sum; the lease goes on.
+    pub(super) fn finish(self, context: &Context<H>) -> Result<Training<H>> {
+        let Self { mut training, round, labels, compared } = self;
+        let pass = round.pass;
+        let update = update(
+            &pass.gradient()?,
+            labels.len(),
+            training.rounding,
+            &context.precision,
+            pass.saturations(),
+        );
+        training.sum.add(&update);
+        training.last_update = update;
+        training.steps_done += 1;
+        let (loss, correct) = compared.expect("the backward pass follows the comparison");
+        training.last_report = Some(StepReport {
+            loss,
+            correct,
+            samples: labels.len(),
+            saturations: pass.saturations().total(),
+            last: training.is_over(),
+        });
+        Ok(training)
+    }
+}

@@ -1,0 +1,270 @@
+//! A lease, seen by the server: weights under masks that move without being known.
+
+use std::sync::Arc;
+
+use rand_core::CryptoRng;
+
+use super::{Host, LearningRate, Planned, Position, ServedModel, check_equal, evaluate};
+use crate::error::{ApiMisuse, PeerMisbehaved, Result};
+use crate::he::AdditiveHE;
+use crate::message::{self, ClientMessage, LeaseRate, ServerMessage};
+use crate::network::Parameters;
+use crate::plan::{Direction, Purpose, UpdateLayout};
+use crate::slots::{Plaintext, SlotShape};
+
+/// What a lease waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Exchange(usize, Direction),
+    Update,
+}
+
+/// What a message did to a lease.
+pub(super) enum LeaseStep {
+    Reply(ServerMessage),
+    Ended(Ended),
+}
+
+/// How a lease ends.
+pub(super) enum Ended {
+    Commit { base: u64, parameters: Parameters },
+    RolledBack { reason: String },
+}
+
+/// A lease in progress. `masked` is W~ = W − ΣR: all that the server knows until the end.
+pub(super) struct Lease<H: AdditiveHE> {
+    initial: ServedModel,
+    masked: Parameters,
+    planned: Arc<Planned>,
+    rate: LearningRate<H>,
+    layout: Option<UpdateLayout>,
+    steps: u32,
+    steps_done: u32,
+    phase: Phase,
+}
+
+impl<H: AdditiveHE> Lease<H> {
+    /// Starts on `model`; also returns the terms for the client.
+    pub(super) fn new(
+        model: &ServedModel,
+        planned: Arc<Planned>,
+        rate: LearningRate<H>,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(Self, message::Lease)> {
+        let Purpose::Training { steps } = planned.plan.purpose else {
+            return Err(ApiMisuse::State { asked: "grant", state: "planned an inference" }.into());
+        };
+        let (terms_rate, layout) = match &rate {
+            LearningRate::Public(eta) => (LeaseRate::Public(*eta), None),
+            LearningRate::Secret { key, g, g_max } => {
+                let spare = model.precision.weights.fraction.min(model.precision.update_bits - 2);
+                if g > g_max || *g_max > spare {
+                    let why = format!("needs g <= g_max <= {spare}");
+                    return Err(ApiMisuse::configuration("secret learning rate", why).into());
+                }
+                let public = H::public_key(key);
+                let values = model.parameters.len();
+                let slots = |bits| H::slots(public, bits);
+                let layout = UpdateLayout::new(values, &model.precision, *g_max, slots)?;
+                let shape = SlotShape { bits: layout.slot_bits, count: 1 };
+                let plain = Plaintext::new(shape.bits, vec![1 << g])?;
+                let inverse = H::encrypt_as_owner(key, &plain, rng)?;
+                let mut inverse_rate = Vec::new();
+                H::ciphertext_to_bytes(public, &inverse, &mut inverse_rate);
+                let public_key = H::public_key_to_bytes(public);
+                (LeaseRate::Secret { public_key, inverse_rate, g_max: *g_max }, Some(layout))
+            }
+        };
+        let batch = u32::try_from(planned.plan.batch).expect("a planned batch is below 2^16");
+        let terms = message::Lease { version: model.version, steps, batch, rate: terms_rate };
+        let lease = Self {
+            initial: model.clone(),
+            masked: model.parameters.clone(),
+            planned,
+            rate,
+            layout,
+            steps,
+            steps_done: 0,
+            phase: Phase::Exchange(0, Direction::Forward),
+        };
+        Ok((lease, terms))
+    }
+
+    pub(super) fn expected(&self) -> &'static str {
+        match (self.phase, &self.rate) {
+            (Phase::Exchange(_, Direction::Forward), _) => "EncryptedActivations",
+            (Phase::Exchange(_, Direction::Backward), _) => "EncryptedErrors",
+            (Phase::Update, _) if self.last_step() => "FinalUpdate",
+            (Phase::Update, LearningRate::Public(_)) => "MaskedUpdate",
+            (Phase::Update, LearningRate::Secret { .. }) => "EncryptedMaskedUpdate",
+        }
+    }
+
+    fn last_step(&self) -> bool {
+        self.steps_done + 1 == self.steps
+    }
+
+    pub(super) fn handle(
+        &mut self,
+        public: &H::PublicKey,
+        message: ClientMessage,
+        host: &dyn Host,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<LeaseStep> {
+        let between_steps = self.phase == Phase::Exchange(0, Direction::Forward);
+        match (self.phase, message) {
+            (
+                Phase::Exchange(expected, Direction::Forward),
+                ClientMessage::EncryptedActivations { stage, batch, ciphertexts },
+            ) => {
+                check_equal("batch", batch as usize, self.planned.plan.batch)?;
+                check_equal("stage", stage as usize, expected)?;
+                if between_steps {
+                    let (version, exposure) = (self.initial.version, &self.planned.exposure);
+                    if let Err(refused) = host.charge(version, exposure, u64::from(batch)) {
+                        let reason = refused.to_string();
+                        return Ok(LeaseStep::Ended(Ended::RolledBack { reason }));
+                    }
+                }
+                let ciphertexts = self.evaluate(public, &ciphertexts, rng)?;
+                Ok(LeaseStep::Reply(ServerMessage::WeightedSums { stage, ciphertexts }))
+            }
+            (
+                Phase::Exchange(expected, Direction::Backward),
+                ClientMessage::EncryptedErrors { stage, ciphertexts },
+            ) => {
+                check_equal("stage", stage as usize, expected)?;
+                let ciphertexts = self.evaluate(public, &ciphertexts, rng)?;
+                Ok(LeaseStep::Reply(ServerMessage::PropagatedErrors { stage, ciphertexts }))
+            }
+            (Phase::Update, ClientMessage::MaskedUpdate(update)) if !self.last_step() => {
+                self.apply_open(&update)?;
+                Ok(LeaseStep::Reply(ServerMessage::UpdateApplied))
+            }
+            (Phase::Update, ClientMessage::EncryptedMaskedUpdate { ciphertexts })
+                if !self.last_step() =>
+            {
+                self.apply_encrypted(&ciphertexts)?;
+                Ok(LeaseStep::Reply(ServerMessage::UpdateApplied))
+            }
+            (Phase::Update, ClientMessage::FinalUpdate(sum)) => {
+                Ok(LeaseStep::Ended(self.end(sum)?))
+            }
+            (_, ClientMessage::FinalUpdate(sum)) if between_steps && self.steps_done > 0 => {
+                Ok(LeaseStep::Ended(self.end(sum)?))
+            }
+            (_, message) => Err(PeerMisbehaved::UnexpectedMessage {
+                expected: self.expected(),
+                got: message.name(),
+            }
+            .into()),
+        }
+    }
+
+    /// The current exchange, with the masked weights; moves to the next one.
+    fn evaluate(
+        &mut self,
+        public: &H::PublicKey,
+        ciphertexts: &[u8],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Vec<u8>> {
+        let Phase::Exchange(stage, direction) = self.phase else {
+            unreachable!("called only in an exchange")
+        };
+        let exchange = self.planned.plan.exchange(stage, direction).expect("planned");
+        let at = Position { model: &self.initial, stage, direction };
+        let layer = &self.masked.layers[stage];
+        let result = evaluate::<H>(public, exchange, at, layer, ciphertexts, rng)?;
+        let last = self.masked.layers.len() - 1;
+        self.phase = match direction {
+            Direction::Forward if stage < last => Phase::Exchange(stage + 1, Direction::Forward),
+            Direction::Forward if last > 0 => Phase::Exchange(last, Direction::Backward),
+            Direction::Backward if stage > 1 => Phase::Exchange(stage - 1, Direction::Backward),
+            _ => Phase::Update,
+        };
+        Ok(result)
+    }
+
+    /// W~ ← W~ − (U + R).
+    fn apply_open(&mut self, update: &Parameters) -> Result<()> {
+        if !matches!(self.rate, LearningRate::Public(_)) {
+            let (expected, got) = ("EncryptedMaskedUpdate", "MaskedUpdate");
+            return Err(PeerMisbehaved::UnexpectedMessage { expected, got }.into());
+        }
+        self.check_shapes(update)?;
+        let p = &self.initial.precision;
+        let half = 1i128 << (p.update_bits - 1);
+        let masked = -half..(1i128 << (p.update_bits + p.mask_bits)) + half;
+        if update.values().any(|v| !masked.contains(v)) {
+            return Err(
+                PeerMisbehaved::out_of_bounds("a masked update", "a value", "masked").into()
+            );
+        }
+        self.masked.subtract(update);
+        self.step_done();
+        Ok(())
+    }
+
+    /// W~ ← W~ − (G + R·2^g) / 2^g, exactly: G is a multiple of 2^g_max, so no bit of it is left
+    /// below 2^g for the server to see (DESIGN, section 5: the low-bit trap).
+    fn apply_encrypted(&mut self, ciphertexts: &[u8]) -> Result<()> {
+        let (LearningRate::Secret { key, g, .. }, Some(layout)) = (&self.rate, &self.layout) else {
+            let (expected, got) = ("MaskedUpdate", "EncryptedMaskedUpdate");
+            return Err(PeerMisbehaved::UnexpectedMessage { expected, got }.into());
+        };
+        let public = H::public_key(key);
+        let received = H::ciphertexts_from_bytes(public, ciphertexts, layout.ciphertexts())?;
+        let shaped: Vec<_> =
+            received.into_iter().enumerate().map(|(n, c)| (c, layout.shape(n))).collect();
+        let plaintexts = H::decrypt_many(key, &shaped)?;
+        let values: Vec<i128> = plaintexts.iter().flat_map(|p| p.values()).copied().collect();
+        if values.iter().any(|v| v & ((1 << g) - 1) != 0) {
+            let expected = format!("a multiple of 2^{g}");
+            return Err(
+                PeerMisbehaved::out_of_bounds("a masked update", "a value", expected).into()
+            );
+        }
+        let mut values = values.iter();
+        let update = self.masked.map(|_| values.next().expect("one for each parameter") >> g);
+        self.masked.subtract(&update);
+        self.step_done();
+        Ok(())
+    }
+
+    fn step_done(&mut self) {
+        self.steps_done += 1;
+        self.phase = Phase::Exchange(0, Direction::Forward);
+    }
+
+    /// Algorithm 5: W_F = W_I − ΣU, if it is a model within the bounds.
+    fn end(&self, sum: Parameters) -> Result<Ended> {
+        self.check_shapes(&sum)?;
+        let updates = match self.rate {
+            LearningRate::Public(_) => sum,
+            LearningRate::Secret { g, g_max, .. } => {
+                if sum.values().any(|v| v & ((1 << g_max) - 1) != 0) {
+                    let expected = format!("a multiple of 2^{g_max}");
+                    return Err(PeerMisbehaved::out_of_bounds("final", "a sum", expected).into());
+                }
+                sum.map(|v| v >> g)
+            }
+        };
+        let most = i128::from(self.steps) << (self.initial.precision.update_bits - 1);
+        if updates.values().any(|v| v.unsigned_abs() > most.unsigned_abs()) {
+            return Err(PeerMisbehaved::out_of_bounds("final update", "a sum", "bounded").into());
+        }
+        let mut parameters = self.initial.parameters.clone();
+        parameters.subtract(&updates);
+        let checked = self.initial.network.check(&parameters, self.initial.precision.weights);
+        Ok(match checked {
+            Ok(()) => Ended::Commit { base: self.initial.version, parameters },
+            Err(error) => Ended::RolledBack { reason: error.to_string() },
+        })
+    }
+
+    fn check_shapes(&self, parameters: &Parameters) -> Result<()> {
+        self.initial.network.check_shapes(parameters).map_err(|_| {
+            PeerMisbehaved::out_of_bounds("update", parameters, "of the network's shapes").into()
+        })
+    }
+}

@@ -1,0 +1,417 @@
+//! The server: owner of the model.
+//!
+//! A machine without I/O, one for each session. What it needs of the process around it is a
+//! [`Host`]; what it asks of it are its [outputs](ServerOutput): a turn to train for its client, and
+//! the commit of a finished lease. A lease is a transaction: it ends in [`ServerOutput::Commit`],
+//! or the machine is dropped and the model is what it was.
+//!
+//! ```text
+//!  AwaitOpen ──▶ Ready ⇄ Query (stage 1, 2, …)
+//!                  └ RequestLease ──▶ AwaitGrant ──▶ Lease (forward, backward, update, …)
+//!                                                      └ FinalUpdate ──▶ Committing ──▶ Ready
+//! ```
+//!
+//! # Security
+//! Every ciphertext that leaves is [`Sealed`](crate::Sealed). The weights are secret from the
+//! client: evaluation takes time that depends on them (their bit lengths and signs choose the
+//! multiplications), so a client that measures response times precisely can learn about the
+//! distribution of weights in a layer; the documentation of each backend says more.
+
+mod lease;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rand_core::CryptoRng;
+
+use crate::error::{ApiMisuse, Error, PeerIncompatible, PeerMisbehaved, Refused, Result};
+use crate::fixed::Precision;
+use crate::he::AdditiveHE;
+use crate::ledger::Exposure;
+use crate::message::{ClientMessage, ServerMessage};
+use crate::network::{Layer, Network, Parameters};
+use crate::pass::bias_constant;
+use crate::plan::{Direction, Exchange, MAX_BATCH, MAX_STEPS, Plan, Purpose};
+use lease::{Ended, Lease, LeaseStep};
+
+/// A version of a model, ready to serve.
+#[derive(Debug, Clone)]
+pub struct ServedModel {
+    /// Its network.
+    pub network: Arc<Network>,
+    /// Its scales and bounds.
+    pub precision: Precision,
+    /// Its weights.
+    pub parameters: Parameters,
+    /// Its version.
+    pub version: u64,
+}
+
+/// The learning rate of a lease.
+#[derive(Debug, Clone)]
+pub enum LearningRate<H: AdditiveHE> {
+    /// Known to the client.
+    Public(f64),
+    /// 2^−g, with g ≤ g_max and known to the server alone.
+    Secret {
+        /// The server's own key pair.
+        key: Arc<H::SecretKey>,
+        /// The exponent.
+        g: u32,
+        /// The largest exponent; that many fractional bits of the weights are spent on it.
+        g_max: u32,
+    },
+}
+
+/// The process that a server machine lives in.
+pub trait Host {
+    /// The current version of the model.
+    fn model(&self) -> Arc<ServedModel>;
+
+    /// Books samples that this session's account is about to see, durably, or refuses.
+    ///
+    /// # Errors
+    /// [`Refused`]; the machine then tells the client and answers nothing.
+    fn charge(&self, version: u64, exposure: &Exposure, samples: u64) -> Result<(), Refused>;
+}
+
+/// What a server machine asks of its process.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ServerOutput {
+    /// The client waits for a turn: answer with [`Server::grant`] or [`Server::refuse`].
+    LeaseRequested {
+        /// Samples of a mini-batch.
+        batch: usize,
+        /// Mini-batches that the client would like.
+        steps: u32,
+    },
+    /// The lease is over: store the parameters as the successor of `base`, then call
+    /// [`Server::committed`] (or [`Server::refuse`], which rolls back).
+    Commit {
+        /// The version on which the lease started.
+        base: u64,
+        /// The new weights.
+        parameters: Parameters,
+    },
+}
+
+/// An accepted key, and the plan of the last batch size, which is rarely another one.
+struct Opened<H: AdditiveHE> {
+    public: H::PublicKey,
+    planned: Option<Arc<Planned>>,
+}
+
+struct Planned {
+    plan: Plan,
+    exposure: Exposure,
+}
+
+impl<H: AdditiveHE> Opened<H> {
+    fn plan(
+        &mut self,
+        model: &ServedModel,
+        batch: usize,
+        purpose: Purpose,
+    ) -> Result<Arc<Planned>> {
+        let fits = |p: &&Arc<Planned>| p.plan.batch == batch && p.plan.purpose == purpose;
+        if let Some(planned) = self.planned.as_ref().filter(fits) {
+            return Ok(Arc::clone(planned));
+        }
+        let slots = |bits| H::slots(&self.public, bits);
+        let plan = Plan::new(&model.network, &model.precision, batch, purpose, slots)?;
+        let exposure = Exposure::new(&model.network, &model.precision, &plan);
+        let planned = Arc::new(Planned { plan, exposure });
+        self.planned = Some(Arc::clone(&planned));
+        Ok(planned)
+    }
+}
+
+/// An inference between two stages; it sees one version of the model to its end.
+struct Query {
+    model: Arc<ServedModel>,
+    planned: Arc<Planned>,
+    stage: usize,
+}
+
+enum State<H: AdditiveHE> {
+    AwaitOpen,
+    Ready(Opened<H>),
+    Query(Opened<H>, Query),
+    AwaitGrant(Opened<H>, usize, u32),
+    Lease(Opened<H>, Box<Lease<H>>),
+    Committing(Opened<H>),
+    Failed,
+}
+
+impl<H: AdditiveHE> State<H> {
+    fn expected(&self) -> &'static str {
+        match self {
+            Self::AwaitOpen => "Open",
+            Self::Ready(_) => "EncryptedActivations or RequestLease",
+            Self::Query(..) => "EncryptedActivations",
+            Self::Lease(_, lease) => lease.expected(),
+            Self::AwaitGrant(..) | Self::Committing(_) | Self::Failed => "nothing",
+        }
+    }
+}
+
+/// The server machine of one session: see the [module](self).
+pub struct Server<H: AdditiveHE> {
+    state: State<H>,
+    transmit: VecDeque<ServerMessage>,
+    outputs: VecDeque<ServerOutput>,
+}
+
+impl<H: AdditiveHE> Default for Server<H> {
+    fn default() -> Self {
+        Self { state: State::AwaitOpen, transmit: VecDeque::new(), outputs: VecDeque::new() }
+    }
+}
+
+impl<H: AdditiveHE> Server<H> {
+    /// A machine that waits for a client's key.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether the session's client holds a lease.
+    pub fn holds_lease(&self) -> bool {
+        matches!(self.state, State::Lease(..) | State::Committing(_))
+    }
+
+    /// The next message for the client, if any.
+    pub fn poll_transmit(&mut self) -> Option<ServerMessage> {
+        self.transmit.pop_front()
+    }
+
+    /// The next demand on the process, if any.
+    pub fn poll_output(&mut self) -> Option<ServerOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// Gives the waiting client its turn: `steps` mini-batches on `model`.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::State`] when no client waits; what the range analysis says.
+    pub fn grant(
+        &mut self,
+        model: &ServedModel,
+        steps: u32,
+        rate: LearningRate<H>,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<()> {
+        let State::AwaitGrant(mut opened, batch, wanted) = self.take() else {
+            return Err(ApiMisuse::State { asked: "grant", state: "has no client waiting" }.into());
+        };
+        let steps = steps.min(wanted).max(1);
+        let planned = opened.plan(model, batch, Purpose::Training { steps })?;
+        let (lease, terms) = Lease::new(model, planned, rate, rng)?;
+        self.transmit.push_back(ServerMessage::LeaseGranted(terms));
+        self.state = State::Lease(opened, Box::new(lease));
+        Ok(())
+    }
+
+    /// Tells a client that waits for its turn or its commit that it will not come.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::State`] when no client waits.
+    pub fn refuse(&mut self, reason: String) -> Result<()> {
+        let (State::AwaitGrant(opened, ..) | State::Committing(opened)) = self.take() else {
+            return Err(ApiMisuse::State { asked: "refuse", state: "has no client waiting" }.into());
+        };
+        self.transmit.push_back(ServerMessage::Refused { reason });
+        self.state = State::Ready(opened);
+        Ok(())
+    }
+
+    /// Tells the client that its lease is stored as `version`.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::State`] when nothing was to be committed.
+    pub fn committed(&mut self, version: u64) -> Result<()> {
+        let State::Committing(opened) = self.take() else {
+            let state = "has nothing to commit";
+            return Err(ApiMisuse::State { asked: "confirm a commit", state }.into());
+        };
+        self.transmit.push_back(ServerMessage::Committed { version });
+        self.state = State::Ready(opened);
+        Ok(())
+    }
+
+    /// What a lease would give away to this client: for the ledger, before [`grant`](Self::grant).
+    ///
+    /// # Errors
+    /// [`ApiMisuse::State`] when no client waits; what the range analysis says.
+    pub fn exposure(&mut self, model: &ServedModel) -> Result<Exposure> {
+        let State::AwaitGrant(opened, batch, steps) = &mut self.state else {
+            let state = "has no client waiting";
+            return Err(ApiMisuse::State { asked: "weigh a lease", state }.into());
+        };
+        let planned = opened.plan(model, *batch, Purpose::Training { steps: *steps })?;
+        Ok(planned.exposure.clone())
+    }
+
+    /// Takes a message from the client.
+    ///
+    /// # Errors
+    /// [`PeerMisbehaved`], [`PeerIncompatible`]: the machine has failed, the session must end, and
+    /// the peer must learn no more than that. What the ledger or the range analysis refuses is no
+    /// error here: the client is told, and the session goes on.
+    pub fn handle_message(
+        &mut self,
+        message: ClientMessage,
+        host: &dyn Host,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<()> {
+        let state = self.take();
+        self.state = self.next(state, message, host, rng)?;
+        Ok(())
+    }
+
+    fn take(&mut self) -> State<H> {
+        core::mem::replace(&mut self.state, State::Failed)
+    }
+
+    fn next(
+        &mut self,
+        state: State<H>,
+        message: ClientMessage,
+        host: &dyn Host,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<State<H>> {
+        match (state, message) {
+            (State::AwaitOpen, ClientMessage::Open { backend, public_key }) => {
+                if backend != H::ID {
+                    let ours = H::ID.into();
+                    return Err(PeerIncompatible::Backend { ours, theirs: backend }.into());
+                }
+                let public = H::public_key_from_bytes(&public_key)?;
+                self.transmit.push_back(ServerMessage::Opened);
+                Ok(State::Ready(Opened { public, planned: None }))
+            }
+            (
+                State::Ready(mut opened),
+                ClientMessage::EncryptedActivations { stage, batch, ciphertexts },
+            ) => {
+                let (model, batch) = (host.model(), check_batch(batch)?);
+                let planned = opened.plan(&model, batch, Purpose::Inference);
+                let charged = planned.and_then(|planned| {
+                    host.charge(model.version, &planned.exposure, batch as u64)?;
+                    Ok(planned)
+                });
+                match charged {
+                    Ok(planned) => {
+                        let query = Query { model, planned, stage: 0 };
+                        self.answer(opened, query, stage, &ciphertexts, rng)
+                    }
+                    Err(Error::PeerMisbehaved(error)) => Err(error.into()),
+                    Err(refusal) => {
+                        self.transmit
+                            .push_back(ServerMessage::Refused { reason: refusal.to_string() });
+                        Ok(State::Ready(opened))
+                    }
+                }
+            }
+            (
+                State::Query(opened, query),
+                ClientMessage::EncryptedActivations { stage, batch, ciphertexts },
+            ) => {
+                check_equal("batch", batch as usize, query.planned.plan.batch)?;
+                self.answer(opened, query, stage, &ciphertexts, rng)
+            }
+            (State::Ready(opened), ClientMessage::RequestLease { batch, steps }) => {
+                let batch = check_batch(batch)?;
+                if !(1..=MAX_STEPS).contains(&steps) {
+                    let expected = format!("1 to {MAX_STEPS}");
+                    return Err(PeerMisbehaved::out_of_bounds("steps", steps, expected).into());
+                }
+                self.outputs.push_back(ServerOutput::LeaseRequested { batch, steps });
+                Ok(State::AwaitGrant(opened, batch, steps))
+            }
+            (State::Lease(opened, mut lease), message) => {
+                match lease.handle(&opened.public, message, host, rng)? {
+                    LeaseStep::Reply(reply) => {
+                        self.transmit.push_back(reply);
+                        Ok(State::Lease(opened, lease))
+                    }
+                    LeaseStep::Ended(Ended::Commit { base, parameters }) => {
+                        self.outputs.push_back(ServerOutput::Commit { base, parameters });
+                        Ok(State::Committing(opened))
+                    }
+                    LeaseStep::Ended(Ended::RolledBack { reason }) => {
+                        self.transmit.push_back(ServerMessage::Refused { reason });
+                        Ok(State::Ready(opened))
+                    }
+                }
+            }
+            (state, message) => Err(PeerMisbehaved::UnexpectedMessage {
+                expected: state.expected(),
+                got: message.name(),
+            }
+            .into()),
+        }
+    }
+
+    /// One stage of an inference.
+    fn answer(
+        &mut self,
+        opened: Opened<H>,
+        mut query: Query,
+        stage: u32,
+        ciphertexts: &[u8],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<State<H>> {
+        check_equal("stage", stage as usize, query.stage)?;
+        let Query { model, planned, .. } = &query;
+        let exchange = &planned.plan.stages[query.stage].forward;
+        let layer = &model.parameters.layers[query.stage];
+        let at = Position { model, stage: query.stage, direction: Direction::Forward };
+        let ciphertexts = evaluate::<H>(&opened.public, exchange, at, layer, ciphertexts, rng)?;
+        self.transmit.push_back(ServerMessage::WeightedSums { stage, ciphertexts });
+        let over = query.stage + 1 == model.network.stages().len();
+        query.stage += 1;
+        Ok(if over { State::Ready(opened) } else { State::Query(opened, query) })
+    }
+}
+
+/// Where in a model an evaluation takes place.
+struct Position<'a> {
+    model: &'a ServedModel,
+    stage: usize,
+    direction: Direction,
+}
+
+/// Algorithm 1, line 5 and Algorithm 2, line 6: `layer` (true or masked) applied to ciphertexts.
+fn evaluate<H: AdditiveHE>(
+    public: &H::PublicKey,
+    exchange: &Exchange,
+    at: Position<'_>,
+    layer: &Layer,
+    ciphertexts: &[u8],
+    rng: &mut dyn CryptoRng,
+) -> Result<Vec<u8>> {
+    let linear = &at.model.network.stages()[at.stage].linear;
+    let entries = linear.entries(&layer.weights);
+    let (taps, offsets) = match at.direction {
+        Direction::Forward => {
+            let constant = bias_constant(linear, at.model.precision.activations);
+            let offset = |&b: &u32| constant * layer.biases[b as usize];
+            (linear.forward_taps(), Some(linear.bias_of().iter().map(offset).collect::<Vec<_>>()))
+        }
+        Direction::Backward => (linear.backward_taps(), None),
+    };
+    exchange.evaluate::<H>(public, taps, &entries, offsets.as_deref(), ciphertexts, rng)
+}
+
+fn check_batch(batch: u32) -> Result<usize, PeerMisbehaved> {
+    let bounds = 1..=MAX_BATCH;
+    match bounds.contains(&(batch as usize)) {
+        true => Ok(batch as usize),
+        false => Err(PeerMisbehaved::out_of_bounds("batch", batch, format!("1 to {MAX_BATCH}"))),
+    }
+}
+
+fn check_equal(what: &'static str, got: usize, expected: usize) -> Result<(), PeerMisbehaved> {
+    if got == expected { Ok(()) } else { Err(PeerMisbehaved::out_of_bounds(what, got, expected)) }
+}
