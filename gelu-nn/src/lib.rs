@@ -1,6 +1,7 @@
 //! Layers, models, data sets and the plaintext trainers.
 #![forbid(unsafe_code)]
 
+pub mod data;
 pub mod error;
 pub mod layers;
 mod loss;
@@ -8,6 +9,7 @@ mod recipe;
 mod sequential;
 pub mod zoo;
 
+pub use data::{Batches, Dataset, Split, Standardiser};
 pub use error::{Error, Result};
 pub use layers::{Activation, Shape};
 pub use loss::SoftmaxCrossEntropy;

@@ -1,0 +1,264 @@
+//! Well-known data sets by name, in a folder with one sub-folder each.
+//!
+//! Nothing is downloaded: the files are those of the UCI Machine Learning Repository and of MNIST,
+//! under their original names. `gelu datasets` prints [`sources`].
+
+use std::path::{Path, PathBuf};
+
+use super::csv::{Column, Header, Missing, Options, Table};
+use super::{Dataset, idx};
+use crate::error::{DataError, Error, Result};
+
+/// A data set that [`Dataset::load`] knows.
+#[derive(Debug, Clone, Copy)]
+pub struct Source {
+    /// Its name.
+    pub name: &'static str,
+    /// One sentence.
+    pub description: &'static str,
+    /// Inputs once it is loaded.
+    pub inputs: usize,
+    /// Classes.
+    pub classes: usize,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// A table without header; the transformation is part of the data set's definition.
+    Table { file: &'static str, label: usize, ignore: Option<usize>, twist: Twist },
+    /// 64 counts from 0 to 16, then the digit.
+    Counts { file: &'static str, test: Option<&'static str> },
+    /// Two IDX files.
+    Idx { images: &'static str, labels: &'static str, test: Option<&'static str> },
+}
+
+/// What a table needs before it can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Twist {
+    None,
+    /// x ↦ ln(1 + x): frequencies with a long tail.
+    Logarithm,
+    /// Class 0 against all others.
+    ZeroOrNot,
+}
+
+impl Source {
+    /// Name of the standard test part, if there is one.
+    pub fn test(&self) -> Option<&'static str> {
+        match self.kind {
+            Kind::Table { .. } => None,
+            Kind::Counts { test, .. } | Kind::Idx { test, .. } => test,
+        }
+    }
+
+    /// Whether its features are measurements of different scales, which want standardising.
+    pub fn is_table(&self) -> bool {
+        matches!(self.kind, Kind::Table { .. })
+    }
+}
+
+/// All data sets that [`Dataset::load`] knows.
+///
+/// In `diabetes` a 0 in columns 2 to 6 stands for a missing measurement. It is read as the number
+/// 0, because the accuracies in the literature, the paper's included, are measured like that.
+pub fn sources() -> &'static [Source] {
+    &SOURCES
+}
+
+pub(super) fn find(name: &str) -> Result<&'static Source> {
+    SOURCES.iter().find(|source| source.name == name).ok_or_else(|| {
+        let known: Vec<_> = SOURCES.iter().map(|source| source.name).collect();
+        Error::data(name)(DataError::Unknown(known.join(", ")))
+    })
+}
+
+pub(super) fn load(name: &str, dir: &Path) -> Result<Dataset> {
+    match find(name)?.kind {
+        Kind::Table { file, label, ignore, twist } => {
+            let path = dir.join(file);
+            // Iris is part of the program; its file is read only where somebody put one.
+            if name == "iris" && !path.exists() {
+                return Ok(Dataset::iris());
+            }
+            let options = options(label, ignore);
+            let table = Table::open(&path, &options)?;
+            twisted(table, twist).map_err(Error::data(name))
+        }
+        Kind::Counts { file, .. } => {
+            let mut table = Table::open(&dir.join(file), &options(65, None))?;
+            table.features /= 16.0;
+            table.into_dataset().map_err(Error::data(name))
+        }
+        Kind::Idx { images, labels, .. } => {
+            let images = idx::Images::open(&plain_or_gzipped(dir, images))?;
+            let labels = idx::open_labels(&plain_or_gzipped(dir, labels))?;
+            let names = |(row, column)| format!("pixel {row},{column}");
+            let pixels = (0..images.rows).flat_map(|r| (0..images.columns).map(move |c| (r, c)));
+            Dataset::new(
+                images.features(),
+                labels.into_iter().map(usize::from).collect(),
+                pixels.map(names).collect(),
+                (0..10).map(|digit| digit.to_string()).collect(),
+            )
+            .map_err(Error::data(name))
+        }
+    }
+}
+
+fn options(label: usize, ignore: Option<usize>) -> Options {
+    Options {
+        header: Header::Absent,
+        label: Some(Column::Number(label)),
+        ignore: ignore.map(Column::Number).into_iter().collect(),
+        missing: Missing::DropRows,
+        ..Options::default()
+    }
+}
+
+fn twisted(mut table: Table, twist: Twist) -> Result<Dataset, DataError> {
+    match twist {
+        Twist::None => {}
+        Twist::Logarithm => table.features.mapv_inplace(libm::log1p),
+        Twist::ZeroOrNot => {
+            let is_zero = |name: &String| name.parse() == Ok(0.0);
+            let zero = table.class_names.iter().position(is_zero);
+            table.labels.iter_mut().for_each(|l| *l = usize::from(Some(*l) != zero));
+            table.class_names = vec!["0".into(), "1-4".into()];
+        }
+    }
+    table.into_dataset()
+}
+
+/// `file.gz` if it is there, otherwise `file`.
+fn plain_or_gzipped(dir: &Path, file: &str) -> PathBuf {
+    let gzipped = dir.join(format!("{file}.gz"));
+    if gzipped.exists() { gzipped } else { dir.join(file) }
+}
+
+const fn table(file: &'static str, label: usize) -> Kind {
+    Kind::Table { file, label, ignore: None, twist: Twist::None }
+}
+
+static SOURCES: [Source; 10] = [
+    Source {
+        name: "iris",
+        description: "Iris flowers by four measurements (Fisher 1936); part of this program",
+        inputs: 4,
+        classes: 3,
+        kind: table("iris/bezdekIris.data", 5),
+    },
+    Source {
+        name: "diabetes",
+        description: "Pima Indians diabetes by eight measurements (Smith et al. 1988)",
+        inputs: 8,
+        classes: 2,
+        kind: table("diabetes/pima-indians-diabetes.csv", 9),
+    },
+    Source {
+        name: "kr-vs-kp",
+        description: "Chess, king and rook against king and pawn on a7 (Shapiro 1987)",
+        inputs: 38,
+        classes: 2,
+        kind: table("kr-vs-kp/kr-vs-kp.data", 37),
+    },
+    Source {
+        name: "mnist",
+        description: "Handwritten digits, 28x28, the 60,000 for training (LeCun et al. 1998)",
+        inputs: 784,
+        classes: 10,
+        kind: Kind::Idx {
+            images: "mnist/train-images-idx3-ubyte",
+            labels: "mnist/train-labels-idx1-ubyte",
+            test: Some("mnist-test"),
+        },
+    },
+    Source {
+        name: "mnist-test",
+        description: "Handwritten digits, 28x28, the 10,000 for testing",
+        inputs: 784,
+        classes: 10,
+        kind: Kind::Idx {
+            images: "mnist/t10k-images-idx3-ubyte",
+            labels: "mnist/t10k-labels-idx1-ubyte",
+            test: None,
+        },
+    },
+    Source {
+        name: "wdbc",
+        description: "Breast cancer, Wisconsin, diagnostic (Wolberg et al. 1993)",
+        inputs: 30,
+        classes: 2,
+        kind: Kind::Table { file: "wdbc/wdbc.data", label: 2, ignore: Some(1), twist: Twist::None },
+    },
+    Source {
+        name: "heart-disease",
+        description: "Heart disease, Cleveland, none or some; complete rows (Detrano 1988)",
+        inputs: 13,
+        classes: 2,
+        kind: Kind::Table {
+            file: "heart-disease/processed.cleveland.data",
+            label: 14,
+            ignore: None,
+            twist: Twist::ZeroOrNot,
+        },
+    },
+    Source {
+        name: "optdigits",
+        description: "Handwritten digits, 8x8, the 3,823 for training (Alpaydin, Kaynak 1998)",
+        inputs: 64,
+        classes: 10,
+        kind: Kind::Counts { file: "optdigits/optdigits.tra", test: Some("optdigits-test") },
+    },
+    Source {
+        name: "optdigits-test",
+        description: "Handwritten digits, 8x8, the 1,797 for testing",
+        inputs: 64,
+        classes: 10,
+        kind: Kind::Counts { file: "optdigits/optdigits.tes", test: None },
+    },
+    Source {
+        name: "spambase",
+        description: "Mail by frequencies of words, as ln(1 + x) (Hopkins et al. 1999)",
+        inputs: 57,
+        classes: 2,
+        kind: Kind::Table {
+            file: "spambase/spambase.data",
+            label: 58,
+            ignore: None,
+            twist: Twist::Logarithm,
+        },
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_names_list_the_known_ones() {
+        let error = Dataset::load("cifar", Path::new(".")).unwrap_err().to_string();
+        assert!(error.contains("kr-vs-kp") && error.contains("cifar"), "{error}");
+    }
+
+    #[test]
+    fn iris_needs_no_file_and_others_say_which_they_need() {
+        let nowhere = Path::new("/nonexistent");
+        assert_eq!(Dataset::load("iris", nowhere).unwrap(), Dataset::iris());
+        let error = Dataset::load("mnist", nowhere).unwrap_err().to_string();
+        assert!(error.contains("train-images-idx3-ubyte"), "{error}");
+    }
+
+    #[test]
+    fn tables_are_read_from_their_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("heart-disease")).unwrap();
+        let row =
+            |last: &str| format!("63.0,1.0,1.0,145.0,233.0,1.0,2.0,150,0,2.3,3,0,6.0,{last}\n");
+        let rows = [row("0"), row("2"), row("4"), row("1").replace("6.0", "?")].concat();
+        std::fs::write(dir.path().join("heart-disease/processed.cleveland.data"), rows).unwrap();
+        let heart = Dataset::load("heart-disease", dir.path()).unwrap();
+        assert_eq!((heart.len(), heart.inputs()), (3, 13));
+        assert_eq!(heart.labels(), [0, 1, 1]);
+    }
+}
