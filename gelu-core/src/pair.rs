@@ -190,3 +190,141 @@ impl<H: AdditiveHE> Pair<H> {
 fn unanswered() -> Error {
     ApiMisuse::State { asked: "end an exchange", state: "got no answer" }.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clear::{Clear, ClearKey};
+    use crate::fixed::{Precision, Saturations};
+    use crate::network::{Network, Parameters};
+    use crate::pass::{Pass, Rounding, bias_constant, update};
+    use crate::testing;
+    use rand::SeedableRng;
+    use rand::rngs::ChaCha20Rng;
+    use rand_core::Rng;
+
+    const G: u32 = 3;
+    const G_MAX: u32 = 5;
+
+    fn model() -> ServedModel {
+        let (network, precision) = (Arc::new(testing::network()), Precision::TRAINING);
+        let rng = &mut ChaCha20Rng::seed_from_u64(11);
+        let half = precision.weights.one() / 2;
+        let parameters =
+            network.zeros().map(|_| i128::from(rng.next_u64()).rem_euclid(2 * half) - half);
+        ServedModel { network, precision, parameters, version: 1 }
+    }
+
+    fn batches(network: &Network, batch: usize, steps: usize) -> Vec<(Array2<f64>, Vec<usize>)> {
+        let rng = &mut ChaCha20Rng::seed_from_u64(12);
+        let mut uniform = || f64::from(rng.next_u32()) / f64::from(u32::MAX) * 4.0 - 2.0;
+        (0..steps)
+            .map(|_| {
+                let inputs = Array2::from_shape_fn((network.inputs(), batch), |_| uniform());
+                let labels = (0..batch).map(|_| usize::from(uniform() > 0.0) + 1).collect();
+                (inputs, labels)
+            })
+            .collect()
+    }
+
+    /// The oracle: the same pass, the sums multiplied in the clear, no masks, no ciphertexts.
+    fn oracle(
+        model: &ServedModel,
+        batches: &[(Array2<f64>, Vec<usize>)],
+        rounding: Rounding,
+    ) -> Parameters {
+        let (mut w, p) = (model.parameters.clone(), model.precision);
+        for (inputs, labels) in batches {
+            let mut pass = Pass::new(Arc::clone(&model.network), p, inputs).unwrap();
+            while let Some(i) = pass.stage() {
+                let linear = &model.network.stages()[i].linear;
+                let constant = bias_constant(linear, p.activations);
+                let (layer, x) = (&w.layers[i], pass.activations(i).view());
+                let sums = linear.forward(&layer.weights, &layer.biases, x, constant);
+                pass.advance(&sums).unwrap();
+            }
+            pass.compare(labels).unwrap();
+            while let Some(i) = pass.backward_stage() {
+                let linear = &model.network.stages()[i].linear;
+                let q = linear.backward(&w.layers[i].weights, pass.errors(i).view());
+                pass.retreat(&q).unwrap();
+            }
+            let gradient = pass.gradient().unwrap();
+            let u = update(&gradient, labels.len(), rounding, &p, &Saturations::default());
+            w.subtract(&match rounding {
+                Rounding::Rate(_) => u,
+                Rounding::PowerOfTwo { .. } => u.map(|v| v >> G),
+            });
+        }
+        w
+    }
+
+    fn lease(
+        batch: usize,
+        steps: usize,
+        rate: LearningRate<Clear>,
+        rounding: Rounding,
+    ) -> (Pair<Clear>, Parameters) {
+        let rng = &mut ChaCha20Rng::seed_from_u64(13);
+        let host = PairHost::new(model(), "test", Policy::AllowModelExtraction);
+        let key = Arc::new(ClearKey::new(2048).unwrap());
+        let mut pair = Pair::open(Arc::new(host), key, rate, rng).unwrap();
+        let batches = batches(&model().network, batch, steps);
+        pair.train(&batches, rng).unwrap();
+        (pair, oracle(&model(), &batches, rounding))
+    }
+
+    #[test]
+    fn a_public_lease_equals_the_oracle() {
+        for (batch, steps) in [(1, 4), (7, 3), (17, 2), (40, 2), (5, 1)] {
+            let (pair, expected) =
+                lease(batch, steps, LearningRate::Public(0.1), Rounding::Rate(0.1));
+            let after = pair.host.model();
+            assert_eq!(after.version, 2);
+            assert_ne!(after.parameters, model().parameters);
+            assert!(after.parameters == expected, "batch {batch}, {steps} steps");
+        }
+    }
+
+    #[test]
+    fn a_secret_lease_equals_the_oracle() {
+        let key = Arc::new(ClearKey::new(2048).unwrap());
+        for (batch, steps) in [(1, 4), (7, 3), (1, 1)] {
+            let rate = LearningRate::Secret { key: Arc::clone(&key), g: G, g_max: G_MAX };
+            let rounding = Rounding::PowerOfTwo { g_max: G_MAX };
+            let (pair, expected) = lease(batch, steps, rate, rounding);
+            assert!(pair.host.model().parameters == expected, "batch {batch}, {steps} steps");
+        }
+    }
+
+    #[test]
+    fn inference_equals_the_pass_in_the_clear() {
+        let (model, rng) = (model(), &mut ChaCha20Rng::seed_from_u64(13));
+        let host = Arc::new(PairHost::new(model.clone(), "test", Policy::AllowModelExtraction));
+        let key = Arc::new(ClearKey::new(2048).unwrap());
+        let mut pair = Pair::<Clear>::open(host, key, LearningRate::Public(0.1), rng).unwrap();
+        let (inputs, _) = batches(&model.network, 3, 1).remove(0);
+        let encrypted = pair.classify(&inputs, rng).unwrap();
+        let mut pass = Pass::new(Arc::clone(&model.network), model.precision, &inputs).unwrap();
+        for (stage, layer) in model.network.stages().iter().zip(&model.parameters.layers) {
+            let constant = bias_constant(&stage.linear, model.precision.activations);
+            let x = pass.activations(pass.stage().unwrap()).view();
+            let sums = stage.linear.forward(&layer.weights, &layer.biases, x, constant);
+            pass.advance(&sums).unwrap();
+        }
+        assert_eq!(encrypted, pass.probabilities().unwrap());
+    }
+
+    #[test]
+    fn the_ledger_refuses_and_the_session_goes_on() {
+        let rng = &mut ChaCha20Rng::seed_from_u64(13);
+        let host = Arc::new(PairHost::new(model(), "test", Policy::Enforce));
+        let key = Arc::new(ClearKey::new(2048).unwrap());
+        let mut pair = Pair::<Clear>::open(host, key, LearningRate::Public(0.1), rng).unwrap();
+        let (inputs, _) = batches(&model().network, 1, 1).remove(0);
+        for _ in 0..2 {
+            let refused = pair.classify(&inputs, rng).unwrap_err();
+            assert!(matches!(refused, Error::Refused(Refused::ByPeer(_))), "{refused}");
+        }
+    }
+}

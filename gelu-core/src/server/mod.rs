@@ -48,7 +48,7 @@ pub struct ServedModel {
 }
 
 /// The learning rate of a lease.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum LearningRate<H: AdditiveHE> {
     /// Known to the client.
     Public(f64),
@@ -61,6 +61,17 @@ pub enum LearningRate<H: AdditiveHE> {
         /// The largest exponent; that many fractional bits of the weights are spent on it.
         g_max: u32,
     },
+}
+
+impl<H: AdditiveHE> Clone for LearningRate<H> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Public(eta) => Self::Public(*eta),
+            Self::Secret { key, g, g_max } => {
+                Self::Secret { key: Arc::clone(key), g: *g, g_max: *g_max }
+            }
+        }
+    }
 }
 
 /// The process that a server machine lives in.
