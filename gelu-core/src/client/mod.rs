@@ -97,11 +97,11 @@ impl<H: AdditiveHE> Context<H> {
 enum State<H: AdditiveHE> {
     AwaitOpened,
     Idle,
-    Query(Round),
+    Query(Box<Round>),
     AwaitLease { batch: usize, steps: u32 },
-    Training(Training<H>),
-    Step(TrainingRound<H>),
-    AwaitUpdateApplied(Training<H>),
+    Training(Box<Training<H>>),
+    Step(Box<TrainingRound<H>>),
+    AwaitUpdateApplied(Box<Training<H>>),
     AwaitCommit,
     Failed,
 }
@@ -172,7 +172,7 @@ impl<H: AdditiveHE> Client<H> {
         let plan = self.context.plan(inputs.ncols(), Purpose::Inference)?;
         let round = Round::new(&self.context, plan, inputs, None)?;
         self.transmit.push_back(round.question(&self.context, rng)?);
-        self.state = State::Query(round);
+        self.state = State::Query(Box::new(round));
         Ok(())
     }
 
@@ -204,14 +204,14 @@ impl<H: AdditiveHE> Client<H> {
         let State::Training(training) = core::mem::replace(&mut self.state, State::Failed) else {
             unreachable!("checked above")
         };
-        match TrainingRound::new(&self.context, training, inputs, labels) {
+        match TrainingRound::new(&self.context, *training, inputs, labels) {
             Ok(step) => {
                 self.transmit.push_back(step.round.question(&self.context, rng)?);
-                self.state = State::Step(step);
+                self.state = State::Step(Box::new(step));
                 Ok(())
             }
             Err((training, error)) => {
-                self.state = State::Training(training);
+                self.state = State::Training(Box::new(training));
                 Err(error)
             }
         }
@@ -286,7 +286,7 @@ impl<H: AdditiveHE> Client<H> {
             (State::AwaitLease { batch, steps }, ServerMessage::LeaseGranted(lease)) => {
                 let training = Training::new(&self.context, &lease, batch, steps)?;
                 self.outputs.push_back(ClientOutput::LeaseGranted(lease));
-                Ok(State::Training(training))
+                Ok(State::Training(Box::new(training)))
             }
             (
                 State::Step(mut step),
@@ -315,7 +315,7 @@ impl<H: AdditiveHE> Client<H> {
     /// Asks the next question of a step, or ends it with its update.
     fn continue_step(
         &mut self,
-        mut step: TrainingRound<H>,
+        mut step: Box<TrainingRound<H>>,
         rng: &mut dyn CryptoRng,
     ) -> Result<State<H>> {
         step.compare_when_forward_is_over()?;
@@ -323,7 +323,7 @@ impl<H: AdditiveHE> Client<H> {
             self.transmit.push_back(step.round.question(&self.context, rng)?);
             return Ok(State::Step(step));
         }
-        let mut training = step.finish(&self.context)?;
+        let mut training = Box::new(step.finish(&self.context)?);
         if training.is_over() {
             self.transmit.push_back(training.final_update(&self.context)?);
             self.outputs.push_back(ClientOutput::StepDone(training.report()));
