@@ -19,7 +19,6 @@ const ROWS: usize = 128;
 /// A plaintext has one slot of at most 30 bits: 2^64 / Δ.
 const SLOT_BITS: u32 = 30;
 const DELTA_BITS: u32 = 64 - SLOT_BITS;
-
 /// (a, b), in arithmetic modulo 2^64.
 type Lwe = [u64; N + 1];
 struct ToyLwe;

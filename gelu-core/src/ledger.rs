@@ -331,12 +331,12 @@ fn uniform_below(n: u64, rng: &mut dyn CryptoRng) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing;
+    use crate::tests::networks;
     use rand::SeedableRng;
     use rand::rngs::ChaCha20Rng;
 
     fn exposure(purpose: Purpose) -> Exposure {
-        let (network, precision) = (testing::network(), Precision::TRAINING);
+        let (network, precision) = (networks::network(), Precision::TRAINING);
         let slots = |bits| (2046 / bits) as usize;
         let plan = Plan::new(&network, &precision, 1, purpose, slots).unwrap();
         Exposure::new(&network, &precision, &plan)

@@ -40,7 +40,7 @@ pub mod plan;
 pub mod server;
 pub mod slots;
 #[cfg(test)]
-mod testing;
+mod tests;
 
 pub use clear::Clear;
 pub use error::{Error, Result};

@@ -311,7 +311,7 @@ pub fn signed_bits_for(bound: f64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing;
+    use crate::tests::networks;
 
     #[test]
     fn bits_for_bounds() {
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn range_errors_name_the_layer_and_both_numbers() {
-        let (network, precision) = (testing::network(), Precision::TRAINING);
+        let (network, precision) = (networks::network(), Precision::TRAINING);
         let training = Purpose::Training { steps: 1 << 20 };
         let wide = Precision { mask_bits: 100, ..precision };
         let error = Plan::new(&network, &wide, 1, training, |bits| (2046 / bits) as usize);
