@@ -162,8 +162,10 @@ pub enum ModelFileError {
     #[error("not a complete safetensors file: {0}")]
     Safetensors(String),
     /// Larger than any model this crate can describe.
-    #[error("{bytes} bytes, the limit is {limit}")]
+    #[error("{what} of {bytes} bytes, the limit is {limit}")]
     TooLarge {
+        /// The file, or its header.
+        what: &'static str,
         /// Its size.
         bytes: u64,
         /// The limit.
