@@ -13,16 +13,19 @@ mod batches;
 pub mod csv;
 pub mod idx;
 mod named;
+mod shift;
 mod split;
 mod standardise;
 
 use std::path::Path;
 
+use gelu_core::Network;
 use ndarray::{Array2, Axis, ShapeBuilder};
 
 use crate::error::{DataError, Error, Result};
 pub use batches::Batches;
 pub use named::{Source, sources};
+pub(crate) use shift::shift_images;
 pub use split::{Folds, Split};
 pub use standardise::Standardiser;
 
@@ -193,6 +196,20 @@ impl Dataset {
             class_names: self.class_names.clone(),
         }
     }
+}
+
+/// Refuses data that the network cannot be trained with or judged by.
+pub(crate) fn check_fit(data: &Dataset, network: &Network) -> Result<()> {
+    let same = |what, got, expected, fits: bool| match fits {
+        true => Ok(()),
+        false => {
+            let problem = DataError::Mismatch { what, got, expected };
+            Err(Error::data("for this network")(problem))
+        }
+    };
+    let (inputs, classes) = (network.inputs(), network.classes());
+    same("features", data.inputs(), inputs, data.inputs() == inputs)?;
+    same("classes", data.classes(), classes, data.classes() <= classes)
 }
 
 /// The same values with each sample contiguous in memory.

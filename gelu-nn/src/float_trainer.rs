@@ -1,0 +1,367 @@
+//! Ordinary deep learning in floating point: the reference for everything else.
+//!
+//! ```text
+//! v ← momentum · v + mean over the batch of dW + l2 · W        W ← W − rate(epoch) · v
+//! ```
+//!
+//! The linear maps are those of the protocol, with `f32` or `f64` in place of integers; activations
+//! and loss are the exact ones. A mini-batch is cut into parts of [`PART`] samples, which run on all
+//! cores and whose gradients are added in order: the result does not depend on the machine.
+
+use std::sync::Arc;
+
+use gelu_core::linear::Scalar;
+use gelu_core::{Network, Stage};
+use ndarray::{Array2, Axis};
+use rand::SeedableRng;
+use rand::rngs::ChaCha20Rng;
+use rand_core::CryptoRng;
+use rayon::prelude::*;
+
+use crate::data::{Batches, Dataset, check_fit, shift_images};
+use crate::error::Result;
+use crate::model::{accuracy, predictions};
+use crate::parameters::{FloatLayer, FloatParameters};
+use crate::recipe::Recipe;
+use crate::report::{EpochReport, Tally};
+use crate::sequential::Sequential;
+
+/// Samples that one core works on at a time: long enough rows for vector instructions.
+const PART: usize = 64;
+
+/// A floating-point number to train with.
+pub trait Real: Scalar + Send + Sync + core::iter::Sum + core::ops::Sub<Output = Self> {
+    /// The nearest number of this type.
+    fn from_f64(x: f64) -> Self;
+    /// The same number as `f64`.
+    fn to_f64(self) -> f64;
+}
+
+impl Real for f32 {
+    #[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest")]
+    fn from_f64(x: f64) -> Self {
+        x as Self
+    }
+    fn to_f64(self) -> f64 {
+        self.into()
+    }
+}
+
+impl Real for f64 {
+    fn from_f64(x: f64) -> Self {
+        x
+    }
+    fn to_f64(self) -> f64 {
+        self
+    }
+}
+
+/// Weights and biases of one layer, or their gradients.
+#[derive(Debug, Clone)]
+struct Values<T> {
+    weights: Vec<T>,
+    biases: Vec<T>,
+}
+
+impl<T: Real> Values<T> {
+    fn from_f64(layer: &FloatLayer) -> Self {
+        let convert = |values: &[f64]| values.iter().map(|&v| T::from_f64(v)).collect();
+        Self { weights: convert(&layer.weights), biases: convert(&layer.biases) }
+    }
+
+    fn to_f64(&self) -> FloatLayer {
+        let convert = |values: &[T]| values.iter().map(|v| v.to_f64()).collect();
+        FloatLayer { weights: convert(&self.weights), biases: convert(&self.biases) }
+    }
+
+    fn zeros(&self) -> Self {
+        let zeros = |values: &[T]| vec![T::zero(); values.len()];
+        Self { weights: zeros(&self.weights), biases: zeros(&self.biases) }
+    }
+
+    fn add(&mut self, other: &Self) {
+        let pairs = |a: &mut [T], b: &[T]| a.iter_mut().zip(b).for_each(|(a, &b)| *a += b);
+        pairs(&mut self.weights, &other.weights);
+        pairs(&mut self.biases, &other.biases);
+    }
+}
+
+/// Trains in floating point: see the [module](self).
+///
+/// `T` is `f32` (fast, the default of deep learning) or `f64` (to compare with fixed point).
+#[derive(Debug, Clone)]
+pub struct FloatTrainer<T = f32> {
+    architecture: Sequential,
+    network: Arc<Network>,
+    recipe: Recipe,
+    layers: Vec<Values<T>>,
+    velocities: Vec<Values<T>>,
+}
+
+impl<T: Real> FloatTrainer<T> {
+    /// Starts with random weights: see [`FloatParameters::initialise`].
+    ///
+    /// # Errors
+    /// [`Error::Recipe`](crate::Error::Recipe) for a value outside its domain.
+    pub fn new(architecture: &Sequential, recipe: Recipe, rng: &mut dyn CryptoRng) -> Result<Self> {
+        let start = FloatParameters::initialise(architecture, rng);
+        Self::starting_from(architecture, recipe, &start)
+    }
+
+    /// Starts with given weights.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); [`Error::Core`](crate::Error::Core) when the weights have other shapes.
+    pub fn starting_from(
+        architecture: &Sequential,
+        recipe: Recipe,
+        start: &FloatParameters,
+    ) -> Result<Self> {
+        recipe.validate()?;
+        start.check_shapes(architecture)?;
+        let layers: Vec<_> = start.layers.iter().map(Values::from_f64).collect();
+        let velocities = layers.iter().map(Values::zeros).collect();
+        let (architecture, network) = (architecture.clone(), Arc::new(architecture.network()));
+        Ok(Self { architecture, network, recipe, layers, velocities })
+    }
+
+    /// The weights.
+    pub fn parameters(&self) -> FloatParameters {
+        FloatParameters { layers: self.layers.iter().map(Values::to_f64).collect() }
+    }
+
+    /// Runs all epochs; `seed` fixes the order of samples and the shifts of images.
+    ///
+    /// `report` is called after each epoch.
+    ///
+    /// # Errors
+    /// [`Error::Data`](crate::Error::Data) when the data does not fit the network.
+    pub fn train(
+        &mut self,
+        data: &Dataset,
+        seed: u64,
+        mut report: impl FnMut(&EpochReport),
+    ) -> Result<()> {
+        check_fit(data, &self.network)?;
+        let batches = Batches::new(data.len(), self.recipe.batch, seed)?;
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        rng.set_stream(u64::MAX);
+        for epoch in 0..self.recipe.epochs {
+            let rate = self.recipe.rate_at(epoch);
+            let mut tally = Tally::default();
+            for samples in batches.epoch(epoch) {
+                let (mut inputs, labels) = data.batch(&samples);
+                if self.recipe.shift > 0 {
+                    let shape = self.architecture.input();
+                    inputs = shift_images(&inputs, shape, self.recipe.shift, &mut rng);
+                }
+                tally.add(self.step(&inputs, &labels, rate));
+            }
+            report(&tally.report(epoch, self.recipe.epochs, rate));
+        }
+        Ok(())
+    }
+
+    /// Share of samples whose class is found.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train).
+    pub fn accuracy(&self, data: &Dataset) -> Result<f64> {
+        check_fit(data, &self.network)?;
+        let samples: Vec<_> = (0..data.len()).collect();
+        let parts = samples.par_chunks(PART).map(|samples| {
+            let (inputs, _) = data.batch(samples);
+            let trace = self.forward(inputs);
+            predictions(&self.network.loss().probabilities(trace.output()))
+        });
+        let predictions: Vec<_> = parts.collect::<Vec<_>>().concat();
+        Ok(accuracy(&predictions, data.labels()))
+    }
+
+    /// One mini-batch.
+    fn step(&mut self, inputs: &Array2<f64>, labels: &[usize], rate: f64) -> Tally {
+        let samples: Vec<_> = (0..labels.len()).collect();
+        let parts: Vec<_> = samples
+            .par_chunks(PART)
+            .map(|part| {
+                let labels: Vec<_> = part.iter().map(|&s| labels[s]).collect();
+                self.gradient(inputs.select(Axis(1), part), &labels)
+            })
+            .collect();
+        let mut parts = parts.into_iter();
+        let (mut gradients, mut tally) = parts.next().expect("a batch has samples");
+        for (more, other) in parts {
+            gradients.iter_mut().zip(&more).for_each(|(sum, part)| sum.add(part));
+            tally.add(other);
+        }
+        self.descend(&gradients, labels.len(), rate);
+        tally
+    }
+
+    /// v ← momentum · v + dW / batch + l2 · W, W ← W − rate · v.
+    fn descend(&mut self, gradients: &[Values<T>], batch: usize, rate: f64) {
+        let number = T::from_f64;
+        let (share, momentum) = (number(1.0 / batch as f64), number(self.recipe.momentum));
+        let descend = |values: &mut [T], velocities: &mut [T], gradients: &[T], l2: T| {
+            let rate = number(rate);
+            for ((w, v), &g) in values.iter_mut().zip(velocities).zip(gradients) {
+                *v = momentum * *v + share * g + l2 * *w;
+                *w = *w - rate * *v;
+            }
+        };
+        let l2 = number(self.recipe.l2);
+        for ((w, v), g) in self.layers.iter_mut().zip(&mut self.velocities).zip(gradients) {
+            descend(&mut w.weights, &mut v.weights, &g.weights, l2);
+            descend(&mut w.biases, &mut v.biases, &g.biases, T::zero());
+        }
+    }
+
+    /// The gradients of some samples, summed.
+    fn gradient(&self, inputs: Array2<f64>, labels: &[usize]) -> (Vec<Values<T>>, Tally) {
+        let loss = self.network.loss();
+        let trace = self.forward(inputs);
+        let probabilities = loss.probabilities(trace.output());
+        let tally = Tally::of(&probabilities, labels, loss);
+        let mut grad = loss.gradient(&probabilities, labels);
+        let mut gradients = Vec::new();
+        for (stage, Stage { linear, locals, .. }) in self.network.stages().iter().enumerate().rev()
+        {
+            let values = &trace.locals[stage];
+            for (i, local) in locals.iter().enumerate().rev() {
+                grad = local.backward(&values[i], &values[i + 1], &grad);
+            }
+            let divisor = f64::from(linear.divisor());
+            let delta = grad.mapv(|d| T::from_f64(d / divisor));
+            let x = trace.inputs[stage].view();
+            let (weights, biases) = linear.gradient(x, delta.view(), T::from_f64(divisor));
+            gradients.push(Values { weights, biases });
+            if stage > 0 {
+                let below = linear.backward(&self.layers[stage].weights, delta.view());
+                grad = below.mapv(T::to_f64);
+            }
+        }
+        gradients.reverse();
+        (gradients, tally)
+    }
+
+    fn forward(&self, inputs: Array2<f64>) -> Trace<T> {
+        let mut ready = inputs;
+        for local in self.network.prelude() {
+            ready = local.forward(&ready);
+        }
+        let mut trace = Trace { inputs: vec![ready.mapv(T::from_f64)], locals: Vec::new() };
+        for (Stage { linear, locals, .. }, layer) in self.network.stages().iter().zip(&self.layers)
+        {
+            let divisor = f64::from(linear.divisor());
+            let x = trace.inputs[trace.locals.len()].view();
+            let z = linear.forward(&layer.weights, &layer.biases, x, T::from_f64(divisor));
+            let mut values = vec![z.mapv(|z| z.to_f64() / divisor)];
+            for local in locals {
+                values.push(local.forward(&values[values.len() - 1]));
+            }
+            trace.inputs.push(values[values.len() - 1].mapv(T::from_f64));
+            trace.locals.push(values);
+        }
+        trace
+    }
+}
+
+/// What a forward pass leaves for the backward pass.
+struct Trace<T> {
+    /// Inputs of every stage, and the scores at the end.
+    inputs: Vec<Array2<T>>,
+    /// For every stage z, then what each local function makes of it.
+    locals: Vec<Vec<Array2<f64>>>,
+}
+
+impl<T> Trace<T> {
+    fn output(&self) -> &Array2<f64> {
+        self.locals.last().and_then(|values| values.last()).expect("at least one stage")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::{Activation, Shape};
+    use crate::sequential::LayerSpec;
+    use proptest::prelude::*;
+
+    /// Convolution with fused pooling, a local pooling, dense layers, every activation.
+    fn everything() -> Sequential {
+        let f = |function| LayerSpec::Activation { function };
+        let layers = vec![
+            LayerSpec::Conv2d { filters: 2, kernel: 3, stride: 1, padding: 1 },
+            LayerSpec::MeanPool2d { window: 2 },
+            f(Activation::Tanh),
+            LayerSpec::MeanPool2d { window: 2 },
+            LayerSpec::Dense { outputs: 5 },
+            f(Activation::Sigmoid),
+            LayerSpec::Dense { outputs: 4 },
+            f(Activation::Relu),
+            LayerSpec::Dense { outputs: 3 },
+        ];
+        Sequential::new(Shape::image(1, 8, 8), layers).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+        /// The gradient of the whole network against finite differences of the whole network.
+        #[test]
+        fn the_gradient_is_the_gradient(seed in 0..1000u64) {
+            let mut rng = ChaCha20Rng::seed_from_u64(seed);
+            let architecture = everything();
+            let mut start = FloatParameters::initialise(&architecture, &mut rng);
+            // Away from the kink of relu.
+            start.layers[2].biases.fill(3.0);
+            let at = |parameters: &FloatParameters| {
+                let recipe = Recipe::default();
+                FloatTrainer::<f64>::starting_from(&architecture, recipe, parameters).unwrap()
+            };
+            let inputs = Array2::from_shape_fn((64, 2), |(i, s)| ((i * 7 + s * 3) % 10) as f64 / 10.0);
+            let labels = [0, 2];
+            let (gradients, _) = at(&start).gradient(inputs.clone(), &labels);
+            let loss = |parameters: &FloatParameters| {
+                at(parameters).gradient(inputs.clone(), &labels).1.loss()
+            };
+            for layer in 0..gradients.len() {
+                let place = seed as usize % gradients[layer].weights.len();
+                let h = 1e-5;
+                let numeric = |change: fn(&mut FloatLayer, usize, f64)| {
+                    let moved = |by: f64| {
+                        let mut parameters = start.clone();
+                        change(&mut parameters.layers[layer], place, by);
+                        loss(&parameters)
+                    };
+                    2.0 * (moved(h) - moved(-h)) / (2.0 * h)
+                };
+                let by_weight = numeric(|l, place, by| l.weights[place] += by);
+                let by_bias = numeric(|l, _, by| l.biases[0] += by);
+                prop_assert!((by_weight - gradients[layer].weights[place]).abs() < 1e-6);
+                prop_assert!((by_bias - gradients[layer].biases[0]).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn training_is_repeatable_and_data_must_fit() {
+        let iris = Dataset::iris();
+        let run = |seed| {
+            let recipe = Recipe { epochs: 2, batch: 100, momentum: 0.9, ..Recipe::default() };
+            let mut rng = ChaCha20Rng::seed_from_u64(1);
+            let mut trainer =
+                FloatTrainer::<f32>::new(&crate::zoo::iris(), recipe, &mut rng).unwrap();
+            let mut reports = Vec::new();
+            trainer.train(&iris, seed, |r| reports.push(*r)).unwrap();
+            (trainer.parameters(), reports)
+        };
+        assert_eq!(run(1), run(1));
+        assert_ne!(run(1).0, run(2).0);
+        assert_eq!(run(1).1.len(), 2);
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let mut other =
+            FloatTrainer::<f32>::new(&crate::zoo::diabetes(), Recipe::default(), &mut rng).unwrap();
+        assert!(other.train(&iris, 1, |_| ()).is_err());
+        assert!(other.accuracy(&iris).is_err());
+    }
+}
