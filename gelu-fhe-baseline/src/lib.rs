@@ -1,1 +1,15 @@
-//! CryptoNets-style inference on fully homomorphic encryption, the system GELU-Net is compared with.
+//! The other way to compute on encrypted data: one arithmetic circuit, no client in between.
+//!
+//! CryptoNets (ICML 2016) evaluates a whole network under fully homomorphic encryption. That
+//! scheme adds and multiplies, so each activation becomes a polynomial (CryptoNets takes the
+//! square), and it holds integers of a fixed width, so nothing can be rescaled on the way. A
+//! [`Circuit`] is such a network, exact over the integers. It says what any scheme must bring to
+//! run it ([`Circuit::requirements`]: bits of plaintext, depth of multiplications), and it is the
+//! oracle that an encrypted evaluation must reproduce ([`Circuit::evaluate`]).
+//!
+//! Encrypted evaluators, one file for each scheme, belong beside [`circuit`].
+#![forbid(unsafe_code)]
+
+pub mod circuit;
+
+pub use circuit::{Circuit, Requirement, Step};

@@ -191,6 +191,18 @@ impl<H: AdditiveHE> Server<H> {
         matches!(self.state, State::Lease(..) | State::Committing(_))
     }
 
+    /// The client's public key, once the session is open and while it lives.
+    pub fn client_key(&self) -> Option<&H::PublicKey> {
+        match &self.state {
+            State::AwaitOpen | State::Failed => None,
+            State::Ready(opened)
+            | State::Query(opened, _)
+            | State::AwaitGrant(opened, ..)
+            | State::Lease(opened, _)
+            | State::Committing(opened) => Some(&opened.public),
+        }
+    }
+
     /// The next message for the client, if any.
     pub fn poll_transmit(&mut self) -> Option<ServerMessage> {
         self.transmit.pop_front()
