@@ -1,1 +1,87 @@
-//! The Paillier cryptosystem as an AdditiveHE backend.
+//! The Paillier cryptosystem as an [`AdditiveHE`](gelu_core::AdditiveHE) backend.
+//!
+//! Paillier, *Public-key cryptosystems based on composite degree residuosity classes* (EUROCRYPT
+//! '99). For n = p·q, a message m in ℤ/n and random r, with g = 1 + n:
+//!
+//! ```text
+//! Enc(m)  =  (1 + n)^m · rⁿ  =  (1 + m·n) · rⁿ     mod n²
+//!
+//! Enc(a) · Enc(b)  =  Enc(a + b)          Enc(a)^k  =  Enc(k·a)
+//! ```
+//!
+//! So sums cost one multiplication, scalar products one exponentiation, and a layer of a neural
+//! network is a product of powers.
+//!
+//! ```
+//! use gelu_core::{AdditiveHE, Plaintext};
+//! use gelu_paillier::InsecurePaillier as P; // 512 bits, to be quick; use `Paillier`
+//! # fn main() -> gelu_core::Result<()> {
+//! let rng = &mut rand::make_rng::<rand::rngs::ChaCha20Rng>();
+//! let secret = P::keygen(512, rng)?;
+//! let public = P::public_key(&secret);
+//!
+//! let a = P::encrypt(public, &Plaintext::new(32, vec![3, -4])?, rng)?;
+//! let b = P::encrypt(public, &Plaintext::new(32, vec![10, 20])?, rng)?;
+//! let c = P::linear_combination(public, &[(2, &a), (-1, &b)])?;
+//!
+//! let shape = gelu_core::SlotShape { bits: 32, count: 2 };
+//! assert_eq!(P::decrypt(&secret, &c, shape)?.values(), [-4, -28]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The way through the files
+//!
+//! | file | idea |
+//! |---|---|
+//! | `arithmetic` | public residues; the only file that knows their representation |
+//! | `digits` | slots: a row of signed integers as one integer modulo n |
+//! | `keys` | generation, checks, who may know what |
+//! | `certificate` | what a public modulus can be made to prove, and why the server needs it |
+//! | `noise` | three kinds of noise, and which of them hide weights from the key's owner |
+//! | `owner` | decryption and encryption modulo p² and q² in constant time |
+//! | `power_table`, `hash` | random group elements from tables; numbers that nobody chose |
+//! | `linear` | encrypted matrix products |
+//! | `scheme`, `wire` | the trait; bytes and their validation |
+//! | `keyfile`, [`phe`] | keys on disk; exchange with python-paillier |
+//!
+//! # Security
+//! *The client's data* is protected from the server by the decisional composite residuosity
+//! assumption. (Encryption by others than the owner leans on short discrete logarithms as well;
+//! see [`Noise`].) *The server's weights* are protected from what a response's noise and
+//! overflow would tell, whatever key the client chose; the result itself is the client's to know.
+//! Ciphertexts are malleable: IND-CPA, nothing more.
+//!
+//! | who acts | constant in time with respect to |
+//! |---|---|
+//! | owner: decryption, encryption, certificate | key, message and noise |
+//! | owner: generation, loading of keys | nothing |
+//! | others: encoding of messages | message |
+//! | others: noise | exponents, up to the cache lines of table look-ups |
+//! | server: `mul_plain`, `linear_combination`, `matvec` | ciphertexts, *not* weights |
+//!
+//! Not audited.
+#![forbid(unsafe_code)]
+
+mod arithmetic;
+mod certificate;
+mod digits;
+mod hash;
+mod keyfile;
+mod keys;
+mod linear;
+mod noise;
+#[cfg(test)]
+mod oracle;
+mod owner;
+pub mod phe;
+mod power_table;
+mod scheme;
+mod wire;
+
+pub use keyfile::KeyFileError;
+pub use keys::{InvalidSecretKey, PublicKey, STANDARD_KEY_BITS, SecretKey};
+pub use noise::Noise;
+pub use scheme::{
+    Ciphertext, InsecureKeys, InsecurePaillier, KeyPolicy, Paillier, Scheme, StandardKeys,
+};

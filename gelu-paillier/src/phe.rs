@@ -1,0 +1,358 @@
+//! Exchange with [python-paillier](https://github.com/data61/python-paillier) (`phe`).
+//!
+//! The formats are those of its command line, `pheutil`:
+//!
+//! ```json
+//! { "kty": "DAJ", "alg": "PAI-GN1", "key_ops": ["encrypt"], "n": "<base64url>", "kid": "…" }
+//! { "kty": "DAJ", "key_ops": ["decrypt"], "p": "<base64url>", "q": "<base64url>", "pub": {…}, "kid": "…" }
+//! { "v": "<decimal ciphertext>", "e": -32 }
+//! ```
+//!
+//! Both sides use g = n + 1, so the ciphertexts are the same. `phe` encrypts one *number*: an
+//! integer mantissa modulo n (negative ones are n − |mantissa|, and |mantissa| < n/3) times 16^e,
+//! with the exponent e in the open. [`EncryptedNumber`] keeps mantissa and exponent apart; in
+//! terms of slots the mantissa is one slot of 127 bits.
+//!
+//! A ciphertext of `phe` that was not "obfuscated" has predictable randomness (its library
+//! obfuscates whatever it serialises). Its keys are not Blum integers, which matters to nobody.
+
+use crypto_bigint::BoxedUint;
+use gelu_core::error::PeerMisbehaved;
+use gelu_core::{Error, Plaintext, Result as GeluResult};
+use rand_core::CryptoRng;
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::keys::{InvalidSecretKey, PublicKey, SecretKey};
+use crate::noise::Noise;
+use crate::scheme::Ciphertext;
+use crate::wire;
+
+/// Slot width of a mantissa.
+const MANTISSA_BITS: u32 = 127;
+
+/// Why text is not what `pheutil` writes.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PheError {
+    /// Not the JSON of such an object.
+    #[error("not a pheutil {0}")]
+    Format(&'static str),
+    /// Numbers that are no secret key.
+    #[error("not a key: {0}")]
+    SecretKey(#[from] InvalidSecretKey),
+    /// A modulus or a ciphertext that cannot be one.
+    #[error("not a key or ciphertext: {0}")]
+    Invalid(#[from] PeerMisbehaved),
+}
+
+/// An encrypted mantissa · 16^exponent.
+#[derive(Debug, Clone)]
+pub struct EncryptedNumber {
+    /// The encrypted mantissa.
+    pub ciphertext: Ciphertext,
+    /// The exponent, in the open.
+    pub exponent: i32,
+}
+
+/// A decrypted mantissa · 16^exponent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Number {
+    /// The mantissa.
+    pub mantissa: i128,
+    /// The exponent.
+    pub exponent: i32,
+}
+
+impl Number {
+    /// The nearest floating-point number.
+    pub fn to_f64(self) -> f64 {
+        self.mantissa as f64 * 16f64.powi(self.exponent)
+    }
+}
+
+impl EncryptedNumber {
+    /// Encrypts mantissa · 16^exponent.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::SlotOverflow`](gelu_core::error::ApiMisuse::SlotOverflow) when the mantissa
+    /// exceeds 126 bits.
+    pub fn encrypt(
+        public: &PublicKey,
+        number: Number,
+        rng: &mut dyn CryptoRng,
+    ) -> GeluResult<Self> {
+        let mantissa = Plaintext::new(MANTISSA_BITS, vec![number.mantissa])?;
+        let ciphertext = public.encrypt_with(Noise::ShortExponent, &mantissa, rng)?;
+        Ok(Self { ciphertext, exponent: number.exponent })
+    }
+
+    /// Decrypts.
+    ///
+    /// # Errors
+    /// [`Error::Decryption`] under the wrong key or when the mantissa exceeds an `i128`.
+    pub fn decrypt(&self, secret: &SecretKey) -> GeluResult<Number> {
+        let m = secret.decrypt_residue(&self.ciphertext)?;
+        let n = secret.public_key().mod_n().value();
+        let negative = Zeroizing::new(m.neg_mod(n));
+        let small = |x: &BoxedUint| {
+            let bytes = Zeroizing::new(x.to_be_bytes());
+            let (high, low) = bytes.split_last_chunk::<16>().expect("more than 16 bytes");
+            let low = i128::try_from(u128::from_be_bytes(*low)).ok();
+            low.filter(|_| high.iter().all(|&byte| byte == 0))
+        };
+        let mantissa = small(&m).or_else(|| small(&negative).map(|value| -value));
+        let mantissa = mantissa.ok_or(Error::Decryption)?;
+        Ok(Number { mantissa, exponent: self.exponent })
+    }
+
+    /// Reads a number that `pheutil encrypt` wrote.
+    ///
+    /// # Errors
+    /// [`PheError`] for anything else.
+    pub fn from_json(public: &PublicKey, json: &str) -> Result<Self, PheError> {
+        let number: NumberJson =
+            serde_json::from_str(json).map_err(|_| PheError::Format("encrypted number"))?;
+        let precision = public.mod_n2().precision();
+        let value = BoxedUint::from_str_radix_with_precision_vartime(&number.v, 10, precision)
+            .map_err(|_| PheError::Format("encrypted number"))?;
+        let mut ciphertexts = wire::ciphertexts_from_bytes(public, &value.to_be_bytes())?;
+        Ok(Self { ciphertext: ciphertexts.remove(0), exponent: number.e })
+    }
+
+    /// Writes the number as `pheutil decrypt` reads it.
+    ///
+    /// # Panics
+    /// When it is encrypted under another key.
+    pub fn to_json(&self, public: &PublicKey) -> String {
+        let value = self.ciphertext.under(public).value();
+        let number = NumberJson { v: value.to_string_radix_vartime(10), e: self.exponent };
+        serde_json::to_string(&number).expect("two plain fields")
+    }
+}
+
+impl PublicKey {
+    /// Reads a key that `pheutil extract` wrote: see
+    /// [`from_uncertified_modulus`](Self::from_uncertified_modulus).
+    ///
+    /// # Errors
+    /// [`PheError`] for anything else.
+    pub fn from_phe_json(json: &str) -> Result<Self, PheError> {
+        let format = PheError::Format("public key");
+        let key: PublicJson = serde_json::from_str(json).map_err(|_| format.clone())?;
+        if key.kty != KTY || key.alg != ALG {
+            return Err(format);
+        }
+        let n = from_base64url(&key.n).ok_or(format)?;
+        Ok(Self::from_uncertified_modulus(&n)?)
+    }
+
+    /// Writes the key as `pheutil encrypt` reads it.
+    pub fn to_phe_json(&self) -> String {
+        serde_json::to_string(&PublicJson::new(self)).expect("plain fields")
+    }
+}
+
+impl SecretKey {
+    /// Reads a key that `pheutil genpkey` wrote.
+    ///
+    /// # Errors
+    /// [`PheError`] for anything else.
+    pub fn from_phe_json(json: &str) -> Result<Self, PheError> {
+        let format = PheError::Format("private key");
+        let key: SecretJson = serde_json::from_str(json).map_err(|_| format.clone())?;
+        if key.kty != KTY {
+            return Err(format);
+        }
+        let factor = |text: &str| from_base64url(text).ok_or(format.clone());
+        Ok(Self::from_primes(&factor(&key.p)?, &factor(&key.q)?)?)
+    }
+
+    /// Writes the key as `pheutil decrypt` reads it. The text holds the key in the open.
+    pub fn to_phe_json(&self) -> Zeroizing<String> {
+        let (p, q) = self.primes();
+        // python-paillier wants p and q in either order, and writes the smaller one first.
+        let encode = |x: &BoxedUint| to_base64url(&Zeroizing::new(x.to_be_bytes()));
+        let (p, q) = if *p < *q { (p, q) } else { (q, p) };
+        let key = SecretJson {
+            kty: KTY.to_owned(),
+            key_ops: vec!["decrypt".to_owned()],
+            p: encode(&p),
+            q: encode(&q),
+            public: PublicJson::new(self.public_key()),
+            kid: kid("private", self.public_key()),
+        };
+        let mut json = Zeroizing::new(Vec::with_capacity(8192));
+        serde_json::to_writer(&mut *json, &key).expect("plain fields");
+        Zeroizing::new(core::str::from_utf8(&json).expect("JSON is UTF-8").to_owned())
+    }
+}
+
+const KTY: &str = "DAJ";
+const ALG: &str = "PAI-GN1";
+
+#[derive(Serialize, Deserialize)]
+struct NumberJson {
+    v: String,
+    e: i32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PublicJson {
+    kty: String,
+    alg: String,
+    #[serde(default)]
+    key_ops: Vec<String>,
+    n: String,
+    #[serde(default)]
+    kid: String,
+}
+
+impl PublicJson {
+    fn new(public: &PublicKey) -> Self {
+        Self {
+            kty: KTY.to_owned(),
+            alg: ALG.to_owned(),
+            key_ops: vec!["encrypt".to_owned()],
+            n: to_base64url(&public.modulus()),
+            kid: kid("public", public),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+struct SecretJson {
+    kty: String,
+    #[serde(default)]
+    key_ops: Vec<String>,
+    p: String,
+    q: String,
+    #[serde(rename = "pub")]
+    #[zeroize(skip)]
+    public: PublicJson,
+    #[serde(default)]
+    kid: String,
+}
+
+fn kid(half: &str, public: &PublicKey) -> String {
+    let fingerprint = u64::from_be_bytes(public.fingerprint());
+    format!("Paillier {half} key {fingerprint:016x} exported by gelu")
+}
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// RFC 4648, section 5, without padding and without leading zero bytes, as JSON web keys have it.
+fn to_base64url(bytes: &[u8]) -> String {
+    let zeros = bytes.iter().take_while(|&&byte| byte == 0).count();
+    let bytes = &bytes[zeros..];
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let mut group = [0; 4];
+        group[1..1 + chunk.len()].copy_from_slice(chunk);
+        let group = u32::from_be_bytes(group);
+        for digit in 0..=chunk.len() {
+            let index = (group >> (18 - 6 * digit)) & 63;
+            text.push(char::from(ALPHABET[index as usize]));
+        }
+    }
+    text
+}
+
+fn from_base64url(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let text = text.trim_end_matches('=').as_bytes();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len() * 3 / 4));
+    for chunk in text.chunks(4) {
+        if chunk.len() == 1 {
+            return None;
+        }
+        let mut group = 0u32;
+        for (i, c) in chunk.iter().enumerate() {
+            let index = ALPHABET.iter().position(|digit| digit == c)?;
+            group |= u32::try_from(index).ok()? << (18 - 6 * i);
+        }
+        bytes.extend_from_slice(&group.to_be_bytes()[1..chunk.len()]);
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::{KEY, OTHER_KEY, rng};
+
+    #[test]
+    fn base64url_by_example() {
+        // RFC 4648, section 10, and the two digits that differ from plain base64.
+        let vectors: [(&[u8], &str); 7] = [
+            (b"", ""),
+            (b"f", "Zg"),
+            (b"fo", "Zm8"),
+            (b"foo", "Zm9v"),
+            (b"foobar", "Zm9vYmFy"),
+            (&[0xfb, 0xff], "-_8"),
+            (&[0xff, 0xef, 0xfe], "_-_-"),
+        ];
+        for (bytes, text) in vectors {
+            assert_eq!(to_base64url(bytes), text);
+            assert_eq!(**from_base64url(text).unwrap(), *bytes);
+        }
+        assert_eq!(to_base64url(&[0, 0, b'f']), "Zg");
+        assert_eq!(**from_base64url("Zg==").unwrap(), *b"f");
+        assert!(from_base64url("Z").is_none() && from_base64url("Zm9+").is_none());
+    }
+
+    #[test]
+    fn keys_and_numbers_round_trip() {
+        let public = PublicKey::from_phe_json(&KEY.public_key().to_phe_json()).unwrap();
+        assert_eq!(&public, KEY.public_key());
+        let secret = SecretKey::from_phe_json(&KEY.to_phe_json()).unwrap();
+        assert_eq!(secret.public_key(), &public);
+
+        let bound = (1i128 << 126) - 1;
+        for mantissa in [0, 1, -1, bound, -bound] {
+            let number = Number { mantissa, exponent: -7 };
+            let encrypted = EncryptedNumber::encrypt(&public, number, &mut rng(1)).unwrap();
+            let json = encrypted.to_json(&public);
+            let read = EncryptedNumber::from_json(&public, &json).unwrap();
+            assert_eq!(read.decrypt(&secret), Ok(number));
+            assert_eq!(read.decrypt(&OTHER_KEY), Err(Error::Decryption));
+        }
+        let too_large = Number { mantissa: bound + 1, exponent: 0 };
+        assert!(EncryptedNumber::encrypt(&public, too_large, &mut rng(1)).is_err());
+        assert_eq!(Number { mantissa: -24, exponent: -1 }.to_f64(), -1.5);
+    }
+
+    /// A mantissa beyond `i128` is an error, not a wrong number.
+    #[test]
+    fn large_mantissas_are_refused() {
+        let public = KEY.public_key();
+        let slots = Plaintext::new(64, vec![5, 0, 0, -1]).unwrap();
+        let ciphertext = public.encrypt_with(Noise::Uniform, &slots, &mut rng(2)).unwrap();
+        let number = EncryptedNumber { ciphertext, exponent: 0 };
+        assert_eq!(number.decrypt(&KEY), Err(Error::Decryption));
+    }
+
+    #[test]
+    fn other_text_is_refused() {
+        let public = KEY.public_key();
+        let number = |json: &str| EncryptedNumber::from_json(public, json).map(|_| ());
+        for json in
+            ["", "{}", r#"{"v": 5, "e": 0}"#, r#"{"v": "x", "e": 0}"#, r#"{"v": "", "e": 0}"#]
+        {
+            assert_eq!(number(json), Err(PheError::Format("encrypted number")), "{json}");
+        }
+        let invalid = Err(PheError::Invalid(PeerMisbehaved::InvalidCiphertext));
+        assert_eq!(number(r#"{"v": "0", "e": 0}"#), invalid);
+        let huge = format!(r#"{{"v": "{}", "e": 0}}"#, "9".repeat(400));
+        assert!(number(&huge).is_err());
+
+        let key = public.to_phe_json();
+        for (from, to) in [("DAJ", "RSA"), ("PAI-GN1", "none"), ("\"n\"", "\"m\"")] {
+            assert!(PublicKey::from_phe_json(&key.replace(from, to)).is_err(), "{from}");
+        }
+        let key = KEY.to_phe_json();
+        assert!(SecretKey::from_phe_json(&key.replacen("DAJ", "RSA", 1)).is_err());
+        assert!(SecretKey::from_phe_json(&key.replacen("\"p\":\"", "\"p\":\"A", 1)).is_err());
+        assert!(SecretKey::from_phe_json(&public.to_phe_json()).is_err());
+    }
+}
