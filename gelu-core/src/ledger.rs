@@ -25,14 +25,14 @@
 //! mini-batches are samples, and it looks only at rows, although the last layer's columns are
 //! usually the narrowest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Refused, Result};
 use crate::fixed::Precision;
-use crate::linear::{LinearMap, Taps};
+use crate::linear::LinearMap;
 use crate::network::Network;
 use crate::plan::{Direction, Plan, Purpose};
 
@@ -177,34 +177,43 @@ struct Component {
 
 /// Groups the outputs (forward) or inputs (backward) of a layer by the weights they share.
 fn components(linear: &LinearMap, direction: Direction) -> Vec<Component> {
-    let (taps, biased): (&Taps, bool) = match direction {
-        Direction::Forward => (linear.forward_taps(), true),
-        Direction::Backward => (linear.backward_taps(), false),
+    let taps = match direction {
+        Direction::Forward => linear.forward_taps(),
+        Direction::Backward => linear.backward_taps(),
     };
-    // The first member that used a weight entry leads everyone who uses it later.
+    // The first member that used a matrix entry leads everyone who uses it later.
     let mut leader: Vec<usize> = (0..taps.outputs()).collect();
-    let mut user_of = BTreeMap::new();
+    let mut first_user: Vec<Option<usize>> = vec![None; linear.entry_count()];
     for member in 0..taps.outputs() {
         for tap in taps.of(member) {
-            let first = *user_of.entry(tap.weight).or_insert(member);
+            let first = *first_user[tap.weight as usize].get_or_insert(member);
             let (a, b) = (find(&mut leader, member), find(&mut leader, first));
             leader[a.max(b)] = a.min(b);
         }
     }
-    let mut groups: BTreeMap<usize, (BTreeSet<u32>, BTreeSet<u32>, u64)> = BTreeMap::new();
+    let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for member in (0..taps.outputs()).filter(|&m| !taps.of(m).is_empty()) {
-        let group = groups.entry(find(&mut leader, member)).or_default();
-        for tap in taps.of(member) {
-            group.0.extend(linear.weights_of_entry(tap.weight));
-        }
-        group.1.extend(biased.then(|| linear.bias_of()[member]));
-        group.2 += 1;
+        members.entry(find(&mut leader, member)).or_default().push(member);
     }
-    let component = |(weights, biases, members): &(BTreeSet<u32>, BTreeSet<u32>, u64)| Component {
-        unknowns: (weights.len() + biases.len()) as u64,
-        members: *members,
+    let distinct = |all: &mut Vec<u32>| {
+        all.sort_unstable();
+        all.dedup();
+        all.len() as u64
     };
-    groups.values().map(component).collect()
+    let component = |members: &Vec<usize>| {
+        let mut entries: Vec<u32> =
+            members.iter().flat_map(|&m| taps.of(m)).map(|tap| tap.weight).collect();
+        distinct(&mut entries);
+        let mut weights = entries.iter().flat_map(|&e| linear.weights_of_entry(e)).collect();
+        let biases = match direction {
+            Direction::Forward => {
+                distinct(&mut members.iter().map(|&m| linear.bias_of()[m]).collect())
+            }
+            Direction::Backward => 0,
+        };
+        Component { unknowns: distinct(&mut weights) + biases, members: members.len() as u64 }
+    };
+    members.values().map(component).collect()
 }
 
 fn find(leader: &mut [usize], mut member: usize) -> usize {
@@ -334,6 +343,7 @@ mod tests {
     use crate::tests::networks;
     use rand::SeedableRng;
     use rand::rngs::ChaCha20Rng;
+    use std::collections::BTreeSet;
 
     fn exposure(purpose: Purpose) -> Exposure {
         let (network, precision) = (networks::network(), Precision::TRAINING);

@@ -219,6 +219,11 @@ impl LinearMap {
         &self.bias_of
     }
 
+    /// Number of distinct entries of the matrix: the weights, or their sums where they are folded.
+    pub fn entry_count(&self) -> usize {
+        self.fold.as_ref().map_or(self.weights, Vec::len)
+    }
+
     /// The weights that add up to one matrix entry.
     pub fn weights_of_entry(&self, entry: u32) -> Vec<u32> {
         self.fold.as_ref().map_or_else(|| vec![entry], |fold| fold[entry as usize].clone())
@@ -296,8 +301,7 @@ impl LinearMap {
     ) -> (Vec<T>, Vec<T>) {
         assert_eq!((x.nrows(), d.nrows()), (self.inputs, self.outputs()));
         let (x, d) = (x.as_standard_layout(), d.as_standard_layout());
-        let entries = self.fold.as_ref().map_or(self.weights, Vec::len);
-        let mut d_entries = vec![T::zero(); entries];
+        let mut d_entries = vec![T::zero(); self.entry_count()];
         let mut d_biases = vec![T::zero(); self.biases];
         for (output, (errors, &bias)) in d.outer_iter().zip(&self.bias_of).enumerate() {
             let errors = errors.to_slice().expect("standard layout");
