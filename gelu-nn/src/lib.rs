@@ -26,7 +26,7 @@
 //! standardiser.apply(&mut split.train)?;
 //! standardiser.apply(&mut split.test)?;
 //!
-//! let recipe = Recipe { epochs: 50, batch: 10, rate: 0.1, ..Recipe::default() };
+//! let recipe = Recipe { epochs: 200, batch: 10, rate: 0.1, ..Recipe::default() };
 //! let mut trainer = FloatTrainer::<f32>::new(&zoo::iris(), recipe, &mut rng)?;
 //! trainer.train(&split.train, 7, |_| ())?;
 //! assert!(trainer.accuracy(&split.test)? > 0.9);

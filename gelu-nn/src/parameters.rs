@@ -78,8 +78,13 @@ impl FloatParameters {
     pub fn quantise(&self, architecture: &Sequential, format: Format) -> Result<Parameters> {
         self.check_shapes(architecture)?;
         for (block, layer) in architecture.blocks().iter().zip(&self.layers) {
-            let bound = format.decode(format.max());
-            if let Some(got) = layer.values().find(|v| !(v.abs() <= bound)) {
+            let saturations = Saturations::default();
+            let is_beyond = |&v: &f64| {
+                format.encode(v, &saturations);
+                saturations.total() > 0
+            };
+            if let Some(got) = layer.values().find(is_beyond) {
+                let bound = format.decode(format.max());
                 let error = RangeError::Weight { layer: block.name().into(), got, bound };
                 return Err(Error::Core(error.into()));
             }

@@ -1,0 +1,196 @@
+//! The strongest test: the encrypted run equals the plaintext fixed-point run, bit for bit.
+//!
+//! Every kind of layer, activation, update mode and batch runs over the open mock, whose plans are
+//! those of a 2048-bit Paillier key; a selection runs over Paillier itself, with small keys here
+//! and with a real one in `one_real_key`.
+
+mod common;
+
+use common::{assert_equals_oracle, batches, client, host, model, oracle, rate};
+use gelu_core::plan::{Plan, Purpose};
+use gelu_core::server::Host;
+use gelu_core::{Clear, Precision};
+use gelu_nn::fixed_trainer::Rate;
+use gelu_nn::{Activation, LayerSpec, Sequential, Shape, zoo};
+use gelu_paillier::{InsecurePaillier, Paillier};
+
+const PUBLIC: Rate = Rate::Public(0.1);
+const SECRET: Rate = Rate::Secret { g: 3, g_max: 6 };
+
+const fn conv(filters: usize, kernel: usize, stride: usize, padding: usize) -> LayerSpec {
+    LayerSpec::Conv2d { filters, kernel, stride, padding }
+}
+
+const RELU: LayerSpec = LayerSpec::Activation { function: Activation::Relu };
+const POOL: LayerSpec = LayerSpec::MeanPool2d { window: 2 };
+
+fn image(channels: usize, side: usize, layers: &[LayerSpec]) -> Sequential {
+    Sequential::new(Shape::image(channels, side, side), layers.to_vec()).unwrap()
+}
+
+/// The paper's networks; those for MNIST with smaller images and fewer neurons.
+fn paper_networks() -> Vec<Sequential> {
+    let dense = |outputs| LayerSpec::Dense { outputs };
+    let conv1 = [conv(2, 5, 2, 0), RELU, POOL, RELU, dense(10)];
+    let lenet5 = [
+        conv(2, 3, 1, 0),
+        POOL,
+        RELU,
+        conv(3, 3, 1, 0),
+        POOL,
+        RELU,
+        dense(6),
+        RELU,
+        dense(5),
+        RELU,
+        dense(10),
+    ];
+    vec![
+        zoo::iris(),
+        zoo::diabetes(),
+        zoo::kr_vs_kp(),
+        Sequential::dense(49, &[20], 10, Activation::Sigmoid).unwrap(),
+        image(1, 11, &conv1),
+        image(1, 14, &lenet5),
+    ]
+}
+
+#[test]
+fn paper_networks_in_both_modes() {
+    for architecture in paper_networks() {
+        for by in [PUBLIC, SECRET] {
+            assert_equals_oracle::<Clear>(&architecture, (3, 3), by, 2048);
+        }
+    }
+}
+
+#[test]
+fn every_activation() {
+    for activation in [Activation::Sigmoid, Activation::Tanh, Activation::Relu] {
+        let architecture = Sequential::dense(4, &[5, 4], 3, activation).unwrap();
+        assert_equals_oracle::<Clear>(&architecture, (5, 4), PUBLIC, 2048);
+    }
+}
+
+#[test]
+fn padding_stride_and_channels() {
+    let last = LayerSpec::Dense { outputs: 3 };
+    let cases: [&[LayerSpec]; 5] = [
+        &[conv(2, 3, 1, 1), RELU, last],
+        &[conv(3, 3, 2, 1), RELU, last],
+        &[conv(2, 3, 1, 1), POOL, RELU, last],
+        &[conv(2, 2, 2, 0), conv(3, 2, 1, 1), POOL, RELU, last],
+        &[POOL, conv(2, 3, 1, 1), RELU, POOL, last],
+    ];
+    for layers in cases {
+        for by in [PUBLIC, SECRET] {
+            assert_equals_oracle::<Clear>(&image(2, 8, layers), (2, 2), by, 2048);
+        }
+    }
+}
+
+/// Batches of one, of seven, of exactly the slots of one ciphertext, and of one more.
+#[test]
+fn batches_up_to_and_beyond_a_slot_row() {
+    let architecture = zoo::iris();
+    let steps = 2;
+    let purpose = Purpose::Training { steps };
+    let slots = |bits| (2046 / bits) as usize;
+    let plan = Plan::new(&architecture.network(), &Precision::TRAINING, 1, purpose, slots).unwrap();
+    let full = plan.exchanges().map(|(_, _, e)| e.slots).min().unwrap();
+    for batch in [1, 7, full, full + 1, 3 * full] {
+        for by in [PUBLIC, SECRET] {
+            assert_equals_oracle::<Clear>(&architecture, (batch, steps as usize), by, 2048);
+        }
+    }
+}
+
+/// Three clients with their own keys take turns; the second one is lost in mid-lease, which leaves
+/// no trace.
+#[test]
+fn clients_in_turn_and_one_lost() {
+    let architecture = zoo::iris();
+    let start = model(&architecture);
+    for by in [PUBLIC, SECRET] {
+        let host = host(&start);
+        let mut expected = start.clone();
+        for turn in 0..6 {
+            let (mut pair, mut rng) = client::<Clear>(&host, rate(by, 2048), 2048, turn);
+            let batches = batches(&architecture, 4, 3, 50 + turn);
+            if turn % 3 == 1 {
+                pair.client.request_lease(4, 3).unwrap();
+                pair.run(&mut rng).unwrap();
+                pair.client.train(&batches[0].0, &batches[0].1, &mut rng).unwrap();
+                pair.run(&mut rng).unwrap();
+                drop(pair);
+            } else {
+                pair.train(&batches, &mut rng).unwrap();
+                let (weights, _) = oracle(&expected, &batches, by);
+                expected = expected.successor(weights).unwrap();
+            }
+            assert_eq!(host.model().version, expected.version());
+            assert!(host.model().parameters == *expected.parameters(), "turn {turn}");
+        }
+    }
+}
+
+/// A lease of which only two steps of nine are used commits exactly those.
+#[test]
+fn a_lease_that_ends_early() {
+    let architecture = zoo::diabetes();
+    let start = model(&architecture);
+    for by in [PUBLIC, SECRET] {
+        let host = host(&start);
+        let (mut pair, mut rng) = client::<Clear>(&host, rate(by, 2048), 2048, 1);
+        let batches = batches(&architecture, 5, 2, 3);
+        pair.client.request_lease(5, 9).unwrap();
+        pair.run(&mut rng).unwrap();
+        for (inputs, labels) in &batches {
+            pair.client.train(inputs, labels, &mut rng).unwrap();
+            pair.run(&mut rng).unwrap();
+        }
+        pair.client.finish().unwrap();
+        pair.run(&mut rng).unwrap();
+        assert!(host.model().parameters == oracle(&start, &batches, by).0);
+    }
+}
+
+/// The same over Paillier, with keys of 512 bits (four slots), so that rows and groups occur.
+#[test]
+fn over_paillier_with_small_keys() {
+    let small = image(1, 6, &[conv(2, 3, 1, 1), POOL, RELU, LayerSpec::Dense { outputs: 3 }]);
+    for by in [PUBLIC, SECRET] {
+        assert_equals_oracle::<InsecurePaillier>(&zoo::iris(), (1, 3), by, 512);
+        assert_equals_oracle::<InsecurePaillier>(&zoo::iris(), (7, 2), by, 512);
+        assert_equals_oracle::<InsecurePaillier>(&small, (2, 2), by, 512);
+    }
+}
+
+/// And with a key of 2048 bits, a full row of samples.
+#[test]
+fn one_real_key() {
+    assert_equals_oracle::<Paillier>(&zoo::iris(), (16, 2), PUBLIC, 2048);
+}
+
+/// Two exact schemes give the same integers, hence the same probabilities.
+#[test]
+fn two_backends_agree() {
+    let architecture = zoo::iris();
+    let start = model(&architecture);
+    let (inputs, _) = batches(&architecture, 2, 1, 9).remove(0);
+    let (mut clear, mut rng) = client::<Clear>(&host(&start), rate(PUBLIC, 512), 512, 1);
+    let (mut paillier, mut other) =
+        client::<InsecurePaillier>(&host(&start), rate(PUBLIC, 512), 512, 1);
+    assert_eq!(
+        clear.classify(&inputs, &mut rng).unwrap(),
+        paillier.classify(&inputs, &mut other).unwrap()
+    );
+    let lengths = |frames: &[gelu_core::pair::Frame]| {
+        frames.iter().skip(1).map(|f| f.bytes().len()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        lengths(&clear.transcript),
+        lengths(&paillier.transcript),
+        "the mock's messages are as long as Paillier's (but for the key)"
+    );
+}
