@@ -1,1 +1,33 @@
 //! Server and client of the gelu protocol over TLS 1.3.
+//!
+//! The protocol itself is two machines without I/O in `gelu-core`. This crate carries their messages:
+//! it opens the secure channel ([`certs`], [`tls`]), cuts it into frames ([`frame`]), greets
+//! ([`handshake`]), and then drives a machine on either side ([`server`], [`client`]), with a bound
+//! on everything that a peer can make the other hold or wait for ([`limits`]).
+//!
+//! It knows no layer: the architecture crosses as text, and `gelu-nn` reads it.
+//!
+//! ```text
+//!  gelu-core        Client ⇄ messages ⇄ Server                 what is said
+//!  gelu-service     Up / Down: Hello, Message, Waiting, …      who speaks, and when it ends
+//!                   length, number, postcard                   whole, in order, bounded
+//!                   TLS 1.3, certificates on both sides        secret, authentic
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod certs;
+pub mod client;
+pub mod error;
+mod files;
+pub mod frame;
+pub mod handshake;
+pub mod limits;
+pub mod server;
+pub mod tls;
+
+pub use client::{Connection, Session};
+pub use error::{Error, Result};
+pub use handshake::Card;
+pub use limits::Limits;
+pub use server::{Config, Server};
+pub use tls::{ClientTls, ServerTls};

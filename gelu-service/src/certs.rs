@@ -1,0 +1,218 @@
+//! A development authority: who may talk to whom, as PEM files in one folder.
+//!
+//! ```text
+//! ca.pem  ca.key            the authority; whoever holds ca.key can make accounts
+//! server.pem  server.key    the server, by its host names and addresses
+//! clients/alice.pem  .key   one for each account; the Common Name is the account's name
+//! ```
+//!
+//! The leakage ledger counts by account, so an account must be a person or an organisation: hand a
+//! second certificate of the same name to the same one only. Whoever can make accounts can multiply
+//! its query budget; in production an authority of the organisation's own takes this one's place.
+//!
+//! Private keys are created with mode 0600, and nothing is ever overwritten.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose,
+};
+
+use rustls::pki_types::ServerName;
+
+use crate::error::{Error, FileError, FileProblem, Result};
+use crate::files;
+use crate::tls::check_account;
+
+/// Names under which every server certificate is valid.
+pub const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+const CA_DAYS: u64 = 3650;
+const LEAF_DAYS: u64 = 825;
+
+/// Where the certificate and the private key of a party are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The certificate, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+}
+
+/// An authority: see the [module](self).
+#[derive(Debug)]
+pub struct Authority {
+    folder: PathBuf,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// Makes a new authority in `folder`, which is made as well if it is not there.
+    ///
+    /// # Errors
+    /// [`FileProblem::Exists`] if there is one already, and what the operating system says.
+    pub fn create(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder.join("clients")).map_err(FileError::at(folder))?;
+        let mut params = params("gelu development authority", &[], CA_DAYS)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().map_err(bug)?;
+        let certificate = params.self_signed(&key).map_err(bug)?;
+        files::create(&folder.join("ca.key"), &key.serialize_pem(), true)?;
+        files::create(&folder.join("ca.pem"), &certificate.pem(), false)?;
+        Ok(Self { folder: folder.to_owned(), issuer: Issuer::new(params, key) })
+    }
+
+    /// Opens the authority that [`create`](Self::create) has made in `folder`.
+    ///
+    /// # Errors
+    /// [`Error::File`] naming the file that is missing or damaged.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            fs::read_to_string(&path).map_err(FileError::at(&path))
+        };
+        let damaged = |name: &str, expected, why: rcgen::Error| {
+            FileError::damaged(&folder.join(name), expected, why)
+        };
+        let key = KeyPair::from_pem(&read("ca.key")?)
+            .map_err(|e| damaged("ca.key", "a private key", e))?;
+        let issuer = Issuer::from_ca_cert_pem(&read("ca.pem")?, key)
+            .map_err(|e| damaged("ca.pem", "a certificate", e))?;
+        Ok(Self { folder: folder.to_owned(), issuer })
+    }
+
+    /// The certificate that both sides must be given.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.join("ca.pem")
+    }
+
+    /// Makes the server's certificate for [`LOCAL_NAMES`] and `names` (host names or addresses).
+    ///
+    /// # Errors
+    /// [`FileProblem::Exists`] if there is one already; [`Error::Configuration`] for a name that
+    /// cannot stand in a certificate.
+    pub fn issue_server(&self, names: &[&str]) -> Result<Identity> {
+        let all: Vec<&str> = LOCAL_NAMES.iter().chain(names).copied().collect();
+        for &name in names {
+            ServerName::try_from(name).map_err(|e| {
+                Error::configuration("name of the server", format!("{name:?}: {e}"))
+            })?;
+        }
+        let mut params = params("gelu server", &all, LEAF_DAYS)?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.issue(params, &self.folder.join("server"))
+    }
+
+    /// Makes a certificate for a client of the account `name`.
+    ///
+    /// # Errors
+    /// As [`issue_server`](Self::issue_server); a name has up to 64 letters, digits, `-`, `_`, `.`
+    /// and `@`, and does not begin with a dot.
+    pub fn issue_client(&self, name: &str) -> Result<Identity> {
+        check_account(name).map_err(|why| Error::configuration("account name", why))?;
+        let mut params = params(name, &[], LEAF_DAYS)?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue(params, &self.folder.join("clients").join(name))
+    }
+
+    /// The key first: a certificate is never there without its key.
+    fn issue(&self, mut params: CertificateParams, stem: &Path) -> Result<Identity> {
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let key = KeyPair::generate().map_err(bug)?;
+        let signed = params.signed_by(&key, &self.issuer).map_err(bug)?;
+        let identity = Identity {
+            certificate: stem.with_added_extension("pem"),
+            key: stem.with_added_extension("key"),
+        };
+        if identity.certificate.exists() {
+            return Err(FileError::at(&identity.certificate)(FileProblem::Exists).into());
+        }
+        files::create(&identity.key, &key.serialize_pem(), true)?;
+        files::create(&identity.certificate, &signed.pem(), false)?;
+        Ok(identity)
+    }
+}
+
+/// Valid from yesterday (clocks differ) for so many days.
+fn params(common_name: &str, names: &[&str], days: u64) -> Result<CertificateParams> {
+    let names: Vec<String> = names.iter().map(|&n| n.to_owned()).collect();
+    let mut params = CertificateParams::new(names)
+        .map_err(|e| Error::configuration("name of the server", e.to_string()))?;
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    const DAY: u64 = 86_400;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::from_secs(DAY));
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    params.not_before = epoch + now.saturating_sub(Duration::from_secs(DAY));
+    params.not_after = epoch + now + Duration::from_secs(days * DAY);
+    Ok(params)
+}
+
+/// Signing with a fresh key of a supported kind does not fail.
+fn bug(error: rcgen::Error) -> Error {
+    Error::Bug(format!("making a certificate: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_overwritten_and_accounts_can_be_added_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::create(folder.path()).unwrap();
+        authority.issue_server(&["gelu.example", "10.1.2.3"]).unwrap();
+        authority.issue_client("alice").unwrap();
+        let again = Authority::open(folder.path()).unwrap();
+        again.issue_client("bob").unwrap();
+        let before = fs::read(folder.path().join("clients/alice.key")).unwrap();
+        for refused in [
+            Authority::create(folder.path()).map(drop),
+            again.issue_server(&[]).map(drop),
+            again.issue_client("alice").map(drop),
+        ] {
+            let error = refused.unwrap_err();
+            let exists = FileProblem::Exists.to_string();
+            assert!(error.to_string().ends_with(&exists), "{error}");
+        }
+        assert_eq!(fs::read(folder.path().join("clients/alice.key")).unwrap(), before);
+    }
+
+    #[test]
+    fn names_that_leave_the_folder_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::create(folder.path()).unwrap();
+        for name in ["", "..", ".hidden", "a/b", "a\\b", "a b", "a\0", &"x".repeat(65)] {
+            assert!(
+                matches!(authority.issue_client(name), Err(Error::Configuration { .. })),
+                "{name:?}"
+            );
+        }
+        assert!(authority.issue_server(&["not a name"]).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn private_keys_are_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::create(folder.path()).unwrap();
+        let identity = authority.issue_client("alice").unwrap();
+        for key in [identity.key, folder.path().join("ca.key")] {
+            assert_eq!(fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_damaged_authority_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        Authority::create(folder.path()).unwrap();
+        fs::write(folder.path().join("ca.pem"), "nothing").unwrap();
+        let error = Authority::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("ca.pem: not a certificate"), "{error}");
+    }
+}

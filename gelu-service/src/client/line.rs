@@ -1,0 +1,173 @@
+//! The client's end of the wire: questions out, answers in, notices passed on.
+
+use std::time::{Duration, Instant};
+
+use gelu_core::error::PeerMisbehaved;
+use gelu_core::message::{ClientMessage, ServerMessage};
+use rustls::pki_types::ServerName;
+use tokio::io::{ReadHalf, WriteHalf};
+use tokio::net::{TcpStream, ToSocketAddrs};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::ClientEvent;
+use crate::error::{Error, FrameError, Result};
+use crate::frame::{self, Receiver, Sender};
+use crate::handshake::{Card, Down, Hello, Up, VERSIONS, Welcome};
+use crate::limits::{CARD_BYTES, Limits};
+use crate::tls::{ALPN, ClientTls};
+
+type Channel = TlsStream<TcpStream>;
+pub(super) type Observer = Box<dyn FnMut(&ClientEvent) + Send>;
+
+/// A greeted server.
+pub(super) struct Line {
+    receiver: Receiver<ReadHalf<Channel>>,
+    sender: Sender<WriteHalf<Channel>>,
+    limits: Limits,
+    backend: &'static str,
+    pub(super) observer: Observer,
+}
+
+/// An answer, and what it cost to get it.
+pub(super) struct Answer {
+    pub(super) message: ServerMessage,
+    pub(super) up: u64,
+    pub(super) down: u64,
+    pub(super) waited: Duration,
+}
+
+impl Line {
+    /// Opens the channel and greets.
+    pub(super) async fn open(
+        address: impl ToSocketAddrs,
+        server_name: &str,
+        tls: &ClientTls,
+        limits: Limits,
+        backend: &'static str,
+        observer: Observer,
+    ) -> Result<(Self, Card)> {
+        limits.validate()?;
+        let name = ServerName::try_from(server_name.to_owned())
+            .map_err(|e| Error::configuration("name of the server", e.to_string()))?;
+        let limit = limits.handshake;
+        let opening = async {
+            let doing = || format!("connecting to {server_name}");
+            let tcp = TcpStream::connect(address).await.map_err(Error::network(doing()))?;
+            tcp.set_nodelay(true).map_err(Error::network(doing()))?;
+            let connecting = TlsConnector::from(tls.0.clone()).connect(name, tcp).await;
+            let channel = connecting.map_err(|e| frame::broken(e, 0, OPENING))?;
+            if channel.get_ref().1.alpn_protocol() != Some(ALPN) {
+                return Err(FrameError::NoGreeting.into());
+            }
+            let (read, write) = tokio::io::split(channel);
+            let sender = Sender::new(write, limits.frame_bytes);
+            let receiver = Receiver::new(read, CARD_BYTES);
+            let mut line = Self { receiver, sender, limits, backend, observer };
+            let card = line.greet().await?;
+            line.receiver.set_limit(limits.frame_bytes);
+            Ok((line, card))
+        };
+        let opened = timeout(limit, opening).await;
+        opened.unwrap_or(Err(Error::Timeout { waiting_for: "the server's greeting", limit }))
+    }
+
+    async fn greet(&mut self) -> Result<Card> {
+        self.send(&Up::Hello(Hello::ours())).await?;
+        match self.receiver.receive(OPENING).await?.0 {
+            Down::Welcome(welcome) => {
+                let Welcome { version, card } = *welcome;
+                if !(VERSIONS.0..=VERSIONS.1).contains(&version) {
+                    let expected = format!("{VERSIONS:?}");
+                    return Err(PeerMisbehaved::out_of_bounds("version", version, expected).into());
+                }
+                Ok(card)
+            }
+            other => Err(self.other(&other, "Welcome")),
+        }
+    }
+
+    /// Sends a question and waits for its answer.
+    pub(super) async fn ask(&mut self, message: ClientMessage) -> Result<Answer> {
+        let up = self.send(&Up::Message(message)).await?;
+        let asked = Instant::now();
+        loop {
+            match self.receive().await? {
+                (Down::Message(message), down) => {
+                    return Ok(Answer { message, up, down, waited: asked.elapsed() });
+                }
+                (Down::Waiting { position }, _) => {
+                    (self.observer)(&ClientEvent::Waiting { position });
+                }
+                (Down::Working, _) => {}
+                (other, _) => return Err(self.other(&other, "an answer")),
+            }
+        }
+    }
+
+    /// Says goodbye.
+    pub(super) async fn close(&mut self) {
+        let leaving = async {
+            let _ = self.sender.send(&Up::Bye, "saying goodbye").await;
+            self.sender.close().await;
+        };
+        let _ = timeout(self.limits.handshake, leaving).await;
+    }
+
+    /// Writes a frame. If that fails the server has most likely left, and may have said why.
+    async fn send(&mut self, frame: &Up) -> Result<u64> {
+        let limit = self.limits.send;
+        let sending = timeout(limit, self.sender.send(frame, "writing to the server")).await;
+        let sent =
+            sending.unwrap_or(Err(Error::Timeout { waiting_for: "the server to read", limit }));
+        match sent {
+            Err(Error::ConnectionLost { doing }) => {
+                let last_words = timeout(LAST_WORDS, self.last_words()).await;
+                Err(last_words.unwrap_or(Error::ConnectionLost { doing }))
+            }
+            sent => sent,
+        }
+    }
+
+    async fn last_words(&mut self) -> Error {
+        loop {
+            match self.receiver.receive("writing to the server").await {
+                Ok((Down::Waiting { .. } | Down::Working | Down::Message(_), _)) => {}
+                Ok((other, _)) => return self.other(&other, "a farewell"),
+                Err(error) => return error,
+            }
+        }
+    }
+
+    /// Reads a frame. A server that writes, however slowly, is not silent.
+    async fn receive(&mut self) -> Result<(Down, u64)> {
+        let limit = self.limits.silence;
+        loop {
+            let before = self.receiver.buffered();
+            match timeout(limit, self.receiver.receive("waiting for the server")).await {
+                Ok(received) => return received,
+                Err(_) if self.receiver.buffered() > before => {}
+                Err(_) => return Err(Error::Timeout { waiting_for: "the server's answer", limit }),
+            }
+        }
+    }
+
+    /// What a frame means that is not the expected one.
+    fn other(&self, frame: &Down, expected: &'static str) -> Error {
+        let got = match frame {
+            Down::Farewell(farewell) => return (*farewell).into(),
+            Down::Incompatible(incompatible) => {
+                return incompatible.clone().heard(self.backend).into();
+            }
+            Down::Welcome(_) => "Welcome",
+            Down::Message(message) => message.name(),
+            Down::Waiting { .. } => "Waiting",
+            Down::Working => "Working",
+        };
+        PeerMisbehaved::UnexpectedMessage { expected, got }.into()
+    }
+}
+
+const OPENING: &str = "opening the secure channel";
+const LAST_WORDS: Duration = Duration::from_secs(1);

@@ -1,0 +1,458 @@
+//! The client: connects, reads the card, opens a session with its key, asks and trains.
+//!
+//! ```no_run
+//! # use std::{path::Path, sync::Arc};
+//! # use gelu_core::{clear::{Clear, ClearKey}, client::DataPolicy};
+//! # use gelu_service::{certs::Identity, ClientTls, Connection, Limits};
+//! # async fn example(identity: Identity, batches: Vec<(ndarray::Array2<f64>, Vec<usize>)>)
+//! # -> Result<(), Box<dyn std::error::Error>> {
+//! let tls = ClientTls::read(Path::new("ca.pem"), &identity)?;
+//! let connection = Connection::<Clear>::connect(
+//!     "server.example:7878", "server.example", &tls, Limits::default(), |event| println!("{event:?}"),
+//! ).await?;
+//! println!("{}: {}", connection.card().name, connection.card().training);
+//! let key = Arc::new(ClearKey::new(2048)?);
+//! let mut session = connection.open(key, DataPolicy::Enforce).await?;
+//! let report = session.train(100, &mut batches.into_iter()).await?;
+//! println!("version {} after {} steps", report.version, report.steps.len());
+//! session.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A refusal leaves the session as it was. After every other error it is over: connect again.
+
+mod line;
+mod statistics;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use gelu_core::client::{Client, ClientOutput, DataPolicy, StepReport};
+use gelu_core::error::{ApiMisuse, PeerIncompatible, Refused};
+use gelu_core::ledger::Exposure;
+use gelu_core::message::{ClientMessage, Lease, LeaseRate};
+use gelu_core::plan::Purpose;
+use gelu_core::{AdditiveHE, Network};
+use gelu_nn::Sequential;
+use ndarray::Array2;
+use rand::SeedableRng;
+use rand::rngs::ChaCha20Rng;
+use tokio::net::ToSocketAddrs;
+use tokio::task::spawn_blocking;
+
+use crate::error::{Error, Result};
+use crate::handshake::Card;
+use crate::limits::Limits;
+use crate::server::{Way, fresh_rng};
+use crate::tls::ClientTls;
+use line::Line;
+pub use statistics::{Cost, Phase, Statistics};
+
+/// What a client can tell while it works: for progress bars and logs.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum ClientEvent {
+    /// Others train first.
+    Waiting {
+        /// So many hold or await the lease before us.
+        position: u32,
+    },
+    /// A question was answered.
+    Round {
+        /// What it was for.
+        phase: Phase,
+        /// The stage, from 0, where the question belongs to one.
+        stage: Option<usize>,
+        /// How many stages the network has.
+        stages: usize,
+        /// Bytes of the question.
+        up: u64,
+        /// Bytes of the answer.
+        down: u64,
+    },
+    /// A lease has begun.
+    LeaseGranted {
+        /// The version that it starts from.
+        base: u64,
+        /// Mini-batches.
+        steps: u32,
+    },
+    /// A mini-batch is done.
+    StepDone(StepReport),
+    /// The lease has become a version.
+    Committed {
+        /// The new version.
+        version: u64,
+    },
+}
+
+/// A server that has introduced itself. Nothing of ours has been sent but a certificate.
+pub struct Connection<H: AdditiveHE> {
+    line: Line,
+    card: Card,
+    architecture: Sequential,
+    network: Arc<Network>,
+    backend: core::marker::PhantomData<fn() -> H>,
+}
+
+impl<H: AdditiveHE> Connection<H> {
+    /// Connects, authenticates both sides, agrees on a version, and checks the server's card.
+    ///
+    /// `server_name` must be a name or an address in the server's certificate; `observer` is told of
+    /// everything that happens.
+    ///
+    /// # Errors
+    /// [`Error::Network`], [`Error::Tls`], [`Error::PeerIncompatible`], [`Error::Ended`] with what
+    /// the server said, [`Error::Model`] when its architecture is none.
+    pub async fn connect(
+        address: impl ToSocketAddrs,
+        server_name: &str,
+        tls: &ClientTls,
+        limits: Limits,
+        observer: impl FnMut(&ClientEvent) + Send + 'static,
+    ) -> Result<Self> {
+        let observer = Box::new(observer);
+        let (mut line, card) =
+            Line::open(address, server_name, tls, limits, H::ID, observer).await?;
+        if card.backend != H::ID {
+            line.close().await;
+            let theirs = card.backend;
+            return Err(PeerIncompatible::Backend { ours: H::ID.into(), theirs }.into());
+        }
+        card.precision.validate()?;
+        let architecture = Sequential::from_json(&card.architecture)?;
+        let network = Arc::new(architecture.network());
+        let backend = core::marker::PhantomData;
+        Ok(Self { line, card, architecture, network, backend })
+    }
+
+    /// What the server says about its model and its terms.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// The architecture, checked.
+    pub fn architecture(&self) -> &Sequential {
+        &self.architecture
+    }
+
+    /// The network as the protocol runs it.
+    pub fn network(&self) -> &Arc<Network> {
+        &self.network
+    }
+
+    /// Sends the public half of `secret`; from here on the session can ask and train.
+    ///
+    /// # Errors
+    /// [`PeerIncompatible::KeySize`] without a word to the server; what the server says.
+    pub async fn open(self, secret: Arc<H::SecretKey>, policy: DataPolicy) -> Result<Session<H>> {
+        let Self { mut line, card, network, .. } = self;
+        let (least, most) = card.key_bits;
+        let got = H::key_bits(H::public_key(&secret));
+        if !(least..=most).contains(&got) {
+            line.close().await;
+            let accepted = format!("{least} to {most} bits");
+            return Err(PeerIncompatible::KeySize { got, accepted }.into());
+        }
+        let client = Client::new(Arc::clone(&network), card.precision, secret, policy);
+        let machine = Some(Machine { client, rng: fresh_rng()? });
+        let statistics = Statistics::default();
+        let forward = Phase::Inference;
+        let mut session = Session { line, card, network, policy, machine, forward, statistics };
+        match session.rounds().await?.pop() {
+            Some(ClientOutput::Opened) => Ok(session),
+            other => Err(no_such(other)),
+        }
+    }
+
+    /// Leaves without having asked anything.
+    pub async fn close(mut self) {
+        self.line.close().await;
+    }
+}
+
+/// The core's machine and its randomness: together they go where the computing is done.
+struct Machine<H: AdditiveHE> {
+    client: Client<H>,
+    rng: ChaCha20Rng,
+}
+
+/// An open session: see the [module](self).
+pub struct Session<H: AdditiveHE> {
+    line: Line,
+    card: Card,
+    network: Arc<Network>,
+    policy: DataPolicy,
+    /// `None` once the session is over.
+    machine: Option<Machine<H>>,
+    /// What forward exchanges are for: [`Phase::Inference`] or [`Phase::Forward`].
+    forward: Phase,
+    statistics: Statistics,
+}
+
+/// A lease that has become a version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeaseReport {
+    /// The version that it started from.
+    pub base: u64,
+    /// The version that it has become.
+    pub version: u64,
+    /// Mini-batches granted. There can be fewer steps, when the data ended first.
+    pub granted: u32,
+    /// Samples of a mini-batch.
+    pub batch: usize,
+    /// The learning rate, where the client may know it.
+    pub rate: Option<f64>,
+    /// What each step looked like.
+    pub steps: Vec<StepReport>,
+    /// What the lease has cost, the wait for it included.
+    pub statistics: Statistics,
+}
+
+impl<H: AdditiveHE> Session<H> {
+    /// What the server said at the greeting. Its version may be out of date.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// The network as the protocol runs it.
+    pub fn network(&self) -> &Arc<Network> {
+        &self.network
+    }
+
+    /// What this session has cost so far.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// Takes randomness from `seed` instead of the operating system: whoever knows it can
+    /// decrypt. For tests and demonstrations that must repeat bit for bit.
+    pub fn danger_seed(&mut self, seed: [u8; 32]) {
+        if let Some(machine) = &mut self.machine {
+            machine.rng = ChaCha20Rng::from_seed(seed);
+        }
+    }
+
+    /// What queries or a lease of this kind give away, on both sides.
+    ///
+    /// # Errors
+    /// What the range analysis says; [`Error::SessionOver`].
+    pub fn exposure(&self, batch: usize, purpose: Purpose) -> Result<Exposure> {
+        let machine = self.machine.as_ref().ok_or(Error::SessionOver)?;
+        Ok(machine.client.exposure(batch, purpose)?)
+    }
+
+    /// Encrypted inference: the class probabilities, `[classes, batch]`, of `inputs`,
+    /// `[features, batch]`.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] and [`Error::Protocol`] (inputs of another shape) leave the session open.
+    pub async fn classify(&mut self, inputs: &Array2<f64>) -> Result<Array2<f64>> {
+        let inputs = inputs.clone();
+        self.begin(Phase::Inference, move |m| m.client.classify(&inputs, &mut m.rng)).await?;
+        match self.rounds().await?.pop() {
+            Some(ClientOutput::Probabilities(probabilities)) => Ok(probabilities),
+            other => Err(no_such(other)),
+        }
+    }
+
+    /// Encrypted training: waits for a lease, then trains on mini-batches `[features, batch]` with
+    /// their labels until the lease or the data is over, and commits.
+    ///
+    /// The first mini-batch decides on the size of all. The server grants `steps` mini-batches or
+    /// fewer; those that it did not grant stay in `batches`, for the next lease.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] before the first step leaves the session open. Whatever happens later
+    /// ends it, since a lease cannot be given back: the server rolls back, and its model is what
+    /// it was. So it is, too, with [`Refused::ExposesData`]: under [`DataPolicy::Enforce`] a lease
+    /// that is too short to hide the data is not even begun.
+    pub async fn train(
+        &mut self,
+        steps: u32,
+        batches: &mut impl Iterator<Item = (Array2<f64>, Vec<usize>)>,
+    ) -> Result<LeaseReport> {
+        let before = core::mem::take(&mut self.statistics);
+        let trained = self.lease(steps, batches).await;
+        let spent = core::mem::replace(&mut self.statistics, before);
+        self.statistics.absorb(&spent);
+        trained.map(|report| LeaseReport { statistics: spent, ..report })
+    }
+
+    /// Says goodbye; returns what the session has cost.
+    pub async fn close(mut self) -> Statistics {
+        self.line.close().await;
+        self.statistics
+    }
+
+    async fn lease(
+        &mut self,
+        steps: u32,
+        batches: &mut impl Iterator<Item = (Array2<f64>, Vec<usize>)>,
+    ) -> Result<LeaseReport> {
+        let first = batches.next().ok_or(gelu_core::Error::from(ApiMisuse::Empty("a lease")))?;
+        let batch = first.0.ncols();
+        self.begin(Phase::Queue, move |m| m.client.request_lease(batch, steps)).await?;
+        let lease = match self.rounds().await?.pop() {
+            Some(ClientOutput::LeaseGranted(lease)) => lease,
+            other => return Err(no_such(other)),
+        };
+        let (base, granted) = (lease.version, lease.steps);
+        (self.line.observer)(&ClientEvent::LeaseGranted { base, steps: granted });
+        self.forward = Phase::Forward;
+        let held = self.hold(&lease, first, batches).await;
+        self.forward = Phase::Inference;
+        if held.is_err() {
+            self.abandon().await;
+        }
+        let (version, steps) = held?;
+        (self.line.observer)(&ClientEvent::Committed { version });
+        let rate = match lease.rate {
+            LeaseRate::Public(eta) => Some(eta),
+            LeaseRate::Secret { .. } => None,
+        };
+        let statistics = Statistics::default();
+        Ok(LeaseReport { base, version, granted, batch, rate, steps, statistics })
+    }
+
+    /// All steps of a granted lease, to its commit.
+    async fn hold(
+        &mut self,
+        lease: &Lease,
+        first: (Array2<f64>, Vec<usize>),
+        batches: &mut impl Iterator<Item = (Array2<f64>, Vec<usize>)>,
+    ) -> Result<(u64, Vec<StepReport>)> {
+        self.check_data_policy(lease)?;
+        let mut reports = Vec::new();
+        let mut next = Some(first);
+        while let Some((inputs, labels)) = next.take() {
+            let train = move |m: &mut Machine<H>| m.client.train(&inputs, &labels, &mut m.rng);
+            self.begin(Phase::Forward, train).await?;
+            for output in self.rounds().await? {
+                match output {
+                    ClientOutput::StepDone(report) => {
+                        (self.line.observer)(&ClientEvent::StepDone(report));
+                        reports.push(report);
+                    }
+                    ClientOutput::Committed { version } => return Ok((version, reports)),
+                    other => return Err(no_such(Some(other))),
+                }
+            }
+            next = batches.next();
+        }
+        self.begin(Phase::Commit, |m| m.client.finish()).await?;
+        match self.rounds().await?.pop() {
+            Some(ClientOutput::Committed { version }) => Ok((version, reports)),
+            other => Err(no_such(other)),
+        }
+    }
+
+    /// The core's machine refuses at the end of a lease; it is kinder to refuse at its beginning.
+    fn check_data_policy(&self, lease: &Lease) -> Result<()> {
+        let purpose = Purpose::Training { steps: lease.steps };
+        let exposure = self.exposure(lease.batch as usize, purpose)?;
+        let samples = u64::from(lease.steps) * u64::from(lease.batch);
+        match exposure.least_samples() {
+            Some((least, _)) if self.policy == DataPolicy::Enforce && samples < least => {
+                Err(Refused::ExposesData { samples, least }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Carries questions and answers until the machine waits for a wish of ours.
+    async fn rounds(&mut self) -> Result<Vec<ClientOutput>> {
+        let mut outputs = Vec::new();
+        loop {
+            let machine = self.machine.as_mut().ok_or(Error::SessionOver)?;
+            outputs.extend(core::iter::from_fn(|| machine.client.poll_output()));
+            let Some(question) = machine.client.poll_transmit() else { return Ok(outputs) };
+            if let Err(error) = self.round(question).await {
+                self.abandon().await;
+                return Err(error);
+            }
+        }
+    }
+
+    /// One question and its answer.
+    async fn round(&mut self, question: ClientMessage) -> Result<()> {
+        let (phase, stage) = (self.phase_of(&question), stage_of(&question));
+        let name = question.name();
+        let answer = self.line.ask(question).await?;
+        self.statistics.count(Way::Up, name, answer.up);
+        self.statistics.count(Way::Down, answer.message.name(), answer.down);
+        let cost = self.statistics.of(phase);
+        cost.rounds += 1;
+        cost.up += answer.up;
+        cost.down += answer.down;
+        cost.server += answer.waited;
+        let (up, down, stages) = (answer.up, answer.down, self.network.stages().len());
+        (self.line.observer)(&ClientEvent::Round { phase, stage, stages, up, down });
+        self.compute(phase, |m| m.client.handle_message(answer.message, &mut m.rng)).await?
+    }
+
+    /// What a question is for. Forward exchanges look alike in training and in inference.
+    fn phase_of(&self, question: &ClientMessage) -> Phase {
+        match question {
+            ClientMessage::Open { .. } => Phase::Opening,
+            ClientMessage::RequestLease { .. } => Phase::Queue,
+            ClientMessage::EncryptedActivations { .. } => self.forward,
+            ClientMessage::EncryptedErrors { .. } => Phase::Backward,
+            ClientMessage::MaskedUpdate(_) | ClientMessage::EncryptedMaskedUpdate { .. } => {
+                Phase::Update
+            }
+            ClientMessage::FinalUpdate(_) => Phase::Commit,
+        }
+    }
+
+    /// Makes a wish; an error is the caller's, and nothing has happened.
+    async fn begin(
+        &mut self,
+        phase: Phase,
+        wish: impl FnOnce(&mut Machine<H>) -> gelu_core::Result<()> + Send + 'static,
+    ) -> Result<()> {
+        self.compute(phase, wish).await?
+    }
+
+    /// Works on a thread for computing.
+    async fn compute(
+        &mut self,
+        phase: Phase,
+        job: impl FnOnce(&mut Machine<H>) -> gelu_core::Result<()> + Send + 'static,
+    ) -> Result<Result<()>> {
+        let mut machine = self.machine.take().ok_or(Error::SessionOver)?;
+        let began = Instant::now();
+        let work = spawn_blocking(move || {
+            let result = job(&mut machine);
+            (machine, result)
+        });
+        let (machine, result) = work.await.map_err(|e| Error::Bug(e.to_string()))?;
+        self.machine = Some(machine);
+        self.statistics.of(phase).client += began.elapsed();
+        Ok(result.map_err(Error::from))
+    }
+
+    /// Leaves in the middle: the server rolls back what was not committed.
+    async fn abandon(&mut self) {
+        if self.machine.take().is_some() {
+            self.line.close().await;
+        }
+    }
+}
+
+fn stage_of(question: &ClientMessage) -> Option<usize> {
+    match question {
+        ClientMessage::EncryptedActivations { stage, .. }
+        | ClientMessage::EncryptedErrors { stage, .. } => Some(*stage as usize),
+        _ => None,
+    }
+}
+
+/// What a machine says instead of what was asked for.
+fn no_such(output: Option<ClientOutput>) -> Error {
+    match output {
+        Some(ClientOutput::Refused(refused)) => refused.into(),
+        other => Error::Bug(format!("the client machine says {other:?}")),
+    }
+}

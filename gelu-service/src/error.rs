@@ -1,0 +1,193 @@
+//! Errors, sorted by who must act.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gelu_core::error::{PeerIncompatible, PeerMisbehaved, Refused};
+
+/// Shorthand for this crate's results.
+pub type Result<T, E = Error> = core::result::Result<T, E>;
+
+/// Everything that can go wrong between two machines, sorted by who must act.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file of ours is missing, unreadable or damaged: our operator acts.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A setting that cannot work: our operator acts.
+    #[error("{what}: {why}")]
+    Configuration {
+        /// The setting.
+        what: &'static str,
+        /// The rule that it breaks.
+        why: String,
+    },
+    /// The network does not carry us there, or the address is taken.
+    #[error("{doing}: {source}; check the address and that the server runs")]
+    Network {
+        /// What we were doing.
+        doing: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The peers do not trust each other's certificates.
+    #[error("the secure channel cannot be opened: {0}; check that both sides use the same ca.pem")]
+    Tls(String),
+    /// Both parties are honest and have nothing in common: version, backend or key size.
+    #[error("the peers do not fit together: {0}")]
+    PeerIncompatible(#[from] PeerIncompatible),
+    /// The peer sent what no honest peer sends. The session has ended.
+    #[error("the peer misbehaved: {0}")]
+    PeerMisbehaved(#[from] PeerMisbehaved),
+    /// A frame that breaks the rules of the channel. The session has ended.
+    #[error("the peer misbehaved: {0}")]
+    Frame(#[from] FrameError),
+    /// The ledger or the operator's policy says no.
+    #[error("refused: {0}")]
+    Refused(#[from] Refused),
+    /// The peer was silent, or took longer than allowed.
+    #[error("{waiting_for} took longer than {} seconds; the session has ended", limit.as_secs_f32())]
+    Timeout {
+        /// What we waited for.
+        waiting_for: &'static str,
+        /// How long we were ready to wait.
+        limit: Duration,
+    },
+    /// The connection broke without a farewell.
+    #[error("the connection was lost while {doing}; connect again")]
+    ConnectionLost {
+        /// What we were doing.
+        doing: &'static str,
+    },
+    /// The peer has ended the session and said why.
+    #[error("{0}")]
+    Ended(#[from] Farewell),
+    /// An earlier error or an early end has closed this session.
+    #[error("this session is over; connect again")]
+    SessionOver,
+    /// What the protocol's machine of our own side says.
+    #[error(transparent)]
+    Protocol(gelu_core::Error),
+    /// What `gelu-nn` says about a model or its file.
+    #[error(transparent)]
+    Model(#[from] gelu_nn::Error),
+    /// A mistake in this program: a computation panicked.
+    #[error("a mistake in this program: {0}; please report it")]
+    Bug(String),
+}
+
+impl Error {
+    pub(crate) fn network(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Network { doing, source }
+    }
+
+    pub(crate) fn configuration(what: &'static str, why: impl Into<String>) -> Self {
+        Self::Configuration { what, why: why.into() }
+    }
+}
+
+/// Keeps the kinds of error that both crates know apart from the rest.
+impl From<gelu_core::Error> for Error {
+    fn from(error: gelu_core::Error) -> Self {
+        match error {
+            gelu_core::Error::PeerIncompatible(e) => Self::PeerIncompatible(e),
+            gelu_core::Error::PeerMisbehaved(e) => Self::PeerMisbehaved(e),
+            gelu_core::Error::Refused(e) => Self::Refused(e),
+            other => Self::Protocol(other),
+        }
+    }
+}
+
+/// A file that stops us.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", path.display())]
+pub struct FileError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it, and what to do.
+    pub problem: FileProblem,
+}
+
+/// What is wrong with a file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileProblem {
+    /// The operating system said no.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// It is there, and we never overwrite a key or a certificate.
+    #[error("exists already; remove it yourself if it is no longer needed")]
+    Exists,
+    /// It does not hold what it should.
+    #[error("not {expected}: {why}")]
+    Damaged {
+        /// What it should hold.
+        expected: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// Another process works with it.
+    #[error("in use by another server; stop that one first or name another file")]
+    InUse,
+}
+
+impl FileError {
+    pub(crate) fn at<P: Into<FileProblem>>(path: &Path) -> impl FnOnce(P) -> Self {
+        let path = path.to_owned();
+        move |problem| Self { path, problem: problem.into() }
+    }
+
+    pub(crate) fn damaged(path: &Path, expected: &'static str, why: impl ToString) -> Self {
+        let why = why.to_string();
+        Self { path: path.to_owned(), problem: FileProblem::Damaged { expected, why } }
+    }
+}
+
+/// A frame that breaks the rules of the channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// More bytes than either side may put into one frame.
+    #[error("a frame of more than {limit} bytes")]
+    TooLarge {
+        /// The limit in force.
+        limit: usize,
+    },
+    /// A frame was dropped, repeated or moved.
+    #[error("expected frame {expected}, got frame {got}")]
+    OutOfOrder {
+        /// The number that comes next.
+        expected: u64,
+        /// The number that came.
+        got: u64,
+    },
+    /// The first frame of a client is no greeting.
+    #[error("not a greeting of this protocol")]
+    NoGreeting,
+}
+
+/// Why the peer ended the session: all that it says, and all that it should.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize,
+)]
+#[non_exhaustive]
+pub enum Farewell {
+    /// For any misbehaviour alike: an attacker learns nothing from it.
+    #[error("the peer has ended the session")]
+    Ended,
+    /// We were silent too long, or held a lease too long.
+    #[error("the peer has ended the session: a time limit was exceeded")]
+    TimeLimit,
+    /// Our certificate is valid, but its Common Name is no account.
+    #[error("the certificate names no account; ask for one whose Common Name is your account")]
+    NoAccount,
+    /// The server is being shut down.
+    #[error("the server is shutting down; connect again later")]
+    ShuttingDown,
+    /// As many sessions as the server takes.
+    #[error("the server is busy; connect again later")]
+    Busy,
+}

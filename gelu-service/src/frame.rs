@@ -1,0 +1,197 @@
+//! Frames: a length, a number, a body.
+//!
+//! ```text
+//! frame  =  length: u32 big endian  |  postcard (sequence: u64, body)
+//! ```
+//!
+//! Every direction counts its frames from 0. TLS already keeps frames in order; the number makes
+//! that a property of this layer as well, so that a frame that is dropped, repeated or moved (by a
+//! faulty proxy inside the channel, by somebody who drives the codec by hand) ends the session
+//! before a machine sees it. A frame whose length exceeds the limit is refused before a byte of it
+//! is stored, and the limit is small until the peers have greeted each other.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::{SinkExt, StreamExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::timeout;
+use tokio_util::codec::length_delimited::LengthDelimitedCodecError;
+use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
+
+use gelu_core::error::PeerMisbehaved;
+
+use crate::error::{Error, FrameError, Result};
+
+/// Bytes of a frame's length.
+const LENGTH_BYTES: u64 = 4;
+
+/// The sending half of a channel.
+pub struct Sender<W> {
+    frames: FramedWrite<W, LengthDelimitedCodec>,
+    sequence: u64,
+}
+
+/// The receiving half of a channel.
+pub struct Receiver<R> {
+    frames: FramedRead<R, LengthDelimitedCodec>,
+    sequence: u64,
+}
+
+fn codec(limit: usize) -> LengthDelimitedCodec {
+    LengthDelimitedCodec::builder().max_frame_length(limit).new_codec()
+}
+
+impl<W: AsyncWrite + Unpin> Sender<W> {
+    /// A channel's writing end, for frames of up to `limit` bytes.
+    pub fn new(io: W, limit: usize) -> Self {
+        Self { frames: FramedWrite::new(io, codec(limit)), sequence: 0 }
+    }
+
+    /// Writes one frame; returns its bytes on the wire.
+    ///
+    /// # Errors
+    /// [`FrameError::TooLarge`] before anything is written; [`Error::ConnectionLost`] with `doing`.
+    pub async fn send(&mut self, body: &impl Serialize, doing: &'static str) -> Result<u64> {
+        let bytes = encode(self.sequence, body);
+        self.sequence += 1;
+        let length = LENGTH_BYTES + bytes.len() as u64;
+        let limit = self.frames.encoder().max_frame_length();
+        self.frames.send(bytes).await.map_err(|error| broken(error, limit, doing))?;
+        Ok(length)
+    }
+
+    /// Says that nothing follows. It may fail: the peer may have left first.
+    pub async fn close(&mut self) {
+        let _ = SinkExt::<Bytes>::close(&mut self.frames).await;
+    }
+}
+
+impl<R: AsyncRead + Unpin> Receiver<R> {
+    /// A channel's reading end, for frames of up to `limit` bytes.
+    pub fn new(io: R, limit: usize) -> Self {
+        Self { frames: FramedRead::new(io, codec(limit)), sequence: 0 }
+    }
+
+    /// Allows frames of another size from now on.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.frames.decoder_mut().set_max_frame_length(limit);
+    }
+
+    /// Reads one frame and its bytes on the wire. Cancelling this loses nothing.
+    ///
+    /// # Errors
+    /// [`Error::Frame`] and [`Error::PeerMisbehaved`] for what is no frame, or not the next one;
+    /// [`Error::ConnectionLost`] with `doing`.
+    pub async fn receive<B: DeserializeOwned>(&mut self, doing: &'static str) -> Result<(B, u64)> {
+        let limit = self.frames.decoder().max_frame_length();
+        let frame = self.frames.next().await.ok_or(Error::ConnectionLost { doing })?;
+        let frame = frame.map_err(|error| broken(error, limit, doing))?;
+        let length = LENGTH_BYTES + frame.len() as u64;
+        let body = decode(self.sequence, &frame)?;
+        self.sequence += 1;
+        Ok((body, length))
+    }
+
+    /// Bytes of the next frame that have come so far.
+    pub fn buffered(&self) -> usize {
+        self.frames.read_buffer().len()
+    }
+
+    /// Reads on without looking, so that the peer's last words do not hinder ours on their way.
+    pub async fn drain(&mut self) {
+        drain(self.frames.get_mut()).await;
+    }
+}
+
+/// Closing a socket with bytes unread makes the operating system throw away what we just wrote:
+/// reads to the end, for a moment and up to a bound.
+pub(crate) async fn drain(io: &mut (impl AsyncRead + Unpin)) {
+    let mut rest = io.take(DRAIN_BYTES);
+    let _ = timeout(DRAIN_TIME, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+}
+
+const DRAIN_BYTES: u64 = 256 << 20;
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+fn encode(sequence: u64, body: &impl Serialize) -> Bytes {
+    let mut bytes = BytesMut::new().writer();
+    postcard::to_io(&(sequence, body), &mut bytes).expect("plain data always serialises");
+    bytes.into_inner().freeze()
+}
+
+/// The number is judged before the body is looked at.
+fn decode<B: DeserializeOwned>(expected: u64, frame: &[u8]) -> Result<B> {
+    let undecodable = |_| PeerMisbehaved::Undecodable;
+    let (got, body) = postcard::take_from_bytes::<u64>(frame).map_err(undecodable)?;
+    if got != expected {
+        return Err(FrameError::OutOfOrder { expected, got }.into());
+    }
+    match postcard::take_from_bytes(body).map_err(undecodable)? {
+        (body, []) => Ok(body),
+        _ => Err(PeerMisbehaved::Undecodable.into()),
+    }
+}
+
+/// What an error of the transport means to us.
+pub(crate) fn broken(error: io::Error, limit: usize, doing: &'static str) -> Error {
+    let inner = error.get_ref();
+    if inner.is_some_and(|e| e.is::<LengthDelimitedCodecError>()) {
+        return FrameError::TooLarge { limit }.into();
+    }
+    match inner.and_then(|e| e.downcast_ref::<rustls::Error>()) {
+        Some(error) => Error::Tls(error.to_string()),
+        None => Error::ConnectionLost { doing },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn frames_arrive_as_they_were_sent() {
+        let (near, far) = tokio::io::duplex(100);
+        let (mut sender, mut receiver) = (Sender::new(near, 1 << 20), Receiver::new(far, 1 << 20));
+        let sent = vec![vec![], vec![7u8; 5], vec![9; 1000]];
+        let writer = async {
+            for body in &sent {
+                sender.send(body, "test").await.unwrap();
+            }
+            sender.close().await;
+        };
+        let reader = async {
+            for body in &sent {
+                let (got, bytes) = receiver.receive::<Vec<u8>>("test").await.unwrap();
+                assert_eq!(&got, body);
+                assert!(bytes > body.len() as u64);
+            }
+            let end = receiver.receive::<Vec<u8>>("test").await.unwrap_err();
+            assert!(matches!(end, Error::ConnectionLost { .. }), "{end}");
+        };
+        tokio::join!(writer, reader);
+    }
+
+    #[test]
+    fn a_frame_has_one_number_and_nothing_after_its_body() {
+        let frame = encode(3, &7u32);
+        assert_eq!(decode::<u32>(3, &frame).unwrap(), 7);
+        for expected in [2, 4] {
+            let error = decode::<u32>(expected, &frame).unwrap_err();
+            let out_of_order = FrameError::OutOfOrder { expected, got: 3 };
+            assert!(matches!(error, Error::Frame(e) if e == out_of_order));
+        }
+        assert!(decode::<u32>(3, &frame[..frame.len() - 1]).is_err());
+        assert!(decode::<u32>(3, &[&frame[..], &[0]].concat()).is_err());
+        assert!(decode::<u32>(0, &[]).is_err());
+    }
+
+    #[tokio::test]
+    async fn an_oversized_frame_is_refused_by_its_length_alone() {
+        let mut header: &[u8] = &u32::MAX.to_be_bytes();
+        let error = Receiver::new(&mut header, 10).receive::<Vec<u8>>("test").await.unwrap_err();
+        assert!(matches!(error, Error::Frame(FrameError::TooLarge { limit: 10 })), "{error}");
+    }
+}

@@ -1,0 +1,204 @@
+//! The greeting, and everything else that two peers say to each other around the protocol proper.
+//!
+//! ```text
+//!  client                                   server
+//!    Hello { versions }            ──▶
+//!                                  ◀──       Welcome { version, card }   or  Incompatible
+//!    Message(Open), …              ──▶
+//!                                  ◀──       Message(Opened), Waiting, Working, …
+//!    Bye                           ──▶  or  ◀──  Farewell
+//! ```
+//!
+//! Each direction has its own type, so that a frame that goes the wrong way cannot even be read.
+//! `Hello`, `Farewell` and `Incompatible` never change their form, so that peers of any two versions can
+//! still part with a clear word; variants are only ever appended.
+
+use gelu_core::Precision;
+use gelu_core::error::PeerIncompatible;
+use gelu_core::ledger::Policy;
+use gelu_core::message::{ClientMessage, PROTOCOL_VERSION, ServerMessage};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Farewell, FrameError, Result};
+
+/// The first bytes of every greeting.
+pub const MAGIC: [u8; 8] = *b"gelu-net";
+/// The protocol versions that this program speaks, lowest and highest.
+pub const VERSIONS: (u16, u16) = (PROTOCOL_VERSION, PROTOCOL_VERSION);
+
+/// What a client says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Up {
+    /// First of all, once.
+    Hello(Hello),
+    /// To the machine.
+    Message(ClientMessage),
+    /// The client leaves.
+    Bye,
+}
+
+/// What a server says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Down {
+    /// The answer to [`Up::Hello`].
+    Welcome(Box<Welcome>),
+    /// To the machine.
+    Message(ServerMessage),
+    /// So many clients hold or await the lease before this one.
+    Waiting {
+        /// The holder included: 1 is next.
+        position: u32,
+    },
+    /// The server still computes.
+    Working,
+    /// The session has ended.
+    Farewell(Farewell),
+    /// The session has ended, because the peers do not fit together.
+    Incompatible(Incompatible),
+}
+
+/// The client's greeting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`MAGIC`].
+    pub magic: [u8; 8],
+    /// The lowest and the highest protocol version that the client speaks.
+    pub versions: (u16, u16),
+}
+
+/// The server's greeting.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The protocol version from here on: the highest that both speak.
+    pub version: u16,
+    /// What is served.
+    pub card: Card,
+}
+
+/// What a server tells everybody about its model and its terms.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Card {
+    /// The model's name.
+    pub name: String,
+    /// The version that was current at the greeting.
+    pub version: u64,
+    /// The architecture, as `gelu_nn::Sequential` reads it.
+    pub architecture: String,
+    /// The scales and bounds.
+    pub precision: Precision,
+    /// The cryptosystem's identifier.
+    pub backend: String,
+    /// The smallest and the largest key accepted, in bits.
+    pub key_bits: (u32, u32),
+    /// What happens at the ledger's bound.
+    pub policy: Policy,
+    /// The account that this session's queries are booked on.
+    pub account: String,
+    /// The ledger's verdict on inference, one sentence.
+    pub inference: String,
+    /// The ledger's verdict on training, one sentence.
+    pub training: String,
+}
+
+/// Why two honest peers do not fit together, as the server sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Incompatible {
+    /// The server speaks only these protocol versions.
+    Versions(u16, u16),
+    /// The server uses another cryptosystem.
+    Backend(String),
+    /// The server accepts other key sizes.
+    KeySize {
+        /// The client's.
+        got: u32,
+        /// The server's.
+        accepted: String,
+    },
+}
+
+impl Hello {
+    /// Our greeting.
+    pub fn ours() -> Self {
+        Self { magic: MAGIC, versions: VERSIONS }
+    }
+
+    /// The highest version that both speak.
+    ///
+    /// # Errors
+    /// [`FrameError::NoGreeting`] for another protocol's greeting or an empty range;
+    /// [`PeerIncompatible::Version`] when the ranges do not overlap.
+    pub fn agree(&self) -> Result<u16> {
+        let (low, high) = self.versions;
+        if self.magic != MAGIC || low > high {
+            return Err(FrameError::NoGreeting.into());
+        }
+        let version = high.min(VERSIONS.1);
+        if version < low.max(VERSIONS.0) {
+            let (ours, theirs) = (VERSIONS, self.versions);
+            return Err(PeerIncompatible::Version { ours, theirs }.into());
+        }
+        Ok(version)
+    }
+}
+
+impl Incompatible {
+    /// What the server tells the client of its own error.
+    pub(crate) fn tell(error: &PeerIncompatible, backend: &str) -> Self {
+        match error {
+            PeerIncompatible::Version { .. } => Self::Versions(VERSIONS.0, VERSIONS.1),
+            PeerIncompatible::KeySize { got, accepted } => {
+                Self::KeySize { got: *got, accepted: accepted.clone() }
+            }
+            _ => Self::Backend(backend.to_owned()),
+        }
+    }
+
+    /// The same error, seen by a client with `backend`.
+    pub(crate) fn heard(self, backend: &str) -> PeerIncompatible {
+        match self {
+            Self::Versions(low, high) => {
+                PeerIncompatible::Version { ours: VERSIONS, theirs: (low, high) }
+            }
+            Self::Backend(theirs) => PeerIncompatible::Backend { ours: backend.into(), theirs },
+            Self::KeySize { got, accepted } => PeerIncompatible::KeySize { got, accepted },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn the_highest_common_version_is_agreed() {
+        let (low, high) = VERSIONS;
+        for versions in [(low, high), (0, high), (low, high + 5), (0, u16::MAX)] {
+            assert_eq!(Hello { versions, ..Hello::ours() }.agree().unwrap(), high);
+        }
+        for versions in [(high + 1, high + 2), (0, low - 1)] {
+            let error = Hello { versions, ..Hello::ours() }.agree().unwrap_err();
+            assert!(matches!(error, Error::PeerIncompatible(_)), "{error}");
+        }
+        for hello in [
+            Hello { magic: *b"ssh-2.0-", ..Hello::ours() },
+            Hello { versions: (2, 1), ..Hello::ours() },
+        ] {
+            assert!(matches!(hello.agree(), Err(Error::Frame(FrameError::NoGreeting))));
+        }
+    }
+
+    #[test]
+    fn an_incompatibility_reads_the_same_on_both_sides() {
+        let theirs = (VERSIONS.1 + 1, VERSIONS.1 + 1);
+        let errors = [
+            PeerIncompatible::Version { ours: VERSIONS, theirs },
+            PeerIncompatible::KeySize { got: 512, accepted: "2048 to 4096".into() },
+        ];
+        for error in errors {
+            let heard = Incompatible::tell(&error, "server").heard("client");
+            let (at_client, at_server) = (heard.to_string(), error.to_string());
+            assert_eq!(at_client.split(' ').next(), at_server.split(' ').next());
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! What all sessions of a server share: the model, the ledger, the line, the accounts of what was
+//! done.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+
+use gelu_core::AdditiveHE;
+use gelu_core::error::Refused;
+use gelu_core::ledger::Exposure;
+use gelu_core::plan::{Plan, Purpose, UpdateLayout};
+use gelu_core::server::{LearningRate, ServedModel};
+use gelu_core::{Parameters, server};
+use gelu_nn::Model;
+use rand::rngs::{ChaCha20Rng, SysRng};
+use rand::{SeedableRng, TryRng};
+use tokio::sync::Semaphore;
+
+use super::Config;
+use super::ledger::{LedgerFile, NotBooked};
+use super::observer::{ServerEvent, Summary};
+use super::queue::Queue;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::handshake::Card;
+
+/// The shared part of a server.
+pub(crate) struct Host<H: AdditiveHE> {
+    pub(super) config: Config<H>,
+    pub(super) queue: Queue,
+    /// One permit for each evaluation at a time, and one for each session.
+    pub(super) computing: Arc<Semaphore>,
+    pub(super) seats: Arc<Semaphore>,
+    model: RwLock<Current>,
+    ledger: Mutex<LedgerFile>,
+    lease_rng: Mutex<ChaCha20Rng>,
+    summary: Mutex<Summary>,
+    verdicts: (String, String),
+    /// Held as long as the server lives.
+    _locks: [File; 2],
+}
+
+/// The current version, as it is stored and as it is served.
+struct Current {
+    model: Model,
+    served: Arc<ServedModel>,
+}
+
+impl<H: AdditiveHE> Host<H> {
+    /// Opens the files and checks that the configuration can work.
+    pub(super) fn open(config: Config<H>) -> Result<Self> {
+        config.limits.validate()?;
+        let locks = [files::lock(&config.model)?, files::lock(&config.ledger)?];
+        let model = Model::load(&config.model)?;
+        let ledger = LedgerFile::open(&config.ledger, model.name())?;
+        let served = Arc::new(ServedModel::from(&model));
+        check_rate(&config.rate, &served)?;
+        if config.lease_samples == 0 {
+            return Err(Error::configuration("lease samples", "must be 1 or more"));
+        }
+        if config.key_bits.is_empty() {
+            return Err(Error::configuration("key bits", "the range is empty"));
+        }
+        let lease_rng = match config.danger_lease_seed {
+            Some(seed) => ChaCha20Rng::from_seed(seed),
+            None => fresh_rng()?,
+        };
+        Ok(Self {
+            queue: Queue::default(),
+            computing: Arc::new(Semaphore::new(config.limits.computations)),
+            seats: Arc::new(Semaphore::new(config.limits.sessions)),
+            verdicts: verdicts(&served, *config.key_bits.end()),
+            config,
+            model: RwLock::new(Current { model, served }),
+            ledger: Mutex::new(ledger),
+            lease_rng: Mutex::new(lease_rng),
+            summary: Mutex::default(),
+            _locks: locks,
+        })
+    }
+
+    /// What a client is told at its greeting.
+    pub(super) fn card(&self, account: &str) -> Card {
+        let current = self.model.read().expect(NO_PANIC);
+        let (model, (inference, training)) = (&current.model, &self.verdicts);
+        Card {
+            name: model.name().into(),
+            version: model.version(),
+            architecture: model.architecture().to_json(),
+            precision: *model.precision(),
+            backend: H::ID.into(),
+            key_bits: self.config.key_bits.clone().into_inner(),
+            policy: self.config.policy,
+            account: account.into(),
+            inference: inference.clone(),
+            training: training.clone(),
+        }
+    }
+
+    /// The last committed version.
+    pub(super) fn served(&self) -> Arc<ServedModel> {
+        Arc::clone(&self.model.read().expect(NO_PANIC).served)
+    }
+
+    /// Draws how many mini-batches a client gets.
+    pub(super) fn draw(
+        &self,
+        account: &str,
+        version: u64,
+        exposure: &Exposure,
+        terms: (u64, u32),
+    ) -> Result<u32, Refused> {
+        let (most, policy) = (self.config.lease_samples, self.config.policy);
+        let mut rng = self.lease_rng.lock().expect(NO_PANIC);
+        let ledger = self.ledger();
+        ledger.ledger().draw_lease(account, version, exposure, terms, most, policy, &mut *rng)
+    }
+
+    /// Makes `parameters` the successor of `base`: on the disk first, then for everybody.
+    pub(super) fn commit(&self, base: u64, parameters: Parameters) -> Result<u64> {
+        let mut current = self.model.write().expect(NO_PANIC);
+        let expected = current.model.version();
+        if base != expected {
+            return Err(Error::Bug(format!("a lease of version {base} ends at {expected}")));
+        }
+        let model = current.model.successor(parameters)?;
+        model.save(&self.config.model)?;
+        let (version, served) = (model.version(), Arc::new(ServedModel::from(&model)));
+        *current = Current { model, served };
+        Ok(version)
+    }
+
+    /// Counts, logs and passes on.
+    pub(super) fn emit(&self, event: ServerEvent) {
+        self.summary.lock().expect(NO_PANIC).count(&event);
+        event.log();
+        self.config.observer.event(&event);
+    }
+
+    /// What was done so far.
+    pub(super) fn summary(&self) -> Summary {
+        self.summary.lock().expect(NO_PANIC).clone()
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, LedgerFile> {
+        self.ledger.lock().expect(NO_PANIC)
+    }
+}
+
+const NO_PANIC: &str = "nothing panics while it is held";
+
+/// A host, as the machine of one account sees it.
+pub(super) struct AccountHost<H: AdditiveHE> {
+    pub(super) host: Arc<Host<H>>,
+    pub(super) account: String,
+}
+
+impl<H: AdditiveHE> server::Host for AccountHost<H> {
+    fn model(&self) -> Arc<ServedModel> {
+        self.host.served()
+    }
+
+    fn charge(&self, version: u64, exposure: &Exposure, samples: u64) -> Result<(), Refused> {
+        let policy = self.host.config.policy;
+        let booked = self.host.ledger().charge(&self.account, version, exposure, samples, policy);
+        booked.map_err(|not_booked| match not_booked {
+            NotBooked::Refused(refused) => refused,
+            NotBooked::File(error) => {
+                self.host.emit(ServerEvent::StoreFailed { reason: error.to_string() });
+                Refused::ByPeer("the server cannot keep its ledger; tell its operator".into())
+            }
+        })
+    }
+}
+
+/// Randomness from the operating system.
+pub(crate) fn fresh_rng() -> Result<ChaCha20Rng> {
+    let mut seed = [0; 32];
+    SysRng
+        .try_fill_bytes(&mut seed)
+        .map_err(|e| Error::Bug(format!("the operating system has no randomness: {e}")))?;
+    Ok(ChaCha20Rng::from_seed(seed))
+}
+
+/// The rules that a lease would otherwise break in the middle.
+fn check_rate<H: AdditiveHE>(rate: &LearningRate<H>, model: &ServedModel) -> Result<()> {
+    match rate {
+        LearningRate::Public(eta) if eta.is_finite() && *eta > 0.0 => Ok(()),
+        LearningRate::Public(eta) => {
+            Err(Error::configuration("learning rate", format!("{eta} is not positive")))
+        }
+        LearningRate::Secret { key, g, g_max } => {
+            let precision = &model.precision;
+            let spare = precision.weights.fraction.min(precision.update_bits - 2);
+            if g > g_max || *g_max > spare {
+                let why = format!("2^-{g}, at the least 2^-{g_max}, needs g <= g_max <= {spare}");
+                return Err(Error::configuration("secret learning rate", why));
+            }
+            let slots = |bits| H::slots(H::public_key(key), bits);
+            UpdateLayout::new(model.parameters.len(), precision, *g_max, slots)?;
+            Ok(())
+        }
+    }
+}
+
+/// The ledger's two sentences about a model, or what keeps it from being used.
+fn verdicts(model: &ServedModel, key_bits: u32) -> (String, String) {
+    let verdict = |purpose| {
+        let slots = |bits: u32| (key_bits.saturating_sub(2) / bits) as usize;
+        match Plan::new(&model.network, &model.precision, 1, purpose, slots) {
+            Ok(plan) => Exposure::new(&model.network, &model.precision, &plan).verdict(),
+            Err(error) => error.to_string(),
+        }
+    };
+    (verdict(Purpose::Inference), verdict(Purpose::Training { steps: 1 }))
+}
+
+/// The paths of a server's files must differ.
+pub(super) fn check_paths(model: &Path, ledger: &PathBuf) -> Result<()> {
+    match model == ledger {
+        true => Err(Error::configuration("ledger", "cannot be the model's file")),
+        false => Ok(()),
+    }
+}

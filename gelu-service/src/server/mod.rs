@@ -1,0 +1,203 @@
+//! The server: one model, many clients, one lease at a time.
+//!
+//! ```text
+//!           ┌ session ─ machine ┐      ┌ model    version n, on the disk before anybody hears of it
+//!  TLS ─────┼ session ─ machine ┼─ host┼ ledger   on the disk before an answer leaves
+//!           └ session ─ machine ┘      └ queue    one lease at a time, first come, first served
+//! ```
+//!
+//! Every session drives a machine of [`gelu_core::server`] on its own; evaluation runs beside the
+//! sockets' threads, so many answers are computed while others are awaited. A lease is a
+//! transaction: it ends as a new version or, however its session ends, without a trace.
+//!
+//! # Security
+//! Whom the authority has signed gets in; the Common Name of the certificate is the account on
+//! which the ledger books. A client that breaks a rule learns only that its session has ended.
+//! See [`gelu_core::server`] for what response times tell.
+
+mod host;
+mod ledger;
+mod observer;
+mod queue;
+mod session;
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gelu_core::AdditiveHE;
+use gelu_core::ledger::Policy;
+use gelu_core::server::LearningRate;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+use crate::tls::ServerTls;
+pub(crate) use host::fresh_rng;
+use host::{Host, check_paths};
+pub use observer::{Observer, ServerEvent, Summary, Traffic, Way};
+
+/// Everything that a server needs to know.
+#[non_exhaustive]
+pub struct Config<H: AdditiveHE> {
+    /// Where to listen; port 0 takes any free one.
+    pub address: SocketAddr,
+    /// Certificates and key.
+    pub tls: ServerTls,
+    /// The model's file. It is served, and replaced by each committed version.
+    pub model: PathBuf,
+    /// The ledger's file; begun if it is not there.
+    pub ledger: PathBuf,
+    /// The learning rate of every lease.
+    pub rate: LearningRate<H>,
+    /// What happens at the ledger's bound.
+    pub policy: Policy,
+    /// The most samples of a lease. Under [`Policy::Enforce`] the ledger's bound may be lower.
+    pub lease_samples: u64,
+    /// The key sizes that clients may use.
+    pub key_bits: RangeInclusive<u32>,
+    /// Time and room.
+    pub limits: Limits,
+    /// Who looks on.
+    pub observer: Arc<dyn Observer>,
+    /// Draws the lengths of leases from this seed, so that a demonstration can be repeated. A client
+    /// that knows it knows `d_max`; ciphertexts take their randomness from the operating system
+    /// in any case.
+    pub danger_lease_seed: Option<[u8; 32]>,
+}
+
+impl<H: AdditiveHE> Config<H> {
+    /// A server that enforces its ledger; every other setting has a default and is a field.
+    pub fn new(
+        address: SocketAddr,
+        tls: ServerTls,
+        model: impl Into<PathBuf>,
+        ledger: impl Into<PathBuf>,
+        rate: LearningRate<H>,
+    ) -> Self {
+        Self {
+            address,
+            tls,
+            model: model.into(),
+            ledger: ledger.into(),
+            rate,
+            policy: Policy::Enforce,
+            lease_samples: 4096,
+            key_bits: 2048..=8192,
+            limits: Limits::default(),
+            observer: Arc::new(()),
+            danger_lease_seed: None,
+        }
+    }
+}
+
+/// A server that listens: see the [module](self).
+pub struct Server<H: AdditiveHE> {
+    listener: TcpListener,
+    host: Arc<Host<H>>,
+}
+
+/// When to stop: nothing yet, or the moment at which the last lease must be over.
+type Stop = Option<Instant>;
+
+impl<H: AdditiveHE> Server<H> {
+    /// Opens the files, checks the configuration, and listens. Clients wait until [`run`](Self::run).
+    ///
+    /// # Errors
+    /// [`Error::Configuration`], [`Error::File`], [`Error::Model`]: what the operator must change;
+    /// [`Error::Network`] when the address is taken.
+    pub async fn bind(config: Config<H>) -> Result<Self> {
+        check_paths(&config.model, &config.ledger)?;
+        let address = config.address;
+        let opened = tokio::task::spawn_blocking(move || Host::open(config)).await;
+        let host = opened.map_err(|e| Error::Bug(e.to_string()))??;
+        let listening = TcpListener::bind(address).await;
+        let listener = listening.map_err(Error::network(format!("listening on {address}")))?;
+        Ok(Self { listener, host: Arc::new(host) })
+    }
+
+    /// Where the server listens.
+    ///
+    /// # Errors
+    /// [`Error::Network`], when the operating system cannot say.
+    pub fn local_addr(&self) -> Result<SocketAddr> {
+        self.listener.local_addr().map_err(Error::network("asking for the own address"))
+    }
+
+    /// The version of the model that is served.
+    pub fn version(&self) -> u64 {
+        self.host.served().version
+    }
+
+    /// Serves until `shutdown` is ready. Then nobody is let in any more, whoever waits is told so,
+    /// messages in work are answered, and a lease in progress has [`Limits::grace`] to end; it is
+    /// rolled back otherwise. Nothing runs any more when this returns.
+    ///
+    /// Dropping the future instead is safe as well, and harsh: sessions break off without a word.
+    ///
+    /// # Errors
+    /// None at present: what goes wrong in a session is an [event](ServerEvent).
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Summary> {
+        let Self { listener, host } = self;
+        let (stop, stopping) = watch::channel(Stop::None);
+        let mut sessions = JoinSet::new();
+        let mut shutdown = pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(ended) = sessions.join_next() => report(ended),
+                accepted = listener.accept() => match accepted {
+                    Ok((tcp, peer)) => admit(&host, &mut sessions, tcp, peer, &stopping),
+                    Err(error) => {
+                        // Out of file descriptors, most likely: they come back when sessions end.
+                        tracing::warn!(%error, "cannot accept");
+                        sleep(Duration::from_millis(100)).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        let (now, limits) = (Instant::now(), &host.config.limits);
+        stop.send_replace(Some(now + limits.grace));
+        let farewells = async {
+            while let Some(ended) = sessions.join_next().await {
+                report(ended);
+            }
+        };
+        if timeout_at(now + limits.grace + limits.handshake, farewells).await.is_err() {
+            sessions.shutdown().await;
+        }
+        // Evaluations cannot be broken off: wait until each has given its permit back.
+        let all = u32::try_from(limits.computations).unwrap_or(u32::MAX);
+        drop(host.computing.acquire_many(all).await);
+        Ok(host.summary())
+    }
+}
+
+/// Begins a session, unless far too many are knocking; the seats proper are given to known clients.
+fn admit<H: AdditiveHE>(
+    host: &Arc<Host<H>>,
+    sessions: &mut JoinSet<()>,
+    tcp: TcpStream,
+    peer: SocketAddr,
+    stopping: &watch::Receiver<Stop>,
+) {
+    if sessions.len() >= 2 * host.config.limits.sessions {
+        let reason = "too many connections".into();
+        return host.emit(ServerEvent::TurnedAway { peer, reason });
+    }
+    host.emit(ServerEvent::Connected { peer });
+    sessions.spawn(session::run(Arc::clone(host), tcp, peer, stopping.clone()));
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a session broke off");
+    }
+}

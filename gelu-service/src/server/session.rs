@@ -1,0 +1,473 @@
+//! One session: a greeting, then messages between a socket and a machine, until somebody leaves.
+//!
+//! The rule of the core's machines is *drain, then one mutation*: each turn of the loop takes one
+//! message, serves what the machine asks of its host, and sends what it has to say.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gelu_core::error::{PeerIncompatible, PeerMisbehaved};
+use gelu_core::message::{ClientMessage, ServerMessage};
+use gelu_core::server::{self, ServerOutput};
+use gelu_core::{AdditiveHE, Parameters};
+use rand::rngs::ChaCha20Rng;
+use tokio::io::{ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::host::{AccountHost, Host, fresh_rng};
+use super::observer::{ServerEvent, Way};
+use super::queue::Ticket;
+use super::{Stop, observer::ServerEvent as Event};
+use crate::error::{Error, Farewell, FrameError, Result};
+use crate::frame::{self, Receiver, Sender};
+use crate::handshake::{Down, Incompatible, Up, Welcome};
+use crate::limits::GREETING_BYTES;
+use crate::tls::{self, ALPN};
+
+type Channel = TlsStream<TcpStream>;
+
+/// Why a session stops.
+enum Over {
+    /// The client said goodbye.
+    Left,
+    /// Anything else.
+    Failed(Error),
+}
+
+impl<E: Into<Error>> From<E> for Over {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Serves one connection from its first byte to its last.
+pub(super) async fn run<H: AdditiveHE>(
+    host: Arc<Host<H>>,
+    tcp: TcpStream,
+    peer: SocketAddr,
+    stopping: watch::Receiver<Stop>,
+) {
+    let limit = host.config.limits.handshake;
+    let greeting = tokio::select! {
+        greeting = timeout(limit, greet(Arc::clone(&host), tcp, stopping.clone())) => greeting,
+        () = asked_to_stop(stopping.clone(), false) => Ok(Err(Farewell::ShuttingDown.into())),
+    };
+    let waiting_for = "the greeting of a client";
+    match greeting.unwrap_or(Err(Error::Timeout { waiting_for, limit })) {
+        Err(error) => host.emit(Event::TurnedAway { peer, reason: error.to_string() }),
+        Ok(mut session) => {
+            let account = session.account.clone();
+            host.emit(Event::Accepted { account: account.clone(), peer });
+            let error = match session.serve().await {
+                Over::Left => None,
+                Over::Failed(error) => Some(error),
+            };
+            session.roll_back(error.as_ref());
+            if let Some(error) = &error {
+                session.part(error).await;
+            }
+            host.emit(Event::Left { account, error: error.map(|e| e.to_string()) });
+        }
+    }
+}
+
+/// Opens the channel, learns who is there, agrees on a version, hands out the card.
+async fn greet<H: AdditiveHE>(
+    host: Arc<Host<H>>,
+    tcp: TcpStream,
+    stopping: watch::Receiver<Stop>,
+) -> Result<Session<H>> {
+    let limits = host.config.limits;
+    tcp.set_nodelay(true).map_err(Error::network("setting up a connection"))?;
+    let accepting = TlsAcceptor::from(Arc::clone(&host.config.tls.0)).accept(tcp).into_fallible();
+    let channel = match accepting.await {
+        Ok(channel) => channel,
+        Err((error, mut tcp)) => {
+            frame::drain(&mut tcp).await;
+            return Err(frame::broken(error, 0, "opening the secure channel"));
+        }
+    };
+    let (_, state) = channel.get_ref();
+    let account = tls::account(state.peer_certificates());
+    let speaks_gelu = state.alpn_protocol() == Some(ALPN);
+    let (read, write) = tokio::io::split(channel);
+    let mut line = Line {
+        receiver: Receiver::new(read, GREETING_BYTES),
+        sender: Sender::new(write, limits.frame_bytes),
+        send_limit: limits.send,
+    };
+    match welcome(&host, &mut line, account, speaks_gelu).await {
+        Ok((account, seat)) => {
+            line.receiver.set_limit(limits.frame_bytes);
+            let machine = Machine { server: server::Server::new(), rng: fresh_rng()? };
+            let lease = None;
+            Ok(Session {
+                host,
+                account,
+                line,
+                machine: Some(machine),
+                lease,
+                stopping,
+                _seat: seat,
+            })
+        }
+        Err(error) => {
+            line.part(&error, H::ID).await;
+            Err(error)
+        }
+    }
+}
+
+async fn welcome<H: AdditiveHE>(
+    host: &Host<H>,
+    line: &mut Line,
+    account: Result<String, String>,
+    speaks_gelu: bool,
+) -> Result<(String, OwnedSemaphorePermit)> {
+    if !speaks_gelu {
+        return Err(FrameError::NoGreeting.into());
+    }
+    let (hello, _) = match line.receiver.receive("reading a greeting").await {
+        Ok((Up::Hello(hello), bytes)) => (hello, bytes),
+        Ok(_) | Err(Error::PeerMisbehaved(_)) => return Err(FrameError::NoGreeting.into()),
+        Err(error) => return Err(error),
+    };
+    let version = hello.agree()?;
+    let account = account.map_err(|why| {
+        tracing::warn!(why, "no account");
+        Farewell::NoAccount
+    })?;
+    let seat = Arc::clone(&host.seats).try_acquire_owned().map_err(|_| Farewell::Busy)?;
+    let card = host.card(&account);
+    line.send(&Down::Welcome(Box::new(Welcome { version, card }))).await?;
+    Ok((account, seat))
+}
+
+/// The frames of a session.
+struct Line {
+    receiver: Receiver<ReadHalf<Channel>>,
+    sender: Sender<WriteHalf<Channel>>,
+    send_limit: Duration,
+}
+
+impl Line {
+    async fn send(&mut self, frame: &Down) -> Result<u64> {
+        let limit = self.send_limit;
+        let sent = timeout(limit, self.sender.send(frame, "writing to the client")).await;
+        sent.unwrap_or(Err(Error::Timeout { waiting_for: "the client to read", limit }))
+    }
+
+    /// The last words to a client: the kind of the error where it helps an honest one, and for
+    /// all misbehaviour the same.
+    async fn part(&mut self, error: &Error, backend: &str) {
+        let words = match error {
+            Error::PeerIncompatible(e) => Down::Incompatible(Incompatible::tell(e, backend)),
+            Error::Ended(farewell) => Down::Farewell(*farewell),
+            Error::Timeout { .. } => Down::Farewell(Farewell::TimeLimit),
+            _ => Down::Farewell(Farewell::Ended),
+        };
+        let send = async {
+            let _ = self.sender.send(&words, "saying goodbye").await;
+            self.sender.close().await;
+        };
+        let _ = timeout(PARTING_TIME, send).await;
+        self.receiver.drain().await;
+    }
+}
+
+const PARTING_TIME: Duration = Duration::from_secs(1);
+
+/// The core's machine and its randomness: together they go where the computing is done.
+struct Machine<H: AdditiveHE> {
+    server: server::Server<H>,
+    rng: ChaCha20Rng,
+}
+
+/// A lease in progress.
+struct Lease {
+    /// Its place at the head of the line, given up when this is dropped.
+    _ticket: Ticket,
+    /// When it must be over.
+    until: Instant,
+}
+
+struct Session<H: AdditiveHE> {
+    host: Arc<Host<H>>,
+    account: String,
+    line: Line,
+    /// `None` while it computes, and for good if that panics.
+    machine: Option<Machine<H>>,
+    lease: Option<Lease>,
+    stopping: watch::Receiver<Stop>,
+    _seat: OwnedSemaphorePermit,
+}
+
+impl<H: AdditiveHE> Session<H> {
+    async fn serve(&mut self) -> Over {
+        loop {
+            if let Err(over) = self.turn().await {
+                return over;
+            }
+        }
+    }
+
+    /// One message: taken, worked on, answered.
+    async fn turn(&mut self) -> Result<(), Over> {
+        let message = self.next_message().await?;
+        let handled = self.compute(move |machine, host| {
+            check_key_size::<H>(&message, &host.host)?;
+            host.host.config.observer.received(&host.account, &message);
+            machine.server.handle_message(message, host, &mut machine.rng)?;
+            Ok::<_, Error>(machine.server.poll_output())
+        });
+        match handled.await?? {
+            Some(ServerOutput::LeaseRequested { batch, steps }) => {
+                self.request_lease(batch, steps).await?;
+            }
+            Some(ServerOutput::Commit { base, parameters }) => {
+                self.commit(base, parameters).await?;
+            }
+            Some(_) | None => {}
+        }
+        self.flush().await
+    }
+
+    async fn next_message(&mut self) -> Result<ClientMessage, Over> {
+        let limits = &self.host.config.limits;
+        let silence = |limit, waiting_for| (Instant::now() + limit, waiting_for, limit);
+        let (deadline, waiting_for, limit) = match &self.lease {
+            None => silence(limits.idle, "the client's next message"),
+            Some(lease) => {
+                let silent = silence(limits.lease_silence, "the next message of the lease");
+                if silent.0 < lease.until {
+                    silent
+                } else {
+                    (lease.until, "the lease", limits.lease)
+                }
+            }
+        };
+        let received = tokio::select! {
+            biased;
+            () = asked_to_stop(self.stopping.clone(), self.lease.is_some()) => {
+                return Err(Farewell::ShuttingDown.into());
+            }
+            received = timeout_at(deadline, self.line.receiver.receive(WAITING)) => received,
+        };
+        match received.map_err(|_| Error::Timeout { waiting_for, limit })?? {
+            (Up::Bye, _) => Err(Over::Left),
+            (Up::Hello(_), _) => Err(unexpected("Message", "Hello").into()),
+            (Up::Message(message), bytes) => {
+                self.count(Way::Up, message.name(), bytes);
+                Ok(message)
+            }
+        }
+    }
+
+    /// Waits for this client's turn, then draws the terms of its lease.
+    async fn request_lease(&mut self, batch: usize, steps: u32) -> Result<(), Over> {
+        let ticket = self.await_turn().await?;
+        let until = Instant::now() + self.host.config.limits.lease;
+        let granted = self.compute(move |machine, host| grant(machine, host, batch, steps));
+        if let Some((base, steps)) = granted.await?? {
+            self.lease = Some(Lease { _ticket: ticket, until });
+            let account = self.account.clone();
+            self.host.emit(Event::LeaseGranted { account, base, steps, batch });
+        }
+        Ok(())
+    }
+
+    async fn await_turn(&mut self) -> Result<Ticket, Over> {
+        let ticket = self.host.queue.join();
+        if ticket.position() > 0 {
+            let (account, position) = (self.account.clone(), ticket.position());
+            self.host.emit(Event::Queued { account, position });
+        }
+        let mut notice = interval_at(Instant::now(), self.host.config.limits.keep_alive);
+        notice.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = asked_to_stop(self.stopping.clone(), false) => {
+                    return Err(Farewell::ShuttingDown.into());
+                }
+                () = ticket.turn() => return Ok(ticket),
+                received = self.line.receiver.receive("a client waited for its turn") => {
+                    return Err(match received? {
+                        (Up::Bye, _) => Over::Left,
+                        (Up::Hello(_), _) => unexpected("nothing", "Hello").into(),
+                        (Up::Message(message), _) => {
+                            unexpected("nothing", message.name()).into()
+                        }
+                    });
+                }
+                _ = notice.tick() => {
+                    self.line.send(&Down::Waiting { position: ticket.position() }).await?;
+                }
+            }
+        }
+    }
+
+    /// Stores the end of a lease; the next client's turn comes before the answer is written.
+    async fn commit(&mut self, base: u64, parameters: Parameters) -> Result<(), Over> {
+        let committed = self.compute(move |machine, host| {
+            let stored = host.host.commit(base, parameters);
+            match &stored {
+                Ok(version) => machine.server.committed(*version)?,
+                Err(_) => machine.server.refuse("the new version cannot be stored".into())?,
+            }
+            Ok::<_, Error>(stored)
+        });
+        let stored = committed.await??;
+        let account = self.account.clone();
+        match stored {
+            Ok(version) => {
+                self.lease = None;
+                self.host.emit(Event::Committed { account, version });
+            }
+            Err(error) => {
+                self.host.emit(Event::StoreFailed { reason: error.to_string() });
+                self.roll_back(Some(&error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what the machine has to say.
+    async fn flush(&mut self) -> Result<(), Over> {
+        while let Some(message) = self.machine()?.server.poll_transmit() {
+            let name = message.name();
+            if let ServerMessage::Refused { reason } = &message {
+                let (account, reason) = (self.account.clone(), reason.clone());
+                self.host.emit(Event::Refused { account, reason });
+            }
+            let bytes = self.line.send(&Down::Message(message)).await?;
+            self.count(Way::Down, name, bytes);
+        }
+        if !self.machine()?.server.holds_lease() {
+            self.roll_back(None);
+        }
+        Ok(())
+    }
+
+    /// Ends the lease, if there is one that is neither committed nor still in progress.
+    fn roll_back(&mut self, error: Option<&Error>) {
+        if self.lease.take().is_some() {
+            let why = |e: &Error| e.to_string();
+            let reason = error.map_or("it was refused, or the client left".into(), why);
+            self.host.emit(Event::RolledBack { account: self.account.clone(), reason });
+        }
+    }
+
+    async fn part(&mut self, error: &Error) {
+        if !matches!(error, Error::ConnectionLost { .. }) {
+            self.line.part(error, H::ID).await;
+        }
+    }
+
+    fn machine(&mut self) -> Result<&mut Machine<H>> {
+        self.machine.as_mut().ok_or(Error::SessionOver)
+    }
+
+    /// Works on a thread for computing, in turn with other sessions; meanwhile the client is told
+    /// that its server lives.
+    async fn compute<T: Send + 'static>(
+        &mut self,
+        job: impl FnOnce(&mut Machine<H>, &AccountHost<H>) -> T + Send + 'static,
+    ) -> Result<T> {
+        let mut machine = self.machine.take().ok_or(Error::SessionOver)?;
+        let host = AccountHost { host: Arc::clone(&self.host), account: self.account.clone() };
+        let computing = Arc::clone(&self.host.computing);
+        let mut work = std::pin::pin!(async move {
+            let permit = computing.acquire_owned().await.expect("never closed");
+            // The job keeps its permit and its host, even if this session is dropped meanwhile.
+            spawn_blocking(move || {
+                let _permit = permit;
+                let result = job(&mut machine, &host);
+                (machine, result)
+            })
+            .await
+        });
+        let keep_alive = self.host.config.limits.keep_alive;
+        let mut notice = interval_at(Instant::now() + keep_alive, keep_alive);
+        notice.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => {
+                    let (machine, result) = done.map_err(|e| Error::Bug(e.to_string()))?;
+                    self.machine = Some(machine);
+                    return Ok(result);
+                }
+                _ = notice.tick() => {
+                    self.line.send(&Down::Working).await?;
+                }
+            }
+        }
+    }
+
+    fn count(&self, way: Way, name: &'static str, bytes: u64) {
+        let account = self.account.clone();
+        self.host.emit(ServerEvent::Message { account, way, name, bytes });
+    }
+}
+
+const WAITING: &str = "waiting for the client's next message";
+
+/// Draws the length of a lease and grants it on the last committed version; or refuses.
+fn grant<H: AdditiveHE>(
+    machine: &mut Machine<H>,
+    host: &AccountHost<H>,
+    batch: usize,
+    wanted: u32,
+) -> Result<Option<(u64, u32)>> {
+    let model = host.host.served();
+    let drawn = machine.server.exposure(&model).and_then(|exposure| {
+        let terms = (batch as u64, wanted);
+        Ok(host.host.draw(&host.account, model.version, &exposure, terms)?)
+    });
+    match drawn {
+        Ok(steps) => {
+            let rate = host.host.config.rate.clone();
+            machine.server.grant(&model, steps, rate, &mut machine.rng)?;
+            Ok(Some((model.version, steps)))
+        }
+        Err(refusal) => {
+            machine.server.refuse(refusal.to_string())?;
+            Ok(None)
+        }
+    }
+}
+
+/// The core's machine accepts every size that its scheme knows; the operator may be stricter.
+fn check_key_size<H: AdditiveHE>(message: &ClientMessage, host: &Host<H>) -> Result<()> {
+    let ClientMessage::Open { backend, public_key } = message else { return Ok(()) };
+    if backend != H::ID {
+        return Ok(()); // The machine says so.
+    }
+    let got = H::key_bits(&H::public_key_from_bytes(public_key)?);
+    let accepted = &host.config.key_bits;
+    if !accepted.contains(&got) {
+        let accepted = format!("{} to {} bits", accepted.start(), accepted.end());
+        return Err(PeerIncompatible::KeySize { got, accepted }.into());
+    }
+    Ok(())
+}
+
+/// Is ready when a session must stop: at once, or at the end of the grace if it holds the lease.
+async fn asked_to_stop(mut stopping: watch::Receiver<Stop>, holds_lease: bool) {
+    // The sender is gone only when nobody is left to serve: then stop as well.
+    let deadline = stopping.wait_for(Stop::is_some).await.ok().and_then(|stop| *stop);
+    if let (Some(deadline), true) = (deadline, holds_lease) {
+        sleep_until(deadline).await;
+    }
+}
+
+fn unexpected(expected: &'static str, got: &'static str) -> PeerMisbehaved {
+    PeerMisbehaved::UnexpectedMessage { expected, got }
+}

@@ -1,0 +1,288 @@
+//! A server in a folder of its own, real sockets, real TLS, and clients of any name.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use gelu_core::clear::{Clear, ClearKey};
+use gelu_core::client::DataPolicy;
+use gelu_core::ledger::Policy;
+use gelu_core::message::ClientMessage;
+use gelu_core::pair::{Pair, PairHost};
+use gelu_core::server::{Host, LearningRate, ServedModel};
+use gelu_core::{Parameters, Precision};
+use gelu_nn::{Activation, Model, Sequential};
+use gelu_service::certs::{Authority, Identity};
+use gelu_service::client::ClientEvent;
+use gelu_service::server::{Observer, ServerEvent, Summary};
+use gelu_service::{ClientTls, Config, Connection, Limits, Result, Server, ServerTls, Session};
+use ndarray::Array2;
+use rand::rngs::ChaCha20Rng;
+use rand::{Rng, SeedableRng};
+use tempfile::TempDir;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+pub const ETA: f64 = 0.25;
+pub const BATCH: usize = 6;
+/// Far beyond what anything here takes, on any machine.
+pub const PATIENCE: Duration = Duration::from_secs(50);
+
+pub type Batch = (Array2<f64>, Vec<usize>);
+
+/// A folder with an authority, a model and a ledger.
+pub struct Site {
+    pub folder: TempDir,
+    pub authority: Authority,
+    server: Identity,
+}
+
+impl Site {
+    pub fn new() -> Self {
+        Self::with(&model())
+    }
+
+    pub fn with(model: &Model) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::create(&folder.path().join("certs")).unwrap();
+        let server = authority.issue_server(&[]).unwrap();
+        model.save(&folder.path().join("model.safetensors")).unwrap();
+        Self { folder, authority, server }
+    }
+
+    pub fn model_path(&self) -> PathBuf {
+        self.folder.path().join("model.safetensors")
+    }
+
+    pub fn ledger_path(&self) -> PathBuf {
+        self.folder.path().join("ledger.json")
+    }
+
+    /// The model on the disk.
+    pub fn stored(&self) -> Model {
+        Model::load(&self.model_path()).unwrap()
+    }
+
+    pub fn config(&self) -> Config<Clear> {
+        let tls = ServerTls::read(&self.authority.certificate(), &self.server).unwrap();
+        let address = "127.0.0.1:0".parse().unwrap();
+        let (model, ledger) = (self.model_path(), self.ledger_path());
+        let mut config = Config::new(address, tls, model, ledger, LearningRate::Public(ETA));
+        config.policy = Policy::AllowModelExtraction;
+        config.danger_lease_seed = Some([7; 32]);
+        config
+    }
+
+    pub async fn start(&self) -> Running {
+        self.start_with(|_| {}).await
+    }
+
+    pub async fn start_with(&self, change: impl Fn(&mut Config<Clear>)) -> Running {
+        let log = Arc::new(Log::default());
+        let server = loop {
+            let mut config = self.config();
+            config.observer = Arc::clone(&log) as Arc<dyn Observer>;
+            change(&mut config);
+            match Server::bind(config).await {
+                Ok(server) => break server,
+                // A server that was killed before lets go of its files when its last thread ends.
+                Err(e) if e.to_string().contains("in use by another server") => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err(e) => panic!("{e}"),
+            }
+        };
+        let address = server.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(server.run(async {
+            let _ = stopped.await;
+        }));
+        Running { address, log, stop: Some(stop), task }
+    }
+
+    pub fn identity(&self, account: &str) -> Identity {
+        let stem = self.folder.path().join("certs/clients").join(account);
+        let (certificate, key) =
+            (stem.with_added_extension("pem"), stem.with_added_extension("key"));
+        match certificate.exists() {
+            true => Identity { certificate, key },
+            false => self.authority.issue_client(account).unwrap(),
+        }
+    }
+
+    pub fn tls(&self, account: &str) -> ClientTls {
+        ClientTls::read(&self.authority.certificate(), &self.identity(account)).unwrap()
+    }
+
+    pub async fn client(&self, running: &Running, account: &str) -> Session<Clear> {
+        let connection = connect(running.address, &self.tls(account)).await.unwrap();
+        connection.open(key(), DataPolicy::AllowInputReconstruction).await.unwrap()
+    }
+}
+
+pub fn key() -> Arc<ClearKey> {
+    Arc::new(ClearKey::new(2048).unwrap())
+}
+
+pub async fn connect(address: SocketAddr, tls: &ClientTls) -> Result<Connection<Clear>> {
+    connect_with(address, tls, Limits::default(), |_| {}).await
+}
+
+pub async fn connect_with(
+    address: SocketAddr,
+    tls: &ClientTls,
+    limits: Limits,
+    observer: impl FnMut(&ClientEvent) + Send + 'static,
+) -> Result<Connection<Clear>> {
+    let connecting = Connection::connect(address, "localhost", tls, limits, observer);
+    timeout(PATIENCE, connecting).await.expect("connects in time")
+}
+
+/// A server that runs.
+pub struct Running {
+    pub address: SocketAddr,
+    pub log: Arc<Log>,
+    pub stop: Option<oneshot::Sender<()>>,
+    pub task: JoinHandle<Result<Summary>>,
+}
+
+impl Running {
+    pub async fn shut_down(mut self) -> Summary {
+        drop(self.stop.take());
+        timeout(PATIENCE, self.task).await.expect("ends in time").unwrap().unwrap()
+    }
+
+    /// As `kill -9` would, as far as one process can do that to itself.
+    pub async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}
+
+/// Everything that a server has said, and all that its machine has received.
+#[derive(Default)]
+pub struct Log {
+    pub events: Mutex<Vec<ServerEvent>>,
+    pub received: Mutex<Vec<(String, ClientMessage)>>,
+    changed: Notify,
+}
+
+impl Observer for Log {
+    fn event(&self, event: &ServerEvent) {
+        self.events.lock().unwrap().push(event.clone());
+        self.changed.notify_waiters();
+    }
+
+    fn received(&self, account: &str, message: &ClientMessage) {
+        self.received.lock().unwrap().push((account.into(), message.clone()));
+    }
+}
+
+impl Log {
+    pub fn find<T>(&self, found: impl Fn(&ServerEvent) -> Option<T>) -> Option<T> {
+        self.events.lock().unwrap().iter().find_map(found)
+    }
+
+    /// Waits until an event has happened.
+    pub async fn wait<T>(&self, found: impl Fn(&ServerEvent) -> Option<T>) -> T {
+        let waiting = async {
+            loop {
+                let changed = self.changed.notified();
+                if let Some(found) = self.find(&found) {
+                    return found;
+                }
+                changed.await;
+            }
+        };
+        let patience = timeout(PATIENCE, waiting).await;
+        patience.unwrap_or_else(|_| panic!("never happened: {:#?}", self.events.lock().unwrap()))
+    }
+
+    pub async fn turned_away(&self) -> String {
+        self.wait(|event| match event {
+            ServerEvent::TurnedAway { reason, .. } => Some(reason.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// How the session of `account` ended.
+    pub async fn left(&self, who: &str) -> Option<String> {
+        self.wait(|event| match event {
+            ServerEvent::Left { account, error } if account == who => Some(error.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    pub async fn rolled_back(&self, who: &str) -> String {
+        self.wait(|event| match event {
+            ServerEvent::RolledBack { account, reason } if account == who => Some(reason.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    pub async fn queued(&self, who: &str) -> u32 {
+        self.wait(|event| match event {
+            ServerEvent::Queued { account, position } if account == who => Some(*position),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The versions that were committed, in order, and by whom.
+    pub fn commits(&self) -> Vec<(String, u64)> {
+        let commit = |event: &ServerEvent| match event {
+            ServerEvent::Committed { account, version } => Some((account.clone(), *version)),
+            _ => None,
+        };
+        self.events.lock().unwrap().iter().filter_map(commit).collect()
+    }
+}
+
+pub fn architecture() -> Sequential {
+    Sequential::dense(4, &[5], 3, Activation::Tanh).unwrap()
+}
+
+pub fn model() -> Model {
+    let rng = &mut ChaCha20Rng::seed_from_u64(1);
+    Model::initialise("small", architecture(), Precision::TRAINING, rng).unwrap()
+}
+
+/// Wide enough that the ledger allows a few queries and then no more.
+pub fn wide_model() -> Model {
+    let architecture = Sequential::dense(64, &[], 3, Activation::Tanh).unwrap();
+    let rng = &mut ChaCha20Rng::seed_from_u64(1);
+    Model::initialise("wide", architecture, Precision::TRAINING, rng).unwrap()
+}
+
+pub fn batches(seed: u64, steps: usize) -> Vec<Batch> {
+    batches_for(4, seed, steps)
+}
+
+pub fn batches_for(features: usize, seed: u64, steps: usize) -> Vec<Batch> {
+    let rng = &mut ChaCha20Rng::seed_from_u64(seed);
+    let mut uniform = || f64::from(rng.next_u32()) / f64::from(u32::MAX) * 2.0 - 1.0;
+    (0..steps)
+        .map(|_| {
+            let inputs = Array2::from_shape_fn((features, BATCH), |_| uniform());
+            let labels = (0..BATCH).map(|_| usize::from(uniform() > 0.0) + 1).collect();
+            (inputs, labels)
+        })
+        .collect()
+}
+
+/// The parameters after the same lease in one process, without sockets.
+pub fn replay(model: &Model, batches: &[Batch]) -> Parameters {
+    let rng = &mut ChaCha20Rng::seed_from_u64(99);
+    let served = ServedModel::from(model);
+    let host = Arc::new(PairHost::new(served, "replay", Policy::AllowModelExtraction));
+    let rate = LearningRate::Public(ETA);
+    let mut pair = Pair::<Clear>::open(Arc::clone(&host), key(), rate, rng).unwrap();
+    pair.train(batches, rng).unwrap();
+    host.model().parameters.clone()
+}

@@ -1,0 +1,143 @@
+//! Whole sessions over TLS: what comes out equals a replay without sockets, bit for bit.
+
+mod common;
+
+use common::{BATCH, Site, batches, model, replay};
+use gelu_core::client::DataPolicy;
+use gelu_service::client::{ClientEvent, Phase};
+use gelu_service::server::Way;
+use gelu_service::{Limits, Session};
+use std::sync::{Arc, Mutex};
+
+use gelu_core::Clear;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_clients_train_in_turn_while_one_asks() {
+    let site = Site::new();
+    let running = site.start().await;
+    let mut asking = site.client(&running, "dave").await;
+    let inputs = batches(50, 1).remove(0).0;
+    let mut clients = Vec::new();
+    for account in ["alice", "bob", "carol"] {
+        clients.push(site.client(&running, account).await);
+    }
+    let train = |mut session: Session<Clear>, seed| async move {
+        let mut reports = Vec::new();
+        let mut data = batches(seed, 6).into_iter();
+        while data.len() > 0 {
+            reports.push(session.train(3, &mut data).await.unwrap());
+        }
+        session.close().await;
+        reports
+    };
+    let trained: Vec<_> =
+        clients.into_iter().zip(1..).map(|(c, seed)| tokio::spawn(train(c, seed))).collect();
+    let mut answers = 0;
+    while !trained.iter().all(|t| t.is_finished()) {
+        let probabilities = asking.classify(&inputs).await.unwrap();
+        assert_eq!(probabilities.dim(), (3, BATCH));
+        answers += 1;
+    }
+    assert!(answers > 0);
+
+    // The leases, in the order of their versions, replayed in one process.
+    let mut leases = Vec::new();
+    for (seed, task) in (1..).zip(trained) {
+        let mut data = batches(seed, 6).into_iter();
+        for report in task.await.unwrap() {
+            assert_eq!(report.version, report.base + 1);
+            assert_eq!(report.granted as usize, report.steps.len());
+            leases.push((report.base, data.by_ref().take(report.steps.len()).collect::<Vec<_>>()));
+        }
+        assert_eq!(data.len(), 0);
+    }
+    leases.sort_by_key(|(base, _)| *base);
+    let mut expected = model();
+    for (base, batches) in &leases {
+        assert_eq!(expected.version(), *base);
+        expected = expected.successor(replay(&expected, batches)).unwrap();
+    }
+    assert_eq!(site.stored().parameters(), expected.parameters());
+    assert_eq!(site.stored().version(), leases.len() as u64);
+
+    // The one who asks sees the last version at once.
+    let (clear, _) = expected.probabilities(&inputs).unwrap();
+    assert_eq!(asking.classify(&inputs).await.unwrap(), clear);
+    asking.close().await;
+    let versions: Vec<_> = running.log.commits().iter().map(|c| c.1).collect();
+    assert_eq!(versions, (1..=leases.len() as u64).collect::<Vec<_>>());
+    let summary = running.shut_down().await;
+    let expected = leases.len() as u64;
+    assert_eq!((summary.leases, summary.committed, summary.rolled_back), (expected, expected, 0));
+    assert_eq!((summary.sessions, summary.failed), (4, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statistics_and_progress_add_up_on_both_sides() {
+    let site = Site::new();
+    let running = site.start().await;
+    let seen: Arc<Mutex<Vec<ClientEvent>>> = Arc::default();
+    let events = Arc::clone(&seen);
+    let observer = move |event: &ClientEvent| events.lock().unwrap().push(event.clone());
+    let tls = site.tls("alice");
+    let connection =
+        common::connect_with(running.address, &tls, Limits::default(), observer).await.unwrap();
+    assert_eq!(connection.card().account, "alice");
+    assert_eq!(connection.card().name, "small");
+    assert!(connection.card().training.starts_with("no lease protects both"));
+    let policy = DataPolicy::AllowInputReconstruction;
+    let mut session = connection.open(common::key(), policy).await.unwrap();
+    let report = session.train(1, &mut batches(1, 1).into_iter()).await.unwrap();
+    assert_eq!((report.steps.len(), report.granted), (1, 1));
+    assert!(report.steps[0].last);
+    let rounds: Vec<_> = Phase::ALL.map(|phase| report.statistics.phase(phase).rounds).into();
+    // Two stages: two forward exchanges, one backward; the update of the only step is the commit.
+    assert_eq!(rounds, [0, 0, 1, 2, 1, 0, 1]);
+    session.classify(&batches(1, 1)[0].0).await.unwrap();
+    let statistics = session.close().await;
+    assert_eq!(statistics.phase(Phase::Inference).rounds, 2);
+    assert_eq!(statistics.total().rounds, 1 + 5 + 2);
+    running.log.left("alice").await;
+    let summary = running.shut_down().await;
+    assert_eq!(summary.traffic, statistics.traffic);
+    assert!(statistics.traffic.contains_key(&(Way::Up, "FinalUpdate")));
+    let seen = seen.lock().unwrap();
+    let rounds = seen.iter().filter(|e| matches!(e, ClientEvent::Round { .. })).count();
+    assert_eq!(rounds as u64, statistics.total().rounds);
+    assert!(seen.contains(&ClientEvent::Committed { version: 1 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_ends_early_when_the_data_does() {
+    let site = Site::new();
+    let running = site.start_with(|c| c.lease_samples = 10_000 * BATCH as u64).await;
+    let mut session = site.client(&running, "alice").await;
+    let data = batches(1, 2);
+    let report = session.train(10_000, &mut data.clone().into_iter()).await.unwrap();
+    assert!(report.granted > 2, "the seed grants {}", report.granted);
+    assert_eq!(report.steps.len(), 2);
+    assert_eq!(*site.stored().parameters(), replay(&model(), &data));
+    session.close().await;
+    running.shut_down().await;
+}
+
+/// The tap shows every message of the protocol once, in order, and nothing that is not one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tap_sees_what_the_machine_sees() {
+    let site = Site::new();
+    let running = site.start().await;
+    let mut session = site.client(&running, "alice").await;
+    session.train(1, &mut batches(1, 1).into_iter()).await.unwrap();
+    session.close().await;
+    let received = running.log.received.lock().unwrap();
+    let names: Vec<_> = received.iter().map(|(_, message)| message.name()).collect();
+    let expected = [
+        "Open",
+        "RequestLease",
+        "EncryptedActivations",
+        "EncryptedActivations",
+        "EncryptedErrors",
+        "FinalUpdate",
+    ];
+    assert_eq!(names, expected);
+}
