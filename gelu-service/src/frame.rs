@@ -53,14 +53,21 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
     /// Writes one frame; returns its bytes on the wire.
     ///
     /// # Errors
-    /// [`FrameError::TooLarge`] before anything is written; [`Error::ConnectionLost`] with `doing`.
+    /// [`Error::Configuration`] for a frame beyond the limit, before anything is written;
+    /// [`Error::ConnectionLost`] with `doing`.
     pub async fn send(&mut self, body: &impl Serialize, doing: &'static str) -> Result<u64> {
         let bytes = encode(self.sequence, body);
+        let (length, limit) = (bytes.len(), self.frames.encoder().max_frame_length());
+        if length > limit {
+            let why = format!(
+                "a message has {length}, the limit is {limit}; take smaller batches, or raise it \
+                 on both sides"
+            );
+            return Err(Error::configuration("bytes of a frame", why));
+        }
         self.sequence += 1;
-        let length = LENGTH_BYTES + bytes.len() as u64;
-        let limit = self.frames.encoder().max_frame_length();
         self.frames.send(bytes).await.map_err(|error| broken(error, limit, doing))?;
-        Ok(length)
+        Ok(LENGTH_BYTES + length as u64)
     }
 
     /// Says that nothing follows. It may fail: the peer may have left first.

@@ -20,11 +20,11 @@ pub const ALPN: &[u8] = b"gelu/1";
 
 /// The server's end: it lets in whom the authority has signed.
 #[derive(Debug, Clone)]
-pub struct ServerTls(pub(crate) Arc<ServerConfig>);
+pub struct ServerTls(Arc<ServerConfig>);
 
 /// The client's end: it trusts the servers that the authority has signed.
 #[derive(Debug, Clone)]
-pub struct ClientTls(pub(crate) Arc<ClientConfig>);
+pub struct ClientTls(Arc<ClientConfig>);
 
 impl ServerTls {
     /// Reads the authority's certificate and the server's identity.
@@ -48,6 +48,11 @@ impl ServerTls {
         config.send_tls13_tickets = 0;
         Ok(Self(Arc::new(config)))
     }
+
+    /// For those who open the channel by hand.
+    pub fn config(&self) -> &Arc<ServerConfig> {
+        &self.0
+    }
 }
 
 impl ClientTls {
@@ -67,6 +72,11 @@ impl ClientTls {
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = rustls::client::Resumption::disabled();
         Ok(Self(Arc::new(config)))
+    }
+
+    /// For those who open the channel by hand.
+    pub fn config(&self) -> &Arc<ClientConfig> {
+        &self.0
     }
 }
 

@@ -23,8 +23,8 @@ async fn three_clients_train_in_turn_while_one_asks() {
     }
     let train = |mut session: Session<Clear>, seed| async move {
         let mut reports = Vec::new();
-        let mut data = batches(seed, 6).into_iter();
-        while data.len() > 0 {
+        let mut data = batches(seed, 6).into_iter().peekable();
+        while data.peek().is_some() {
             reports.push(session.train(3, &mut data).await.unwrap());
         }
         session.close().await;
@@ -87,7 +87,7 @@ async fn statistics_and_progress_add_up_on_both_sides() {
     assert!(connection.card().training.starts_with("no lease protects both"));
     let policy = DataPolicy::AllowInputReconstruction;
     let mut session = connection.open(common::key(), policy).await.unwrap();
-    let report = session.train(1, &mut batches(1, 1).into_iter()).await.unwrap();
+    let report = session.train(1, &mut batches(1, 1).into_iter().peekable()).await.unwrap();
     assert_eq!((report.steps.len(), report.granted), (1, 1));
     assert!(report.steps[0].last);
     let rounds: Vec<_> = Phase::ALL.map(|phase| report.statistics.phase(phase).rounds).into();
@@ -113,7 +113,7 @@ async fn a_lease_ends_early_when_the_data_does() {
     let running = site.start_with(|c| c.lease_samples = 10_000 * BATCH as u64).await;
     let mut session = site.client(&running, "alice").await;
     let data = batches(1, 2);
-    let report = session.train(10_000, &mut data.clone().into_iter()).await.unwrap();
+    let report = session.train(10_000, &mut data.clone().into_iter().peekable()).await.unwrap();
     assert!(report.granted > 2, "the seed grants {}", report.granted);
     assert_eq!(report.steps.len(), 2);
     assert_eq!(*site.stored().parameters(), replay(&model(), &data));
@@ -127,7 +127,7 @@ async fn the_tap_sees_what_the_machine_sees() {
     let site = Site::new();
     let running = site.start().await;
     let mut session = site.client(&running, "alice").await;
-    session.train(1, &mut batches(1, 1).into_iter()).await.unwrap();
+    session.train(1, &mut batches(1, 1).into_iter().peekable()).await.unwrap();
     session.close().await;
     let received = running.log.received.lock().unwrap();
     let names: Vec<_> = received.iter().map(|(_, message)| message.name()).collect();

@@ -56,7 +56,7 @@ impl Line {
             let doing = || format!("connecting to {server_name}");
             let tcp = TcpStream::connect(address).await.map_err(Error::network(doing()))?;
             tcp.set_nodelay(true).map_err(Error::network(doing()))?;
-            let connecting = TlsConnector::from(tls.0.clone()).connect(name, tcp).await;
+            let connecting = TlsConnector::from(tls.config().clone()).connect(name, tcp).await;
             let channel = connecting.map_err(|e| frame::broken(e, 0, OPENING))?;
             if channel.get_ref().1.alpn_protocol() != Some(ALPN) {
                 return Err(FrameError::NoGreeting.into());

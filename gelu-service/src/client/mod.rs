@@ -13,7 +13,7 @@
 //! println!("{}: {}", connection.card().name, connection.card().training);
 //! let key = Arc::new(ClearKey::new(2048)?);
 //! let mut session = connection.open(key, DataPolicy::Enforce).await?;
-//! let report = session.train(100, &mut batches.into_iter()).await?;
+//! let report = session.train(100, &mut batches.into_iter().peekable()).await?;
 //! println!("version {} after {} steps", report.version, report.steps.len());
 //! session.close().await;
 //! # Ok(())
@@ -25,6 +25,7 @@
 mod line;
 mod statistics;
 
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -264,14 +265,15 @@ impl<H: AdditiveHE> Session<H> {
     /// fewer; those that it did not grant stay in `batches`, for the next lease.
     ///
     /// # Errors
-    /// [`Error::Refused`] before the first step leaves the session open. Whatever happens later
-    /// ends it, since a lease cannot be given back: the server rolls back, and its model is what
-    /// it was. So it is, too, with [`Refused::ExposesData`]: under [`DataPolicy::Enforce`] a lease
-    /// that is too short to hide the data is not even begun.
-    pub async fn train(
+    /// [`Error::Refused`] before the lease leaves the session open and `batches` as they were, and
+    /// so does [`ApiMisuse::Empty`] without data. Whatever happens later ends the session, since a
+    /// lease cannot be given back: the server rolls back, and its model is what it was. So it
+    /// does, too, with [`Refused::ExposesData`]: under [`DataPolicy::Enforce`] a lease that is too
+    /// short to hide the data is not even begun.
+    pub async fn train<I: Iterator<Item = (Array2<f64>, Vec<usize>)>>(
         &mut self,
         steps: u32,
-        batches: &mut impl Iterator<Item = (Array2<f64>, Vec<usize>)>,
+        batches: &mut Peekable<I>,
     ) -> Result<LeaseReport> {
         let before = core::mem::take(&mut self.statistics);
         let trained = self.lease(steps, batches).await;
@@ -286,13 +288,13 @@ impl<H: AdditiveHE> Session<H> {
         self.statistics
     }
 
-    async fn lease(
+    async fn lease<I: Iterator<Item = (Array2<f64>, Vec<usize>)>>(
         &mut self,
         steps: u32,
-        batches: &mut impl Iterator<Item = (Array2<f64>, Vec<usize>)>,
+        batches: &mut Peekable<I>,
     ) -> Result<LeaseReport> {
-        let first = batches.next().ok_or(gelu_core::Error::from(ApiMisuse::Empty("a lease")))?;
-        let batch = first.0.ncols();
+        let nothing = gelu_core::Error::from(ApiMisuse::Empty("a lease"));
+        let batch = batches.peek().ok_or(nothing)?.0.ncols();
         self.begin(Phase::Queue, move |m| m.client.request_lease(batch, steps)).await?;
         let lease = match self.rounds().await?.pop() {
             Some(ClientOutput::LeaseGranted(lease)) => lease,
@@ -301,7 +303,7 @@ impl<H: AdditiveHE> Session<H> {
         let (base, granted) = (lease.version, lease.steps);
         (self.line.observer)(&ClientEvent::LeaseGranted { base, steps: granted });
         self.forward = Phase::Forward;
-        let held = self.hold(&lease, first, batches).await;
+        let held = self.hold(&lease, batches).await;
         self.forward = Phase::Inference;
         if held.is_err() {
             self.abandon().await;
@@ -320,13 +322,11 @@ impl<H: AdditiveHE> Session<H> {
     async fn hold(
         &mut self,
         lease: &Lease,
-        first: (Array2<f64>, Vec<usize>),
         batches: &mut impl Iterator<Item = (Array2<f64>, Vec<usize>)>,
     ) -> Result<(u64, Vec<StepReport>)> {
         self.check_data_policy(lease)?;
         let mut reports = Vec::new();
-        let mut next = Some(first);
-        while let Some((inputs, labels)) = next.take() {
+        for (inputs, labels) in batches {
             let train = move |m: &mut Machine<H>| m.client.train(&inputs, &labels, &mut m.rng);
             self.begin(Phase::Forward, train).await?;
             for output in self.rounds().await? {
@@ -339,7 +339,6 @@ impl<H: AdditiveHE> Session<H> {
                     other => return Err(no_such(Some(other))),
                 }
             }
-            next = batches.next();
         }
         self.begin(Phase::Commit, |m| m.client.finish()).await?;
         match self.rounds().await?.pop() {

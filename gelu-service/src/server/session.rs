@@ -20,10 +20,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::Stop;
 use super::host::{AccountHost, Host, fresh_rng};
-use super::observer::{ServerEvent, Way};
+use super::observer::{ServerEvent as Event, Way};
 use super::queue::Ticket;
-use super::{Stop, observer::ServerEvent as Event};
 use crate::error::{Error, Farewell, FrameError, Result};
 use crate::frame::{self, Receiver, Sender};
 use crate::handshake::{Down, Incompatible, Up, Welcome};
@@ -68,11 +68,12 @@ pub(super) async fn run<H: AdditiveHE>(
                 Over::Left => None,
                 Over::Failed(error) => Some(error),
             };
-            session.roll_back(error.as_ref());
+            let reason = error.as_ref().map(Error::to_string);
+            session.roll_back(reason.as_deref().unwrap_or("the client left"));
             if let Some(error) = &error {
                 session.part(error).await;
             }
-            host.emit(Event::Left { account, error: error.map(|e| e.to_string()) });
+            host.emit(Event::Left { account, error: reason });
         }
     }
 }
@@ -85,7 +86,8 @@ async fn greet<H: AdditiveHE>(
 ) -> Result<Session<H>> {
     let limits = host.config.limits;
     tcp.set_nodelay(true).map_err(Error::network("setting up a connection"))?;
-    let accepting = TlsAcceptor::from(Arc::clone(&host.config.tls.0)).accept(tcp).into_fallible();
+    let accepting =
+        TlsAcceptor::from(Arc::clone(host.config.tls.config())).accept(tcp).into_fallible();
     let channel = match accepting.await {
         Ok(channel) => channel,
         Err((error, mut tcp)) => {
@@ -331,8 +333,9 @@ impl<H: AdditiveHE> Session<H> {
                 self.host.emit(Event::Committed { account, version });
             }
             Err(error) => {
-                self.host.emit(Event::StoreFailed { reason: error.to_string() });
-                self.roll_back(Some(&error));
+                let reason = error.to_string();
+                self.roll_back(&reason);
+                self.host.emit(Event::StoreFailed { reason });
             }
         }
         Ok(())
@@ -343,24 +346,23 @@ impl<H: AdditiveHE> Session<H> {
         while let Some(message) = self.machine()?.server.poll_transmit() {
             let name = message.name();
             if let ServerMessage::Refused { reason } = &message {
+                if !self.machine()?.server.holds_lease() {
+                    self.roll_back(reason);
+                }
                 let (account, reason) = (self.account.clone(), reason.clone());
                 self.host.emit(Event::Refused { account, reason });
             }
             let bytes = self.line.send(&Down::Message(message)).await?;
             self.count(Way::Down, name, bytes);
         }
-        if !self.machine()?.server.holds_lease() {
-            self.roll_back(None);
-        }
         Ok(())
     }
 
-    /// Ends the lease, if there is one that is neither committed nor still in progress.
-    fn roll_back(&mut self, error: Option<&Error>) {
+    /// Ends the lease, if there is one that was not committed.
+    fn roll_back(&mut self, reason: &str) {
         if self.lease.take().is_some() {
-            let why = |e: &Error| e.to_string();
-            let reason = error.map_or("it was refused, or the client left".into(), why);
-            self.host.emit(Event::RolledBack { account: self.account.clone(), reason });
+            let (account, reason) = (self.account.clone(), reason.to_owned());
+            self.host.emit(Event::RolledBack { account, reason });
         }
     }
 
@@ -413,7 +415,7 @@ impl<H: AdditiveHE> Session<H> {
 
     fn count(&self, way: Way, name: &'static str, bytes: u64) {
         let account = self.account.clone();
-        self.host.emit(ServerEvent::Message { account, way, name, bytes });
+        self.host.emit(Event::Message { account, way, name, bytes });
     }
 }
 
