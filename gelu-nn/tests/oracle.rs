@@ -10,8 +10,7 @@ use common::{assert_equals_oracle, batches, client, host, model, oracle, rate};
 use gelu_core::plan::{Plan, Purpose};
 use gelu_core::server::Host;
 use gelu_core::{Clear, Precision};
-use gelu_nn::fixed_trainer::Rate;
-use gelu_nn::{Activation, LayerSpec, Sequential, Shape, zoo};
+use gelu_nn::{Activation, LayerSpec, Rate, Sequential, Shape, zoo};
 use gelu_paillier::{InsecurePaillier, Paillier};
 
 const PUBLIC: Rate = Rate::Public(0.1);
@@ -79,7 +78,7 @@ fn padding_stride_and_channels() {
         &[conv(2, 3, 1, 1), RELU, last],
         &[conv(3, 3, 2, 1), RELU, last],
         &[conv(2, 3, 1, 1), POOL, RELU, last],
-        &[conv(2, 2, 2, 0), conv(3, 2, 1, 1), POOL, RELU, last],
+        &[conv(2, 2, 2, 0), conv(3, 3, 1, 1), POOL, RELU, last],
         &[POOL, conv(2, 3, 1, 1), RELU, POOL, last],
     ];
     for layers in cases {

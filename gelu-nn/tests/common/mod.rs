@@ -8,23 +8,22 @@ use gelu_core::ledger::Policy;
 use gelu_core::pair::{Pair, PairHost};
 use gelu_core::server::{Host, LearningRate, ServedModel};
 use gelu_core::{AdditiveHE, Parameters, Precision};
-use gelu_nn::fixed_trainer::{FixedTrainer, Rate};
-use gelu_nn::{Model, Sequential};
+use gelu_nn::{FixedTrainer, Model, Rate, Sequential};
 use ndarray::Array2;
 use rand::rngs::ChaCha20Rng;
 use rand::{RngExt, SeedableRng};
 
 /// Mini-batches of inputs and labels.
-pub type Batches = Vec<(Array2<f64>, Vec<usize>)>;
+pub(crate) type Batches = Vec<(Array2<f64>, Vec<usize>)>;
 
 /// A model with random weights.
-pub fn model(architecture: &Sequential) -> Model {
+pub(crate) fn model(architecture: &Sequential) -> Model {
     let rng = &mut ChaCha20Rng::seed_from_u64(7);
     Model::initialise("test", architecture.clone(), Precision::TRAINING, rng).unwrap()
 }
 
 /// Random inputs between −2 and 2, random labels.
-pub fn batches(architecture: &Sequential, batch: usize, steps: usize, seed: u64) -> Batches {
+pub(crate) fn batches(architecture: &Sequential, batch: usize, steps: usize, seed: u64) -> Batches {
     let rng = &mut ChaCha20Rng::seed_from_u64(seed);
     let features = architecture.input().features();
     (0..steps)
@@ -37,7 +36,7 @@ pub fn batches(architecture: &Sequential, batch: usize, steps: usize, seed: u64)
 }
 
 /// A server's process around a model, for any number of clients.
-pub fn host(model: &Model) -> Arc<PairHost> {
+pub(crate) fn host(model: &Model) -> Arc<PairHost> {
     let served = ServedModel {
         network: Arc::clone(model.network()),
         precision: *model.precision(),
@@ -48,7 +47,7 @@ pub fn host(model: &Model) -> Arc<PairHost> {
 }
 
 /// The learning rate of the server and of the oracle.
-pub fn rate<H: AdditiveHE>(rate: Rate, bits: u32) -> LearningRate<H> {
+pub(crate) fn rate<H: AdditiveHE>(rate: Rate, bits: u32) -> LearningRate<H> {
     match rate {
         Rate::Public(eta) => LearningRate::Public(eta),
         Rate::Secret { g, g_max } => {
@@ -59,7 +58,7 @@ pub fn rate<H: AdditiveHE>(rate: Rate, bits: u32) -> LearningRate<H> {
 }
 
 /// A client with a fresh key, joined to the host.
-pub fn client<H: AdditiveHE>(
+pub(crate) fn client<H: AdditiveHE>(
     host: &Arc<PairHost>,
     learning: LearningRate<H>,
     bits: u32,
@@ -71,7 +70,7 @@ pub fn client<H: AdditiveHE>(
 }
 
 /// What the oracle makes of a model by the same mini-batches.
-pub fn oracle(model: &Model, batches: &Batches, rate: Rate) -> (Parameters, Vec<f64>) {
+pub(crate) fn oracle(model: &Model, batches: &Batches, rate: Rate) -> (Parameters, Vec<f64>) {
     let mut trainer = FixedTrainer::new(model);
     let step = |(inputs, labels): &(Array2<f64>, Vec<usize>)| {
         trainer.step(inputs, labels, rate).unwrap().loss
@@ -81,7 +80,7 @@ pub fn oracle(model: &Model, batches: &Batches, rate: Rate) -> (Parameters, Vec<
 }
 
 /// One client, one lease: weights and losses must be the oracle's.
-pub fn assert_equals_oracle<H: AdditiveHE>(
+pub(crate) fn assert_equals_oracle<H: AdditiveHE>(
     architecture: &Sequential,
     (batch, steps): (usize, usize),
     by: Rate,
