@@ -1,14 +1,14 @@
 //! Measured rates of the backend: `cargo run --release -p gelu-paillier --example timings [bits]`.
 //!
-//! Every answer is checked before its time is printed. Rates are of one thread except where the
-//! line says otherwise; the machine and its load are the reader's to note.
+//! Every answer is checked before its time is printed. Wall time first; then, on Linux, processor
+//! time summed over all threads, which a busy machine inflates less. Rates are those of one core.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use gelu_core::linear::{Tap, Taps};
 use gelu_core::{AdditiveHE, Plaintext, SlotShape};
-use gelu_paillier::{Noise, Paillier as P};
+use gelu_paillier::{Ciphertext, Noise, Paillier as P};
 use rand::rngs::ChaCha20Rng;
 use rand::{Rng, SeedableRng};
 
@@ -32,13 +32,13 @@ fn main() -> gelu_core::Result<()> {
 
     let shape = SlotShape { bits: 30, count: 1 };
     let plain = |v: i128| Plaintext::new(shape.bits, vec![v]);
-    let check = |c, v: i128| {
+    let check = |c: &Ciphertext, v: i128| {
         P::decrypt(&secret, c, shape).map(|got| assert_eq!(got.values(), [v], "a wrong answer"))
     };
 
     let (c, time) = timed(|| P::encrypt_as_owner(&secret, &plain(1)?, rng));
     check(&c?, 1)?;
-    row("  tables: owner", time, 1);
+    row("  tables: owner (wall)", Time { cpu: time.wall, ..time }, 1);
     let c = each("encrypt, owner", 100, |i| P::encrypt_as_owner(&secret, &plain(i)?, rng))?;
     check(&c, 99)?;
     for (noise, count) in
@@ -46,7 +46,7 @@ fn main() -> gelu_core::Result<()> {
     {
         let (c, time) = timed(|| public.encrypt_with(noise, &plain(-1)?, rng));
         check(&c?, -1)?;
-        row(&format!("  tables: {noise:?}"), time, 1);
+        row(&format!("  tables: {noise:?} (wall)"), Time { cpu: time.wall, ..time }, 1);
         let name = format!("encrypt, {noise:?}");
         let c = each(&name, count, |i| public.encrypt_with(noise, &plain(i)?, rng))?;
         check(&c, count - 1)?;
@@ -104,10 +104,28 @@ fn main() -> gelu_core::Result<()> {
     Ok(())
 }
 
-fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
-    let start = Instant::now();
-    let result = work();
-    (black_box(result), start.elapsed())
+#[derive(Clone, Copy)]
+struct Time {
+    wall: Duration,
+    cpu: Duration,
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Time) {
+    let (start, cpu) = (Instant::now(), processor_time());
+    let result = black_box(work());
+    let wall = start.elapsed();
+    let cpu = processor_time().zip(cpu).map_or(wall, |(end, start)| end.saturating_sub(start));
+    (result, Time { wall, cpu })
+}
+
+/// Time on a processor of all living threads; those that ended (after building tables) are lost.
+fn processor_time() -> Option<Duration> {
+    let tasks = std::fs::read_dir("/proc/self/task").ok()?;
+    let nanoseconds = tasks.map(|task| {
+        let schedstat = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        schedstat.split(' ').next()?.parse::<u64>().ok()
+    });
+    nanoseconds.sum::<Option<u64>>().map(Duration::from_nanos)
 }
 
 /// Times `count` runs and returns the last result.
@@ -121,7 +139,12 @@ fn each<T>(
     last.expect("at least one run")
 }
 
-fn row(name: &str, time: Duration, count: u32) {
-    let each = time.as_secs_f64() / f64::from(count);
-    println!("{name:<44} {:>12.1} µs {:>12.1} /s", each * 1e6, 1.0 / each);
+fn row(name: &str, time: Time, count: u32) {
+    let each = |time: Duration| time.as_secs_f64() * 1e6 / f64::from(count);
+    println!(
+        "{name:<44} {:>12.1} µs {:>12.1} µs {:>12.1} /s",
+        each(time.wall),
+        each(time.cpu),
+        1e6 / each(time.cpu)
+    );
 }

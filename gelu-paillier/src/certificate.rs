@@ -97,7 +97,7 @@ pub(crate) fn check_modulus(n: &BoxedUint, bits: u32) -> Result<Odd<BoxedUint>, 
         return wrong("the modulus has a prime factor below 2^16");
     }
     let root = n.floor_sqrt_vartime().resize_unchecked(2 * n.bits_precision());
-    if &root.wrapping_square() == n {
+    if root.wrapping_square() == *n {
         return wrong("the modulus is a square");
     }
     Ok(odd)

@@ -78,7 +78,7 @@ mod tests {
             for purpose in all {
                 for index in 0..3 {
                     let u = unit(n, purpose, index);
-                    assert!(&u < n.value().as_ref() && n.is_unit_vartime(&u));
+                    assert!(u < *n.value().as_ref() && n.is_unit_vartime(&u));
                     assert_eq!(u, unit(n, purpose, index), "a function of its arguments");
                     assert!(seen.insert(u.to_be_bytes()));
                 }

@@ -10,15 +10,17 @@
 //!
 //! Both sides use g = n + 1, so the ciphertexts are the same. `phe` encrypts one *number*: an
 //! integer mantissa modulo n (negative ones are n − |mantissa|, and |mantissa| < n/3) times 16^e,
-//! with the exponent e in the open. [`EncryptedNumber`] keeps mantissa and exponent apart; in
-//! terms of slots the mantissa is one slot of 127 bits.
+//! with the exponent e in the open. [`EncryptedNumber`] keeps mantissa and exponent apart. In terms
+//! of slots, a mantissa below 2^126 is a row of one slot of 127 bits.
 //!
 //! A ciphertext of `phe` that was not "obfuscated" has predictable randomness (its library
 //! obfuscates whatever it serialises). Its keys are not Blum integers, which matters to nobody.
 
 use crypto_bigint::BoxedUint;
-use gelu_core::error::PeerMisbehaved;
-use gelu_core::{Error, Plaintext, Result as GeluResult};
+use gelu_core::error::{ApiMisuse, PeerMisbehaved};
+use gelu_core::{Error, Result as GeluResult};
+use num_bigint_dig::{BigInt, Sign};
+use num_traits::{Signed, ToPrimitive};
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -27,9 +29,6 @@ use crate::keys::{InvalidSecretKey, PublicKey, SecretKey};
 use crate::noise::Noise;
 use crate::scheme::Ciphertext;
 use crate::wire;
-
-/// Slot width of a mantissa.
-const MANTISSA_BITS: u32 = 127;
 
 /// Why text is not what `pheutil` writes.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -55,19 +54,26 @@ pub struct EncryptedNumber {
     pub exponent: i32,
 }
 
-/// A decrypted mantissa · 16^exponent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A decrypted mantissa · 16^exponent. (`pheutil` scales most numbers to the exponent −32, so
+/// mantissas are longer than machine words.)
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Number {
     /// The mantissa.
-    pub mantissa: i128,
+    pub mantissa: BigInt,
     /// The exponent.
     pub exponent: i32,
 }
 
 impl Number {
-    /// The nearest floating-point number.
-    pub fn to_f64(self) -> f64 {
-        self.mantissa as f64 * 16f64.powi(self.exponent)
+    /// mantissa · 16^exponent.
+    pub fn new(mantissa: impl Into<BigInt>, exponent: i32) -> Self {
+        Self { mantissa: mantissa.into(), exponent }
+    }
+
+    /// As a floating-point number; infinite or zero beyond its range.
+    pub fn to_f64(&self) -> f64 {
+        let magnitude = self.mantissa.to_f64().unwrap_or(f64::INFINITY);
+        magnitude * 16f64.powi(self.exponent)
     }
 }
 
@@ -75,34 +81,40 @@ impl EncryptedNumber {
     /// Encrypts mantissa · 16^exponent.
     ///
     /// # Errors
-    /// [`ApiMisuse::SlotOverflow`](gelu_core::error::ApiMisuse::SlotOverflow) when the mantissa
-    /// exceeds 126 bits.
+    /// [`ApiMisuse::Configuration`] when the magnitude of the mantissa reaches n/3.
     pub fn encrypt(
         public: &PublicKey,
-        number: Number,
+        number: &Number,
         rng: &mut dyn CryptoRng,
     ) -> GeluResult<Self> {
-        let mantissa = Plaintext::new(MANTISSA_BITS, vec![number.mantissa])?;
-        let ciphertext = public.encrypt_with(Noise::ShortExponent, &mantissa, rng)?;
+        let n = big(public.mod_n().value());
+        if number.mantissa.abs() > largest(&n) {
+            let why = format!("has {} bits, which n/3 exceeds", number.mantissa.bits());
+            return Err(ApiMisuse::configuration("the mantissa", why).into());
+        }
+        let residue = if number.mantissa.is_negative() {
+            &number.mantissa + n
+        } else {
+            number.mantissa.clone()
+        };
+        let bytes = Zeroizing::new(residue.to_bytes_be().1);
+        let m = BoxedUint::from_be_slice(&bytes, public.mod_n().precision()).expect("below n");
+        let noise = public.noise(Noise::ShortExponent, rng);
+        let ciphertext = Ciphertext::new(public, &public.one_plus(&Zeroizing::new(m)) * &noise);
         Ok(Self { ciphertext, exponent: number.exponent })
     }
 
-    /// Decrypts.
+    /// Decrypts. The decryption takes constant time, the conversion of its result does not.
     ///
     /// # Errors
-    /// [`Error::Decryption`] under the wrong key or when the mantissa exceeds an `i128`.
+    /// [`Error::Decryption`] under the wrong key or when the mantissa has overflowed n/3.
     pub fn decrypt(&self, secret: &SecretKey) -> GeluResult<Number> {
-        let m = secret.decrypt_residue(&self.ciphertext)?;
-        let n = secret.public_key().mod_n().value();
-        let negative = Zeroizing::new(m.neg_mod(n));
-        let small = |x: &BoxedUint| {
-            let bytes = Zeroizing::new(x.to_be_bytes());
-            let (high, low) = bytes.split_last_chunk::<16>().expect("more than 16 bytes");
-            let low = i128::try_from(u128::from_be_bytes(*low)).ok();
-            low.filter(|_| high.iter().all(|&byte| byte == 0))
-        };
-        let mantissa = small(&m).or_else(|| small(&negative).map(|value| -value));
-        let mantissa = mantissa.ok_or(Error::Decryption)?;
+        let m = big(&*secret.decrypt_residue(&self.ciphertext)?);
+        let n = big(secret.public_key().mod_n().value());
+        let mantissa = if m > largest(&n) { m - &n } else { m };
+        if mantissa < -largest(&n) {
+            return Err(Error::Decryption);
+        }
         Ok(Number { mantissa, exponent: self.exponent })
     }
 
@@ -186,6 +198,15 @@ impl SecretKey {
         serde_json::to_writer(&mut *json, &key).expect("plain fields");
         Zeroizing::new(core::str::from_utf8(&json).expect("JSON is UTF-8").to_owned())
     }
+}
+
+/// The largest mantissa: what lies between it and its negative modulo n reveals an overflow.
+fn largest(n: &BigInt) -> BigInt {
+    n / 3 - 1
+}
+
+fn big(x: &BoxedUint) -> BigInt {
+    BigInt::from_bytes_be(Sign::Plus, &Zeroizing::new(x.to_be_bytes()))
 }
 
 const KTY: &str = "DAJ";
@@ -278,7 +299,9 @@ fn from_base64url(text: &str) -> Option<Zeroizing<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::InsecurePaillier as P;
     use crate::oracle::{KEY, OTHER_KEY, rng};
+    use gelu_core::{AdditiveHE, SlotShape};
 
     #[test]
     fn base64url_by_example() {
@@ -308,28 +331,40 @@ mod tests {
         let secret = SecretKey::from_phe_json(&KEY.to_phe_json()).unwrap();
         assert_eq!(secret.public_key(), &public);
 
-        let bound = (1i128 << 126) - 1;
-        for mantissa in [0, 1, -1, bound, -bound] {
-            let number = Number { mantissa, exponent: -7 };
-            let encrypted = EncryptedNumber::encrypt(&public, number, &mut rng(1)).unwrap();
+        let n = big(public.mod_n().value());
+        let bound = largest(&n);
+        for mantissa in [0.into(), 1.into(), BigInt::from(-1), bound.clone(), -&bound] {
+            let number = Number::new(mantissa, -7);
+            let encrypted = EncryptedNumber::encrypt(&public, &number, &mut rng(1)).unwrap();
             let json = encrypted.to_json(&public);
             let read = EncryptedNumber::from_json(&public, &json).unwrap();
             assert_eq!(read.decrypt(&secret), Ok(number));
             assert_eq!(read.decrypt(&OTHER_KEY), Err(Error::Decryption));
         }
-        let too_large = Number { mantissa: bound + 1, exponent: 0 };
-        assert!(EncryptedNumber::encrypt(&public, too_large, &mut rng(1)).is_err());
-        assert_eq!(Number { mantissa: -24, exponent: -1 }.to_f64(), -1.5);
+        for too_large in [&bound + 1, -&bound - 1, n.clone(), -n] {
+            let number = Number::new(too_large, 0);
+            assert!(EncryptedNumber::encrypt(&public, &number, &mut rng(1)).is_err());
+        }
+        assert_eq!(Number::new(-24, -1).to_f64(), -1.5);
     }
 
-    /// A mantissa beyond `i128` is an error, not a wrong number.
+    /// A sum beyond n/3 is an error, not a wrong number; what fits a slot is a slot.
     #[test]
-    fn large_mantissas_are_refused() {
+    fn overflow_is_noticed_and_small_mantissas_are_slots() {
         let public = KEY.public_key();
-        let slots = Plaintext::new(64, vec![5, 0, 0, -1]).unwrap();
-        let ciphertext = public.encrypt_with(Noise::Uniform, &slots, &mut rng(2)).unwrap();
-        let number = EncryptedNumber { ciphertext, exponent: 0 };
+        let encrypt = |mantissa: BigInt| {
+            EncryptedNumber::encrypt(public, &Number::new(mantissa, 0), &mut rng(2)).unwrap()
+        };
+        let mut number = encrypt(largest(&big(public.mod_n().value())));
+        number.ciphertext = P::add(public, &number.ciphertext, &encrypt(1.into()).ciphertext);
         assert_eq!(number.decrypt(&KEY), Err(Error::Decryption));
+
+        let slot = SlotShape { bits: 127, count: 1 };
+        let bound = (1i128 << 126) - 1;
+        for value in [bound, -bound] {
+            let ciphertext = encrypt(value.into()).ciphertext;
+            assert_eq!(P::decrypt(&KEY, &ciphertext, slot).unwrap().values(), [value]);
+        }
     }
 
     #[test]

@@ -197,7 +197,7 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
     }
 
     fn slots(public: &PublicKey, slot_bits: u32) -> usize {
-        (capacity(public.bits()) / slot_bits) as usize
+        capacity(public.bits()).checked_div(slot_bits).unwrap_or(0) as usize
     }
 
     /// With [`Noise::ShortExponent`].
@@ -269,8 +269,17 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
     }
 
     fn ciphertext_from_bytes(public: &PublicKey, bytes: &[u8]) -> Result<Ciphertext> {
-        he::check_block_len::<Self>(public, bytes, 1)?;
-        Ok(wire::ciphertexts_from_bytes(public, bytes)?.remove(0))
+        Ok(Self::ciphertexts_from_bytes(public, bytes, 1)?.remove(0))
+    }
+
+    /// With one gcd for the whole block.
+    fn ciphertexts_from_bytes(
+        public: &PublicKey,
+        bytes: &[u8],
+        count: usize,
+    ) -> Result<Vec<Ciphertext>> {
+        he::check_block_len::<Self>(public, bytes, count)?;
+        Ok(wire::ciphertexts_from_bytes(public, bytes)?)
     }
 
     // ---- faster than the provided bodies ----------------------------------------------------

@@ -11,6 +11,7 @@
 
 use crypto_bigint::BoxedUint;
 use gelu_core::error::PeerMisbehaved;
+use rayon::prelude::*;
 
 use crate::arithmetic::Modulus;
 use crate::certificate::ROOTS;
@@ -62,14 +63,14 @@ pub(crate) fn ciphertexts_from_bytes(
 ) -> Result<Vec<Ciphertext>, PeerMisbehaved> {
     let (n, n2) = (public.mod_n(), public.mod_n2());
     let values: Vec<_> = bytes
-        .chunks_exact(ciphertext_len(public))
+        .par_chunks_exact(ciphertext_len(public))
         .map(|chunk| BoxedUint::from_be_slice(chunk, n2.precision()).expect("exact width"))
         .collect();
     if values.iter().any(|value| value >= n2.value().as_ref()) || !all_units(n, &values) {
         return Err(PeerMisbehaved::InvalidCiphertext);
     }
     let ciphertext = |value| Ciphertext::new(public, n2.residue(value));
-    Ok(values.iter().map(ciphertext).collect())
+    Ok(values.par_iter().map(ciphertext).collect())
 }
 
 /// Whether every value is a unit modulo n: then so is their product, and the other way around.
