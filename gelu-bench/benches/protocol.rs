@@ -8,26 +8,37 @@ use gelu_core::ledger::Policy;
 use gelu_core::pair::{Pair, PairHost};
 use gelu_core::server::{LearningRate, ServedModel};
 use gelu_core::{AdditiveHE, Precision};
-use gelu_nn::{Model, zoo};
+use gelu_nn::{FixedTrainer, Model, Rate, zoo};
 use gelu_paillier::Paillier;
 use ndarray::Array2;
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
-fn inference<H: AdditiveHE>(c: &mut Criterion, name: &str) {
-    let rng = &mut ChaCha20Rng::seed_from_u64(1);
+/// A session of both parties around a network with random weights.
+fn session<H: AdditiveHE>(
+    name: &str,
+    precision: Precision,
+    rng: &mut ChaCha20Rng,
+) -> (Pair<H>, Model) {
     let architecture = (zoo::by_name(name).expect("a known network").architecture)();
-    let model = Model::initialise(name, architecture, Precision::INFERENCE, rng).expect("a model");
+    let model = Model::initialise(name, architecture, precision, rng).expect("a model");
     let served = ServedModel {
         network: Arc::clone(model.network()),
-        precision: *model.precision(),
+        precision,
         parameters: model.parameters().clone(),
         version: 0,
     };
     let host = Arc::new(PairHost::new(served, "bench", Policy::AllowModelExtraction));
     let secret = Arc::new(H::keygen(2048, rng).expect("an offered key size"));
-    let mut pair =
-        Pair::<H>::open(host, secret, LearningRate::Public(0.1), rng).expect("a session");
+    let pair = Pair::open(host, secret, LearningRate::Public(RATE), rng).expect("a session");
+    (pair, model)
+}
+
+const RATE: f64 = 0.1;
+
+fn inference<H: AdditiveHE>(c: &mut Criterion, name: &str) {
+    let rng = &mut ChaCha20Rng::seed_from_u64(1);
+    let (mut pair, model) = session::<H>(name, Precision::INFERENCE, rng);
     let sample = Array2::from_elem((model.network().inputs(), 1), 0.5);
     let (expected, _) = model.probabilities(&sample).expect("an answer in the clear");
     assert_eq!(pair.classify(&sample, rng).expect("an answer"), expected, "checked, then timed");
@@ -38,10 +49,32 @@ fn inference<H: AdditiveHE>(c: &mut Criterion, name: &str) {
     group.finish();
 }
 
+/// One whole lease of four steps, so the time of a step is a quarter of what is shown.
+fn lease<H: AdditiveHE>(c: &mut Criterion, name: &str, batch: usize) {
+    let rng = &mut ChaCha20Rng::seed_from_u64(1);
+    let (mut pair, model) = session::<H>(name, Precision::TRAINING, rng);
+    let inputs = Array2::from_elem((model.network().inputs(), batch), 0.5);
+    let batches = vec![(inputs, vec![0; batch]); 4];
+    let losses: Vec<_> =
+        pair.train(&batches, rng).expect("a lease").iter().map(|step| step.loss).collect();
+    let mut oracle = FixedTrainer::new(&model);
+    let step = |(x, t): &(Array2<f64>, Vec<usize>)| oracle.step(x, t, Rate::Public(RATE));
+    let expected: Vec<_> = batches.iter().map(step).map(|r| r.expect("a step").loss).collect();
+    assert_eq!(losses, expected, "checked, then timed");
+
+    let mut group = c.benchmark_group(format!("protocol/{}", H::ID));
+    group.sample_size(10);
+    group.bench_function(format!("lease_of_4/{name}/{batch}"), |b| {
+        b.iter(|| pair.train(&batches, rng).expect("a lease"));
+    });
+    group.finish();
+}
+
 fn benches(c: &mut Criterion) {
     for name in ["iris", "kr-vs-kp", "conv1"] {
         inference::<Paillier>(c, name);
     }
+    lease::<Paillier>(c, "iris", 16);
 }
 
 criterion_group!(protocol, benches);
