@@ -91,10 +91,9 @@ fn main() -> gelu_core::Result<()> {
 
     let small: Vec<_> =
         (0..16).map(|i| P::encrypt_as_owner(&secret, &plain(i)?, rng)).collect::<Result<_, _>>()?;
-    let (packed, time) = timed(|| P::pack(public, &small, shape));
-    let got = P::decrypt(&secret, &packed?, SlotShape { bits: 30, count: 16 })?;
+    let packed = each("pack 16 x 30 bits", 20, |_| P::pack(public, &small, shape))?;
+    let got = P::decrypt(&secret, &packed, SlotShape { bits: 30, count: 16 })?;
     assert_eq!(got.values(), (0..16).collect::<Vec<i128>>());
-    row("pack 16 x 30 bits, an output", time, 16);
 
     let mut block = Vec::new();
     inputs.iter().for_each(|c| P::ciphertext_to_bytes(public, c, &mut block));

@@ -5,6 +5,7 @@ use core::marker::PhantomData;
 use crypto_bigint::{BoxedUint, ConcatenatingMul, Limb};
 use gelu_core::error::{ApiMisuse, PeerIncompatible};
 use gelu_core::linear::Taps;
+use gelu_core::slots::MAX_SLOT_BITS;
 use gelu_core::{AdditiveHE, Error, Plaintext, Result, SlotShape, he};
 use rand::{SeedableRng, rngs::ChaCha20Rng};
 use rand_core::CryptoRng;
@@ -144,13 +145,11 @@ impl PublicKey {
 
     pub(crate) fn check_shape(&self, shape: SlotShape) -> Result<()> {
         let available = capacity(self.bits());
-        match u32::try_from(shape.total_bits()) {
-            Ok(needed) if needed <= available => Ok(()),
-            needed => {
-                let needed = needed.unwrap_or(u32::MAX);
-                Err(ApiMisuse::SlotOverflow { needed, available }.into())
-            }
+        let needed = u32::try_from(shape.total_bits()).unwrap_or(u32::MAX);
+        if needed > available || shape.bits > MAX_SLOT_BITS || needed == 0 {
+            return Err(ApiMisuse::SlotOverflow { needed, available }.into());
         }
+        Ok(())
     }
 }
 
@@ -209,7 +208,7 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
         public.encrypt_with(Noise::ShortExponent, plaintext, rng)
     }
 
-    /// In constant time: see [`owner`](crate::owner).
+    /// In constant time: the file `owner` says how and what else.
     fn decrypt(secret: &SecretKey, ciphertext: &Ciphertext, shape: SlotShape) -> Result<Plaintext> {
         let public = secret.public_key();
         public.check_shape(shape)?;
@@ -341,7 +340,8 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
         Ok(Ciphertext::new(public, product))
     }
 
-    /// By shared tables and interleaved windows: see [`linear`](crate::linear).
+    /// By shared tables and interleaved windows; the file `linear` has the cost formula. Time depends on
+    /// the weights.
     fn matvec(
         public: &PublicKey,
         taps: &Taps,

@@ -292,3 +292,19 @@ fn factor(secret: &SecretKey, dir: &std::path::Path) -> BigUint {
     let file: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     BigUint::parse_bytes(file["p"].as_str().unwrap().as_bytes(), 16).unwrap()
 }
+
+/// Peers of different releases must agree on every byte: the certificate's challenges are hashes
+/// in a format of ours, so a change of that format shows here and needs a new version. (The digest
+/// was computed a second time by an independent program in Python.)
+#[test]
+fn public_key_bytes_never_change() {
+    let p = "f2bd6e28f34c54399daba99d18db2e677be7522966e39ea551eb335d7ef4217b";
+    let q = "f59364652e82b3e631b4692ebc81430cd6b8905cb534fdb9325a969474ffeb63";
+    let bytes = |hex: &str| BigUint::parse_bytes(hex.as_bytes(), 16).unwrap().to_bytes_be();
+    let secret = SecretKey::from_primes(&bytes(p), &bytes(q)).unwrap();
+    let key = P::public_key_to_bytes(secret.public_key());
+    let digest = key.iter().fold(0u64, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3).rotate_left(5)
+    });
+    assert_eq!((key.len(), format!("{digest:016x}").as_str()), (1 + 9 * 64, "8657762b7fc3ae65"));
+}
