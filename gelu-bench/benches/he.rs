@@ -1,5 +1,4 @@
 //! `he/<scheme>/<operation>/<bits>`: the operations of a cryptosystem.
-#![expect(missing_docs, reason = "criterion's macros make undocumented items")]
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use gelu_core::{AdditiveHE, Plaintext, SlotShape, conformance};

@@ -1,9 +1,8 @@
 //! `layer/<scheme>/<inputs>x<outputs>`: encrypted matrix products, per multiply-accumulate.
-#![expect(missing_docs, reason = "criterion's macros make undocumented items")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gelu_core::{AdditiveHE, Plaintext, SlotShape};
-use gelu_nn::layers::Dense;
+use gelu_nn::layers::{Dense, Shape};
 use gelu_paillier::Paillier;
 use ndarray::Array2;
 use rand::rngs::ChaCha20Rng;
@@ -14,7 +13,7 @@ fn dense<H: AdditiveHE>(c: &mut Criterion, inputs: usize, outputs: usize) {
     let rng = &mut ChaCha20Rng::seed_from_u64(1);
     let secret = H::keygen(2048, rng).expect("an offered key size");
     let public = H::public_key(&secret);
-    let map = Dense::new(inputs, outputs).expect("a valid shape").linear_map();
+    let map = Dense::new(Shape::Vector(inputs), outputs).expect("a valid shape").linear_map();
     let weights: Vec<i128> = (0..map.weights()).map(|_| rng.random_range(-255..=255)).collect();
     let x: Vec<i128> = (0..inputs).map(|_| rng.random_range(-255..=255)).collect();
     let plain: Vec<_> = x.iter().map(|&v| Plaintext::new(34, vec![v]).expect("it fits")).collect();

@@ -1,5 +1,4 @@
 //! `protocol/<scheme>/<network>`: whole exchanges of both parties, in one process.
-#![expect(missing_docs, reason = "criterion's macros make undocumented items")]
 
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@ pub enum Step {
         /// Its name, for errors and tables.
         name: String,
         /// Its shape.
-        map: LinearMap,
+        map: Box<LinearMap>,
         /// Its weights.
         weights: Vec<i128>,
         /// Its biases, in the scale of the outputs.
@@ -142,7 +142,7 @@ mod tests {
         let rows: Vec<Vec<Tap>> = (0..outputs).map(row).collect();
         let map =
             LinearMap::new(inputs as usize, weights.len(), &rows, (0..outputs).collect()).unwrap();
-        Step::Linear { name: format!("dense{outputs}"), map, weights, biases }
+        Step::Linear { name: format!("dense{outputs}"), map: Box::new(map), weights, biases }
     }
 
     /// (3x − 2y + 1)² by hand, and its requirements: |z| ≤ 5·7 + 1 = 36, z² ≤ 1296.
