@@ -5,11 +5,12 @@
 //! ```
 //!
 //! The linear maps are those of the protocol, with `f32` or `f64` in place of integers; activations
-//! and loss are the exact ones. A mini-batch is cut into parts of [`PART`] samples, which run on all
+//! and loss are the exact ones. A mini-batch is cut into parts of 64 samples, which run on all
 //! cores and whose gradients are added in order: the result does not depend on the machine.
 
 use std::sync::Arc;
 
+use gelu_core::error::ApiMisuse;
 use gelu_core::linear::Scalar;
 use gelu_core::{Network, Stage};
 use ndarray::{Array2, Axis};
@@ -20,6 +21,7 @@ use rayon::prelude::*;
 
 use crate::data::{Batches, Dataset, check_fit, shift_images};
 use crate::error::Result;
+use crate::fixed_trainer::StepReport;
 use crate::model::{accuracy, predictions};
 use crate::parameters::{FloatLayer, FloatParameters};
 use crate::recipe::Recipe;
@@ -155,7 +157,7 @@ impl<T: Real> FloatTrainer<T> {
                     let shape = self.architecture.input();
                     inputs = shift_images(&inputs, shape, self.recipe.shift, &mut rng);
                 }
-                tally.add(self.step(&inputs, &labels, rate));
+                tally.add(self.learn(&inputs, &labels, rate));
             }
             report(&tally.report(epoch, self.recipe.epochs, rate));
         }
@@ -178,8 +180,31 @@ impl<T: Real> FloatTrainer<T> {
         Ok(accuracy(&predictions, data.labels()))
     }
 
-    /// One mini-batch.
-    fn step(&mut self, inputs: &Array2<f64>, labels: &[usize], rate: f64) -> Tally {
+    /// One mini-batch at `rate`, whatever the schedule says: `inputs` are `[features, batch]`.
+    ///
+    /// # Errors
+    /// [`Error::Core`](crate::Error::Core) when shapes or labels do not fit the network.
+    pub fn step(
+        &mut self,
+        inputs: &Array2<f64>,
+        labels: &[usize],
+        rate: f64,
+    ) -> Result<StepReport> {
+        let (expected, got) = (vec![self.network.inputs(), labels.len()], inputs.shape().to_vec());
+        if expected != got || labels.is_empty() {
+            return Err(gelu_core::Error::from(ApiMisuse::Shape { expected, got }).into());
+        }
+        let classes = self.network.classes();
+        if labels.iter().any(|&label| label >= classes) {
+            let why = format!("must be below {classes}");
+            return Err(gelu_core::Error::from(ApiMisuse::configuration("labels", why)).into());
+        }
+        let tally = self.learn(inputs, labels, rate);
+        Ok(StepReport { loss: tally.loss(), accuracy: tally.accuracy(), saturations: 0 })
+    }
+
+    /// One mini-batch that fits.
+    fn learn(&mut self, inputs: &Array2<f64>, labels: &[usize], rate: f64) -> Tally {
         let samples: Vec<_> = (0..labels.len()).collect();
         let parts: Vec<_> = samples
             .par_chunks(PART)
@@ -342,6 +367,27 @@ mod tests {
                 prop_assert!((by_bias - gradient.biases[0]).abs() < 1e-6);
             }
         }
+    }
+
+    #[test]
+    fn single_steps_are_those_of_an_epoch_and_refuse_what_does_not_fit() {
+        let data = Dataset::iris();
+        let recipe = Recipe { epochs: 1, batch: 50, rate: 0.2, ..Recipe::default() };
+        let new = || {
+            let mut rng = ChaCha20Rng::seed_from_u64(1);
+            FloatTrainer::<f64>::new(&crate::zoo::iris(), recipe, &mut rng).unwrap()
+        };
+        let (mut whole, mut single) = (new(), new());
+        whole.train(&data, 3, |_| ()).unwrap();
+        for samples in Batches::new(data.len(), 50, 3).unwrap().epoch(0) {
+            let (inputs, labels) = data.batch(&samples);
+            let report = single.step(&inputs, &labels, 0.2).unwrap();
+            assert!(report.loss.is_finite() && report.accuracy <= 1.0);
+        }
+        assert_eq!(whole.parameters(), single.parameters());
+        let (inputs, _) = data.batch(&[0, 1]);
+        assert!(single.step(&inputs, &[0], 0.2).is_err());
+        assert!(single.step(&inputs, &[0, 3], 0.2).is_err());
     }
 
     #[test]

@@ -36,16 +36,16 @@
 
 pub mod data;
 pub mod error;
-mod fixed_trainer;
-mod float_trainer;
+pub mod fixed_trainer;
+pub mod float_trainer;
 pub mod layers;
-mod loss;
-mod model;
-mod parameters;
-mod recipe;
-mod report;
-mod sequential;
-mod storage;
+pub mod loss;
+pub mod model;
+pub mod parameters;
+pub mod recipe;
+pub mod report;
+pub mod sequential;
+pub mod storage;
 pub mod zoo;
 
 pub use data::{Batches, Dataset, Split, Standardiser};

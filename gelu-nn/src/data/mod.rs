@@ -9,13 +9,13 @@
 //!
 //! Everything random takes a generator or a seed, so an experiment can be repeated.
 
-mod batches;
+pub mod batches;
 pub mod csv;
 pub mod idx;
-mod named;
+pub mod named;
 mod shift;
-mod split;
-mod standardise;
+pub mod split;
+pub mod standardise;
 
 use std::path::Path;
 

@@ -12,12 +12,12 @@
 //! [`MAX_TAPS`], and its [`LinearMap`] can be built. That matters because an architecture may come
 //! from a peer; nothing is allocated before it has been counted.
 
-mod activation;
-mod conv2d;
-mod dense;
-mod mean_pool;
-mod pooled_conv2d;
-mod shape;
+pub mod activation;
+pub mod conv2d;
+pub mod dense;
+pub mod mean_pool;
+pub mod pooled_conv2d;
+pub mod shape;
 mod window;
 
 use gelu_core::LinearMap;
