@@ -60,6 +60,9 @@
 //! | others: noise | exponents, up to the cache lines of table look-ups |
 //! | server: `mul_plain`, `linear_combination`, `matvec` | ciphertexts, *not* weights |
 //!
+//! Keys are wiped on drop (`owner` says what is out of reach). Encoded plaintexts are wiped as far
+//! as they are plain integers; the residues 1 + m·n on their way into a ciphertext are not.
+//!
 //! Not audited.
 #![forbid(unsafe_code)]
 
