@@ -3,6 +3,7 @@
 //! The rule of the core's machines is *drain, then one mutation*: each turn of the loop takes one
 //! message, serves what the machine asks of its host, and sends what it has to say.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -463,8 +464,10 @@ fn check_key_size<H: AdditiveHE>(message: &ClientMessage, host: &Host<H>) -> Res
 
 /// Is ready when a session must stop: at once, or at the end of the grace if it holds the lease.
 async fn asked_to_stop(mut stopping: watch::Receiver<Stop>, holds_lease: bool) {
-    // The sender is gone only when nobody is left to serve: then stop as well.
-    let deadline = stopping.wait_for(Stop::is_some).await.ok().and_then(|stop| *stop);
+    let Ok(deadline) = stopping.wait_for(Stop::is_some).await.map(|stop| *stop) else {
+        // The server's future was dropped, and this session is about to be.
+        return pending().await;
+    };
     if let (Some(deadline), true) = (deadline, holds_lease) {
         sleep_until(deadline).await;
     }

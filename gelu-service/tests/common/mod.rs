@@ -2,29 +2,35 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gelu_core::clear::{Clear, ClearKey};
 use gelu_core::client::DataPolicy;
 use gelu_core::ledger::Policy;
-use gelu_core::message::ClientMessage;
+use gelu_core::message::{ClientMessage, ServerMessage};
 use gelu_core::pair::{Pair, PairHost};
 use gelu_core::server::{Host, LearningRate, ServedModel};
-use gelu_core::{Parameters, Precision};
+use gelu_core::{AdditiveHE, Parameters, Precision};
 use gelu_nn::{Activation, Model, Sequential};
 use gelu_service::certs::{Authority, Identity};
 use gelu_service::client::ClientEvent;
+use gelu_service::frame::Receiver;
+use gelu_service::handshake::{Down, Hello, Up};
 use gelu_service::server::{Observer, ServerEvent, Summary};
 use gelu_service::{ClientTls, Config, Connection, Limits, Result, Server, ServerTls, Session};
 use ndarray::Array2;
 use rand::rngs::ChaCha20Rng;
 use rand::{Rng, SeedableRng};
 use tempfile::TempDir;
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 pub const ETA: f64 = 0.25;
 pub const BATCH: usize = 6;
@@ -68,12 +74,7 @@ impl Site {
 
     pub fn config(&self) -> Config<Clear> {
         let tls = ServerTls::read(&self.authority.certificate(), &self.server).unwrap();
-        let address = "127.0.0.1:0".parse().unwrap();
-        let (model, ledger) = (self.model_path(), self.ledger_path());
-        let mut config = Config::new(address, tls, model, ledger, LearningRate::Public(ETA));
-        config.policy = Policy::AllowModelExtraction;
-        config.danger_lease_seed = Some([7; 32]);
-        config
+        config_in(self.folder.path(), tls)
     }
 
     pub async fn start(&self) -> Running {
@@ -121,6 +122,16 @@ impl Site {
         let connection = connect(running.address, &self.tls(account)).await.unwrap();
         connection.open(key(), DataPolicy::AllowInputReconstruction).await.unwrap()
     }
+}
+
+/// A server of the files in `folder`.
+pub fn config_in(folder: &Path, tls: ServerTls) -> Config<Clear> {
+    let address = "127.0.0.1:0".parse().unwrap();
+    let (model, ledger) = (folder.join("model.safetensors"), folder.join("ledger.json"));
+    let mut config = Config::new(address, tls, model, ledger, LearningRate::Public(ETA));
+    config.policy = Policy::AllowModelExtraction;
+    config.danger_lease_seed = Some([7; 32]);
+    config
 }
 
 pub fn key() -> Arc<ClearKey> {
@@ -285,4 +296,95 @@ pub fn replay(model: &Model, batches: &[Batch]) -> Parameters {
     let mut pair = Pair::<Clear>::open(Arc::clone(&host), key(), rate, rng).unwrap();
     pair.train(batches, rng).unwrap();
     host.model().parameters.clone()
+}
+
+/// Endless data: a lease on it lasts until something ends it.
+pub fn endless() -> std::iter::Peekable<std::iter::Cycle<std::vec::IntoIter<Batch>>> {
+    batches(1, 5).into_iter().cycle().peekable()
+}
+
+/// Data that comes to a halt after its batches, and to an end when [`Halt::end`] is called.
+pub fn halting(batches: Vec<Batch>) -> (impl Iterator<Item = Batch> + Send, Halt) {
+    let (end, ended) = std::sync::mpsc::channel();
+    let halt = std::iter::from_fn(move || {
+        let _ = tokio::task::block_in_place(|| ended.recv_timeout(PATIENCE));
+        None
+    });
+    (batches.into_iter().chain(halt), Halt(end))
+}
+
+pub struct Halt(std::sync::mpsc::Sender<()>);
+
+impl Halt {
+    pub fn end(self) {
+        let _ = self.0.send(());
+    }
+}
+
+/// Leases long enough that no test sees their end.
+pub fn long_leases(config: &mut Config<Clear>) {
+    config.lease_samples = 10_000 * BATCH as u64;
+}
+
+/// A client who writes what it likes.
+pub struct Raw {
+    pub write: WriteHalf<TlsStream<TcpStream>>,
+    pub receiver: Receiver<ReadHalf<TlsStream<TcpStream>>>,
+}
+
+pub fn frame(sequence: u64, body: &Up) -> Vec<u8> {
+    let body = postcard::to_stdvec(&(sequence, body)).unwrap();
+    let length = u32::try_from(body.len()).unwrap();
+    [&length.to_be_bytes()[..], &body].concat()
+}
+
+impl Raw {
+    pub async fn open(address: SocketAddr, tls: &ClientTls) -> Self {
+        let tcp = TcpStream::connect(address).await.unwrap();
+        let name = "localhost".try_into().unwrap();
+        let connector = TlsConnector::from(tls.config().clone());
+        let (read, write) = tokio::io::split(connector.connect(name, tcp).await.unwrap());
+        Self { write, receiver: Receiver::new(read, 64 << 20) }
+    }
+
+    /// Past the greeting: the next frame has number 1.
+    pub async fn greeted(address: SocketAddr, tls: &ClientTls) -> Self {
+        let mut raw = Self::open(address, tls).await;
+        raw.write(&frame(0, &Up::Hello(Hello::ours()))).await;
+        assert!(matches!(raw.read().await.unwrap(), Down::Welcome(_)));
+        raw
+    }
+
+    /// Past the key: the next frame has number 2.
+    pub async fn opened(address: SocketAddr, tls: &ClientTls) -> Self {
+        let mut raw = Self::greeted(address, tls).await;
+        raw.write(&frame(1, &Up::Message(open_message(2048)))).await;
+        assert_eq!(raw.answer().await.unwrap(), Down::Message(ServerMessage::Opened));
+        raw
+    }
+
+    pub async fn write(&mut self, bytes: &[u8]) {
+        self.write.write_all(bytes).await.unwrap();
+        self.write.flush().await.unwrap();
+    }
+
+    pub async fn read(&mut self) -> Result<Down> {
+        let reading = self.receiver.receive("test");
+        timeout(PATIENCE, reading).await.expect("answered in time").map(|(frame, _)| frame)
+    }
+
+    /// The next frame that is no notice.
+    pub async fn answer(&mut self) -> Result<Down> {
+        loop {
+            match self.read().await? {
+                Down::Waiting { .. } | Down::Working => {}
+                other => return Ok(other),
+            }
+        }
+    }
+}
+
+pub fn open_message(bits: u32) -> ClientMessage {
+    let public_key = bits.to_be_bytes().to_vec();
+    ClientMessage::Open { backend: Clear::ID.into(), public_key }
 }

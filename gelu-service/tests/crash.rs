@@ -1,0 +1,115 @@
+//! A server in a process of its own, killed at any moment: what is on the disk is whole.
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use common::{BATCH, Site, batches, connect, key, replay};
+use gelu_core::client::DataPolicy;
+use gelu_nn::Model;
+use gelu_service::certs::Identity;
+use gelu_service::{Error, Server, ServerTls};
+
+const FOLDER: &str = "GELU_TEST_SERVER_FOLDER";
+
+/// No test: the body of the process that is killed.
+#[test]
+fn server_process() {
+    let Ok(folder) = std::env::var(FOLDER) else { return };
+    let folder = Path::new(&folder);
+    let certs = folder.join("certs");
+    let identity =
+        Identity { certificate: certs.join("server.pem"), key: certs.join("server.key") };
+    let tls = ServerTls::read(&certs.join("ca.pem"), &identity).unwrap();
+    let config = common::config_in(folder, tls);
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let server = Server::bind(config).await.unwrap();
+        println!("\nlistening on {}", server.local_addr().unwrap());
+        server.run(std::future::pending()).await.unwrap();
+    });
+}
+
+struct Process {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Process {
+    fn start(site: &Site) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["server_process", "--exact", "--nocapture"])
+            .env(FOLDER, site.folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = lines
+            .map_while(Result::ok)
+            .find_map(|line| line.strip_prefix("listening on ").map(str::to_owned));
+        Self { address: address.expect("it listens").parse().unwrap(), child }
+    }
+
+    /// SIGKILL: no destructor runs, nothing is flushed.
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_moment_nothing_is_half() {
+    let site = Site::new();
+    let tls = site.tls("alice");
+    let mut expected = site.stored();
+    for round in 0..5u64 {
+        let process = Process::start(&site);
+        let address = process.address;
+        let connection = connect(address, &tls).await.unwrap();
+        // A restarted server continues where the disk says.
+        assert_eq!(connection.card().version, expected.version());
+        let mut session =
+            connection.open(key(), DataPolicy::AllowInputReconstruction).await.unwrap();
+        let mut kill = Some(process);
+        let deadline = Duration::from_millis(30 + 40 * round);
+        let killing = tokio::spawn(async move {
+            tokio::time::sleep(deadline).await;
+            kill.take().expect("once").kill();
+        });
+        // Leases of one step, as fast as they go: the kill comes before, in or after a commit.
+        let mut confirmed = expected.clone();
+        let error = loop {
+            let data = batches(round, 1);
+            match session.train(1, &mut data.clone().into_iter().peekable()).await {
+                Ok(report) => {
+                    let next = replay(&confirmed, &data);
+                    confirmed = confirmed.successor(next).unwrap();
+                    assert_eq!(report.version, confirmed.version());
+                }
+                Err(error) => break error,
+            }
+        };
+        killing.await.unwrap();
+        let lost = matches!(error, Error::ConnectionLost { .. } | Error::Tls(_));
+        assert!(lost, "{error}");
+
+        // What was confirmed is stored. One version more may be: stored, but not confirmed in time.
+        let stored: Model = site.stored();
+        assert!(stored.version() >= confirmed.version(), "a confirmed version is lost");
+        if stored.version() > confirmed.version() {
+            let next = replay(&confirmed, &batches(round, 1));
+            confirmed = confirmed.successor(next).unwrap();
+        }
+        assert_eq!(stored.version(), confirmed.version());
+        assert_eq!(stored.parameters(), confirmed.parameters());
+        let ledger: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(site.ledger_path()).unwrap()).unwrap();
+        let booked = ledger["ledger"]["accounts"]["alice"].as_object().map_or(0, |v| v.len());
+        assert!(booked as u64 >= confirmed.version(), "every version that was trained is booked");
+        expected = confirmed;
+    }
+    assert!(expected.version() > 0, "at least one lease of {BATCH} samples was committed");
+}

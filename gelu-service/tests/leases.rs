@@ -1,0 +1,342 @@
+//! Leases are transactions, whoever dies.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{
+    BATCH, PATIENCE, Raw, Site, batches, batches_for, endless, frame, halting, long_leases, model,
+    replay, wide_model,
+};
+use gelu_core::client::DataPolicy;
+use gelu_core::error::Refused;
+use gelu_core::ledger::Policy;
+use gelu_core::message::{ClientMessage, ServerMessage};
+use gelu_service::client::ClientEvent;
+use gelu_service::error::Farewell;
+use gelu_service::handshake::{Down, Up};
+use gelu_service::server::{Server, ServerEvent};
+use gelu_service::{Error, Limits};
+use tokio::time::timeout;
+
+fn granted_to(who: &str) -> impl Fn(&ServerEvent) -> Option<()> {
+    move |event| match event {
+        ServerEvent::LeaseGranted { account, .. } if account == who => Some(()),
+        _ => None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_killed_leaves_no_trace_and_the_next_one_trains() {
+    let site = Site::new();
+    let running = site.start_with(long_leases).await;
+    let (mut first, mut second) =
+        (site.client(&running, "first").await, site.client(&running, "second").await);
+    let mut asking = site.client(&running, "asking").await;
+    let inputs = batches(9, 1).remove(0).0;
+    let before = asking.classify(&inputs).await.unwrap();
+
+    let holding = tokio::spawn(async move { first.train(10_000, &mut endless()).await });
+    running.log.wait(granted_to("first")).await;
+    let data = batches(2, 1);
+    let mut of_second = data.clone().into_iter().peekable();
+    let waiting = tokio::spawn(async move {
+        let report = second.train(1, &mut of_second).await;
+        second.close().await;
+        report
+    });
+    assert_eq!(running.log.queued("second").await, 1);
+    // Inference beside a lease sees the last committed version.
+    assert_eq!(asking.classify(&inputs).await.unwrap(), before);
+    holding.abort();
+
+    running.log.rolled_back("first").await;
+    let report = timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap();
+    assert_eq!((report.base, report.version), (0, 1));
+    assert_eq!(*site.stored().parameters(), replay(&model(), &data));
+    assert_eq!(running.log.commits(), [("second".to_owned(), 1)]);
+    asking.close().await;
+    running.log.left("asking").await;
+    let summary = running.shut_down().await;
+    assert_eq!((summary.leases, summary.committed, summary.rolled_back), (2, 1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn turns_come_in_the_order_of_asking() {
+    let site = Site::new();
+    let running = site.start_with(long_leases).await;
+    let (data, halt) = halting(batches(1, 1));
+    let mut holder = site.client(&running, "holder").await;
+    let holding =
+        tokio::spawn(async move { holder.train(10_000, &mut data.peekable()).await.unwrap() });
+    running.log.wait(granted_to("holder")).await;
+    let mut waiting = Vec::new();
+    for (n, account) in (1..).zip(["a", "b", "c"]) {
+        let mut session = site.client(&running, account).await;
+        waiting.push(tokio::spawn(async move {
+            session.train(1, &mut batches(1, 1).into_iter().peekable()).await.unwrap()
+        }));
+        assert_eq!(running.log.queued(account).await, n);
+    }
+    // The one in the middle gives up; those behind it move on.
+    waiting.remove(1).abort();
+    running.log.left("b").await;
+    halt.end();
+    assert_eq!(holding.await.unwrap().version, 1);
+    for task in waiting {
+        task.await.unwrap();
+    }
+    let order: Vec<_> = running.log.commits().into_iter().map(|(account, _)| account).collect();
+    assert_eq!(order, ["holder", "a", "c"]);
+    running.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_that_falls_silent_or_takes_too_long_loses_the_lease() {
+    let silence = |limits: &mut Limits| limits.lease_silence = Duration::from_millis(300);
+    let length = |limits: &mut Limits| limits.lease = Duration::from_millis(300);
+    let cases: [(fn(&mut Limits), &str); 2] =
+        [(silence, "the next message of the lease took longer"), (length, "the lease took longer")];
+    for (limit, reason) in cases {
+        let site = Site::new();
+        let running = site.start_with(|c| limit(&mut c.limits)).await;
+        let mut raw = Raw::opened(running.address, &site.tls("sleeper")).await;
+        let request = ClientMessage::RequestLease { batch: 1, steps: 1 };
+        raw.write(&frame(2, &Up::Message(request))).await;
+        let granted = raw.answer().await.unwrap();
+        assert!(matches!(granted, Down::Message(ServerMessage::LeaseGranted(_))));
+        assert_eq!(raw.answer().await.unwrap(), Down::Farewell(Farewell::TimeLimit));
+        drop(raw);
+        let why = running.log.rolled_back("sleeper").await;
+        assert!(why.starts_with(reason), "{why}");
+        assert_eq!(site.stored().version(), 0);
+        running.shut_down().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_without_lease_may_be_idle_only_so_long() {
+    let site = Site::new();
+    let running = site.start_with(|c| c.limits.idle = Duration::from_millis(300)).await;
+    let mut session = site.client(&running, "idler").await;
+    let error = running.log.left("idler").await.unwrap();
+    assert!(error.starts_with("the client's next message took longer"), "{error}");
+    let error = session.classify(&batches(1, 1)[0].0).await.unwrap_err();
+    assert!(matches!(error, Error::Ended(Farewell::TimeLimit)), "{error}");
+    running.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ledger_refuses_and_remembers() {
+    let site = Site::with(&wide_model());
+    let query = batches_for(64, 1, 1).remove(0).0;
+    let one = query.slice_move(ndarray::s![.., ..1]);
+    let enforce = |c: &mut gelu_service::Config<_>| c.policy = Policy::Enforce;
+    let mut answered = 0;
+    loop {
+        // A new server for every query: only the file remembers.
+        let running = site.start_with(enforce).await;
+        let mut session = site.client(&running, "alice").await;
+        let answer = session.classify(&one).await;
+        if answer.is_ok() {
+            answered += 1;
+            session.close().await;
+            running.shut_down().await;
+            continue;
+        }
+        let error = answer.unwrap_err();
+        assert!(matches!(&error, Error::Refused(Refused::ByPeer(_))), "{error}");
+        assert!(error.to_string().contains("already determine weights"), "{error}");
+        // The session goes on, and the answer stays the same; training is refused as well.
+        assert!(matches!(session.classify(&one).await, Err(Error::Refused(_))));
+        let mut data = batches_for(64, 1, 1).into_iter().peekable();
+        let error = session.train(1, &mut data).await.unwrap_err();
+        assert!(matches!(&error, Error::Refused(_)), "{error}");
+        assert!(data.peek().is_some(), "a refusal takes no data");
+        // Another account has a budget of its own.
+        let mut other = site.client(&running, "bob").await;
+        other.classify(&one).await.unwrap();
+        session.close().await;
+        other.close().await;
+        running.log.left("alice").await;
+        assert_eq!(running.shut_down().await.refused, 3);
+        break;
+    }
+    assert!(answered > 0, "the bound is above one query");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_ledger_keeps_the_server_from_starting() {
+    let site = Site::new();
+    site.start().await.shut_down().await;
+    std::fs::write(site.ledger_path(), "{").unwrap();
+    let error = Server::bind(site.config()).await.err().expect("damaged").to_string();
+    assert!(error.contains("ledger.json: not the ledger of this model"), "{error}");
+    assert!(error.contains("restore it from a backup"), "{error}");
+    std::fs::remove_file(site.ledger_path()).unwrap();
+    let running = site.start().await;
+    let error = Server::bind(site.config()).await.err().expect("in use").to_string();
+    assert!(error.contains("in use by another server"), "{error}");
+    running.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_comes_back_with_a_whole_model() {
+    let site = Site::new();
+    let running = site.start_with(long_leases).await;
+    let data = batches(1, 1);
+    let mut session = site.client(&running, "alice").await;
+    session.train(1, &mut data.clone().into_iter().peekable()).await.unwrap();
+    let holding = tokio::spawn(async move { session.train(10_000, &mut endless()).await });
+    running
+        .log
+        .wait(|e| matches!(e, ServerEvent::LeaseGranted { base: 1, .. }).then_some(()))
+        .await;
+    running.kill().await;
+    let error = timeout(PATIENCE, holding).await.unwrap().unwrap().unwrap_err();
+    assert!(matches!(error, Error::ConnectionLost { .. }), "{error}");
+    assert!(error.to_string().ends_with("connect again"), "{error}");
+
+    let expected = replay(&model(), &data);
+    assert_eq!((site.stored().version(), site.stored().parameters()), (1, &expected));
+    let ledger = std::fs::read_to_string(site.ledger_path()).unwrap();
+    let running = site.start().await;
+    assert_eq!(std::fs::read_to_string(site.ledger_path()).unwrap(), ledger);
+    let mut session = site.client(&running, "alice").await;
+    assert_eq!(session.card().version, 1);
+    let report = session.train(1, &mut data.into_iter().peekable()).await.unwrap();
+    assert_eq!((report.base, report.version), (1, 2));
+    session.close().await;
+    running.shut_down().await;
+}
+
+/// The disk fails at the commit: the client is told no, the old version stays in service.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_cannot_be_stored_is_no_version() {
+    let site = Site::new();
+    let running = site.start().await;
+    let mut session = site.client(&running, "alice").await;
+    let inputs = batches(9, 1).remove(0).0;
+    let before = session.classify(&inputs).await.unwrap();
+    let moved = site.folder.path().join("moved");
+    std::fs::rename(site.model_path(), &moved).unwrap();
+    std::fs::create_dir(site.model_path()).unwrap();
+    let error = session.train(1, &mut batches(1, 1).into_iter().peekable()).await.unwrap_err();
+    assert!(error.to_string().contains("cannot be stored"), "{error}");
+    assert!(!running.log.rolled_back("alice").await.is_empty());
+    let mut session = site.client(&running, "bob").await;
+    assert_eq!(session.classify(&inputs).await.unwrap(), before);
+    std::fs::remove_dir(site.model_path()).unwrap();
+    std::fs::rename(&moved, site.model_path()).unwrap();
+    let report = session.train(1, &mut batches(1, 1).into_iter().peekable()).await.unwrap();
+    assert_eq!(report.version, 1);
+    session.close().await;
+    running.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_lets_a_lease_end_and_sends_everybody_else_home() {
+    let site = Site::new();
+    let running = site.start_with(long_leases).await;
+    let (data, halt) = halting(batches(1, 2));
+    let mut holder = site.client(&running, "holder").await;
+    let holding = tokio::spawn(async move { holder.train(10_000, &mut data.peekable()).await });
+    running.log.wait(granted_to("holder")).await;
+    let mut idle = site.client(&running, "idle").await;
+    let mut waiter = site.client(&running, "waiter").await;
+    let waiting =
+        tokio::spawn(
+            async move { waiter.train(1, &mut batches(2, 1).into_iter().peekable()).await },
+        );
+    running.log.queued("waiter").await;
+    let log = running.log.clone();
+    let stopping = tokio::spawn(running.shut_down());
+    let error = timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap_err();
+    assert!(matches!(error, Error::Ended(Farewell::ShuttingDown)), "{error}");
+    log.left("idle").await;
+    let error = idle.classify(&batches(1, 1)[0].0).await.unwrap_err();
+    assert!(matches!(error, Error::Ended(Farewell::ShuttingDown)), "{error}");
+    halt.end();
+    let report = timeout(PATIENCE, holding).await.unwrap().unwrap().unwrap();
+    assert_eq!((report.version, report.steps.len()), (1, 2));
+    let summary = timeout(PATIENCE, stopping).await.unwrap().unwrap();
+    assert_eq!((summary.committed, summary.rolled_back), (1, 0));
+    assert_eq!(site.stored().version(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_does_not_wait_for_ever() {
+    let site = Site::new();
+    let change = |c: &mut gelu_service::Config<_>| {
+        long_leases(c);
+        c.limits.grace = Duration::from_millis(300);
+    };
+    let running = site.start_with(change).await;
+    let mut holder = site.client(&running, "holder").await;
+    let holding = tokio::spawn(async move { holder.train(10_000, &mut endless()).await });
+    running.log.wait(granted_to("holder")).await;
+    let summary = running.shut_down().await;
+    assert_eq!((summary.committed, summary.rolled_back), (0, 1));
+    let error = timeout(PATIENCE, holding).await.unwrap().unwrap().unwrap_err();
+    assert!(matches!(error, Error::Ended(Farewell::ShuttingDown)), "{error}");
+    assert_eq!(site.stored().version(), 0);
+}
+
+/// Whoever protects its data does not begin a lease that is too short for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_too_short_for_the_data_is_not_begun() {
+    let site = Site::new();
+    let running = site.start().await;
+    let connection = common::connect(running.address, &site.tls("alice")).await.unwrap();
+    let mut session = connection.open(common::key(), DataPolicy::Enforce).await.unwrap();
+    let data = batches_for(4, 1, 1)
+        .into_iter()
+        .map(|(inputs, labels)| (inputs.slice_move(ndarray::s![.., ..1]), labels[..1].to_vec()));
+    let error = session.train(1, &mut data.peekable()).await.unwrap_err();
+    assert!(matches!(error, Error::Refused(Refused::ExposesData { samples: 1, .. })), "{error}");
+    running.log.rolled_back("alice").await;
+    let received = running.log.received.lock().unwrap().clone();
+    assert!(received.iter().all(|(_, m)| matches!(m.name(), "Open" | "RequestLease")));
+    running.shut_down().await;
+}
+
+/// A client that waits is told so as often as the limits say, and how many are before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_is_not_silence() {
+    let site = Site::new();
+    let running = site
+        .start_with(|c| {
+            long_leases(c);
+            c.limits.keep_alive = Duration::from_millis(50);
+        })
+        .await;
+    let (data, halt) = halting(batches(1, 1));
+    let mut holder = site.client(&running, "holder").await;
+    let holding = tokio::spawn(async move { holder.train(10_000, &mut data.peekable()).await });
+    running.log.wait(granted_to("holder")).await;
+    let (notices, mut noticed) = tokio::sync::mpsc::unbounded_channel();
+    let observer = move |event: &ClientEvent| {
+        if let ClientEvent::Waiting { position } = event {
+            let _ = notices.send(*position);
+        }
+    };
+    let tls = site.tls("waiter");
+    let connection =
+        common::connect_with(running.address, &tls, Limits::default(), observer).await.unwrap();
+    let policy = DataPolicy::AllowInputReconstruction;
+    let mut waiter = connection.open(common::key(), policy).await.unwrap();
+    let waiting =
+        tokio::spawn(
+            async move { waiter.train(1, &mut batches(2, 1).into_iter().peekable()).await },
+        );
+    for _ in 0..5 {
+        let notice = timeout(PATIENCE, noticed.recv()).await.unwrap();
+        assert_eq!(notice, Some(1));
+    }
+    halt.end();
+    holding.await.unwrap().unwrap();
+    let report = waiting.await.unwrap().unwrap();
+    assert_eq!(report.version, 2);
+    running.shut_down().await;
+    let _ = BATCH;
+}

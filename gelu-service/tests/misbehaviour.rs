@@ -1,0 +1,208 @@
+//! Known clients that break the rules in the middle of a session: it ends, and only it.
+
+mod common;
+
+use common::{BATCH, Raw, Running, Site, batches, endless, frame, key, long_leases, model};
+use gelu_core::message::{ClientMessage, ServerMessage};
+use gelu_core::{AdditiveHE, Clear, Parameters};
+use gelu_service::error::Farewell;
+use gelu_service::handshake::{Down, Hello, Up};
+use gelu_service::{Error, Session};
+use ndarray::Array2;
+
+async fn serves(bystander: &mut Session<Clear>) {
+    bystander.classify(&batches(1, 1)[0].0).await.unwrap();
+}
+
+/// Sends `bytes` after the key and returns how the server accounts for the end of the session.
+async fn after(site: &Site, running: &Running, account: &str, bytes: &[u8]) -> String {
+    let mut raw = Raw::opened(running.address, &site.tls(account)).await;
+    raw.write(bytes).await;
+    // Whatever it was, the client learns the same.
+    assert_eq!(raw.answer().await.unwrap(), Down::Farewell(Farewell::Ended));
+    drop(raw);
+    running.log.left(account).await.expect("an error")
+}
+
+fn activations(length: usize) -> ClientMessage {
+    let ciphertexts = vec![0; length];
+    ClientMessage::EncryptedActivations { stage: 0, batch: 1, ciphertexts }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_that_are_dropped_repeated_moved_or_too_large() {
+    let site = Site::new();
+    let running = site.start().await;
+    let mut bystander = site.client(&running, "bystander").await;
+    let query = |sequence| frame(sequence, &Up::Message(activations(4 * 512)));
+    let cases = [
+        ("dropped", query(3), "expected frame 2, got frame 3"),
+        ("repeated", query(1), "expected frame 2, got frame 1"),
+        ("moved", [query(3), query(2)].concat(), "expected frame 2, got frame 3"),
+        ("large", u32::MAX.to_be_bytes().to_vec(), "a frame of more than 67108864 bytes"),
+        ("garbage", [&[0, 0, 0, 5, 2][..], &[0xff; 4]].concat(), "no message of this protocol"),
+        ("empty", vec![0; 4], "no message of this protocol"),
+        ("again", frame(2, &Up::Hello(Hello::ours())), "expected Message, got Hello"),
+    ];
+    for (account, bytes, reason) in cases {
+        let error = after(&site, &running, account, &bytes).await;
+        assert!(error.contains(reason), "{account}: {error}");
+        serves(&mut bystander).await;
+    }
+    // A replay of an answered query.
+    let mut raw = Raw::opened(running.address, &site.tls("replayer")).await;
+    let recorded = frame(2, &Up::Message(activations(4 * 512)));
+    raw.write(&recorded).await;
+    assert!(matches!(raw.answer().await.unwrap(), Down::Message(_)));
+    raw.write(&recorded).await;
+    assert_eq!(raw.answer().await.unwrap(), Down::Farewell(Farewell::Ended));
+    drop(raw);
+    let error = running.log.left("replayer").await.unwrap();
+    assert!(error.contains("expected frame 3, got frame 2"), "{error}");
+    bystander.close().await;
+    running.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_that_is_cut_off() {
+    let site = Site::new();
+    let running = site.start().await;
+    let mut bystander = site.client(&running, "bystander").await;
+    let whole = frame(2, &Up::Message(activations(4 * 512)));
+    for (n, cut) in [2, 4, 100, whole.len() - 1].into_iter().enumerate() {
+        let account = format!("cut{n}");
+        let mut raw = Raw::opened(running.address, &site.tls(&account)).await;
+        raw.write(&whole[..cut]).await;
+        drop(raw);
+        let error = running.log.left(&account).await.unwrap();
+        assert!(error.starts_with("the connection was lost while waiting"), "{error}");
+        serves(&mut bystander).await;
+    }
+    bystander.close().await;
+    running.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_do_not_belong() {
+    let site = Site::new();
+    let running = site.start().await;
+    let mut bystander = site.client(&running, "bystander").await;
+    let message = |message| frame(2, &Up::Message(message));
+    let none = || Parameters { layers: vec![] };
+    let bad_batch = ClientMessage::EncryptedActivations { stage: 0, batch: 0, ciphertexts: vec![] };
+    let bad_stage =
+        ClientMessage::EncryptedActivations { stage: 1, batch: 1, ciphertexts: vec![0; 4 * 512] };
+    let cases = [
+        ("short", message(activations(7)), "expected 2048 ciphertext bytes, got 7"),
+        ("batch", message(bad_batch), "batch is 0"),
+        ("stage", message(bad_stage), "stage is 1"),
+        ("update", message(ClientMessage::MaskedUpdate(none())), "got MaskedUpdate"),
+        ("final", message(ClientMessage::FinalUpdate(none())), "got FinalUpdate"),
+        ("open", message(common::open_message(2048)), "got Open"),
+        ("steps", message(ClientMessage::RequestLease { batch: 1, steps: 0 }), "steps is 0"),
+    ];
+    for (account, bytes, reason) in cases {
+        let error = after(&site, &running, account, &bytes).await;
+        assert!(error.contains(reason), "{account}: {error}");
+        serves(&mut bystander).await;
+    }
+    assert_eq!(site.stored().version(), 0);
+    bystander.close().await;
+    running.shut_down().await;
+}
+
+/// Whoever speaks while it waits for its turn loses it.
+#[tokio::test(flavor = "multi_thread")]
+async fn impatience() {
+    let site = Site::new();
+    let running = site.start_with(long_leases).await;
+    let mut holder = site.client(&running, "holder").await;
+    let holding = tokio::spawn(async move { holder.train(10_000, &mut endless()).await });
+    let (tls, address) = (site.tls("impatient"), running.address);
+    running.log.wait(|e| granted(e)).await;
+    let mut raw = Raw::opened(address, &tls).await;
+    let request = ClientMessage::RequestLease { batch: 1, steps: 1 };
+    raw.write(&frame(2, &Up::Message(request))).await;
+    assert_eq!(raw.read().await.unwrap(), Down::Waiting { position: 1 });
+    raw.write(&frame(3, &Up::Message(activations(4 * 512)))).await;
+    assert_eq!(raw.answer().await.unwrap(), Down::Farewell(Farewell::Ended));
+    drop(raw);
+    let error = running.log.left("impatient").await.unwrap();
+    assert!(error.contains("expected nothing, got EncryptedActivations"), "{error}");
+    holding.abort();
+    running.log.rolled_back("holder").await;
+    running.shut_down().await;
+}
+
+fn granted(event: &gelu_service::server::ServerEvent) -> Option<()> {
+    matches!(event, gelu_service::server::ServerEvent::LeaseGranted { .. }).then_some(())
+}
+
+/// A lying update in the middle of a lease: the lease leaves no trace.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_of_other_shapes() {
+    let site = Site::new();
+    let running = site.start().await;
+    let mut raw = Raw::opened(running.address, &site.tls("liar")).await;
+    let request = ClientMessage::RequestLease { batch: 1, steps: 1 };
+    let encrypted = |stage, values: usize| {
+        let ciphertexts = vec![0; values * Clear::ciphertext_len(&key())];
+        ClientMessage::EncryptedActivations { stage, batch: 1, ciphertexts }
+    };
+    let errors = ClientMessage::EncryptedErrors {
+        stage: 1,
+        ciphertexts: vec![0; 3 * Clear::ciphertext_len(&key())],
+    };
+    // All zeros is no ciphertext of `Clear` (it marks an overflow), but it is one of its length.
+    let lie = ClientMessage::FinalUpdate(Parameters { layers: vec![] });
+    let dialogue = [request, encrypted(0, 4), encrypted(1, 5), errors, lie];
+    for (n, message) in (2..).zip(dialogue) {
+        let last = matches!(message, ClientMessage::FinalUpdate(_));
+        raw.write(&frame(n, &Up::Message(message))).await;
+        let answer = raw.answer().await.unwrap();
+        let ended = answer == Down::Farewell(Farewell::Ended);
+        assert_eq!(ended, last, "{answer:?}");
+        assert!(!matches!(answer, Down::Message(ServerMessage::Committed { .. })));
+    }
+    drop(raw);
+    running.log.rolled_back("liar").await;
+    assert_eq!(site.stored().parameters(), model().parameters());
+    running.shut_down().await;
+}
+
+/// Mistakes of our own caller: told before anything is sent, and the session goes on, except in
+/// the middle of a lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn shapes_that_do_not_fit() {
+    let site = Site::new();
+    let running = site.start().await;
+    let mut session = site.client(&running, "alice").await;
+    let error = session.classify(&Array2::zeros((5, 1))).await.unwrap_err();
+    assert!(matches!(error, Error::Protocol(_)), "{error}");
+    let error = session.classify(&Array2::zeros((4, 0))).await.unwrap_err();
+    assert!(matches!(error, Error::Protocol(_)), "{error}");
+    let error = session.train(3, &mut [].into_iter().peekable()).await.unwrap_err();
+    assert!(matches!(error, Error::Protocol(_)), "{error}");
+    serves(&mut session).await;
+
+    let wrong = [
+        vec![(Array2::zeros((5, 1)), vec![0])],
+        vec![(Array2::zeros((4, 2)), vec![0, 3])],
+        vec![(Array2::zeros((4, 2)), vec![0])],
+        vec![(Array2::zeros((4, 2)), vec![0, 1]), (Array2::zeros((4, 1)), vec![0])],
+    ];
+    session.close().await;
+    running.shut_down().await;
+    for (n, data) in wrong.into_iter().enumerate() {
+        let running = site.start_with(|c| c.lease_samples = 1000 * BATCH as u64).await;
+        let account = format!("client{n}");
+        let mut session = site.client(&running, &account).await;
+        let error = session.train(1000, &mut data.into_iter().peekable()).await.unwrap_err();
+        assert!(matches!(error, Error::Protocol(_)), "{error}");
+        let error = session.classify(&Array2::zeros((4, 1))).await.unwrap_err();
+        assert!(matches!(error, Error::SessionOver), "{error}");
+        assert_eq!(running.log.rolled_back(&account).await, "the client left");
+        assert_eq!(site.stored().parameters(), model().parameters());
+        running.shut_down().await;
+    }
+}
