@@ -19,7 +19,7 @@ use crate::data::{Batches, Dataset, check_fit};
 use crate::error::{Error, Result};
 use crate::model::{Model, forward};
 use crate::recipe::Recipe;
-use crate::report::{EpochReport, Tally};
+use crate::report::{EpochReport, StepReport, Tally};
 
 /// The learning rate of one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -61,17 +61,6 @@ pub struct FixedTrainer {
     network: Arc<Network>,
     precision: Precision,
     parameters: Parameters,
-}
-
-/// One mini-batch of fixed-point training.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepReport {
-    /// Mean loss before the step.
-    pub loss: f64,
-    /// Share of samples whose class was found before the step.
-    pub accuracy: f64,
-    /// Values cut off at the bound of their format.
-    pub saturations: u64,
 }
 
 impl FixedTrainer {
@@ -127,9 +116,7 @@ impl FixedTrainer {
         labels: &[usize],
         rate: Rate,
     ) -> Result<StepReport> {
-        let tally = self.descend(inputs, labels, rate)?;
-        let (loss, accuracy) = (tally.loss(), tally.accuracy());
-        Ok(StepReport { loss, accuracy, saturations: tally.saturations })
+        Ok(self.descend(inputs, labels, rate)?.step())
     }
 
     fn descend(&mut self, inputs: &Array2<f64>, labels: &[usize], rate: Rate) -> Result<Tally> {

@@ -21,11 +21,10 @@ use rayon::prelude::*;
 
 use crate::data::{Batches, Dataset, check_fit, shift_images};
 use crate::error::Result;
-use crate::fixed_trainer::StepReport;
 use crate::model::{accuracy, predictions};
 use crate::parameters::{FloatLayer, FloatParameters};
 use crate::recipe::Recipe;
-use crate::report::{EpochReport, Tally};
+use crate::report::{EpochReport, StepReport, Tally};
 use crate::sequential::Sequential;
 
 /// Samples that one core works on at a time: long enough rows for vector instructions.
@@ -199,8 +198,7 @@ impl<T: Real> FloatTrainer<T> {
             let why = format!("must be below {classes}");
             return Err(gelu_core::Error::from(ApiMisuse::configuration("labels", why)).into());
         }
-        let tally = self.learn(inputs, labels, rate);
-        Ok(StepReport { loss: tally.loss(), accuracy: tally.accuracy(), saturations: 0 })
+        Ok(self.learn(inputs, labels, rate).step())
     }
 
     /// One mini-batch that fits.

@@ -50,13 +50,13 @@ pub mod zoo;
 
 pub use data::{Batches, Dataset, Split, Standardiser};
 pub use error::{Error, Result};
-pub use fixed_trainer::{FixedTrainer, Rate, StepReport};
+pub use fixed_trainer::{FixedTrainer, Rate};
 pub use float_trainer::{FloatTrainer, Real};
 pub use layers::{Activation, Shape};
 pub use loss::SoftmaxCrossEntropy;
 pub use model::{Evaluation, Model};
 pub use parameters::{FloatLayer, FloatParameters};
 pub use recipe::{Recipe, Schedule};
-pub use report::EpochReport;
+pub use report::{EpochReport, StepReport};
 pub use sequential::{Block, LayerSpec, LossSpec, MAX_LAYERS, Sequential};
 pub use storage::FILE_FORMAT;

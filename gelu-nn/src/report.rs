@@ -1,4 +1,4 @@
-//! What a trainer tells about an epoch.
+//! What a trainer tells about a mini-batch or an epoch.
 
 use gelu_core::Loss;
 use ndarray::Array2;
@@ -17,6 +17,17 @@ pub struct EpochReport {
     /// Mean loss.
     pub loss: f64,
     /// Share of training samples whose class was found.
+    pub accuracy: f64,
+    /// Values cut off at the bound of their format; 0 in floating point.
+    pub saturations: u64,
+}
+
+/// One mini-batch of training, as seen before its step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepReport {
+    /// Mean loss.
+    pub loss: f64,
+    /// Share of samples whose class was found.
     pub accuracy: f64,
     /// Values cut off at the bound of their format; 0 in floating point.
     pub saturations: u64,
@@ -56,8 +67,13 @@ impl Tally {
     }
 
     /// Share of hits.
-    pub(crate) fn accuracy(&self) -> f64 {
+    fn accuracy(&self) -> f64 {
         self.right as f64 / self.samples.max(1) as f64
+    }
+
+    pub(crate) fn step(&self) -> StepReport {
+        let (loss, accuracy) = (self.loss(), self.accuracy());
+        StepReport { loss, accuracy, saturations: self.saturations }
     }
 
     pub(crate) fn report(&self, epoch: usize, epochs: usize, rate: f64) -> EpochReport {
