@@ -1,0 +1,115 @@
+//! The command line.
+
+use anyhow::Result;
+use clap::{ArgAction, Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::backend::Backend;
+use crate::commands::{audit, certs, demo, infer, keygen, models, serve, train};
+use crate::output::Output;
+
+/// Train and query neural networks on data that the server cannot see.
+///
+/// A client owns the data and the keys, a server owns the model. The server computes every layer
+/// on ciphertexts; the client decrypts, applies the exact activation and encrypts again. The
+/// trained weights equal those of the same training in the clear, bit for bit.
+#[derive(Debug, Parser)]
+#[command(name = "gelu", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Print one JSON object to stdout; progress and logs stay on stderr
+    #[arg(long, global = true)]
+    json: bool,
+    /// Log more (-v: sessions and leases, -vv: everything); RUST_LOG overrides
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Start here:
+  gelu demo                     the whole thing in one command, with a report to open
+  gelu models                   the networks of the paper, and what they cost
+  gelu audit iris               what a training of that network would leak, to whom
+  gelu help COMMAND             examples for each command";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Args),
+    Models(models::Args),
+    Audit(audit::Args),
+    Train(Box<train::Args>),
+    Infer(Box<infer::Args>),
+    Serve(Box<serve::Args>),
+    Certs(certs::Args),
+    Keygen(keygen::Args),
+}
+
+impl Cli {
+    /// Sends logs to stderr.
+    pub(crate) fn init_logs(&self) {
+        let level = ["warn", "info", "debug"][usize::from(self.verbose.min(2))];
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    }
+
+    /// Does what was asked.
+    pub(crate) fn run(self) -> Result<()> {
+        let output = Output { json: self.json };
+        match self.command {
+            Command::Demo(args) => demo::run(&args, output),
+            Command::Models(args) => models::run(&args, output),
+            Command::Audit(args) => audit::run(&args, output),
+            Command::Train(args) => train::run(&args, output),
+            Command::Infer(args) => infer::run(&args, output),
+            Command::Serve(args) => serve::run(&args, output),
+            Command::Certs(args) => certs::run(&args, output),
+            Command::Keygen(args) => keygen::run(&args, output),
+        }
+    }
+}
+
+/// Which cryptosystem, and how large its keys are.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Cryptosystem {
+    /// The cryptosystem
+    #[arg(long, value_enum, default_value_t = Backend::DEFAULT)]
+    pub(crate) backend: Backend,
+    #[command(flatten)]
+    pub(crate) key: KeySize,
+}
+
+/// The size of a key.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct KeySize {
+    /// Bits of the modulus: 2048 is the paper's size, 3072 the one for new keys
+    #[arg(long, value_parser = key_bits(), default_value = "2048", value_name = "BITS")]
+    pub(crate) key_bits: u32,
+}
+
+/// The sizes that every backend offers.
+pub(crate) fn key_bits() -> impl clap::builder::TypedValueParser<Value = u32> {
+    use clap::builder::{PossibleValuesParser, TypedValueParser};
+    let sizes = PossibleValuesParser::new(["2048", "3072", "4096"]);
+    sizes.map(|text| text.parse().expect("one of the sizes above"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_teaches_by_example() {
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name}");
+            assert!(command.get_after_help().is_some(), "{name} has no examples");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! `gelu audit MODEL`: what each party could learn, layer by layer, before anybody learns it.
+
+use std::path::Path;
+
+use anyhow::Result;
+use gelu_core::ledger::{Exposure, LayerExposure};
+use gelu_core::plan::Purpose;
+use gelu_core::{Network, Precision};
+use gelu_nn::{Model, Sequential, zoo};
+use serde::Serialize;
+
+use crate::args::KeySize;
+use crate::cost::{self, Costs};
+use crate::output::{Output, table};
+use crate::phases::bytes;
+use crate::problem::problem;
+
+/// Show what a model would leak, layer by layer, to whom and after how many samples
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gelu audit iris                          a network of `gelu models`
+  gelu audit lenet5.safetensors            a model file
+  gelu audit kr-vs-kp --batch 32 --steps 20
+
+How to read it: a client sees linear equations about the weights. Fewer samples than the `safe`
+column leave every weight undetermined; the server's ledger enforces the column for any client,
+which may pack its ciphertexts as it likes. The data's column is the other side: the sum of a lease
+of fewer samples exposes the inputs to the server.")]
+pub(crate) struct Args {
+    /// A model file, or the name of a network
+    #[arg(value_name = "MODEL")]
+    model: String,
+    /// Samples of a mini-batch in training
+    #[arg(long, default_value_t = 10)]
+    batch: usize,
+    /// Mini-batches of a lease in training
+    #[arg(long, default_value_t = 20)]
+    steps: u32,
+    #[command(flatten)]
+    key: KeySize,
+}
+
+/// One use of the model.
+#[derive(Serialize)]
+struct Account {
+    verdict: String,
+    safe_samples: u64,
+    narrowest: LayerExposure,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    least_samples: Option<u64>,
+    exposure: Exposure,
+    costs: Costs,
+}
+
+#[derive(Serialize)]
+struct Audit<'a> {
+    model: &'a str,
+    layers: String,
+    parameters: usize,
+    key_bits: u32,
+    inference: Account,
+    training: Account,
+}
+
+/// Prints both accounts.
+pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
+    let (architecture, inference, training) = open(&args.model)?;
+    let network = architecture.network();
+    let account = |precision, batch, purpose| {
+        let plan = cost::plan(&network, precision, batch, purpose, args.key.key_bits)?;
+        Account::new(&network, precision, &plan, args.key.key_bits)
+    };
+    let audit = Audit {
+        model: &args.model,
+        layers: architecture.to_string(),
+        parameters: architecture.parameters(),
+        key_bits: args.key.key_bits,
+        inference: account(&inference, 1, Purpose::Inference)?,
+        training: account(&training, args.batch, Purpose::Training { steps: args.steps })?,
+    };
+    let text = format!(
+        "{layers}\n{parameters} parameters, keys of {bits} bits\n\n\
+         Inference, one sample at a time\n{inference}\n\n\
+         Training, leases of {steps} mini-batches of {batch} samples\n{training}",
+        layers = audit.layers,
+        parameters = audit.parameters,
+        bits = audit.key_bits,
+        inference = audit.inference.text(),
+        steps = args.steps,
+        batch = args.batch,
+        training = audit.training.text(),
+    );
+    output.show(&audit, text)
+}
+
+/// A network by name, or a model file, with its precision for queries and for training.
+fn open(model: &str) -> Result<(Sequential, Precision, Precision)> {
+    if let Some(entry) = zoo::by_name(model) {
+        return Ok(((entry.architecture)(), Precision::INFERENCE, Precision::TRAINING));
+    }
+    if !Path::new(model).exists() {
+        let names: Vec<_> = zoo::entries().iter().map(|entry| entry.name).collect();
+        return Err(problem(
+            format!("{model:?} is neither a file nor a network that gelu knows"),
+            format!("name a model file, or one of {}", names.join(", ")),
+        ));
+    }
+    let model = Model::load(Path::new(model))?;
+    Ok((model.architecture().clone(), *model.precision(), Precision::TRAINING))
+}
+
+impl Account {
+    fn new(
+        network: &Network,
+        precision: &Precision,
+        plan: &gelu_core::Plan,
+        key_bits: u32,
+    ) -> Result<Self> {
+        let exposure = Exposure::new(network, precision, plan);
+        let (safe_samples, narrowest) = exposure.safe_samples();
+        Ok(Self {
+            verdict: exposure.verdict(),
+            safe_samples,
+            narrowest: narrowest.clone(),
+            least_samples: exposure.least_samples().map(|(least, _)| least),
+            costs: Costs::of(plan, key_bits)?,
+            exposure,
+        })
+    }
+
+    fn text(&self) -> String {
+        let mut text = table(&[
+            "layer",
+            "direction",
+            "#unknowns",
+            "#equations\na sample",
+            "#safe samples,\nhonest client",
+            "#safe samples,\nany client",
+            "#the data needs\nat least",
+            "#slot bits\n(headroom)",
+            "#ciphertexts\nup + down",
+        ]);
+        for (layer, cost) in self.exposure.model.iter().zip(&self.costs.exchanges) {
+            let of_layer = |d: &&gelu_core::ledger::DataExposure| {
+                d.layer == layer.layer && cost.direction == "forward"
+            };
+            let data = self.exposure.data.iter().find(of_layer);
+            text.add_row([
+                layer.layer.clone(),
+                cost.direction.clone(),
+                layer.unknowns.to_string(),
+                layer.equations_per_sample.to_string(),
+                layer.safe_samples_honest().to_string(),
+                layer.safe_samples().to_string(),
+                data.map(|d| d.least_samples().to_string()).unwrap_or_default(),
+                format!("{} ({})", cost.slot_bits, cost.headroom_bits),
+                format!("{} + {}", cost.ciphertexts_up, cost.ciphertexts_down),
+            ]);
+        }
+        format!(
+            "{text}\nVerdict: {}.\nCost: {} rounds and {} ciphertexts a mini-batch, {} and {} \
+             operations a sample.",
+            self.verdict,
+            self.costs.rounds,
+            self.costs.ciphertexts,
+            bytes(self.costs.bytes_per_sample),
+            self.costs.operations_per_sample,
+        )
+    }
+}

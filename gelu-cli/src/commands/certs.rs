@@ -1,0 +1,83 @@
+//! `gelu certs`: a development authority, so that server and clients know each other.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Subcommand;
+use gelu_service::certs::{Authority, Identity};
+use serde::Serialize;
+
+use crate::output::Output;
+use crate::problem::Advise;
+
+/// Make certificates for the server and its clients (a development authority)
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gelu certs init                           an authority and a server certificate for localhost
+  gelu certs init --host gelu.example.org   … for another host as well
+  gelu certs add alice                      a client certificate; `alice` is her account
+
+Give every client its own certificate: the leakage ledger counts by account. Send it clients/NAME.pem,
+clients/NAME.key and ca.pem; keep ca.key and server.key.")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make an authority and the server's certificate
+    Init {
+        /// Folder of the authority
+        #[arg(long, value_name = "DIR", default_value = "certs")]
+        dir: PathBuf,
+        /// Host name or address of the server, besides localhost (may be given several times)
+        #[arg(long, value_name = "NAME")]
+        host: Vec<String>,
+    },
+    /// Make a client's certificate
+    Add {
+        /// The client's account
+        account: String,
+        /// Folder of the authority
+        #[arg(long, value_name = "DIR", default_value = "certs")]
+        dir: PathBuf,
+    },
+}
+
+#[derive(Serialize)]
+struct Made {
+    authority: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+/// Makes what was asked for.
+pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
+    match &args.action {
+        Action::Init { dir, host } => {
+            let authority = Authority::create(dir).advise(|| {
+                "choose another folder with --dir, or go on with that authority".into()
+            })?;
+            let names: Vec<_> = host.iter().map(String::as_str).collect();
+            let made = made(&authority, authority.issue_server(&names)?);
+            let (ca, server) = (made.authority.display(), made.certificate.display());
+            let next = format!("next: gelu certs add NAME --dir {}", dir.display());
+            output.show(&made, format_args!("{ca}: the authority\n{server}: the server\n{next}"))
+        }
+        Action::Add { account, dir } => {
+            let authority = Authority::open(dir).advise(|| {
+                format!("make an authority with `gelu certs init --dir {}`", dir.display())
+            })?;
+            let made = made(&authority, authority.issue_client(account)?);
+            let files = format!("{} and {}", made.certificate.display(), made.key.display());
+            output.show(&made, format_args!("{files}: the account {account:?}"))
+        }
+    }
+}
+
+fn made(authority: &Authority, identity: Identity) -> Made {
+    let Identity { certificate, key } = identity;
+    Made { authority: authority.certificate(), certificate, key }
+}

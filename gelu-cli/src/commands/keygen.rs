@@ -1,0 +1,76 @@
+//! `gelu keygen`: a key pair in a file that only its owner may read.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use gelu_core::AdditiveHE;
+use serde::Serialize;
+
+use crate::args;
+use crate::backend::{Backend, Scheme, Task};
+use crate::output::Output;
+use crate::phases::Phases;
+use crate::problem::problem;
+
+/// Make a key pair for a client
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gelu keygen alice.key              3072 bits, for new keys
+  gelu keygen --bits 2048 alice.key  the paper's size, about 112 bits of security
+
+The file is the client's secret: whoever has it reads everything that was ever encrypted with it.
+It is created with mode 0600 and never overwritten. `gelu train --key alice.key` uses it; without
+--key every run makes a fresh key and forgets it.")]
+pub(crate) struct Args {
+    /// Where to write the key
+    #[arg(value_name = "FILE", default_value = "gelu.key")]
+    file: PathBuf,
+    /// Bits of the modulus
+    #[arg(long, value_parser = args::key_bits(), default_value = "3072")]
+    bits: u32,
+    /// The cryptosystem
+    #[arg(long, value_enum, default_value_t = Backend::DEFAULT)]
+    backend: Backend,
+}
+
+#[derive(Serialize)]
+struct Made<'a> {
+    file: &'a Path,
+    backend: Backend,
+    key_bits: u32,
+    seconds: f64,
+}
+
+struct Keygen<'a>(&'a Args);
+
+/// Makes the key.
+pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
+    if args.file.exists() {
+        let what =
+            format!("{} exists already, and keys are never overwritten", args.file.display());
+        return Err(problem(what, "choose another name, or move the old key away"));
+    }
+    let mut phases = Phases::start();
+    let running = phases.begin("making a key", 0);
+    args.backend.run(Keygen(args))?;
+    let file = args.file.display();
+    phases.end(running, "key", &format!("made a key of {} bits", args.bits));
+    let made = Made {
+        file: &args.file,
+        backend: args.backend,
+        key_bits: args.bits,
+        seconds: phases.elapsed().as_secs_f64(),
+    };
+    output.show(&made, format_args!("{file}: a key of {} bits, readable by you alone", args.bits))
+}
+
+impl Task for Keygen<'_> {
+    type Output = Result<()>;
+
+    fn run<S: Scheme>(self) -> Result<()> {
+        let mut rng = rand::make_rng::<rand::rngs::ChaCha20Rng>();
+        let secret = <S as AdditiveHE>::keygen(self.0.bits, &mut rng)?;
+        S::write_key(&secret, &self.0.file)
+    }
+}

@@ -1,0 +1,10 @@
+//! One file for each command: its arguments, its examples, what it does.
+
+pub(crate) mod audit;
+pub(crate) mod certs;
+pub(crate) mod demo;
+pub(crate) mod infer;
+pub(crate) mod keygen;
+pub(crate) mod models;
+pub(crate) mod serve;
+pub(crate) mod train;

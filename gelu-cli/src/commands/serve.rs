@@ -1,0 +1,266 @@
+//! `gelu serve`: one model, many clients.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use gelu_core::AdditiveHE;
+use gelu_core::ledger::{Exposure, Policy};
+use gelu_core::plan::Purpose;
+use gelu_core::server::LearningRate;
+use gelu_nn::{Model, Rate};
+use gelu_service::certs::Identity;
+use gelu_service::server::Summary;
+use gelu_service::{Config, Server, ServerTls};
+use serde::Serialize;
+
+use crate::args::Cryptosystem;
+use crate::backend::{Scheme, Task};
+use crate::cost;
+use crate::local::Listening;
+use crate::output::Output;
+use crate::phases::{bytes, say};
+use crate::problem::{Advise, problem};
+use crate::rate::RateArgs;
+
+/// Serve a model: encrypted training in turn, encrypted inference for everybody
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gelu certs init && gelu certs add alice
+  gelu serve --model lenet5.safetensors
+  gelu serve --model model.safetensors --listen 0.0.0.0:7878 --rate 0.05
+  gelu serve --model model.safetensors --secret-rate 4    clients never learn the rate 2^-4
+
+The model file is replaced by each committed lease, all or nothing. The ledger beside it counts what
+every account has seen and refuses what would let it solve for the weights. Ctrl-C lets a running
+lease end and stops.")]
+pub(crate) struct Args {
+    /// The model file: served, and replaced by every committed version
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// Address and port; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7878")]
+    listen: SocketAddr,
+    /// Folder that `gelu certs init` has made
+    #[arg(long, value_name = "DIR", default_value = "certs")]
+    certs: PathBuf,
+    /// The ledger of revealed bits [default: the model's path with .ledger added]
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+    #[command(flatten)]
+    rate: RateArgs,
+    /// The server's own key for --secret-rate [default: a fresh one]
+    #[arg(long, value_name = "FILE", requires = "secret_rate")]
+    key: Option<PathBuf>,
+    /// The most samples of a lease
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    lease_samples: u64,
+    /// Answer beyond the ledger's bound: clients can then solve for this model's weights
+    #[arg(long)]
+    allow_model_extraction: bool,
+    /// Draw the lengths of leases from this seed, to repeat a run; clients can then predict them
+    #[arg(long, value_name = "N")]
+    danger_lease_seed: Option<u64>,
+    #[command(flatten)]
+    cryptosystem: Cryptosystem,
+    /// Stop when the standard input ends: for programs that start a server of their own
+    #[arg(long, hide = true)]
+    stop_with_stdin: bool,
+}
+
+/// Serves until told to stop.
+pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
+    let model = Model::load(&args.model).advise(|| {
+        "make one with `gelu train --plaintext --network NAME --out FILE`, or check the path".into()
+    })?;
+    let verdicts = verdicts(&model, args)?;
+    args.cryptosystem.backend.run(Serve { args, output, model: &model, verdicts })
+}
+
+struct Serve<'a> {
+    args: &'a Args,
+    output: Output,
+    model: &'a Model,
+    verdicts: [String; 2],
+}
+
+impl Task for Serve<'_> {
+    type Output = Result<()>;
+
+    fn run<S: Scheme>(self) -> Result<()> {
+        let config = config::<S>(self.args)?;
+        let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+        runtime.block_on(async {
+            let server = Server::bind(config).await?;
+            self.announce(&server)?;
+            let summary = server.run(stop_signal(self.args.stop_with_stdin)).await?;
+            self.close(&summary)
+        })
+    }
+}
+
+impl Serve<'_> {
+    fn announce<H: AdditiveHE>(&self, server: &Server<H>) -> Result<()> {
+        let listening = Listening {
+            address: server.local_addr()?,
+            model: self.model.name().into(),
+            version: server.version(),
+            backend: H::ID.into(),
+            verdicts: self.verdicts.clone(),
+        };
+        if self.output.json {
+            return self.output.line(&listening);
+        }
+        let [inference, training] = &self.verdicts;
+        say(&format!(
+            "{} version {} on {} ({})\n inference: {inference}\n training:  {training}",
+            listening.model, listening.version, listening.address, listening.backend
+        ));
+        if self.args.allow_model_extraction {
+            say(" --allow-model-extraction: the ledger counts, but refuses nothing");
+        }
+        say("Ctrl-C stops the server.");
+        Ok(())
+    }
+
+    fn close(&self, summary: &Summary) -> Result<()> {
+        let traffic = summary.traffic.values().map(|t| t.bytes).sum();
+        let closed = Closed {
+            sessions: summary.sessions,
+            committed: summary.committed,
+            rolled_back: summary.rolled_back,
+            refused: summary.refused,
+            bytes: traffic,
+        };
+        if self.output.json {
+            return self.output.line(&closed);
+        }
+        say(&format!(
+            "stopped after {} sessions, {} leases committed, {} rolled back, {} refusals, {}",
+            closed.sessions,
+            closed.committed,
+            closed.rolled_back,
+            closed.refused,
+            bytes(traffic)
+        ));
+        Ok(())
+    }
+}
+
+/// What the server has done.
+#[derive(Serialize)]
+struct Closed {
+    sessions: u64,
+    committed: u64,
+    rolled_back: u64,
+    refused: u64,
+    bytes: u64,
+}
+
+fn config<S: Scheme>(args: &Args) -> Result<Config<S>> {
+    let certs = &args.certs;
+    let identity =
+        Identity { certificate: certs.join("server.pem"), key: certs.join("server.key") };
+    let tls = ServerTls::read(&certs.join("ca.pem"), &identity)
+        .advise(|| format!("make certificates with `gelu certs init --dir {}`", certs.display()))?;
+    let ledger = args.ledger.clone().unwrap_or_else(|| args.model.with_added_extension("ledger"));
+    let mut config = Config::new(args.listen, tls, &args.model, ledger, learning_rate::<S>(args)?);
+    config.lease_samples = args.lease_samples;
+    config.danger_lease_seed = args.danger_lease_seed.map(seed);
+    if args.allow_model_extraction {
+        config.policy = Policy::AllowModelExtraction;
+    }
+    Ok(config)
+}
+
+fn learning_rate<S: Scheme>(args: &Args) -> Result<LearningRate<S>> {
+    Ok(match args.rate.rate() {
+        Rate::Public(eta) => LearningRate::Public(eta),
+        Rate::Secret { g, g_max } => {
+            let mut rng = rand::make_rng::<rand::rngs::ChaCha20Rng>();
+            let key = match &args.key {
+                Some(path) => S::read_key(path)?,
+                None => S::keygen(args.cryptosystem.key.key_bits, &mut rng)?,
+            };
+            LearningRate::Secret { key: Arc::new(key), g, g_max }
+        }
+    })
+}
+
+fn seed(n: u64) -> [u8; 32] {
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&n.to_le_bytes());
+    seed
+}
+
+/// The ledger's verdicts on queries and on training; refuses to serve what nobody could use.
+fn verdicts(model: &Model, args: &Args) -> Result<[String; 2]> {
+    let exposure = |purpose| -> Result<Exposure> {
+        let (network, precision) = (model.network(), model.precision());
+        let plan = cost::plan(network, precision, 1, purpose, args.cryptosystem.key.key_bits)?;
+        Ok(Exposure::new(network, precision, &plan))
+    };
+    let inference = exposure(Purpose::Inference)?;
+    // A precision made for inference has no room for masks; then there is no training.
+    let training = exposure(Purpose::Training { steps: 1 }).ok();
+    let allowed = |e: &Exposure| args.allow_model_extraction || e.safe_samples().0 > 0;
+    if !allowed(&inference) && !training.as_ref().is_some_and(allowed) {
+        return Err(problem(
+            format!("the ledger would refuse every request: {}", inference.verdict()),
+            format!(
+                "`gelu audit {}` shows the table; --allow-model-extraction serves it all the same, \
+                 if whoever may query may also have the model",
+                display(&args.model)
+            ),
+        ));
+    }
+    let of_training = training.map_or("not possible at this precision".into(), |e| e.verdict());
+    Ok([inference.verdict(), of_training])
+}
+
+fn display(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Ready when the operator wants us to stop.
+async fn stop_signal(with_stdin: bool) {
+    let interrupted = async {
+        // Without a handler for Ctrl-C the process just ends, which is what was wanted.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = interrupted => {}
+        () = terminated() => {}
+        () = stdin_ended(), if with_stdin => {}
+    }
+}
+
+#[cfg(unix)]
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut signal) => {
+            signal.recv().await;
+        }
+        Err(_) => std::future::pending().await,
+    }
+}
+
+#[cfg(not(unix))]
+async fn terminated() {
+    std::future::pending().await
+}
+
+/// A thread of its own, since reading the standard input cannot be broken off.
+async fn stdin_ended() {
+    let (ended, wait) = tokio::sync::oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        drop(ended);
+    });
+    let _ = wait.await;
+}

@@ -1,0 +1,173 @@
+//! `gelu train`: under encryption with a server here or elsewhere, or in the clear.
+
+mod plaintext;
+mod remote;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use gelu_core::Precision;
+use gelu_core::client::DataPolicy;
+
+use crate::args::Cryptosystem;
+use crate::client::ServerArgs;
+use crate::data::{self, DataArgs};
+use crate::experiment::Experiment;
+use crate::local::Terms;
+use crate::output::Output;
+use crate::phases::say;
+use crate::problem::Advise;
+use crate::rate::RateArgs;
+
+/// Train a network under encryption, or in the clear with --plaintext
+///
+/// Without --server, a server process is started here for this run; afterwards the same
+/// mini-batches are repeated in the clear, and accuracy and weights are compared. With --server,
+/// this is one client among others, and the server decides on the network and the rate.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gelu train --data DIR --dataset diabetes
+  gelu train --data DIR --dataset kr-vs-kp --clients 3 --secret-rate 1
+  gelu train --csv loans.csv --label approved --epochs 10
+  gelu train --server gelu.example.org:7878 --account alice --key alice.key --csv mine.csv
+  gelu train --plaintext --network lenet5 --data DIR --out lenet5.safetensors
+  gelu train --plaintext --network iris --epochs 0 --precision training --out fresh.safetensors
+
+Files in --data: iris/ (optional, it is built in), diabetes/pima-indians-diabetes.csv,
+kr-vs-kp/kr-vs-kp.data, mnist/{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz], wdbc/wdbc.data,
+heart-disease/processed.cleveland.data, optdigits/optdigits.{tra,tes}, spambase/spambase.data.
+
+Tables: columns of numbers are used as they are, words become 0/1 columns; features are standardised
+on the training part. A server elsewhere sees none of it and cannot do that for you.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    data: DataArgs,
+    /// A network of `gelu models` or a JSON file [default: the one made for the data]
+    #[arg(long, value_name = "NAME")]
+    network: Option<String>,
+    /// Samples of a mini-batch [default: 16; with --plaintext the recipe's]
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// How often every row is seen [default: 5; with --plaintext the recipe's]
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Mini-batches of each client, instead of --epochs
+    #[arg(long, value_name = "N", conflicts_with = "epochs")]
+    steps: Option<usize>,
+    #[command(flatten)]
+    rate: RateArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    cryptosystem: Cryptosystem,
+    /// Clients that share the rows and train in turn (without --server)
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64), conflicts_with = "server")]
+    clients: u8,
+    /// The most samples of a lease (without --server)
+    #[arg(long, value_name = "N", default_value_t = 512, conflicts_with = "server")]
+    lease_samples: u64,
+    /// Let leases end that are so short that the server could reconstruct inputs from them
+    #[arg(long)]
+    allow_input_reconstruction: bool,
+    /// Train in the clear, by the network's recipe
+    #[arg(long, conflicts_with_all = ["server", "clients", "steps", "secret_rate"])]
+    plaintext: bool,
+    /// What the numbers of a --plaintext model are for: queries, or more training under encryption
+    #[arg(long, value_enum, default_value_t = PrecisionArg::Inference, requires = "plaintext")]
+    precision: PrecisionArg,
+    /// Where to write the trained model (not with --server, which keeps it)
+    #[arg(long, value_name = "FILE", conflicts_with = "server")]
+    out: Option<PathBuf>,
+    /// Where to write the report
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "gelu-train-report.html",
+        conflicts_with = "plaintext"
+    )]
+    report: PathBuf,
+}
+
+/// Scales and bounds by purpose.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PrecisionArg {
+    /// Few bits: small, fast queries
+    Inference,
+    /// Many bits: no more difference to floating point
+    Training,
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(precision: PrecisionArg) -> Self {
+        match precision {
+            PrecisionArg::Inference => Self::INFERENCE,
+            PrecisionArg::Training => Self::TRAINING,
+        }
+    }
+}
+
+const BATCH: usize = 16;
+const EPOCHS: usize = 5;
+const RATE: f64 = 0.5;
+
+impl Args {
+    fn data_policy(&self) -> DataPolicy {
+        match self.allow_input_reconstruction {
+            true => DataPolicy::AllowInputReconstruction,
+            false => DataPolicy::Enforce,
+        }
+    }
+
+    /// Mini-batches of a client with so many rows.
+    fn steps(&self, rows: usize, batch: usize) -> usize {
+        let epochs = self.epochs.unwrap_or(EPOCHS);
+        self.steps.unwrap_or_else(|| (epochs * rows / batch).max(1))
+    }
+}
+
+/// Trains where and how it was asked.
+pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
+    match (args.plaintext, &args.server.server) {
+        (true, _) => plaintext::run(args, output),
+        (false, Some(server)) => remote::run(args, server, output),
+        (false, None) => local(args, output),
+    }
+}
+
+fn local(args: &Args, output: Output) -> Result<()> {
+    let samples = args.data.load(args.network.as_deref())?;
+    let (name, architecture) = data::network(args.network.as_deref(), &samples)?;
+    let (clients, batch) = (usize::from(args.clients), args.batch.unwrap_or(BATCH));
+    let rows = samples.split.train.len();
+    let experiment = Experiment {
+        name,
+        dataset: samples.name,
+        architecture,
+        clients,
+        batch,
+        steps: args.steps(rows / clients, batch.max(1)),
+        seed: args.data.seed,
+        data_policy: args.data_policy(),
+        terms: Terms {
+            cryptosystem: args.cryptosystem,
+            rate: args.rate.or(RATE),
+            lease_samples: args.lease_samples,
+            lease_seed: args.data.seed,
+        },
+        split: samples.split,
+    };
+    say(&format!(
+        "{}, {}, {rows} rows to train on, {} held out",
+        experiment.name,
+        experiment.architecture,
+        experiment.split.test.len()
+    ));
+    let outcome = experiment.run()?;
+    if let Some(path) = &args.out {
+        outcome.model.save(path).advise(|| "choose another --out".into())?;
+    }
+    outcome.report().write(&args.report)?;
+    output.show(&outcome.json(&args.report), outcome.text(&args.report))
+}

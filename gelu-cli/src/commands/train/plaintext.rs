@@ -1,0 +1,110 @@
+//! Training in the clear: for models that are to be served, and as a reference.
+
+use anyhow::Result;
+use gelu_core::Precision;
+use gelu_nn::{FloatTrainer, Model, Recipe, zoo};
+use rand::SeedableRng;
+use rand::rngs::ChaCha20Rng;
+use serde::Serialize;
+
+use super::Args;
+use crate::data;
+use crate::output::Output;
+use crate::phases::{Phases, say};
+use crate::problem::Advise;
+
+#[derive(Serialize)]
+struct Trained {
+    network: String,
+    dataset: String,
+    layers: String,
+    parameters: usize,
+    recipe: Recipe,
+    seed: u64,
+    train_samples: usize,
+    test_samples: usize,
+    /// Test accuracy in floating point.
+    accuracy_float: f64,
+    /// Test accuracy in the protocol's integers, which is what encrypted queries get.
+    accuracy_fixed: f64,
+    saturations: u64,
+    precision: Precision,
+    seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+}
+
+/// Trains, evaluates, saves.
+pub(super) fn run(args: &Args, output: Output) -> Result<()> {
+    let samples = args.data.load(args.network.as_deref())?;
+    let (name, architecture) = data::network(args.network.as_deref(), &samples)?;
+    let recipe = recipe(args, &name);
+    let (split, seed) = (&samples.split, args.data.seed);
+    say(&format!("{name}, {architecture}\n{} rows, {} epochs", split.train.len(), recipe.epochs));
+
+    let mut phases = Phases::start();
+    let running = phases.begin("training in the clear", recipe.epochs as u64);
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let mut trainer = FloatTrainer::<f32>::new(&architecture, recipe, &mut rng)?;
+    trainer.train(&split.train, seed, |epoch| {
+        running.step();
+        running.note(format!("loss {:.4}, accuracy {:.4}", epoch.loss, epoch.accuracy));
+        tracing::info!(epoch = epoch.epoch + 1, loss = epoch.loss, accuracy = epoch.accuracy);
+    })?;
+    phases.end(running, "training", &format!("trained for {} epochs", recipe.epochs));
+
+    let running = phases.begin("testing", 0);
+    let accuracy_float = trainer.accuracy(&split.test)?;
+    let (precision, parameters) = (args.precision.into(), architecture.parameters());
+    let layers = architecture.to_string();
+    let model = Model::from_float(&name, architecture, precision, &trainer.parameters())
+        .advise(|| "train with a smaller --rate, or save with --precision training".into())?;
+    let fixed = model.evaluate(&split.test)?;
+    phases.end(running, "testing", &format!("tested on {} new rows", split.test.len()));
+
+    if let Some(path) = &args.out {
+        let accuracy = format!("{:.4}", fixed.accuracy);
+        let model = model
+            .with_metadata("dataset", &samples.name)
+            .with_metadata("test accuracy", accuracy)
+            .with_metadata("seed", seed.to_string());
+        model.save(path).advise(|| "choose another --out".into())?;
+    }
+    let trained = Trained {
+        network: name,
+        dataset: samples.name.clone(),
+        layers,
+        parameters,
+        recipe,
+        seed,
+        train_samples: split.train.len(),
+        test_samples: split.test.len(),
+        accuracy_float,
+        accuracy_fixed: fixed.accuracy,
+        saturations: fixed.saturations,
+        precision,
+        seconds: phases.elapsed().as_secs_f64(),
+        model: args.out.as_ref().map(|path| path.display().to_string()),
+    };
+    let saved = trained.model.as_ref().map(|path| format!("\nmodel: {path}")).unwrap_or_default();
+    let text = format!(
+        "accuracy on {} new rows: {:.2}% in floating point, {:.2}% in the protocol's integers \
+         ({} values cut off){saved}",
+        trained.test_samples,
+        100.0 * accuracy_float,
+        100.0 * fixed.accuracy,
+        fixed.saturations,
+    );
+    output.show(&trained, text)
+}
+
+/// The network's own recipe, or the default one, with what was asked for in its place.
+fn recipe(args: &Args, network: &str) -> Recipe {
+    let own = zoo::by_name(network).map(|entry| entry.recipe).unwrap_or_default();
+    Recipe {
+        epochs: args.epochs.unwrap_or(own.epochs),
+        batch: args.batch.unwrap_or(own.batch),
+        rate: args.rate.rate.unwrap_or(own.rate),
+        ..own
+    }
+}

@@ -1,0 +1,175 @@
+//! A whole training on this machine: a server process, clients that train in turn under
+//! encryption, and the same training again in the clear, step by step.
+//!
+//! ```text
+//!  W₀ ── leases of client 1, 2, 1, … over TLS, under encryption ──▶ W      (the server's file)
+//!     ── the same mini-batches, fixed point, in the clear ────────▶ W'     W = W' bit for bit
+//!     ── the same mini-batches, floating point ───────────────────▶ W''    the accuracy to reach
+//! ```
+
+mod cast;
+mod replay;
+mod story;
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use gelu_core::Precision;
+use gelu_core::client::DataPolicy;
+use gelu_core::ledger::Exposure;
+use gelu_core::plan::Purpose;
+use gelu_nn::{Dataset, Model, Sequential, Split};
+use gelu_service::client::Statistics;
+use rand::SeedableRng;
+use rand::rngs::ChaCha20Rng;
+
+use crate::backend::{Scheme, Task};
+use crate::client::{self, Lease};
+use crate::cost;
+use crate::local::{Terms, World};
+use crate::machine;
+use crate::phases::Phases;
+use cast::Cast;
+use replay::{Replay, Step};
+pub(crate) use story::protocol;
+
+/// What to train, on what, how.
+#[derive(Debug, Clone)]
+pub(crate) struct Experiment {
+    /// The model's name.
+    pub(crate) name: String,
+    /// The data set's name.
+    pub(crate) dataset: String,
+    /// The network.
+    pub(crate) architecture: Sequential,
+    /// Rows to learn from, which the clients share out, and rows to be judged by.
+    pub(crate) split: Split,
+    /// How many clients.
+    pub(crate) clients: usize,
+    /// Samples of a mini-batch.
+    pub(crate) batch: usize,
+    /// Mini-batches of each client.
+    pub(crate) steps: usize,
+    /// Fixes the first weights, the order of samples and the lengths of leases; never keys.
+    pub(crate) seed: u64,
+    /// What the clients let happen to their data.
+    pub(crate) data_policy: DataPolicy,
+    /// The server's terms.
+    pub(crate) terms: Terms,
+}
+
+/// What came out.
+pub(crate) struct Outcome {
+    pub(crate) experiment: Experiment,
+    /// In the order of their versions.
+    pub(crate) leases: Vec<Lease>,
+    /// Of all clients.
+    pub(crate) statistics: Statistics,
+    /// The weights as the server has stored them.
+    pub(crate) model: Model,
+    /// Loss and accuracy of every step in floating point.
+    pub(crate) float_steps: Vec<Step>,
+    pub(crate) accuracy_encrypted: f64,
+    pub(crate) accuracy_plaintext: f64,
+    pub(crate) predictions_equal_plaintext: bool,
+    pub(crate) weights_equal_oracle: bool,
+    /// Values that the encrypted clients cut off at the bounds of their formats.
+    pub(crate) saturations: u64,
+    /// What the leases gave away.
+    pub(crate) exposure: Exposure,
+    pub(crate) phases: Phases,
+    /// Of this process and of the server's, where the system tells.
+    pub(crate) peak_memory: Option<[u64; 2]>,
+}
+
+impl Experiment {
+    /// Runs everything.
+    pub(crate) fn run(self) -> Result<Outcome> {
+        let backend = self.terms.cryptosystem.backend;
+        backend.run(Run(self))
+    }
+
+    /// Version 0: what the server starts with.
+    fn initial_model(&self) -> Result<Model> {
+        let mut rng = ChaCha20Rng::seed_from_u64(self.seed);
+        let (name, precision) = (self.name.as_str(), Precision::TRAINING);
+        Ok(Model::initialise(name, self.architecture.clone(), precision, &mut rng)?)
+    }
+
+    /// Each client's own rows: every `clients`-th one of a shuffled data set.
+    fn shares(&self, data: &Dataset) -> Vec<Arc<Dataset>> {
+        let share = |client| (client..data.len()).step_by(self.clients).collect::<Vec<_>>();
+        (0..self.clients).map(|client| Arc::new(data.select(&share(client)))).collect()
+    }
+
+    /// Mini-batches of all clients that see every training row about once.
+    pub(crate) fn steps_per_epoch(&self) -> usize {
+        (self.split.train.len() / self.batch).max(1)
+    }
+}
+
+struct Run(Experiment);
+
+impl Task for Run {
+    type Output = Result<Outcome>;
+
+    fn run<S: Scheme>(self) -> Result<Outcome> {
+        let experiment = self.0;
+        let mut phases = Phases::start();
+        let initial = experiment.initial_model()?;
+        let shares = experiment.shares(&experiment.split.train);
+        let schedules = shares.iter().enumerate().map(|(client, share)| {
+            let seed = experiment.seed + client as u64;
+            client::schedule(share.len(), experiment.batch, experiment.steps, seed)
+        });
+        let schedules = schedules.collect::<Result<Vec<_>>>()?;
+
+        let world = World::create()?;
+        let running = phases.begin("starting a server", 0);
+        let server = world.serve(&initial, &experiment.terms)?;
+        let said = format!("a server process listens on {} (TLS 1.3)", server.address);
+        phases.end(running, "server", &said);
+
+        let mut cast = Cast::<S>::open(&experiment, &world, server.address, &mut phases)?;
+        let leases = cast.train(&shares, &schedules, &mut phases)?;
+        let test = &experiment.split.test;
+        let predictions = cast.classify(&experiment.shares(test), test.len(), &mut phases)?;
+        let statistics = cast.close();
+        let peak_memory = server.peak_memory();
+        server.stop()?;
+        let model = world.stored_model()?;
+
+        let running = phases.begin("the same training in the clear", 0);
+        let replayed = Replay::of(&experiment, &initial, &shares, &leases)?;
+        let accuracy_plaintext = replayed.float.accuracy(test)?;
+        let in_clear = model.evaluate(test)?;
+        phases.end(running, "plaintext runs", "repeated the same mini-batches in the clear");
+
+        let steps = leases.iter().map(|lease| lease.steps.len()).max().unwrap_or(1);
+        Ok(Outcome {
+            accuracy_encrypted: client::accuracy(&predictions, test.labels()),
+            accuracy_plaintext,
+            predictions_equal_plaintext: predictions == in_clear.predictions,
+            weights_equal_oracle: replayed.fixed.parameters() == model.parameters(),
+            saturations: leases.iter().flat_map(|l| &l.steps).map(|s| s.saturations).sum(),
+            exposure: experiment.exposure(&model, u32::try_from(steps)?)?,
+            float_steps: replayed.float_steps,
+            peak_memory: machine::peak_memory("self").zip(peak_memory).map(Into::into),
+            experiment,
+            leases,
+            statistics,
+            model,
+            phases,
+        })
+    }
+}
+
+impl Experiment {
+    /// What leases of so many steps give away.
+    fn exposure(&self, model: &Model, steps: u32) -> Result<Exposure> {
+        let (network, precision) = (model.network(), model.precision());
+        let (bits, purpose) = (self.terms.cryptosystem.key.key_bits, Purpose::Training { steps });
+        let plan = cost::plan(network, precision, self.batch, purpose, bits)?;
+        Ok(Exposure::new(network, precision, &plan))
+    }
+}

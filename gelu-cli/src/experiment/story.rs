@@ -1,0 +1,306 @@
+//! What an experiment tells: the JSON object, the lines on the terminal, the report.
+
+use std::path::Path;
+
+use gelu_nn::Rate;
+use gelu_service::client::{Phase, Statistics};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Outcome, Step};
+use crate::machine::{self, Machine};
+use crate::phases::{bytes, seconds};
+use crate::report::{Badge, Bar, Curves, Facts, Leakage, Report, Series};
+
+/// One lease, for the JSON object.
+#[derive(Serialize)]
+struct LeaseLine {
+    client: usize,
+    version: u64,
+    steps: usize,
+    samples: usize,
+}
+
+impl Outcome {
+    /// For programs. Every name here is part of the program's interface.
+    pub(crate) fn json(&self, report: &Path) -> Value {
+        let (experiment, terms) = (&self.experiment, &self.experiment.terms);
+        let total = self.statistics.total();
+        let (safe, narrowest) = self.exposure.safe_samples();
+        json!({
+            "network": experiment.name,
+            "layers": experiment.architecture.to_string(),
+            "dataset": experiment.dataset,
+            "accuracy_encrypted": self.accuracy_encrypted,
+            "accuracy_plaintext": self.accuracy_plaintext,
+            "predictions_equal_plaintext": self.predictions_equal_plaintext,
+            "weights_equal_oracle": self.weights_equal_oracle,
+            "saturations": self.saturations,
+            "seconds": self.phases.elapsed().as_secs_f64(),
+            "bytes": total.up + total.down,
+            "rounds": total.rounds,
+            "backend": terms.cryptosystem.backend,
+            "key_bits": terms.cryptosystem.key.key_bits,
+            "clients": experiment.clients,
+            "batch": experiment.batch,
+            "rate": terms.rate.eta(),
+            "rate_is_secret": matches!(terms.rate.rate(), Rate::Secret { .. }),
+            "samples": {
+                "train": experiment.split.train.len(),
+                "test": experiment.split.test.len(),
+                "seen_encrypted": self.samples_seen(),
+            },
+            "seeds": { "experiment": experiment.seed, "keys": "operating system" },
+            "leases": self.leases.iter().map(|lease| LeaseLine {
+                client: lease.client + 1,
+                version: lease.version,
+                steps: lease.steps.len(),
+                samples: lease.steps.iter().map(|step| step.samples).sum(),
+            }).collect::<Vec<_>>(),
+            "phases": self.phases.done(),
+            "protocol": protocol(&self.statistics),
+            "ledger": {
+                "verdict": self.exposure.verdict(),
+                "safe_samples": safe,
+                "narrowest_layer": narrowest.layer,
+                "least_samples": self.exposure.least_samples().map(|(least, _)| least),
+                "overridden_by": "--allow-model-extraction",
+            },
+            "peak_memory_bytes": self.peak_memory.map(|[ours, servers]| {
+                json!({ "clients": ours, "server": servers })
+            }),
+            "machine": Machine::here(),
+            "report": report,
+        })
+    }
+
+    /// For a person.
+    pub(crate) fn text(&self, report: &Path) -> String {
+        let mark = |holds| if holds { "✓" } else { "✗" };
+        let total = self.statistics.total();
+        format!(
+            "\n{}\n\n\
+             {} accuracy on new rows    encrypted {:.1}%, in the clear {:.1}%\n\
+             {} final weights           {} the plaintext oracle's, bit for bit\n\
+             \x20 cost                    {}, {} in {} rounds\n\n\
+             The ledger's verdict: {}.\n{}\n\n\
+             Report: {}",
+            self.headline(),
+            mark(self.accuracies_are_equal()),
+            100.0 * self.accuracy_encrypted,
+            100.0 * self.accuracy_plaintext,
+            mark(self.weights_equal_oracle),
+            if self.weights_equal_oracle { "equal" } else { "DIFFER FROM" },
+            seconds(self.phases.elapsed().as_secs_f64()),
+            bytes(total.up + total.down),
+            total.rounds,
+            self.exposure.verdict(),
+            self.meaning(),
+            report.display(),
+        )
+    }
+
+    /// The HTML page.
+    pub(crate) fn report(&self) -> Report {
+        let secure = self.experiment.terms.cryptosystem.backend.is_secure();
+        Report {
+            title: format!("Encrypted training of {}", self.experiment.name),
+            headline: self.headline(),
+            badges: self.badges(),
+            warning: (!secure).then(|| {
+                "The backend insecure-clear encrypts nothing: everything crossed the wire in the \
+                 clear inside TLS. Use it for tests and measurements only."
+                    .into()
+            }),
+            curves: self.curves(),
+            time: self.time(),
+            traffic: self.traffic(),
+            leakage: Some(Leakage { exposure: self.exposure.clone(), meaning: self.meaning() }),
+            facts: self.facts(),
+            command_line: machine::command_line(),
+        }
+    }
+
+    fn accuracies_are_equal(&self) -> bool {
+        self.accuracy_encrypted == self.accuracy_plaintext
+    }
+
+    fn samples_seen(&self) -> usize {
+        self.leases.iter().flat_map(|lease| &lease.steps).map(|step| step.samples).sum()
+    }
+
+    fn headline(&self) -> String {
+        let experiment = &self.experiment;
+        let (rows, test) = (experiment.split.train.len(), experiment.split.test.len());
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to rows")]
+        let right = |accuracy: f64| (accuracy * test as f64).round() as usize;
+        let who = match experiment.clients {
+            1 => "A client".into(),
+            n => format!("{n} clients in turn"),
+        };
+        format!(
+            "{who} trained {} on {rows} rows that the server never saw. Under encryption {} of \
+             {test} new rows were classified correctly; the same training in the clear gets {}.",
+            experiment.name,
+            right(self.accuracy_encrypted),
+            right(self.accuracy_plaintext),
+        )
+    }
+
+    fn badges(&self) -> Vec<Badge> {
+        let badge = |holds, yes: &str, no: &str| Badge {
+            claim: if holds { yes } else { no }.into(),
+            holds,
+        };
+        vec![
+            badge(
+                self.accuracies_are_equal(),
+                "encrypted accuracy equals plaintext accuracy",
+                "encrypted and plaintext accuracy differ",
+            ),
+            badge(
+                self.weights_equal_oracle,
+                "weights equal the plaintext oracle's, bit for bit",
+                "weights differ from the plaintext oracle's",
+            ),
+            badge(
+                self.predictions_equal_plaintext,
+                "every encrypted prediction equals its plaintext prediction",
+                "some encrypted predictions differ from their plaintext predictions",
+            ),
+        ]
+    }
+
+    /// What the verdict means for this run.
+    pub(crate) fn meaning(&self) -> String {
+        let (safe, narrowest) = self.exposure.safe_samples();
+        let seen = self.samples_seen() / self.experiment.clients.max(1);
+        match u64::try_from(seen).unwrap_or(u64::MAX) > safe {
+            true => format!(
+                "A server that guards its model would have refused; this one was started with \
+                 --allow-model-extraction, so each client saw about {seen} samples and could solve \
+                 for weights of {} ({}). Keep that flag for models that the clients may know.",
+                narrowest.layer, narrowest.direction
+            ),
+            false => format!("Each client saw about {seen} samples, which is within the bound."),
+        }
+    }
+
+    fn curves(&self) -> Vec<Curves> {
+        let encrypted = self.leases.iter().flat_map(|lease| &lease.steps).map(|report| Step {
+            loss: report.loss,
+            accuracy: report.correct as f64 / report.samples.max(1) as f64,
+        });
+        let encrypted: Vec<_> = encrypted.collect();
+        let curves = |title: &str, value: fn(&Step) -> f64| {
+            let epoch = self.experiment.steps_per_epoch();
+            let mean = |steps: &[Step]| steps.iter().map(value).sum::<f64>() / steps.len() as f64;
+            let series = |name: &str, steps: &[Step]| Series {
+                name: name.into(),
+                values: steps.chunks(epoch).map(mean).collect(),
+            };
+            let plaintext = series("in the clear, floating point", &self.float_steps);
+            Curves { title: title.into(), series: vec![series("encrypted", &encrypted), plaintext] }
+        };
+        vec![
+            curves("Loss on the training rows", |step| step.loss),
+            curves("Accuracy on the training rows", |step| step.accuracy),
+        ]
+    }
+
+    fn time(&self) -> Vec<Bar> {
+        let bar = |name: String, value: f64| Bar { name, value, label: seconds(value) };
+        let own = |wanted: &str| {
+            let phase = self.phases.done().iter().find(|phase| phase.name == wanted);
+            phase.map(|phase| bar(phase.name.clone(), phase.seconds))
+        };
+        let rounds = WORK.iter().flat_map(|&phase| {
+            let cost = self.statistics.phase(phase);
+            let sides = [("client", cost.client), ("server + network", cost.server)];
+            sides.map(|(side, time)| bar(format!("{phase}, {side}"), time.as_secs_f64()))
+        });
+        let rounds = rounds.filter(|bar| bar.value >= 0.0005);
+        own("keys").into_iter().chain(rounds).chain(own("plaintext runs")).collect()
+    }
+
+    fn traffic(&self) -> Vec<Bar> {
+        let bars = Phase::ALL.iter().map(|&phase| {
+            let cost = self.statistics.phase(phase);
+            let (value, label) = ((cost.up + cost.down) as f64, bytes(cost.up + cost.down));
+            Bar { name: format!("{phase}, {} rounds", cost.rounds), value, label }
+        });
+        bars.filter(|bar| bar.value > 0.0).collect()
+    }
+
+    fn facts(&self) -> Vec<Facts> {
+        let (experiment, terms) = (&self.experiment, &self.experiment.terms);
+        let precision = self.model.precision();
+        let item = |name: &str, value: &dyn std::fmt::Display| (name.into(), value.to_string());
+        let total = self.statistics.total();
+        let machine = Machine::here();
+        let mut measured = vec![
+            item("time", &seconds(self.phases.elapsed().as_secs_f64())),
+            item("bytes to the server", &bytes(total.up)),
+            item("bytes to the clients", &bytes(total.down)),
+            item("rounds", &total.rounds),
+            item("processor", &machine.processor),
+            item("threads", &machine.threads),
+            item("system", &format!("{}, {} build", machine.system, machine.build)),
+        ];
+        if let Some([ours, servers]) = self.peak_memory {
+            let memory = format!("{} clients, {} server", bytes(ours), bytes(servers));
+            measured.insert(4, item("peak memory", &memory));
+        }
+        vec![
+            Facts {
+                title: "Training",
+                items: vec![
+                    item("data", &experiment.dataset),
+                    item("network", &experiment.architecture),
+                    item("parameters", &experiment.architecture.parameters()),
+                    item("clients", &experiment.clients),
+                    item("mini-batch", &format!("{} samples", experiment.batch)),
+                    item("mini-batches", &self.float_steps.len()),
+                    item("learning rate", &terms.rate),
+                    item("leases", &self.leases.len()),
+                    item("values cut off at a bound", &self.saturations),
+                ],
+            },
+            Facts {
+                title: "Cryptography and numbers",
+                items: vec![
+                    item("cryptosystem", &terms.cryptosystem.backend.id()),
+                    item("keys", &format!("{} bits, fresh", terms.cryptosystem.key.key_bits)),
+                    item("channel", &"TLS 1.3, certificates on both sides"),
+                    item("weights", &format!("{} fractional bits", precision.weights.fraction)),
+                    item("activations", &format!("{} bits", precision.activations.fraction)),
+                    item("errors", &format!("{} bits", precision.errors.fraction)),
+                    item("masks", &format!("{} bits longer than an update", precision.mask_bits)),
+                    item("seed of the experiment", &experiment.seed),
+                    item("randomness of keys", &"the operating system"),
+                ],
+            },
+            Facts { title: "Measured", items: measured },
+        ]
+    }
+}
+
+/// The rounds that do the work; waiting in the queue is other clients' work.
+const WORK: [Phase; 5] =
+    [Phase::Forward, Phase::Backward, Phase::Update, Phase::Commit, Phase::Inference];
+
+/// Costs by phase of the protocol.
+pub(crate) fn protocol(statistics: &Statistics) -> Value {
+    let line = |phase: &Phase| {
+        let cost = statistics.phase(*phase);
+        json!({
+            "phase": phase.name(),
+            "rounds": cost.rounds,
+            "bytes_up": cost.up,
+            "bytes_down": cost.down,
+            "client_seconds": cost.client.as_secs_f64(),
+            "server_and_network_seconds": cost.server.as_secs_f64(),
+        })
+    };
+    Phase::ALL.iter().filter(|p| statistics.phase(**p).rounds > 0).map(line).collect()
+}

@@ -1,0 +1,169 @@
+//! A server on this machine: a folder of development certificates, a model, and a child process.
+//!
+//! Everything lies in a temporary folder and is gone with the [`World`]. The server is this very
+//! program, started as `gelu serve` on a free port of the loopback interface; it stops when its
+//! standard input ends, so it does not outlive us however we end.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use gelu_nn::Model;
+use gelu_service::ClientTls;
+use gelu_service::certs::Authority;
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+use crate::args::Cryptosystem;
+use crate::problem::problem;
+use crate::rate::RateArgs;
+
+/// The terms on which the local server serves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    /// Cryptosystem and key size.
+    pub(crate) cryptosystem: Cryptosystem,
+    /// The learning rate.
+    pub(crate) rate: RateArgs,
+    /// The most samples of a lease.
+    pub(crate) lease_samples: u64,
+    /// Fixes the lengths of leases, so that a run can be repeated.
+    pub(crate) lease_seed: u64,
+}
+
+/// A folder with an authority, a model and a ledger.
+pub(crate) struct World {
+    folder: TempDir,
+    authority: Authority,
+}
+
+/// What a server says when it is ready, as one line of JSON.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Listening {
+    /// Where.
+    pub(crate) address: SocketAddr,
+    /// The model's name.
+    pub(crate) model: String,
+    /// Its version.
+    pub(crate) version: u64,
+    /// The cryptosystem.
+    pub(crate) backend: String,
+    /// The ledger's verdict on inference and on training.
+    pub(crate) verdicts: [String; 2],
+}
+
+/// A running server process.
+pub(crate) struct LocalServer {
+    child: Child,
+    output: BufReader<ChildStdout>,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+}
+
+impl World {
+    /// Makes the folder, the authority and the server's certificate.
+    pub(crate) fn create() -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("gelu-").tempdir();
+        let folder = folder.context("cannot make a temporary folder")?;
+        let authority = Authority::create(&folder.path().join("certs"))?;
+        authority.issue_server(&[])?;
+        Ok(Self { folder, authority })
+    }
+
+    /// A certificate for the account `name`.
+    pub(crate) fn admit(&self, name: &str) -> Result<ClientTls> {
+        let identity = self.authority.issue_client(name)?;
+        Ok(ClientTls::read(&self.authority.certificate(), &identity)?)
+    }
+
+    /// The server's model file.
+    pub(crate) fn model(&self) -> PathBuf {
+        self.folder.path().join("model.safetensors")
+    }
+
+    /// Starts a server of `model`. Both parties are the person at this machine, so the ledger
+    /// counts but does not refuse.
+    pub(crate) fn serve(&self, model: &Model, terms: &Terms) -> Result<LocalServer> {
+        model.save(&self.model())?;
+        let program = std::env::current_exe().context("cannot find the gelu program itself")?;
+        let mut command = Command::new(program);
+        command
+            .args(["serve", "--json", "--listen", "127.0.0.1:0", "--stop-with-stdin"])
+            .arg("--model")
+            .arg(self.model())
+            .arg("--certs")
+            .arg(self.folder.path().join("certs"))
+            .args(["--backend", terms.cryptosystem.backend.id()])
+            .args(["--key-bits", &terms.cryptosystem.key.key_bits.to_string()])
+            .args(["--lease-samples", &terms.lease_samples.to_string()])
+            .args(["--danger-lease-seed", &terms.lease_seed.to_string()])
+            .args(terms.rate.arguments())
+            .arg("--allow-model-extraction")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        LocalServer::start(command)
+    }
+
+    /// The model as the server has stored it.
+    pub(crate) fn stored_model(&self) -> Result<Model> {
+        Ok(Model::load(&self.model())?)
+    }
+}
+
+impl LocalServer {
+    fn start(mut command: Command) -> Result<Self> {
+        let mut child = command.spawn().context("cannot start the server process")?;
+        let mut output = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        output.read_line(&mut line)?;
+        match serde_json::from_str::<Listening>(&line) {
+            Ok(Listening { address, .. }) => Ok(Self { child, output, address }),
+            Err(_) => {
+                let _ = child.kill();
+                let status = child.wait()?;
+                let what = format!("the server process did not start ({status})");
+                Err(problem(what, "its own message stands above; -v makes it say more"))
+            }
+        }
+    }
+
+    /// Ends its input, which it takes as the wish to stop, and waits until it has stopped.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        drop(self.child.stdin.take());
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                return match status.success() {
+                    true => Ok(()),
+                    false => Err(problem(
+                        format!("the server process failed ({status})"),
+                        "run again with -v to see what it did",
+                    )),
+                };
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Err(problem("the server process does not stop", "run again with -v to see what it did"))
+    }
+
+    /// Bytes of memory that the process has held at most, where the system tells.
+    pub(crate) fn peak_memory(&self) -> Option<u64> {
+        crate::machine::peak_memory(&self.child.id().to_string())
+    }
+}
+
+/// A server that was not stopped is killed: an error ended this run.
+impl Drop for LocalServer {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        let _ = std::io::copy(&mut self.output, &mut std::io::sink());
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);

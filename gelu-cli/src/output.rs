@@ -1,0 +1,58 @@
+//! What goes to stdout: a table for people, or one JSON object for programs.
+
+use std::fmt::Display;
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+use serde::Serialize;
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    /// JSON instead of text.
+    pub(crate) json: bool,
+}
+
+impl Output {
+    /// Prints one line of JSON: for programs that read while we run.
+    pub(crate) fn line(self, value: &impl Serialize) -> Result<()> {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{}", serde_json::to_string(value)?)?;
+        out.flush().context("cannot write to stdout")
+    }
+
+    /// Prints a result, as `value` or as `text`.
+    pub(crate) fn show(self, value: &impl Serialize, text: impl Display) -> Result<()> {
+        let mut out = std::io::stdout().lock();
+        let written = match self.json {
+            true => writeln!(out, "{}", serde_json::to_string_pretty(value)?),
+            false => writeln!(out, "{text}"),
+        };
+        match written {
+            // `gelu models | head` is no error.
+            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            other => other.context("cannot write the result to stdout"),
+        }
+    }
+}
+
+/// A table with a header; columns whose header starts with `#` hold numbers.
+pub(crate) fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    let rule = LineStyle::none().fill('─').junction('─');
+    table.load_style(TableStyle::new().top_border(rule).header_separator(rule).bottom_border(rule));
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    if !table.is_tty() {
+        table.set_width(118);
+    }
+    table.set_header(header.iter().map(|h| h.trim_start_matches('#')));
+    for (i, name) in header.iter().enumerate() {
+        if name.starts_with('#')
+            && let Some(column) = table.column_mut(i)
+        {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}

@@ -1,0 +1,171 @@
+//! What took how long: every piece of long work goes through a stopwatch that the terminal shows
+//! while it runs and the report shows afterwards.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+/// A finished piece of work.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Phase {
+    /// What was done.
+    pub(crate) name: String,
+    /// How long it took.
+    pub(crate) seconds: f64,
+}
+
+/// The work done so far.
+#[derive(Debug)]
+pub(crate) struct Phases {
+    started: Instant,
+    done: Vec<Phase>,
+}
+
+impl Phases {
+    /// Starts the clock.
+    pub(crate) fn start() -> Self {
+        Self { started: Instant::now(), done: Vec::new() }
+    }
+
+    /// Begins a piece of work of `steps` steps (0: unknown), shown as `message`.
+    pub(crate) fn begin(&self, message: &str, steps: u64) -> Running {
+        Running { bar: bar(message, steps), started: Instant::now() }
+    }
+
+    /// Ends a piece of work: `name` goes into the report, `said` onto the terminal.
+    pub(crate) fn end(&mut self, running: Running, name: &str, said: &str) {
+        let elapsed = running.started.elapsed();
+        running.bar.finish_and_clear();
+        say(&format!("{said}  ({})", seconds(elapsed.as_secs_f64())));
+        self.done.push(Phase { name: name.into(), seconds: elapsed.as_secs_f64() });
+    }
+
+    /// All finished pieces, in order.
+    pub(crate) fn done(&self) -> &[Phase] {
+        &self.done
+    }
+
+    /// Since the start.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// A piece of work that goes on.
+#[derive(Debug, Clone)]
+pub(crate) struct Running {
+    bar: ProgressBar,
+    started: Instant,
+}
+
+impl Running {
+    /// Another step is done.
+    pub(crate) fn step(&self) {
+        self.bar.inc(1);
+    }
+
+    /// So many more steps are done.
+    pub(crate) fn steps(&self, steps: usize) {
+        self.bar.inc(steps as u64);
+    }
+
+    /// What is happening right now.
+    pub(crate) fn note(&self, text: impl Into<String>) {
+        self.bar.set_message(text.into());
+    }
+}
+
+/// What is shown right now, for those who only look on: the observers of a session outlive each
+/// piece of work.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Screen(Arc<Mutex<Option<Running>>>);
+
+impl Screen {
+    /// From here on `running` is shown.
+    pub(crate) fn show(&self, running: &Running) {
+        *self.0.lock().expect("no panic while held") = Some(running.clone());
+    }
+
+    /// Another step is done.
+    pub(crate) fn step(&self) {
+        self.with(Running::step);
+    }
+
+    /// What is happening right now.
+    pub(crate) fn note(&self, text: impl FnOnce() -> String) {
+        self.with(|running| running.note(text()));
+    }
+
+    fn with(&self, f: impl FnOnce(&Running)) {
+        if let Some(running) = &*self.0.lock().expect("no panic while held") {
+            f(running);
+        }
+    }
+}
+
+/// A line for the person who watches; data goes to stdout, this does not.
+pub(crate) fn say(line: &str) {
+    eprintln!("{line}");
+}
+
+/// `8.2 s`, `1 min 23 s`, `45 ms`.
+pub(crate) fn seconds(s: f64) -> String {
+    match s {
+        s if s < 0.0995 => format!("{:.0} ms", s * 1e3),
+        s if s < 9.95 => format!("{s:.1} s"),
+        s if s < 99.5 => format!("{s:.0} s"),
+        s => format!("{:.0} min {:.0} s", (s / 60.0).floor(), s % 60.0),
+    }
+}
+
+/// `1.5 MB`, in powers of ten.
+pub(crate) fn bytes(n: u64) -> String {
+    let x = n as f64;
+    match n {
+        0..1_000 => format!("{n} B"),
+        1_000..1_000_000 => format!("{:.1} kB", x / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", x / 1e6),
+        _ => format!("{:.2} GB", x / 1e9),
+    }
+}
+
+/// A bar for counted work, a spinner for the rest; nothing unless somebody watches.
+fn bar(message: &str, steps: u64) -> ProgressBar {
+    let (bar, template) = match steps {
+        0 => (ProgressBar::new_spinner(), "{spinner} {prefix}  {elapsed}  {msg}"),
+        _ => (ProgressBar::new(steps), "{prefix}  {wide_bar} {pos}/{len}  {eta} left  {msg}"),
+    };
+    bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
+    let style = ProgressStyle::with_template(template).expect("a constant");
+    bar.set_style(style.progress_chars("━╸ "));
+    bar.set_prefix(message.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_read_well() {
+        assert_eq!([0.045, 8.24, 42.4, 83.0].map(seconds), ["45 ms", "8.2 s", "42 s", "83 s"]);
+        assert_eq!(seconds(150.2), "2 min 30 s");
+        assert_eq!([999, 1500, 2_000_000].map(bytes), ["999 B", "1.5 kB", "2.0 MB"]);
+    }
+
+    #[test]
+    fn phases_are_kept_in_order() {
+        let mut phases = Phases::start();
+        for name in ["one", "two"] {
+            let running = phases.begin(name, 1);
+            running.step();
+            phases.end(running, name, name);
+        }
+        let names: Vec<_> = phases.done().iter().map(|p| p.name.as_str()).collect();
+        assert_eq!(names, ["one", "two"]);
+        assert!(phases.elapsed().as_secs_f64() >= phases.done()[0].seconds);
+    }
+}

@@ -1,0 +1,123 @@
+//! Errors as a person meets them: one sentence, then what to do next.
+
+use std::fmt;
+
+use anyhow::Error;
+
+/// An error together with the way out of it.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    what: String,
+    next: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+/// What went wrong, and what to do next.
+pub(crate) fn problem(what: impl Into<String>, next: impl Into<String>) -> Error {
+    Problem { what: what.into(), next: next.into() }.into()
+}
+
+/// Adds the way out to an error.
+pub(crate) trait Advise<T> {
+    /// Keeps the error as it is and says what to do next.
+    fn advise(self, next: impl FnOnce() -> String) -> anyhow::Result<T>;
+}
+
+impl<T, E: Into<Error>> Advise<T> for Result<T, E> {
+    fn advise(self, next: impl FnOnce() -> String) -> anyhow::Result<T> {
+        self.map_err(|error| problem(sentence(&error.into()), next()))
+    }
+}
+
+/// The whole message: `error: …`, and `next: …` where there is advice.
+pub(crate) fn explain(error: &Error) -> String {
+    let what = format!("error: {}", sentence(error));
+    match advice(error) {
+        Some(next) => format!("{what}\n next: {next}"),
+        None => what,
+    }
+}
+
+/// The chain of causes as one sentence; a cause that its parent repeats is left out.
+fn sentence(error: &Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |sentence, cause| {
+        match (sentence.is_empty(), sentence.contains(&cause)) {
+            (true, _) => cause,
+            (_, true) => sentence,
+            _ => format!("{sentence}: {cause}"),
+        }
+    })
+}
+
+/// The advice that came with an error, or what is known to help against one of its kind.
+fn advice(error: &Error) -> Option<String> {
+    if let Some(problem) = error.chain().find_map(|e| e.downcast_ref::<Problem>()) {
+        return Some(problem.next.clone());
+    }
+    error.chain().find_map(|cause| {
+        let core = cause.downcast_ref::<gelu_core::Error>().and_then(of_core);
+        core.or_else(|| cause.downcast_ref::<std::io::Error>().and_then(of_io)).map(Into::into)
+    })
+}
+
+fn of_core(error: &gelu_core::Error) -> Option<&'static str> {
+    use gelu_core::error::{Error, Refused};
+    Some(match error {
+        Error::Refused(Refused::ExposesData { .. }) => {
+            "ask for longer leases (--lease-steps, --batch), or accept the loss of privacy with \
+             --allow-input-reconstruction"
+        }
+        Error::Refused(_) => {
+            "`gelu audit MODEL` shows how many samples are safe; only the server's operator can \
+             override the ledger, with --allow-model-extraction"
+        }
+        Error::Range(_) => "use a smaller --batch, fewer --lease-steps or a larger --key-bits",
+        Error::PeerIncompatible(_) => "run the same version and --backend on both sides",
+        _ => return None,
+    })
+}
+
+fn of_io(error: &std::io::Error) -> Option<&'static str> {
+    use std::io::ErrorKind;
+    Some(match error.kind() {
+        ErrorKind::NotFound => "check the path",
+        ErrorKind::PermissionDenied => "check who may read and write there",
+        ErrorKind::AlreadyExists => "choose another path, or move the old file away",
+        ErrorKind::AddrInUse => "choose another address with --listen, or port 0 for a free one",
+        ErrorKind::ConnectionRefused => "check the address, and that `gelu serve` is running",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn one_sentence_and_the_next_step() {
+        let error = problem("there is no key", "make one with `gelu keygen`");
+        assert_eq!(
+            explain(&error.context("cannot start")),
+            "error: cannot start: there is no key\n next: make one with `gelu keygen`"
+        );
+        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let error = Err::<(), _>(missing).context("cannot read m").unwrap_err();
+        assert!(explain(&error).ends_with("next: check the path"));
+        let advised = Err::<(), _>(anyhow::anyhow!("a")).advise(|| "b".into()).unwrap_err();
+        assert_eq!(explain(&advised), "error: a\n next: b");
+    }
+
+    #[test]
+    fn repeated_causes_are_said_once() {
+        let error = anyhow::anyhow!("disk full").context("cannot write: disk full");
+        assert_eq!(explain(&error), "error: cannot write: disk full");
+    }
+}
