@@ -10,6 +10,8 @@
 //! second certificate of the same name to the same one only. Whoever can make accounts can multiply
 //! its query budget; in production an authority of the organisation's own takes this one's place.
 //!
+//! There is no revocation: an account that must leave takes a new authority for all others.
+//!
 //! Private keys are created with mode 0600, and nothing is ever overwritten.
 
 use std::fs;

@@ -13,6 +13,13 @@
 //!                   length, number, postcard                   whole, in order, bounded
 //!                   TLS 1.3, certificates on both sides        secret, authentic
 //! ```
+//!
+//! # Security
+//! Both sides authenticate by certificates of one authority; strangers are turned away before a
+//! machine is made for them. What the protocol itself protects, and from whom, `gelu-core` says. Not
+//! protected here: the lengths and times of frames, which tell an observer of the network about
+//! the architecture, the batches and who trains when; and the server's time, of which every known
+//! account can take what [`Limits`] allow.
 #![forbid(unsafe_code)]
 
 pub mod certs;

@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 pub struct Limits {
     /// The largest frame, in bytes: room for the ciphertexts of one stage. The first frames of a
     /// session, before the peers know each other, are held to [`GREETING_BYTES`] and [`CARD_BYTES`].
+    /// Once read, ciphertexts take as much memory again; parameters, which travel as short
+    /// numbers and become 128-bit ones, at the very most 24 times as much.
     pub frame_bytes: usize,
     /// From the first byte of a connection to the end of the greeting.
     pub handshake: Duration,

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{
@@ -15,7 +16,7 @@ use gelu_core::message::{ClientMessage, ServerMessage};
 use gelu_service::client::ClientEvent;
 use gelu_service::error::Farewell;
 use gelu_service::handshake::{Down, Up};
-use gelu_service::server::{Server, ServerEvent};
+use gelu_service::server::{Observer, Server, ServerEvent};
 use gelu_service::{Error, Limits};
 use tokio::time::timeout;
 
@@ -339,4 +340,42 @@ async fn waiting_is_not_silence() {
     assert_eq!(report.version, 2);
     running.shut_down().await;
     let _ = BATCH;
+}
+
+/// A server that computes for long is not silent, one that has stopped is.
+#[tokio::test(flavor = "multi_thread")]
+async fn computing_is_not_silence() {
+    struct Slow;
+    impl Observer for Slow {
+        fn received(&self, _: &str, message: &ClientMessage) {
+            if matches!(message, ClientMessage::EncryptedActivations { .. }) {
+                std::thread::sleep(Duration::from_millis(1500));
+            }
+        }
+    }
+    let site = Site::new();
+    let query = batches(1, 1).remove(0).0;
+    let silence = Duration::from_millis(1000);
+    let limits = Limits { silence, keep_alive: Duration::from_millis(50), ..Limits::default() };
+    let policy = DataPolicy::AllowInputReconstruction;
+    for (keep_alive, heard) in [(Duration::from_millis(50), true), (PATIENCE, false)] {
+        let slow = |c: &mut gelu_service::Config<_>| {
+            c.observer = Arc::new(Slow);
+            (c.limits.keep_alive, c.limits.silence) = (keep_alive, 2 * PATIENCE);
+        };
+        let running = site.start_with(slow).await;
+        let tls = site.tls("alice");
+        let connection = common::connect_with(running.address, &tls, limits, |_| {}).await.unwrap();
+        let mut session = connection.open(common::key(), policy).await.unwrap();
+        match session.classify(&query).await {
+            Ok(_) => assert!(heard),
+            Err(Error::Timeout { waiting_for, limit }) => {
+                assert!(!heard);
+                assert_eq!((waiting_for, limit), ("the server's answer", silence));
+            }
+            Err(error) => panic!("{error}"),
+        }
+        session.close().await;
+        running.shut_down().await;
+    }
 }

@@ -119,7 +119,7 @@ async fn impatience() {
     let mut holder = site.client(&running, "holder").await;
     let holding = tokio::spawn(async move { holder.train(10_000, &mut endless()).await });
     let (tls, address) = (site.tls("impatient"), running.address);
-    running.log.wait(|e| granted(e)).await;
+    running.log.wait(granted).await;
     let mut raw = Raw::opened(address, &tls).await;
     let request = ClientMessage::RequestLease { batch: 1, steps: 1 };
     raw.write(&frame(2, &Up::Message(request))).await;

@@ -2,14 +2,15 @@
 
 mod common;
 
-use common::{BATCH, Site, batches, model, replay};
+use common::{BATCH, Site, batches, key, model, replay};
 use gelu_core::client::DataPolicy;
 use gelu_service::client::{ClientEvent, Phase};
 use gelu_service::server::Way;
-use gelu_service::{Limits, Session};
+use gelu_service::{Config, Limits, Server, Session};
 use std::sync::{Arc, Mutex};
 
 use gelu_core::Clear;
+use gelu_core::server::LearningRate;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_clients_train_in_turn_while_one_asks() {
@@ -64,6 +65,9 @@ async fn three_clients_train_in_turn_while_one_asks() {
     let (clear, _) = expected.probabilities(&inputs).unwrap();
     assert_eq!(asking.classify(&inputs).await.unwrap(), clear);
     asking.close().await;
+    for account in ["alice", "bob", "carol", "dave"] {
+        assert_eq!(running.log.left(account).await, None, "{account} said goodbye");
+    }
     let versions: Vec<_> = running.log.commits().iter().map(|c| c.1).collect();
     assert_eq!(versions, (1..=leases.len() as u64).collect::<Vec<_>>());
     let summary = running.shut_down().await;
@@ -140,4 +144,63 @@ async fn the_tap_sees_what_the_machine_sees() {
         "FinalUpdate",
     ];
     assert_eq!(names, expected);
+}
+
+/// The paper's mode: the rate is the server's secret, and masked updates travel under its key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_with_a_secret_learning_rate() {
+    let site = Site::new();
+    let secret =
+        |c: &mut Config<Clear>| c.rate = LearningRate::Secret { key: key(), g: 3, g_max: 5 };
+    let running = site
+        .start_with(|c| {
+            secret(c);
+            common::long_leases(c);
+        })
+        .await;
+    let mut session = site.client(&running, "alice").await;
+    let report = session.train(1000, &mut batches(1, 3).into_iter().peekable()).await.unwrap();
+    assert_eq!((report.rate, report.version, report.steps.len()), (None, 1, 3));
+    let received = running.log.received.lock().unwrap().clone();
+    let updates = received.iter().filter(|(_, m)| m.name() == "EncryptedMaskedUpdate").count();
+    assert_eq!(updates, 3);
+    assert_ne!(site.stored().parameters(), model().parameters());
+    session.close().await;
+    running.shut_down().await;
+
+    let mut impossible = site.config();
+    impossible.rate = LearningRate::Secret { key: key(), g: 3, g_max: 30 };
+    let error = Server::bind(impossible).await.err().expect("g_max is too large").to_string();
+    assert!(error.starts_with("secret learning rate: "), "{error}");
+    let mut impossible = site.config();
+    impossible.rate = LearningRate::Public(f64::NAN);
+    assert!(Server::bind(impossible).await.is_err());
+}
+
+/// Lease lengths come from the seed alone, so a demonstration can be repeated.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_seed_decides_on_the_lengths_of_leases() {
+    let mut runs = Vec::new();
+    for seed in [[1; 32], [1; 32], [2; 32]] {
+        let site = Site::new();
+        let running = site
+            .start_with(|c| {
+                c.lease_samples = 8 * BATCH as u64;
+                c.danger_lease_seed = Some(seed);
+            })
+            .await;
+        let mut session = site.client(&running, "alice").await;
+        let mut data = batches(1, 20).into_iter().peekable();
+        let mut lengths = Vec::new();
+        while data.peek().is_some() {
+            lengths.push(session.train(8, &mut data).await.unwrap().steps.len());
+        }
+        session.close().await;
+        running.shut_down().await;
+        runs.push((lengths, site.stored().parameters().clone()));
+    }
+    assert_eq!(runs[0].0, runs[1].0);
+    assert_ne!(runs[0].0, runs[2].0);
+    // However it is cut into leases, the training is the same.
+    assert!(runs[0].1 == runs[2].1);
 }

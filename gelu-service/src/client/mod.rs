@@ -122,8 +122,13 @@ impl<H: AdditiveHE> Connection<H> {
             return Err(PeerIncompatible::Backend { ours: H::ID.into(), theirs }.into());
         }
         card.precision.validate()?;
-        let architecture = Sequential::from_json(&card.architecture)?;
-        let network = Arc::new(architecture.network());
+        let text = card.architecture.clone();
+        let parsing = spawn_blocking(move || {
+            let architecture = Sequential::from_json(&text)?;
+            let network = Arc::new(architecture.network());
+            Ok::<_, gelu_nn::Error>((architecture, network))
+        });
+        let (architecture, network) = parsing.await.map_err(|e| Error::Bug(e.to_string()))??;
         let backend = core::marker::PhantomData;
         Ok(Self { line, card, architecture, network, backend })
     }
@@ -324,7 +329,7 @@ impl<H: AdditiveHE> Session<H> {
         lease: &Lease,
         batches: &mut impl Iterator<Item = (Array2<f64>, Vec<usize>)>,
     ) -> Result<(u64, Vec<StepReport>)> {
-        self.check_data_policy(lease)?;
+        self.check_data_policy(lease).await?;
         let mut reports = Vec::new();
         for (inputs, labels) in batches {
             let train = move |m: &mut Machine<H>| m.client.train(&inputs, &labels, &mut m.rng);
@@ -348,16 +353,22 @@ impl<H: AdditiveHE> Session<H> {
     }
 
     /// The core's machine refuses at the end of a lease; it is kinder to refuse at its beginning.
-    fn check_data_policy(&self, lease: &Lease) -> Result<()> {
-        let purpose = Purpose::Training { steps: lease.steps };
-        let exposure = self.exposure(lease.batch as usize, purpose)?;
-        let samples = u64::from(lease.steps) * u64::from(lease.batch);
-        match exposure.least_samples() {
-            Some((least, _)) if self.policy == DataPolicy::Enforce && samples < least => {
-                Err(Refused::ExposesData { samples, least }.into())
-            }
-            _ => Ok(()),
+    async fn check_data_policy(&mut self, lease: &Lease) -> Result<()> {
+        if self.policy == DataPolicy::AllowInputReconstruction {
+            return Ok(());
         }
+        let (batch, steps) = (lease.batch, lease.steps);
+        let samples = u64::from(batch) * u64::from(steps);
+        let check = move |m: &mut Machine<H>| {
+            let exposure = m.client.exposure(batch as usize, Purpose::Training { steps })?;
+            match exposure.least_samples() {
+                Some((least, _)) if samples < least => {
+                    Err(Refused::ExposesData { samples, least }.into())
+                }
+                _ => Ok(()),
+            }
+        };
+        self.begin(Phase::Queue, check).await
     }
 
     /// Carries questions and answers until the machine waits for a wish of ours.
@@ -405,7 +416,7 @@ impl<H: AdditiveHE> Session<H> {
         }
     }
 
-    /// Makes a wish; an error is the caller's, and nothing has happened.
+    /// Makes a wish. An error is the caller's own, and nothing has happened.
     async fn begin(
         &mut self,
         phase: Phase,
