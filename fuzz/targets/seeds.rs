@@ -1,0 +1,118 @@
+//! Writes the seeds: real messages and whole honest sessions. No target, but linked like one.
+#![no_main]
+use std::fs;
+use std::path::Path;
+
+use gelu_core::message::{ClientMessage, Wire};
+use gelu_core::{AdditiveHE, Plaintext, Precision};
+use gelu_fuzz::{Answering, Asking, paillier_key, parse, rng, write};
+use gelu_nn::Model;
+use gelu_paillier::InsecurePaillier as P;
+use gelu_paillier::phe::{EncryptedNumber, Number};
+
+libfuzzer_sys::fuzz_target!(init: write_and_leave(), |data| {
+    let _: &[u8] = data;
+});
+
+/// Before libFuzzer gets its turn.
+fn write_and_leave() {
+    let corpus = std::env::args().nth(1).expect("usage: seeds DIRECTORY");
+    write_seeds(Path::new(&corpus));
+    std::process::exit(0);
+}
+
+fn write_seeds(corpus: &Path) {
+    let save = |target: &str, name: &str, bytes: &[u8]| {
+        let folder = corpus.join(target);
+        fs::create_dir_all(&folder).expect("a folder for seeds");
+        fs::write(folder.join(name), bytes).expect("a seed");
+    };
+    // Every kind of session: inference, the rates, a lease cut short, one to four steps.
+    for kind in 0..64u8 {
+        write_session(kind, &save);
+    }
+    write_keys(&save);
+    write_files(&save);
+}
+
+type Save<'a> = &'a dyn Fn(&str, &str, &[u8]);
+
+fn write_session(kind: u8, save: Save<'_>) {
+    let (script, ..) = parse(&[kind, 0]).expect("two bytes");
+    let (mut client, mut server) = (Asking::new(script), Answering::new(script));
+    let (mut up, mut down) = (Vec::new(), Vec::new());
+    loop {
+        while let Some(message) = client.client.poll_transmit() {
+            save("client_messages", message.name(), &message.to_bytes());
+            up.push(message.to_bytes());
+            server.receive(message).expect("both are honest");
+        }
+        let before = down.len();
+        while let Some(message) = server.server.poll_transmit() {
+            save("server_messages", message.name(), &message.to_bytes());
+            down.push(message.to_bytes());
+            client.receive(message).expect("both are honest");
+        }
+        if down.len() == before {
+            break;
+        }
+    }
+    for honest in 0..up.len().min(12) {
+        let name = format!("session-{kind}-{honest}");
+        let skip = u8::try_from(honest).expect("below 12");
+        save("server_machine", &name, &write(kind, skip, &up[honest..]));
+        save("client_machine", &name, &write(kind, skip, &down[honest.min(down.len())..]));
+    }
+    let frames = |bodies: &[Vec<u8>], variant: u8| -> Vec<u8> {
+        let frame = |(n, body): (usize, &Vec<u8>)| {
+            let sequence = u8::try_from(n).expect("few messages");
+            let length = u32::try_from(body.len() + 2).expect("short messages");
+            [&length.to_be_bytes()[..], &[sequence, variant], body].concat()
+        };
+        bodies.iter().enumerate().take(100).flat_map(frame).collect()
+    };
+    // Both `Up::Message` and `Down::Message` are variant 1.
+    save("service_frames", &format!("up-{kind}"), &frames(&up, 1));
+    save("service_frames", &format!("down-{kind}"), &frames(&down, 1));
+    if let Some(ClientMessage::EncryptedActivations { ciphertexts, .. }) =
+        up.get(1).and_then(|bytes| ClientMessage::from_bytes(bytes).ok())
+    {
+        save("clear_bytes", "ciphertext", &ciphertexts[..64]);
+    }
+}
+
+fn write_keys(save: Save<'_>) {
+    let (secret, rng) = (paillier_key(), &mut rng());
+    let public = P::public_key(secret);
+    save("paillier_key", "public", &P::public_key_to_bytes(public));
+    let plaintext = Plaintext::new(100, vec![1, -2, 3, -4, 5]).expect("small values");
+    let ciphertext = P::encrypt(public, &plaintext, rng).expect("five slots");
+    let mut bytes = Vec::new();
+    P::ciphertext_to_bytes(public, &ciphertext, &mut bytes);
+    save("paillier_ciphertext", "one", &bytes);
+    save("paillier_ciphertext", "two", &[&bytes[..], &bytes].concat());
+    save("paillier_json", "public", public.to_phe_json().as_bytes());
+    save("paillier_json", "secret", secret.to_phe_json().as_bytes());
+    let number = EncryptedNumber::encrypt(public, &Number::new(-7, -3), rng);
+    save("paillier_json", "number", number.expect("small").to_json(public).as_bytes());
+    let path = std::env::temp_dir().join(format!("gelu-fuzz-seed-{}", std::process::id()));
+    secret.save_replacing(&path).expect("a temporary file");
+    save("paillier_key_file", "key", &fs::read(&path).expect("just written"));
+    fs::remove_file(&path).expect("our own file");
+}
+
+fn write_files(save: Save<'_>) {
+    for entry in gelu_nn::zoo::entries() {
+        save("architecture", entry.name, (entry.architecture)().to_json().as_bytes());
+    }
+    let model = Model::initialise("iris", gelu_nn::zoo::iris(), Precision::TRAINING, &mut rng());
+    let bytes = model.and_then(|model| model.to_bytes()).expect("a model of our own");
+    save("model_file", "iris", &bytes);
+    let table = b"a,b,class\n1,2.5,x\n-3,4e2,y\n?,7,x\n\"8\",9,\"y\"\n";
+    for options in 0..32u8 {
+        save("csv", &format!("table-{options}"), &[&[options], &table[..]].concat());
+    }
+    let words = |words: &[u32]| words.iter().flat_map(|w| w.to_be_bytes()).collect::<Vec<_>>();
+    save("idx", "images", &[&words(&[2051, 2, 2, 3])[..], &[7; 12]].concat());
+    save("idx", "labels", &[&words(&[2049, 3])[..], &[0, 1, 9]].concat());
+}
