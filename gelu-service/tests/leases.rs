@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{
-    BATCH, PATIENCE, Raw, Site, batches, batches_for, endless, frame, halting, long_leases, model,
-    replay, wide_model,
+    BATCH, Log, PATIENCE, Raw, Site, batches, batches_for, endless, frame, halting, long_leases,
+    model, replay, wide_model,
 };
 use gelu_core::client::DataPolicy;
 use gelu_core::error::Refused;
@@ -378,4 +378,47 @@ async fn computing_is_not_silence() {
         session.close().await;
         running.shut_down().await;
     }
+}
+
+/// A client that dies while its lease is being committed has committed, and the next one goes on
+/// from there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_outlives_its_client() {
+    struct SlowCommit(Arc<Log>, tokio::sync::Semaphore);
+    impl Observer for SlowCommit {
+        fn event(&self, event: &ServerEvent) {
+            self.0.event(event);
+        }
+        fn received(&self, account: &str, message: &ClientMessage) {
+            if account == "mortal" && matches!(message, ClientMessage::FinalUpdate(_)) {
+                self.1.add_permits(1);
+                std::thread::sleep(Duration::from_millis(500));
+            }
+        }
+    }
+    let site = Site::new();
+    let slow = Arc::new(SlowCommit(Arc::default(), tokio::sync::Semaphore::new(0)));
+    let running = site
+        .start_with(|c| {
+            c.observer = Arc::clone(&slow) as Arc<dyn Observer>;
+            c.limits.keep_alive = Duration::from_millis(5);
+        })
+        .await;
+    let mut mortal = site.client(&running, "mortal").await;
+    let data = batches(1, 1);
+    let mut of_mortal = data.clone().into_iter().peekable();
+    let dying = tokio::spawn(async move { mortal.train(1, &mut of_mortal).await });
+    slow.1.acquire().await.unwrap().forget();
+    dying.abort();
+    let mut next = site.client(&running, "next").await;
+    let report = next.train(1, &mut batches(2, 1).into_iter().peekable()).await.unwrap();
+    assert_eq!((report.base, report.version), (1, 2));
+    assert_eq!(slow.0.commits(), [("mortal".to_owned(), 1), ("next".to_owned(), 2)]);
+    assert!(slow.0.left("mortal").await.is_some());
+    let expected = model().successor(replay(&model(), &data)).unwrap();
+    let expected = replay(&expected, &batches(2, 1));
+    assert_eq!(*site.stored().parameters(), expected);
+    next.close().await;
+    slow.0.left("next").await;
+    assert_eq!(running.shut_down().await.rolled_back, 0);
 }

@@ -20,7 +20,9 @@
 //! # }
 //! ```
 //!
-//! A refusal leaves the session as it was. After every other error it is over: connect again.
+//! A refusal leaves the session as it was, and so does a wish that the machine does not accept (inputs
+//! of another shape). After every other error it is over: connect again. A call that is cancelled
+//! leaves an exchange half done; drop the session then, and the server rolls back.
 
 mod line;
 mod statistics;

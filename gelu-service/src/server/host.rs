@@ -2,7 +2,7 @@
 //! done.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use gelu_core::AdditiveHE;
@@ -31,7 +31,7 @@ pub(crate) struct Host<H: AdditiveHE> {
     /// One permit for each evaluation at a time, and one for each session.
     pub(super) computing: Arc<Semaphore>,
     pub(super) seats: Arc<Semaphore>,
-    model: RwLock<Current>,
+    model: RwLock<Arc<Current>>,
     ledger: Mutex<LedgerFile>,
     lease_rng: Mutex<ChaCha20Rng>,
     summary: Mutex<Summary>,
@@ -52,6 +52,10 @@ impl<H: AdditiveHE> Host<H> {
         config.limits.validate()?;
         let locks = [files::lock(&config.model)?, files::lock(&config.ledger)?];
         let model = Model::load(&config.model)?;
+        if model.version() > 0 && !config.ledger.exists() {
+            let (version, ledger) = (model.version(), config.ledger.display());
+            tracing::warn!(version, %ledger, "a trained model without a ledger: begins an empty one");
+        }
         let ledger = LedgerFile::open(&config.ledger, model.name())?;
         let served = Arc::new(ServedModel::from(&model));
         check_rate(&config.rate, &served)?;
@@ -71,7 +75,7 @@ impl<H: AdditiveHE> Host<H> {
             seats: Arc::new(Semaphore::new(config.limits.sessions)),
             verdicts: verdicts(&served, *config.key_bits.end()),
             config,
-            model: RwLock::new(Current { model, served }),
+            model: RwLock::new(Arc::new(Current { model, served })),
             ledger: Mutex::new(ledger),
             lease_rng: Mutex::new(lease_rng),
             summary: Mutex::default(),
@@ -81,7 +85,7 @@ impl<H: AdditiveHE> Host<H> {
 
     /// What a client is told at its greeting.
     pub(super) fn card(&self, account: &str) -> Card {
-        let current = self.model.read().expect(NO_PANIC);
+        let current = self.current();
         let (model, (inference, training)) = (&current.model, &self.verdicts);
         Card {
             name: model.name().into(),
@@ -99,7 +103,7 @@ impl<H: AdditiveHE> Host<H> {
 
     /// The last committed version.
     pub(super) fn served(&self) -> Arc<ServedModel> {
-        Arc::clone(&self.model.read().expect(NO_PANIC).served)
+        Arc::clone(&self.current().served)
     }
 
     /// Draws how many mini-batches a client gets.
@@ -116,9 +120,10 @@ impl<H: AdditiveHE> Host<H> {
         ledger.ledger().draw_lease(account, version, exposure, terms, most, policy, &mut *rng)
     }
 
-    /// Makes `parameters` the successor of `base`: on the disk first, then for everybody.
+    /// Makes `parameters` the successor of `base`: on the disk first, then for everybody. Only the
+    /// holder of the lease calls this, so nobody else can have made one meanwhile.
     pub(super) fn commit(&self, base: u64, parameters: Parameters) -> Result<u64> {
-        let mut current = self.model.write().expect(NO_PANIC);
+        let current = self.current();
         let expected = current.model.version();
         if base != expected {
             return Err(Error::Bug(format!("a lease of version {base} ends at {expected}")));
@@ -126,7 +131,7 @@ impl<H: AdditiveHE> Host<H> {
         let model = current.model.successor(parameters)?;
         model.save(&self.config.model)?;
         let (version, served) = (model.version(), Arc::new(ServedModel::from(&model)));
-        *current = Current { model, served };
+        *self.model.write().expect(NO_PANIC) = Arc::new(Current { model, served });
         Ok(version)
     }
 
@@ -140,6 +145,10 @@ impl<H: AdditiveHE> Host<H> {
     /// What was done so far.
     pub(super) fn summary(&self) -> Summary {
         self.summary.lock().expect(NO_PANIC).clone()
+    }
+
+    fn current(&self) -> Arc<Current> {
+        Arc::clone(&self.model.read().expect(NO_PANIC))
     }
 
     fn ledger(&self) -> MutexGuard<'_, LedgerFile> {
@@ -216,7 +225,7 @@ fn verdicts(model: &ServedModel, key_bits: u32) -> (String, String) {
 }
 
 /// The paths of a server's files must differ.
-pub(super) fn check_paths(model: &Path, ledger: &PathBuf) -> Result<()> {
+pub(super) fn check_paths(model: &Path, ledger: &Path) -> Result<()> {
     match model == ledger {
         true => Err(Error::configuration("ledger", "cannot be the model's file")),
         false => Ok(()),

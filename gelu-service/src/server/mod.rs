@@ -37,6 +37,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::error::{Error, Result};
+use crate::handshake::Card;
 use crate::limits::Limits;
 use crate::tls::ServerTls;
 pub(crate) use host::fresh_rng;
@@ -130,9 +131,9 @@ impl<H: AdditiveHE> Server<H> {
         self.listener.local_addr().map_err(Error::network("asking for the own address"))
     }
 
-    /// The version of the model that is served.
-    pub fn version(&self) -> u64 {
-        self.host.served().version
+    /// What every client is told; the account is left empty.
+    pub fn card(&self) -> Card {
+        self.host.card("")
     }
 
     /// Serves until `shutdown` is ready. Then nobody is let in any more, whoever waits is told so,

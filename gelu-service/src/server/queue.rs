@@ -1,4 +1,7 @@
 //! The line of those who want to train: one at a time, first come, first served.
+//!
+//! After its lease a session joins at the end. Places belong to sessions, not to accounts: an
+//! account with several sessions can wait in several places.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -379,6 +379,9 @@ impl<H: AdditiveHE> Session<H> {
 
     /// Works on a thread for computing, in turn with other sessions; meanwhile the client is told
     /// that its server lives.
+    ///
+    /// A client that no longer listens is no reason to stop: the work may be a commit, and this
+    /// session must not give up its lease while that is under way. It ends with the next frame.
     async fn compute<T: Send + 'static>(
         &mut self,
         job: impl FnOnce(&mut Machine<H>, &AccountHost<H>) -> T + Send + 'static,
@@ -399,6 +402,7 @@ impl<H: AdditiveHE> Session<H> {
         let keep_alive = self.host.config.limits.keep_alive;
         let mut notice = interval_at(Instant::now() + keep_alive, keep_alive);
         notice.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = true;
         loop {
             tokio::select! {
                 biased;
@@ -407,8 +411,8 @@ impl<H: AdditiveHE> Session<H> {
                     self.machine = Some(machine);
                     return Ok(result);
                 }
-                _ = notice.tick() => {
-                    self.line.send(&Down::Working).await?;
+                _ = notice.tick(), if heard => {
+                    heard = self.line.send(&Down::Working).await.is_ok();
                 }
             }
         }
