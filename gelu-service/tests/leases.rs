@@ -96,9 +96,10 @@ async fn turns_come_in_the_order_of_asking() {
 async fn a_holder_that_falls_silent_or_takes_too_long_loses_the_lease() {
     let silence = |limits: &mut Limits| limits.lease_silence = Duration::from_millis(300);
     let length = |limits: &mut Limits| limits.lease = Duration::from_millis(300);
-    let cases: [(fn(&mut Limits), &str); 2] =
-        [(silence, "the next message of the lease took longer"), (length, "the lease took longer")];
-    for (limit, reason) in cases {
+    type Change = fn(&mut Limits);
+    let silent: (Change, _) = (silence, "the next message of the lease took longer");
+    let long: (Change, _) = (length, "the lease took longer");
+    for (limit, reason) in [silent, long] {
         let site = Site::new();
         let running = site.start_with(|c| limit(&mut c.limits)).await;
         let mut raw = Raw::opened(running.address, &site.tls("sleeper")).await;

@@ -15,6 +15,7 @@
 //! which the ledger books. A client that breaks a rule learns only that its session has ended.
 //! See [`gelu_core::server`] for what response times tell.
 
+mod greeting;
 mod host;
 mod ledger;
 mod observer;

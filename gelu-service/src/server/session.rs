@@ -6,32 +6,24 @@
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use gelu_core::error::{PeerIncompatible, PeerMisbehaved};
 use gelu_core::message::{ClientMessage, ServerMessage};
 use gelu_core::server::{self, ServerOutput};
 use gelu_core::{AdditiveHE, Parameters};
 use rand::rngs::ChaCha20Rng;
-use tokio::io::{ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use super::Stop;
+use super::greeting::{Guest, Line, greet};
 use super::host::{AccountHost, Host, fresh_rng};
 use super::observer::{ServerEvent as Event, Way};
 use super::queue::Ticket;
-use crate::error::{Error, Farewell, FrameError, Result};
-use crate::frame::{self, Receiver, Sender};
-use crate::handshake::{Down, Incompatible, Up, Welcome};
-use crate::limits::GREETING_BYTES;
-use crate::tls::{self, ALPN};
-
-type Channel = TlsStream<TcpStream>;
+use crate::error::{Error, Farewell, Result};
+use crate::handshake::{Down, Up};
 
 /// Why a session stops.
 enum Over {
@@ -56,15 +48,17 @@ pub(super) async fn run<H: AdditiveHE>(
 ) {
     let limit = host.config.limits.handshake;
     let greeting = tokio::select! {
-        greeting = timeout(limit, greet(Arc::clone(&host), tcp, stopping.clone())) => greeting,
+        greeting = timeout(limit, greet(&host, tcp)) => greeting,
         () = asked_to_stop(stopping.clone(), false) => Ok(Err(Farewell::ShuttingDown.into())),
     };
     let waiting_for = "the greeting of a client";
-    match greeting.unwrap_or(Err(Error::Timeout { waiting_for, limit })) {
+    let greeting = greeting.unwrap_or(Err(Error::Timeout { waiting_for, limit }));
+    match greeting.and_then(|guest| Ok((guest, fresh_rng()?))) {
         Err(error) => host.emit(Event::TurnedAway { peer, reason: error.to_string() }),
-        Ok(mut session) => {
-            let account = session.account.clone();
+        Ok((guest, rng)) => {
+            let account = guest.account.clone();
             host.emit(Event::Accepted { account: account.clone(), peer });
+            let mut session = Session::new(Arc::clone(&host), guest, rng, stopping);
             let error = match session.serve().await {
                 Over::Left => None,
                 Over::Failed(error) => Some(error),
@@ -78,113 +72,6 @@ pub(super) async fn run<H: AdditiveHE>(
         }
     }
 }
-
-/// Opens the channel, learns who is there, agrees on a version, hands out the card.
-async fn greet<H: AdditiveHE>(
-    host: Arc<Host<H>>,
-    tcp: TcpStream,
-    stopping: watch::Receiver<Stop>,
-) -> Result<Session<H>> {
-    let limits = host.config.limits;
-    tcp.set_nodelay(true).map_err(Error::network("setting up a connection"))?;
-    let accepting =
-        TlsAcceptor::from(Arc::clone(host.config.tls.config())).accept(tcp).into_fallible();
-    let channel = match accepting.await {
-        Ok(channel) => channel,
-        Err((error, mut tcp)) => {
-            frame::drain(&mut tcp).await;
-            return Err(frame::broken(error, 0, "opening the secure channel"));
-        }
-    };
-    let (_, state) = channel.get_ref();
-    let account = tls::account(state.peer_certificates());
-    let speaks_gelu = state.alpn_protocol() == Some(ALPN);
-    let (read, write) = tokio::io::split(channel);
-    let mut line = Line {
-        receiver: Receiver::new(read, GREETING_BYTES),
-        sender: Sender::new(write, limits.frame_bytes),
-        send_limit: limits.send,
-    };
-    match welcome(&host, &mut line, account, speaks_gelu).await {
-        Ok((account, seat)) => {
-            line.receiver.set_limit(limits.frame_bytes);
-            let machine = Machine { server: server::Server::new(), rng: fresh_rng()? };
-            let lease = None;
-            Ok(Session {
-                host,
-                account,
-                line,
-                machine: Some(machine),
-                lease,
-                stopping,
-                _seat: seat,
-            })
-        }
-        Err(error) => {
-            line.part(&error, H::ID).await;
-            Err(error)
-        }
-    }
-}
-
-async fn welcome<H: AdditiveHE>(
-    host: &Host<H>,
-    line: &mut Line,
-    account: Result<String, String>,
-    speaks_gelu: bool,
-) -> Result<(String, OwnedSemaphorePermit)> {
-    if !speaks_gelu {
-        return Err(FrameError::NoGreeting.into());
-    }
-    let (hello, _) = match line.receiver.receive("reading a greeting").await {
-        Ok((Up::Hello(hello), bytes)) => (hello, bytes),
-        Ok(_) | Err(Error::PeerMisbehaved(_)) => return Err(FrameError::NoGreeting.into()),
-        Err(error) => return Err(error),
-    };
-    let version = hello.agree()?;
-    let account = account.map_err(|why| {
-        tracing::warn!(why, "no account");
-        Farewell::NoAccount
-    })?;
-    let seat = Arc::clone(&host.seats).try_acquire_owned().map_err(|_| Farewell::Busy)?;
-    let card = host.card(&account);
-    line.send(&Down::Welcome(Box::new(Welcome { version, card }))).await?;
-    Ok((account, seat))
-}
-
-/// The frames of a session.
-struct Line {
-    receiver: Receiver<ReadHalf<Channel>>,
-    sender: Sender<WriteHalf<Channel>>,
-    send_limit: Duration,
-}
-
-impl Line {
-    async fn send(&mut self, frame: &Down) -> Result<u64> {
-        let limit = self.send_limit;
-        let sent = timeout(limit, self.sender.send(frame, "writing to the client")).await;
-        sent.unwrap_or(Err(Error::Timeout { waiting_for: "the client to read", limit }))
-    }
-
-    /// The last words to a client: the kind of the error where it helps an honest one, and for
-    /// all misbehaviour the same.
-    async fn part(&mut self, error: &Error, backend: &str) {
-        let words = match error {
-            Error::PeerIncompatible(e) => Down::Incompatible(Incompatible::tell(e, backend)),
-            Error::Ended(farewell) => Down::Farewell(*farewell),
-            Error::Timeout { .. } => Down::Farewell(Farewell::TimeLimit),
-            _ => Down::Farewell(Farewell::Ended),
-        };
-        let send = async {
-            let _ = self.sender.send(&words, "saying goodbye").await;
-            self.sender.close().await;
-        };
-        let _ = timeout(PARTING_TIME, send).await;
-        self.receiver.drain().await;
-    }
-}
-
-const PARTING_TIME: Duration = Duration::from_secs(1);
 
 /// The core's machine and its randomness: together they go where the computing is done.
 struct Machine<H: AdditiveHE> {
@@ -212,6 +99,17 @@ struct Session<H: AdditiveHE> {
 }
 
 impl<H: AdditiveHE> Session<H> {
+    fn new(
+        host: Arc<Host<H>>,
+        guest: Guest,
+        rng: ChaCha20Rng,
+        stopping: watch::Receiver<Stop>,
+    ) -> Self {
+        let Guest { account, line, seat } = guest;
+        let machine = Some(Machine { server: server::Server::new(), rng });
+        Self { host, account, line, machine, lease: None, stopping, _seat: seat }
+    }
+
     async fn serve(&mut self) -> Over {
         loop {
             if let Err(over) = self.turn().await {

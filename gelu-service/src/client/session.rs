@@ -1,0 +1,329 @@
+//! An open session: encrypted inference, encrypted training.
+
+use std::iter::Peekable;
+use std::sync::Arc;
+use std::time::Instant;
+
+use gelu_core::client::{Client, ClientOutput, DataPolicy, StepReport};
+use gelu_core::error::{ApiMisuse, Refused};
+use gelu_core::ledger::Exposure;
+use gelu_core::message::{ClientMessage, Lease, LeaseRate};
+use gelu_core::plan::Purpose;
+use gelu_core::{AdditiveHE, Network};
+use ndarray::Array2;
+use rand::SeedableRng;
+use rand::rngs::ChaCha20Rng;
+use tokio::task::spawn_blocking;
+
+use super::ClientEvent;
+use super::line::Line;
+use super::statistics::{Phase, Statistics};
+use crate::error::{Error, Result};
+use crate::handshake::Card;
+use crate::server::{Way, fresh_rng};
+
+/// The core's machine and its randomness: together they go where the computing is done.
+struct Machine<H: AdditiveHE> {
+    client: Client<H>,
+    rng: ChaCha20Rng,
+}
+
+/// An open session: see the [module](super).
+pub struct Session<H: AdditiveHE> {
+    line: Line,
+    card: Card,
+    network: Arc<Network>,
+    policy: DataPolicy,
+    /// `None` once the session is over.
+    machine: Option<Machine<H>>,
+    /// What forward exchanges are for: [`Phase::Inference`] or [`Phase::Forward`].
+    forward: Phase,
+    statistics: Statistics,
+}
+
+/// A lease that has become a version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeaseReport {
+    /// The version that it started from.
+    pub base: u64,
+    /// The version that it has become.
+    pub version: u64,
+    /// Mini-batches granted. There can be fewer steps, when the data ended first.
+    pub granted: u32,
+    /// Samples of a mini-batch.
+    pub batch: usize,
+    /// The learning rate, where the client may know it.
+    pub rate: Option<f64>,
+    /// What each step looked like.
+    pub steps: Vec<StepReport>,
+    /// What the lease has cost, the wait for it included.
+    pub statistics: Statistics,
+}
+
+impl<H: AdditiveHE> Session<H> {
+    /// Sends the key, which `client` has ready.
+    pub(super) async fn begin(
+        line: Line,
+        card: Card,
+        network: Arc<Network>,
+        client: Client<H>,
+        policy: DataPolicy,
+    ) -> Result<Self> {
+        let machine = Some(Machine { client, rng: fresh_rng()? });
+        let (forward, statistics) = (Phase::Inference, Statistics::default());
+        let mut session = Self { line, card, network, policy, machine, forward, statistics };
+        match session.rounds().await?.pop() {
+            Some(ClientOutput::Opened) => Ok(session),
+            other => Err(no_such(other)),
+        }
+    }
+
+    /// What the server said at the greeting. Its version may be out of date.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// The network as the protocol runs it.
+    pub fn network(&self) -> &Arc<Network> {
+        &self.network
+    }
+
+    /// What this session has cost so far.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// Takes randomness from `seed` instead of the operating system: whoever knows it can
+    /// decrypt. For tests and demonstrations that must repeat bit for bit.
+    pub fn danger_seed(&mut self, seed: [u8; 32]) {
+        if let Some(machine) = &mut self.machine {
+            machine.rng = ChaCha20Rng::from_seed(seed);
+        }
+    }
+
+    /// What queries or a lease of this kind give away, on both sides.
+    ///
+    /// # Errors
+    /// What the range analysis says; [`Error::SessionOver`].
+    pub fn exposure(&self, batch: usize, purpose: Purpose) -> Result<Exposure> {
+        let machine = self.machine.as_ref().ok_or(Error::SessionOver)?;
+        Ok(machine.client.exposure(batch, purpose)?)
+    }
+
+    /// Encrypted inference: the class probabilities, `[classes, batch]`, of `inputs`,
+    /// `[features, batch]`.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] and [`Error::Protocol`] (inputs of another shape) leave the session open.
+    pub async fn classify(&mut self, inputs: &Array2<f64>) -> Result<Array2<f64>> {
+        let inputs = inputs.clone();
+        self.wish(Phase::Inference, move |m| m.client.classify(&inputs, &mut m.rng)).await?;
+        match self.rounds().await?.pop() {
+            Some(ClientOutput::Probabilities(probabilities)) => Ok(probabilities),
+            other => Err(no_such(other)),
+        }
+    }
+
+    /// Encrypted training: waits for a lease, then trains on mini-batches `[features, batch]` with
+    /// their labels until the lease or the data is over, and commits.
+    ///
+    /// The first mini-batch decides on the size of all. The server grants `steps` mini-batches or
+    /// fewer; those that it did not grant stay in `batches`, for the next lease.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] before the lease leaves the session open and `batches` as they were, and
+    /// so does [`ApiMisuse::Empty`] without data. Whatever happens later ends the session, since a
+    /// lease cannot be given back: the server rolls back, and its model is what it was. So it
+    /// does, too, with [`Refused::ExposesData`]: under [`DataPolicy::Enforce`] a lease that is too
+    /// short to hide the data is not even begun.
+    pub async fn train<I: Iterator<Item = (Array2<f64>, Vec<usize>)>>(
+        &mut self,
+        steps: u32,
+        batches: &mut Peekable<I>,
+    ) -> Result<LeaseReport> {
+        let before = core::mem::take(&mut self.statistics);
+        let trained = self.lease(steps, batches).await;
+        let spent = core::mem::replace(&mut self.statistics, before);
+        self.statistics.absorb(&spent);
+        trained.map(|report| LeaseReport { statistics: spent, ..report })
+    }
+
+    /// Says goodbye; returns what the session has cost.
+    pub async fn close(mut self) -> Statistics {
+        self.line.close().await;
+        self.statistics
+    }
+
+    async fn lease<I: Iterator<Item = (Array2<f64>, Vec<usize>)>>(
+        &mut self,
+        steps: u32,
+        batches: &mut Peekable<I>,
+    ) -> Result<LeaseReport> {
+        let nothing = gelu_core::Error::from(ApiMisuse::Empty("a lease"));
+        let batch = batches.peek().ok_or(nothing)?.0.ncols();
+        self.wish(Phase::Queue, move |m| m.client.request_lease(batch, steps)).await?;
+        let lease = match self.rounds().await?.pop() {
+            Some(ClientOutput::LeaseGranted(lease)) => lease,
+            other => return Err(no_such(other)),
+        };
+        let (base, granted) = (lease.version, lease.steps);
+        (self.line.observer)(&ClientEvent::LeaseGranted { base, steps: granted });
+        self.forward = Phase::Forward;
+        let held = self.hold(&lease, batches).await;
+        self.forward = Phase::Inference;
+        if held.is_err() {
+            self.abandon().await;
+        }
+        let (version, steps) = held?;
+        (self.line.observer)(&ClientEvent::Committed { version });
+        let rate = match lease.rate {
+            LeaseRate::Public(eta) => Some(eta),
+            LeaseRate::Secret { .. } => None,
+        };
+        let statistics = Statistics::default();
+        Ok(LeaseReport { base, version, granted, batch, rate, steps, statistics })
+    }
+
+    /// All steps of a granted lease, to its commit.
+    async fn hold(
+        &mut self,
+        lease: &Lease,
+        batches: &mut impl Iterator<Item = (Array2<f64>, Vec<usize>)>,
+    ) -> Result<(u64, Vec<StepReport>)> {
+        self.check_data_policy(lease).await?;
+        let mut reports = Vec::new();
+        for (inputs, labels) in batches {
+            let train = move |m: &mut Machine<H>| m.client.train(&inputs, &labels, &mut m.rng);
+            self.wish(Phase::Forward, train).await?;
+            for output in self.rounds().await? {
+                match output {
+                    ClientOutput::StepDone(report) => {
+                        (self.line.observer)(&ClientEvent::StepDone(report));
+                        reports.push(report);
+                    }
+                    ClientOutput::Committed { version } => return Ok((version, reports)),
+                    other => return Err(no_such(Some(other))),
+                }
+            }
+        }
+        self.wish(Phase::Commit, |m| m.client.finish()).await?;
+        match self.rounds().await?.pop() {
+            Some(ClientOutput::Committed { version }) => Ok((version, reports)),
+            other => Err(no_such(other)),
+        }
+    }
+
+    /// The core's machine refuses at the end of a lease; it is kinder to refuse at its beginning.
+    async fn check_data_policy(&mut self, lease: &Lease) -> Result<()> {
+        if self.policy == DataPolicy::AllowInputReconstruction {
+            return Ok(());
+        }
+        let (batch, steps) = (lease.batch, lease.steps);
+        let samples = u64::from(batch) * u64::from(steps);
+        let check = move |m: &mut Machine<H>| {
+            let exposure = m.client.exposure(batch as usize, Purpose::Training { steps })?;
+            match exposure.least_samples() {
+                Some((least, _)) if samples < least => {
+                    Err(Refused::ExposesData { samples, least }.into())
+                }
+                _ => Ok(()),
+            }
+        };
+        self.wish(Phase::Queue, check).await
+    }
+
+    /// Carries questions and answers until the machine waits for a wish of ours.
+    async fn rounds(&mut self) -> Result<Vec<ClientOutput>> {
+        let mut outputs = Vec::new();
+        loop {
+            let machine = self.machine.as_mut().ok_or(Error::SessionOver)?;
+            outputs.extend(core::iter::from_fn(|| machine.client.poll_output()));
+            let Some(question) = machine.client.poll_transmit() else { return Ok(outputs) };
+            if let Err(error) = self.round(question).await {
+                self.abandon().await;
+                return Err(error);
+            }
+        }
+    }
+
+    /// One question and its answer.
+    async fn round(&mut self, question: ClientMessage) -> Result<()> {
+        let (phase, stage) = (self.phase_of(&question), stage_of(&question));
+        let name = question.name();
+        let answer = self.line.ask(question).await?;
+        self.statistics.count(Way::Up, name, answer.up);
+        self.statistics.count(Way::Down, answer.message.name(), answer.down);
+        let cost = self.statistics.of(phase);
+        cost.rounds += 1;
+        cost.up += answer.up;
+        cost.down += answer.down;
+        cost.server += answer.waited;
+        let (up, down, stages) = (answer.up, answer.down, self.network.stages().len());
+        (self.line.observer)(&ClientEvent::Round { phase, stage, stages, up, down });
+        self.compute(phase, |m| m.client.handle_message(answer.message, &mut m.rng)).await?
+    }
+
+    /// What a question is for. Forward exchanges look alike in training and in inference.
+    fn phase_of(&self, question: &ClientMessage) -> Phase {
+        match question {
+            ClientMessage::Open { .. } => Phase::Opening,
+            ClientMessage::RequestLease { .. } => Phase::Queue,
+            ClientMessage::EncryptedActivations { .. } => self.forward,
+            ClientMessage::EncryptedErrors { .. } => Phase::Backward,
+            ClientMessage::MaskedUpdate(_) | ClientMessage::EncryptedMaskedUpdate { .. } => {
+                Phase::Update
+            }
+            ClientMessage::FinalUpdate(_) => Phase::Commit,
+        }
+    }
+
+    /// Makes a wish. An error is the caller's own, and nothing has happened.
+    async fn wish(
+        &mut self,
+        phase: Phase,
+        wish: impl FnOnce(&mut Machine<H>) -> gelu_core::Result<()> + Send + 'static,
+    ) -> Result<()> {
+        self.compute(phase, wish).await?
+    }
+
+    /// Works on a thread for computing.
+    async fn compute(
+        &mut self,
+        phase: Phase,
+        job: impl FnOnce(&mut Machine<H>) -> gelu_core::Result<()> + Send + 'static,
+    ) -> Result<Result<()>> {
+        let mut machine = self.machine.take().ok_or(Error::SessionOver)?;
+        let began = Instant::now();
+        let work = spawn_blocking(move || {
+            let result = job(&mut machine);
+            (machine, result)
+        });
+        let (machine, result) = work.await.map_err(|e| Error::Bug(e.to_string()))?;
+        self.machine = Some(machine);
+        self.statistics.of(phase).client += began.elapsed();
+        Ok(result.map_err(Error::from))
+    }
+
+    /// Leaves in the middle: the server rolls back what was not committed.
+    async fn abandon(&mut self) {
+        if self.machine.take().is_some() {
+            self.line.close().await;
+        }
+    }
+}
+
+fn stage_of(question: &ClientMessage) -> Option<usize> {
+    match question {
+        ClientMessage::EncryptedActivations { stage, .. }
+        | ClientMessage::EncryptedErrors { stage, .. } => Some(*stage as usize),
+        _ => None,
+    }
+}
+
+/// What a machine says instead of what was asked for.
+fn no_such(output: Option<ClientOutput>) -> Error {
+    match output {
+        Some(ClientOutput::Refused(refused)) => refused.into(),
+        other => Error::Bug(format!("the client machine says {other:?}")),
+    }
+}

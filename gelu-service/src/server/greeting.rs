@@ -1,0 +1,122 @@
+//! How a session begins and ends: the secure channel, the greeting, the last words.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gelu_core::AdditiveHE;
+use tokio::io::{ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::host::Host;
+use crate::error::{Error, Farewell, FrameError, Result};
+use crate::frame::{self, Receiver, Sender};
+use crate::handshake::{Down, Incompatible, Up, Welcome};
+use crate::limits::GREETING_BYTES;
+use crate::tls::{self, ALPN};
+
+type Channel = TlsStream<TcpStream>;
+
+/// A client that is known and has been greeted.
+pub(super) struct Guest {
+    pub(super) account: String,
+    pub(super) line: Line,
+    /// One of the server's [`sessions`](crate::Limits::sessions).
+    pub(super) seat: OwnedSemaphorePermit,
+}
+
+/// Opens the channel, learns who is there, agrees on a version, hands out the card.
+pub(super) async fn greet<H: AdditiveHE>(host: &Host<H>, tcp: TcpStream) -> Result<Guest> {
+    let limits = host.config.limits;
+    tcp.set_nodelay(true).map_err(Error::network("setting up a connection"))?;
+    let accepting =
+        TlsAcceptor::from(Arc::clone(host.config.tls.config())).accept(tcp).into_fallible();
+    let channel = match accepting.await {
+        Ok(channel) => channel,
+        Err((error, mut tcp)) => {
+            frame::drain(&mut tcp).await;
+            return Err(frame::broken(error, 0, "opening the secure channel"));
+        }
+    };
+    let (_, state) = channel.get_ref();
+    let account = tls::account(state.peer_certificates());
+    let speaks_gelu = state.alpn_protocol() == Some(ALPN);
+    let (read, write) = tokio::io::split(channel);
+    let mut line = Line {
+        receiver: Receiver::new(read, GREETING_BYTES),
+        sender: Sender::new(write, limits.frame_bytes),
+        send_limit: limits.send,
+    };
+    match welcome(host, &mut line, account, speaks_gelu).await {
+        Ok((account, seat)) => {
+            line.receiver.set_limit(limits.frame_bytes);
+            Ok(Guest { account, line, seat })
+        }
+        Err(error) => {
+            line.part(&error, H::ID).await;
+            Err(error)
+        }
+    }
+}
+
+async fn welcome<H: AdditiveHE>(
+    host: &Host<H>,
+    line: &mut Line,
+    account: Result<String, String>,
+    speaks_gelu: bool,
+) -> Result<(String, OwnedSemaphorePermit)> {
+    if !speaks_gelu {
+        return Err(FrameError::NoGreeting.into());
+    }
+    let (hello, _) = match line.receiver.receive("reading a greeting").await {
+        Ok((Up::Hello(hello), bytes)) => (hello, bytes),
+        Ok(_) | Err(Error::PeerMisbehaved(_)) => return Err(FrameError::NoGreeting.into()),
+        Err(error) => return Err(error),
+    };
+    let version = hello.agree()?;
+    let account = account.map_err(|why| {
+        tracing::warn!(why, "no account");
+        Farewell::NoAccount
+    })?;
+    let seat = Arc::clone(&host.seats).try_acquire_owned().map_err(|_| Farewell::Busy)?;
+    let card = host.card(&account);
+    line.send(&Down::Welcome(Box::new(Welcome { version, card }))).await?;
+    Ok((account, seat))
+}
+
+/// The frames of a session.
+pub(super) struct Line {
+    pub(super) receiver: Receiver<ReadHalf<Channel>>,
+    sender: Sender<WriteHalf<Channel>>,
+    send_limit: Duration,
+}
+
+impl Line {
+    pub(super) async fn send(&mut self, frame: &Down) -> Result<u64> {
+        let limit = self.send_limit;
+        let sent = timeout(limit, self.sender.send(frame, "writing to the client")).await;
+        sent.unwrap_or(Err(Error::Timeout { waiting_for: "the client to read", limit }))
+    }
+
+    /// The last words to a client: the kind of the error where it helps an honest one, and for
+    /// all misbehaviour the same.
+    pub(super) async fn part(&mut self, error: &Error, backend: &str) {
+        let words = match error {
+            Error::PeerIncompatible(e) => Down::Incompatible(Incompatible::tell(e, backend)),
+            Error::Ended(farewell) => Down::Farewell(*farewell),
+            Error::Timeout { .. } => Down::Farewell(Farewell::TimeLimit),
+            _ => Down::Farewell(Farewell::Ended),
+        };
+        let send = async {
+            let _ = self.sender.send(&words, "saying goodbye").await;
+            self.sender.close().await;
+        };
+        let _ = timeout(PARTING_TIME, send).await;
+        self.receiver.drain().await;
+    }
+}
+
+const PARTING_TIME: Duration = Duration::from_secs(1);
