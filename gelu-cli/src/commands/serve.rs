@@ -106,7 +106,7 @@ impl Serve<'_> {
         let listening = Listening {
             address: server.local_addr()?,
             model: self.model.name().into(),
-            version: server.version(),
+            version: server.card().version,
             backend: H::ID.into(),
             verdicts: self.verdicts.clone(),
         };

@@ -104,7 +104,10 @@ impl Outcome {
     pub(crate) fn report(&self) -> Report {
         let secure = self.experiment.terms.cryptosystem.backend.is_secure();
         Report {
-            title: format!("Encrypted training of {}", self.experiment.name),
+            title: match secure {
+                true => format!("Encrypted training of {}", self.experiment.name),
+                false => format!("Training of {}, without encryption", self.experiment.name),
+            },
             headline: self.headline(),
             badges: self.badges(),
             warning: (!secure).then(|| {
@@ -138,9 +141,13 @@ impl Outcome {
             1 => "A client".into(),
             n => format!("{n} clients in turn"),
         };
+        let (how, then) = match experiment.terms.cryptosystem.backend.is_secure() {
+            true => ("rows that the server never saw", "Under encryption"),
+            false => ("rows, WITHOUT ENCRYPTION", "Through the protocol"),
+        };
         format!(
-            "{who} trained {} on {rows} rows that the server never saw. Under encryption {} of \
-             {test} new rows were classified correctly; the same training in the clear gets {}.",
+            "{who} trained {} on {rows} {how}. {then} {} of {test} new rows were classified \
+             correctly; the same training in the clear gets {}.",
             experiment.name,
             right(self.accuracy_encrypted),
             right(self.accuracy_plaintext),

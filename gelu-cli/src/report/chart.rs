@@ -58,8 +58,8 @@ fn draw_lines(area: &Area<'_>, curves: &Curves) -> Drawn {
     let mut chart = ChartBuilder::on(&plot)
         .margin(8)
         .margin_right(16)
-        .x_label_area_size(34)
-        .y_label_area_size(46)
+        .x_label_area_size(38)
+        .y_label_area_size(48)
         .build_cartesian_2d(1.0..epochs, bottom..top)?;
     let text = |size: u32| ("sans-serif", size).into_font().color(&INK);
     chart
@@ -68,8 +68,8 @@ fn draw_lines(area: &Area<'_>, curves: &Curves) -> Drawn {
         .light_line_style(TRANSPARENT)
         .bold_line_style(GRID)
         .axis_style(GRID)
-        .label_style(text(12))
-        .axis_desc_style(text(12))
+        .label_style(text(14))
+        .axis_desc_style(text(14))
         .x_labels(8)
         .y_labels(6)
         .x_label_formatter(&|x| format!("{x:.0}"))
@@ -83,9 +83,9 @@ fn draw_lines(area: &Area<'_>, curves: &Curves) -> Drawn {
     let mut left = 50;
     for (i, series) in curves.series.iter().enumerate() {
         legend.draw(&PathElement::new([(left, 12), (left + 28, 12)], stroke(i)))?;
-        let style = text(13).pos(Pos::new(HPos::Left, VPos::Center));
+        let style = text(15).pos(Pos::new(HPos::Left, VPos::Center));
         legend.draw(&Text::new(series.name.as_str(), (left + 36, 12), style))?;
-        left += 62 + 8 * i32::try_from(series.name.chars().count()).unwrap_or(0);
+        left += 64 + 9 * i32::try_from(series.name.chars().count()).unwrap_or(0);
     }
     Ok(())
 }
@@ -100,21 +100,21 @@ fn draw_bars(area: &Area<'_>, items: &[Bar]) -> Drawn {
     let text =
         |size: u32, h| ("sans-serif", size).into_font().color(&INK).pos(Pos::new(h, VPos::Center));
     // Names end and bars start at LEFT; the longest bar leaves room for its value.
-    const LEFT: i32 = 190;
-    const ROOM: f64 = 270.0;
+    const LEFT: i32 = 215;
+    const ROOM: f64 = 250.0;
     for (row, Bar { name, value, label }) in (0i32..).zip(items) {
         let top = row * BAR_HEIGHT as i32;
         let middle = top + BAR_HEIGHT as i32 / 2;
         let share = if widest > 0.0 { value / widest } else { 0.0 };
         #[expect(clippy::cast_possible_truncation, reason = "0 to ROOM")]
         let length = (share * ROOM).round().max(1.0) as i32;
-        area.draw(&Text::new(name.as_str(), (LEFT - 10, middle), text(13, HPos::Right)))?;
+        area.draw(&Text::new(name.as_str(), (LEFT - 10, middle), text(15, HPos::Right)))?;
         area.draw(&Rectangle::new(
             [(LEFT, top + 7), (LEFT + length, top + BAR_HEIGHT as i32 - 7)],
             FILL.filled(),
         ))?;
         let end = (LEFT + length + 8, middle);
-        area.draw(&Text::new(label.as_str(), end, text(13, HPos::Left)))?;
+        area.draw(&Text::new(label.as_str(), end, text(15, HPos::Left)))?;
     }
     Ok(())
 }

@@ -40,7 +40,9 @@ fn write_page(out: &mut String, report: &Report) -> fmt::Result {
     if let Some(leakage) = &report.leakage {
         write_leakage(out, leakage)?;
     }
-    out.push_str(PROTECTION);
+    if report.warning.is_none() {
+        out.push_str(PROTECTION);
+    }
     write_facts(out, &report.facts)?;
     write!(
         out,
@@ -163,7 +165,7 @@ fn write_facts(out: &mut String, facts: &[Facts]) -> fmt::Result {
     Ok(())
 }
 
-/// True of every run; the numbers of this run stand in the tables above it.
+/// True of every encrypted run; the numbers of this run stand in the tables above it.
 const PROTECTION: &str = r#"<h2>Who sees what</h2>
 <div class="card"><table>
 <tr><th></th><th>the client, who owns the data</th><th>the server, who owns the model</th><th>the wire</th></tr>

@@ -1,0 +1,151 @@
+//! The program as its users meet it: help, usage errors, tables, keys, and what errors say.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+fn gelu(arguments: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("gelu").unwrap();
+    command.args(arguments);
+    command
+}
+
+/// Succeeds; what it printed.
+fn stdout(arguments: &[&str]) -> String {
+    let output = gelu(arguments).assert().success().get_output().stdout.clone();
+    String::from_utf8(output).unwrap()
+}
+
+fn json(arguments: &[&str]) -> Value {
+    serde_json::from_str(&stdout(arguments)).unwrap()
+}
+
+/// Fails with exit code 1; what it said.
+fn error(arguments: &[&str]) -> String {
+    let output = gelu(arguments).assert().failure().code(1).get_output().clone();
+    assert!(output.stdout.is_empty(), "an error is no result");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!said.contains("panicked"), "{said}");
+    said
+}
+
+#[test]
+fn help_teaches_by_example() {
+    let overview = stdout(&["--help"]);
+    for command in ["demo", "keygen", "certs", "serve", "train", "infer", "audit", "models"] {
+        assert!(overview.contains(command), "{overview}");
+        let help = stdout(&[command, "--help"]);
+        assert!(help.contains(&format!("gelu {command}")), "{help}");
+    }
+    assert!(stdout(&["--version"]).starts_with("gelu "));
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    let wrong: [&[&str]; 7] = [
+        &[],
+        &["frobnicate"],
+        &["demo", "--key-bits", "1000"],
+        &["demo", "--backend", "rot13"],
+        &["infer", "--dataset", "iris"],
+        &["train", "--dataset", "iris", "--rate", "-1"],
+        &["train", "--plaintext", "--server", "localhost:1", "--dataset", "iris"],
+    ];
+    for arguments in wrong {
+        gelu(arguments).assert().failure().code(2);
+    }
+}
+
+#[test]
+fn errors_say_what_to_do_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let nothing = folder.path().join("nothing");
+    let nothing = nothing.to_str().unwrap();
+    for (arguments, expected) in [
+        (&["audit", "resnet"][..], "lenet5"),
+        (&["train"], "--dataset"),
+        (&["train", "--dataset", "cifar"], "kr-vs-kp"),
+        (&["train", "--data", nothing, "--dataset", "mnist"], "train-images-idx3-ubyte"),
+        (&["train", "--csv", nothing], "next:"),
+        (&["train", "--dataset", "iris", "--batch", "500"], "--batch"),
+        (&["train", "--dataset", "iris", "--network", "lenet5"], "--network"),
+        (&["infer", "--model", nothing, "--dataset", "iris"], "--plaintext"),
+        (
+            &["infer", "--server", "localhost:1", "--certs", nothing, "--dataset", "iris"],
+            "certs add",
+        ),
+        (&["serve", "--model", nothing], "--plaintext"),
+        (&["certs", "add", "alice", "--dir", nothing], "certs init"),
+        (&["keygen", "--backend", "insecure-clear", nothing], "paillier"),
+    ] {
+        let said = error(arguments);
+        assert!(said.starts_with("error: "), "{said}");
+        assert!(said.contains(" next: ") && said.contains(expected), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn models_lists_the_networks_of_the_paper() {
+    let models = json(&["models", "--json"]);
+    let names: Vec<_> =
+        models.as_array().unwrap().iter().map(|m| m["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["iris", "diabetes", "kr-vs-kp", "mnist-dense", "conv1", "lenet5"]);
+    let iris = &models[0];
+    assert_eq!((&iris["parameters"], &iris["inference"]["rounds"]), (&43.into(), &2.into()));
+    // 4 + 5 inputs up, one packed ciphertext down for each layer, 512 bytes each.
+    assert_eq!(iris["inference"]["bytes_per_sample"], (4 + 1 + 5 + 1) * 512);
+    let text = stdout(&["models"]);
+    assert!(text.contains("lenet5") && text.contains("44426"), "{text}");
+    let larger = json(&["models", "--json", "--key-bits", "4096"]);
+    assert_eq!(larger[0]["inference"]["bytes_per_sample"], 11 * 1024);
+}
+
+#[test]
+fn audit_shows_both_sides_of_the_ledger() {
+    let audit = json(&["audit", "iris", "--batch", "10", "--steps", "20", "--json"]);
+    let training = &audit["training"];
+    assert_eq!(training["safe_samples"], 0);
+    assert_eq!(training["least_samples"], 6);
+    assert!(training["verdict"].as_str().unwrap().starts_with("no lease protects both"));
+    let layers = training["exposure"]["model"].as_array().unwrap();
+    let backward = &layers[2];
+    assert_eq!((&backward["direction"], &backward["unknowns"]), (&"backward".into(), &3.into()));
+    assert_eq!(layers.len(), training["costs"]["exchanges"].as_array().unwrap().len());
+    let text = stdout(&["audit", "kr-vs-kp"]);
+    for expected in ["Inference", "Training", "Verdict", "unknowns", "dense2"] {
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
+fn keys_are_private_and_never_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("alice.key");
+    let file = path.to_str().unwrap();
+    let made = json(&["keygen", "--bits", "2048", "--json", file]);
+    assert_eq!((&made["key_bits"], &made["backend"]), (&2048.into(), &"paillier".into()));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let before = std::fs::read(&path).unwrap();
+    assert!(error(&["keygen", file]).contains("never overwritten"));
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn certificates_are_made_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let certs = folder.path().join("certs");
+    let dir = certs.to_str().unwrap();
+    gelu(&["certs", "init", "--dir", dir, "--host", "gelu.example.org"]).assert().success();
+    let made = json(&["certs", "add", "alice", "--dir", dir, "--json"]);
+    assert!(Path::new(made["certificate"].as_str().unwrap()).is_file());
+    assert!(Path::new(made["key"].as_str().unwrap()).is_file());
+    assert!(error(&["certs", "init", "--dir", dir]).contains("exists"));
+    assert!(error(&["certs", "add", "alice", "--dir", dir]).contains("exists"));
+    error(&["certs", "add", "../alice", "--dir", dir]);
+}
