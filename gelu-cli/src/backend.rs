@@ -65,6 +65,15 @@ impl Backend {
     pub(crate) fn is_secure(self) -> bool {
         self != Self::InsecureClear
     }
+
+    /// What must be said above the results of a run that hid nothing.
+    pub(crate) fn warning(self) -> Option<String> {
+        (!self.is_secure()).then(|| {
+            "The backend insecure-clear encrypts nothing: whatever the server computed on, it could \
+             read. Use it for tests and measurements only."
+                .into()
+        })
+    }
 }
 
 impl Serialize for Backend {

@@ -10,6 +10,7 @@ use gelu_nn::{Batches, Dataset};
 use gelu_service::certs::Identity;
 use gelu_service::client::ClientEvent;
 use gelu_service::{ClientTls, Connection, Limits, Session};
+use tokio::runtime::Runtime;
 
 use crate::backend::Scheme;
 use crate::problem::{Advise, problem};
@@ -55,6 +56,20 @@ impl ServerArgs {
             None => fresh_key::<S>(bits)?,
         }))
     }
+}
+
+/// Waits for `work`, unless the user presses Ctrl-C first: then everything is cleaned up on the way
+/// out, as after any other error.
+pub(crate) fn wait<T>(runtime: &Runtime, work: impl Future<Output = Result<T>>) -> Result<T> {
+    runtime.block_on(async {
+        tokio::select! {
+            done = work => done,
+            Ok(()) = tokio::signal::ctrl_c() => Err(problem(
+                "interrupted",
+                "an unfinished lease was rolled back; run the command again to start over",
+            )),
+        }
+    })
 }
 
 /// A key that nobody has had before.

@@ -116,7 +116,7 @@ pub(crate) fn seconds(s: f64) -> String {
         s if s < 0.0995 => format!("{:.0} ms", s * 1e3),
         s if s < 9.95 => format!("{s:.1} s"),
         s if s < 99.5 => format!("{s:.0} s"),
-        s => format!("{:.0} min {:.0} s", (s / 60.0).floor(), s % 60.0),
+        s => format!("{} min {} s", s.round().div_euclid(60.0), s.round().rem_euclid(60.0)),
     }
 }
 
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn amounts_read_well() {
         assert_eq!([0.045, 8.24, 42.4, 83.0].map(seconds), ["45 ms", "8.2 s", "42 s", "83 s"]);
-        assert_eq!(seconds(150.2), "2 min 30 s");
+        assert_eq!([150.2, 119.7].map(seconds), ["2 min 30 s", "2 min 0 s"]);
         assert_eq!([999, 1500, 2_000_000].map(bytes), ["999 B", "1.5 kB", "2.0 MB"]);
     }
 

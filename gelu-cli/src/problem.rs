@@ -3,6 +3,7 @@
 use std::fmt;
 
 use anyhow::Error;
+use gelu_core::error::Refused;
 
 /// An error together with the way out of it.
 #[derive(Debug)]
@@ -61,27 +62,44 @@ fn advice(error: &Error) -> Option<String> {
     if let Some(problem) = error.chain().find_map(|e| e.downcast_ref::<Problem>()) {
         return Some(problem.next.clone());
     }
-    error.chain().find_map(|cause| {
-        let core = cause.downcast_ref::<gelu_core::Error>().and_then(of_core);
-        core.or_else(|| cause.downcast_ref::<std::io::Error>().and_then(of_io)).map(Into::into)
-    })
+    error.chain().find_map(of_cause).map(Into::into)
 }
 
-fn of_core(error: &gelu_core::Error) -> Option<&'static str> {
-    use gelu_core::error::{Error, Refused};
-    Some(match error {
-        Error::Refused(Refused::ExposesData { .. }) => {
-            "ask for longer leases (--lease-steps, --batch), or accept the loss of privacy with \
-             --allow-input-reconstruction"
+/// What helps against one cause of an error, whichever crate it comes from.
+fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    use gelu_core::Error as Core;
+    use gelu_service::Error as Service;
+    if let Some(error) = cause.downcast_ref::<Service>() {
+        return match error {
+            Service::Refused(refused) => Some(of_refusal(refused)),
+            Service::PeerIncompatible(_) => Some(INCOMPATIBLE),
+            Service::Protocol(error) => of_cause(error),
+            _ => None,
+        };
+    }
+    match cause.downcast_ref::<Core>() {
+        Some(Core::Refused(refused)) => Some(of_refusal(refused)),
+        Some(Core::PeerIncompatible(_)) => Some(INCOMPATIBLE),
+        Some(Core::Range(_)) => {
+            Some("use a smaller --batch, a smaller --lease-samples or a larger --key-bits")
         }
-        Error::Refused(_) => {
+        _ => cause.downcast_ref::<std::io::Error>().and_then(of_io),
+    }
+}
+
+const INCOMPATIBLE: &str = "run the same version and --backend on both sides";
+
+fn of_refusal(refused: &Refused) -> &'static str {
+    match refused {
+        Refused::ExposesData { .. } => {
+            "ask for more (--batch, --epochs) or longer leases (--lease-samples), or accept the \
+             loss of privacy with --allow-input-reconstruction"
+        }
+        _ => {
             "`gelu audit MODEL` shows how many samples are safe; only the server's operator can \
              override the ledger, with --allow-model-extraction"
         }
-        Error::Range(_) => "use a smaller --batch, fewer --lease-steps or a larger --key-bits",
-        Error::PeerIncompatible(_) => "run the same version and --backend on both sides",
-        _ => return None,
-    })
+    }
 }
 
 fn of_io(error: &std::io::Error) -> Option<&'static str> {

@@ -123,7 +123,7 @@ impl Task for Ask<'_> {
         let screen = Screen::default();
         let session =
             client::open::<S>(&address, &tls, secret, DataPolicy::Enforce, observer(&screen));
-        let mut session = runtime.block_on(session)?;
+        let mut session = client::wait(&runtime, session)?;
         check_fit(session.network().inputs(), samples)?;
         let running = phases.begin("classifying", samples.len() as u64);
         screen.show(&running);
@@ -134,7 +134,7 @@ impl Task for Ask<'_> {
             running.steps(answer.len());
         };
         let classifying = client::classify(&mut session, samples, args.batch.into(), answered);
-        let predictions = runtime.block_on(classifying)?;
+        let predictions = client::wait(&runtime, classifying)?;
         let statistics = runtime.block_on(session.close());
         let said = format!("classified {} samples under encryption", samples.len());
         phases.end(running, "inference", &said);

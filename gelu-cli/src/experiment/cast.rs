@@ -62,7 +62,7 @@ impl<S: Scheme> Cast<S> {
             let observer = observer(account, screen.clone(), Arc::clone(&in_line));
             let (address, policy) = (address.to_string(), experiment.data_policy);
             let session = client::open::<S>(&address, &tls, Arc::new(key), policy, observer);
-            Ok(Member { session: runtime.block_on(session)?, in_line })
+            Ok(Member { session: client::wait(&runtime, session)?, in_line })
         };
         let members = keys.into_iter().enumerate().map(open).collect::<Result<_>>()?;
         Ok(Self { members, screen, runtime })
@@ -89,7 +89,7 @@ impl<S: Scheme> Cast<S> {
                 client::train(&mut member.session, client, share, schedule).await
             }
         });
-        let mut leases = self.runtime.block_on(try_join_all(runs))?.concat();
+        let mut leases = client::wait(&self.runtime, try_join_all(runs))?.concat();
         leases.sort_by_key(|lease| lease.version);
         let said = format!(
             "trained on {steps} encrypted mini-batches in {} leases, {}",
@@ -114,7 +114,7 @@ impl<S: Scheme> Cast<S> {
             let answered = |answer: &[usize]| running.steps(answer.len());
             client::classify(&mut member.session, share, QUERY, answered)
         });
-        let answers = self.runtime.block_on(try_join_all(runs))?;
+        let answers = client::wait(&self.runtime, try_join_all(runs))?;
         // Row r went to client r mod clients.
         let clients = answers.len();
         let predictions = (0..samples).map(|row| answers[row % clients][row / clients]).collect();

@@ -64,7 +64,7 @@ impl Outcome {
                 "safe_samples": safe,
                 "narrowest_layer": narrowest.layer,
                 "least_samples": self.exposure.least_samples().map(|(least, _)| least),
-                "overridden_by": "--allow-model-extraction",
+                "overridden_by": self.crosses_the_bound().then_some("--allow-model-extraction"),
             },
             "peak_memory_bytes": self.peak_memory.map(|[ours, servers]| {
                 json!({ "clients": ours, "server": servers })
@@ -110,11 +110,7 @@ impl Outcome {
             },
             headline: self.headline(),
             badges: self.badges(),
-            warning: (!secure).then(|| {
-                "The backend insecure-clear encrypts nothing: everything crossed the wire in the \
-                 clear inside TLS. Use it for tests and measurements only."
-                    .into()
-            }),
+            warning: self.experiment.terms.cryptosystem.backend.warning(),
             curves: self.curves(),
             time: self.time(),
             traffic: self.traffic(),
@@ -139,6 +135,7 @@ impl Outcome {
         let right = |accuracy: f64| (accuracy * test as f64).round() as usize;
         let who = match experiment.clients {
             1 => "A client".into(),
+            2 => "Two clients in turn".into(),
             n => format!("{n} clients in turn"),
         };
         let (how, then) = match experiment.terms.cryptosystem.backend.is_secure() {
@@ -178,11 +175,20 @@ impl Outcome {
         ]
     }
 
+    /// Samples that one client saw, about.
+    fn samples_per_client(&self) -> u64 {
+        (self.samples_seen() / self.experiment.clients.max(1)) as u64
+    }
+
+    /// Whether a server that enforces its ledger would have refused some of this.
+    fn crosses_the_bound(&self) -> bool {
+        self.samples_per_client() > self.exposure.safe_samples().0
+    }
+
     /// What the verdict means for this run.
-    pub(crate) fn meaning(&self) -> String {
-        let (safe, narrowest) = self.exposure.safe_samples();
-        let seen = self.samples_seen() / self.experiment.clients.max(1);
-        match u64::try_from(seen).unwrap_or(u64::MAX) > safe {
+    fn meaning(&self) -> String {
+        let (seen, narrowest) = (self.samples_per_client(), self.exposure.safe_samples().1);
+        match self.crosses_the_bound() {
             true => format!(
                 "A server that guards its model would have refused; this one was started with \
                  --allow-model-extraction, so each client saw about {seen} samples and could solve \

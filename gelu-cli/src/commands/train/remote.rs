@@ -66,7 +66,7 @@ impl Task for Remote<'_> {
         let observer = observer(screen.clone());
         let session =
             client::open::<S>(server, &tls, Arc::clone(&secret), args.data_policy(), observer);
-        let mut session = runtime.block_on(session)?;
+        let mut session = client::wait(&runtime, session)?;
         let (inputs, classes) = (session.network().inputs(), session.network().classes());
         if (inputs, classes) != (train.inputs(), train.classes()) {
             return Err(problem(
@@ -83,13 +83,20 @@ impl Task for Remote<'_> {
 
         let running = phases.begin("training under encryption", steps as u64);
         screen.show(&running);
-        let leases = runtime.block_on(client::train(&mut session, 0, train, &schedule))?;
+        let trained = client::wait(&runtime, client::train(&mut session, 0, train, &schedule));
+        let leases = match trained {
+            Ok(leases) => leases,
+            Err(error) => {
+                runtime.block_on(session.close());
+                return Err(error);
+            }
+        };
         phases.end(running, "training", &format!("trained on {steps} encrypted mini-batches"));
 
         let running = phases.begin("classifying", test.len() as u64);
         let answered = |answer: &[usize]| running.steps(answer.len());
         let predictions = client::classify(&mut session, test, QUERY, answered);
-        let predictions = runtime.block_on(predictions)?;
+        let predictions = client::wait(&runtime, predictions)?;
         phases.end(running, "inference", &format!("classified {} new rows", test.len()));
 
         let longest = leases.iter().map(|lease| lease.steps.len()).max().unwrap_or(1);
@@ -202,7 +209,7 @@ impl Done {
             title: format!("Encrypted training of {}", self.model),
             headline: self.headline(),
             badges: vec![Badge { claim: "every lease was committed".into(), holds: true }],
-            warning: None,
+            warning: args.cryptosystem.backend.warning(),
             curves: vec![
                 curves("Loss on the training rows", |step| step.loss),
                 curves("Accuracy on the training rows", |step| {
