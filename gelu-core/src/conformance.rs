@@ -113,13 +113,15 @@ pub fn laws<H: AdditiveHE>(
     expect("linear_combination", zip(&|a, b| 2 * third * a - b), &combined)?;
 
     let tap = |source, weight| Tap { source, weight };
-    let taps = Taps::from_rows([vec![tap(0, 0), tap(1, 1)], vec![tap(1, 0)], vec![tap(0, 2)]]);
+    let rows = [vec![tap(0, 0), tap(1, 1)], vec![tap(1, 0)], vec![tap(0, 2)], vec![]];
+    let taps = Taps::from_rows(rows);
     let weights = [third, -third, 0];
     let inputs = [ca.clone(), cb.clone()];
-    let outputs = H::matvec(public, &taps, &weights, &inputs).expect("every output has taps");
+    let outputs = H::matvec(public, &taps, &weights, &inputs).expect("two inputs");
     expect("matvec, two taps", zip(&|a, b| third * a - third * b), &outputs[0])?;
     expect("matvec, one tap", zip(&|_, b| third * b), &outputs[1])?;
     expect("matvec, weight 0", zip(&|_, _| 0), &outputs[2])?;
+    expect("matvec, no tap", zip(&|_, _| 0), &outputs[3])?;
 
     if 3 * count <= capacity {
         let all = [ca.clone(), cb.clone(), outputs[0].clone()];

@@ -207,18 +207,23 @@ pub trait AdditiveHE: Sized + Send + Sync + 'static {
     /// One [`linear_combination`](Self::linear_combination) for each output of `taps`: a matrix
     /// product, or a convolution, whose matrix entries are `weights[tap.weight]`.
     ///
-    /// The whole layer comes at once so that a backend can share work between outputs.
+    /// The whole layer comes at once so that a backend can share work between outputs. An output
+    /// without taps (an input that a stride steps over, on the way back) is ⟦0⟧.
     ///
     /// # Errors
-    /// [`ApiMisuse::Empty`] when an output has no tap.
+    /// [`ApiMisuse::Empty`] without inputs.
     fn matvec(
         public: &Self::PublicKey,
         taps: &Taps,
         weights: &[i128],
         inputs: &[Self::Ciphertext],
     ) -> Result<Vec<Self::Ciphertext>> {
+        let any = inputs.first().ok_or(ApiMisuse::Empty("a matrix product"))?;
         (0..taps.outputs())
             .map(|output| {
+                if taps.of(output).is_empty() {
+                    return Ok(Self::mul_plain(public, any, 0));
+                }
                 let terms: Vec<_> = taps
                     .of(output)
                     .iter()

@@ -75,7 +75,8 @@ impl Taps {
         (0..self.outputs()).map(|o| self.of(o).len()).max().unwrap_or(0)
     }
 
-    /// The same matrix read by columns: for each of `inputs` inputs its (output, weight) pairs.
+    /// The same matrix read by columns: for each of `inputs` inputs its (output, weight) pairs,
+    /// none for an input that a stride steps over.
     fn transposed(&self, inputs: usize) -> Self {
         let mut columns = vec![Vec::new(); inputs];
         for output in 0..self.outputs() {
@@ -171,7 +172,12 @@ impl LinearMap {
         }
         drop(folded_weights);
         let biases = bias_of.iter().max().map_or(0, |&b| b as usize + 1);
-        if used.contains(&false) || (0..index(biases)).any(|b| !bias_of.contains(&b)) {
+        if biases > rows.len() {
+            return wrong("has more biases than outputs");
+        }
+        let mut biases_used = vec![false; biases];
+        bias_of.iter().for_each(|&b| biases_used[b as usize] = true);
+        if used.contains(&false) || biases_used.contains(&false) {
             return wrong("has a weight or bias that nothing uses");
         }
         let forward = Taps::from_rows(rows);
@@ -417,6 +423,7 @@ mod tests {
         assert!(LinearMap::new(1, 1, &[vec![tap(0, 1)]], vec![0]).is_err(), "no such weight");
         assert!(LinearMap::new(1, 2, &row, vec![0]).is_err(), "unused weight");
         assert!(LinearMap::new(1, 1, &row, vec![1]).is_err(), "unused bias");
+        assert!(LinearMap::new(1, 1, &row, vec![u32::MAX]).is_err(), "a bias of a billion");
         assert!(LinearMap::new(1, 1, &[vec![]], vec![0]).is_err(), "an output without taps");
         assert!(LinearMap::folded(1, 1, &row, vec![0], vec![vec![1]], 1).is_err(), "bad fold");
     }

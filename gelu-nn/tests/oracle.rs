@@ -74,12 +74,14 @@ fn every_activation() {
 #[test]
 fn padding_stride_and_channels() {
     let last = LayerSpec::Dense { outputs: 3 };
-    let cases: [&[LayerSpec]; 5] = [
+    let cases: [&[LayerSpec]; 6] = [
         &[conv(2, 3, 1, 1), RELU, last],
         &[conv(3, 3, 2, 1), RELU, last],
         &[conv(2, 3, 1, 1), POOL, RELU, last],
         &[conv(2, 2, 2, 0), conv(3, 3, 1, 1), POOL, RELU, last],
         &[POOL, conv(2, 3, 1, 1), RELU, POOL, last],
+        // The second convolution steps over its last row and column: nothing flows back there.
+        &[conv(2, 3, 1, 1), RELU, conv(2, 3, 2, 0), RELU, last],
     ];
     for layers in cases {
         for by in [PUBLIC, SECRET] {
