@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::io::IsTerminal;
+
 use anyhow::Result;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -17,10 +19,10 @@ use crate::output::Output;
 #[command(name = "gelu", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Cli {
     /// Print one JSON object to stdout; progress and logs stay on stderr
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Output")]
     json: bool,
     /// Log more (-v: sessions and leases, -vv: everything); RUST_LOG overrides
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Output")]
     verbose: u8,
     #[command(subcommand)]
     command: Command,
@@ -50,7 +52,8 @@ impl Cli {
     pub(crate) fn init_logs(&self) {
         let level = ["warn", "info", "debug"][usize::from(self.verbose.min(2))];
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        logs.with_ansi(std::io::stderr().is_terminal()).init();
     }
 
     /// Does what was asked.
@@ -71,6 +74,7 @@ impl Cli {
 
 /// Which cryptosystem, and how large its keys are.
 #[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Cryptosystem")]
 pub(crate) struct Cryptosystem {
     /// The cryptosystem
     #[arg(long, value_enum, default_value_t = Backend::DEFAULT)]
@@ -81,6 +85,7 @@ pub(crate) struct Cryptosystem {
 
 /// The size of a key.
 #[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Cryptosystem")]
 pub(crate) struct KeySize {
     /// Bits of the modulus: 2048 is the paper's size, 3072 the one for new keys
     #[arg(long, value_parser = key_bits(), default_value = "2048", value_name = "BITS")]

@@ -17,6 +17,7 @@ use crate::problem::{Advise, problem};
 
 /// Which server, and who we are there.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Server and identity")]
 pub(crate) struct ServerArgs {
     /// A server elsewhere, HOST:PORT; without it, one is started here for this run
     #[arg(long, value_name = "ADDRESS")]

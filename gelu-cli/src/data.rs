@@ -15,6 +15,7 @@ use crate::problem::{Advise, problem};
 
 /// Where the samples come from.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Data")]
 pub(crate) struct DataArgs {
     /// Folder of the well-known data sets, one sub-folder each (iris needs none)
     #[arg(long, value_name = "DIR", env = "GELU_DATA")]
@@ -51,22 +52,46 @@ impl DataArgs {
         if let Some(csv) = &self.csv {
             return self.read_csv(csv);
         }
+        let name = self.name(network)?;
+        let (split, _) =
+            Split::load(name, &self.folder(), self.seed).advise(|| self.where_files_are())?;
+        Ok(Samples { name: name.into(), split })
+    }
+
+    /// The held-out part alone, which is all that a query needs; and the data set's name.
+    pub(crate) fn load_held_out(&self, network: Option<&str>) -> Result<(String, Dataset)> {
+        let standard = |name: &&str| sources().iter().find(|s| s.name == *name)?.test();
+        let name = self.name(network).ok().filter(|_| self.csv.is_none());
+        if let Some(test) = name.as_ref().and_then(standard) {
+            let loaded = Dataset::load(test, &self.folder());
+            return Ok((test.into(), loaded.advise(|| self.where_files_are())?));
+        }
+        let Samples { name, split } = self.load(network)?;
+        Ok((name, split.test))
+    }
+
+    fn name<'a>(&'a self, network: Option<&str>) -> Result<&'a str> {
         let of_network = network.and_then(zoo::by_name).map(|entry| entry.dataset);
-        let Some(name) = self.dataset.as_deref().or(of_network) else {
+        self.dataset.as_deref().or(of_network).ok_or_else(|| {
             let known: Vec<_> = sources().iter().map(|source| source.name).collect();
-            return Err(problem(
+            problem(
                 "no data set was named",
                 format!("add --dataset NAME ({}) or --csv FILE --label COLUMN", known.join(", ")),
-            ));
-        };
-        let folder = self.data.clone().unwrap_or_default();
-        let (split, _) = Split::load(name, &folder, self.seed).advise(|| match &self.data {
+            )
+        })
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.data.clone().unwrap_or_default()
+    }
+
+    fn where_files_are(&self) -> String {
+        match &self.data {
             None => "add --data DIR, the folder that holds the data sets".into(),
             Some(folder) => {
                 format!("`gelu train --help` lists the files expected in {}", folder.display())
             }
-        })?;
-        Ok(Samples { name: name.into(), split })
+        }
     }
 
     fn read_csv(&self, path: &Path) -> Result<Samples> {

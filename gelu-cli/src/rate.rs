@@ -6,6 +6,7 @@ use serde::Serialize;
 
 /// The learning rate of every lease.
 #[derive(Debug, Clone, Copy, PartialEq, Args, Serialize)]
+#[command(next_help_heading = "Learning rate")]
 pub(crate) struct RateArgs {
     /// Learning rate, known to the clients [default: 0.1; in train 0.5 or the recipe's]
     #[arg(long, value_name = "ETA", conflicts_with = "secret_rate", value_parser = positive)]

@@ -25,8 +25,8 @@ Examples:
 
 How to read it: a client sees linear equations about the weights. Fewer samples than the `safe`
 column leave every weight undetermined; the server's ledger enforces the column for any client,
-which may pack its ciphertexts as it likes. The data's column is the other side: the sum of a lease
-of fewer samples exposes the inputs to the server.")]
+which may pack its ciphertexts as it likes. The data's column is the other side: the sum of a
+lease of fewer samples exposes the inputs to the server.")]
 pub(crate) struct Args {
     /// A model file, or the name of a network
     #[arg(value_name = "MODEL")]

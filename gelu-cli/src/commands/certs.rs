@@ -18,8 +18,8 @@ Examples:
   gelu certs init --host gelu.example.org   … for another host as well
   gelu certs add alice                      a client certificate; `alice` is her account
 
-Give every client its own certificate: the leakage ledger counts by account. Send it clients/NAME.pem,
-clients/NAME.key and ca.pem; keep ca.key and server.key.")]
+Give every client its own certificate: the leakage ledger counts by account. Send it
+clients/NAME.pem, clients/NAME.key and ca.pem; keep ca.key and server.key.")]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Action,

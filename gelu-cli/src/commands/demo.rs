@@ -19,18 +19,20 @@ use crate::rate::RateArgs;
 /// TLS on this machine, then classify the flowers that nobody trained on. The same mini-batches are
 /// then repeated in the clear: the weights must be equal bit for bit.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    next_help_heading = "Demonstration",
+    after_help = "\
 Examples:
   gelu demo                             writes gelu-demo-report.html: open it in a browser
   gelu demo --json                      one object for programs
   gelu demo --key-bits 3072             keys of the size recommended for new ones
   gelu demo --backend insecure-clear    the same without encryption, in a moment
 
-Iris is so narrow a network that a few samples determine its weights. The leakage ledger would refuse
-to train it; the demo's server is started with --allow-model-extraction and says what that means.")]
+Iris is so narrow a network that a few samples determine its weights. The leakage ledger would
+refuse to train it; the demo's server is started with --allow-model-extraction, and the demo says
+what that means."
+)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    cryptosystem: Cryptosystem,
     /// How often every training row is seen
     #[arg(long, value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=1000))]
     epochs: u32,
@@ -38,8 +40,15 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = SEED)]
     seed: u64,
     /// Where to write the report
-    #[arg(long, value_name = "PATH", default_value = "gelu-demo-report.html")]
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "gelu-demo-report.html",
+        help_heading = "Output"
+    )]
     report: PathBuf,
+    #[command(flatten)]
+    cryptosystem: Cryptosystem,
 }
 
 const SEED: u64 = 1;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::args::Cryptosystem;
 use crate::backend::{Scheme, Task};
 use crate::client::{self, ServerArgs};
-use crate::data::{DataArgs, Samples};
+use crate::data::DataArgs;
 use crate::experiment::protocol;
 use crate::local::{Terms, World};
 use crate::machine::{self, Machine};
@@ -26,14 +26,18 @@ use crate::rate::RateArgs;
 /// With --model a server process is started here for this run, and every encrypted prediction is
 /// compared with the same model's prediction in the clear. With --server the model is elsewhere.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    next_help_heading = "Queries",
+    after_help = "\
 Examples:
   gelu infer --model lenet5.safetensors --data DIR --dataset mnist --count 100
   gelu infer --model iris.safetensors --dataset iris --batch 10
   gelu infer --server gelu.example.org:7878 --account alice --key alice.key --csv new.csv
 
-The samples are those that `gelu train` with the same --seed holds out; MNIST has a test set of its own.
-One sample a query (--batch 1) is quickest to the first answer; a batch shares its ciphertexts.")]
+The samples are those that `gelu train` with the same --seed holds out; MNIST has its own
+test set. One sample a query (--batch 1) is quickest to the first answer; a batch shares its
+ciphertexts."
+)]
 pub(crate) struct Args {
     /// The model to serve here
     #[arg(
@@ -43,16 +47,16 @@ pub(crate) struct Args {
         required_unless_present = "server"
     )]
     model: Option<PathBuf>,
-    #[command(flatten)]
-    server: ServerArgs,
-    #[command(flatten)]
-    data: DataArgs,
     /// How many samples [default: all that are held out]
     #[arg(long, value_name = "N")]
     count: Option<usize>,
     /// Samples of one query
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    data: DataArgs,
     #[command(flatten)]
     cryptosystem: Cryptosystem,
 }
@@ -63,8 +67,9 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
         "make one with `gelu train --plaintext --network NAME --out FILE`, or check the path".into()
     })?;
     let network = model.as_ref().map(Model::name);
-    let Samples { name, split } = args.data.load(network)?;
-    let samples = split.test.head(args.count.unwrap_or(usize::MAX));
+    let (name, held_out) = args.data.load_held_out(network)?;
+    let samples = held_out.head(args.count.unwrap_or(usize::MAX));
+    drop(held_out);
     let asked =
         args.cryptosystem.backend.run(Ask { args, model: model.as_ref(), samples: &samples })?;
     let in_clear = model.map(|model| model.evaluate(&samples)).transpose()?;

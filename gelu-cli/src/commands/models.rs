@@ -19,7 +19,7 @@ Examples:
   gelu models --key-bits 3072    with larger keys
   gelu models --json             for programs
 
-Train one in the clear:   gelu train --plaintext --network lenet5 --data DIR --out lenet5.safetensors
+Train one in the clear:   gelu train --plaintext --network lenet5 --data DIR --out FILE
 See what it would leak:   gelu audit lenet5")]
 pub(crate) struct Args {
     #[command(flatten)]

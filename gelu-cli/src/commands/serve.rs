@@ -26,16 +26,20 @@ use crate::rate::RateArgs;
 
 /// Serve a model: encrypted training in turn, encrypted inference for everybody
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    next_help_heading = "Serving",
+    after_help = "\
 Examples:
   gelu certs init && gelu certs add alice
-  gelu serve --model lenet5.safetensors
-  gelu serve --model model.safetensors --listen 0.0.0.0:7878 --rate 0.05
-  gelu serve --model model.safetensors --secret-rate 4    clients never learn the rate 2^-4
+  gelu serve --model mnist-dense.safetensors                queries, as many as are safe
+  gelu serve --model fresh.safetensors --listen 0.0.0.0:7878 --rate 0.05
+  gelu serve --model fresh.safetensors --secret-rate 4      clients never learn the rate 2^-4
 
-The model file is replaced by each committed lease, all or nothing. The ledger beside it counts what
-every account has seen and refuses what would let it solve for the weights. Ctrl-C lets a running
-lease end and stops.")]
+`gelu train --plaintext` makes the file: with --precision training (and --epochs 0 for fresh
+weights) for training under encryption, without it for queries. It is replaced by each
+committed lease, all or nothing. The ledger beside it counts what every account has seen and
+refuses what would let it solve for the weights. Ctrl-C lets a running lease end and stops."
+)]
 pub(crate) struct Args {
     /// The model file: served, and replaced by every committed version
     #[arg(long, value_name = "FILE")]
@@ -49,8 +53,6 @@ pub(crate) struct Args {
     /// The ledger of revealed bits [default: the model's path with .ledger added]
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
-    #[command(flatten)]
-    rate: RateArgs,
     /// The server's own key for --secret-rate [default: a fresh one]
     #[arg(long, value_name = "FILE", requires = "secret_rate")]
     key: Option<PathBuf>,
@@ -63,11 +65,13 @@ pub(crate) struct Args {
     /// Draw the lengths of leases from this seed, to repeat a run; clients can then predict them
     #[arg(long, value_name = "N")]
     danger_lease_seed: Option<u64>,
-    #[command(flatten)]
-    cryptosystem: Cryptosystem,
     /// Stop when the standard input ends: for programs that start a server of their own
     #[arg(long, hide = true)]
     stop_with_stdin: bool,
+    #[command(flatten)]
+    rate: RateArgs,
+    #[command(flatten)]
+    cryptosystem: Cryptosystem,
 }
 
 /// Serves until told to stop.

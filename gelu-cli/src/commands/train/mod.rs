@@ -26,7 +26,9 @@ use crate::rate::RateArgs;
 /// mini-batches are repeated in the clear, and accuracy and weights are compared. With --server,
 /// this is one client among others, and the server decides on the network and the rate.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    next_help_heading = "Training",
+    after_help = "\
 Examples:
   gelu train --data DIR --dataset diabetes
   gelu train --data DIR --dataset kr-vs-kp --clients 3 --secret-rate 1
@@ -39,11 +41,10 @@ Files in --data: iris/ (optional, it is built in), diabetes/pima-indians-diabete
 kr-vs-kp/kr-vs-kp.data, mnist/{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz], wdbc/wdbc.data,
 heart-disease/processed.cleveland.data, optdigits/optdigits.{tra,tes}, spambase/spambase.data.
 
-Tables: columns of numbers are used as they are, words become 0/1 columns; features are standardised
-on the training part. A server elsewhere sees none of it and cannot do that for you.")]
+Tables: columns of numbers are used as they are, words become 0/1 columns; features are
+standardised on the training part."
+)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    data: DataArgs,
     /// A network of `gelu models` or a JSON file [default: the one made for the data]
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
@@ -56,12 +57,6 @@ pub(crate) struct Args {
     /// Mini-batches of each client, instead of --epochs
     #[arg(long, value_name = "N", conflicts_with = "epochs")]
     steps: Option<usize>,
-    #[command(flatten)]
-    rate: RateArgs,
-    #[command(flatten)]
-    server: ServerArgs,
-    #[command(flatten)]
-    cryptosystem: Cryptosystem,
     /// Clients that share the rows and train in turn (without --server)
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64), conflicts_with = "server")]
     clients: u8,
@@ -78,16 +73,25 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = PrecisionArg::Inference, requires = "plaintext")]
     precision: PrecisionArg,
     /// Where to write the trained model (not with --server, which keeps it)
-    #[arg(long, value_name = "FILE", conflicts_with = "server")]
+    #[arg(long, value_name = "FILE", help_heading = "Output", conflicts_with = "server")]
     out: Option<PathBuf>,
     /// Where to write the report
     #[arg(
         long,
         value_name = "PATH",
         default_value = "gelu-train-report.html",
+        help_heading = "Output",
         conflicts_with = "plaintext"
     )]
     report: PathBuf,
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    rate: RateArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    cryptosystem: Cryptosystem,
 }
 
 /// Scales and bounds by purpose.
