@@ -59,6 +59,8 @@ pub enum ClientMessage {
     },
     /// The sum of the true updates of the lease (Algorithm 5).
     FinalUpdate(Parameters),
+    /// Gives the lease back between two steps: nothing is revealed, nothing committed.
+    ReturnLease,
 }
 
 /// From server to client.
@@ -96,6 +98,8 @@ pub enum ServerMessage {
         /// One sentence for the operator of the client.
         reason: String,
     },
+    /// The lease is over without a trace.
+    LeaseReturned,
 }
 
 /// The terms of a lease.
@@ -140,6 +144,7 @@ impl ClientMessage {
             Self::MaskedUpdate(_) => "MaskedUpdate",
             Self::EncryptedMaskedUpdate { .. } => "EncryptedMaskedUpdate",
             Self::FinalUpdate(_) => "FinalUpdate",
+            Self::ReturnLease => "ReturnLease",
         }
     }
 }
@@ -155,6 +160,7 @@ impl ServerMessage {
             Self::UpdateApplied => "UpdateApplied",
             Self::Committed { .. } => "Committed",
             Self::Refused { .. } => "Refused",
+            Self::LeaseReturned => "LeaseReturned",
         }
     }
 }

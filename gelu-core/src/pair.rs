@@ -88,8 +88,22 @@ impl<H: AdditiveHE> Pair<H> {
         rate: LearningRate<H>,
         rng: &mut dyn CryptoRng,
     ) -> Result<Self> {
-        let model = host.model();
         let policy = DataPolicy::AllowInputReconstruction;
+        Self::open_with(host, secret, rate, policy, rng)
+    }
+
+    /// As [`open`](Self::open), with a client that minds its data as `policy` says.
+    ///
+    /// # Errors
+    /// Whatever either machine says.
+    pub fn open_with(
+        host: Arc<PairHost>,
+        secret: Arc<H::SecretKey>,
+        rate: LearningRate<H>,
+        policy: DataPolicy,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Self> {
+        let model = host.model();
         let client = Client::new(Arc::clone(&model.network), model.precision, secret, policy);
         let mut pair = Self { client, server: Server::new(), transcript: Vec::new(), host, rate };
         pair.run(rng)?;

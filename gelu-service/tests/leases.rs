@@ -284,9 +284,9 @@ async fn a_shutdown_does_not_wait_for_ever() {
     assert_eq!(site.stored().version(), 0);
 }
 
-/// Whoever protects its data does not begin a lease that is too short for that.
+/// Whoever protects its data gives back a lease that is too short for that, and goes on.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lease_too_short_for_the_data_is_not_begun() {
+async fn a_lease_too_short_for_the_data_is_given_back() {
     let site = Site::new();
     let running = site.start().await;
     let connection = common::connect(running.address, &site.tls("alice")).await.unwrap();
@@ -294,11 +294,18 @@ async fn a_lease_too_short_for_the_data_is_not_begun() {
     let data = batches_for(4, 1, 1)
         .into_iter()
         .map(|(inputs, labels)| (inputs.slice_move(ndarray::s![.., ..1]), labels[..1].to_vec()));
-    let error = session.train(1, &mut data.peekable()).await.unwrap_err();
-    assert!(matches!(error, Error::Refused(Refused::ExposesData { samples: 1, .. })), "{error}");
-    running.log.rolled_back("alice").await;
+    let mut data = data.peekable();
+    for _ in 0..2 {
+        let error = session.train(1, &mut data).await.unwrap_err();
+        assert!(
+            matches!(error, Error::Refused(Refused::ExposesData { samples: 1, .. })),
+            "{error}"
+        );
+    }
+    session.close().await;
     let received = running.log.received.lock().unwrap().clone();
-    assert!(received.iter().all(|(_, m)| matches!(m.name(), "Open" | "RequestLease")));
+    let expected = ["Open", "RequestLease", "ReturnLease", "RequestLease", "ReturnLease"];
+    assert_eq!(received.iter().map(|(_, m)| m.name()).collect::<Vec<_>>(), expected);
     running.shut_down().await;
 }
 

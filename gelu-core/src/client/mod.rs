@@ -9,7 +9,8 @@
 //!             classify ──▶ Round (forward) ──▶ probabilities ─┐
 //!  Idle ──┬────────────────────────────────────────────────────┴──▶ Idle
 //!         └ request_lease ──▶ AwaitLease ──▶ Training ⇄ Round (forward, backward, update)
-//!                                               └ finish, or last step ──▶ AwaitCommit ──▶ Idle
+//!                                               ├ finish, or last step ──▶ AwaitCommit ──▶ Idle
+//!                                               └ return_lease ──▶ AwaitReturn ──▶ Idle
 //! ```
 //!
 //! A machine that has returned an error stays failed.
@@ -36,7 +37,7 @@ use training::{Training, TrainingRound};
 /// What a client lets happen to its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DataPolicy {
-    /// Refuse to reveal the sum of a lease with too few samples (DESIGN, section 6).
+    /// Give back a lease whose sum would be one of too few samples (DESIGN, section 6).
     #[default]
     Enforce,
     /// Reveal it all the same: the owner accepts that inputs can be reconstructed from it.
@@ -60,8 +61,10 @@ pub enum ClientOutput {
         /// The new version.
         version: u64,
     },
-    /// The server said no, and why; the session goes on.
+    /// The server, or our own [`DataPolicy`], said no, and why; the session goes on.
     Refused(Refused),
+    /// The lease was given back.
+    LeaseReturned,
 }
 
 /// What one training step looked like to the owner of the data.
@@ -98,11 +101,16 @@ enum State<H: AdditiveHE> {
     AwaitOpened,
     Idle,
     Query(Box<Round>),
-    AwaitLease { batch: usize, steps: u32 },
+    AwaitLease {
+        batch: usize,
+        steps: u32,
+    },
     Training(Box<Training<H>>),
     Step(Box<TrainingRound<H>>),
     AwaitUpdateApplied(Box<Training<H>>),
     AwaitCommit,
+    /// With the reason, if it was not the caller's wish.
+    AwaitReturn(Option<Refused>),
     Failed,
 }
 
@@ -117,6 +125,7 @@ impl<H: AdditiveHE> State<H> {
             Self::Step(_) => "is in the middle of a step",
             Self::AwaitUpdateApplied(_) => "waits for its update to be applied",
             Self::AwaitCommit => "waits for its lease to be committed",
+            Self::AwaitReturn(_) => "gives its lease back",
             Self::Failed => "has failed",
         }
     }
@@ -129,6 +138,7 @@ impl<H: AdditiveHE> State<H> {
             Self::Step(_) => "WeightedSums or PropagatedErrors",
             Self::AwaitUpdateApplied(_) => "UpdateApplied",
             Self::AwaitCommit => "Committed",
+            Self::AwaitReturn(_) => "LeaseReturned",
             Self::Idle | Self::Training(_) | Self::Failed => "nothing",
         }
     }
@@ -221,13 +231,26 @@ impl<H: AdditiveHE> Client<H> {
     ///
     /// # Errors
     /// [`ApiMisuse::State`] without a lease or before its first step;
-    /// [`Refused::TooNarrow`] when the sum of so few samples would expose the data.
+    /// [`Refused::ExposesData`] when the sum of so few samples would expose the data: train on, or
+    /// [give the lease back](Self::return_lease).
     pub fn finish(&mut self) -> Result<()> {
         let may = matches!(&self.state, State::Training(training) if training.steps_done() > 0);
         self.require(may, "finish the lease")?;
         let State::Training(training) = &self.state else { unreachable!("checked above") };
         self.transmit.push_back(training.final_update(&self.context)?);
         self.state = State::AwaitCommit;
+        Ok(())
+    }
+
+    /// Gives the lease back between two steps: the server learns nothing more, and its model is
+    /// what it was.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::State`] without a lease or in the middle of a step.
+    pub fn return_lease(&mut self) -> Result<()> {
+        self.require(matches!(self.state, State::Training(_)), "give a lease back")?;
+        self.transmit.push_back(ClientMessage::ReturnLease);
+        self.state = State::AwaitReturn(None);
         Ok(())
     }
 
@@ -285,6 +308,10 @@ impl<H: AdditiveHE> Client<H> {
             }
             (State::AwaitLease { batch, steps }, ServerMessage::LeaseGranted(lease)) => {
                 let training = Training::new(&self.context, &lease, batch, steps)?;
+                if let Err(refused) = training.check_samples(&self.context, lease.steps) {
+                    self.transmit.push_back(ClientMessage::ReturnLease);
+                    return Ok(State::AwaitReturn(Some(refused)));
+                }
                 self.outputs.push_back(ClientOutput::LeaseGranted(lease));
                 Ok(State::Training(Box::new(training)))
             }
@@ -302,6 +329,11 @@ impl<H: AdditiveHE> Client<H> {
             }
             (State::AwaitCommit, ServerMessage::Committed { version }) => {
                 self.outputs.push_back(ClientOutput::Committed { version });
+                Ok(State::Idle)
+            }
+            (State::AwaitReturn(refused), ServerMessage::LeaseReturned) => {
+                let returned = ClientOutput::LeaseReturned;
+                self.outputs.push_back(refused.map_or(returned, ClientOutput::Refused));
                 Ok(State::Idle)
             }
             (state, message) => Err(PeerMisbehaved::UnexpectedMessage {

@@ -140,13 +140,18 @@ impl<H: AdditiveHE> Training<H> {
         Ok(message)
     }
 
+    /// Whether the sum of `steps` mini-batches may be revealed.
+    pub(super) fn check_samples(&self, context: &Context<H>, steps: u32) -> Result<(), Refused> {
+        let samples = u64::from(steps) * self.plan.batch as u64;
+        if context.policy == DataPolicy::Enforce && samples < self.least_samples {
+            return Err(Refused::ExposesData { samples, least: self.least_samples });
+        }
+        Ok(())
+    }
+
     /// Algorithm 5: the sum of the true updates, unless it would expose the data.
     pub(super) fn final_update(&self, context: &Context<H>) -> Result<ClientMessage> {
-        let samples = u64::from(self.steps_done) * self.plan.batch as u64;
-        if context.policy == DataPolicy::Enforce && samples < self.least_samples {
-            let least = self.least_samples;
-            return Err(Error::Refused(Refused::ExposesData { samples, least }));
-        }
+        self.check_samples(context, self.steps_done)?;
         Ok(ClientMessage::FinalUpdate(self.sum.clone()))
     }
 }

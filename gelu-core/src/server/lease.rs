@@ -29,6 +29,7 @@ pub(super) enum LeaseStep {
 pub(super) enum Ended {
     Commit { base: u64, parameters: Parameters },
     RolledBack { reason: String },
+    Returned,
 }
 
 /// A lease in progress. `masked` is W~ = W − ΣR: all that the server knows until the end.
@@ -152,6 +153,9 @@ impl<H: AdditiveHE> Lease<H> {
             }
             (_, ClientMessage::FinalUpdate(sum)) if between_steps && self.steps_done > 0 => {
                 Ok(LeaseStep::Ended(self.end(sum)?))
+            }
+            (_, ClientMessage::ReturnLease) if between_steps => {
+                Ok(LeaseStep::Ended(Ended::Returned))
             }
             (_, message) => Err(PeerMisbehaved::UnexpectedMessage {
                 expected: self.expected(),

@@ -8,7 +8,8 @@
 //! ```text
 //!  AwaitOpen ──▶ Ready ⇄ Query (stage 1, 2, …)
 //!                  └ RequestLease ──▶ AwaitGrant ──▶ Lease (forward, backward, update, …)
-//!                                                      └ FinalUpdate ──▶ Committing ──▶ Ready
+//!                                                      ├ FinalUpdate ──▶ Committing ──▶ Ready
+//!                                                      └ ReturnLease ──▶ Ready
 //! ```
 //!
 //! # Security
@@ -361,6 +362,10 @@ impl<H: AdditiveHE> Server<H> {
                     LeaseStep::Ended(Ended::Commit { base, parameters }) => {
                         self.outputs.push_back(ServerOutput::Commit { base, parameters });
                         Ok(State::Committing(opened))
+                    }
+                    LeaseStep::Ended(Ended::Returned) => {
+                        self.transmit.push_back(ServerMessage::LeaseReturned);
+                        Ok(State::Ready(opened))
                     }
                     LeaseStep::Ended(Ended::RolledBack { reason }) => {
                         self.transmit.push_back(ServerMessage::Refused { reason });

@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use ndarray::Array2;
+use rand::SeedableRng;
+use rand::rngs::ChaCha20Rng;
 
 use super::{G, G_MAX, batches, model, pair, secret_rate};
-use crate::clear::Clear;
+use crate::clear::{Clear, ClearKey};
+use crate::client::{ClientOutput, DataPolicy};
 use crate::error::{Error, Refused};
 use crate::fixed::Saturations;
 use crate::ledger::Policy;
 use crate::network::Parameters;
+use crate::pair::{Pair, PairHost};
 use crate::pass::{Pass, Rounding, bias_constant, update};
 use crate::server::{Host, LearningRate, ServedModel};
 
@@ -91,6 +95,35 @@ fn a_lease_that_ends_early() {
     pair.client.finish().unwrap();
     pair.run(&mut rng).unwrap();
     assert_eq!(host.model().version, 2);
+    assert!(host.model().parameters == oracle(&model(), &batches, Rounding::Rate(0.1)));
+}
+
+/// A lease of 2 samples, where 6 are needed to hide the data, is given back and leaves no trace;
+/// one of 8 samples passes.
+#[test]
+fn a_lease_that_would_expose_the_data_is_given_back() {
+    let mut rng = ChaCha20Rng::seed_from_u64(13);
+    let host = Arc::new(PairHost::new(model(), "test", Policy::AllowModelExtraction));
+    let key = Arc::new(ClearKey::new(2048).unwrap());
+    let (rate, policy) = (LearningRate::Public(0.1), DataPolicy::Enforce);
+    let mut pair =
+        Pair::<Clear>::open_with(Arc::clone(&host), key, rate, policy, &mut rng).unwrap();
+    let batches = batches(&model().network, 1, 8);
+    let refused = pair.train(&batches[..2], &mut rng).unwrap_err();
+    assert_eq!(refused, Refused::ExposesData { samples: 2, least: 6 }.into());
+    assert_eq!(host.model().version, 1);
+
+    pair.client.request_lease(1, 8).unwrap();
+    pair.run(&mut rng).unwrap();
+    pair.client.train(&batches[0].0, &batches[0].1, &mut rng).unwrap();
+    pair.run(&mut rng).unwrap();
+    let refused = pair.client.finish().unwrap_err();
+    assert_eq!(refused, Refused::ExposesData { samples: 1, least: 6 }.into());
+    pair.client.return_lease().unwrap();
+    assert_eq!(pair.run(&mut rng).unwrap(), [ClientOutput::LeaseReturned]);
+    assert_eq!(host.model().version, 1);
+
+    pair.train(&batches, &mut rng).unwrap();
     assert!(host.model().parameters == oracle(&model(), &batches, Rounding::Rate(0.1)));
 }
 

@@ -157,7 +157,7 @@ impl<H: AdditiveHE> Connection<H> {
             return Err(PeerIncompatible::KeySize { got, accepted }.into());
         }
         let client = Client::new(Arc::clone(&network), card.precision, secret, policy);
-        Session::begin(line, card, network, client, policy).await
+        Session::begin(line, card, network, client).await
     }
 
     /// Leaves without having asked anything.

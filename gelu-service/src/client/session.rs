@@ -4,10 +4,10 @@ use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::Instant;
 
-use gelu_core::client::{Client, ClientOutput, DataPolicy, StepReport};
-use gelu_core::error::{ApiMisuse, Refused};
+use gelu_core::client::{Client, ClientOutput, StepReport};
+use gelu_core::error::ApiMisuse;
 use gelu_core::ledger::Exposure;
-use gelu_core::message::{ClientMessage, Lease, LeaseRate};
+use gelu_core::message::{ClientMessage, LeaseRate};
 use gelu_core::plan::Purpose;
 use gelu_core::{AdditiveHE, Network};
 use ndarray::Array2;
@@ -33,7 +33,6 @@ pub struct Session<H: AdditiveHE> {
     line: Line,
     card: Card,
     network: Arc<Network>,
-    policy: DataPolicy,
     /// `None` once the session is over.
     machine: Option<Machine<H>>,
     /// What forward exchanges are for: [`Phase::Inference`] or [`Phase::Forward`].
@@ -67,11 +66,10 @@ impl<H: AdditiveHE> Session<H> {
         card: Card,
         network: Arc<Network>,
         client: Client<H>,
-        policy: DataPolicy,
     ) -> Result<Self> {
         let machine = Some(Machine { client, rng: fresh_rng()? });
         let (forward, statistics) = (Phase::Inference, Statistics::default());
-        let mut session = Self { line, card, network, policy, machine, forward, statistics };
+        let mut session = Self { line, card, network, machine, forward, statistics };
         match session.rounds().await?.pop() {
             Some(ClientOutput::Opened) => Ok(session),
             other => Err(no_such(other)),
@@ -131,11 +129,11 @@ impl<H: AdditiveHE> Session<H> {
     /// fewer; those that it did not grant stay in `batches`, for the next lease.
     ///
     /// # Errors
-    /// [`Error::Refused`] before the lease leaves the session open and `batches` as they were, and
-    /// so does [`ApiMisuse::Empty`] without data. Whatever happens later ends the session, since a
-    /// lease cannot be given back: the server rolls back, and its model is what it was. So it
-    /// does, too, with [`Refused::ExposesData`]: under [`DataPolicy::Enforce`] a lease that is too
-    /// short to hide the data is not even begun.
+    /// [`Error::Refused`] before the first step leaves the session open and `batches` as they were,
+    /// and so does [`ApiMisuse::Empty`] without data. Under [`DataPolicy::Enforce`](gelu_core::client::DataPolicy::Enforce) a lease that is
+    /// too short to hide the data is given back at once
+    /// ([`Refused::ExposesData`](gelu_core::error::Refused::ExposesData)). Whatever happens later
+    /// ends the session: the server rolls back, and its model is what it was.
     pub async fn train<I: Iterator<Item = (Array2<f64>, Vec<usize>)>>(
         &mut self,
         steps: u32,
@@ -169,7 +167,7 @@ impl<H: AdditiveHE> Session<H> {
         let (base, granted) = (lease.version, lease.steps);
         (self.line.observer)(&ClientEvent::LeaseGranted { base, steps: granted });
         self.forward = Phase::Forward;
-        let held = self.hold(&lease, batches).await;
+        let held = self.hold(batches).await;
         self.forward = Phase::Inference;
         if held.is_err() {
             self.abandon().await;
@@ -187,10 +185,8 @@ impl<H: AdditiveHE> Session<H> {
     /// All steps of a granted lease, to its commit.
     async fn hold(
         &mut self,
-        lease: &Lease,
         batches: &mut impl Iterator<Item = (Array2<f64>, Vec<usize>)>,
     ) -> Result<(u64, Vec<StepReport>)> {
-        self.check_data_policy(lease).await?;
         let mut reports = Vec::new();
         for (inputs, labels) in batches {
             let train = move |m: &mut Machine<H>| m.client.train(&inputs, &labels, &mut m.rng);
@@ -211,25 +207,6 @@ impl<H: AdditiveHE> Session<H> {
             Some(ClientOutput::Committed { version }) => Ok((version, reports)),
             other => Err(no_such(other)),
         }
-    }
-
-    /// The core's machine refuses at the end of a lease; it is kinder to refuse at its beginning.
-    async fn check_data_policy(&mut self, lease: &Lease) -> Result<()> {
-        if self.policy == DataPolicy::AllowInputReconstruction {
-            return Ok(());
-        }
-        let (batch, steps) = (lease.batch, lease.steps);
-        let samples = u64::from(batch) * u64::from(steps);
-        let check = move |m: &mut Machine<H>| {
-            let exposure = m.client.exposure(batch as usize, Purpose::Training { steps })?;
-            match exposure.least_samples() {
-                Some((least, _)) if samples < least => {
-                    Err(Refused::ExposesData { samples, least }.into())
-                }
-                _ => Ok(()),
-            }
-        };
-        self.wish(Phase::Queue, check).await
     }
 
     /// Carries questions and answers until the machine waits for a wish of ours.
@@ -274,6 +251,7 @@ impl<H: AdditiveHE> Session<H> {
                 Phase::Update
             }
             ClientMessage::FinalUpdate(_) => Phase::Commit,
+            ClientMessage::ReturnLease => Phase::Queue,
         }
     }
 

@@ -244,12 +244,16 @@ impl<H: AdditiveHE> Session<H> {
     async fn flush(&mut self) -> Result<(), Over> {
         while let Some(message) = self.machine()?.server.poll_transmit() {
             let name = message.name();
-            if let ServerMessage::Refused { reason } = &message {
-                if !self.machine()?.server.holds_lease() {
-                    self.roll_back(reason);
+            match &message {
+                ServerMessage::Refused { reason } => {
+                    if !self.machine()?.server.holds_lease() {
+                        self.roll_back(reason);
+                    }
+                    let (account, reason) = (self.account.clone(), reason.clone());
+                    self.host.emit(Event::Refused { account, reason });
                 }
-                let (account, reason) = (self.account.clone(), reason.clone());
-                self.host.emit(Event::Refused { account, reason });
+                ServerMessage::LeaseReturned => self.roll_back("the client gave the lease back"),
+                _ => {}
             }
             let bytes = self.line.send(&Down::Message(message)).await?;
             self.count(Way::Down, name, bytes);
