@@ -238,6 +238,17 @@ pub enum Policy {
     AllowModelExtraction,
 }
 
+/// The lease that a client asks for, and the operator's limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseWish {
+    /// Samples of a mini-batch.
+    pub batch: u64,
+    /// Mini-batches that the client would like.
+    pub steps: u32,
+    /// Samples that the operator grants at most.
+    pub most_samples: u64,
+}
+
 /// Bits revealed so far: account → model version → layer and direction → bits.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
@@ -292,33 +303,32 @@ impl Ledger {
         Ok(())
     }
 
-    /// Draws the length of a lease, in mini-batches of `batch` samples: `d_max` is uniform between
-    /// one mini-batch and as many as the account may still see (or as `most` samples make, where
-    /// the operator allows extraction); no more than `wanted` are granted (paper, section 4.1).
+    /// Draws the length of a lease, in mini-batches: `d_max` is uniform between one mini-batch and
+    /// as many as the account may still see (or as the operator's limit makes, where extraction is
+    /// allowed); no more than the wish are granted (paper, section 4.1).
     ///
     /// # Errors
     /// [`Refused::TooNarrow`] when not even one mini-batch is left.
-    #[expect(clippy::too_many_arguments, reason = "each is a term of the lease")]
     pub fn draw_lease(
         &self,
         account: &str,
         version: u64,
         exposure: &Exposure,
-        (batch, wanted): (u64, u32),
-        most: u64,
+        wish: LeaseWish,
         policy: Policy,
         rng: &mut dyn CryptoRng,
     ) -> Result<u32, Refused> {
+        let LeaseWish { batch, steps, most_samples } = wish;
         let safe = match policy {
-            Policy::Enforce => self.remaining(account, version, exposure).min(most),
-            Policy::AllowModelExtraction => most.max(batch),
+            Policy::Enforce => self.remaining(account, version, exposure).min(most_samples),
+            Policy::AllowModelExtraction => most_samples.max(batch),
         };
         if batch > safe {
             let layer = exposure.safe_samples().1.layer.clone();
             return Err(Refused::TooNarrow { layer, samples: batch, safe });
         }
         let d_max = 1 + uniform_below(safe / batch, rng);
-        Ok(wanted.min(u32::try_from(d_max).unwrap_or(u32::MAX)).max(1))
+        Ok(steps.min(u32::try_from(d_max).unwrap_or(u32::MAX)).max(1))
     }
 }
 
@@ -406,7 +416,8 @@ mod tests {
     fn leases_end_below_the_bound() {
         let exposure = exposure(Purpose::Training { steps: 1 });
         let (ledger, rng) = (Ledger::default(), &mut ChaCha20Rng::seed_from_u64(5));
-        let mut draw = |policy| ledger.draw_lease("a", 1, &exposure, (10, 50), 200, policy, rng);
+        let wish = LeaseWish { batch: 10, steps: 50, most_samples: 200 };
+        let mut draw = |policy| ledger.draw_lease("a", 1, &exposure, wish, policy, rng);
         assert!(matches!(draw(Policy::Enforce), Err(Refused::TooNarrow { samples: 10, .. })));
         let drawn: BTreeSet<_> =
             (0..300).map(|_| draw(Policy::AllowModelExtraction).unwrap()).collect();

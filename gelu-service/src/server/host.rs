@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use gelu_core::AdditiveHE;
 use gelu_core::error::Refused;
-use gelu_core::ledger::Exposure;
+use gelu_core::ledger::{Exposure, LeaseWish};
 use gelu_core::plan::{Plan, Purpose, UpdateLayout};
 use gelu_core::server::{LearningRate, ServedModel};
 use gelu_core::{Parameters, server};
@@ -112,12 +112,15 @@ impl<H: AdditiveHE> Host<H> {
         account: &str,
         version: u64,
         exposure: &Exposure,
-        terms: (u64, u32),
+        batch: usize,
+        steps: u32,
     ) -> Result<u32, Refused> {
-        let (most, policy) = (self.config.lease_samples, self.config.policy);
+        let policy = self.config.policy;
+        let most_samples = self.config.lease_samples;
+        let wish = LeaseWish { batch: batch as u64, steps, most_samples };
         let mut rng = self.lease_rng.lock().expect(NO_PANIC);
         let ledger = self.ledger();
-        ledger.ledger().draw_lease(account, version, exposure, terms, most, policy, &mut *rng)
+        ledger.ledger().draw_lease(account, version, exposure, wish, policy, &mut *rng)
     }
 
     /// Makes `parameters` the successor of `base`: on the disk first, then for everybody. Only the

@@ -337,8 +337,7 @@ fn grant<H: AdditiveHE>(
 ) -> Result<Option<(u64, u32)>> {
     let model = host.host.served();
     let drawn = machine.server.exposure(&model).and_then(|exposure| {
-        let terms = (batch as u64, wanted);
-        Ok(host.host.draw(&host.account, model.version, &exposure, terms)?)
+        Ok(host.host.draw(&host.account, model.version, &exposure, batch, wanted)?)
     });
     match drawn {
         Ok(steps) => {
