@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::backend::Backend;
-use crate::commands::{audit, certs, demo, infer, keygen, models, serve, train};
+use crate::commands::{audit, certs, datasets, demo, infer, keygen, models, serve, train};
 use crate::output::Output;
 
 /// Train and query neural networks on data that the server cannot see.
@@ -39,6 +39,7 @@ Start here:
 enum Command {
     Demo(demo::Args),
     Models(models::Args),
+    Datasets(datasets::Args),
     Audit(audit::Args),
     Train(Box<train::Args>),
     Infer(Box<infer::Args>),
@@ -62,6 +63,7 @@ impl Cli {
         match self.command {
             Command::Demo(args) => demo::run(&args, output),
             Command::Models(args) => models::run(&args, output),
+            Command::Datasets(args) => datasets::run(&args, output),
             Command::Audit(args) => audit::run(&args, output),
             Command::Train(args) => train::run(&args, output),
             Command::Infer(args) => infer::run(&args, output),

@@ -17,23 +17,24 @@ pub(crate) struct Output {
 impl Output {
     /// Prints one line of JSON: for programs that read while we run.
     pub(crate) fn line(self, value: &impl Serialize) -> Result<()> {
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "{}", serde_json::to_string(value)?)?;
-        out.flush().context("cannot write to stdout")
+        print(&serde_json::to_string(value)?)
     }
 
     /// Prints a result, as `value` or as `text`.
     pub(crate) fn show(self, value: &impl Serialize, text: impl Display) -> Result<()> {
-        let mut out = std::io::stdout().lock();
-        let written = match self.json {
-            true => writeln!(out, "{}", serde_json::to_string_pretty(value)?),
-            false => writeln!(out, "{text}"),
-        };
-        match written {
-            // `gelu models | head` is no error.
-            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            other => other.context("cannot write the result to stdout"),
+        match self.json {
+            true => print(&serde_json::to_string_pretty(value)?),
+            false => print(&text.to_string()),
         }
+    }
+}
+
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        // `gelu models | head` is no error.
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write the result to stdout"),
     }
 }
 

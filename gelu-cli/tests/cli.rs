@@ -34,7 +34,9 @@ fn error(arguments: &[&str]) -> String {
 #[test]
 fn help_teaches_by_example() {
     let overview = stdout(&["--help"]);
-    for command in ["demo", "keygen", "certs", "serve", "train", "infer", "audit", "models"] {
+    for command in
+        ["demo", "keygen", "certs", "serve", "train", "infer", "audit", "models", "datasets"]
+    {
         assert!(overview.contains(command), "{overview}");
         let help = stdout(&[command, "--help"]);
         assert!(help.contains(&format!("gelu {command}")), "{help}");

@@ -159,11 +159,12 @@ impl Account {
             ]);
         }
         format!(
-            "{text}\nVerdict: {}.\nCost: {} rounds and {} ciphertexts a mini-batch, {} and {} \
+            "{text}\nVerdict: {}.\nCost: {} rounds and {} ciphertexts {}, {} and {} \
              operations a sample.",
             self.verdict,
             self.costs.rounds,
             self.costs.ciphertexts,
+            if self.least_samples.is_some() { "a mini-batch" } else { "a query" },
             bytes(self.costs.bytes_per_sample),
             self.costs.operations_per_sample,
         )

@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod certs;
+pub(crate) mod datasets;
 pub(crate) mod demo;
 pub(crate) mod infer;
 pub(crate) mod keygen;
