@@ -21,12 +21,7 @@ fn session<H: AdditiveHE>(
 ) -> (Pair<H>, Model) {
     let architecture = (zoo::by_name(name).expect("a known network").architecture)();
     let model = Model::initialise(name, architecture, precision, rng).expect("a model");
-    let served = ServedModel {
-        network: Arc::clone(model.network()),
-        precision,
-        parameters: model.parameters().clone(),
-        version: 0,
-    };
+    let served = ServedModel::from(&model);
     let host = Arc::new(PairHost::new(served, "bench", Policy::AllowModelExtraction));
     let secret = Arc::new(H::keygen(2048, rng).expect("an offered key size"));
     let pair = Pair::open(host, secret, LearningRate::Public(RATE), rng).expect("a session");

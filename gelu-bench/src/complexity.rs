@@ -38,12 +38,7 @@ pub fn iteration(layers: usize, width: usize) -> Result<Iteration, gelu_nn::Erro
     let architecture = Sequential::dense(width, &hidden, width, Activation::Sigmoid)?;
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let model = Model::initialise("square", architecture, Precision::TRAINING, &mut rng)?;
-    let served = ServedModel {
-        network: Arc::clone(model.network()),
-        precision: *model.precision(),
-        parameters: model.parameters().clone(),
-        version: 0,
-    };
+    let served = ServedModel::from(&model);
     let host = Arc::new(PairHost::new(served, "bench", Policy::AllowModelExtraction));
     let key = ClearKey::new(2048)?;
     let secret = Arc::new(key.clone());

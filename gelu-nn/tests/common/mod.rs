@@ -37,12 +37,7 @@ pub(crate) fn batches(architecture: &Sequential, batch: usize, steps: usize, see
 
 /// A server's process around a model, for any number of clients.
 pub(crate) fn host(model: &Model) -> Arc<PairHost> {
-    let served = ServedModel {
-        network: Arc::clone(model.network()),
-        precision: *model.precision(),
-        parameters: model.parameters().clone(),
-        version: model.version(),
-    };
+    let served = ServedModel::from(model);
     Arc::new(PairHost::new(served, "test", Policy::AllowModelExtraction))
 }
 
