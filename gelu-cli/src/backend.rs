@@ -11,7 +11,9 @@ use clap::ValueEnum;
 use gelu_core::{AdditiveHE, Clear};
 use serde::{Serialize, Serializer};
 
-use crate::problem::{Advise, problem};
+#[cfg(feature = "paillier")]
+use crate::problem::Advise;
+use crate::problem::problem;
 
 /// A cryptosystem that can be chosen on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

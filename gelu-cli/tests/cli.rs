@@ -120,6 +120,7 @@ fn audit_shows_both_sides_of_the_ledger() {
     }
 }
 
+#[cfg(feature = "paillier")]
 #[test]
 fn keys_are_private_and_never_overwritten() {
     let folder = tempfile::tempdir().unwrap();
