@@ -2,7 +2,7 @@
 //!
 //! Activations carry `f_a` fractional bits, weights `f_w`, errors `f_d`; a product carries the sum.
 //! Nothing is rescaled under encryption: every layer ends at the client, which decodes and
-//! re-encodes (DESIGN, section 3).
+//! re-encodes (`docs/src/numbers.md`).
 
 use core::cell::Cell;
 

@@ -106,8 +106,8 @@ pub trait AdditiveHE: Sized + Send + Sync + 'static {
     ///
     /// Multiplies in an encryption of zero and adds a random multiple of 2^`shape.total_bits()`
     /// above the top slot where the plaintext has room, so that the owner learns neither how the
-    /// ciphertext was made nor, if it sent out-of-range plaintexts, what overflowed (DESIGN,
-    /// section 6). Only [`Sealed::seal`] calls this; only a [`Sealed`] can be sent.
+    /// ciphertext was made nor, if it sent out-of-range plaintexts, what overflowed
+    /// (`docs/src/security.md`). Only [`Sealed::seal`] calls this; only a [`Sealed`] can be sent.
     fn rerandomize(
         public: &Self::PublicKey,
         ciphertext: &Self::Ciphertext,
@@ -305,7 +305,7 @@ pub fn check_block_len<H: AdditiveHE>(
 /// There is no other way to make one, and nothing else can be written into a server's message.
 /// The randomness of a Paillier result is the product of the inputs' randomness raised to the
 /// weights, and the key's owner knows all of it but the weights; without this step one response
-/// gives a layer away (DESIGN, sections 5 and 6; the paper does not say so).
+/// gives a layer away (the paper does not say so).
 #[derive(Debug, Clone)]
 pub struct Sealed<H: AdditiveHE>(H::Ciphertext);
 

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! The second line is the one enforced: a client that packs out-of-range values into its slots
-//! reads up to `slot_bits` bits from each (DESIGN, section 6). Revealed bits are counted by account
+//! reads up to `slot_bits` bits from each (`docs/src/security.md`). Revealed bits are counted by account
 //! and model version; an account is a person or an organisation, not a key, so the count survives
 //! new keys, and it is plain data, so that the host can keep it across restarts.
 //!
@@ -303,6 +303,20 @@ impl Ledger {
         Ok(())
     }
 
+    /// Carries what `account` has seen of version `from` over to `to`, which its own lease made: it
+    /// knows the difference, so equations about one are equations about the other.
+    ///
+    /// Versions that others made begin at zero for it: their updates are unknowns to it.
+    pub fn carry(&mut self, account: &str, from: u64, to: u64) {
+        let Some(versions) = self.accounts.get_mut(account) else { return };
+        let Some(seen) = versions.get(&from).cloned() else { return };
+        let carried = versions.entry(to).or_default();
+        for (layer, bits) in seen {
+            let total = carried.entry(layer).or_default();
+            *total = bits.max(*total);
+        }
+    }
+
     /// Draws the length of a lease, in mini-batches: `d_max` is uniform between one mini-batch and
     /// as many as the account may still see (or as the operator's limit makes, where extraction is
     /// allowed); no more than the wish are granted (paper, section 4.1).
@@ -410,6 +424,23 @@ mod tests {
         ledger.charge("alice", 2, &exposure, 1, Policy::Enforce).unwrap();
         ledger.charge("bob", 1, &exposure, safe, Policy::Enforce).unwrap();
         ledger.charge("alice", 1, &exposure, 1, Policy::AllowModelExtraction).unwrap();
+    }
+
+    #[test]
+    fn versions_of_ones_own_making_share_one_budget() {
+        let exposure =
+            Exposure { model: exposure(Purpose::Inference).model.split_off(1), data: Vec::new() };
+        let safe = exposure.safe_samples().0;
+        let mut ledger = Ledger::default();
+        ledger.charge("alice", 1, &exposure, safe, Policy::Enforce).unwrap();
+        ledger.charge("bob", 1, &exposure, 1, Policy::Enforce).unwrap();
+        for _ in 0..2 {
+            ledger.carry("alice", 1, 2);
+        }
+        assert_eq!(ledger.remaining("alice", 2, &exposure), 0);
+        assert_eq!(ledger.remaining("bob", 2, &exposure), safe);
+        ledger.carry("bob", 2, 3);
+        assert_eq!(ledger.remaining("alice", 3, &exposure), safe);
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //!
 //! `fold` is the identity except for fused pooling, where several weights of the small kernel add
 //! up to one entry of the large one: a 5x5 convolution followed by a 2x2 mean is one 6x6 kernel of
-//! stride 2, divided by 4 when decoded (DESIGN, section 5). `c` is the integer that stands for
+//! stride 2, divided by 4 when decoded. `c` is the integer that stands for
 //! `divisor` in the inputs' scale, so a bias is a weight of a constant input; that keeps one format
 //! for all parameters and the masks of biases exactly like those of weights.
 //!

@@ -6,7 +6,7 @@
 //! its masks and knows that the server holds W~ = W − ΣR.
 //!
 //! The paper draws masks uniformly from Z_N (Algorithm 3); that hides no better in practice, makes
-//! every weight a 2048-bit exponent and rounds under fixed point (DESIGN, section 5).
+//! every weight a 2048-bit exponent and rounds under fixed point.
 
 use rand_core::CryptoRng;
 

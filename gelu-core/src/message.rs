@@ -115,7 +115,7 @@ pub struct Lease {
     pub rate: LeaseRate,
 }
 
-/// The two update modes of DESIGN, section 5.
+/// The two update modes (`docs/src/protocol.md`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum LeaseRate {
     /// The client applies the rate itself.

@@ -115,7 +115,7 @@ impl Exchange {
     }
 
     /// Bits of plaintext that one sample reveals at most: every slot in full, because a client may
-    /// pack values that do not belong into its slots (DESIGN, section 6).
+    /// pack values that do not belong into its slots (`docs/src/security.md`).
     pub fn revealed_bits_per_output(&self) -> u64 {
         u64::from(self.slot_bits)
     }

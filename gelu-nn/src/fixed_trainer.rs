@@ -6,7 +6,7 @@
 //!
 //! It drives the same [`Pass`] as the encrypted client and multiplies where that one asks the
 //! server. With the same model, the same batches and the same rate it ends, bit for bit, in
-//! the same weights (DESIGN, section 5).
+//! the same weights.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! The attacks on the server's weights, played by a client that owns the key, and their end.
 //!
-//! Two of them read weights wholesale from one response that is not sealed (DESIGN, section 6):
+//! Two of them read weights wholesale from one response that is not sealed (`docs/src/security.md`):
 //! from the integer, where plaintexts out of range make room for many weights; and from the noise,
 //! with a key whose p − 1 is smooth. Neither needs more than an honest-looking handshake.
 

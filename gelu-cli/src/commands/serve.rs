@@ -33,7 +33,7 @@ Examples:
   gelu certs init && gelu certs add alice
   gelu serve --model mnist-dense.safetensors                queries, as many as are safe
   gelu serve --model fresh.safetensors --listen 0.0.0.0:7878 --rate 0.05
-  gelu serve --model fresh.safetensors --secret-rate 4      clients never learn the rate 2^-4
+  gelu serve --model fresh.safetensors --secret-rate 4      clients are not told the rate 2^-4
 
 `gelu train --plaintext` makes the file: with --precision training (and --epochs 0 for fresh
 weights) for training under encryption, without it for queries. It is replaced by each

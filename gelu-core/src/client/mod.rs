@@ -37,7 +37,7 @@ use training::{Training, TrainingRound};
 /// What a client lets happen to its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DataPolicy {
-    /// Give back a lease whose sum would be one of too few samples (DESIGN, section 6).
+    /// Give back a lease whose sum would be one of too few samples (`docs/src/security.md`).
     #[default]
     Enforce,
     /// Reveal it all the same: the owner accepts that inputs can be reconstructed from it.

@@ -196,21 +196,11 @@ impl<H: AdditiveHE> Lease<H> {
             return Err(PeerMisbehaved::UnexpectedMessage { expected, got }.into());
         }
         self.check_shapes(update)?;
-        let p = &self.initial.precision;
-        let half = 1i128 << (p.update_bits - 1);
-        let masked = -half..(1i128 << (p.update_bits + p.mask_bits)) + half;
-        if update.values().any(|v| !masked.contains(v)) {
-            return Err(
-                PeerMisbehaved::out_of_bounds("a masked update", "a value", "masked").into()
-            );
-        }
-        self.masked.subtract(update);
-        self.step_done();
-        Ok(())
+        self.apply(update)
     }
 
     /// W~ ← W~ − (G + R·2^g) / 2^g, exactly: G is a multiple of 2^g_max, so no bit of it is left
-    /// below 2^g for the server to see (DESIGN, section 5: the low-bit trap).
+    /// below 2^g for the server to see (the low-bit trap: `docs/src/protocol.md`).
     fn apply_encrypted(&mut self, ciphertexts: &[u8]) -> Result<()> {
         let (LearningRate::Secret { key, g, .. }, Some(layout)) = (&self.rate, &self.layout) else {
             let (expected, got) = ("MaskedUpdate", "EncryptedMaskedUpdate");
@@ -230,14 +220,23 @@ impl<H: AdditiveHE> Lease<H> {
         }
         let mut values = values.iter();
         let update = self.masked.map(|_| values.next().expect("one for each parameter") >> g);
-        self.masked.subtract(&update);
-        self.step_done();
-        Ok(())
+        self.apply(&update)
     }
 
-    fn step_done(&mut self) {
+    /// Moves the masked weights by U + R, which lies in [−2^(l−1), 2^(l+sigma) + 2^(l−1)): the
+    /// slots were planned for no more.
+    fn apply(&mut self, update: &Parameters) -> Result<()> {
+        let p = &self.initial.precision;
+        let half = 1i128 << (p.update_bits - 1);
+        let masked = -half..(1i128 << (p.update_bits + p.mask_bits)) + half;
+        if let Some(v) = update.values().find(|v| !masked.contains(v)) {
+            let expected = format!("in {masked:?}");
+            return Err(PeerMisbehaved::out_of_bounds("a masked update", v, expected).into());
+        }
+        self.masked.subtract(update);
         self.steps_done += 1;
         self.phase = Phase::Exchange(0, Direction::Forward);
+        Ok(())
     }
 
     /// Algorithm 5: W_F = W_I − ΣU, if it is a model within the bounds.

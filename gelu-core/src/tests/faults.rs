@@ -4,15 +4,18 @@ use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
-use super::{batches, model, pair, secret_rate};
+use super::{G, G_MAX, batches, model, pair, secret_rate};
 use crate::clear::{Clear, ClearKey};
 use crate::client::{Client, DataPolicy};
 use crate::error::{ApiMisuse, Error, PeerIncompatible, PeerMisbehaved};
+use crate::he::AdditiveHE;
 use crate::ledger::Policy;
 use crate::message::{ClientMessage, Lease, LeaseRate, ServerMessage, Wire};
 use crate::network::Parameters;
 use crate::pair::{Frame, PairHost};
+use crate::plan::UpdateLayout;
 use crate::server::{Host, LearningRate, Server, ServerOutput};
+use crate::slots::Plaintext;
 
 /// The messages of one honest inference and one honest lease.
 fn honest(rate: LearningRate<Clear>) -> (Vec<ClientMessage>, Vec<ServerMessage>) {
@@ -142,6 +145,37 @@ fn updates_out_of_shape_or_bounds_are_refused() {
         }
     }
     assert_eq!(tried, 4);
+}
+
+/// A client that fills the slots of its encrypted update to their edge, where only g of the g_max
+/// spare bits are its own to use.
+#[test]
+fn encrypted_updates_out_of_bounds_are_refused() {
+    let rate = secret_rate();
+    let (mut up, _) = honest(rate.clone());
+    let (model, key) = (model(), ClearKey::new(2048).unwrap());
+    let slots = |bits| Clear::slots(&key, bits);
+    let layout = UpdateLayout::new(model.parameters.len(), &model.precision, G_MAX, slots).unwrap();
+    let edge = (1i128 << (layout.slot_bits - 1)) - (1 << G);
+    for value in [edge, -edge] {
+        let mut block = Vec::new();
+        for n in 0..layout.ciphertexts() {
+            let values = vec![value; layout.shape(n).count];
+            let plain = Plaintext::new(layout.slot_bits, values).unwrap();
+            let rng = &mut ChaCha20Rng::seed_from_u64(1);
+            let ciphertext = Clear::encrypt(&key, &plain, rng).unwrap();
+            Clear::ciphertext_to_bytes(&key, &ciphertext, &mut block);
+        }
+        let update = up.iter_mut().find_map(|message| match message {
+            ClientMessage::EncryptedMaskedUpdate { ciphertexts } => Some(ciphertexts),
+            _ => None,
+        });
+        *update.unwrap() = block;
+        let error = feed(&up, &rate).0.unwrap_err();
+        let Error::PeerMisbehaved(PeerMisbehaved::OutOfBounds { .. }) = error else {
+            panic!("{error}")
+        };
+    }
 }
 
 #[test]

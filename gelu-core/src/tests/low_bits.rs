@@ -1,4 +1,4 @@
-//! The low-bit trap of the secret learning rate (DESIGN, section 5).
+//! The low-bit trap of the secret learning rate (`docs/src/protocol.md`).
 //!
 //! The server decrypts D = G + R·2^g and knows g, so it reads G mod 2^g through any mask. The fix
 //! is to let G be a multiple of 2^g_max; these tests look at what the server really receives, and

@@ -125,13 +125,17 @@ impl<H: AdditiveHE> Host<H> {
 
     /// Makes `parameters` the successor of `base`: on the disk first, then for everybody. Only the
     /// holder of the lease calls this, so nobody else can have made one meanwhile.
-    pub(super) fn commit(&self, base: u64, parameters: Parameters) -> Result<u64> {
+    ///
+    /// What the holder has seen of `base` is carried over first: should the rest fail, the ledger
+    /// has counted too much rather than too little.
+    pub(super) fn commit(&self, account: &str, base: u64, parameters: Parameters) -> Result<u64> {
         let current = self.current();
         let expected = current.model.version();
         if base != expected {
             return Err(Error::Bug(format!("a lease of version {base} ends at {expected}")));
         }
         let model = current.model.successor(parameters)?;
+        self.ledger().carry(account, base, model.version())?;
         model.save(&self.config.model)?;
         let (version, served) = (model.version(), Arc::new(ServedModel::from(&model)));
         *self.model.write().expect(NO_PANIC) = Arc::new(Current { model, served });

@@ -88,7 +88,20 @@ impl LedgerFile {
         let mut content = self.content.clone();
         let booked = content.ledger.charge(account, version, exposure, samples, policy);
         booked.map_err(NotBooked::Refused)?;
-        self.write(&content).map_err(NotBooked::File)?;
+        self.replace(content).map_err(NotBooked::File)
+    }
+
+    /// Carries an account's count over to the version that its own lease makes; see
+    /// [`Ledger::carry`].
+    pub(super) fn carry(&mut self, account: &str, from: u64, to: u64) -> Result<()> {
+        let mut content = self.content.clone();
+        content.ledger.carry(account, from, to);
+        Ok(self.replace(content)?)
+    }
+
+    /// On the disk before in memory.
+    fn replace(&mut self, content: Content) -> Result<(), FileError> {
+        self.write(&content)?;
         self.content = content;
         Ok(())
     }

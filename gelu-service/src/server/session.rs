@@ -217,7 +217,7 @@ impl<H: AdditiveHE> Session<H> {
     /// Stores the end of a lease; the next client's turn comes before the answer is written.
     async fn commit(&mut self, base: u64, parameters: Parameters) -> Result<(), Over> {
         let committed = self.compute(move |machine, host| {
-            let stored = host.host.commit(base, parameters);
+            let stored = host.host.commit(&host.account, base, parameters);
             match &stored {
                 Ok(version) => machine.server.committed(*version)?,
                 Err(_) => machine.server.refuse("the new version cannot be stored".into())?,
