@@ -70,7 +70,7 @@ impl std::fmt::Display for RateArgs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.rate() {
             Rate::Public(eta) => write!(f, "{eta}, known to the clients"),
-            Rate::Secret { g, .. } => write!(f, "2^-{g}, known to the server alone"),
+            Rate::Secret { g, .. } => write!(f, "2^-{g}, kept by the server"),
         }
     }
 }

@@ -27,6 +27,16 @@ pub enum Error {
     Decryption,
 }
 
+impl Error {
+    /// Why something was refused, for the peer: without the words that the peer's own error adds.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Refused(refused) => refused.to_string(),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// Broken rules of the interface.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]

@@ -332,7 +332,7 @@ impl<H: AdditiveHE> Server<H> {
                     Err(Error::PeerMisbehaved(error)) => Err(error.into()),
                     Err(refusal) => {
                         self.transmit
-                            .push_back(ServerMessage::Refused { reason: refusal.to_string() });
+                            .push_back(ServerMessage::Refused { reason: refusal.reason() });
                         Ok(State::Ready(opened))
                     }
                 }

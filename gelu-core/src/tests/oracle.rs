@@ -150,5 +150,6 @@ fn the_ledger_refuses_and_the_session_goes_on() {
     for _ in 0..2 {
         let refused = pair.classify(&inputs, &mut rng).unwrap_err();
         assert!(matches!(refused, Error::Refused(Refused::ByPeer(_))), "{refused}");
+        assert!(refused.to_string().starts_with("refused: layer first: "), "{refused}");
     }
 }

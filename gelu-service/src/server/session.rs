@@ -346,7 +346,7 @@ fn grant<H: AdditiveHE>(
             Ok(Some((model.version, steps)))
         }
         Err(refusal) => {
-            machine.server.refuse(refusal.to_string())?;
+            machine.server.refuse(refusal.reason())?;
             Ok(None)
         }
     }
