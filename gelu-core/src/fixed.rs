@@ -84,11 +84,6 @@ impl Saturations {
     pub fn total(&self) -> u64 {
         self.0.get()
     }
-
-    /// Adds another account's total.
-    pub fn absorb(&self, other: &Self) {
-        self.0.set(self.0.get() + other.total());
-    }
 }
 
 /// The scales and bounds of one model: everything that turns it into integers.
@@ -124,6 +119,12 @@ impl Precision {
         update_bits: 8,
         mask_bits: 64,
     };
+
+    /// The largest `g_max` of a secret learning rate: that many fractional bits of the weights can
+    /// be spent on it, and at least one bit of an update must be left.
+    pub fn most_g_max(&self) -> u32 {
+        self.weights.fraction.min(self.update_bits.saturating_sub(2))
+    }
 
     /// Checks the domain of every field.
     ///

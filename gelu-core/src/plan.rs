@@ -181,13 +181,7 @@ impl Plan {
                 Direction::Backward => (linear.outputs(), linear.inputs(), linear.backward_taps()),
             };
             let needed = signed_bits_for(widest_value(linear, precision, direction, weight));
-            let fits = |&bits: &u32| slots(bits) > 0;
-            if needed > MAX_SLOT_BITS || !fits(&needed) {
-                let layer = format!("{name} ({direction})");
-                let available = (1..=MAX_SLOT_BITS).rev().find(fits).unwrap_or(0);
-                return Err(RangeError::Slot { layer, needed, available });
-            }
-            let slots = slots(needed);
+            let slots = fit(&format!("{name} ({direction})"), needed, &slots)?;
             Ok(Exchange { inputs, outputs, batch, slot_bits: needed, slots, taps: taps.len() })
         };
         let training = matches!(purpose, Purpose::Training { .. });
@@ -248,14 +242,8 @@ impl UpdateLayout {
         let update = exp2(precision.update_bits - 1 + g_max);
         let needed =
             signed_bits_for(update + exp2(precision.update_bits + precision.mask_bits + g_max));
-        let fits = |&bits: &u32| slots(bits) > 0;
-        if needed > MAX_SLOT_BITS || !fits(&needed) {
-            let available = (1..=MAX_SLOT_BITS).rev().find(fits).unwrap_or(0);
-            return Err(
-                RangeError::Slot { layer: "masked update".into(), needed, available }.into()
-            );
-        }
-        Ok(Self { values, slot_bits: needed, slots: slots(needed) })
+        let slots = fit("masked update", needed, &slots)?;
+        Ok(Self { values, slot_bits: needed, slots })
     }
 
     /// Ciphertexts of one update.
@@ -274,6 +262,16 @@ impl UpdateLayout {
 pub const MAX_BATCH: usize = 1 << 16;
 /// Mini-batches of a lease at most.
 pub const MAX_STEPS: u32 = 1 << 20;
+
+/// How many slots of `needed` bits there are: at least one, or what would fit is said.
+fn fit(layer: &str, needed: u32, slots: &impl Fn(u32) -> usize) -> Result<usize, RangeError> {
+    let fits = |&bits: &u32| slots(bits) > 0;
+    if needed > MAX_SLOT_BITS || !fits(&needed) {
+        let available = (1..=MAX_SLOT_BITS).rev().find(fits).unwrap_or(0);
+        return Err(RangeError::Slot { layer: layer.into(), needed, available });
+    }
+    Ok(slots(needed))
+}
 
 /// max|W~| in weight units.
 fn weight_bound(precision: &Precision, purpose: Purpose) -> f64 {

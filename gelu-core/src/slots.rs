@@ -19,11 +19,6 @@ impl SlotShape {
     pub fn total_bits(self) -> usize {
         self.bits as usize * self.count
     }
-
-    /// Whether |value| < 2^(bits-1).
-    pub fn holds(self, value: i128) -> bool {
-        signed_bits(value) <= self.bits
-    }
 }
 
 /// Bits of the narrowest slot that holds `value`: the least b with |value| < 2^(b-1).

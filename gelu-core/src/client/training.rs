@@ -157,8 +157,7 @@ impl<H: AdditiveHE> Training<H> {
 }
 
 fn check_g_max<H: AdditiveHE>(g_max: u32, context: &Context<H>) -> Result<()> {
-    let precision = &context.precision;
-    let most = precision.weights.fraction.min(precision.update_bits.saturating_sub(2));
+    let most = context.precision.most_g_max();
     if g_max > most {
         let expected = format!("at most {most}");
         return Err(PeerMisbehaved::out_of_bounds("g_max", g_max, expected).into());

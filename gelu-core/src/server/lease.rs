@@ -58,7 +58,7 @@ impl<H: AdditiveHE> Lease<H> {
         let (terms_rate, layout) = match &rate {
             LearningRate::Public(eta) => (LeaseRate::Public(*eta), None),
             LearningRate::Secret { key, g, g_max } => {
-                let spare = model.precision.weights.fraction.min(model.precision.update_bits - 2);
+                let spare = model.precision.most_g_max();
                 if g > g_max || *g_max > spare {
                     let why = format!("needs g <= g_max <= {spare}");
                     return Err(ApiMisuse::configuration("secret learning rate", why).into());
