@@ -64,12 +64,13 @@
 //! as they are plain integers; the residues 1 + m·n on their way into a ciphertext are not.
 //!
 //! Not audited.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod arithmetic;
 mod certificate;
 mod digits;
 mod hash;
+mod kernel;
 mod keyfile;
 mod keys;
 mod linear;
@@ -79,6 +80,7 @@ mod oracle;
 mod owner;
 pub mod phe;
 mod power_table;
+mod ring;
 mod scheme;
 mod wire;
 

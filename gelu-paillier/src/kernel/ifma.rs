@@ -1,0 +1,527 @@
+//! Eight numbers at a time with AVX-512 IFMA.
+//!
+//! `vpmadd52luq` and `vpmadd52huq` multiply eight pairs of 52-bit limbs and add the low or high
+//! half of the products to eight 64-bit accumulators. So limbs have radix 2^52, a vector holds limb
+//! j of eight *different* numbers (a lane is a number), and carries may wait: an accumulator takes
+//! 2·(P + 1)·L products below 2^52, less than 2^62 in all.
+//!
+//! # How the multipliers are kept busy
+//! Two of these instructions start every cycle and each takes four, so eight must always be under
+//! way. [`phase`] computes x·y + m·n with Montgomery's quotient m, five limbs of y and m at a time
+//! (a *block*). A block sweeps over the limbs of x and n with five columns of the result in
+//! registers, the low and the high halves apart: ten independent sums.
+//!
+//! ```text
+//!   block k:   head          rest             chunk 1        chunk 2 …             flush
+//!              columns 0..5  limbs 0..5 of x  limbs 5..10    limbs 10..15 …        columns L..L+5
+//!              gives m       columns 5..10
+//! ```
+//!
+//! The head is one long dependency chain: each limb of m needs the column that the limb before it
+//! completes. Its columns are final as soon as chunk 1 of the block before is done, so it stands
+//! there in the program, and the processor works it off while the chunks behind it run.
+//!
+//! The quotient digit is chosen such that column r becomes a multiple of 2^52 when the low half of
+//! m_r·n₀ is added; that product is never computed: the carry is ⌈column / 2^52⌉.
+//!
+//! # Pitfalls
+//! Loops that shift the window would keep it in memory, so the window rotates: column c is index
+//! c mod 5, and macros spell the five rotations out.
+
+use core::arch::x86_64::{
+    __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi64, _mm512_and_si512, _mm512_load_si512,
+    _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_or_si512, _mm512_set1_epi64,
+    _mm512_setzero_si512, _mm512_shuffle_i64x2, _mm512_slli_epi64, _mm512_srli_epi64,
+    _mm512_store_si512, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
+};
+
+use super::{Kernel, LANES, Line, Modulus};
+
+/// Bits of a limb.
+pub(super) const RADIX: u32 = 52;
+
+/// Limbs of y and m that a block takes.
+const BLOCK: usize = 5;
+
+/// Limbs that hold a modulus of `bits` bits with the headroom that [`Kernel`] asks for.
+pub(super) const fn limbs(bits: u32) -> usize {
+    (bits as usize + 8).div_ceil(RADIX as usize).next_multiple_of(BLOCK * 2)
+}
+
+/// Whether this processor has the instructions.
+pub(super) fn is_available() -> bool {
+    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512ifma")
+}
+
+/// The kernel for the size of `moduli`, lane i working modulo number i mod `moduli.len()`.
+///
+/// `None` where the processor lacks the instructions, or for other sizes.
+pub(super) fn kernel(moduli: &[Modulus]) -> Option<Box<dyn Kernel>> {
+    if !is_available() {
+        return None;
+    }
+    Some(match limbs(moduli[0].bits()) {
+        10 => Box::new(Ifma::<10>::new(moduli)),
+        20 => Box::new(Ifma::<20>::new(moduli)),
+        30 => Box::new(Ifma::<30>::new(moduli)),
+        40 => Box::new(Ifma::<40>::new(moduli)),
+        60 => Box::new(Ifma::<60>::new(moduli)),
+        80 => Box::new(Ifma::<80>::new(moduli)),
+        _ => return None,
+    })
+}
+
+/// One limb of eight numbers.
+type V = __m512i;
+
+/// The moduli of the eight lanes; its existence proves that the instructions are there.
+struct Ifma<const L: usize> {
+    n: [V; L],
+    /// −n⁻¹ mod 2^52.
+    minus_inverse: V,
+}
+
+/// The split pairs of eight lanes.
+#[derive(Clone, Copy)]
+struct Pairs<const L: usize> {
+    low: [V; L],
+    high: [V; L],
+}
+
+impl<const L: usize> Ifma<L> {
+    /// Expects [`is_available`].
+    fn new(moduli: &[Modulus]) -> Self {
+        assert!(is_available());
+        let lines: Vec<Vec<Line>> = moduli.iter().map(|n| n.limbs(RADIX, L)).collect();
+        let lanes: [&[Line]; LANES] = core::array::from_fn(|i| &*lines[i % lines.len()]);
+        let inverses = Line(core::array::from_fn(|i| {
+            moduli[i % moduli.len()].minus_inverse() & ((1 << RADIX) - 1)
+        }));
+        // SAFETY: the instructions are available.
+        unsafe { Self { n: transpose_in(&lanes), minus_inverse: load(&inverses) } }
+    }
+}
+
+impl<const L: usize> Kernel for Ifma<L> {
+    fn name(&self) -> &'static str {
+        "avx512ifma"
+    }
+
+    fn radix(&self) -> u32 {
+        RADIX
+    }
+
+    fn limbs(&self) -> usize {
+        L
+    }
+
+    fn run(&self, a: &[&[Line]], squarings: usize, b: Option<&[&[Line]]>, out: &mut [Line]) {
+        let full = |lanes: &[&[Line]]| -> [*const Line; LANES] {
+            core::array::from_fn(|i| lanes[i.min(lanes.len() - 1)].as_ptr())
+        };
+        let half = L.div_ceil(LANES);
+        let fits = |lanes: &[&[Line]]| {
+            (1..=LANES).contains(&lanes.len()) && lanes.iter().all(|e| e.len() == 2 * half)
+        };
+        assert!(fits(a) && b.is_none_or(|b| fits(b) && b.len() == a.len()));
+        assert_eq!(out.len(), a.len() * 2 * half);
+        let _ = full;
+        // SAFETY: `Ifma` is only made where the instructions are available.
+        unsafe { self.run_lanes(a, squarings, b, out) };
+    }
+
+    fn prefetch(&self, element: &[Line]) {
+        for line in element {
+            // SAFETY: every x86-64 processor has the instruction, and any address may be given.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(line).cast()) };
+        }
+    }
+}
+
+impl<const L: usize> Ifma<L> {
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn run_lanes(&self, a: &[&[Line]], squarings: usize, b: Option<&[&[Line]]>, out: &mut [Line]) {
+        let mut x = Pairs::read(a);
+        for _ in 0..squarings {
+            self.square(&mut x);
+        }
+        if let Some(b) = b {
+            let y = Pairs::read(b);
+            self.multiply(&mut x, &y);
+        }
+        x.write(out, a.len());
+    }
+
+    /// x ← x·y: 10·L² multiplications.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn multiply(&self, x: &mut Pairs<L>, y: &Pairs<L>) {
+        let zero = [_mm512_setzero_si512(); L];
+        let (mut low, mut quotient) = (zero, zero);
+        let (n, inverse) = (&self.n, self.minus_inverse);
+        phase::<L, 1>([&x.low, &x.low], [&y.low, &y.low], n, inverse, &mut low, &mut quotient);
+        let (mut high, mut unused) = (quotient, zero);
+        phase::<L, 2>([&x.low, &x.high], [&y.high, &y.low], n, inverse, &mut high, &mut unused);
+        normalize(&mut low, &mut high);
+        *x = Pairs { low, high };
+    }
+
+    /// x ← x²: 8·L² multiplications, as both mixed products are one.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn square(&self, x: &mut Pairs<L>) {
+        let zero = [_mm512_setzero_si512(); L];
+        let (mut low, mut quotient) = (zero, zero);
+        let (n, inverse) = (&self.n, self.minus_inverse);
+        phase::<L, 1>([&x.low, &x.low], [&x.low, &x.low], n, inverse, &mut low, &mut quotient);
+        let (mut high, mut unused) = (quotient, zero);
+        let twice = double(&x.high);
+        phase::<L, 1>([&x.low, &x.low], [&twice, &twice], n, inverse, &mut high, &mut unused);
+        normalize(&mut low, &mut high);
+        *x = Pairs { low, high };
+    }
+}
+
+/// Low half of the products added: `acc + (a·b mod 2^52)`.
+macro_rules! lo {
+    ($acc:expr, $a:expr, $b:expr) => {
+        $acc = _mm512_madd52lo_epu64($acc, $a, $b)
+    };
+}
+
+/// High half of the products added: `acc + ⌊a·b / 2^52⌋`.
+macro_rules! hi {
+    ($acc:expr, $a:expr, $b:expr) => {
+        $acc = _mm512_madd52hi_epu64($acc, $a, $b)
+    };
+}
+
+/// One limb x of the multiplicand times five limbs y: columns `$c0`, `$c1`, … of both windows.
+macro_rules! sweep {
+    ($lo:ident, $hi:ident, $x:expr, $y:expr, $c0:tt $c1:tt $c2:tt $c3:tt $c4:tt) => {{
+        let (x, y): (V, &[V; BLOCK]) = ($x, $y);
+        lo!($lo[$c0], x, y[0]);
+        hi!($hi[$c1], x, y[0]);
+        lo!($lo[$c1], x, y[1]);
+        hi!($hi[$c2], x, y[1]);
+        lo!($lo[$c2], x, y[2]);
+        hi!($hi[$c3], x, y[2]);
+        lo!($lo[$c3], x, y[3]);
+        hi!($hi[$c4], x, y[3]);
+        lo!($lo[$c4], x, y[4]);
+        hi!($hi[$c0], x, y[4]);
+    }};
+}
+
+/// The products of limbs 0..5 of x with five limbs y that fall on columns 0..5.
+macro_rules! lower_triangle {
+    ($c:ident, $d:ident, $x:expr, $y:expr) => {{
+        let (x, y): (&[V; BLOCK], &[V; BLOCK]) = ($x, $y);
+        lo!($c[0], x[0], y[0]);
+        lo!($c[1], x[0], y[1]);
+        lo!($c[2], x[0], y[2]);
+        lo!($c[3], x[0], y[3]);
+        lo!($c[4], x[0], y[4]);
+        hi!($d[1], x[0], y[0]);
+        hi!($d[2], x[0], y[1]);
+        hi!($d[3], x[0], y[2]);
+        hi!($d[4], x[0], y[3]);
+        lo!($c[1], x[1], y[0]);
+        lo!($c[2], x[1], y[1]);
+        lo!($c[3], x[1], y[2]);
+        lo!($c[4], x[1], y[3]);
+        hi!($d[2], x[1], y[0]);
+        hi!($d[3], x[1], y[1]);
+        hi!($d[4], x[1], y[2]);
+        lo!($c[2], x[2], y[0]);
+        lo!($c[3], x[2], y[1]);
+        lo!($c[4], x[2], y[2]);
+        hi!($d[3], x[2], y[0]);
+        hi!($d[4], x[2], y[1]);
+        lo!($c[3], x[3], y[0]);
+        lo!($c[4], x[3], y[1]);
+        hi!($d[4], x[3], y[0]);
+        lo!($c[4], x[4], y[0]);
+    }};
+}
+
+/// The products of limbs 0..5 of x with five limbs y that fall on columns 5..10.
+macro_rules! upper_triangle {
+    ($lo:ident, $hi:ident, $x:expr, $y:expr) => {{
+        let (x, y): (&[V; BLOCK], &[V; BLOCK]) = ($x, $y);
+        hi!($hi[0], x[0], y[4]);
+        hi!($hi[0], x[1], y[3]);
+        hi!($hi[1], x[1], y[4]);
+        lo!($lo[0], x[1], y[4]);
+        hi!($hi[0], x[2], y[2]);
+        hi!($hi[1], x[2], y[3]);
+        hi!($hi[2], x[2], y[4]);
+        lo!($lo[0], x[2], y[3]);
+        lo!($lo[1], x[2], y[4]);
+        hi!($hi[0], x[3], y[1]);
+        hi!($hi[1], x[3], y[2]);
+        hi!($hi[2], x[3], y[3]);
+        hi!($hi[3], x[3], y[4]);
+        lo!($lo[0], x[3], y[2]);
+        lo!($lo[1], x[3], y[3]);
+        lo!($lo[2], x[3], y[4]);
+        hi!($hi[0], x[4], y[0]);
+        hi!($hi[1], x[4], y[1]);
+        hi!($hi[2], x[4], y[2]);
+        hi!($hi[3], x[4], y[3]);
+        hi!($hi[4], x[4], y[4]);
+        lo!($lo[0], x[4], y[1]);
+        lo!($lo[1], x[4], y[2]);
+        lo!($lo[2], x[4], y[3]);
+        lo!($lo[3], x[4], y[4]);
+    }};
+}
+
+/// t ← (t + Σ_p x_p·y_p + m·n) / 2^(52·L), leaving carries in t; m goes to `quotient`.
+///
+/// The first P (1 or 2) pairs count. Limbs of x, y and n are below 2^52, those of t below 2^53.
+#[target_feature(enable = "avx512f,avx512ifma")]
+#[inline]
+fn phase<const L: usize, const P: usize>(
+    x: [&[V; L]; 2],
+    y: [&[V; L]; 2],
+    n: &[V; L],
+    minus_inverse: V,
+    t: &mut [V; L],
+    quotient: &mut [V; L],
+) {
+    let zero = _mm512_setzero_si512();
+    let mask = _mm512_set1_epi64((1 << RADIX) - 1);
+    let blocks = |limbs: &'_ [V; L]| -> &'_ [[V; BLOCK]] {
+        // SAFETY: L is a multiple of BLOCK in every instance, and the lifetime is the argument's.
+        unsafe { core::slice::from_raw_parts(limbs.as_ptr().cast(), L / BLOCK) }
+    };
+    let (xa, xb, ya, yb, n) = (blocks(x[0]), blocks(x[1]), blocks(y[0]), blocks(y[1]), blocks(n));
+
+    // Five quotient limbs from columns 0..5, and the carry into column 5.
+    macro_rules! head {
+        ($k:expr) => {{
+            let mut c: [V; BLOCK] = *t.first_chunk().expect("L >= BLOCK");
+            let mut d = [zero; BLOCK];
+            lower_triangle!(c, d, &xa[0], &ya[$k]);
+            if P > 1 {
+                lower_triangle!(c, d, &xb[0], &yb[$k]);
+            }
+            let n = &n[0];
+            macro_rules! digit {
+                ($r:tt) => {{
+                    c[$r] = _mm512_add_epi64(c[$r], d[$r]);
+                    _mm512_madd52lo_epu64(zero, c[$r], minus_inverse)
+                }};
+            }
+            macro_rules! carry {
+                ($r:tt) => {
+                    _mm512_srli_epi64::<RADIX>(_mm512_add_epi64(c[$r], mask))
+                };
+            }
+            let m0 = digit!(0);
+            c[1] = _mm512_add_epi64(c[1], carry!(0));
+            hi!(d[1], m0, n[0]);
+            lo!(c[1], m0, n[1]);
+            hi!(d[2], m0, n[1]);
+            lo!(c[2], m0, n[2]);
+            hi!(d[3], m0, n[2]);
+            lo!(c[3], m0, n[3]);
+            hi!(d[4], m0, n[3]);
+            lo!(c[4], m0, n[4]);
+            let m1 = digit!(1);
+            c[2] = _mm512_add_epi64(c[2], carry!(1));
+            hi!(d[2], m1, n[0]);
+            lo!(c[2], m1, n[1]);
+            hi!(d[3], m1, n[1]);
+            lo!(c[3], m1, n[2]);
+            hi!(d[4], m1, n[2]);
+            lo!(c[4], m1, n[3]);
+            let m2 = digit!(2);
+            c[3] = _mm512_add_epi64(c[3], carry!(2));
+            hi!(d[3], m2, n[0]);
+            lo!(c[3], m2, n[1]);
+            hi!(d[4], m2, n[1]);
+            lo!(c[4], m2, n[2]);
+            let m3 = digit!(3);
+            c[4] = _mm512_add_epi64(c[4], carry!(3));
+            hi!(d[4], m3, n[0]);
+            lo!(c[4], m3, n[1]);
+            let m4 = digit!(4);
+            ([m0, m1, m2, m3, m4], carry!(4))
+        }};
+    }
+
+    let (mut m, mut carry) = head!(0);
+    for k in 0..L / BLOCK {
+        quotient[BLOCK * k..][..BLOCK].copy_from_slice(&m);
+        let (u, v, w) = (&ya[k], &yb[k], m);
+        let mut lo: [V; BLOCK] = *t[BLOCK..].first_chunk().expect("L >= 2 * BLOCK");
+        let mut hi = [zero; BLOCK];
+        lo[0] = _mm512_add_epi64(lo[0], carry);
+        upper_triangle!(lo, hi, &xa[0], u);
+        if P > 1 {
+            upper_triangle!(lo, hi, &xb[0], v);
+        }
+        upper_triangle!(lo, hi, &n[0], &w);
+
+        // Limbs 5c + s of x and n: column 5c + s is then complete and leaves, column 5c + s + 5
+        // enters.
+        macro_rules! limb {
+            ($c:expr, $next:expr, $s:tt, $i:tt $($rest:tt)*) => {{
+                let complete = hi[$i];
+                hi[$i] = zero;
+                sweep!(lo, hi, xa[$c][$s], u, $i $($rest)*);
+                if P > 1 {
+                    sweep!(lo, hi, xb[$c][$s], v, $i $($rest)*);
+                }
+                sweep!(lo, hi, n[$c][$s], &w, $i $($rest)*);
+                t[BLOCK * ($c - 1) + $s] = _mm512_add_epi64(lo[$i], complete);
+                lo[$i] = $next[$s];
+            }};
+        }
+        macro_rules! chunk {
+            ($c:expr, $next:expr) => {{
+                let next: [V; BLOCK] = $next;
+                limb!($c, next, 0, 0 1 2 3 4);
+                limb!($c, next, 1, 1 2 3 4 0);
+                limb!($c, next, 2, 2 3 4 0 1);
+                limb!($c, next, 3, 3 4 0 1 2);
+                limb!($c, next, 4, 4 0 1 2 3);
+            }};
+        }
+        let entering = |t: &[V; L], c: usize| -> [V; BLOCK] {
+            t[BLOCK * (c + 1)..].first_chunk().copied().unwrap_or([zero; BLOCK])
+        };
+        let last = L / BLOCK - 1;
+        if last == 1 {
+            chunk!(1, [zero; BLOCK]);
+        } else {
+            chunk!(1, entering(t, 1));
+        }
+        if k < last {
+            (m, carry) = head!(k + 1);
+        }
+        for c in 2..last {
+            chunk!(c, entering(t, c));
+        }
+        if last > 1 {
+            chunk!(last, [zero; BLOCK]);
+        }
+        for i in 0..BLOCK {
+            t[L - BLOCK + i] = _mm512_add_epi64(lo[i], hi[i]);
+        }
+    }
+}
+
+/// Carries two numbers through, so that all limbs are below 2^52; the top carry is 0.
+#[target_feature(enable = "avx512f,avx512ifma")]
+#[inline]
+fn normalize<const L: usize>(a: &mut [V; L], b: &mut [V; L]) {
+    let mask = _mm512_set1_epi64((1 << RADIX) - 1);
+    let mut carries = [_mm512_setzero_si512(); 2];
+    for (a, b) in a.iter_mut().zip(b) {
+        for (limb, carry) in [a, b].into_iter().zip(&mut carries) {
+            let sum = _mm512_add_epi64(*limb, *carry);
+            *limb = _mm512_and_si512(sum, mask);
+            *carry = _mm512_srli_epi64::<RADIX>(sum);
+        }
+    }
+}
+
+/// 2·x, which must be below 2^(52·L).
+#[target_feature(enable = "avx512f,avx512ifma")]
+#[inline]
+fn double<const L: usize>(x: &[V; L]) -> [V; L] {
+    let mask = _mm512_set1_epi64((1 << RADIX) - 1);
+    let mut twice = *x;
+    let mut below = _mm512_setzero_si512();
+    for limb in &mut twice {
+        let carry = _mm512_srli_epi64::<{ RADIX - 1 }>(*limb);
+        let shifted = _mm512_and_si512(_mm512_slli_epi64::<1>(*limb), mask);
+        *limb = _mm512_or_si512(shifted, below);
+        below = carry;
+    }
+    twice
+}
+
+impl<const L: usize> Pairs<L> {
+    /// Reads up to eight elements; missing lanes repeat the last one.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn read(elements: &[&[Line]]) -> Self {
+        let half = L.div_ceil(LANES);
+        let lane = |i: usize| elements[i.min(elements.len() - 1)];
+        let (low, high): ([&[Line]; LANES], [&[Line]; LANES]) = (
+            core::array::from_fn(|i| &lane(i)[..half]),
+            core::array::from_fn(|i| &lane(i)[half..]),
+        );
+        Self { low: transpose_in(&low), high: transpose_in(&high) }
+    }
+
+    /// Writes the first `count` lanes.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn write(&self, out: &mut [Line], count: usize) {
+        let half = L.div_ceil(LANES);
+        for (h, limbs) in [&self.low, &self.high].into_iter().enumerate() {
+            for (block, limbs) in limbs.chunks(LANES).enumerate() {
+                let mut square = [_mm512_setzero_si512(); LANES];
+                square[..limbs.len()].copy_from_slice(limbs);
+                let lanes = transpose(square);
+                for (lane, &line) in lanes[..count].iter().enumerate() {
+                    store(&mut out[lane * 2 * half + h * half + block], line);
+                }
+            }
+        }
+    }
+}
+
+/// The limbs of eight numbers, from each number's lines.
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn transpose_in<const L: usize>(lanes: &[&[Line]; LANES]) -> [V; L] {
+    let mut limbs = [_mm512_setzero_si512(); L];
+    for (block, limbs) in limbs.chunks_mut(LANES).enumerate() {
+        let mut square = [_mm512_setzero_si512(); LANES];
+        for (line, lane) in square.iter_mut().zip(lanes) {
+            *line = load(&lane[block]);
+        }
+        let columns = transpose(square);
+        limbs.copy_from_slice(&columns[..limbs.len()]);
+    }
+    limbs
+}
+
+/// Rows to columns.
+#[target_feature(enable = "avx512f,avx512ifma")]
+#[inline]
+fn transpose(r: [V; LANES]) -> [V; LANES] {
+    let pair =
+        |a: usize, b: usize| (_mm512_unpacklo_epi64(r[a], r[b]), _mm512_unpackhi_epi64(r[a], r[b]));
+    // Even and odd columns of rows (0,1), (2,3), (4,5), (6,7), in 128-bit parts.
+    let ((e0, o0), (e1, o1), (e2, o2), (e3, o3)) = (pair(0, 1), pair(2, 3), pair(4, 5), pair(6, 7));
+    let quarter = |p: [V; 4]| -> [V; 4] {
+        let a = _mm512_shuffle_i64x2::<0b10_00_10_00>(p[0], p[1]); // columns 0, 4
+        let b = _mm512_shuffle_i64x2::<0b11_01_11_01>(p[0], p[1]); // columns 2, 6
+        let c = _mm512_shuffle_i64x2::<0b10_00_10_00>(p[2], p[3]);
+        let d = _mm512_shuffle_i64x2::<0b11_01_11_01>(p[2], p[3]);
+        [
+            _mm512_shuffle_i64x2::<0b10_00_10_00>(a, c), // column 0
+            _mm512_shuffle_i64x2::<0b10_00_10_00>(b, d), // column 2
+            _mm512_shuffle_i64x2::<0b11_01_11_01>(a, c), // column 4
+            _mm512_shuffle_i64x2::<0b11_01_11_01>(b, d), // column 6
+        ]
+    };
+    let (even, odd) = (quarter([e0, e1, e2, e3]), quarter([o0, o1, o2, o3]));
+    [even[0], odd[0], even[1], odd[1], even[2], odd[2], even[3], odd[3]]
+}
+
+#[target_feature(enable = "avx512f,avx512ifma")]
+#[inline]
+fn load(line: &Line) -> V {
+    // SAFETY: a line has 64 bytes and is aligned to them.
+    unsafe { _mm512_load_si512(core::ptr::from_ref(line).cast()) }
+}
+
+#[target_feature(enable = "avx512f,avx512ifma")]
+#[inline]
+fn store(line: &mut Line, v: V) {
+    // SAFETY: a line has 64 bytes and is aligned to them.
+    unsafe { _mm512_store_si512(core::ptr::from_mut(line).cast(), v) }
+}

@@ -1,0 +1,193 @@
+//! Products modulo n², eight at a time, without ever multiplying modulo n².
+//!
+//! # Split pairs
+//! A residue x modulo n² is held as two numbers of half the length,
+//!
+//! ```text
+//! x = low − high·n   mod n²,
+//! ```
+//!
+//! in Montgomery form for R = 2^(radix·limbs) > n. With m and m' the Montgomery quotients,
+//!
+//! ```text
+//! low'  = (low_x·low_y + m·n) / R
+//! high' = (low_x·high_y + high_x·low_y + m + m'·n) / R
+//! ```
+//!
+//! is *exactly* the product divided by R modulo n²: from low_x·low_y = R·low' − m·n, the quotient
+//! m itself is what the first division by R leaves behind in units of n. That costs 5·k² products
+//! of limbs for k limbs of n, where multiplying modulo n² directly costs 8·k² (known; that the
+//! quotient comes for free is what makes it simple). Keeping high *negated* makes every term
+//! positive, so nothing is ever subtracted.
+//!
+//! # Bounds
+//! R ≥ 2^8·n. If low_x, high_x < 8n + 8 and low_y, high_y < 2n + 2, then
+//! low' ≤ (20·n² + R·n)/R + 1 < 2n and high' ≤ (40·n² + R + R·n)/R + 1 < 2n + 2: results can be
+//! multiplied again, and sums of up to four of them once.
+//!
+//! # Kernels
+//! `ifma` does eight at a time with AVX-512, where the processor has it; `portable` one at a time,
+//! everywhere. Both compute the same residues (not the same representatives: their R differ). The
+//! environment variable `GELU_FORCE_PORTABLE=1` forces the portable one.
+//!
+//! Both take the same time for all values.
+
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "vector instructions; the file says why each use is sound")]
+pub(crate) mod ifma;
+mod portable;
+
+use std::sync::OnceLock;
+
+use zeroize::{Zeroize, Zeroizing};
+
+/// Computations that a kernel does at the price of one, at most.
+pub(crate) const LANES: usize = 8;
+
+/// A cache line of limbs; an element is `2·⌈limbs / 8⌉` of them, first low, then high.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub(crate) struct Line(pub(crate) [u64; LANES]);
+
+impl Zeroize for Line {
+    fn zeroize(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// Products of split pairs: see the [module](self).
+pub(crate) trait Kernel: Send + Sync {
+    /// For people.
+    fn name(&self) -> &'static str;
+
+    /// Bits of a limb.
+    fn radix(&self) -> u32;
+
+    /// Limbs of half a pair.
+    fn limbs(&self) -> usize;
+
+    /// out\[i\] ← a\[i\]^(2^squarings) · b\[i\] for one to eight elements, number i modulo the
+    /// kernel's modulus number i mod (number of moduli).
+    ///
+    /// # Panics
+    /// When lengths differ.
+    fn run(&self, a: &[&[Line]], squarings: usize, b: Option<&[&[Line]]>, out: &mut [Line]);
+
+    /// out ← `table[digit]`, having read all of the table.
+    fn select(&self, table: &[&[Line]], digit: u8, out: &mut [Line]) {
+        select(table, digit, out);
+    }
+
+    /// Says that an element will soon be used.
+    fn prefetch(&self, _element: &[Line]) {}
+}
+
+/// The same for all digits, on whatever vectors the caller was compiled for.
+#[inline(always)]
+fn select(table: &[&[Line]], digit: u8, out: &mut [Line]) {
+    out.fill(Line::default());
+    for (i, entry) in (0u64..).zip(table) {
+        let different = core::hint::black_box(i ^ u64::from(digit));
+        // All ones where i is the digit.
+        let mask = different.wrapping_sub(1) & !different;
+        let mask = 0u64.wrapping_sub(mask >> 63);
+        for (out, line) in out.iter_mut().zip(*entry) {
+            for (out, limb) in out.0.iter_mut().zip(line.0) {
+                *out |= limb & mask;
+            }
+        }
+    }
+}
+
+/// An odd modulus of a whole number of 64-bit words, the way kernels want it.
+pub(crate) struct Modulus(Zeroizing<Vec<u64>>);
+
+impl Modulus {
+    /// From its words, least first; the last one has its top bit set.
+    pub(crate) fn new(words: &[u64]) -> Self {
+        debug_assert!(words[0] & 1 == 1 && words.last().is_some_and(|top| top >> 63 == 1));
+        Self(Zeroizing::new(words.to_vec()))
+    }
+
+    pub(crate) fn words(&self) -> &[u64] {
+        &self.0
+    }
+
+    pub(crate) fn bits(&self) -> u32 {
+        u32::try_from(64 * self.0.len()).expect("a few thousand bits")
+    }
+
+    /// −n⁻¹ mod 2^64, by Newton's iteration: each step doubles the bits that are right.
+    pub(crate) fn minus_inverse(&self) -> u64 {
+        let n = self.0[0];
+        let inverse = (0..5).fold(n, |x, _| x.wrapping_mul(2u64.wrapping_sub(n.wrapping_mul(x))));
+        inverse.wrapping_neg()
+    }
+
+    /// The modulus as `count` limbs.
+    fn limbs(&self, radix: u32, count: usize) -> Vec<Line> {
+        let mut lines = vec![Line::default(); count.div_ceil(LANES)];
+        to_limbs(&self.0, radix, count, &mut lines);
+        lines
+    }
+}
+
+/// Cuts 64-bit words into `count` limbs of `radix` bits.
+pub(crate) fn to_limbs(words: &[u64], radix: u32, count: usize, lines: &mut [Line]) {
+    let word = |i: usize| u128::from(words.get(i).copied().unwrap_or(0));
+    let mask = u128::from(u64::MAX >> (u64::BITS - radix));
+    for i in 0..count {
+        let at = i * radix as usize;
+        let wide = word(at / 64) | word(at / 64 + 1) << 64;
+        #[expect(clippy::cast_possible_truncation, reason = "masked to a limb")]
+        let limb = ((wide >> (at % 64)) & mask) as u64;
+        lines[i / LANES].0[i % LANES] = limb;
+    }
+}
+
+/// Joins `count` limbs of `radix` bits to 64-bit words; bits beyond `words` are dropped.
+pub(crate) fn from_limbs(lines: &[Line], radix: u32, count: usize, words: &mut [u64]) {
+    words.fill(0);
+    for i in 0..count {
+        let at = i * radix as usize;
+        let wide = u128::from(lines[i / LANES].0[i % LANES]) << (at % 64);
+        #[expect(clippy::cast_possible_truncation, reason = "cut into two words")]
+        let parts = [wide as u64, (wide >> 64) as u64];
+        for (word, part) in words.iter_mut().skip(at / 64).zip(parts) {
+            *word |= part;
+        }
+    }
+}
+
+/// Which kernel to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// The fastest that the processor offers, unless `GELU_FORCE_PORTABLE` is set.
+    Best,
+    /// The portable one: for tests and comparisons.
+    Portable,
+}
+
+/// A kernel for one modulus, or for several of the same length.
+///
+/// `None` for lengths that this crate was not built for.
+pub(crate) fn kernel(moduli: &[Modulus], choice: Choice) -> Option<Box<dyn Kernel>> {
+    debug_assert!(moduli.iter().all(|n| n.bits() == moduli[0].bits()));
+    #[cfg(target_arch = "x86_64")]
+    if choice == Choice::Best && !portable_is_forced() {
+        if let Some(kernel) = ifma::kernel(moduli) {
+            return Some(kernel);
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = choice;
+    portable::kernel(moduli)
+}
+
+/// Whether `GELU_FORCE_PORTABLE` is set to anything but 0.
+fn portable_is_forced() -> bool {
+    static FORCED: OnceLock<bool> = OnceLock::new();
+    *FORCED.get_or_init(|| {
+        std::env::var_os("GELU_FORCE_PORTABLE").is_some_and(|v| !v.is_empty() && v != "0")
+    })
+}

@@ -1,0 +1,539 @@
+//! Residues modulo n² (or modulo p² and q² side by side), and the ways in and out.
+//!
+//! A [`Ring`] owns its moduli and a [`kernel`](crate::kernel); [`Elements`] are many residues in one
+//! block of memory. Everything that can be done to several residues at once is, so that the lanes
+//! of the kernel are full.
+//!
+//! Outside, a residue is known by its two digits in base n, `low + high·n` with both below n, which
+//! is also how ciphertexts travel: no division is needed to get in or out.
+//!
+//! A ring with two moduli deals them out alternately: element i lives modulo number i mod 2.
+//!
+//! Products take the same time for all values. Which elements are multiplied is up to the caller.
+
+use crypto_bigint::{BoxedUint, NonZero, Resize};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::kernel::{Choice, Kernel, LANES, Line, Modulus, from_limbs, kernel, to_limbs};
+
+/// Arithmetic modulo the squares of one or two moduli.
+pub(crate) struct Ring {
+    kernel: Box<dyn Kernel>,
+    moduli: Vec<Modulus>,
+    /// R² modulo each square: multiplying by it enters Montgomery form.
+    enter: Elements,
+    /// 1, not in Montgomery form: multiplying by it leaves.
+    leave: Elements,
+    /// 1 in Montgomery form.
+    one: Elements,
+}
+
+/// Residues in Montgomery form, one behind the other.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Elements {
+    lines: Vec<Line>,
+    stride: usize,
+}
+
+impl Zeroize for Elements {
+    fn zeroize(&mut self) {
+        self.lines.zeroize();
+    }
+}
+
+/// A residue as digits in base n: `low + high·n`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Digits {
+    pub(crate) low: BoxedUint,
+    pub(crate) high: BoxedUint,
+}
+
+impl Zeroize for Digits {
+    fn zeroize(&mut self) {
+        self.low.zeroize();
+        self.high.zeroize();
+    }
+}
+
+impl Elements {
+    /// No elements yet.
+    pub(crate) fn new(stride: usize) -> Self {
+        Self { lines: Vec::new(), stride }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lines.len() / self.stride
+    }
+
+    pub(crate) fn get(&self, i: usize) -> &[Line] {
+        &self.lines[i * self.stride..][..self.stride]
+    }
+
+    pub(crate) fn get_mut(&mut self, i: usize) -> &mut [Line] {
+        &mut self.lines[i * self.stride..][..self.stride]
+    }
+
+    pub(crate) fn push(&mut self, element: &[Line]) {
+        debug_assert_eq!(element.len(), self.stride);
+        self.lines.extend_from_slice(element);
+    }
+
+    pub(crate) fn append(&mut self, mut other: Self) {
+        debug_assert_eq!(other.stride, self.stride);
+        self.lines.append(&mut other.lines);
+    }
+
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &[Line]> {
+        self.lines.chunks_exact(self.stride)
+    }
+
+    /// References to all elements, as [`Ring::multiply`] wants them.
+    pub(crate) fn refs(&self) -> Vec<&[Line]> {
+        self.iter().collect()
+    }
+}
+
+impl Ring {
+    /// The ring modulo n² for each n of `moduli`, which are odd and of one length.
+    ///
+    /// `None` for lengths that this crate was not built for. Constant-time in the moduli.
+    pub(crate) fn new(moduli: &[&BoxedUint], choice: Choice) -> Option<Self> {
+        let moduli: Vec<Modulus> = moduli.iter().map(|n| Modulus::new(n.as_words())).collect();
+        let kernel = kernel(&moduli, choice)?;
+        let empty = Elements::new(2 * kernel.limbs().div_ceil(LANES));
+        let (enter, leave, one) = (empty.clone(), empty.clone(), empty);
+        let mut ring = Self { kernel, moduli, enter, leave, one };
+        for i in 0..ring.moduli.len() {
+            let r2 = Zeroizing::new(ring.power_of_two(i, 2 * ring.r_bits()));
+            let r2 = ring.raw(i, &r2);
+            ring.enter.append(r2);
+            let one = ring.raw(i, &ring.small(i, 1));
+            ring.leave.append(one);
+        }
+        ring.one = ring.multiply(&ring.leave.refs(), &ring.enter.refs());
+        Some(ring)
+    }
+
+    pub(crate) fn kernel(&self) -> &dyn Kernel {
+        &*self.kernel
+    }
+
+    /// Number i of the moduli, as an integer.
+    pub(crate) fn modulus(&self, i: usize) -> BoxedUint {
+        let words = self.moduli[i].words();
+        BoxedUint::from_words(words.iter().copied())
+    }
+
+    /// log₂ R.
+    pub(crate) fn r_bits(&self) -> u32 {
+        self.kernel.radix() * u32::try_from(self.kernel.limbs()).expect("few limbs")
+    }
+
+    pub(crate) fn stride(&self) -> usize {
+        2 * self.kernel.limbs().div_ceil(LANES)
+    }
+
+    pub(crate) fn empty(&self) -> Elements {
+        Elements::new(self.stride())
+    }
+
+    /// 1 modulo number `i` of the moduli.
+    pub(crate) fn one(&self, i: usize) -> &[Line] {
+        self.one.get(i)
+    }
+
+    /// 2^exponent modulo the square of number `i`.
+    pub(crate) fn power_of_two(&self, i: usize, exponent: u32) -> Digits {
+        let n = self.modulus(i);
+        let wide = exponent + 64;
+        let mut power = Zeroizing::new(BoxedUint::one_with_precision(wide.next_multiple_of(64)));
+        *power = power.shl(exponent);
+        self.digits(i, &power, &n)
+    }
+
+    /// The residue of any integer modulo the square of number `i`, in constant time.
+    pub(crate) fn residue(&self, i: usize, x: &BoxedUint) -> Digits {
+        self.digits(i, x, &self.modulus(i))
+    }
+
+    fn digits(&self, i: usize, x: &BoxedUint, n: &BoxedUint) -> Digits {
+        let _ = i;
+        let bits = n.bits_precision();
+        let divisor = Zeroizing::new(NonZero::new(n.clone()).expect("moduli are not zero"));
+        let (quotient, low) =
+            x.resize_unchecked(x.bits_precision().max(2 * bits)).div_rem(&divisor);
+        let quotient = Zeroizing::new(quotient);
+        let high = quotient.rem(&divisor);
+        Digits { low: low.resize_unchecked(bits), high: high.resize_unchecked(bits) }
+    }
+
+    fn small(&self, i: usize, x: u64) -> Digits {
+        let bits = self.moduli[i].bits();
+        let low = BoxedUint::from(x).resize_unchecked(bits);
+        Digits { low, high: BoxedUint::zero_with_precision(bits) }
+    }
+
+    /// A split pair from its digits, which is not in Montgomery form.
+    fn raw(&self, i: usize, digits: &Digits) -> Elements {
+        let n = self.modulus(i);
+        let negated = Zeroizing::new(n.wrapping_sub(&digits.high));
+        let mut element =
+            Elements { lines: vec![Line::default(); self.stride()], stride: self.stride() };
+        let (low, high) = element.lines.split_at_mut(self.stride() / 2);
+        let (radix, limbs) = (self.kernel.radix(), self.kernel.limbs());
+        to_limbs(digits.low.as_words(), radix, limbs, low);
+        to_limbs(negated.as_words(), radix, limbs, high);
+        element
+    }
+
+    /// Residues from their digits; number k belongs to modulus k mod (number of moduli).
+    pub(crate) fn import(&self, digits: &[Digits]) -> Elements {
+        let mut raw = Zeroizing::new(self.empty());
+        for (k, digits) in digits.iter().enumerate() {
+            raw.append(self.raw(k % self.moduli.len(), digits));
+        }
+        let enter: Vec<_> =
+            (0..digits.len()).map(|k| self.enter.get(k % self.moduli.len())).collect();
+        self.multiply(&raw.refs(), &enter)
+    }
+
+    /// The digits of residues; number k belongs to modulus k mod (number of moduli).
+    pub(crate) fn export(&self, elements: &[&[Line]]) -> Vec<Digits> {
+        let leave: Vec<_> =
+            (0..elements.len()).map(|k| self.leave.get(k % self.moduli.len())).collect();
+        let plain = Zeroizing::new(self.multiply(elements, &leave));
+        plain
+            .iter()
+            .enumerate()
+            .map(|(k, pair)| self.canonical(&self.moduli[k % self.moduli.len()], pair))
+            .collect()
+    }
+
+    /// The digits of a pair with low ≤ n and high ≤ n + 1, as it is after leaving Montgomery form.
+    fn canonical(&self, n: &Modulus, pair: &[Line]) -> Digits {
+        let (radix, limbs) = (self.kernel.radix(), self.kernel.limbs());
+        let words = n.words().len() + 1;
+        let (low_lines, high_lines) = pair.split_at(self.stride() / 2);
+        let mut low = Zeroizing::new(vec![0; words]);
+        let mut high = Zeroizing::new(vec![0; words]);
+        from_limbs(low_lines, radix, limbs, &mut low);
+        from_limbs(high_lines, radix, limbs, &mut high);
+        // low − high·n = (low − n) + (1 − high)·n, and the high digit is that negated.
+        let reduced = subtract_if_not_below(&mut low, n.words());
+        let mut negated = Zeroizing::new(vec![0; words]);
+        let mut carry = u128::from(reduced);
+        for (i, limb) in negated.iter_mut().enumerate() {
+            // 2n + reduced − high
+            let n = u128::from(n.words().get(i).copied().unwrap_or(0));
+            let sum = 2 * n + carry + u128::from(!high[i]) + u128::from(i == 0);
+            #[expect(clippy::cast_possible_truncation, reason = "the low word")]
+            let word = sum as u64;
+            (*limb, carry) = (word, sum >> 64);
+        }
+        subtract_if_not_below(&mut negated, n.words());
+        subtract_if_not_below(&mut negated, n.words());
+        let digit = |words: &[u64]| BoxedUint::from_words(words[..n.words().len()].iter().copied());
+        Digits { low: digit(&low), high: digit(&negated) }
+    }
+
+    /// a\[i\]·b\[i\].
+    pub(crate) fn multiply(&self, a: &[&[Line]], b: &[&[Line]]) -> Elements {
+        debug_assert_eq!(a.len(), b.len());
+        let stride = self.stride();
+        let mut lines = vec![Line::default(); a.len() * stride];
+        let chunks = a.chunks(LANES).zip(b.chunks(LANES));
+        for ((a, b), out) in chunks.zip(lines.chunks_mut(LANES * stride)) {
+            self.kernel.run(a, 0, Some(b), out);
+        }
+        Elements { lines, stride }
+    }
+
+    /// a\[i\]^(2^times).
+    pub(crate) fn square(&self, a: &[&[Line]], times: usize) -> Elements {
+        let stride = self.stride();
+        let mut lines = vec![Line::default(); a.len() * stride];
+        for (a, out) in a.chunks(LANES).zip(lines.chunks_mut(LANES * stride)) {
+            self.kernel.run(a, times, None, out);
+        }
+        Elements { lines, stride }
+    }
+
+    /// acc\[k\] ← acc\[k\]^(2^squarings) · factor, for the pairs (k, factor) of `jobs`.
+    ///
+    /// Jobs for one k are done in their order. With two moduli, job j must concern modulus j mod 2.
+    pub(crate) fn update<'f>(
+        &self,
+        acc: &mut Elements,
+        squarings: usize,
+        jobs: impl IntoIterator<Item = (usize, &'f [Line])>,
+    ) {
+        let mut batch = Batch::new(self, acc, squarings);
+        for (k, factor) in jobs {
+            batch.push(k, factor);
+        }
+        batch.finish();
+    }
+
+    /// a + b, to be multiplied before it is added to again (at most four terms in all).
+    pub(crate) fn add_assign(&self, a: &mut [Line], b: &[Line]) {
+        let (radix, limbs) = (self.kernel.radix(), self.kernel.limbs());
+        let mask = u64::MAX >> (u64::BITS - radix);
+        let half = self.stride() / 2;
+        for (a, b) in a.chunks_mut(half).zip(b.chunks(half)) {
+            let mut carry = 0u64;
+            for i in 0..limbs {
+                let (line, at) = (i / LANES, i % LANES);
+                let sum = u128::from(a[line].0[at]) + u128::from(b[line].0[at]) + u128::from(carry);
+                #[expect(clippy::cast_possible_truncation, reason = "cut into limb and carry")]
+                {
+                    a[line].0[at] = sum as u64 & mask;
+                    carry = (sum >> radix) as u64;
+                }
+            }
+        }
+    }
+}
+
+/// x ← x − n if x ≥ n; tells whether. In constant time.
+fn subtract_if_not_below(x: &mut [u64], n: &[u64]) -> bool {
+    let mut difference = Zeroizing::new(vec![0; x.len()]);
+    let mut borrow = false;
+    for (i, (d, &x)) in difference.iter_mut().zip(x.iter()).enumerate() {
+        let (a, first) = x.overflowing_sub(n.get(i).copied().unwrap_or(0));
+        let (b, second) = a.overflowing_sub(u64::from(borrow));
+        (*d, borrow) = (b, first | second);
+    }
+    let keep = 0u64.wrapping_sub(u64::from(core::hint::black_box(borrow)));
+    for (x, d) in x.iter_mut().zip(difference.iter()) {
+        *x = (*x & keep) | (d & !keep);
+    }
+    !borrow
+}
+
+/// Collects independent products until the lanes are full.
+///
+/// Operands are announced to the processor when they come and used a full batch later, which hides
+/// that big tables lie in slow memory.
+pub(crate) struct Batch<'r, 'f> {
+    ring: &'r Ring,
+    acc: &'r mut Elements,
+    squarings: usize,
+    waiting: Vec<(usize, &'f [Line])>,
+    results: Vec<Line>,
+}
+
+impl<'r, 'f> Batch<'r, 'f> {
+    /// For products acc\[k\]^(2^squarings) · factor.
+    pub(crate) fn new(ring: &'r Ring, acc: &'r mut Elements, squarings: usize) -> Self {
+        let results = vec![Line::default(); LANES * ring.stride()];
+        Self { ring, acc, squarings, waiting: Vec::with_capacity(2 * LANES), results }
+    }
+
+    /// Multiplies `factor` into number `k`, now or later.
+    pub(crate) fn push(&mut self, k: usize, factor: &'f [Line]) {
+        self.ring.kernel.prefetch(factor);
+        self.ring.kernel.prefetch(self.acc.get(k));
+        self.waiting.push((k, factor));
+        if self.waiting.len() == 2 * LANES {
+            self.run();
+        }
+    }
+
+    /// Does all that waits.
+    pub(crate) fn finish(mut self) {
+        while !self.waiting.is_empty() {
+            self.run();
+        }
+    }
+
+    /// Does the first eight, or fewer when one of them needs another's result.
+    fn run(&mut self) {
+        let seen = |j: usize| self.waiting[..j].iter().any(|(k, _)| *k == self.waiting[j].0);
+        let most = self.waiting.len().min(LANES);
+        let count = (1..most).find(|&j| seen(j)).unwrap_or(most);
+        let mut a = [&[][..]; LANES];
+        let mut b = [&[][..]; LANES];
+        for (j, &(k, factor)) in self.waiting[..count].iter().enumerate() {
+            (a[j], b[j]) = (self.acc.get(k), factor);
+        }
+        let stride = self.ring.stride();
+        let out = &mut self.results[..count * stride];
+        self.ring.kernel.run(&a[..count], self.squarings, Some(&b[..count]), out);
+        for ((k, _), result) in self.waiting[..count].iter().zip(out.chunks_exact(stride)) {
+            self.acc.get_mut(*k).copy_from_slice(result);
+        }
+        self.waiting.drain(..count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::{big, boxed, rng};
+    use num_bigint_dig::BigUint;
+    use proptest::prelude::*;
+    use rand_core::Rng;
+
+    const SIZES: [u32; 7] = [256, 512, 1024, 1536, 2048, 3072, 4096];
+    const CHOICES: [Choice; 2] = [Choice::Best, Choice::Portable];
+
+    /// An odd modulus with its top bit set: random, or one of the edges.
+    fn modulus(bits: u32, kind: u8, seed: u64) -> BigUint {
+        let top = BigUint::from(1u8) << (bits as usize - 1);
+        match kind {
+            0 => (&top << 1) - 1u8,
+            1 => top + 1u8,
+            _ => {
+                let mut bytes = vec![0; bits as usize / 8];
+                rng(seed).fill_bytes(&mut bytes);
+                bytes[0] |= 0x80;
+                *bytes.last_mut().unwrap() |= 1;
+                BigUint::from_bytes_be(&bytes)
+            }
+        }
+    }
+
+    /// A residue modulo n²: random, or an edge of n, of n², or of the limbs.
+    fn residue(n: &BigUint, kind: u8, seed: u64) -> BigUint {
+        let n2 = n * n;
+        match kind {
+            0 => BigUint::from(0u8),
+            1 => BigUint::from(1u8),
+            2 => n - 1u8,
+            3 => n.clone(),
+            4 => n2 - 1u8,
+            5 => n2 - n,
+            6 => ((BigUint::from(1u8) << (2 * n.bits() - 1)) - 1u8) % n2,
+            _ => modulus(u32::try_from(2 * n.bits()).unwrap(), 9, seed) % n2,
+        }
+    }
+
+    fn digits(x: &BigUint, n: &BigUint) -> Digits {
+        let bits = u32::try_from(n.bits()).unwrap();
+        Digits { low: boxed(&(x % n), bits), high: boxed(&(x / n), bits) }
+    }
+
+    fn value(digits: &Digits, n: &BigUint) -> BigUint {
+        assert!(big(&digits.low) < *n && big(&digits.high) < *n);
+        big(&digits.low) + big(&digits.high) * n
+    }
+
+    fn check(bits: u32, choice: Choice, moduli: &[BigUint], kinds: [u8; 2], seed: u64) {
+        let boxed: Vec<_> = moduli.iter().map(|n| boxed(n, bits)).collect();
+        let ring = Ring::new(&boxed.iter().collect::<Vec<_>>(), choice).unwrap();
+        let of = |k: usize| &moduli[k % moduli.len()];
+        let count = 11 * moduli.len();
+        let draw = |kind: u8, salt: u64| -> Vec<BigUint> {
+            let kind = |k: usize| if k < 2 { kind } else { (kind + k as u8) % 9 };
+            (0..count).map(|k| residue(of(k), kind(k), seed ^ salt ^ (k as u64) << 8)).collect()
+        };
+        let (x, y) = (draw(kinds[0], 1), draw(kinds[1], 2));
+        let import = |x: &[BigUint]| {
+            ring.import(&x.iter().enumerate().map(|(k, x)| digits(x, of(k))).collect::<Vec<_>>())
+        };
+        let export = |e: &Elements| -> Vec<BigUint> {
+            ring.export(&e.refs()).iter().enumerate().map(|(k, d)| value(d, of(k))).collect()
+        };
+        let square = |k: usize| of(k) * of(k);
+        let (a, b) = (import(&x), import(&y));
+        assert_eq!(export(&a), x, "in and out");
+        let expected = |f: &dyn Fn(usize) -> BigUint| -> Vec<BigUint> {
+            (0..count).map(|k| f(k) % square(k)).collect()
+        };
+        let product = ring.multiply(&a.refs(), &b.refs());
+        assert_eq!(export(&product), expected(&|k| &x[k] * &y[k]), "products");
+        let again = ring.multiply(&product.refs(), &product.refs());
+        assert_eq!(
+            export(&again),
+            expected(&|k| (&x[k] * &y[k]).modpow(&2u8.into(), &square(k))),
+            "products of products"
+        );
+        let squares = ring.square(&product.refs(), 3);
+        let eighth = expected(&|k| (&x[k] * &y[k]).modpow(&8u8.into(), &square(k)));
+        assert_eq!(export(&squares), eighth, "squares");
+
+        let mut sum = a.clone();
+        for k in 0..count {
+            for _ in 0..3 {
+                ring.add_assign(sum.get_mut(k), b.get(k));
+            }
+        }
+        let sum = ring.multiply(&sum.refs(), &b.refs());
+        assert_eq!(export(&sum), expected(&|k| (&x[k] + &y[k] * 3u8) * &y[k]), "sums");
+
+        let mut acc = a.clone();
+        ring.update(&mut acc, 2, (0..count).map(|k| (k, b.get(k))));
+        let expected = expected(&|k| x[k].modpow(&4u8.into(), &square(k)) * &y[k]);
+        assert_eq!(export(&acc), expected, "updates");
+        let ones: Vec<_> = (0..moduli.len()).map(|i| ring.one(i)).collect();
+        for one in ring.export(&ones) {
+            assert_eq!(big(&one.low), BigUint::from(1u8));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+        #[test]
+        fn both_kernels_agree_with_the_oracle(
+            size in 0..SIZES.len(),
+            kinds in prop::array::uniform2(0u8..9),
+            n_kinds in prop::array::uniform2(0u8..4),
+            seed: u64,
+        ) {
+            for choice in CHOICES {
+                let bits = SIZES[size];
+                let n = n_kinds.map(|kind| modulus(bits, kind, seed ^ u64::from(kind)));
+                check(bits, choice, &n[..1], kinds, seed);
+                check(bits, choice, &n, kinds, seed);
+            }
+        }
+    }
+
+    /// All edges against each other, at the sizes of real keys and their factors.
+    #[test]
+    fn edges() {
+        for bits in [1024, 2048, 3072] {
+            for choice in CHOICES {
+                for n_kind in 0..3 {
+                    let n = modulus(bits, n_kind, 7);
+                    for kind in 0..9 {
+                        check(bits, choice, &[n.clone()], [kind, 8 - kind], 3);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_number_may_be_multiplied_many_times() {
+        let n = modulus(512, 9, 1);
+        for choice in CHOICES {
+            let ring = Ring::new(&[&boxed(&n, 512)], choice).unwrap();
+            let x = residue(&n, 9, 5);
+            let factors = ring.import(&[digits(&x, &n)]);
+            let mut acc = ring.empty();
+            acc.push(ring.one(0));
+            acc.push(ring.one(0));
+            let order = [0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
+            ring.update(&mut acc, 0, order.map(|k| (k, factors.get(0))));
+            let got = ring.export(&acc.refs());
+            let n2 = &n * &n;
+            assert_eq!(value(&got[0], &n), x.modpow(&16u8.into(), &n2));
+            assert_eq!(value(&got[1], &n), x.modpow(&3u8.into(), &n2));
+        }
+    }
+
+    #[test]
+    fn selection_reads_the_right_entry() {
+        let n = boxed(&modulus(256, 9, 1), 256);
+        for choice in CHOICES {
+            let ring = Ring::new(&[&n], choice).unwrap();
+            let table = ring.import(&(0..32).map(|x| ring.small(0, x)).collect::<Vec<_>>());
+            let mut out = vec![Line::default(); ring.stride()];
+            for digit in 0..32 {
+                ring.kernel().select(&table.refs(), digit, &mut out);
+                assert_eq!(out, table.get(usize::from(digit)));
+            }
+        }
+    }
+}
