@@ -74,6 +74,7 @@ mod kernel;
 mod keyfile;
 mod keys;
 mod linear;
+pub mod measure;
 mod noise;
 #[cfg(test)]
 mod oracle;

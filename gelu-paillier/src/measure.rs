@@ -1,0 +1,134 @@
+//! How fast the arithmetic is on this machine, beside what it could be.
+//!
+//! All rates of a size are sampled in turn, in short runs, so that they see the same machine; each
+//! is the median of its samples. Every product is checked between the kernels before it is timed.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use crypto_bigint::BoxedUint;
+use rand_core::CryptoRng;
+
+use crate::kernel::{Choice, LANES, Line};
+use crate::ring::{Digits, Ring};
+
+/// Times of one product modulo n², on one core.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KernelTimes {
+    /// Bits of n.
+    pub bits: u32,
+    /// The kernel that is used on this machine.
+    pub kernel: &'static str,
+    /// Nanoseconds of a product in a full batch: operands in memory, result in memory.
+    pub product: f64,
+    /// Nanoseconds of a square in a long chain of squares, full batch.
+    pub square: f64,
+    /// Nanoseconds of a product of the portable kernel.
+    pub portable_product: f64,
+    /// Nanoseconds of a square of the portable kernel.
+    pub portable_square: f64,
+    /// What the kernel's `vpmadd52` instructions take at least, at the rate at which this machine
+    /// issues them when nothing stands in the way; `None` without these instructions.
+    pub product_at_issue_rate: Option<f64>,
+}
+
+impl KernelTimes {
+    /// How many times as fast as the portable kernel.
+    pub fn speedup(&self) -> f64 {
+        self.portable_product / self.product
+    }
+
+    /// Part of the issue rate that is reached.
+    pub fn utilization(&self) -> Option<f64> {
+        self.product_at_issue_rate.map(|least| least / self.product)
+    }
+}
+
+/// Measures products modulo the square of a random n of `bits` bits for about `budget`.
+///
+/// `None` for a size that this crate was not built for.
+///
+/// # Panics
+/// When the kernels disagree.
+pub fn kernel_times(
+    bits: u32,
+    budget: Duration,
+    rng: &mut dyn CryptoRng,
+) -> Option<KernelTimes> {
+    let mut words = vec![0u64; bits as usize / 64];
+    words.iter_mut().for_each(|word| *word = rng.next_u64());
+    *words.first_mut()? |= 1;
+    *words.last_mut()? |= 1 << 63;
+    let n = BoxedUint::from_words(words);
+    let best = Ring::new(&[&n], Choice::Best)?;
+    let plain = Ring::new(&[&n], Choice::Portable)?;
+    let mut draw = || {
+        let mut digit = || {
+            let bytes: Vec<u8> = (0..bits / 8).map(|_| rng.next_u32().to_le_bytes()[0]).collect();
+            BoxedUint::from_le_slice(&bytes, bits).expect("as many bytes").rem_vartime(&n.to_nz().expect("odd"))
+        };
+        Digits { low: digit(), high: digit() }
+    };
+    let (a, b): (Vec<_>, Vec<_>) = (0..64).map(|_| (draw(), draw())).unzip();
+    let operands = |ring: &Ring| (ring.import(&a), ring.import(&b));
+    let (best_a, best_b) = operands(&best);
+    let (plain_a, plain_b) = operands(&plain);
+    let product = best.export(&best.multiply(&best_a.refs(), &best_b.refs()).refs());
+    let expected = plain.export(&plain.multiply(&plain_a.refs(), &plain_b.refs()).refs());
+    assert_eq!(product, expected, "the kernels disagree");
+
+    let limbs = best.kernel().limbs();
+    let madds = 10 * limbs * limbs;
+    let mut samples = [const { Vec::new() }; 5];
+    let end = Instant::now() + budget;
+    while samples[0].len() < 5 || Instant::now() < end {
+        let run = |ring: &Ring, a: &[&[Line]], squarings, b: Option<&[&[Line]]>, times: u32| {
+            let mut out = vec![Line::default(); LANES * ring.stride()];
+            let start = Instant::now();
+            for i in 0..times as usize {
+                let at = LANES * (i % 8);
+                let b = b.map(|b| &b[at..at + LANES]);
+                ring.kernel().run(&a[at..at + LANES], squarings, b, &mut out);
+                black_box(&mut out);
+            }
+            start.elapsed().as_secs_f64() * 1e9 / f64::from(times) / LANES as f64
+        };
+        let (xa, xb) = (best_a.refs(), best_b.refs());
+        let (ya, yb) = (plain_a.refs(), plain_b.refs());
+        samples[0].push(run(&best, &xa, 0, Some(&xb), 64));
+        samples[1].push(run(&best, &xa, 64, None, 1) / 64.0);
+        samples[2].push(run(&plain, &ya, 0, Some(&yb), 8));
+        samples[3].push(run(&plain, &ya, 8, None, 1) / 8.0);
+        if let Some(per_madd) = issue_time() {
+            samples[4].push(per_madd * madds as f64 / LANES as f64);
+        }
+    }
+    let [product, square, portable_product, portable_square, issue] = samples.map(median);
+    Some(KernelTimes {
+        bits,
+        kernel: best.kernel().name(),
+        product: product?,
+        square: square?,
+        portable_product: portable_product?,
+        portable_square: portable_square?,
+        product_at_issue_rate: issue.filter(|_| best.kernel().name() != plain.kernel().name()),
+    })
+}
+
+/// Nanoseconds of one `vpmadd52` when nothing stands in its way.
+fn issue_time() -> Option<f64> {
+    const ROUNDS: u32 = 10_000;
+    #[cfg(target_arch = "x86_64")]
+    {
+        let start = Instant::now();
+        let issued = crate::kernel::ifma::issue(ROUNDS);
+        issued.then(|| start.elapsed().as_secs_f64() * 1e9 / f64::from(16 * ROUNDS))
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    None
+}
+
+fn median(mut samples: Vec<f64>) -> Option<f64> {
+    samples.sort_by(f64::total_cmp);
+    samples.get(samples.len() / 2).copied()
+}
