@@ -10,10 +10,12 @@ use rand_core::CryptoRng;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::arithmetic::{Modulus, Residue};
+use crate::arithmetic::Modulus;
 use crate::certificate::{Certificate, check_modulus};
+use crate::kernel::Choice;
 use crate::owner::{KEY_BITS, Owner};
 use crate::power_table::PowerTable;
+use crate::ring::Ring;
 
 /// Sizes for real use: about 112, 128 and 150 bits of security.
 pub const STANDARD_KEY_BITS: [u32; 3] = [2048, 3072, 4096];
@@ -29,7 +31,7 @@ struct Public {
     bits: u32,
     fingerprint: [u8; 8],
     mod_n: Modulus,
-    mod_n2: Modulus,
+    ring: Ring,
     certificate: Option<Certificate>,
     tables: Tables,
 }
@@ -37,20 +39,19 @@ struct Public {
 /// Built at the first use; see [`Noise`](crate::Noise).
 #[derive(Default)]
 pub(crate) struct Tables {
-    pub(crate) statistical: OnceLock<PowerTable<Residue>>,
-    pub(crate) short_exponent: OnceLock<PowerTable<Residue>>,
+    pub(crate) statistical: OnceLock<PowerTable>,
+    pub(crate) half_exponent: OnceLock<PowerTable>,
+    pub(crate) fast_exponent: OnceLock<PowerTable>,
 }
 
 impl PublicKey {
-    fn new(n: Odd<BoxedUint>, bits: u32, certificate: Option<Certificate>) -> Self {
+    fn new(n: Odd<BoxedUint>, ring: Ring, certificate: Option<Certificate>) -> Self {
         let hash = Sha256::digest(n.to_be_bytes());
-        let square = n.concatenating_mul(n.as_ref());
-        let mod_n2 = Modulus::new_vartime(Odd::new(square).expect("the square of an odd number"));
         Self(Arc::new(Public {
-            bits,
+            bits: n.bits_precision(),
             fingerprint: *hash.first_chunk().expect("32 bytes"),
             mod_n: Modulus::new_vartime(n),
-            mod_n2,
+            ring,
             certificate,
             tables: Tables::default(),
         }))
@@ -64,7 +65,8 @@ impl PublicKey {
     ) -> Result<Self, PeerMisbehaved> {
         let n = check_modulus(n, bits)?;
         let certificate = Certificate::verify(&Modulus::new_vartime(n.clone()), certificate)?;
-        Ok(Self::new(n, bits, Some(certificate)))
+        let ring = ring(&n).ok_or(PeerMisbehaved::InvalidKey("a modulus of an unusual size"))?;
+        Ok(Self::new(n, ring, Some(certificate)))
     }
 
     /// A bare modulus, as other programs exchange it: good for encrypting to its owner.
@@ -80,7 +82,9 @@ impl PublicKey {
         let bits = u32::try_from(8 * bytes.len()).ok().filter(|bits| KEY_BITS.contains(bits));
         let bits = bits.ok_or(PeerMisbehaved::InvalidKey("a modulus of an unusual size"))?;
         let n = BoxedUint::from_be_slice(bytes, bits).expect("as many bytes");
-        Ok(Self::new(check_modulus(&n, bits)?, bits, None))
+        let n = check_modulus(&n, bits)?;
+        let ring = ring(&n).ok_or(PeerMisbehaved::InvalidKey("a modulus of an unusual size"))?;
+        Ok(Self::new(n, ring, None))
     }
 
     /// The length of n.
@@ -109,8 +113,8 @@ impl PublicKey {
     }
 
     /// Arithmetic modulo n², where ciphertexts live.
-    pub(crate) fn mod_n2(&self) -> &Modulus {
-        &self.0.mod_n2
+    pub(crate) fn ring(&self) -> &Ring {
+        &self.0.ring
     }
 
     pub(crate) fn certificate(&self) -> Option<&Certificate> {
@@ -184,7 +188,7 @@ impl SecretKey {
             let minus_one = |x: &BoxedUint| Zeroizing::new(x.wrapping_sub(Limb::ONE));
             let gcd = Zeroizing::new(minus_one(&p).gcd(&*minus_one(&q)));
             if *gcd == BoxedUint::from(2u64) {
-                return Some(Self::assemble(&p, &q, bits).expect("a length built for"));
+                return Some(Self::assemble(&p, &q).expect("a length built for"));
             }
         }
     }
@@ -214,16 +218,18 @@ impl SecretKey {
         if !is_prime(Flavor::Any, &*p) || !is_prime(Flavor::Any, &*q) {
             return Err(InvalidSecretKey::NotPrime);
         }
-        Self::assemble(&p, &q, 2 * half).ok_or(InvalidSecretKey::Size)
+        Self::assemble(&p, &q).ok_or(InvalidSecretKey::Size)
     }
 
-    /// For distinct primes of `bits`/2 bits whose product has `bits` bits.
-    fn assemble(p: &BoxedUint, q: &BoxedUint, bits: u32) -> Option<Self> {
-        let owner = Owner::new(p, q)?;
+    /// For distinct primes of the same length whose product is twice as long.
+    fn assemble(p: &BoxedUint, q: &BoxedUint) -> Option<Self> {
         let n = Odd::new(p.concatenating_mul(q)).expect("a product of odd primes");
+        let ring = ring(&n)?;
+        let owner = Owner::new(p, q, &ring)?;
         let modulus = Modulus::new_vartime(n.clone());
-        let certificate = Certificate::prove(&modulus, |challenge| owner.nth_root(challenge));
-        Some(Self { public: PublicKey::new(n, bits, Some(certificate)), owner })
+        let root = |challenge: &BoxedUint| owner.nth_root(challenge).expect("gcd(n, φ(n)) = 1");
+        let certificate = Certificate::prove(&modulus, root);
+        Some(Self { public: PublicKey::new(n, ring, Some(certificate)), owner })
     }
 
     /// The half that everybody may know.
@@ -242,7 +248,7 @@ impl SecretKey {
 
     #[cfg(test)]
     pub(crate) fn nth_root(&self, x: &BoxedUint) -> BoxedUint {
-        self.owner.nth_root(x)
+        self.owner.nth_root(x).expect("gcd(n, φ(n)) = 1")
     }
 }
 
@@ -250,6 +256,11 @@ impl core::fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("SecretKey").field("public", &self.public).finish_non_exhaustive()
     }
+}
+
+/// The ring modulo n²; `None` for a length that this crate was not built for.
+fn ring(n: &Odd<BoxedUint>) -> Option<Ring> {
+    KEY_BITS.contains(&n.bits_precision()).then(|| Ring::new(&[n.as_ref()], Choice::Best)).flatten()
 }
 
 /// A random prime p = 3 mod 4 of exactly `bits` bits, the two top ones set.

@@ -80,6 +80,7 @@ mod noise;
 mod oracle;
 mod owner;
 pub mod phe;
+mod power;
 mod power_table;
 mod ring;
 mod scheme;
@@ -88,6 +89,7 @@ mod wire;
 pub use keyfile::KeyFileError;
 pub use keys::{InvalidSecretKey, PublicKey, STANDARD_KEY_BITS, SecretKey};
 pub use noise::Noise;
+pub use power_table::Lookup;
 pub use scheme::{
     Ciphertext, InsecureKeys, InsecurePaillier, KeyPolicy, Paillier, Scheme, StandardKeys,
 };

@@ -7,10 +7,16 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use crypto_bigint::BoxedUint;
+use gelu_core::error::ApiMisuse;
+use gelu_core::{AdditiveHE, Plaintext, Result, SlotShape};
+use rand::SeedableRng;
+use rand::rngs::ChaCha20Rng;
 use rand_core::CryptoRng;
 
 use crate::kernel::{Choice, LANES, Line};
+use crate::power_table::Lookup;
 use crate::ring::{Digits, Ring};
+use crate::{Ciphertext, Noise, Paillier, SecretKey};
 
 /// Times of one product modulo n², on one core.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,11 +56,7 @@ impl KernelTimes {
 ///
 /// # Panics
 /// When the kernels disagree.
-pub fn kernel_times(
-    bits: u32,
-    budget: Duration,
-    rng: &mut dyn CryptoRng,
-) -> Option<KernelTimes> {
+pub fn kernel_times(bits: u32, budget: Duration, rng: &mut dyn CryptoRng) -> Option<KernelTimes> {
     let mut words = vec![0u64; bits as usize / 64];
     words.iter_mut().for_each(|word| *word = rng.next_u64());
     *words.first_mut()? |= 1;
@@ -65,7 +67,9 @@ pub fn kernel_times(
     let mut draw = || {
         let mut digit = || {
             let bytes: Vec<u8> = (0..bits / 8).map(|_| rng.next_u32().to_le_bytes()[0]).collect();
-            BoxedUint::from_le_slice(&bytes, bits).expect("as many bytes").rem_vartime(&n.to_nz().expect("odd"))
+            BoxedUint::from_le_slice(&bytes, bits)
+                .expect("as many bytes")
+                .rem_vartime(&n.to_nz().expect("odd"))
         };
         Digits { low: digit(), high: digit() }
     };
@@ -113,6 +117,102 @@ pub fn kernel_times(
         portable_square: portable_square?,
         product_at_issue_rate: issue.filter(|_| best.kernel().name() != plain.kernel().name()),
     })
+}
+
+/// Microseconds of an operation of the scheme on a batch, for each item of it, on one core.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OperationTime {
+    /// What is done.
+    pub name: &'static str,
+    /// Microseconds of one.
+    pub microseconds: f64,
+}
+
+impl OperationTime {
+    /// How many a second.
+    pub fn rate(&self) -> f64 {
+        1e6 / self.microseconds
+    }
+}
+
+/// Times encryption, decryption and sealing under `secret` in batches of `batch`, each for about
+/// `budget`, with tables built before. Every ciphertext is decrypted and checked first.
+///
+/// # Errors
+/// What the scheme says of a batch of nothing, or not at all.
+///
+/// # Panics
+/// When a decryption is wrong.
+pub fn operation_times(
+    secret: &SecretKey,
+    batch: usize,
+    budget: Duration,
+    rng: &mut dyn CryptoRng,
+) -> Result<Vec<OperationTime>> {
+    let public = secret.public_key();
+    let shape = SlotShape { bits: 32, count: 4 };
+    let row = |i: usize| Plaintext::new(32, vec![i128::try_from(i).unwrap_or(0), -1, 0, 1]);
+    let rows: Vec<_> = (0..batch).map(row).collect::<Result<_>>()?;
+    let shaped = |ciphertexts: Vec<Ciphertext>| -> Vec<(Ciphertext, SlotShape)> {
+        ciphertexts.into_iter().map(|c| (c, shape)).collect()
+    };
+    let encrypted = shaped(secret.encrypt_with(Lookup::Direct, &rows, rng)?);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    let pool = pool.map_err(|why| ApiMisuse::configuration("a thread", why.to_string()))?;
+
+    type Maker<'a> = &'a (dyn Fn(&mut ChaCha20Rng) -> Result<Vec<Ciphertext>> + Sync);
+    let owner = |lookup| {
+        let rows = &rows;
+        move |rng: &mut ChaCha20Rng| secret.encrypt_with(lookup, rows, rng)
+    };
+    let other = |noise| {
+        let rows = &rows;
+        move |rng: &mut ChaCha20Rng| public.encrypt_with(noise, rows, rng)
+    };
+    let seal =
+        |rng: &mut ChaCha20Rng| Ok(public.rerandomize_with(Noise::Statistical, &encrypted, rng));
+    let (direct, scan) = (owner(Lookup::Direct), owner(Lookup::Scan));
+    let (half, fast) = (other(Noise::HalfExponent), other(Noise::FastExponent));
+    let uniform = other(Noise::Uniform);
+    let makers: [(&'static str, Maker<'_>); 6] = [
+        ("encrypt as owner", &direct),
+        ("encrypt as owner, tables read in full", &scan),
+        ("encrypt, half-width exponents", &half),
+        ("encrypt, fast exponents", &fast),
+        ("encrypt, uniform noise", &uniform),
+        ("seal", &seal),
+    ];
+    let mut seed = [0; 32];
+    rng.fill_bytes(&mut seed);
+    pool.install(|| {
+        let rng = &mut ChaCha20Rng::from_seed(seed);
+        let mut times = Vec::new();
+        for (name, make) in makers {
+            let made = shaped(make(rng)?);
+            let back: Vec<_> = Paillier::decrypt_many(secret, &made)?;
+            assert_eq!(back, rows, "{name}");
+            times.push(time(name, batch, budget, || make(rng).map(drop))?);
+        }
+        let decrypt = || Paillier::decrypt_many(secret, &encrypted).map(drop);
+        times.push(time("decrypt", batch, budget, decrypt)?);
+        Ok(times)
+    })
+}
+
+fn time(
+    name: &'static str,
+    batch: usize,
+    budget: Duration,
+    mut run: impl FnMut() -> Result<()>,
+) -> Result<OperationTime> {
+    let mut samples = Vec::new();
+    let end = Instant::now() + budget;
+    while samples.len() < 3 || Instant::now() < end {
+        let start = Instant::now();
+        run()?;
+        samples.push(start.elapsed().as_secs_f64() * 1e6 / batch as f64);
+    }
+    Ok(OperationTime { name, microseconds: median(samples).expect("three samples") })
 }
 
 /// Nanoseconds of one `vpmadd52` when nothing stands in its way.

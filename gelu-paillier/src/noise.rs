@@ -7,11 +7,12 @@
 //! | [`Noise`]       | hides from                | rests on                       | products (2048) |
 //! |-----------------|---------------------------|--------------------------------|----------------:|
 //! | `Uniform`       | everybody, the key's owner too | nothing                   | ≈ 2 500         |
-//! | `Statistical`   | everybody, the key's owner too | SHA-256 as a random oracle | 384            |
-//! | `ShortExponent` | everybody *but* the key's owner | short discrete logarithms | 171            |
+//! | `Statistical`   | everybody, the key's owner too | SHA-256 as a random oracle | 363            |
+//! | `HalfExponent`  | everybody *but* the key's owner | short discrete logarithms | 128            |
+//! | `FastExponent`  | everybody *but* the key's owner | very short discrete logarithms | 56         |
 //!
 //! # Encryption
-//! hides a message from those who lack the key. [`Noise::ShortExponent`] (Damgård, Jurik and
+//! hides a message from those who lack the key. [`Noise::HalfExponent`] (Damgård, Jurik and
 //! Nielsen, *A generalization of Paillier's public-key system*, Int. J. Inf. Secur. 9, 2010,
 //! section 4.2) takes h_s = hⁿ with h = −u² mod n and noise h_s^x for x of half the key's length.
 //!
@@ -21,21 +22,21 @@
 //! and read in the exponent of the noise what the weights did there. A short x covers only the low
 //! half of that exponent; and however long x is, powers of *one* h cover only ⟨h⟩, whose index is
 //! at least gcd(p − 1, q − 1), which the client can make hundreds of bits long. So
-//! `ShortExponent` never seals.
+//! one base never seals.
 //!
 //! [`Noise::Statistical`] multiplies random powers of [`BASES`] bases uᵢⁿ. The uᵢ are hashed from
-//! n, so that nobody chooses them. For uniform units uᵢ, exponents uniform in [0, 2^e) and a
+//! n, so that nobody chooses them. For uniform units uᵢ, exponents uniform in [0, 2^eᵢ) and a
 //! character χ of the group of n-th residues G, the mean of χ over the noise is the product over
 //! i of the mean of χ(uᵢⁿ)^x. Summed over all χ ≠ 1 (Vazirani's lemma), the distance from uniform
 //! in G is on average at most
 //!
 //! ```text
-//! ½·Σ_{χ small} E|mean χ|  +  ½·(|G|·2^(−BASES·e))^½   <   2^−62 + 2^−63.
+//! ½·Σ_{χ small} E|mean χ|  +  ½·(|G|·2^(−Σeᵢ))^½   <   2^−62 + 2^−63.
 //! ```
 //!
-//! The first sum is over characters of order below 2^e. One of order 2 survives only if all bases
+//! The first sum is over characters of order below 2^(least eᵢ). One of order 2 survives only if all bases
 //! lie in its kernel (probability 2^−BASES) and vanishes otherwise; there are three of them when
-//! n = p·q, and higher orders add less. The second uses BASES·e ≥ bits + [`SURPLUS_BITS`]. A
+//! n = p·q, and higher orders add less. The second uses Σeᵢ ≥ bits + [`SURPLUS_BITS`]. A
 //! client who tries T keys gains a factor of T, for a leak of one bit.
 //!
 //! With more than two prime factors there are more characters: for k factors the first term is at
@@ -47,13 +48,14 @@ use crypto_bigint::{BoxedUint, RandomMod};
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
-use crate::arithmetic::Residue;
 use crate::hash::{Purpose, unit};
 use crate::keys::PublicKey;
-use crate::power_table::{PowerTable, spread};
+use crate::power::power;
+use crate::power_table::{Lookup, PowerTable};
+use crate::ring::{Digits, Elements};
 
 /// How the noise of a ciphertext is made. The source file compares them; the default for
-/// encryption is [`ShortExponent`](Self::ShortExponent), for sealing
+/// encryption is [`HalfExponent`](Self::HalfExponent), for sealing
 /// [`Statistical`](Self::Statistical).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Noise {
@@ -64,7 +66,10 @@ pub enum Noise {
     Statistical,
     /// Powers of one base with exponents of half the key's length. Hides nothing from the owner of
     /// the key. The first use under a key builds a table, for the price of a few uniform ones.
-    ShortExponent,
+    HalfExponent,
+    /// Powers of the same base with exponents of 448 bits (512 from keys of 3072 bits on): twice
+    /// as fast, and resting on a bolder assumption. Hides nothing from the owner of the key.
+    FastExponent,
 }
 
 /// Bases of [`Noise::Statistical`]: the distance from uniform is about 2^−BASES.
@@ -73,46 +78,57 @@ pub(crate) const BASES: u32 = 64;
 /// Exponent bits beyond the group's size: the distance from uniform is about 2^(−SURPLUS/2).
 pub(crate) const SURPLUS_BITS: u32 = 128;
 
-/// Table digits of 6 bits: 64 entries a row. At 2048 bits the tables take 13 and 6 MB.
-const WINDOW: u32 = 6;
+/// Digits of [`Noise::Statistical`]: at 2048 bits the tables take 16 MB.
+const STATISTICAL_WINDOW: u32 = 6;
+
+/// Digits of the exponents of one base: at 2048 bits the table takes 21 MB.
+const EXPONENT_WINDOW: u32 = 8;
 
 impl PublicKey {
-    /// Fresh noise: an n-th residue modulo n².
-    pub(crate) fn noise(&self, noise: Noise, rng: &mut dyn CryptoRng) -> Residue {
-        let (n, modulus) = (self.mod_n(), self.mod_n2());
-        match noise {
+    /// Fresh noise for each generator: n-th residues modulo n².
+    pub(crate) fn noise<R: CryptoRng>(&self, noise: Noise, rngs: &mut [R]) -> Elements {
+        let (n, ring) = (self.mod_n(), self.ring());
+        let single = |bits: u32| {
+            let u = n.residue(&unit(n, Purpose::ShortExponent, 0));
+            let h = u.square().value().neg_mod(n.value());
+            PowerTable::new(ring, &self.nth_residues(&[h]), bits, EXPONENT_WINDOW)
+        };
+        let table = match noise {
             Noise::Uniform => {
-                let r = loop {
+                let draw = |rng: &mut R| loop {
                     let r = Zeroizing::new(BoxedUint::random_mod_vartime(rng, n.value()));
                     if n.is_unit_vartime(&r) {
-                        break r;
+                        break BoxedUint::clone(&r);
                     }
                 };
-                self.nth_residue(&r)
+                let units: Vec<_> = rngs.iter_mut().map(draw).collect();
+                return self.nth_residues(&Zeroizing::new(units));
             }
-            Noise::Statistical => {
-                let table = self.tables().statistical.get_or_init(|| {
-                    let base = |i| self.nth_residue(&unit(n, Purpose::Statistical, i));
-                    let bases = spread((0..BASES).collect(), base);
-                    let exponent_bits = (self.bits() + SURPLUS_BITS).div_ceil(BASES);
-                    PowerTable::new(modulus, bases, exponent_bits, WINDOW)
-                });
-                table.random_product(modulus, rng)
+            Noise::Statistical => self.tables().statistical.get_or_init(|| {
+                let units: Vec<_> = (0..BASES).map(|i| unit(n, Purpose::Statistical, i)).collect();
+                let bases = self.nth_residues(&units);
+                PowerTable::new(ring, &bases, self.bits() + SURPLUS_BITS, STATISTICAL_WINDOW)
+            }),
+            Noise::HalfExponent => {
+                self.tables().half_exponent.get_or_init(|| single(self.bits() / 2))
             }
-            Noise::ShortExponent => {
-                let table = self.tables().short_exponent.get_or_init(|| {
-                    let u = n.residue(&unit(n, Purpose::ShortExponent, 0));
-                    let h = u.square().value().neg_mod(n.value());
-                    PowerTable::new(modulus, vec![self.nth_residue(&h)], self.bits() / 2, WINDOW)
-                });
-                table.random_product(modulus, rng)
+            Noise::FastExponent => {
+                let bits = if self.bits() < 3072 { 448 } else { 512 };
+                self.tables().fast_exponent.get_or_init(|| single(bits))
             }
-        }
+        };
+        table.random_products(ring, rngs, Lookup::Direct)
     }
 
-    /// rⁿ mod n².
-    fn nth_residue(&self, r: &BoxedUint) -> Residue {
-        self.mod_n2().residue(r).pow(self.mod_n().value())
+    /// rⁿ mod n² for each r.
+    fn nth_residues(&self, r: &[BoxedUint]) -> Elements {
+        let ring = self.ring();
+        let zero = BoxedUint::zero_with_precision(self.bits());
+        let digits: Vec<_> =
+            r.iter().map(|r| Digits { low: r.clone(), high: zero.clone() }).collect();
+        let bases = ring.import(&digits);
+        let n = ring.modulus(0);
+        power(ring, &bases.refs(), &[&n], self.bits(), Lookup::Direct)
     }
 }
 
@@ -121,58 +137,86 @@ mod tests {
     use super::*;
     use crate::oracle::{KEY, big, rng};
     use num_bigint_dig::BigUint;
+    use rand::SeedableRng;
+    use rand::rngs::ChaCha20Rng;
+    use rand_core::Rng;
+
+    #[derive(Clone, Copy, Debug)]
+    enum Maker {
+        Public(Noise),
+        Owner(Lookup),
+    }
+
+    const MAKERS: [Maker; 6] = [
+        Maker::Public(Noise::Uniform),
+        Maker::Public(Noise::Statistical),
+        Maker::Public(Noise::HalfExponent),
+        Maker::Public(Noise::FastExponent),
+        Maker::Owner(Lookup::Direct),
+        Maker::Owner(Lookup::Scan),
+    ];
+
+    fn values(maker: Maker, count: usize, rng: &mut ChaCha20Rng) -> Vec<BigUint> {
+        let public = KEY.public_key();
+        let mut rngs: Vec<_> =
+            (0..count).map(|_| ChaCha20Rng::seed_from_u64(rng.next_u64())).collect();
+        let noise = match maker {
+            Maker::Public(noise) => Zeroizing::new(public.noise(noise, &mut rngs)),
+            Maker::Owner(lookup) => {
+                let unit = |i| unit(public.mod_n(), Purpose::Owner, i);
+                KEY.owner().noise(public.ring(), unit, &mut rngs, lookup)
+            }
+        };
+        // From the owner the noise is a sum, which must be multiplied once.
+        let one = vec![public.ring().one(0); count];
+        let noise = public.ring().multiply(&noise.refs(), &one);
+        let n = big(public.mod_n().value());
+        let value = |d: &Digits| big(&d.low) + big(&d.high) * &n;
+        public.ring().export(&noise.refs()).iter().map(value).collect()
+    }
 
     #[test]
     fn all_noise_is_an_nth_residue_and_never_repeats() {
-        let public = KEY.public_key();
         let (p, q) = KEY.primes();
         let (p, q) = (big(&p), big(&q));
         let order = (&p - 1u8) * (&q - 1u8);
         let n2 = &p * &p * &q * &q;
         let mut rng = rng(5);
         let mut seen = std::collections::HashSet::new();
-        for noise in [Noise::Uniform, Noise::Statistical, Noise::ShortExponent] {
-            for _ in 0..20 {
-                let x = big(&public.noise(noise, &mut rng).value());
-                assert_eq!(x.modpow(&order, &n2), BigUint::from(1u8), "{noise:?}");
-                assert!(seen.insert(x), "{noise:?} repeated");
+        for maker in MAKERS {
+            for x in values(maker, 20, &mut rng) {
+                assert_eq!(x.modpow(&order, &n2), BigUint::from(1u8), "{maker:?}");
+                assert!(seen.insert(x), "{maker:?} repeated");
             }
-        }
-        let owner = |i| unit(public.mod_n(), Purpose::Owner, i);
-        for _ in 0..20 {
-            let x = big(&KEY.owner().noise(owner, &mut rng));
-            assert_eq!(x.modpow(&order, &n2), BigUint::from(1u8), "owner");
-            assert!(seen.insert(x), "owner repeated");
         }
     }
 
     /// Quadratic characters modulo p and q of statistical noise take all four values equally.
     #[test]
     fn statistical_noise_reaches_every_coset_of_the_squares() {
-        let public = KEY.public_key();
         let (p, q) = KEY.primes();
         let is_square =
             |x: &BigUint, p: &BigUint| (x % p).modpow(&((p - 1u8) >> 1), p) == BigUint::from(1u8);
-        let counts = |sample: &mut dyn FnMut() -> BigUint| {
+        let mut rng = rng(6);
+        let mut counts = |maker: Maker| {
             let mut counts = [0u32; 4];
-            for _ in 0..400 {
-                let x = sample();
+            for x in values(maker, 400, &mut rng) {
                 let square = (is_square(&x, &big(&p)), is_square(&x, &big(&q)));
                 counts[usize::from(square.0) * 2 + usize::from(square.1)] += 1;
             }
             counts
         };
-        let mut rng = rng(6);
         let fair = |counts: [u32; 4]| counts.iter().all(|c| (60..=140).contains(c));
-        for noise in [Noise::Uniform, Noise::Statistical] {
-            let counts = counts(&mut || big(&public.noise(noise, &mut rng).value()));
-            assert!(fair(counts), "{noise:?}: {counts:?}");
+        for maker in MAKERS {
+            let counts = counts(maker);
+            match maker {
+                // −u² is a non-square modulo both primes (both are 3 mod 4): two cosets are never
+                // reached.
+                Maker::Public(Noise::HalfExponent | Noise::FastExponent) => {
+                    assert_eq!((counts[1], counts[2]), (0, 0), "why one base must not seal");
+                }
+                _ => assert!(fair(counts), "{maker:?}: {counts:?}"),
+            }
         }
-        let owner = |i| unit(public.mod_n(), Purpose::Owner, i);
-        let owners = counts(&mut || big(&KEY.owner().noise(owner, &mut rng)));
-        assert!(fair(owners), "owner: {owners:?}");
-        // −u² is a non-square modulo both primes (both are 3 mod 4): two cosets are never reached.
-        let short = counts(&mut || big(&public.noise(Noise::ShortExponent, &mut rng).value()));
-        assert_eq!((short[1], short[2]), (0, 0), "why ShortExponent must not seal");
     }
 }

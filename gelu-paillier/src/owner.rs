@@ -1,24 +1,36 @@
 //! The key owner's arithmetic: modulo p² and q², in constant time, wiped on drop.
 //!
 //! Who knows the factors works modulo p² and q² (half the length, so a quarter of the work each)
-//! and puts the halves together by the Chinese remainder theorem (Paillier 1999, section 7).
+//! and puts the halves together by the Chinese remainder theorem (Paillier 1999, section 7). Both
+//! halves run side by side in the lanes of one [`Ring`] with two moduli.
 //!
 //! ```text
-//! decrypt   m_p = L_p(c^(p−1) mod p²) · h_p mod p,   L_p(u) = (u − 1)/p,   h_p = (−q)⁻¹ mod p
+//! decrypt   c^(p−1) = 1 + k·p  mod p²,   m_p = k·h_p  mod p,   h_p = (−q)⁻¹ mod p
 //! noise     rⁿ mod p², uniform, from the table of bases uᵖ mod p²
-//! recombine x = x_q + q·((x_p − x_q)·q⁻¹ mod p)
 //! ```
 //!
 //! h_p is L_p((1 + n)^(p−1) mod p²)⁻¹, since (1 + n)^(p−1) = 1 + (p−1)·n modulo p² and
-//! (p−1)·q = −q modulo p.
+//! (p−1)·q = −q modulo p. Split pairs hold k as their second digit: no division by p. To leave
+//! Montgomery form one multiplies by a constant; that constant is h_p·q⁻¹ instead of 1, so that
+//!
+//! ```text
+//! (1 + k·p)·h = h + (k·h mod p)·p mod p²,      m = (k_p·h_p·q⁻¹ mod p)·q + (k_q·h_q·p⁻¹ mod q)·p
+//! ```
+//!
+//! modulo n, and the recombination needs no division either.
+//!
+//! # From n² to p² and back
+//! A pair modulo n² consists of two numbers below 2n, which are cut into pieces of half the length
+//! (there) or come as pieces (back); each piece is multiplied by a constant of the other ring, and
+//! four products are added. [`Pieces`] has both ways.
 //!
 //! # Constant time
-//! Exponentiations with secret exponents and products use `crypto-bigint`'s constant-time
-//! routines; the division by p in L_p is a multiplication by p⁻¹ modulo a power of two; tables are
-//! read in full for every digit. Decryption and encryption take the same sequence of operations for
-//! all keys and values of one size. Not constant in time: key generation and the check of a loaded
-//! key (primality tests, which tell how many candidates failed), and rejection sampling, whose
-//! rejected values are unrelated to the accepted one.
+//! All products take the same time for all values; the exponents p − 1 and q − 1 are used in fixed
+//! windows, whose tables are read in full ([`Lookup::Scan`]). Noise reads its table directly by
+//! default: its exponents are no key, they are drawn for one ciphertext and forgotten. Reading in
+//! full is offered too ([`SecretKey::encrypt_with`](crate::SecretKey::encrypt_with)).
+//! Not constant in time: key generation and the check of a loaded key (primality tests, which tell
+//! how many candidates failed).
 //!
 //! # Wiping
 //! The factors, everything derived from them and the tables are overwritten on drop, integers on
@@ -27,306 +39,305 @@
 
 use std::sync::OnceLock;
 
-use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
-use crypto_bigint::{
-    BitOps, BoxedUint, ConcatenatingSquare, CtAssign, CtEq, Limb, NonZero, Odd, Resize, Uint,
-};
+use crypto_bigint::{BoxedUint, ConcatenatingMul, Limb, NonZero, Odd, Resize};
 use rand_core::CryptoRng;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, Zeroizing};
 
-use crate::noise::{BASES, SURPLUS_BITS};
-use crate::power_table::{Group, PowerTable, spread};
+use crate::kernel::{LANES, Line};
+use crate::power::power;
+use crate::power_table::{Lookup, PowerTable};
+use crate::ring::{Elements, Ring};
+
+/// The lengths of n that this crate was built for.
+pub(crate) const KEY_BITS: [u32; 5] = [512, 1024, 2048, 3072, 4096];
+
+/// Bases of the noise modulo each prime: see [`Owner::noise`].
+const BASES: u32 = 48;
+
+/// Exponent bits beyond the group's size: the distance from uniform is about 2^(−SURPLUS/2).
+const SURPLUS_BITS: u32 = 128;
+
+/// Digits of 8 bits: a product of 144 table entries modulo each square, at 2048 bits. The tables
+/// take 28 MB then.
+const WINDOW: u32 = 8;
 
 /// Everything the owner of n = p·q knows.
 pub(crate) struct Owner {
-    p: Factor,
-    q: Factor,
-    /// q⁻¹ mod p.
-    q_inverse: Zeroizing<BoxedUint>,
-    /// q⁻² mod p².
-    q_square_inverse: Zeroizing<BoxedUint>,
-}
-
-/// One prime factor and what decryption modulo its square needs.
-struct Factor {
-    prime: Zeroizing<NonZero<BoxedUint>>,
-    square: Zeroizing<NonZero<BoxedUint>>,
-    /// p − 1.
-    order: Zeroizing<BoxedUint>,
-    /// p⁻¹ mod 2^bits(p).
-    inverse: Zeroizing<BoxedUint>,
-    /// h_p.
-    h: Zeroizing<BoxedUint>,
-    /// n⁻¹ mod p − 1.
-    root_exponent: Zeroizing<BoxedUint>,
-    field: Box<dyn Field>,
+    factors: [Zeroizing<BoxedUint>; 2],
+    n: NonZero<BoxedUint>,
+    /// p − 1 and q − 1.
+    orders: [Zeroizing<BoxedUint>; 2],
+    /// Modulo p² and q², side by side.
+    ring: Ring,
+    pieces: Pieces,
+    /// h_p·q⁻¹ and h_q·p⁻¹, as pairs that are not in Montgomery form.
+    leave: Zeroizing<Elements>,
+    table: OnceLock<Zeroizing<PowerTable>>,
 }
 
 impl Owner {
     /// For distinct odd primes of the same length, which makes gcd(n, φ(n)) = 1: a prime cannot
     /// divide a number of the same length minus one unless they are equal.
     ///
-    /// `None` for a length that this crate was not built for.
-    pub(crate) fn new(p: &BoxedUint, q: &BoxedUint) -> Option<Self> {
-        let (p, q) = (Factor::new(p, q)?, Factor::new(q, p)?);
-        let q_inverse = p.invert(&q.prime);
-        let square =
-            Zeroizing::new(q_inverse.concatenating_square().resize_unchecked(2 * p.bits()));
-        // From q⁻¹ mod p to q⁻¹ mod p² (Newton): x(2 − qx); then squared.
-        let wide = |x: &BoxedUint| Zeroizing::new(x.resize_unchecked(2 * p.bits()));
-        let modulus = &p.square;
-        let qx2 = Zeroizing::new(wide(&q.prime).mul_mod(&square.rem(modulus), modulus));
-        let two_x = Zeroizing::new(wide(&q_inverse).double_mod(modulus));
-        let lifted = Zeroizing::new(two_x.sub_mod(&qx2, modulus));
-        let q_square_inverse = Zeroizing::new(lifted.square_mod(modulus));
-        Some(Self { q_inverse, q_square_inverse, p, q })
+    /// `outside` is the ring modulo n². `None` for a length that this crate was not built for.
+    pub(crate) fn new(p: &BoxedUint, q: &BoxedUint, outside: &Ring) -> Option<Self> {
+        let ring = Ring::new(&[p, q], outside.choice())?;
+        let pieces = Pieces::new(&ring, outside, [p, q])?;
+        let order = |x: &BoxedUint| Zeroizing::new(x.wrapping_sub(Limb::ONE));
+        let mut leave = Zeroizing::new(ring.empty());
+        for (i, [a, b]) in [[p, q], [q, p]].into_iter().enumerate() {
+            let (modulus, odd) = (nonzero(a), odd(a)?);
+            let b = Zeroizing::new(b.rem(&modulus));
+            let inverse = Zeroizing::new(b.invert_odd_mod(&odd).into_option()?);
+            // (−b)⁻¹·b⁻¹
+            let square = Zeroizing::new(inverse.square_mod(&modulus));
+            let constant = Zeroizing::new(square.neg_mod(&modulus));
+            leave.append(ring.raw(i, &ring.residue(i, &constant)));
+        }
+        let factors = [p, q].map(|x| Zeroizing::new(x.clone()));
+        let orders = [p, q].map(order);
+        let n = nonzero(&outside.modulus(0));
+        Some(Self { factors, n, orders, ring, pieces, leave, table: OnceLock::new() })
     }
 
+    /// p and q.
     pub(crate) fn primes(&self) -> (Zeroizing<BoxedUint>, Zeroizing<BoxedUint>) {
-        let copy = |factor: &Factor| Zeroizing::new(BoxedUint::clone(factor.prime.as_ref()));
-        (copy(&self.p), copy(&self.q))
+        let [p, q] = &self.factors;
+        (p.clone(), q.clone())
     }
 
-    /// The message of a unit modulo n², in [0, n).
-    pub(crate) fn decrypt(&self, ciphertext: &BoxedUint) -> Zeroizing<BoxedUint> {
-        let (p, q) = rayon::join(|| self.p.message(ciphertext), || self.q.message(ciphertext));
-        recombine(&p, &q, &self.p.prime, &self.q.prime, &self.q_inverse)
+    fn half_bits(&self) -> u32 {
+        self.factors[0].bits_precision()
     }
 
-    /// A uniform n-th residue modulo n².
+    /// The messages of units modulo n², in [0, n).
+    pub(crate) fn decrypt(&self, ciphertexts: &[&[Line]]) -> Vec<Zeroizing<BoxedUint>> {
+        let inside = self.pieces.inward(&self.ring, ciphertexts);
+        let [p, q] = &self.orders;
+        let powers = power(&self.ring, &inside.refs(), &[p, q], self.half_bits(), Lookup::Scan);
+        let powers = Zeroizing::new(powers);
+        let leave: Vec<_> = (0..powers.len()).map(|k| self.leave.get(k % 2)).collect();
+        let halves = self.ring.export_times(&powers.refs(), &leave);
+        halves
+            .chunks_exact(2)
+            .map(|halves| self.recombine(&halves[0].high, &halves[1].high))
+            .collect()
+    }
+
+    /// a·q + b·p modulo n, for a < p and b < q.
+    fn recombine(&self, a: &BoxedUint, b: &BoxedUint) -> Zeroizing<BoxedUint> {
+        let [p, q] = &self.factors;
+        let a = Zeroizing::new(a.concatenating_mul(&**q));
+        let b = Zeroizing::new(b.concatenating_mul(&**p));
+        Zeroizing::new(a.add_mod(&b, &self.n))
+    }
+
+    /// Noise for each generator: an n-th residue modulo n², uniform but for 2^−62.
     ///
-    /// `unit(i)` gives public units modulo n that nobody chose, for i below 2·[`BASES`].
-    pub(crate) fn noise(
+    /// `unit(i)` gives public units modulo n that nobody chose. Modulo p² the n-th residues are a
+    /// cyclic group of p − 1 elements, and so are the powers of the [`BASES`] bases uᵢᵖ, unless a
+    /// prime ℓ divides p − 1 and every base is an ℓ-th power. For ℓ = 2 that is excluded by trying
+    /// (the bases are replaced until one is no square), for other ℓ it happens with probability
+    /// ℓ^−BASES. Together the exponents have [`SURPLUS_BITS`] more bits than the group, which makes
+    /// the product uniform up to 2^−63 (the leftover hash lemma, as in
+    /// [`noise`](crate::Noise)).
+    pub(crate) fn noise<R: CryptoRng>(
         &self,
-        unit: impl Fn(u32) -> BoxedUint + Sync,
-        rng: &mut dyn CryptoRng,
-    ) -> Zeroizing<BoxedUint> {
-        let p = self.p.noise(&|i| unit(i), rng);
-        let q = self.q.noise(&|i| unit(BASES + i), rng);
-        recombine(&p, &q, &self.p.square, &self.q.square, &self.q_square_inverse)
+        outside: &Ring,
+        unit: impl Fn(u32) -> BoxedUint,
+        rngs: &mut [R],
+        lookup: Lookup,
+    ) -> Zeroizing<Elements> {
+        let table = self.table.get_or_init(|| Zeroizing::new(self.build_table(unit)));
+        let noise = Zeroizing::new(table.random_products(&self.ring, rngs, lookup));
+        self.pieces.outward(outside, &noise)
+    }
+
+    fn build_table(&self, unit: impl Fn(u32) -> BoxedUint) -> PowerTable {
+        let [p, q] = &self.factors;
+        let bits = self.half_bits();
+        let power = |bases: &Elements, [p, q]: [&BoxedUint; 2]| {
+            Zeroizing::new(power(&self.ring, &bases.refs(), &[p, q], bits, Lookup::Scan))
+        };
+        let halves = [&self.orders[0], &self.orders[1]].map(|x| Zeroizing::new(x.shr(1)));
+        let bases = (0u32..).map(|attempt| {
+            let numbers = (attempt * BASES..(attempt + 1) * BASES).map(&unit);
+            let digits: Vec<_> =
+                numbers.flat_map(|u| [0, 1].map(|i| self.ring.residue(i, &u))).collect();
+            power(&self.ring.import(&digits), [p, q])
+        });
+        let sound = |bases: &Zeroizing<Elements>| {
+            let signs = power(bases, [&halves[0], &halves[1]]);
+            let signs = self.ring.export(&signs.refs());
+            (0..2).all(|i| signs.iter().skip(i).step_by(2).any(|sign| sign.low == *self.orders[i]))
+        };
+        let bases = { bases }.find(sound).expect("half of all units are no squares");
+        PowerTable::new(&self.ring, &bases, bits + SURPLUS_BITS, WINDOW)
     }
 
     /// The n-th root of `x` modulo n, unique as gcd(n, φ(n)) = 1.
-    pub(crate) fn nth_root(&self, x: &BoxedUint) -> BoxedUint {
-        let (p, q) = (self.p.nth_root(x), self.q.nth_root(x));
-        recombine(&p, &q, &self.p.prime, &self.q.prime, &self.q_inverse).to_owned_value()
-    }
-}
-
-/// The x in [0, a·b) with x = `mod_a` modulo a and x = `mod_b` modulo b; `b_inverse` = b⁻¹ mod a.
-fn recombine(
-    mod_a: &BoxedUint,
-    mod_b: &BoxedUint,
-    a: &NonZero<BoxedUint>,
-    b: &NonZero<BoxedUint>,
-    b_inverse: &BoxedUint,
-) -> Zeroizing<BoxedUint> {
-    let mod_b_mod_a = Zeroizing::new(mod_b.rem(a));
-    let difference = Zeroizing::new(mod_a.sub_mod(&mod_b_mod_a, a));
-    let quotient = Zeroizing::new(difference.mul_mod(b_inverse, a));
-    let mut x = Zeroizing::new((&*quotient).resize_unchecked(2 * a.bits_precision()));
-    *x = x.wrapping_mul(b.as_ref());
-    let low = Zeroizing::new(mod_b.resize_unchecked(x.bits_precision()));
-    *x = x.wrapping_add(&*low);
-    x
-}
-
-/// Hands a value that is no longer secret out of its wiping cover.
-trait ToOwnedValue {
-    fn to_owned_value(&self) -> BoxedUint;
-}
-
-impl ToOwnedValue for Zeroizing<BoxedUint> {
-    fn to_owned_value(&self) -> BoxedUint {
-        BoxedUint::clone(self)
-    }
-}
-
-impl Factor {
-    fn new(p: &BoxedUint, q: &BoxedUint) -> Option<Self> {
-        let bits = p.bits_precision();
-        let nonzero = |x: BoxedUint| Zeroizing::new(NonZero::new(x).expect("primes are not zero"));
-        let prime = nonzero(p.clone());
-        let square = p.resize_unchecked(2 * bits).wrapping_square();
-        let field = field(&square)?;
-        let order = Zeroizing::new(p.wrapping_sub(Limb::ONE));
-        let q_mod_p = Zeroizing::new(q.rem(&prime));
-        let minus_q = Zeroizing::new(q_mod_p.neg_mod(&prime));
-        // n = pq = q modulo p − 1.
-        let nonzero_order = nonzero(BoxedUint::clone(&order));
-        let n_mod_order = Zeroizing::new(q.rem(&nonzero_order));
-        let root_exponent = n_mod_order.invert_mod(&nonzero_order).into_option()?;
-        Some(Self {
-            inverse: Zeroizing::new(p.invert_mod2k(bits).0),
-            root_exponent: Zeroizing::new(root_exponent),
-            h: Zeroizing::new(minus_q.invert_odd_mod(&odd(&prime)).into_option()?),
-            square: nonzero(square),
-            order,
-            prime,
-            field,
-        })
-    }
-
-    fn bits(&self) -> u32 {
-        self.prime.bits_precision()
-    }
-
-    /// x⁻¹ mod p for a unit x.
-    fn invert(&self, x: &BoxedUint) -> Zeroizing<BoxedUint> {
-        let x = Zeroizing::new(x.rem(&self.prime));
-        let inverse = x.invert_odd_mod(&odd(&self.prime)).into_option();
-        Zeroizing::new(inverse.expect("distinct primes are units modulo each other"))
-    }
-
-    fn message(&self, ciphertext: &BoxedUint) -> Zeroizing<BoxedUint> {
-        let base = Zeroizing::new(ciphertext.rem(&self.square));
-        let u = self.field.pow(&base, &self.order, self.bits());
-        let u_minus_one = Zeroizing::new(u.wrapping_sub(Limb::ONE));
-        // u − 1 is a multiple of p below p², so its low half determines the quotient.
-        let low = Zeroizing::new((&*u_minus_one).resize_unchecked(self.bits()));
-        let quotient = Zeroizing::new(low.wrapping_mul(&*self.inverse));
-        Zeroizing::new(quotient.mul_mod(&self.h, &self.prime))
-    }
-
-    fn noise(
-        &self,
-        unit: &(dyn Fn(u32) -> BoxedUint + Sync),
-        rng: &mut dyn CryptoRng,
-    ) -> Zeroizing<BoxedUint> {
-        let base = |i: u32| {
-            let unit = Zeroizing::new(unit(i).rem(&self.square));
-            self.field.pow(&unit, self.prime.as_ref(), self.bits())
-        };
-        let exponent_bits = (self.bits() + SURPLUS_BITS).div_ceil(BASES);
-        self.field.random_product(&base, exponent_bits, rng)
-    }
-
-    fn nth_root(&self, x: &BoxedUint) -> Zeroizing<BoxedUint> {
-        let base = Zeroizing::new(x.rem(&self.square));
-        let root = self.field.pow(&base, &self.root_exponent, self.bits());
-        Zeroizing::new(root.rem(&self.prime))
-    }
-}
-
-fn odd(prime: &NonZero<BoxedUint>) -> Zeroizing<Odd<BoxedUint>> {
-    Zeroizing::new(Odd::new(prime.as_ref().clone()).expect("odd primes"))
-}
-
-/// Secret residues modulo p², behind one object for all sizes.
-trait Field: Send + Sync {
-    /// base^exponent for the low `bits` bits of the exponent; the time tells `bits` only.
-    fn pow(&self, base: &BoxedUint, exponent: &BoxedUint, bits: u32) -> Zeroizing<BoxedUint>;
-
-    /// A random product of powers of [`BASES`] bases, which must be the same at every call.
-    fn random_product(
-        &self,
-        base: &(dyn Fn(u32) -> Zeroizing<BoxedUint> + Sync),
-        exponent_bits: u32,
-        rng: &mut dyn CryptoRng,
-    ) -> Zeroizing<BoxedUint>;
-}
-
-fn field(square: &BoxedUint) -> Option<Box<dyn Field>> {
-    const WORD: u32 = crypto_bigint::Word::BITS;
-    Some(match square.bits_precision() {
-        512 => Box::new(FixedField::<{ (512 / WORD) as usize }>::new(square)),
-        1024 => Box::new(FixedField::<{ (1024 / WORD) as usize }>::new(square)),
-        2048 => Box::new(FixedField::<{ (2048 / WORD) as usize }>::new(square)),
-        3072 => Box::new(FixedField::<{ (3072 / WORD) as usize }>::new(square)),
-        4096 => Box::new(FixedField::<{ (4096 / WORD) as usize }>::new(square)),
-        _ => return None,
-    })
-}
-
-/// The lengths of n for which [`Owner::new`] was built.
-pub(crate) const KEY_BITS: [u32; 5] = [512, 1024, 2048, 3072, 4096];
-
-/// Integers of a fixed length, because `crypto-bigint` can wipe their Montgomery parameters
-/// (those of its heap-allocated integers are shared and cannot be reached).
-struct FixedField<const LIMBS: usize> {
-    params: FixedMontyParams<LIMBS>,
-    table: OnceLock<PowerTable<Uint<LIMBS>>>,
-}
-
-impl<const LIMBS: usize> FixedField<LIMBS> {
-    /// Digits of 5 bits: a row is read in full, which balances reading against multiplying.
-    const WINDOW: u32 = 5;
-
-    fn new(modulus: &BoxedUint) -> Self {
-        let modulus = Zeroizing::new(Self::fixed(modulus));
-        let odd = modulus.to_odd().expect("the square of an odd prime");
-        Self { params: FixedMontyParams::new(odd), table: OnceLock::new() }
-    }
-
-    fn fixed(x: &BoxedUint) -> Uint<LIMBS> {
-        Uint::from_le_slice(&Zeroizing::new(x.to_le_bytes()))
-    }
-
-    fn form(&self, x: &BoxedUint) -> FixedMontyForm<LIMBS> {
-        FixedMontyForm::new(&Self::fixed(x), &self.params)
-    }
-
-    fn boxed(&self, montgomery: Uint<LIMBS>) -> Zeroizing<BoxedUint> {
-        let value = FixedMontyForm::from_montgomery(montgomery, &self.params).retrieve();
-        Zeroizing::new(BoxedUint::from(value))
-    }
-}
-
-impl<const LIMBS: usize> Field for FixedField<LIMBS> {
-    fn pow(&self, base: &BoxedUint, exponent: &BoxedUint, bits: u32) -> Zeroizing<BoxedUint> {
-        let wide = Zeroizing::new(
-            exponent.resize_unchecked(self.params.modulus().as_ref().bits_precision()),
+    pub(crate) fn nth_root(&self, x: &BoxedUint) -> Option<BoxedUint> {
+        let mut exponents = Vec::new();
+        let mut halves = Vec::new();
+        for i in 0..2 {
+            // n = q modulo p − 1.
+            let order = Zeroizing::new(nonzero(&self.orders[i]));
+            let n = Zeroizing::new(self.factors[1 - i].rem(&order));
+            exponents.push(Zeroizing::new(n.invert_mod(&order).into_option()?));
+            halves.push(self.ring.residue(i, x));
+        }
+        let bases = Zeroizing::new(self.ring.import(&halves));
+        let roots = power(
+            &self.ring,
+            &bases.refs(),
+            &[&exponents[0], &exponents[1]],
+            self.half_bits(),
+            Lookup::Scan,
         );
-        let exponent = Zeroizing::new(Self::fixed(&wide));
-        let power = self.form(base).pow_bounded_exp(&*exponent, bits);
-        self.boxed(power.to_montgomery())
-    }
-
-    fn random_product(
-        &self,
-        base: &(dyn Fn(u32) -> Zeroizing<BoxedUint> + Sync),
-        exponent_bits: u32,
-        rng: &mut dyn CryptoRng,
-    ) -> Zeroizing<BoxedUint> {
-        let table = self.table.get_or_init(|| {
-            let bases = (0..BASES).collect();
-            let bases = spread(bases, |i| self.form(&base(i)).to_montgomery());
-            PowerTable::new(self, bases, exponent_bits, Self::WINDOW)
-        });
-        self.boxed(table.random_product(self, rng))
+        let roots = self.ring.export(&roots.refs());
+        let [p, q] = &self.factors;
+        // a = r_p·q⁻¹ modulo p, and the like.
+        let scaled = |root: &BoxedUint, a: &BoxedUint, b: &BoxedUint| {
+            let modulus = Zeroizing::new(nonzero(a));
+            let b = Zeroizing::new(b.rem(&modulus));
+            let inverse = Zeroizing::new(b.invert_odd_mod(&odd(a)?).into_option()?);
+            Some(Zeroizing::new(root.mul_mod(&inverse, &modulus)))
+        };
+        let (a, b) = (scaled(&roots[0].low, p, q)?, scaled(&roots[1].low, q, p)?);
+        Some(BoxedUint::clone(&self.recombine(&a, &b)))
     }
 }
 
-impl<const LIMBS: usize> Group for FixedField<LIMBS> {
-    /// In Montgomery form.
-    type Element = Uint<LIMBS>;
+fn nonzero(x: &BoxedUint) -> NonZero<BoxedUint> {
+    NonZero::new(x.clone()).expect("primes and their orders are not zero")
+}
 
-    fn one(&self) -> Uint<LIMBS> {
-        *self.params.one()
-    }
+fn odd(x: &BoxedUint) -> Option<Odd<BoxedUint>> {
+    Odd::new(x.clone()).into_option()
+}
 
-    fn mul(&self, a: &Uint<LIMBS>, b: &Uint<LIMBS>) -> Uint<LIMBS> {
-        let form = |x: &Uint<LIMBS>| FixedMontyForm::from_montgomery(*x, &self.params);
-        form(a).mul(&form(b)).to_montgomery()
-    }
+/// The linear maps between the ring modulo n² and the rings modulo p² and q².
+///
+/// With R and r the Montgomery factors outside and inside, a pair (low, high) outside stands for
+/// (low − high·n)·R⁻¹, and cutting low = a₀ + a₁·r, high = b₀ + b₁·r gives, modulo p²,
+///
+/// ```text
+/// value·r  =  r⁻¹·(a₀·C₁ + a₁·C₂ + b₀·C₃ + b₁·C₄),    C₁ = R⁻¹·r², C₂ = r·C₁, C₃ = −n·C₁, C₄ = −n·C₂
+/// ```
+///
+/// where r⁻¹ is what the Montgomery product of a raw piece and a raw constant brings with it. On
+/// the way back, with the idempotent e_p that is 1 modulo p² and 0 modulo q²,
+///
+/// ```text
+/// value·R  =  R⁻¹·Σ_p (low·D₁ + high·D₂),    D₁ = e_p·r⁻¹·R², D₂ = −p·D₁.
+/// ```
+struct Pieces {
+    /// C₁ to C₄, each modulo p² and q².
+    inward: [Zeroizing<Elements>; 4],
+    /// D₁ and D₂ for p, then for q.
+    outward: Zeroizing<Elements>,
+    limbs: usize,
+}
 
-    /// Reads the whole row, whatever the digit.
-    fn look_up(&self, row: &[Uint<LIMBS>], digit: u8) -> Uint<LIMBS> {
-        let mut found = Uint::ZERO;
-        for (i, entry) in (0u8..).zip(row) {
-            found.ct_assign(entry, i.ct_eq(&digit));
+impl Pieces {
+    fn new(inside: &Ring, outside: &Ring, [p, q]: [&BoxedUint; 2]) -> Option<Self> {
+        debug_assert_eq!(inside.kernel().radix(), outside.kernel().radix());
+        let bits = 4 * p.bits_precision();
+        let wide = |x: &BoxedUint| Zeroizing::new(x.resize_unchecked(bits));
+        let squares = [p, q].map(|x| Zeroizing::new(nonzero(&wide(x).wrapping_square())));
+        let n = Zeroizing::new(wide(p).wrapping_mul(&*wide(q)));
+        let n2 = Zeroizing::new(nonzero(&n.wrapping_square()));
+        let power_of_two = |exponent: u32, modulus: &NonZero<BoxedUint>| {
+            let one = BoxedUint::one_with_precision((exponent + 64).next_multiple_of(64).max(bits));
+            Zeroizing::new(one.shl(exponent).rem(modulus).resize_unchecked(bits))
+        };
+        let (big_r, small_r) = (outside.r_bits(), inside.r_bits());
+        let inverse = |x: &BoxedUint, modulus: &NonZero<BoxedUint>| {
+            let inverse = x.invert_odd_mod(&odd(modulus.as_ref())?).into_option()?;
+            Some(Zeroizing::new(inverse))
+        };
+        let mut inward = core::array::from_fn(|_| Zeroizing::new(inside.empty()));
+        for (i, square) in squares.iter().enumerate() {
+            let r_inverse = inverse(&power_of_two(big_r, square), square)?;
+            let c1 = Zeroizing::new(r_inverse.mul_mod(&power_of_two(2 * small_r, square), square));
+            let c2 = Zeroizing::new(c1.mul_mod(&power_of_two(small_r, square), square));
+            let minus_n = Zeroizing::new(n.rem(square).neg_mod(square));
+            let c3 = Zeroizing::new(c1.mul_mod(&minus_n, square));
+            let c4 = Zeroizing::new(c2.mul_mod(&minus_n, square));
+            for (all, c) in inward.iter_mut().zip([c1, c2, c3, c4]) {
+                all.append(inside.raw(i, &inside.residue(i, &c)));
+            }
         }
-        found
+        let mut outward = Zeroizing::new(outside.empty());
+        let r_inverse = inverse(&power_of_two(small_r, &n2), &n2)?;
+        let enter = Zeroizing::new(r_inverse.mul_mod(&power_of_two(2 * big_r, &n2), &n2));
+        for (i, x) in [p, q].into_iter().enumerate() {
+            let (this, other): (&NonZero<BoxedUint>, &BoxedUint) = (&squares[i], &squares[1 - i]);
+            let rest = Zeroizing::new(other.rem(this).resize_unchecked(bits));
+            let idempotent = Zeroizing::new(inverse(&rest, this)?.wrapping_mul(other));
+            let d1 = Zeroizing::new(enter.mul_mod(&idempotent, &n2));
+            let minus_p = Zeroizing::new(wide(x).neg_mod(&n2));
+            let d2 = Zeroizing::new(d1.mul_mod(&minus_p, &n2));
+            for d in [d1, d2] {
+                outward.append(outside.raw(0, &outside.residue(0, &d)));
+            }
+        }
+        Some(Self { inward, outward, limbs: inside.kernel().limbs() })
+    }
+
+    /// Residues modulo n² to residues modulo p² and q², two for each.
+    fn inward(&self, inside: &Ring, elements: &[&[Line]]) -> Zeroizing<Elements> {
+        let mut sum = Zeroizing::new(inside.zeros(2 * elements.len()));
+        for (c, constants) in self.inward.iter().enumerate() {
+            let (half, start) = (c / 2, c % 2 * self.limbs);
+            let mut pieces = Zeroizing::new(inside.zeros(2 * elements.len()));
+            for (k, element) in elements.iter().enumerate() {
+                let source = &element[half * element.len() / 2..][..element.len() / 2];
+                for i in 0..2 {
+                    copy_limbs(source, start, self.limbs, pieces.get_mut(2 * k + i));
+                }
+            }
+            let constants: Vec<_> = (0..2 * elements.len()).map(|k| constants.get(k % 2)).collect();
+            let products = Zeroizing::new(inside.multiply(&pieces.refs(), &constants));
+            for (k, product) in products.iter().enumerate() {
+                inside.add_assign(sum.get_mut(k), product);
+            }
+        }
+        sum
+    }
+
+    /// Residues modulo p² and q², two for each result, to residues modulo n².
+    fn outward(&self, outside: &Ring, elements: &Elements) -> Zeroizing<Elements> {
+        let count = elements.len() / 2;
+        let mut sum = Zeroizing::new(outside.zeros(count));
+        for (d, constant) in self.outward.iter().enumerate() {
+            let (i, half) = (d / 2, d % 2);
+            let mut pieces = Zeroizing::new(outside.zeros(count));
+            for k in 0..count {
+                let element = elements.get(2 * k + i);
+                let source = &element[half * element.len() / 2..][..element.len() / 2];
+                copy_limbs(source, 0, self.limbs, pieces.get_mut(k));
+            }
+            let products = Zeroizing::new(outside.multiply(&pieces.refs(), &vec![constant; count]));
+            for (k, product) in products.iter().enumerate() {
+                outside.add_assign(sum.get_mut(k), product);
+            }
+        }
+        sum
     }
 }
 
-impl<const LIMBS: usize> Drop for FixedField<LIMBS> {
+/// Copies `count` limbs from number `start` on; those that the source lacks are 0.
+fn copy_limbs(source: &[Line], start: usize, count: usize, target: &mut [Line]) {
+    for i in 0..count {
+        let from = start + i;
+        let limb = source.get(from / LANES).map_or(0, |line| line.0[from % LANES]);
+        target[i / LANES].0[i % LANES] = limb;
+    }
+}
+
+impl Drop for Pieces {
     fn drop(&mut self) {
-        self.params.zeroize();
-        if let Some(table) = self.table.get_mut() {
-            table.zeroize();
-        }
+        self.inward.iter_mut().for_each(|c| c.zeroize());
     }
 }
-
-impl<const LIMBS: usize> ZeroizeOnDrop for FixedField<LIMBS> {}

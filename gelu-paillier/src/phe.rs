@@ -16,7 +16,7 @@
 //! A ciphertext of `phe` that was not "obfuscated" has predictable randomness (its library
 //! obfuscates whatever it serialises). Its keys are not Blum integers, which matters to nobody.
 
-use crypto_bigint::BoxedUint;
+use crypto_bigint::{BoxedUint, Resize};
 use gelu_core::error::{ApiMisuse, PeerMisbehaved};
 use gelu_core::{Error, Result as GeluResult};
 use num_bigint_dig::{BigInt, Sign};
@@ -99,8 +99,10 @@ impl EncryptedNumber {
         };
         let bytes = Zeroizing::new(residue.to_bytes_be().1);
         let m = BoxedUint::from_be_slice(&bytes, public.mod_n().precision()).expect("below n");
-        let noise = public.noise(Noise::ShortExponent, rng);
-        let ciphertext = Ciphertext::new(public, &public.one_plus(&Zeroizing::new(m)) * &noise);
+        let noise = public.noise(Noise::HalfExponent, &mut [rng]);
+        let message = public.messages(&[Zeroizing::new(m)]);
+        let product = public.ring().multiply(&message.refs(), &noise.refs());
+        let ciphertext = Ciphertext::new(public, product.get(0));
         Ok(Self { ciphertext, exponent: number.exponent })
     }
 
@@ -109,7 +111,7 @@ impl EncryptedNumber {
     /// # Errors
     /// [`Error::Decryption`] under the wrong key or when the mantissa has overflowed n/3.
     pub fn decrypt(&self, secret: &SecretKey) -> GeluResult<Number> {
-        let m = big(&*secret.decrypt_residue(&self.ciphertext)?);
+        let m = big(&secret.decrypt_all(&[&self.ciphertext])?[0]);
         let n = big(secret.public_key().mod_n().value());
         let mantissa = if m > largest(&n) { m - &n } else { m };
         if mantissa < -largest(&n) {
@@ -125,10 +127,17 @@ impl EncryptedNumber {
     pub fn from_json(public: &PublicKey, json: &str) -> Result<Self, PheError> {
         let number: NumberJson =
             serde_json::from_str(json).map_err(|_| PheError::Format("encrypted number"))?;
-        let precision = public.mod_n2().precision();
+        let precision = 2 * public.bits();
         let value = BoxedUint::from_str_radix_with_precision_vartime(&number.v, 10, precision)
             .map_err(|_| PheError::Format("encrypted number"))?;
-        let mut ciphertexts = wire::ciphertexts_from_bytes(public, &value.to_be_bytes())?;
+        let (high, low) = value.div_rem_vartime(public.mod_n().value());
+        let high = high.resize_unchecked(2 * public.bits());
+        if high.bits_vartime() > public.bits() {
+            return Err(PeerMisbehaved::InvalidCiphertext.into());
+        }
+        let digits = [high.resize_unchecked(public.bits()), low.resize_unchecked(public.bits())];
+        let bytes: Vec<u8> = digits.iter().flat_map(BoxedUint::to_be_bytes).collect();
+        let mut ciphertexts = wire::ciphertexts_from_bytes(public, &bytes)?;
         Ok(Self { ciphertext: ciphertexts.remove(0), exponent: number.e })
     }
 
@@ -137,8 +146,9 @@ impl EncryptedNumber {
     /// # Panics
     /// When it is encrypted under another key.
     pub fn to_json(&self, public: &PublicKey) -> String {
-        let value = self.ciphertext.under(public).value();
-        let number = NumberJson { v: value.to_string_radix_vartime(10), e: self.exponent };
+        let digits = public.ring().export(&[self.ciphertext.under(public)]).remove(0);
+        let value = big(&digits.low) + big(&digits.high) * big(public.mod_n().value());
+        let number = NumberJson { v: value.to_string(), e: self.exponent };
         serde_json::to_string(&number).expect("two plain fields")
     }
 }

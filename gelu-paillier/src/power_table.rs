@@ -1,176 +1,235 @@
 //! Random elements of a group at a fraction of an exponentiation: products from tables.
 //!
-//! For bases g₁ … g_B and rows r < R the table holds g_b^(d·2^(w·r)) for all digits d < 2^w. A
-//! product of one random entry from each of the B·R rows is
+//! For bases g₁ … g_B the table has rows; row r belongs to base b = r mod B and is the base's
+//! ⌊r/B⌋-th, and it holds g_b^(d·2^(w·⌊r/B⌋)) for all digits d < 2^w. A product of one random entry
+//! from each of the R rows is
 //!
 //! ```text
-//! Π_b g_b^(x_b),   x_b uniform in [0, 2^(w·R)),
+//! Π_b g_b^(x_b),   x_b uniform in [0, 2^e_b),   Σ_b e_b = w·R,
 //! ```
 //!
-//! for B·R multiplications and no squaring (Brickell, Gordon, McCurley and Wilson, EUROCRYPT '92).
-
-use std::num::NonZero;
-use std::thread;
+//! for R multiplications and no squaring (Brickell, Gordon, McCurley and Wilson, EUROCRYPT '92).
+//!
+//! # Which entries are read
+//! shows in the cache to an observer who shares the processor. [`Lookup::Scan`] reads all of a row
+//! instead. The digits are not a key: they are used for one ciphertext and forgotten. But who sees
+//! all of them knows the noise, and so the message.
 
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::arithmetic::{Modulus, Residue};
+use crate::kernel::{LANES, Line};
+use crate::ring::{Elements, Ring};
 
-/// A group that products can be taken in.
-pub(crate) trait Group: Sync {
-    /// An element; as secret as its group.
-    type Element: Clone + Send + Sync;
-
-    fn one(&self) -> Self::Element;
-    fn mul(&self, a: &Self::Element, b: &Self::Element) -> Self::Element;
-
-    /// The entry of `row` at a secret `digit`: implementations say what its timing tells.
-    fn look_up(&self, row: &[Self::Element], digit: u8) -> Self::Element;
+/// How a row is read at a secret digit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// At the entry: which one it was shows in the cache.
+    Direct,
+    /// In full: the time and the cache are the same for all digits.
+    Scan,
 }
 
-/// Powers of several bases: see the [module](self).
-#[derive(Clone)]
-pub(crate) struct PowerTable<E> {
+/// Powers of several bases in a ring, for each of its moduli: see the [module](self).
+pub(crate) struct PowerTable {
     window: u32,
-    /// Rows of 2^`window` entries, one after the other.
-    entries: Vec<E>,
+    /// For each modulus all rows of 2^`window` entries, one after the other.
+    entries: Vec<Elements>,
 }
 
-impl<E: Clone + Send + Sync> PowerTable<E> {
-    /// Tables for exponents of at least `exponent_bits` bits for each base.
-    pub(crate) fn new(
-        group: &impl Group<Element = E>,
-        bases: Vec<E>,
-        exponent_bits: u32,
-        window: u32,
-    ) -> Self {
-        let rows = exponent_bits.div_ceil(window);
-        let entries = spread(bases, |mut base| {
-            let mut entries = Vec::with_capacity((rows << window) as usize);
-            for _ in 0..rows {
-                let mut entry = group.one();
-                for _ in 0..1 << window {
-                    let next = group.mul(&entry, &base);
-                    entries.push(core::mem::replace(&mut entry, next));
-                }
-                base = entry; // base^(2^window)
+impl PowerTable {
+    /// Tables for exponents with at least `exponent_bits` bits in all.
+    ///
+    /// Element k of `bases` is modulo number k mod (number of moduli); each modulus has the same
+    /// number of bases.
+    pub(crate) fn new(ring: &Ring, bases: &Elements, exponent_bits: u32, window: u32) -> Self {
+        let moduli = ring.moduli();
+        let count = bases.len() / moduli;
+        let rows = exponent_bits.div_ceil(window) as usize;
+        let depth = rows.div_ceil(count);
+        // All bases at once: entry d of the current row of each, for d = 0, 1, 2, …
+        let one: Vec<_> = (0..bases.len()).map(|k| ring.one(k % moduli)).collect();
+        let mut layers = Zeroizing::new(Vec::with_capacity(depth));
+        let mut base = Zeroizing::new(bases.clone());
+        for _ in 0..depth {
+            let mut entries = Vec::with_capacity(1 << window);
+            let mut entry = ring.empty();
+            one.iter().for_each(|one| entry.push(one));
+            for _ in 0..1 << window {
+                let next = ring.multiply(&entry.refs(), &base.refs());
+                entries.push(core::mem::replace(&mut entry, next));
             }
-            entries
-        });
-        Self { window, entries: entries.into_iter().flatten().collect() }
+            base = Zeroizing::new(entry); // base^(2^window)
+            layers.push(entries);
+        }
+        let rows_of = |modulus: usize| {
+            let mut all = ring.empty();
+            all.reserve(rows << window);
+            for row in 0..rows {
+                let (depth, base) = (row / count, row % count);
+                for entry in &layers[depth] {
+                    all.push(entry.get(base * moduli + modulus));
+                }
+            }
+            all
+        };
+        Self { window, entries: (0..moduli).map(rows_of).collect() }
     }
 
-    /// Π_b base_b^(x_b) for fresh uniform exponents.
-    pub(crate) fn random_product(
+    fn rows(&self) -> usize {
+        self.entries[0].len() >> self.window
+    }
+
+    fn row(&self, modulus: usize, row: usize) -> impl Iterator<Item = &[Line]> {
+        let start = row << self.window;
+        (start..start + (1 << self.window)).map(move |i| self.entries[modulus].get(i))
+    }
+
+    /// Random products: for each generator one modulo each modulus, one after the other.
+    ///
+    /// What a generator yields decides its products alone, whatever the others are.
+    pub(crate) fn random_products<R: CryptoRng>(
         &self,
-        group: &impl Group<Element = E>,
-        rng: &mut dyn CryptoRng,
-    ) -> E {
-        let rows = self.entries.chunks_exact(1 << self.window);
-        let mut digits = Zeroizing::new(vec![0u8; rows.len()]);
-        rng.fill_bytes(&mut digits);
+        ring: &Ring,
+        rngs: &mut [R],
+        lookup: Lookup,
+    ) -> Elements {
+        let moduli = ring.moduli();
         let mask = u8::MAX >> (u8::BITS - self.window);
-        let mut factors =
-            rows.zip(digits.iter()).map(|(row, digit)| group.look_up(row, digit & mask));
-        let first = factors.next().unwrap_or_else(|| group.one());
-        factors.fold(first, |product, factor| group.mul(&product, &factor))
+        let mut products = ring.empty();
+        for rngs in rngs.chunks_mut(LANES / moduli) {
+            let mut digits = Zeroizing::new(vec![0u8; rngs.len() * moduli * self.rows()]);
+            for (rng, digits) in rngs.iter_mut().zip(digits.chunks_mut(moduli * self.rows())) {
+                rng.fill_bytes(digits);
+            }
+            digits.iter_mut().for_each(|digit| *digit &= mask);
+            products.append(self.products(ring, &digits, lookup));
+        }
+        products
+    }
+
+    /// At most [`LANES`] products of the entries at `digits`, one row of digits each.
+    ///
+    /// When there are fewer, each is split into as many partial products as fill the lanes: lane
+    /// part·count + k takes the rows part, part + parts, … of product k.
+    fn products(&self, ring: &Ring, digits: &[u8], lookup: Lookup) -> Elements {
+        let (moduli, rows) = (ring.moduli(), self.rows());
+        let count = digits.len() / rows;
+        let parts = LANES / count;
+        let places =
+            (0..rows.next_multiple_of(parts)).flat_map(|row| (0..count).map(move |k| (row, k)));
+        let index =
+            |row: usize, k: usize| (row < rows).then(|| (k % moduli, row, digits[k * rows + row]));
+        let mut scanned = Zeroizing::new(ring.empty());
+        if lookup == Lookup::Scan {
+            for (modulus, row, digit) in places.clone().filter_map(|(row, k)| index(row, k)) {
+                let table: Vec<_> = self.row(modulus, row).collect();
+                let mut entry = Zeroizing::new(ring.zeros(1));
+                ring.kernel().select(&table, digit, entry.get_mut(0));
+                scanned.push(entry.get(0));
+            }
+        }
+        let mut scanned = scanned.iter();
+        let factors: Vec<&[Line]> = places
+            .map(|(row, k)| match (index(row, k), lookup) {
+                (None, _) => ring.one(k % moduli),
+                (Some(_), Lookup::Scan) => scanned.next().expect("one for each place"),
+                (Some((modulus, row, digit)), Lookup::Direct) => {
+                    self.entries[modulus].get((row << self.window) + usize::from(digit))
+                }
+            })
+            .collect();
+        let partial = Zeroizing::new(ring.product(&factors, parts * count));
+        let partial: Vec<_> = partial.iter().collect();
+        ring.product(&partial, count)
     }
 }
 
-impl<E: Zeroize> Zeroize for PowerTable<E> {
+impl Zeroize for PowerTable {
     fn zeroize(&mut self) {
         self.entries.zeroize();
-    }
-}
-
-/// Maps `items` on all processors, in order.
-///
-/// Tables are built inside a `OnceLock`, where rayon must not be used: a worker that waits for its
-/// own part would pick up another task, which may ask for the same lock and never get it.
-pub(crate) fn spread<T: Send, U: Send>(items: Vec<T>, f: impl Fn(T) -> U + Sync) -> Vec<U> {
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    let share = items.len().div_ceil(threads).max(1);
-    let mut items = items.into_iter();
-    let shares = core::iter::from_fn(|| {
-        let share: Vec<T> = items.by_ref().take(share).collect();
-        (!share.is_empty()).then_some(share)
-    });
-    thread::scope(|scope| {
-        let f = &f;
-        let handles: Vec<_> = shares
-            .map(|share| scope.spawn(move || share.into_iter().map(f).collect::<Vec<U>>()))
-            .collect();
-        let join = |handle: thread::ScopedJoinHandle<'_, Vec<U>>| {
-            handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        handles.into_iter().flat_map(join).collect()
-    })
-}
-
-/// Public residues. Which entry is read shows in the cache: an observer who shares the processor
-/// may learn digits of the noise exponents, the same way as it may learn weights.
-impl Group for Modulus {
-    type Element = Residue;
-
-    fn one(&self) -> Residue {
-        Modulus::one(self)
-    }
-
-    fn mul(&self, a: &Residue, b: &Residue) -> Residue {
-        a * b
-    }
-
-    fn look_up(&self, row: &[Residue], digit: u8) -> Residue {
-        row[usize::from(digit)].clone()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::rng;
+    use crate::kernel::Choice;
+    use crate::oracle::{big, boxed, rng};
+    use crate::ring::Digits;
+    use num_bigint_dig::BigUint;
 
-    /// The additive group of integers, where products are sums and powers multiples.
-    struct Integers;
-
-    impl Group for Integers {
-        type Element = u128;
-        fn one(&self) -> u128 {
-            0
-        }
-        fn mul(&self, a: &u128, b: &u128) -> u128 {
-            a + b
-        }
-        fn look_up(&self, row: &[u128], digit: u8) -> u128 {
-            row[usize::from(digit)]
-        }
+    fn modulus(seed: u64) -> BigUint {
+        let mut bytes = [0; 32];
+        rand_core::Rng::fill_bytes(&mut rng(seed), &mut bytes);
+        (bytes[0], bytes[31]) = (bytes[0] | 0x80, bytes[31] | 1);
+        BigUint::from_bytes_be(&bytes)
     }
 
-    #[test]
-    fn tables_hold_all_powers() {
-        let table = PowerTable::new(&Integers, vec![1, 1000], 5, 2);
-        let row = |unit: u128| (0..4).map(move |d| d * unit);
-        let expected = [1, 4, 16, 1000, 4000, 16000].into_iter().flat_map(row);
-        assert_eq!(table.entries, expected.collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn spreading_keeps_order() {
-        for len in [0, 1, 2, 3, 17] {
-            assert_eq!(
-                spread((0..len).collect(), |i| i * i),
-                (0..len).map(|i| i * i).collect::<Vec<_>>()
-            );
+    /// A generator whose bytes count up.
+    struct Counter(u8);
+    impl rand_core::TryRng for Counter {
+        type Error = core::convert::Infallible;
+        fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+            unreachable!("only bytes are drawn")
+        }
+        fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+            unreachable!("only bytes are drawn")
+        }
+        fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
+            for byte in bytes {
+                *byte = self.0;
+                self.0 = self.0.wrapping_add(37);
+            }
+            Ok(())
         }
     }
+    impl rand_core::TryCryptoRng for Counter {}
 
+    /// Π g_b^(x_b) with the exponents that the digits spell, for one and two moduli, few and many
+    /// products, and both ways of reading.
     #[test]
-    fn products_reach_every_exponent() {
-        let table = PowerTable::new(&Integers, vec![1], 4, 2);
-        let mut rng = rng(3);
-        let seen: std::collections::BTreeSet<_> =
-            (0..500).map(|_| table.random_product(&Integers, &mut rng)).collect();
-        assert_eq!(seen, (0..16).collect());
+    fn products_are_those_of_the_digits() {
+        let n = [modulus(1), modulus(2)];
+        for choice in [Choice::Best, Choice::Portable] {
+            for moduli in [1, 2] {
+                let n = &n[..moduli];
+                let boxed_n: Vec<_> = n.iter().map(|n| boxed(n, 256)).collect();
+                let ring = Ring::new(&boxed_n.iter().collect::<Vec<_>>(), choice).unwrap();
+                let bases: Vec<u32> = (0..3 * moduli as u32).map(|k| 1000 + 7 * k).collect();
+                let digits =
+                    |x: u32| Digits { low: boxed(&x.into(), 256), high: boxed(&0u8.into(), 256) };
+                let imported = ring.import(&bases.iter().map(|&x| digits(x)).collect::<Vec<_>>());
+                let (window, rows) = (5, 8);
+                let table = PowerTable::new(&ring, &imported, 40, window);
+                assert_eq!(table.rows(), rows);
+                for count in [1, 2, 3, 11] {
+                    for lookup in [Lookup::Direct, Lookup::Scan] {
+                        let mut rngs: Vec<_> =
+                            (0..count).map(|i| Counter(31u8.wrapping_mul(i as u8))).collect();
+                        let products = table.random_products(&ring, &mut rngs, lookup);
+                        let products = ring.export(&products.refs());
+                        assert_eq!(products.len(), count * moduli);
+                        for (j, product) in products.iter().enumerate() {
+                            let (i, m) = (j / moduli, j % moduli);
+                            let mut bytes = vec![0; moduli * rows];
+                            rand_core::Rng::fill_bytes(
+                                &mut Counter(31u8.wrapping_mul(i as u8)),
+                                &mut bytes,
+                            );
+                            let n2 = &n[m] * &n[m];
+                            let expected = (0..rows).fold(BigUint::from(1u8), |product, row| {
+                                let base = BigUint::from(bases[row % 3 * moduli + m]);
+                                let digit = BigUint::from(bytes[m * rows + row] & 31);
+                                let exponent = digit << (5 * (row / 3));
+                                product * base.modpow(&exponent, &n2) % &n2
+                            });
+                            let value = big(&product.low) + big(&product.high) * &n[m];
+                            assert_eq!(value, expected, "{moduli} {count} {lookup:?}");
+                        }
+                    }
+                }
+            }
+        }
     }
 }

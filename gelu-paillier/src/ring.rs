@@ -18,6 +18,7 @@ use crate::kernel::{Choice, Kernel, LANES, Line, Modulus, from_limbs, kernel, to
 
 /// Arithmetic modulo the squares of one or two moduli.
 pub(crate) struct Ring {
+    choice: Choice,
     kernel: Box<dyn Kernel>,
     moduli: Vec<Modulus>,
     /// R² modulo each square: multiplying by it enters Montgomery form.
@@ -73,6 +74,11 @@ impl Elements {
         &mut self.lines[i * self.stride..][..self.stride]
     }
 
+    /// Makes room for `count` more.
+    pub(crate) fn reserve(&mut self, count: usize) {
+        self.lines.reserve_exact(count * self.stride);
+    }
+
     pub(crate) fn push(&mut self, element: &[Line]) {
         debug_assert_eq!(element.len(), self.stride);
         self.lines.extend_from_slice(element);
@@ -102,7 +108,7 @@ impl Ring {
         let kernel = kernel(&moduli, choice)?;
         let empty = Elements::new(2 * kernel.limbs().div_ceil(LANES));
         let (enter, leave, one) = (empty.clone(), empty.clone(), empty);
-        let mut ring = Self { kernel, moduli, enter, leave, one };
+        let mut ring = Self { choice, kernel, moduli, enter, leave, one };
         for i in 0..ring.moduli.len() {
             let r2 = Zeroizing::new(ring.power_of_two(i, 2 * ring.r_bits()));
             let r2 = ring.raw(i, &r2);
@@ -112,6 +118,11 @@ impl Ring {
         }
         ring.one = ring.multiply(&ring.leave.refs(), &ring.enter.refs());
         Some(ring)
+    }
+
+    /// The choice that led to its kernel.
+    pub(crate) fn choice(&self) -> Choice {
+        self.choice
     }
 
     pub(crate) fn kernel(&self) -> &dyn Kernel {
@@ -135,6 +146,16 @@ impl Ring {
 
     pub(crate) fn empty(&self) -> Elements {
         Elements::new(self.stride())
+    }
+
+    /// How many moduli there are.
+    pub(crate) fn moduli(&self) -> usize {
+        self.moduli.len()
+    }
+
+    /// Room for `count` elements.
+    pub(crate) fn zeros(&self, count: usize) -> Elements {
+        Elements { lines: vec![Line::default(); count * self.stride()], stride: self.stride() }
     }
 
     /// 1 modulo number `i` of the moduli.
@@ -174,7 +195,7 @@ impl Ring {
     }
 
     /// A split pair from its digits, which is not in Montgomery form.
-    fn raw(&self, i: usize, digits: &Digits) -> Elements {
+    pub(crate) fn raw(&self, i: usize, digits: &Digits) -> Elements {
         let n = self.modulus(i);
         let negated = Zeroizing::new(n.wrapping_sub(&digits.high));
         let mut element =
@@ -201,7 +222,12 @@ impl Ring {
     pub(crate) fn export(&self, elements: &[&[Line]]) -> Vec<Digits> {
         let leave: Vec<_> =
             (0..elements.len()).map(|k| self.leave.get(k % self.moduli.len())).collect();
-        let plain = Zeroizing::new(self.multiply(elements, &leave));
+        self.export_times(elements, &leave)
+    }
+
+    /// The digits of element·constant, for constants that are not in Montgomery form.
+    pub(crate) fn export_times(&self, elements: &[&[Line]], constants: &[&[Line]]) -> Vec<Digits> {
+        let plain = Zeroizing::new(self.multiply(elements, constants));
         plain
             .iter()
             .enumerate()
@@ -209,7 +235,7 @@ impl Ring {
             .collect()
     }
 
-    /// The digits of a pair with low ≤ n and high ≤ n + 1, as it is after leaving Montgomery form.
+    /// The digits of a pair with low < 2n and high ≤ 2n + 1, which is not in Montgomery form.
     fn canonical(&self, n: &Modulus, pair: &[Line]) -> Digits {
         let (radix, limbs) = (self.kernel.radix(), self.kernel.limbs());
         let words = n.words().len() + 1;
@@ -223,15 +249,16 @@ impl Ring {
         let mut negated = Zeroizing::new(vec![0; words]);
         let mut carry = u128::from(reduced);
         for (i, limb) in negated.iter_mut().enumerate() {
-            // 2n + reduced − high
+            // 3n + reduced − high
             let n = u128::from(n.words().get(i).copied().unwrap_or(0));
-            let sum = 2 * n + carry + u128::from(!high[i]) + u128::from(i == 0);
+            let sum = 3 * n + carry + u128::from(!high[i]) + u128::from(i == 0);
             #[expect(clippy::cast_possible_truncation, reason = "the low word")]
             let word = sum as u64;
             (*limb, carry) = (word, sum >> 64);
         }
-        subtract_if_not_below(&mut negated, n.words());
-        subtract_if_not_below(&mut negated, n.words());
+        for _ in 0..3 {
+            subtract_if_not_below(&mut negated, n.words());
+        }
         let digit = |words: &[u64]| BoxedUint::from_words(words[..n.words().len()].iter().copied());
         Digits { low: digit(&low), high: digit(&negated) }
     }
@@ -246,6 +273,14 @@ impl Ring {
             self.kernel.run(a, 0, Some(b), out);
         }
         Elements { lines, stride }
+    }
+
+    /// Π_j factors\[i + j·lanes\] for each lane i below `lanes`, of which there are at most
+    /// [`LANES`].
+    pub(crate) fn product(&self, factors: &[&[Line]], lanes: usize) -> Elements {
+        let mut products = self.zeros(lanes);
+        self.kernel.product(factors, lanes, &mut products.lines);
+        products
     }
 
     /// a\[i\]^(2^times).
@@ -290,6 +325,15 @@ impl Ring {
                     carry = (sum >> radix) as u64;
                 }
             }
+        }
+    }
+}
+
+/// A ring's moduli may be secret: its constants are wiped, and kernels wipe themselves.
+impl Drop for Ring {
+    fn drop(&mut self) {
+        for constants in [&mut self.enter, &mut self.leave, &mut self.one] {
+            constants.zeroize();
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 
-use crypto_bigint::{BoxedUint, ConcatenatingMul, Limb};
+use crypto_bigint::{BoxedUint, Resize};
 use gelu_core::error::{ApiMisuse, PeerIncompatible};
 use gelu_core::linear::Taps;
 use gelu_core::slots::MAX_SLOT_BITS;
@@ -12,12 +12,14 @@ use rand_core::CryptoRng;
 use rayon::prelude::*;
 use zeroize::Zeroizing;
 
-use crate::arithmetic::Residue;
 use crate::digits::{self, capacity};
 use crate::hash::{Purpose, unit};
+use crate::kernel::{LANES, Line};
 use crate::keys::{PublicKey, STANDARD_KEY_BITS, SecretKey};
 use crate::linear;
 use crate::noise::Noise;
+use crate::power_table::Lookup;
+use crate::ring::{Digits, Elements};
 use crate::wire;
 
 /// The Paillier backend with keys of 2048, 3072 or 4096 bits.
@@ -73,14 +75,16 @@ impl KeyPolicy for InsecureKeys {
 /// operations on ciphertexts of another key panic, decryption fails.
 #[derive(Clone)]
 pub struct Ciphertext {
-    residue: Residue,
+    element: Elements,
     key: [u8; 8],
 }
 
 impl Ciphertext {
     /// From a unit modulo n².
-    pub(crate) fn new(public: &PublicKey, residue: Residue) -> Self {
-        Self { residue, key: public.fingerprint() }
+    pub(crate) fn new(public: &PublicKey, unit: &[Line]) -> Self {
+        let mut element = public.ring().empty();
+        element.push(unit);
+        Self { element, key: public.fingerprint() }
     }
 
     /// The residue, given the right key.
@@ -88,9 +92,9 @@ impl Ciphertext {
     /// # Panics
     /// When the ciphertext belongs to another key. Ciphertexts from a peer are read under the
     /// session's key, so this is a mistake of our own.
-    pub(crate) fn under(&self, public: &PublicKey) -> &Residue {
+    pub(crate) fn under(&self, public: &PublicKey) -> &[Line] {
         assert_eq!(self.key, public.fingerprint(), "a ciphertext under another key");
-        &self.residue
+        self.element.get(0)
     }
 }
 
@@ -102,45 +106,65 @@ impl core::fmt::Debug for Ciphertext {
 }
 
 impl PublicKey {
-    /// Encrypts with a chosen kind of [`Noise`].
+    /// Encrypts each plaintext with a chosen kind of [`Noise`].
     ///
     /// # Errors
     /// [`ApiMisuse::SlotOverflow`] when the slots need more than `bits() − 2` bits.
     pub fn encrypt_with(
         &self,
         noise: Noise,
-        plaintext: &Plaintext,
+        plaintexts: &[Plaintext],
         rng: &mut dyn CryptoRng,
-    ) -> Result<Ciphertext> {
-        self.check_shape(plaintext.shape())?;
-        let message = self.one_plus(&digits::encode(plaintext, self.mod_n().value()));
-        Ok(Ciphertext::new(self, &message * &self.noise(noise, rng)))
+    ) -> Result<Vec<Ciphertext>> {
+        plaintexts.iter().try_for_each(|plaintext| self.check_shape(plaintext.shape()))?;
+        let encrypt = |(plaintexts, mut rngs): (&[Plaintext], Vec<ChaCha20Rng>)| {
+            let messages: Vec<_> =
+                plaintexts.iter().map(|p| digits::encode(p, self.mod_n().value())).collect();
+            let noise = self.noise(noise, &mut rngs);
+            self.ciphertexts(&self.ring().multiply(&self.messages(&messages).refs(), &noise.refs()))
+        };
+        Ok(in_chunks(plaintexts, LANES, rng).flat_map_iter(encrypt).collect())
     }
 
     /// [`AdditiveHE::rerandomize`] with a chosen kind of [`Noise`].
     ///
-    /// [`Noise::ShortExponent`] hides from outsiders only, which is of no use towards the key's
-    /// owner.
+    /// Powers of one base hide from outsiders only, which is of no use towards the key's owner.
     ///
     /// # Panics
-    /// When `shape` exceeds the key, or the ciphertext belongs to another.
+    /// When a shape exceeds the key, or a ciphertext belongs to another.
     pub fn rerandomize_with(
         &self,
         noise: Noise,
-        ciphertext: &Ciphertext,
-        shape: SlotShape,
+        ciphertexts: &[(Ciphertext, SlotShape)],
         rng: &mut dyn CryptoRng,
-    ) -> Ciphertext {
-        self.check_shape(shape).expect("a shape that the key can hold");
-        let mask = self.one_plus(&digits::mask(shape, self.mod_n().value(), rng));
-        let fresh = &mask * &self.noise(noise, rng);
-        Ciphertext::new(self, ciphertext.under(self) * &fresh)
+    ) -> Vec<Ciphertext> {
+        let (n, ring) = (self.mod_n().value(), self.ring());
+        let rerandomize = |(chunk, mut rngs): (&[(Ciphertext, SlotShape)], Vec<ChaCha20Rng>)| {
+            let noise = self.noise(noise, &mut rngs);
+            let masks = chunk.iter().zip(&mut rngs).map(|((_, shape), rng)| {
+                self.check_shape(*shape).expect("a shape that the key can hold");
+                digits::mask(*shape, n, rng)
+            });
+            let masks: Vec<_> = masks.collect();
+            let fresh = ring.multiply(&self.messages(&masks).refs(), &noise.refs());
+            let old: Vec<_> = chunk.iter().map(|(c, _)| c.under(self)).collect();
+            self.ciphertexts(&ring.multiply(&fresh.refs(), &old))
+        };
+        in_chunks(ciphertexts, LANES, rng).flat_map_iter(rerandomize).collect()
     }
 
-    /// (1 + n)^m = 1 + m·n mod n², for m < n.
-    pub(crate) fn one_plus(&self, m: &BoxedUint) -> Residue {
-        let product = Zeroizing::new(m.concatenating_mul(self.mod_n().value().as_ref()));
-        self.mod_n2().residue(&Zeroizing::new(product.wrapping_add(Limb::ONE)))
+    /// (1 + n)^m = 1 + m·n mod n² for each m < n: the digits are 1 and m.
+    pub(crate) fn messages(&self, m: &[Zeroizing<BoxedUint>]) -> Zeroizing<Elements> {
+        let one = BoxedUint::one_with_precision(self.bits());
+        let digits: Vec<_> = m
+            .iter()
+            .map(|m| Digits { low: one.clone(), high: (&**m).resize_unchecked(self.bits()) })
+            .collect();
+        Zeroizing::new(self.ring().import(&Zeroizing::new(digits)))
+    }
+
+    fn ciphertexts(&self, units: &Elements) -> Vec<Ciphertext> {
+        units.iter().map(|unit| Ciphertext::new(self, unit)).collect()
     }
 
     pub(crate) fn check_shape(&self, shape: SlotShape) -> Result<()> {
@@ -154,23 +178,69 @@ impl PublicKey {
 }
 
 impl SecretKey {
-    /// The message of a ciphertext, in [0, n).
-    pub(crate) fn decrypt_residue(&self, ciphertext: &Ciphertext) -> Result<Zeroizing<BoxedUint>> {
-        if ciphertext.key != self.public_key().fingerprint() {
+    /// Encrypts each plaintext, noise and all in time that does not depend on them, if `lookup`
+    /// says so: [`Lookup::Scan`] takes about twice as long as [`Lookup::Direct`], which is what
+    /// [`AdditiveHE::encrypt_many`] uses.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::SlotOverflow`] when the slots need more than the key's bits less 2.
+    pub fn encrypt_with(
+        &self,
+        lookup: Lookup,
+        plaintexts: &[Plaintext],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Vec<Ciphertext>> {
+        let public = self.public_key();
+        plaintexts.iter().try_for_each(|plaintext| public.check_shape(plaintext.shape()))?;
+        let (n, ring) = (public.mod_n(), public.ring());
+        let encrypt = |(plaintexts, mut rngs): (&[Plaintext], Vec<ChaCha20Rng>)| {
+            let messages: Vec<_> =
+                plaintexts.iter().map(|p| digits::encode(p, n.value())).collect();
+            let unit = |i| unit(n, Purpose::Owner, i);
+            let noise = self.owner().noise(ring, unit, &mut rngs, lookup);
+            // The noise is a sum, so it comes first.
+            let product = ring.multiply(&noise.refs(), &public.messages(&messages).refs());
+            public.ciphertexts(&product)
+        };
+        Ok(in_chunks(plaintexts, LANES, rng).flat_map_iter(encrypt).collect())
+    }
+
+    /// The messages of ciphertexts, in [0, n).
+    pub(crate) fn decrypt_all(
+        &self,
+        ciphertexts: &[&Ciphertext],
+    ) -> Result<Vec<Zeroizing<BoxedUint>>> {
+        let public = self.public_key();
+        if ciphertexts.iter().any(|c| c.key != public.fingerprint()) {
             return Err(Error::Decryption);
         }
-        Ok(self.owner().decrypt(&ciphertext.residue.value()))
+        let elements: Vec<_> = ciphertexts.iter().map(|c| c.under(public)).collect();
+        Ok(self.owner().decrypt(&elements))
     }
 }
 
-/// A generator for each of `count` items, so that results do not depend on who works on which.
-fn generators(count: usize, rng: &mut dyn CryptoRng) -> Vec<ChaCha20Rng> {
-    let seed = |_| {
-        let mut seed = Zeroizing::new([0; 32]);
-        rng.fill_bytes(&mut *seed);
-        ChaCha20Rng::from_seed(*seed)
-    };
-    (0..count).map(seed).collect()
+/// Items in chunks for the lanes of one processor, each item with a generator of its own, so that
+/// results do not depend on who works on which. Few items are spread over all processors.
+fn in_chunks<'a, T: Sync>(
+    items: &'a [T],
+    lanes: usize,
+    rng: &mut dyn CryptoRng,
+) -> impl IndexedParallelIterator<Item = (&'a [T], Vec<ChaCha20Rng>)> {
+    let size = chunk_size(items.len(), lanes);
+    let chunks: Vec<_> = items.chunks(size).map(|chunk| (chunk, seeds(chunk.len(), rng))).collect();
+    chunks.into_par_iter().map(|(chunk, seeds)| {
+        (chunk, seeds.iter().map(|seed| ChaCha20Rng::from_seed(*seed)).collect())
+    })
+}
+
+fn seeds(count: usize, rng: &mut dyn CryptoRng) -> Zeroizing<Vec<[u8; 32]>> {
+    let mut seeds = Zeroizing::new(vec![[0; 32]; count]);
+    seeds.iter_mut().for_each(|seed| rng.fill_bytes(seed));
+    seeds
+}
+
+fn chunk_size(items: usize, lanes: usize) -> usize {
+    items.div_ceil(rayon::current_num_threads()).clamp(1, lanes)
 }
 
 impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
@@ -199,40 +269,40 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
         capacity(public.bits()).checked_div(slot_bits).unwrap_or(0) as usize
     }
 
-    /// With [`Noise::ShortExponent`].
+    /// With [`Noise::HalfExponent`].
     fn encrypt(
         public: &PublicKey,
         plaintext: &Plaintext,
         rng: &mut dyn CryptoRng,
     ) -> Result<Ciphertext> {
-        public.encrypt_with(Noise::ShortExponent, plaintext, rng)
+        let plaintexts = core::slice::from_ref(plaintext);
+        Ok(public.encrypt_with(Noise::HalfExponent, plaintexts, rng)?.remove(0))
     }
 
     /// In constant time: the file `owner` says how and what else.
     fn decrypt(secret: &SecretKey, ciphertext: &Ciphertext, shape: SlotShape) -> Result<Plaintext> {
-        let public = secret.public_key();
-        public.check_shape(shape)?;
-        let m = secret.decrypt_residue(ciphertext)?;
-        let values = digits::decode(&m, shape, public.mod_n().value());
-        Plaintext::new(shape.bits, values).map_err(|_| Error::Decryption)
+        let pair = (ciphertext.clone(), shape);
+        Ok(Self::decrypt_many(secret, &[pair])?.remove(0))
     }
 
     fn add(public: &PublicKey, a: &Ciphertext, b: &Ciphertext) -> Ciphertext {
-        Ciphertext::new(public, a.under(public) * b.under(public))
+        let sum = public.ring().multiply(&[a.under(public)], &[b.under(public)]);
+        Ciphertext::new(public, sum.get(0))
     }
 
     /// # Panics
     /// When the slots of `b` exceed the key.
     fn add_plain(public: &PublicKey, a: &Ciphertext, b: &Plaintext) -> Ciphertext {
         public.check_shape(b.shape()).expect("a plaintext that the key can hold");
-        let b = public.one_plus(&digits::encode(b, public.mod_n().value()));
-        Ciphertext::new(public, a.under(public) * &b)
+        let b = public.messages(&[digits::encode(b, public.mod_n().value())]);
+        let sum = public.ring().multiply(&[a.under(public)], &[b.get(0)]);
+        Ciphertext::new(public, sum.get(0))
     }
 
     /// In time that tells the length and the sign of `k`.
     fn mul_plain(public: &PublicKey, a: &Ciphertext, k: i128) -> Ciphertext {
-        let power = linear::power_vartime(public.mod_n2(), a.under(public), k);
-        Ciphertext::new(public, power)
+        let power = linear::power(public.ring(), a.under(public), k);
+        Ciphertext::new(public, power.get(0))
     }
 
     /// With [`Noise::Statistical`], which hides the weights even from an owner who made the key
@@ -243,7 +313,8 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
         shape: SlotShape,
         rng: &mut dyn CryptoRng,
     ) -> Ciphertext {
-        public.rerandomize_with(Noise::Statistical, ciphertext, shape, rng)
+        let pair = (ciphertext.clone(), shape);
+        public.rerandomize_with(Noise::Statistical, &[pair], rng).remove(0)
     }
 
     fn public_key_to_bytes(public: &PublicKey) -> Vec<u8> {
@@ -264,7 +335,7 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
     }
 
     fn ciphertext_to_bytes(public: &PublicKey, ciphertext: &Ciphertext, out: &mut Vec<u8>) {
-        out.extend_from_slice(&ciphertext.under(public).value().to_be_bytes());
+        wire::ciphertexts_to_bytes(public, core::slice::from_ref(ciphertext), out);
     }
 
     fn ciphertext_from_bytes(public: &PublicKey, bytes: &[u8]) -> Result<Ciphertext> {
@@ -283,17 +354,13 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
 
     // ---- faster than the provided bodies ----------------------------------------------------
 
-    /// From tables modulo p² and q², in constant time; the noise is uniform (statistically).
+    /// From tables modulo p² and q²; the noise is uniform (statistically).
     fn encrypt_as_owner(
         secret: &SecretKey,
         plaintext: &Plaintext,
         rng: &mut dyn CryptoRng,
     ) -> Result<Ciphertext> {
-        let public = secret.public_key();
-        public.check_shape(plaintext.shape())?;
-        let message = public.one_plus(&digits::encode(plaintext, public.mod_n().value()));
-        let noise = secret.owner().noise(|i| unit(public.mod_n(), Purpose::Owner, i), rng);
-        Ok(Ciphertext::new(public, &message * &public.mod_n2().residue(&noise)))
+        Ok(Self::encrypt_many(secret, core::slice::from_ref(plaintext), rng)?.remove(0))
     }
 
     fn encrypt_many(
@@ -301,18 +368,30 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
         plaintexts: &[Plaintext],
         rng: &mut dyn CryptoRng,
     ) -> Result<Vec<Ciphertext>> {
-        plaintexts
-            .par_iter()
-            .zip(generators(plaintexts.len(), rng))
-            .map(|(plaintext, mut rng)| Self::encrypt_as_owner(secret, plaintext, &mut rng))
-            .collect()
+        secret.encrypt_with(Lookup::Direct, plaintexts, rng)
     }
 
+    /// Four at a time on each processor, their halves side by side.
     fn decrypt_many(
         secret: &SecretKey,
         ciphertexts: &[(Ciphertext, SlotShape)],
     ) -> Result<Vec<Plaintext>> {
-        ciphertexts.par_iter().map(|(c, shape)| Self::decrypt(secret, c, *shape)).collect()
+        let public = secret.public_key();
+        ciphertexts.iter().try_for_each(|(_, shape)| public.check_shape(*shape))?;
+        let decrypt = |chunk: &[(Ciphertext, SlotShape)]| -> Result<Vec<Plaintext>> {
+            let all: Vec<_> = chunk.iter().map(|(c, _)| c).collect();
+            let messages = secret.decrypt_all(&all)?;
+            let decode = |(m, (_, shape)): (&Zeroizing<BoxedUint>, &(Ciphertext, SlotShape))| {
+                let values = digits::decode(m, *shape, public.mod_n().value());
+                Plaintext::new(shape.bits, values).map_err(|_| Error::Decryption)
+            };
+            messages.iter().zip(chunk).map(decode).collect()
+        };
+        let chunks: Vec<_> = ciphertexts
+            .par_chunks(chunk_size(ciphertexts.len(), LANES / 2))
+            .map(decrypt)
+            .collect::<Result<_>>()?;
+        Ok(chunks.into_iter().flatten().collect())
     }
 
     fn rerandomize_many(
@@ -320,15 +399,11 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
         ciphertexts: &[(Ciphertext, SlotShape)],
         rng: &mut dyn CryptoRng,
     ) -> Vec<Ciphertext> {
-        ciphertexts
-            .par_iter()
-            .zip(generators(ciphertexts.len(), rng))
-            .map(|((c, shape), mut rng)| Self::rerandomize(public, c, *shape, &mut rng))
-            .collect()
+        public.rerandomize_with(Noise::Statistical, ciphertexts, rng)
     }
 
     fn neg(public: &PublicKey, a: &Ciphertext) -> Ciphertext {
-        Ciphertext::new(public, linear::invert_vartime(public.mod_n2(), a.under(public)))
+        Ciphertext::new(public, linear::invert(public.ring(), &[a.under(public)]).get(0))
     }
 
     fn linear_combination(public: &PublicKey, terms: &[(i128, &Ciphertext)]) -> Result<Ciphertext> {
@@ -336,12 +411,12 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
             return Err(ApiMisuse::Empty("a linear combination").into());
         }
         let terms: Vec<_> = terms.iter().map(|(k, a)| (*k, a.under(public))).collect();
-        let product = linear::product_of_powers_vartime(public.mod_n2(), &terms);
-        Ok(Ciphertext::new(public, product))
+        let product = linear::linear_combination(public.ring(), &terms);
+        Ok(Ciphertext::new(public, product.get(0)))
     }
 
-    /// By shared tables and interleaved windows; the file `linear` has the cost formula. Time depends on
-    /// the weights.
+    /// With the algorithm that needs the fewest products; the module `linear` has the formula.
+    /// Time depends on the weights.
     fn matvec(
         public: &PublicKey,
         taps: &Taps,
@@ -352,13 +427,12 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
             return Err(ApiMisuse::Empty("a matrix product").into());
         }
         let inputs: Vec<_> = inputs.iter().map(|input| input.under(public)).collect();
-        let outputs = linear::matvec_vartime(public.mod_n2(), taps, weights, &inputs);
-        Ok(outputs.into_iter().map(|residue| Ciphertext::new(public, residue)).collect())
+        Ok(public.ciphertexts(&linear::matvec(public.ring(), taps, weights, &inputs)))
     }
 
     /// `by · slot_bits` squarings.
     fn shift(public: &PublicKey, a: &Ciphertext, by: usize, slot_bits: u32) -> Ciphertext {
-        let shifted = a.under(public).square_repeatedly(by * slot_bits as usize);
-        Ciphertext::new(public, shifted)
+        let shifted = public.ring().square(&[a.under(public)], by * slot_bits as usize);
+        Ciphertext::new(public, shifted.get(0))
     }
 }

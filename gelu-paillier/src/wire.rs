@@ -2,20 +2,23 @@
 //!
 //! ```text
 //! public key   version (1 byte) ‖ n ‖ σ₁ ‖ … ‖ σ₈     the certificate's roots, as long as n each
-//! ciphertext   c, big-endian, twice as long as n
+//! ciphertext   high ‖ low, as long as n each                  c = high·n + low
 //! ```
 //!
-//! The length of n follows from the length of the whole. A ciphertext is accepted if 0 < c < n²
-//! and gcd(c, n) = 1; a block takes one gcd, of the product of all. (A non-unit would reveal a
-//! factor of n to whoever sees it, and inverting it would fail.)
+//! All numbers are big-endian, and the length of n follows from the length of the whole. A
+//! ciphertext travels as its two digits in base n, because that is how both parties compute with
+//! it ([`Ring`](crate::ring::Ring)): nobody has to divide. It is accepted if both digits are below
+//! n and gcd(c, n) = gcd(low, n) = 1; a block takes one gcd, of the product of all. (A non-unit
+//! would reveal a factor of n to whoever sees it, and inverting it would fail.)
 
 use crypto_bigint::BoxedUint;
 use gelu_core::error::PeerMisbehaved;
 use rayon::prelude::*;
 
-use crate::arithmetic::Modulus;
 use crate::certificate::ROOTS;
+use crate::kernel::{LANES, Line};
 use crate::keys::PublicKey;
+use crate::ring::{Digits, Elements};
 use crate::scheme::Ciphertext;
 
 /// The version of the public key's bytes.
@@ -53,7 +56,26 @@ pub(crate) fn public_key_from_bytes(bytes: &[u8]) -> Result<PublicKey, PeerMisbe
 
 /// Bytes of one ciphertext.
 pub(crate) fn ciphertext_len(public: &PublicKey) -> usize {
-    public.mod_n2().precision() as usize / 8
+    public.bits() as usize / 4
+}
+
+/// Appends the bytes of ciphertexts to `out`.
+pub(crate) fn ciphertexts_to_bytes(
+    public: &PublicKey,
+    ciphertexts: &[Ciphertext],
+    out: &mut Vec<u8>,
+) {
+    let parts: Vec<_> = ciphertexts
+        .par_chunks(CHUNK)
+        .flat_map_iter(|chunk| {
+            let elements: Vec<_> = chunk.iter().map(|c| c.under(public)).collect();
+            public.ring().export(&elements)
+        })
+        .collect();
+    for Digits { low, high } in &parts {
+        out.extend_from_slice(&high.to_be_bytes());
+        out.extend_from_slice(&low.to_be_bytes());
+    }
 }
 
 /// Reads a block of whole ciphertexts.
@@ -61,21 +83,52 @@ pub(crate) fn ciphertexts_from_bytes(
     public: &PublicKey,
     bytes: &[u8],
 ) -> Result<Vec<Ciphertext>, PeerMisbehaved> {
-    let (n, n2) = (public.mod_n(), public.mod_n2());
-    let values: Vec<_> = bytes
-        .par_chunks_exact(ciphertext_len(public))
-        .map(|chunk| BoxedUint::from_be_slice(chunk, n2.precision()).expect("exact width"))
+    let width = ciphertext_len(public) / 2;
+    let n = public.mod_n().value().as_ref();
+    let digit = |bytes: &[u8]| {
+        let digit = BoxedUint::from_be_slice(bytes, public.bits()).expect("exact width");
+        (digit < *n).then_some(digit).ok_or(PeerMisbehaved::InvalidCiphertext)
+    };
+    let blocks: Vec<Elements> = bytes
+        .par_chunks(2 * width * CHUNK)
+        .map(|block| {
+            let digits: Vec<_> = block
+                .chunks_exact(2 * width)
+                .map(|c| Ok(Digits { high: digit(&c[..width])?, low: digit(&c[width..])? }))
+                .collect::<Result<_, PeerMisbehaved>>()?;
+            Ok(public.ring().import(&digits))
+        })
+        .collect::<Result<_, PeerMisbehaved>>()?;
+    let ciphertexts: Vec<_> = blocks
+        .iter()
+        .flat_map(Elements::iter)
+        .map(|element| Ciphertext::new(public, element))
         .collect();
-    if values.iter().any(|value| value >= n2.value().as_ref()) || !all_units(n, &values) {
+    if !all_units(public, &ciphertexts) {
         return Err(PeerMisbehaved::InvalidCiphertext);
     }
-    let ciphertext = |value| Ciphertext::new(public, n2.residue(value));
-    Ok(values.par_iter().map(ciphertext).collect())
+    Ok(ciphertexts)
 }
 
-/// Whether every value is a unit modulo n: then so is their product, and the other way around.
-fn all_units(n: &Modulus, values: &[BoxedUint]) -> bool {
-    let mut product = n.accumulator();
-    values.iter().for_each(|value| product.mul(&n.residue(&n.reduce_vartime(value))));
-    product.finish().is_none_or(|product| n.is_unit_vartime(&product.value()))
+/// Ciphertexts that are converted in one go.
+const CHUNK: usize = 64;
+
+/// Whether all are units: then so is their product, and the other way around.
+fn all_units(public: &PublicKey, ciphertexts: &[Ciphertext]) -> bool {
+    let ring = public.ring();
+    let elements: Vec<_> = ciphertexts.iter().map(|c| c.under(public)).collect();
+    let product = |factors: &[&[Line]]| {
+        let mut acc = ring.empty();
+        for _ in 0..factors.len().min(LANES) {
+            acc.push(ring.one(0));
+        }
+        let jobs = factors.iter().enumerate().map(|(i, factor)| (i % LANES, *factor));
+        ring.update(&mut acc, 0, jobs);
+        acc
+    };
+    let parts: Vec<Elements> = elements.par_chunks(CHUNK).map(product).collect();
+    let parts: Vec<_> = parts.iter().flat_map(Elements::iter).collect();
+    let product = product(&parts);
+    let digits = ring.export(&product.refs());
+    digits.iter().all(|digits| public.mod_n().is_unit_vartime(&digits.low))
 }

@@ -56,7 +56,7 @@ impl AdditiveHE for Plain {
         plaintext: &Plaintext,
         rng: &mut dyn rand::rand_core::CryptoRng,
     ) -> gelu_core::Result<Ciphertext> {
-        public.encrypt_with(Noise::Uniform, plaintext, rng)
+        Ok(public.encrypt_with(Noise::Uniform, core::slice::from_ref(plaintext), rng)?.remove(0))
     }
     fn decrypt(
         secret: &SecretKey,
@@ -80,7 +80,7 @@ impl AdditiveHE for Plain {
         shape: SlotShape,
         rng: &mut dyn rand::rand_core::CryptoRng,
     ) -> Ciphertext {
-        public.rerandomize_with(Noise::Uniform, ciphertext, shape, rng)
+        public.rerandomize_with(Noise::Uniform, &[(ciphertext.clone(), shape)], rng).remove(0)
     }
     fn public_key_to_bytes(public: &PublicKey) -> Vec<u8> {
         P::public_key_to_bytes(public)
@@ -248,23 +248,21 @@ fn malformed_ciphertexts_are_refused_alone_and_in_blocks() {
     let p = factor(&secret, dir.path());
     let q = &n / &p;
     let n2 = &n * &n;
+    // The two digits in base n.
     let fixed = |x: &BigUint| {
-        let raw = x.to_bytes_be();
-        [vec![0; 128 - raw.len()], raw].concat()
+        let digit = |x: BigUint| {
+            let raw = x.to_bytes_be();
+            [vec![0; 64 - raw.len()], raw].concat()
+        };
+        [digit(x / &n), digit(x % &n)].concat()
     };
-    let ones = BigUint::from_bytes_be(&[0xff; 128]);
-    for bad in [
-        &0u8.into(),
-        &n,
-        &p,
-        &q,
-        &(&p * 12345u32),
-        &(&n * 7u8),
-        &(&n2 - &p),
-        &n2,
-        &(&n2 + 1u8),
-        &ones,
-    ] {
+    for bad in [[0xff; 128].to_vec(), [fixed(&n)[64..].to_vec(), n.to_bytes_be()].concat()] {
+        let error = P::ciphertext_from_bytes(public, &bad).unwrap_err();
+        assert_eq!(error, PeerMisbehaved::InvalidCiphertext.into(), "a digit above its range");
+    }
+    for bad in
+        [&0u8.into(), &n, &p, &q, &(&p * 12345u32), &(&n * 7u8), &(&n2 - &p), &n2, &(&n2 + 1u8)]
+    {
         let bad = fixed(bad);
         let error = P::ciphertext_from_bytes(public, &bad).unwrap_err();
         assert_eq!(error, PeerMisbehaved::InvalidCiphertext.into());

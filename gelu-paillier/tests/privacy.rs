@@ -63,15 +63,19 @@ impl Textbook {
     fn value(&self, public: &PublicKey, c: &Ciphertext) -> BigUint {
         let mut bytes = Vec::new();
         P::ciphertext_to_bytes(public, c, &mut bytes);
-        BigUint::from_bytes_be(&bytes)
+        let (high, low) = bytes.split_at(bytes.len() / 2);
+        BigUint::from_bytes_be(high) * &self.n + BigUint::from_bytes_be(low)
     }
 
     /// (1 + n)^m · rⁿ.
     fn encrypt(&self, public: &PublicKey, m: &BigUint, r: &BigUint) -> Ciphertext {
         let n2 = &self.n * &self.n;
         let c = (&self.n * m + 1u8) * r.modpow(&self.n, &n2) % &n2;
-        let raw = c.to_bytes_be();
-        let bytes = [vec![0; P::ciphertext_len(public) - raw.len()], raw].concat();
+        let digits = [&c / &self.n, &c % &self.n].map(|digit| {
+            let raw = digit.to_bytes_be();
+            [vec![0; P::ciphertext_len(public) / 2 - raw.len()], raw].concat()
+        });
+        let bytes = digits.concat();
         P::ciphertext_from_bytes(public, &bytes).unwrap()
     }
 
@@ -218,8 +222,8 @@ fn noise_reads_weights_only_from_unsealed_responses() {
     assert_eq!(read(&response), weights, "all 20 from one response");
 
     for noise in [Noise::Statistical, Noise::Uniform] {
-        let sealed = public.rerandomize_with(noise, &response, BELIEVED, rng);
-        assert!(matches(&read(&sealed), &weights) <= 1, "{noise:?}");
+        let sealed = public.rerandomize_with(noise, &[(response.clone(), BELIEVED)], rng);
+        assert!(matches(&read(&sealed[0]), &weights) <= 1, "{noise:?}");
     }
     let default = P::rerandomize(public, &response, BELIEVED, rng);
     assert!(matches(&read(&default), &weights) <= 1);

@@ -35,6 +35,8 @@ use core::arch::x86_64::{
     _mm512_store_si512, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
 };
 
+use zeroize::Zeroize;
+
 use super::{Kernel, LANES, Line, Modulus};
 
 /// Bits of a limb.
@@ -102,6 +104,16 @@ impl<const L: usize> Ifma<L> {
     }
 }
 
+/// The moduli may be secret.
+impl<const L: usize> Drop for Ifma<L> {
+    fn drop(&mut self) {
+        // SAFETY: `n` is 64·L bytes of plain data, of which these are words.
+        let words =
+            unsafe { core::slice::from_raw_parts_mut(self.n.as_mut_ptr().cast(), LANES * L) };
+        <[u64]>::zeroize(words);
+    }
+}
+
 impl<const L: usize> Kernel for Ifma<L> {
     fn name(&self) -> &'static str {
         "avx512ifma"
@@ -116,18 +128,23 @@ impl<const L: usize> Kernel for Ifma<L> {
     }
 
     fn run(&self, a: &[&[Line]], squarings: usize, b: Option<&[&[Line]]>, out: &mut [Line]) {
-        let full = |lanes: &[&[Line]]| -> [*const Line; LANES] {
-            core::array::from_fn(|i| lanes[i.min(lanes.len() - 1)].as_ptr())
-        };
         let half = L.div_ceil(LANES);
         let fits = |lanes: &[&[Line]]| {
             (1..=LANES).contains(&lanes.len()) && lanes.iter().all(|e| e.len() == 2 * half)
         };
         assert!(fits(a) && b.is_none_or(|b| fits(b) && b.len() == a.len()));
         assert_eq!(out.len(), a.len() * 2 * half);
-        let _ = full;
         // SAFETY: `Ifma` is only made where the instructions are available.
         unsafe { self.run_lanes(a, squarings, b, out) };
+    }
+
+    fn product(&self, factors: &[&[Line]], lanes: usize, out: &mut [Line]) {
+        let half = L.div_ceil(LANES);
+        assert!((1..=LANES).contains(&lanes) && factors.len() >= lanes);
+        assert!(factors.len().is_multiple_of(lanes) && out.len() == lanes * 2 * half);
+        assert!(factors.iter().all(|factor| factor.len() == 2 * half));
+        // SAFETY: `Ifma` is only made where the instructions are available.
+        unsafe { self.product_lanes(factors, lanes, out) };
     }
 
     fn prefetch(&self, element: &[Line]) {
@@ -150,6 +167,18 @@ impl<const L: usize> Ifma<L> {
             self.multiply(&mut x, &y);
         }
         x.write(out, a.len());
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn product_lanes(&self, factors: &[&[Line]], lanes: usize, out: &mut [Line]) {
+        let mut x = Pairs::read(&factors[..lanes]);
+        for at in (lanes..factors.len()).step_by(lanes) {
+            let soon = factors.iter().skip(at + lanes).take(lanes);
+            soon.for_each(|factor| self.prefetch(factor));
+            let y = Pairs::read(&factors[at..at + lanes]);
+            self.multiply(&mut x, &y);
+        }
+        x.write(out, lanes);
     }
 
     /// x ← x·y: 10·L² multiplications.

@@ -73,6 +73,24 @@ pub(crate) trait Kernel: Send + Sync {
     /// When lengths differ.
     fn run(&self, a: &[&[Line]], squarings: usize, b: Option<&[&[Line]]>, out: &mut [Line]);
 
+    /// out\[i\] ← factors\[i\]·factors\[i + lanes\]·factors\[i + 2·lanes\]·…: one to eight
+    /// products of as many factors each, all lanes of the first factor first.
+    ///
+    /// The products stay in the kernel's own form from the first factor to the last.
+    ///
+    /// # Panics
+    /// When `factors` is empty or not a multiple of `lanes`.
+    fn product(&self, factors: &[&[Line]], lanes: usize, out: &mut [Line]) {
+        assert!(!factors.is_empty() && factors.len().is_multiple_of(lanes));
+        self.run(&factors[..lanes], 0, None, out);
+        for factors in factors[lanes..].chunks_exact(lanes) {
+            let acc = Zeroizing::new(out.to_vec());
+            let stride = acc.len() / lanes;
+            let acc: Vec<_> = acc.chunks_exact(stride).collect();
+            self.run(&acc, 0, Some(factors), out);
+        }
+    }
+
     /// out ← `table[digit]`, having read all of the table.
     fn select(&self, table: &[&[Line]], digit: u8, out: &mut [Line]) {
         select(table, digit, out);

@@ -5,6 +5,8 @@
 //!
 //! No branch and no index depends on a limb's value.
 
+use zeroize::Zeroize;
+
 use super::{Kernel, LANES, Line, Modulus};
 
 /// Bits of a limb.
@@ -51,6 +53,13 @@ impl<const K: usize> Portable<K> {
         let field =
             |n: &Modulus| Field { n: read(&n.limbs(RADIX, K)), minus_inverse: n.minus_inverse() };
         Self { moduli: moduli.iter().map(field).collect() }
+    }
+}
+
+/// The moduli may be secret.
+impl<const K: usize> Drop for Field<K> {
+    fn drop(&mut self) {
+        self.n.zeroize();
     }
 }
 
