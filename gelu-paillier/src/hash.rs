@@ -1,6 +1,6 @@
 //! Numbers that nobody chose: hashes of the modulus.
 
-use crypto_bigint::{BoxedUint, Resize};
+use crypto_bigint::BoxedUint;
 use sha2::{Digest, Sha256};
 
 use crate::arithmetic::Modulus;
@@ -53,7 +53,7 @@ pub(crate) fn unit(n: &Modulus, purpose: Purpose, index: u32) -> BoxedUint {
                 .collect();
             bytes.truncate(precision as usize / 8);
             let wide = BoxedUint::from_be_slice(&bytes, precision).expect("as many bytes");
-            n.reduce_vartime(&wide).resize_unchecked(n.precision())
+            n.reduce_vartime(&wide)
         })
         .find(|candidate| n.is_unit_vartime(candidate))
         .expect("almost every integer is a unit")

@@ -89,8 +89,8 @@ impl PublicKey {
     pub(crate) fn noise<R: CryptoRng>(&self, noise: Noise, rngs: &mut [R]) -> Elements {
         let (n, ring) = (self.mod_n(), self.ring());
         let single = |bits: u32| {
-            let u = n.residue(&unit(n, Purpose::ShortExponent, 0));
-            let h = u.square().value().neg_mod(n.value());
+            let u = unit(n, Purpose::ShortExponent, 0);
+            let h = n.power(&u, &BoxedUint::from(2u8)).neg_mod(n.value());
             PowerTable::new(ring, &self.nth_residues(&[h]), bits, EXPONENT_WINDOW)
         };
         let table = match noise {

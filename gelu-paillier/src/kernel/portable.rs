@@ -124,34 +124,32 @@ impl<const K: usize> Field<K> {
     ) -> [u64; K] {
         let mut top = 0;
         for i in 0..K {
-            let mut over = 0;
-            for (x, y) in products {
-                over += add_product(&mut t, x, y[i]);
+            let mut carries = [0; P];
+            let mut low = t[0];
+            for (carry, (x, y)) in carries.iter_mut().zip(products) {
+                (low, *carry) = multiply_add(x[0], y[i], low, 0);
             }
-            let m = t[0].wrapping_mul(self.minus_inverse);
+            let m = low.wrapping_mul(self.minus_inverse);
             quotient[i] = m;
-            over += add_product(&mut t, &self.n, m);
-            t.copy_within(1.., 0);
-            (t[K - 1], top) = add(top, over);
+            let (_, mut reduction) = multiply_add(self.n[0], m, low, 0);
+            for j in 1..K {
+                let mut limb = t[j];
+                for (carry, (x, y)) in carries.iter_mut().zip(products) {
+                    (limb, *carry) = multiply_add(x[j], y[i], limb, *carry);
+                }
+                (t[j - 1], reduction) = multiply_add(self.n[j], m, limb, reduction);
+            }
+            let over: u128 = carries.into_iter().map(u128::from).sum();
+            (t[K - 1], top) = halves(u128::from(top) + u128::from(reduction) + over);
         }
         t
     }
 }
 
-/// t ← t + x·y, returning what does not fit.
+/// a·b + c + d, which fits two words: low, high.
 #[inline(always)]
-fn add_product<const K: usize>(t: &mut [u64; K], x: &[u64; K], y: u64) -> u128 {
-    let mut carry = 0;
-    for (t, &x) in t.iter_mut().zip(x) {
-        let sum = u128::from(*t) + u128::from(x) * u128::from(y) + u128::from(carry);
-        (*t, carry) = halves(sum);
-    }
-    u128::from(carry)
-}
-
-#[inline(always)]
-fn add(top: u64, over: u128) -> (u64, u64) {
-    halves(u128::from(top) + over)
+fn multiply_add(a: u64, b: u64, c: u64, d: u64) -> (u64, u64) {
+    halves(u128::from(a) * u128::from(b) + u128::from(c) + u128::from(d))
 }
 
 #[inline(always)]

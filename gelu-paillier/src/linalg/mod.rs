@@ -1,0 +1,140 @@
+//! Encrypted linear algebra: Σᵢ kᵢ·aᵢ on plaintexts is Πᵢ cᵢ^kᵢ on ciphertexts.
+#![allow(dead_code, reason = "until the scheme calls it")]
+
+mod buckets;
+mod cost;
+mod digits;
+mod horner;
+mod invert;
+mod layer;
+mod powers;
+mod products;
+mod subsets;
+mod sums;
+#[cfg(test)]
+mod tests;
+
+use gelu_core::linear::{Tap, Taps};
+
+use crate::kernel::Line;
+use crate::ring::{Elements, Ring};
+use cost::{Algorithm, Workload};
+use layer::Layer;
+
+/// One product for each output of `taps`: Πᵢ `inputs[source]`^`weights[weight]`.
+///
+/// Inputs are units modulo n², the only modulus of `ring`. Time depends on the weights.
+pub(crate) fn matvec(ring: &Ring, taps: &Taps, weights: &[i128], inputs: &[&[Line]]) -> Elements {
+    matvec_packed(ring, taps, weights, inputs, 1, 0)
+}
+
+/// [`matvec`], and `group` neighbouring outputs packed into one: Πⱼ outⱼ^(2^(`slot_bits`·j)).
+///
+/// The last group may be smaller. Packing costs less here than afterwards.
+pub(crate) fn matvec_packed(
+    ring: &Ring,
+    taps: &Taps,
+    weights: &[i128],
+    inputs: &[&[Line]],
+    group: usize,
+    slot_bits: usize,
+) -> Elements {
+    evaluate(ring, &Layer::new(taps, weights, inputs), None, group, slot_bits)
+}
+
+/// `group` neighbouring elements in one: Πⱼ elementⱼ^(2^(`slot_bits`·j)).
+pub(crate) fn pack(ring: &Ring, elements: &[&[Line]], group: usize, slot_bits: usize) -> Elements {
+    let positions = (0..group).map(|j| j * slot_bits);
+    let chains = elements.chunks(group);
+    let chains = chains.map(|group| positions.clone().zip(group.iter().copied()).rev().collect());
+    horner::evaluate(ring, chains.collect())
+}
+
+/// Πᵢ cᵢ^kᵢ, as [`matvec`] with one output.
+pub(crate) fn linear_combination(ring: &Ring, terms: &[(i128, &[Line])]) -> Elements {
+    let row: Vec<Tap> = (0..).zip(terms).map(|(i, _)| Tap { source: i, weight: i }).collect();
+    let (weights, inputs): (Vec<i128>, Vec<&[Line]>) = terms.iter().copied().unzip();
+    matvec(ring, &Taps::from_rows([row]), &weights, &inputs)
+}
+
+/// base^exponent.
+pub(crate) fn power(ring: &Ring, base: &[Line], exponent: i128) -> Elements {
+    // Windows of `width` bits that begin and end with a one.
+    let width = if digits::length(exponent) <= 16 { 1 } else { 4 };
+    let mut odd = ring.empty();
+    odd.push(base);
+    if width > 1 {
+        let square = ring.square(&[base], 1);
+        for i in 1..1 << (width - 1) {
+            odd.append(ring.multiply(&[odd.get(i - 1)], &[square.get(0)]));
+        }
+    }
+    let mut chain = Vec::new();
+    let mut position = 0;
+    let mut rest = exponent.unsigned_abs();
+    while rest != 0 {
+        let zeros = rest.trailing_zeros();
+        position += zeros as usize;
+        rest >>= zeros;
+        let digit = (rest & ((1 << width) - 1)) as usize;
+        chain.push((position, odd.get(digit / 2)));
+        rest -= digit as u128;
+    }
+    let power = horner::evaluate(ring, vec![chain]);
+    if exponent < 0 { invert(ring, &power.refs()) } else { power }
+}
+
+/// The inverse of each element, all of which are units.
+pub(crate) fn invert(ring: &Ring, units: &[&[Line]]) -> Elements {
+    invert::invert_all(ring, units)
+}
+
+/// [`matvec_packed`] by one algorithm, or by the cheapest.
+fn evaluate(
+    ring: &Ring,
+    layer: &Layer<'_>,
+    algorithm: Option<Algorithm>,
+    group: usize,
+    slot_bits: usize,
+) -> Elements {
+    if layer.planes == 0 {
+        // All weights are 0.
+        let count = layer.taps.outputs().div_ceil(group);
+        return horner::evaluate(ring, vec![Vec::new(); count]);
+    }
+    let load = Workload::new(ring, layer);
+    let (inputs, outputs) = (layer.input_classes(), layer.output_classes());
+    let algorithm = algorithm.unwrap_or_else(|| cost::choose(&load, &inputs, &outputs));
+    let (parts, planes, negative) = match algorithm {
+        Algorithm::Subsets => {
+            (subsets::factors(ring, layer, &inputs, &load), layer.planes, layer.signed)
+        }
+        Algorithm::Powers => (powers::factors(ring, layer, &inputs, &load), load.positions, false),
+        Algorithm::Buckets => {
+            (buckets::factors(ring, layer, &outputs, &load), layer.planes, layer.signed)
+        }
+    };
+
+    let slots = layer.taps.outputs() * planes;
+    let mut joined = ring.empty();
+    let mut factors = sums::join(ring, slots, &parts, &mut joined);
+    let inverses;
+    if negative {
+        let top = |slot: usize| slot % planes == planes - 1;
+        let units: Vec<_> = (0..slots).filter(|&s| top(s)).filter_map(|s| factors[s]).collect();
+        inverses = invert::invert_all(ring, &units);
+        let tops = factors.iter_mut().skip(planes - 1).step_by(planes).flatten();
+        tops.zip(inverses.iter()).for_each(|(top, inverse)| *top = inverse);
+    }
+
+    let chain = |first: usize| -> horner::Chain<'_> {
+        let last = (first + group).min(layer.taps.outputs());
+        let factor = |output: usize, plane: usize| {
+            let position = slot_bits * (output - first) + plane;
+            factors[output * planes + plane].map(|factor| (position, factor))
+        };
+        let all = (first..last).rev().flat_map(|o| (0..planes).rev().map(move |p| (o, p)));
+        all.filter_map(|(output, plane)| factor(output, plane)).collect()
+    };
+    horner::evaluate(ring, (0..layer.taps.outputs()).step_by(group).map(chain).collect())
+}

@@ -1,0 +1,191 @@
+use gelu_core::linear::{Tap, Taps};
+use num_bigint_dig::{BigUint, ModInverse};
+use proptest::prelude::*;
+
+use super::cost::Algorithm;
+use super::layer::Layer;
+use crate::kernel::{Choice, Line};
+use crate::oracle::{big, boxed, rng};
+use crate::ring::{Digits, Elements, Ring};
+use rand_core::Rng;
+
+const ALGORITHMS: [Option<Algorithm>; 4] =
+    [None, Some(Algorithm::Subsets), Some(Algorithm::Powers), Some(Algorithm::Buckets)];
+
+/// A ring modulo n² beside plain integers.
+pub(super) struct Pair {
+    pub(super) ring: Ring,
+    n: BigUint,
+    n2: BigUint,
+}
+
+impl Pair {
+    /// For a random odd n of `bits` bits.
+    pub(super) fn new(bits: u32, choice: Choice) -> Self {
+        let mut bytes = vec![0; bits as usize / 8];
+        rng(u64::from(bits)).fill_bytes(&mut bytes);
+        bytes[0] |= 0x80;
+        *bytes.last_mut().unwrap() |= 1;
+        let n = BigUint::from_bytes_be(&bytes);
+        let ring = Ring::new(&[&boxed(&n, bits)], choice).unwrap();
+        Self { ring, n2: &n * &n, n }
+    }
+
+    /// Random units.
+    pub(super) fn units(&self, count: usize, seed: u64) -> Vec<BigUint> {
+        let mut rng = rng(seed);
+        let unit = |_| loop {
+            let mut bytes = vec![0; self.n2.bits() / 8];
+            rng.fill_bytes(&mut bytes);
+            let x = BigUint::from_bytes_be(&bytes) % &self.n2;
+            if num_integer::Integer::gcd(&x, &self.n) == BigUint::from(1u8) {
+                return x;
+            }
+        };
+        (0..count).map(unit).collect()
+    }
+
+    pub(super) fn import(&self, values: &[BigUint]) -> Elements {
+        let bits = u32::try_from(self.n.bits()).unwrap();
+        let digits = |x: &BigUint| Digits {
+            low: boxed(&(x % &self.n), bits),
+            high: boxed(&(x / &self.n), bits),
+        };
+        self.ring.import(&values.iter().map(digits).collect::<Vec<_>>())
+    }
+
+    pub(super) fn export(&self, elements: &Elements) -> Vec<BigUint> {
+        let digits = self.ring.export(&elements.refs());
+        digits.iter().map(|d| big(&d.low) + big(&d.high) * &self.n).collect()
+    }
+
+    pub(super) fn power(&self, base: &BigUint, k: i128) -> BigUint {
+        let power = base.modpow(&k.unsigned_abs().into(), &self.n2);
+        if k < 0 { power.mod_inverse(&self.n2).unwrap().to_biguint().unwrap() } else { power }
+    }
+
+    /// Every output, from the definition.
+    pub(super) fn matvec(&self, taps: &Taps, weights: &[i128], x: &[BigUint]) -> Vec<BigUint> {
+        let term = |tap: &Tap| self.power(&x[tap.source as usize], weights[tap.weight as usize]);
+        let output =
+            |o| taps.of(o).iter().map(term).fold(BigUint::from(1u8), |p, t| p * t % &self.n2);
+        (0..taps.outputs()).map(output).collect()
+    }
+
+    fn pack(&self, outputs: &[BigUint], group: usize, slot_bits: usize) -> Vec<BigUint> {
+        let shift = BigUint::from(1u8) << slot_bits;
+        let pack = |group: &[BigUint]| {
+            group.iter().rev().fold(BigUint::from(1u8), |acc, output| {
+                acc.modpow(&shift, &self.n2) * output % &self.n2
+            })
+        };
+        outputs.chunks(group).map(pack).collect()
+    }
+
+    /// All algorithms against the definition.
+    fn check(&self, taps: &Taps, weights: &[i128], x: &[BigUint], group: usize, slot_bits: usize) {
+        let inputs = self.import(x);
+        let inputs = inputs.refs();
+        let expected = self.matvec(taps, weights, x);
+        let packed = self.pack(&expected, group, slot_bits);
+        let layer = Layer::new(taps, weights, &inputs);
+        for algorithm in ALGORITHMS {
+            let got = super::evaluate(&self.ring, &layer, algorithm, 1, 0);
+            assert_eq!(self.export(&got), expected, "{algorithm:?}");
+            let got = super::evaluate(&self.ring, &layer, algorithm, group, slot_bits);
+            assert_eq!(self.export(&got), packed, "{algorithm:?}, packed");
+        }
+        let outputs = self.import(&expected);
+        let got = super::pack(&self.ring, &outputs.refs(), group, slot_bits);
+        assert_eq!(self.export(&got), packed, "packed alone");
+    }
+}
+
+fn both() -> [Pair; 2] {
+    [Choice::Best, Choice::Portable].map(|choice| Pair::new(512, choice))
+}
+
+fn dense(outputs: u32, inputs: u32) -> Taps {
+    let row = |o| (0..inputs).map(move |i| Tap { source: i, weight: o * inputs + i }).collect();
+    Taps::from_rows((0..outputs).map(row).collect::<Vec<Vec<_>>>())
+}
+
+fn weight() -> impl Strategy<Value = i128> {
+    let edges = vec![0, 0, 1, -1, 2, -2, 127, -128, i128::MAX, i128::MIN, i128::MIN + 1];
+    let wide = any::<i128>().prop_map(|k| k >> 2);
+    prop_oneof![prop::sample::select(edges), -2048i128..2048, -8i128..8, wide]
+}
+
+/// Weights of one kind, so that short ones are not always beside long ones.
+fn weights(count: usize) -> impl Strategy<Value = Vec<i128>> {
+    prop_oneof![
+        prop::collection::vec(weight(), count),
+        prop::collection::vec(-128i128..128, count),
+        prop::collection::vec(0i128..4, count),
+        prop::collection::vec(-1i128..1, count),
+        prop::collection::vec(Just(0), count),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn sparse_layers(
+        rows in prop::collection::vec(prop::collection::vec((0u32..7, 0u32..9), 0..9), 1..12),
+        weights in weights(9),
+        group in 1usize..6,
+        slot_bits in 0usize..40,
+        seed: u64,
+    ) {
+        let rows: Vec<Vec<Tap>> = rows
+            .iter()
+            .map(|row| row.iter().map(|&(source, weight)| Tap { source, weight }).collect())
+            .collect();
+        for pair in both() {
+            let x = pair.units(7, seed);
+            pair.check(&Taps::from_rows(&rows), &weights, &x, group, slot_bits);
+        }
+    }
+
+    #[test]
+    fn dense_layers(
+        (outputs, inputs, weights) in (1u32..12, 1u32..20)
+            .prop_flat_map(|(o, i)| (Just(o), Just(i), weights((o * i) as usize))),
+        group in 1usize..6,
+        slot_bits in 0usize..40,
+        seed: u64,
+    ) {
+        for pair in both() {
+            let x = pair.units(inputs as usize, seed);
+            pair.check(&dense(outputs, inputs), &weights, &x, group, slot_bits);
+        }
+    }
+
+    #[test]
+    fn powers_and_combinations(ks in prop::collection::vec(weight(), 1..9), seed: u64) {
+        for pair in both() {
+            let x = pair.units(ks.len(), seed);
+            let inputs = pair.import(&x);
+            let terms: Vec<(i128, &[Line])> = ks.iter().copied().zip(inputs.iter()).collect();
+            let sum = super::linear_combination(&pair.ring, &terms);
+            let expected = pair.matvec(&dense(1, u32::try_from(ks.len()).unwrap()), &ks, &x);
+            prop_assert_eq!(pair.export(&sum), expected);
+            for (&k, x) in ks.iter().zip(&x) {
+                let base = pair.import(std::slice::from_ref(x));
+                let got = super::power(&pair.ring, base.get(0), k);
+                prop_assert_eq!(pair.export(&got), [pair.power(x, k)]);
+            }
+        }
+    }
+
+    #[test]
+    fn inverses(count in 0usize..40, seed: u64) {
+        for pair in both() {
+            let x = pair.units(count, seed);
+            let got = super::invert(&pair.ring, &pair.import(&x).refs());
+            let expected: Vec<_> = x.iter().map(|x| pair.power(x, -1)).collect();
+            prop_assert_eq!(pair.export(&got), expected);
+        }
+    }
+}
