@@ -68,6 +68,8 @@
 
 mod arithmetic;
 mod certificate;
+#[cfg(test)]
+mod constant_time;
 mod digits;
 mod hash;
 mod kernel;
