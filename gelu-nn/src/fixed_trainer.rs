@@ -44,9 +44,7 @@ impl Rate {
             Self::Secret { g, g_max } if g > g_max => {
                 wrong("the exponent g of the rate", g.to_string(), "at most g_max")
             }
-            Self::Secret { g_max, .. }
-                if g_max >= precision.update_bits - 1 || g_max > precision.weights.fraction =>
-            {
+            Self::Secret { g_max, .. } if g_max > precision.most_g_max() => {
                 let expected = "less than the update's bits, at most the weights' fraction";
                 wrong("g_max", g_max.to_string(), expected)
             }
