@@ -17,77 +17,15 @@
 //! From this one definition follow the transposed product, the gradient, the masks (all by
 //! linearity), the homomorphic evaluation and the count of equations for the ledger.
 
+mod positions;
+mod taps;
+
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
 use num_traits::Zero;
 
 use crate::error::{ApiMisuse, Result};
-
-/// One entry of the matrix: `weights[weight]` times `inputs[source]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tap {
-    /// Index of the input.
-    pub source: u32,
-    /// Index of the weight.
-    pub weight: u32,
-}
-
-/// A sparse matrix in row form: for each output its taps.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Taps {
-    starts: Vec<u32>,
-    taps: Vec<Tap>,
-}
-
-impl Taps {
-    /// Collects the rows.
-    pub fn from_rows<R: AsRef<[Tap]>>(rows: impl IntoIterator<Item = R>) -> Self {
-        let mut starts = vec![0];
-        let mut taps = Vec::new();
-        for row in rows {
-            taps.extend_from_slice(row.as_ref());
-            starts.push(index(taps.len()));
-        }
-        Self { starts, taps }
-    }
-
-    /// Number of outputs.
-    pub fn outputs(&self) -> usize {
-        self.starts.len() - 1
-    }
-
-    /// Number of taps of all outputs: the multiply-accumulates of one evaluation.
-    pub fn len(&self) -> usize {
-        self.taps.len()
-    }
-
-    /// Whether there is no tap at all.
-    pub fn is_empty(&self) -> bool {
-        self.taps.is_empty()
-    }
-
-    /// The taps of one output.
-    pub fn of(&self, output: usize) -> &[Tap] {
-        &self.taps[self.starts[output] as usize..self.starts[output + 1] as usize]
-    }
-
-    /// The largest number of taps of an output.
-    pub fn widest(&self) -> usize {
-        (0..self.outputs()).map(|o| self.of(o).len()).max().unwrap_or(0)
-    }
-
-    /// The same matrix read by columns: for each of `inputs` inputs its (output, weight) pairs,
-    /// none for an input that a stride steps over.
-    fn transposed(&self, inputs: usize) -> Self {
-        let mut columns = vec![Vec::new(); inputs];
-        for output in 0..self.outputs() {
-            for tap in self.of(output) {
-                columns[tap.source as usize]
-                    .push(Tap { source: index(output), weight: tap.weight });
-            }
-        }
-        Self::from_rows(columns)
-    }
-}
+pub use positions::Positions;
+pub use taps::{Tap, Taps};
 
 /// The arithmetic that a linear map needs of its numbers.
 pub trait Scalar: Copy + Zero + core::ops::Mul<Output = Self> + core::ops::AddAssign {}
@@ -104,6 +42,7 @@ pub struct LinearMap {
     bias_of: Vec<u32>,
     fold: Option<Vec<Vec<u32>>>,
     divisor: u32,
+    positions: Option<Positions>,
 }
 
 impl LinearMap {
@@ -182,7 +121,18 @@ impl LinearMap {
         }
         let forward = Taps::from_rows(rows);
         let backward = forward.transposed(inputs);
-        Ok(Self { inputs, weights, biases, forward, backward, bias_of, fold, divisor })
+        let positions = None;
+        Ok(Self { inputs, weights, biases, forward, backward, bias_of, fold, divisor, positions })
+    }
+
+    /// Declares that the outputs are filters at `count` [`Positions`], which lets the planner gather
+    /// the inputs of each position into a column.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::Configuration`] when the taps or biases do not have this structure.
+    pub fn with_positions(self, count: usize) -> Result<Self> {
+        let positions = Positions::new(&self.forward, self.entry_count(), &self.bias_of, count)?;
+        Ok(Self { positions: Some(positions), ..self })
     }
 
     /// Number of inputs.
@@ -225,6 +175,11 @@ impl LinearMap {
         &self.bias_of
     }
 
+    /// The positions of the filters, if they were [declared](Self::with_positions).
+    pub fn positions(&self) -> Option<&Positions> {
+        self.positions.as_ref()
+    }
+
     /// Number of distinct entries of the matrix: the weights, or their sums where they are folded.
     pub fn entry_count(&self) -> usize {
         self.fold.as_ref().map_or(self.weights, Vec::len)
@@ -233,6 +188,12 @@ impl LinearMap {
     /// The weights that add up to one matrix entry.
     pub fn weights_of_entry(&self, entry: u32) -> Vec<u32> {
         self.fold.as_ref().map_or_else(|| vec![entry], |fold| fold[entry as usize].clone())
+    }
+
+    /// The most weights that add up to one matrix entry: |E| ≤ `entry_gain` · max|W|.
+    pub fn entry_gain(&self) -> usize {
+        let parts = self.fold.as_ref().and_then(|fold| fold.iter().map(Vec::len).max());
+        parts.unwrap_or(1)
     }
 
     /// The most weights that reach one output: |Z| ≤ `forward_gain` · max|W| · max|X|, bias aside.
@@ -372,11 +333,6 @@ fn dot<T: Scalar>(a: &[T], b: &[T]) -> T {
         total += sum;
     }
     total
-}
-
-/// An index that a constructor has bounded by `u32::MAX`.
-fn index(n: usize) -> u32 {
-    u32::try_from(n).expect("at most 2^32 taps, checked at construction")
 }
 
 #[cfg(test)]

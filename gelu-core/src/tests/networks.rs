@@ -54,12 +54,15 @@ pub(crate) fn dense(inputs: u32, outputs: u32) -> LinearMap {
     LinearMap::new(inputs as usize, weights, &rows, (0..outputs).collect()).expect("a dense layer")
 }
 
-/// A one-dimensional convolution of two taps whose neighbouring outputs are averaged, fused.
+/// A one-dimensional convolution of two taps whose neighbouring outputs are averaged, fused: one
+/// filter at `(inputs − 1) / 2` positions.
 pub(crate) fn pooled_convolution(inputs: u32) -> LinearMap {
     let row = |o: u32| (0..3).map(|t| Tap { source: 2 * o + t, weight: t }).collect();
     let rows: Vec<Vec<Tap>> = (0..(inputs - 1) / 2).map(row).collect();
     let (bias, fold) = (vec![0; rows.len()], vec![vec![0], vec![0, 1], vec![1]]);
-    LinearMap::folded(inputs as usize, 2, &rows, bias, fold, 2).expect("a fused convolution")
+    LinearMap::folded(inputs as usize, 2, &rows, bias, fold, 2)
+        .and_then(|map| map.with_positions(rows.len()))
+        .expect("a fused convolution")
 }
 
 /// Nine inputs, a fused convolution (4 outputs), a dense layer (5), another one (3 classes).

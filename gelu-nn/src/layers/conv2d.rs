@@ -14,7 +14,9 @@
 //!
 //! Cost: `filters · channels · T(height) · T(width)` operations, where T counts the taps along one
 //! axis (`rows · k` without padding); `channels · height · width` ciphertexts up,
-//! `filters · rows · columns` down.
+//! `filters · rows · columns` down. Gathered by [positions](gelu_core::linear::Positions) instead:
+//! `filters · channels · k²` operations and `channels · k²` ciphertexts up, `filters` down, for each
+//! row of slots that `rows · columns · batch` fill.
 
 use gelu_core::LinearMap;
 use gelu_core::linear::Tap;
@@ -108,7 +110,8 @@ impl Conv2d {
         let (rows, bias_of) = taps(&self.config, self.rows, self.columns);
         let weights = self.weight_shape().iter().product();
         LinearMap::new(self.input().features(), weights, &rows, bias_of)
-            .expect("a checked convolution uses every weight and bias")
+            .and_then(|map| map.with_positions(self.rows.outputs() * self.columns.outputs()))
+            .expect("a checked convolution uses every weight and bias, at each position alike")
     }
 
     pub(super) fn windows(&self) -> [Window; 2] {

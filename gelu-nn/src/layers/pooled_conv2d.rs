@@ -18,7 +18,9 @@
 //!
 //! Cost: `filters · channels · T(height) · T(width)` operations with T for kernel K and stride s·q
 //! (`rows / q · K` without padding); `channels · height · width` ciphertexts up,
-//! `filters · rows / q · columns / q` down.
+//! `filters · rows / q · columns / q` down. Gathered by [positions](gelu_core::linear::Positions)
+//! instead: `filters · channels · K²` operations and `channels · K²` ciphertexts up, `filters` down,
+//! for each row of slots that `rows / q · columns / q · batch` fill.
 
 use gelu_core::LinearMap;
 
@@ -77,7 +79,8 @@ impl PooledConv2d {
         let divisor = index(self.pool * self.pool);
         let inputs = self.convolution.input().features();
         LinearMap::folded(inputs, weights, &rows, bias_of, self.fold(), divisor)
-            .expect("a checked convolution uses every weight and bias")
+            .and_then(|map| map.with_positions(self.rows.outputs() * self.columns.outputs()))
+            .expect("a checked convolution uses every weight and bias, at each position alike")
     }
 
     /// Which weights add up to each entry of the large kernel.
