@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use gelu_core::clear::ClearKey;
-use gelu_core::plan::{Cost, Direction, Purpose};
+use gelu_core::exchange::Cost;
+use gelu_core::plan::{Direction, Purpose};
 use gelu_core::{AdditiveHE, Clear, Network, Plan, Precision};
 use serde::Serialize;
 
@@ -42,7 +43,7 @@ pub(crate) struct ExchangeCost {
 
 /// Plans as a Paillier session with keys of `key_bits` would.
 ///
-/// [`Clear`] has the same slots and ciphertext sizes by construction, and needs no key.
+/// [`Clear`] has the same slots, ciphertext sizes and prices by construction, and needs no key.
 pub(crate) fn plan(
     network: &Network,
     precision: &Precision,
@@ -50,8 +51,7 @@ pub(crate) fn plan(
     purpose: Purpose,
     key_bits: u32,
 ) -> Result<Plan> {
-    let key = ClearKey::new(key_bits)?;
-    Ok(Plan::new(network, precision, batch, purpose, |bits| Clear::slots(&key, bits))?)
+    Ok(Plan::new::<Clear>(network, precision, batch, purpose, &ClearKey::new(key_bits)?)?)
 }
 
 impl Costs {

@@ -95,12 +95,12 @@ fn models_lists_the_networks_of_the_paper() {
     assert_eq!(names, ["iris", "diabetes", "kr-vs-kp", "mnist-dense", "conv1", "lenet5"]);
     let iris = &models[0];
     assert_eq!((&iris["parameters"], &iris["inference"]["rounds"]), (&43.into(), &2.into()));
-    // 4 + 5 inputs up, one packed ciphertext down for each layer, 512 bytes each.
-    assert_eq!(iris["inference"]["bytes_per_sample"], (4 + 1 + 5 + 1) * 512);
+    // 4 + 5 inputs up, 5 + 3 sums down, 512 bytes each: so few are not worth packing.
+    assert_eq!(iris["inference"]["bytes_per_sample"], (4 + 5 + 5 + 3) * 512);
     let text = stdout(&["models"]);
     assert!(text.contains("lenet5") && text.contains("44426"), "{text}");
     let larger = json(&["models", "--json", "--key-bits", "4096"]);
-    assert_eq!(larger[0]["inference"]["bytes_per_sample"], 11 * 1024);
+    assert_eq!(larger[0]["inference"]["bytes_per_sample"], 17 * 1024);
 }
 
 #[test]

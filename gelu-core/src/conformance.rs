@@ -132,6 +132,32 @@ pub fn laws<H: AdditiveHE>(
         expect("rerandomize (packed)", expected, &H::rerandomize(public, &packed, whole, rng))?;
     }
 
+    for group in 1..=(capacity / count).min(5) {
+        let packed = H::matvec_packed(public, &taps, &weights, &inputs, group, shape);
+        let packed = packed.expect("two inputs, groups that fit");
+        assert_eq!(packed.len(), 4usize.div_ceil(group), "matvec_packed: number of groups");
+        let expected = [
+            zip(&|a, b| third * a - third * b),
+            zip(&|_, b| third * b),
+            zip(&|_, _| 0),
+            zip(&|_, _| 0),
+        ];
+        for (packed, outputs) in packed.iter().zip(expected.chunks(group)) {
+            expect("matvec_packed", outputs.concat(), packed)?;
+        }
+    }
+    let none = H::matvec_packed(public, &taps, &weights, &inputs, 0, shape);
+    assert!(none.is_err(), "matvec_packed in groups of 0");
+
+    let one = H::encrypt(public, &plain(&[k]), rng).expect("encryption of a value that fits");
+    let rows = [plain(a), plain(&a[..1]), plain(b)];
+    let scaled = H::scale_slots(public, &one, &rows).expect("rows that fit");
+    assert_eq!(scaled.len(), rows.len(), "scale_slots: number of rows");
+    for (scaled, row) in scaled.iter().zip(&rows) {
+        let expected = row.values().iter().map(|r| k * r).collect();
+        expect("scale_slots", expected, scaled)?;
+    }
+
     // What went over the wire is what was sealed, and sealing twice never looks the same.
     let sealed = || (ca.clone(), shape);
     let sealed = Sealed::<H>::seal(public, &[sealed(), (outputs[0].clone(), shape)], rng);

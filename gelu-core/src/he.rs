@@ -6,6 +6,7 @@ use rand_core::CryptoRng;
 
 use crate::error::{ApiMisuse, PeerMisbehaved, Result};
 use crate::linear::Taps;
+use crate::prices::{MatrixSize, Prices};
 use crate::slots::{MAX_SLOT_BITS, Plaintext, SlotShape};
 
 /// A public-key cryptosystem whose ciphertexts can be added.
@@ -30,6 +31,8 @@ use crate::slots::{MAX_SLOT_BITS, Plaintext, SlotShape};
 /// | `linear_combination(kᵢ, ⟦aᵢ⟧)`| Σ kᵢ · aᵢ                                                |
 /// | `matvec(W, ⟦a⟧)`              | (Σ W\[o,i\] · aᵢ)ₒ                                       |
 /// | `pack(⟦a⟧, ⟦b⟧, …)`           | the slots of a, then those of b, …                       |
+/// | `matvec_packed(W, ⟦a⟧, n)`    | `pack` of every n outputs of `matvec(W, ⟦a⟧)`            |
+/// | `scale_slots(⟦a⟧, r, …)`      | a · r for every slot of the row r, where a is one value  |
 /// | `from_bytes(to_bytes(⟦a⟧))`   | a                                                        |
 ///
 /// [`conformance`](crate::conformance) checks every row against plain integers; a backend calls it
@@ -265,6 +268,60 @@ pub trait AdditiveHE: Sized + Send + Sync + 'static {
         Ok(rest.iter().rev().fold(top.clone(), |acc, next| {
             Self::add(public, &Self::shift(public, &acc, each.count, each.bits), next)
         }))
+    }
+
+    /// [`matvec`](Self::matvec), the outputs packed in groups of `group`, `each` slots of each; the
+    /// last group may be smaller.
+    ///
+    /// Product and packing come at once so that a backend can run both chains of squarings in one.
+    ///
+    /// # Errors
+    /// As [`matvec`](Self::matvec); [`ApiMisuse::Empty`] for groups of 0.
+    fn matvec_packed(
+        public: &Self::PublicKey,
+        taps: &Taps,
+        weights: &[i128],
+        inputs: &[Self::Ciphertext],
+        group: usize,
+        each: SlotShape,
+    ) -> Result<Vec<Self::Ciphertext>> {
+        let outputs = Self::matvec(public, taps, weights, inputs)?;
+        match group {
+            0 => Err(ApiMisuse::Empty("a group of outputs").into()),
+            1 => Ok(outputs),
+            _ => outputs.chunks(group).map(|group| Self::pack(public, group, each)).collect(),
+        }
+    }
+
+    /// ⟦a · r⟧ for each row r, where ⟦a⟧ has one slot in use.
+    ///
+    /// All rows come at once so that a backend can share one table of the powers of ⟦a⟧.
+    ///
+    /// # Errors
+    /// As [`pack`](Self::pack): none by the plain body, because a [`Plaintext`] has values.
+    fn scale_slots(
+        public: &Self::PublicKey,
+        a: &Self::Ciphertext,
+        rows: &[Plaintext],
+    ) -> Result<Vec<Self::Ciphertext>> {
+        let scaled = rows.iter().map(|row| {
+            let shape = row.shape();
+            let each: Vec<_> =
+                row.values().iter().map(|&r| Self::mul_plain(public, a, r)).collect();
+            Self::pack(public, &each, SlotShape { count: 1, ..shape })
+        });
+        scaled.collect()
+    }
+
+    /// What operations under this key cost, for the planner: a constant of the scheme and its key's
+    /// size, never a measurement, because both parties must plan alike.
+    fn prices(public: &Self::PublicKey) -> Prices {
+        Prices::paillier(Self::key_bits(public))
+    }
+
+    /// What one [`matvec`](Self::matvec) of this size costs, in nanoseconds like [`Prices`].
+    fn matvec_price(public: &Self::PublicKey, size: MatrixSize) -> u64 {
+        Self::prices(public).subset_tables(size)
     }
 
     /// Reads `count` ciphertexts; a backend may validate them together.

@@ -364,6 +364,7 @@ fn uniform_below(n: u64, rng: &mut dyn CryptoRng) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clear::{Clear, ClearKey};
     use crate::tests::networks;
     use rand::SeedableRng;
     use rand::rngs::ChaCha20Rng;
@@ -371,8 +372,8 @@ mod tests {
 
     fn exposure(purpose: Purpose) -> Exposure {
         let (network, precision) = (networks::network(), Precision::TRAINING);
-        let slots = |bits| (2046 / bits) as usize;
-        let plan = Plan::new(&network, &precision, 1, purpose, slots).unwrap();
+        let key = ClearKey::new(2048).unwrap();
+        let plan = Plan::new::<Clear>(&network, &precision, 1, purpose, &key).unwrap();
         Exposure::new(&network, &precision, &plan)
     }
 

@@ -11,13 +11,14 @@
 //!
 //! and whatever does not fit a slot is refused with the layer and both numbers.
 //!
-//! # Layout
-//! A ciphertext upwards holds one feature, its slots the samples of the batch; if the batch has
-//! more samples than slots, a feature takes several ciphertexts (*rows*). Downwards, when a whole
-//! batch fits several times, that many outputs are packed into one ciphertext (a *group*).
+//! Of the [layouts](crate::layout) that fit, an exchange gets the one that the prices of the
+//! client's key say is the cheapest.
 
 use crate::error::{ApiMisuse, RangeError, Result};
+use crate::exchange::Exchange;
 use crate::fixed::{Precision, exp2};
+use crate::he::AdditiveHE;
+use crate::layout::Widths;
 use crate::linear::LinearMap;
 use crate::network::Network;
 use crate::slots::{MAX_SLOT_BITS, SlotShape};
@@ -52,85 +53,6 @@ impl core::fmt::Display for Direction {
     }
 }
 
-/// One encrypted linear map: how many values go each way, and how they sit in ciphertexts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exchange {
-    /// Values of a sample that go up.
-    pub inputs: usize,
-    /// Values of a sample that come down.
-    pub outputs: usize,
-    /// Samples.
-    pub batch: usize,
-    /// Bits of a slot, sign included: what the widest value needs.
-    pub slot_bits: u32,
-    /// Slots of one ciphertext.
-    pub slots: usize,
-    /// Multiply-accumulates of the linear map on ciphertexts, per row.
-    pub taps: usize,
-}
-
-/// What an exchange costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Cost {
-    /// Ciphertexts from client to server.
-    pub ciphertexts_up: usize,
-    /// Ciphertexts from server to client.
-    pub ciphertexts_down: usize,
-    /// Homomorphic multiply-accumulates.
-    pub multiply_accumulates: usize,
-    /// Plaintext bits that the slots leave unused in a full ciphertext.
-    pub headroom_bits: u32,
-}
-
-impl Exchange {
-    /// Ciphertexts of one feature.
-    pub fn rows(&self) -> usize {
-        self.batch.div_ceil(self.slots)
-    }
-
-    /// Samples in the slots of row `row`.
-    pub fn samples_in(&self, row: usize) -> core::ops::Range<usize> {
-        let start = row * self.slots;
-        start..self.batch.min(start + self.slots)
-    }
-
-    /// Outputs in one ciphertext on the way down.
-    pub fn group(&self) -> usize {
-        if self.rows() > 1 { 1 } else { (self.slots / self.batch).clamp(1, self.outputs) }
-    }
-
-    /// The shape of a ciphertext that holds `features` features of row `row`.
-    pub fn shape(&self, row: usize, features: usize) -> SlotShape {
-        SlotShape { bits: self.slot_bits, count: self.samples_in(row).len() * features }
-    }
-
-    /// Ciphertexts on the way up.
-    pub fn ciphertexts_up(&self) -> usize {
-        self.inputs * self.rows()
-    }
-
-    /// Ciphertexts on the way down.
-    pub fn ciphertexts_down(&self) -> usize {
-        self.outputs.div_ceil(self.group()) * self.rows()
-    }
-
-    /// Bits of plaintext that one sample reveals at most: every slot in full, because a client may
-    /// pack values that do not belong into its slots (`docs/src/security.md`).
-    pub fn revealed_bits_per_output(&self) -> u64 {
-        u64::from(self.slot_bits)
-    }
-
-    /// Ciphertexts and operations.
-    pub fn cost(&self) -> Cost {
-        Cost {
-            ciphertexts_up: self.ciphertexts_up(),
-            ciphertexts_down: self.ciphertexts_down(),
-            multiply_accumulates: self.taps * self.rows(),
-            headroom_bits: MAX_SLOT_BITS - self.slot_bits,
-        }
-    }
-}
-
 /// The exchanges of one stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StagePlan {
@@ -154,18 +76,17 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans all exchanges. `slots(bits)` says how many slots of that width a ciphertext holds
-    /// (see [`AdditiveHE::slots`](crate::AdditiveHE::slots)).
+    /// Plans all exchanges for a client with the key `public`.
     ///
     /// # Errors
     /// [`RangeError::Slot`] naming the layer, the bits that it needs and those that there are;
     /// [`ApiMisuse::Configuration`] for a batch of 0 or above 2^16, or more than 2^20 steps.
-    pub fn new(
+    pub fn new<H: AdditiveHE>(
         network: &Network,
         precision: &Precision,
         batch: usize,
         purpose: Purpose,
-        slots: impl Fn(u32) -> usize,
+        public: &H::PublicKey,
     ) -> Result<Self> {
         precision.validate()?;
         if !(1..=MAX_BATCH).contains(&batch) {
@@ -176,13 +97,11 @@ impl Plan {
         }
         let weight = weight_bound(precision, purpose);
         let exchange = |name: &str, linear: &LinearMap, direction| {
-            let (inputs, outputs, taps) = match direction {
-                Direction::Forward => (linear.inputs(), linear.outputs(), linear.forward_taps()),
-                Direction::Backward => (linear.outputs(), linear.inputs(), linear.backward_taps()),
-            };
-            let needed = signed_bits_for(widest_value(linear, precision, direction, weight));
-            let slots = fit(&format!("{name} ({direction})"), needed, &slots)?;
-            Ok(Exchange { inputs, outputs, batch, slot_bits: needed, slots, taps: taps.len() })
+            let slot_bits = signed_bits_for(widest_value(linear, precision, direction, weight));
+            fit::<H>(&format!("{name} ({direction})"), slot_bits, public)?;
+            let weight_bits = signed_bits_for(weight * linear.entry_gain() as f64);
+            let widths = Widths { slot_bits, weight_bits };
+            Ok(Exchange::cheapest::<H>(public, linear, direction, batch, widths))
         };
         let training = matches!(purpose, Purpose::Training { .. });
         let stages = network.stages().iter().enumerate().map(|(i, stage)| {
@@ -233,16 +152,16 @@ impl UpdateLayout {
     ///
     /// # Errors
     /// [`RangeError::Slot`] when a masked update does not fit.
-    pub fn new(
+    pub fn new<H: AdditiveHE>(
         values: usize,
         precision: &Precision,
         g_max: u32,
-        slots: impl Fn(u32) -> usize,
+        public: &H::PublicKey,
     ) -> Result<Self> {
         let update = exp2(precision.update_bits - 1 + g_max);
         let needed =
             signed_bits_for(update + exp2(precision.update_bits + precision.mask_bits + g_max));
-        let slots = fit("masked update", needed, &slots)?;
+        let slots = fit::<H>("masked update", needed, public)?;
         Ok(Self { values, slot_bits: needed, slots })
     }
 
@@ -264,13 +183,17 @@ pub const MAX_BATCH: usize = 1 << 16;
 pub const MAX_STEPS: u32 = 1 << 20;
 
 /// How many slots of `needed` bits there are: at least one, or what would fit is said.
-fn fit(layer: &str, needed: u32, slots: &impl Fn(u32) -> usize) -> Result<usize, RangeError> {
-    let fits = |&bits: &u32| slots(bits) > 0;
+fn fit<H: AdditiveHE>(
+    layer: &str,
+    needed: u32,
+    public: &H::PublicKey,
+) -> Result<usize, RangeError> {
+    let fits = |&bits: &u32| H::slots(public, bits) > 0;
     if needed > MAX_SLOT_BITS || !fits(&needed) {
         let available = (1..=MAX_SLOT_BITS).rev().find(fits).unwrap_or(0);
         return Err(RangeError::Slot { layer: layer.into(), needed, available });
     }
-    Ok(slots(needed))
+    Ok(H::slots(public, needed))
 }
 
 /// max|W~| in weight units.
@@ -309,6 +232,7 @@ pub fn signed_bits_for(bound: f64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clear::{Clear, ClearKey};
     use crate::tests::networks;
 
     #[test]
@@ -321,33 +245,20 @@ mod tests {
     #[test]
     fn range_errors_name_the_layer_and_both_numbers() {
         let (network, precision) = (networks::network(), Precision::TRAINING);
+        let refused = |precision: &Precision, purpose, key_bits| {
+            let key = ClearKey::new(key_bits).unwrap();
+            Plan::new::<Clear>(&network, precision, 1, purpose, &key).unwrap_err().to_string()
+        };
         let training = Purpose::Training { steps: 1 << 20 };
         let wide = Precision { mask_bits: 100, ..precision };
-        let error = Plan::new(&network, &wide, 1, training, |bits| (2046 / bits) as usize);
         assert_eq!(
-            error.unwrap_err().to_string(),
+            refused(&wide, training, 2048),
             "the numbers do not fit: first (forward) needs 161 bits, the plaintext slot has 127"
         );
-        let error =
-            Plan::new(&network, &precision, 1, Purpose::Inference, |bits| usize::from(bits <= 32));
+        let training = Purpose::Training { steps: 1 };
         assert_eq!(
-            error.unwrap_err().to_string(),
-            "the numbers do not fit: first (forward) needs 45 bits, the plaintext slot has 32"
+            refused(&precision, training, 64),
+            "the numbers do not fit: first (forward) needs 105 bits, the plaintext slot has 62"
         );
-    }
-
-    #[test]
-    fn batches_fill_slots_and_groups() {
-        let exchange =
-            |batch| Exchange { inputs: 3, outputs: 5, batch, slot_bits: 100, slots: 20, taps: 15 };
-        let shapes = |batch| {
-            let e = exchange(batch);
-            (e.rows(), e.group(), e.ciphertexts_up(), e.ciphertexts_down())
-        };
-        assert_eq!(shapes(1), (1, 5, 3, 1));
-        assert_eq!(shapes(7), (1, 2, 3, 3));
-        assert_eq!(shapes(20), (1, 1, 3, 5));
-        assert_eq!(shapes(21), (2, 1, 6, 10));
-        assert_eq!(exchange(21).shape(1, 1), SlotShape { bits: 100, count: 1 });
     }
 }

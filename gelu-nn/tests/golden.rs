@@ -1,12 +1,17 @@
 //! Golden transcripts under Paillier: from two seeds follows every byte of a session, the keys
 //! included, on every machine and with any number of threads.
 //!
-//! A changed digest means changed bytes on the wire. If that was meant, raise
-//! [`PROTOCOL_VERSION`](gelu_core::message::PROTOCOL_VERSION) and take the new digest.
+//! A changed line in `golden.txt` means changed bytes on the wire. If that was meant, raise
+//! [`PROTOCOL_VERSION`](gelu_core::message::PROTOCOL_VERSION) and take the new lines:
+//!
+//! ```text
+//! GELU_GOLDEN=write cargo test -p gelu-nn --test golden
+//! ```
 
 mod common;
 
 use common::{batches, client, host, model, rate};
+use gelu_core::message::PROTOCOL_VERSION;
 use gelu_core::pair::Pair;
 use gelu_nn::{Rate, zoo};
 use gelu_paillier::InsecurePaillier;
@@ -18,23 +23,32 @@ fn session() -> (Pair<InsecurePaillier>, rand::rngs::ChaCha20Rng) {
 }
 
 /// Number of frames and the start of the digest of all bytes.
-fn summary(pair: &Pair<InsecurePaillier>) -> (usize, String) {
+fn summary(name: &str, pair: &Pair<InsecurePaillier>) -> String {
     let mut hash = Sha256::new();
     pair.transcript.iter().for_each(|frame| hash.update(frame.bytes()));
-    let digest = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    (pair.transcript.len(), digest)
+    let digest: String = hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
+    format!("{name}: {} frames, {digest}\n", pair.transcript.len())
 }
 
-#[test]
-fn one_inference() {
+fn one_inference() -> String {
     let (mut pair, mut rng) = session();
     pair.classify(&batches(&zoo::iris(), 2, 1, 3)[0].0, &mut rng).unwrap();
-    assert_eq!(summary(&pair), (6, "6225802c3386d2f8".into()));
+    summary("one inference", &pair)
+}
+
+fn one_lease() -> String {
+    let (mut pair, mut rng) = session();
+    pair.train(&batches(&zoo::iris(), 2, 2, 3), &mut rng).unwrap();
+    summary("one lease", &pair)
 }
 
 #[test]
-fn one_lease() {
-    let (mut pair, mut rng) = session();
-    pair.train(&batches(&zoo::iris(), 2, 2, 3), &mut rng).unwrap();
-    assert_eq!(summary(&pair), (20, "426b669556313bb1".into()));
+fn golden() {
+    let version = format!("protocol version {PROTOCOL_VERSION}\n");
+    let summaries = [version, one_inference(), one_lease()].concat();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden.txt");
+    if std::env::var_os("GELU_GOLDEN").is_some_and(|value| value == "write") {
+        std::fs::write(file, &summaries).unwrap();
+    }
+    assert_eq!(summaries, std::fs::read_to_string(file).unwrap());
 }

@@ -7,6 +7,7 @@
 mod common;
 
 use common::{assert_equals_oracle, batches, client, host, model, oracle, rate};
+use gelu_core::clear::ClearKey;
 use gelu_core::plan::{Plan, Purpose};
 use gelu_core::server::Host;
 use gelu_core::{Clear, Precision};
@@ -96,8 +97,8 @@ fn batches_up_to_and_beyond_a_slot_row() {
     let architecture = zoo::iris();
     let steps = 2;
     let purpose = Purpose::Training { steps };
-    let slots = |bits| (2046 / bits) as usize;
-    let plan = Plan::new(&architecture.network(), &Precision::TRAINING, 1, purpose, slots).unwrap();
+    let (network, key) = (architecture.network(), ClearKey::new(2048).unwrap());
+    let plan = Plan::new::<Clear>(&network, &Precision::TRAINING, 1, purpose, &key).unwrap();
     let full = plan.exchanges().map(|(_, _, e)| e.slots).min().unwrap();
     for batch in [1, 7, full, full + 1, 3 * full] {
         for by in [PUBLIC, SECRET] {

@@ -93,7 +93,7 @@ pub(crate) struct Context<H: AdditiveHE> {
 impl<H: AdditiveHE> Context<H> {
     pub(crate) fn plan(&self, batch: usize, purpose: Purpose) -> Result<Plan> {
         let public = H::public_key(&self.secret);
-        Plan::new(&self.network, &self.precision, batch, purpose, |bits| H::slots(public, bits))
+        Plan::new::<H>(&self.network, &self.precision, batch, purpose, public)
     }
 }
 

@@ -7,11 +7,12 @@ use rand_core::CryptoRng;
 
 use super::Context;
 use crate::error::{PeerMisbehaved, Result};
+use crate::exchange::Exchange;
 use crate::he::AdditiveHE;
 use crate::message::{ClientMessage, ServerMessage};
 use crate::network::Parameters;
 use crate::pass::{Pass, bias_constant};
-use crate::plan::{Direction, Exchange, Plan};
+use crate::plan::{Direction, Plan};
 
 /// A [`Pass`] whose sums are computed by the server. With masks, the weights that the server holds
 /// are W~ = W − R, and the answers are corrected by R (Algorithm 4).
@@ -59,7 +60,8 @@ impl Round {
             Direction::Forward => self.pass.activations(stage),
             Direction::Backward => self.pass.errors(stage),
         };
-        let ciphertexts = exchange.encrypt::<H>(&context.secret, values, rng)?;
+        let linear = &context.network.stages()[stage].linear;
+        let ciphertexts = exchange.encrypt::<H>(&context.secret, linear, values, rng)?;
         let batch = u32::try_from(exchange.batch).expect("a planned batch is below 2^16");
         let stage = u32::try_from(stage).expect("few stages");
         Ok(match direction {

@@ -70,8 +70,8 @@ impl<H: AdditiveHE> Training<H> {
                 check_g_max(*g_max, context)?;
                 let public = H::public_key_from_bytes(public_key)?;
                 let inverse_rate = H::ciphertexts_from_bytes(&public, inverse_rate, 1)?.remove(0);
-                let slots = |bits| H::slots(&public, bits);
-                let layout = UpdateLayout::new(zeros.len(), &context.precision, *g_max, slots)?;
+                let layout =
+                    UpdateLayout::new::<H>(zeros.len(), &context.precision, *g_max, &public)?;
                 let mode = Mode::Secret { public, inverse_rate, layout };
                 (mode, Rounding::PowerOfTwo { g_max: *g_max })
             }
@@ -118,18 +118,16 @@ impl<H: AdditiveHE> Training<H> {
                 ClientMessage::MaskedUpdate(masked)
             }
             Mode::Secret { public, inverse_rate, layout } => {
-                let gradient: Vec<i128> = self.last_update.values().copied().collect();
-                let masks: Vec<i128> = masks.values().copied().collect();
-                let mut sealed = Vec::with_capacity(layout.ciphertexts());
-                let groups = gradient.chunks(layout.slots).zip(masks.chunks(layout.slots));
-                for (n, (gradient, masks)) in groups.enumerate() {
-                    let each: Vec<_> =
-                        masks.iter().map(|&r| H::mul_plain(public, inverse_rate, r)).collect();
-                    let shape = crate::SlotShape { count: 1, ..layout.shape(n) };
-                    let packed = H::pack(public, &each, shape)?;
-                    let gradient = Plaintext::new(layout.slot_bits, gradient.to_vec())?;
-                    sealed.push((H::add_plain(public, &packed, &gradient), layout.shape(n)));
-                }
+                let rows = |values: &Parameters| -> Result<Vec<Plaintext>> {
+                    let values: Vec<i128> = values.values().copied().collect();
+                    let rows = values.chunks(layout.slots);
+                    rows.map(|row| Plaintext::new(layout.slot_bits, row.to_vec())).collect()
+                };
+                let scaled = H::scale_slots(public, inverse_rate, &rows(&masks)?)?;
+                let sealed = scaled.iter().zip(rows(&self.last_update)?).enumerate();
+                let sealed: Vec<_> = sealed
+                    .map(|(n, (mask, g))| (H::add_plain(public, mask, &g), layout.shape(n)))
+                    .collect();
                 // The server knows how ⟦2^g⟧ was made: sealing hides R, as it hides W elsewhere.
                 let sealed = Sealed::<H>::seal(public, &sealed, rng);
                 let ciphertexts = Sealed::to_bytes(public, &sealed);

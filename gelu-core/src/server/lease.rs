@@ -65,8 +65,7 @@ impl<H: AdditiveHE> Lease<H> {
                 }
                 let public = H::public_key(key);
                 let values = model.parameters.len();
-                let slots = |bits| H::slots(public, bits);
-                let layout = UpdateLayout::new(values, &model.precision, *g_max, slots)?;
+                let layout = UpdateLayout::new::<H>(values, &model.precision, *g_max, public)?;
                 let shape = SlotShape { bits: layout.slot_bits, count: 1 };
                 let plain = Plaintext::new(shape.bits, vec![1 << g])?;
                 let inverse = H::encrypt_as_owner(key, &plain, rng)?;

@@ -26,13 +26,14 @@ use std::sync::Arc;
 use rand_core::CryptoRng;
 
 use crate::error::{ApiMisuse, Error, PeerIncompatible, PeerMisbehaved, Refused, Result};
+use crate::exchange::Exchange;
 use crate::fixed::Precision;
 use crate::he::AdditiveHE;
 use crate::ledger::Exposure;
 use crate::message::{ClientMessage, ServerMessage};
 use crate::network::{Layer, Network, Parameters};
 use crate::pass::bias_constant;
-use crate::plan::{Direction, Exchange, MAX_BATCH, MAX_STEPS, Plan, Purpose};
+use crate::plan::{Direction, MAX_BATCH, MAX_STEPS, Plan, Purpose};
 use lease::{Ended, Lease, LeaseStep};
 
 /// A version of a model, ready to serve.
@@ -130,8 +131,8 @@ impl<H: AdditiveHE> Opened<H> {
         if let Some(planned) = self.planned.as_ref().filter(fits) {
             return Ok(Arc::clone(planned));
         }
-        let slots = |bits| H::slots(&self.public, bits);
-        let plan = Plan::new(&model.network, &model.precision, batch, purpose, slots)?;
+        let (network, precision) = (&model.network, &model.precision);
+        let plan = Plan::new::<H>(network, precision, batch, purpose, &self.public)?;
         let exposure = Exposure::new(&model.network, &model.precision, &plan);
         let planned = Arc::new(Planned { plan, exposure });
         self.planned = Some(Arc::clone(&planned));
@@ -421,15 +422,16 @@ fn evaluate<H: AdditiveHE>(
 ) -> Result<Vec<u8>> {
     let linear = &at.model.network.stages()[at.stage].linear;
     let entries = linear.entries(&layer.weights);
-    let (taps, offsets) = match at.direction {
+    let matrix = exchange.layout.matrix(linear, at.direction);
+    let offsets = match at.direction {
         Direction::Forward => {
             let constant = bias_constant(linear, at.model.precision.activations);
-            let offset = |&b: &u32| constant * layer.biases[b as usize];
-            (linear.forward_taps(), Some(linear.bias_of().iter().map(offset).collect::<Vec<_>>()))
+            let offset = |bias: usize| constant * layer.biases[bias];
+            Some(exchange.layout.bias_of(linear).map(offset).collect::<Vec<_>>())
         }
-        Direction::Backward => (linear.backward_taps(), None),
+        Direction::Backward => None,
     };
-    exchange.evaluate::<H>(public, taps, &entries, offsets.as_deref(), ciphertexts, rng)
+    exchange.evaluate::<H>(public, matrix, &entries, offsets.as_deref(), ciphertexts, rng)
 }
 
 fn check_batch(batch: u32) -> Result<usize, PeerMisbehaved> {

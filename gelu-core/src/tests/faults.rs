@@ -154,8 +154,8 @@ fn encrypted_updates_out_of_bounds_are_refused() {
     let rate = secret_rate();
     let (mut up, _) = honest(rate.clone());
     let (model, key) = (model(), ClearKey::new(2048).unwrap());
-    let slots = |bits| Clear::slots(&key, bits);
-    let layout = UpdateLayout::new(model.parameters.len(), &model.precision, G_MAX, slots).unwrap();
+    let (values, precision) = (model.parameters.len(), &model.precision);
+    let layout = UpdateLayout::new::<Clear>(values, precision, G_MAX, &key).unwrap();
     let edge = (1i128 << (layout.slot_bits - 1)) - (1 << G);
     for value in [edge, -edge] {
         let mut block = Vec::new();

@@ -23,8 +23,8 @@ fn what_the_server_decrypts() -> Vec<i128> {
     let model = model();
     pair.train(&batches(&model.network, 5, 12), &mut rng).unwrap();
     let key = ClearKey::new(2048).unwrap();
-    let slots = |bits| Clear::slots(&key, bits);
-    let layout = UpdateLayout::new(model.parameters.len(), &model.precision, G_MAX, slots).unwrap();
+    let (values, precision) = (model.parameters.len(), &model.precision);
+    let layout = UpdateLayout::new::<Clear>(values, precision, G_MAX, &key).unwrap();
     let blocks = pair.transcript.iter().filter_map(|frame| match frame {
         Frame::Up(bytes) => match ClientMessage::from_bytes(bytes).unwrap() {
             ClientMessage::EncryptedMaskedUpdate { ciphertexts } => Some(ciphertexts),

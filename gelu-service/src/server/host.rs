@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use gelu_core::AdditiveHE;
+use gelu_core::clear::{Clear, ClearKey};
 use gelu_core::error::Refused;
 use gelu_core::ledger::{Exposure, LeaseWish};
 use gelu_core::plan::{Plan, Purpose, UpdateLayout};
@@ -207,13 +208,13 @@ fn check_rate<H: AdditiveHE>(rate: &LearningRate<H>, model: &ServedModel) -> Res
         }
         LearningRate::Secret { key, g, g_max } => {
             let precision = &model.precision;
-            let spare = precision.weights.fraction.min(precision.update_bits - 2);
+            let spare = precision.most_g_max();
             if g > g_max || *g_max > spare {
                 let why = format!("2^-{g}, at the least 2^-{g_max}, needs g <= g_max <= {spare}");
                 return Err(Error::configuration("secret learning rate", why));
             }
-            let slots = |bits| H::slots(H::public_key(key), bits);
-            UpdateLayout::new(model.parameters.len(), precision, *g_max, slots)?;
+            let public = H::public_key(key);
+            UpdateLayout::new::<H>(model.parameters.len(), precision, *g_max, public)?;
             Ok(())
         }
     }
@@ -222,8 +223,11 @@ fn check_rate<H: AdditiveHE>(rate: &LearningRate<H>, model: &ServedModel) -> Res
 /// The ledger's two sentences about a model, or what keeps it from being used.
 fn verdicts(model: &ServedModel, key_bits: u32) -> (String, String) {
     let verdict = |purpose| {
-        let slots = |bits: u32| (key_bits.saturating_sub(2) / bits) as usize;
-        match Plan::new(&model.network, &model.precision, 1, purpose, slots) {
+        let (network, precision) = (&model.network, &model.precision);
+        // Slots are what a verdict depends on, and a clear key has as many as any other.
+        let plan = ClearKey::new(key_bits)
+            .and_then(|key| Plan::new::<Clear>(network, precision, 1, purpose, &key));
+        match plan {
             Ok(plan) => Exposure::new(&model.network, &model.precision, &plan).verdict(),
             Err(error) => error.to_string(),
         }

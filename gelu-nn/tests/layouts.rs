@@ -1,0 +1,127 @@
+//! Layouts: whichever the planner chooses, the numbers are the same, and it chooses the cheapest.
+
+use gelu_core::clear::ClearKey;
+use gelu_core::exchange::Exchange;
+use gelu_core::layout::{Layout, Widths, candidates};
+use gelu_core::plan::{Direction, Plan, Purpose};
+use gelu_core::{AdditiveHE, Clear, LinearMap, Precision};
+use gelu_nn::layers::{Conv2d, Conv2dConfig};
+use gelu_nn::zoo;
+use ndarray::Array2;
+use proptest::prelude::*;
+use rand::SeedableRng;
+use rand::rngs::ChaCha20Rng;
+
+/// A checked convolution with any stride and padding, pooled where the window fits.
+fn any_convolution() -> impl Strategy<Value = LinearMap> {
+    let sizes = (1..3usize, 1..9usize, 1..9usize, 1..4usize);
+    let window = (1..5usize, 1..4usize, 0..4usize, 1..4usize);
+    (sizes, window).prop_filter_map("a valid configuration", |(sizes, window)| {
+        let (channels, height, width, filters) = sizes;
+        let (kernel, stride, padding, pool) = window;
+        let config = Conv2dConfig { channels, height, width, filters, kernel, stride, padding };
+        let layer = Conv2d::new(config).ok()?;
+        let pooled = (pool > 1).then(|| layer.clone().pooled(pool).ok()).flatten();
+        Some(pooled.map_or_else(|| layer.linear_map(), |pooled| pooled.linear_map()))
+    })
+}
+
+/// Encrypt, evaluate, decrypt, as the protocol's machines do.
+fn run(
+    exchange: &Exchange,
+    key: &ClearKey,
+    linear: &LinearMap,
+    (weights, biases): (&[i128], &[i128]),
+    x: &Array2<i128>,
+) -> Array2<i128> {
+    let rng = &mut ChaCha20Rng::seed_from_u64(1);
+    let up = exchange.encrypt::<Clear>(key, linear, x, rng).unwrap();
+    let matrix = exchange.layout.matrix(linear, Direction::Forward);
+    let offset = |bias: usize| i128::from(linear.divisor()) * biases[bias];
+    let offsets: Vec<_> = exchange.layout.bias_of(linear).map(offset).collect();
+    let entries = linear.entries(weights);
+    let down = exchange.evaluate::<Clear>(key, matrix, &entries, Some(&offsets), &up, rng).unwrap();
+    exchange.decrypt::<Clear>(key, &down).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn positions_equal_samples_equal_the_linear_map(
+        linear in any_convolution(),
+        batch in 1..8usize,
+        seed in 0..1000usize,
+    ) {
+        let integers = |n: usize, seed: usize| -> Vec<i128> {
+            (0..n).map(|i| ((i + seed) * 7919 + 13) as i128 % 41 - 20).collect()
+        };
+        let (weights, biases) =
+            (integers(linear.weights(), seed), integers(linear.biases(), seed + 1));
+        let x = integers(linear.inputs() * batch, seed + 2);
+        let x = Array2::from_shape_vec((linear.inputs(), batch), x).unwrap();
+        let z = linear.forward(&weights, &biases, x.view(), i128::from(linear.divisor()));
+        let (key, widths) = (ClearKey::new(512).unwrap(), Widths { slot_bits: 24, weight_bits: 9 });
+        let mut layouts = Vec::new();
+        for exchange in candidates::<Clear>(&key, &linear, Direction::Forward, batch, widths) {
+            prop_assert_eq!(&run(&exchange, &key, &linear, (&weights, &biases), &x), &z);
+            layouts.push(exchange.layout);
+        }
+        layouts.dedup();
+        let positions = linear.positions().unwrap().count();
+        prop_assert_eq!(layouts, [Layout::Samples, Layout::Positions(positions)]);
+    }
+}
+
+/// Of all that it could have chosen, nothing is cheaper; backwards there is one layout.
+#[test]
+fn the_plan_is_the_cheapest_by_its_own_formula() {
+    for entry in zoo::entries() {
+        let network = (entry.architecture)().network();
+        for (bits, batch) in [(2048, 1), (2048, 30), (3072, 1), (3072, 64)] {
+            let key = ClearKey::new(bits).unwrap();
+            let training = (Precision::TRAINING, Purpose::Training { steps: 5 });
+            for (precision, purpose) in [(Precision::INFERENCE, Purpose::Inference), training] {
+                let plan = Plan::new::<Clear>(&network, &precision, batch, purpose, &key).unwrap();
+                for (stage, direction, chosen) in plan.exchanges() {
+                    let linear = &network.stages()[stage].linear;
+                    let &Exchange { slot_bits, weight_bits, .. } = chosen;
+                    let widths = Widths { slot_bits, weight_bits };
+                    let all: Vec<_> =
+                        candidates::<Clear>(&key, linear, direction, batch, widths).collect();
+                    let least = all.iter().map(|e| e.nanoseconds::<Clear>(&key)).min();
+                    assert_eq!(Some(chosen.nanoseconds::<Clear>(&key)), least);
+                    assert!(all.contains(chosen));
+                    let backward = direction == Direction::Backward;
+                    assert!(!backward || all.iter().all(|e| e.layout == Layout::Samples));
+                }
+            }
+        }
+    }
+}
+
+/// One image: 6 filters of 36 taps at 144 positions, which fill three rows of slots.
+#[test]
+fn the_first_layer_of_lenet5() {
+    let key = ClearKey::new(2048).unwrap();
+    let network = zoo::lenet5().network();
+    let plan =
+        Plan::new::<Clear>(&network, &Precision::INFERENCE, 1, Purpose::Inference, &key).unwrap();
+    let first = plan.exchange(0, Direction::Forward).unwrap();
+    assert_eq!((first.layout, first.rows()), (Layout::Positions(144), 3));
+    assert_eq!(first.ciphertexts_up(), 36 * 3);
+    assert_eq!(first.cost().multiply_accumulates, 6 * 36 * 3);
+    assert!(first.cost().multiply_accumulates < 2000);
+
+    // 120 sums of one sample: one wave of 15 short chains instead of two long ones.
+    let dense = plan.exchange(2, Direction::Forward).unwrap();
+    assert_eq!((dense.outputs, dense.group, dense.ciphertexts_down()), (120, 8, 15));
+    assert!(dense.ciphertexts_down() <= Clear::prices(&key).lanes as usize);
+}
+
+/// A dense layer is a convolution with one position.
+#[test]
+fn a_dense_layer_has_one_position() {
+    let dense = zoo::iris().network().stages()[0].linear.clone().with_positions(1).unwrap();
+    let positions = dense.positions().unwrap();
+    assert_eq!((positions.count(), positions.taps()), (1, dense.inputs()));
+    assert_eq!(positions.product(), dense.forward_taps());
+}
