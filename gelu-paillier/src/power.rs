@@ -32,25 +32,23 @@ pub(crate) fn power(
     powers.reserve(bases.len());
     for bases in bases.chunks(LANES) {
         let table = first_powers(ring, bases, 1 << window);
-        let mut acc = Zeroizing::new(ring.empty());
-        (0..bases.len()).for_each(|k| acc.push(ring.one(k % ring.moduli())));
+        let mut acc = Zeroizing::new(table[0].clone());
         let mut factors = Zeroizing::new(ring.zeros(bases.len()));
+        let mut scratch = Zeroizing::new(ring.zeros(bases.len()));
         for position in (0..bits.div_ceil(window)).rev() {
             for k in 0..bases.len() {
                 let at = position * window;
                 let digit = digit(exponents[k % ring.moduli()], at, window.min(bits - at));
+                let entries = core::array::from_fn::<_, 32, _>(|i| {
+                    table.get(i).map_or(&[][..], |entries| entries.get(k))
+                });
+                let factor = factors.get_mut(k);
                 match lookup {
-                    Lookup::Direct => {
-                        factors.get_mut(k).copy_from_slice(table[usize::from(digit)].get(k));
-                    }
-                    Lookup::Scan => {
-                        let column: Vec<_> = table.iter().map(|row| row.get(k)).collect();
-                        ring.kernel().select(&column, digit, factors.get_mut(k));
-                    }
+                    Lookup::Direct => factor.copy_from_slice(entries[usize::from(digit)]),
+                    Lookup::Scan => ring.kernel().select(&entries[..table.len()], digit, factor),
                 }
             }
-            let jobs = factors.iter().enumerate();
-            ring.update(&mut acc, window as usize, jobs);
+            ring.step(&mut acc, window as usize, &factors, &mut scratch);
         }
         acc.iter().for_each(|power| powers.push(power));
     }

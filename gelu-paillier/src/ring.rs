@@ -293,6 +293,23 @@ impl Ring {
         Elements { lines, stride }
     }
 
+    /// acc\[k\] ← acc\[k\]^(2^squarings) · factors\[k\], for at most [`LANES`] elements; `scratch` is
+    /// as long as they are.
+    pub(crate) fn step(
+        &self,
+        acc: &mut Elements,
+        squarings: usize,
+        factors: &Elements,
+        scratch: &mut Elements,
+    ) {
+        let (mut a, mut b) = ([&[][..]; LANES], [&[][..]; LANES]);
+        a.iter_mut().zip(acc.iter()).for_each(|(a, element)| *a = element);
+        b.iter_mut().zip(factors.iter()).for_each(|(b, element)| *b = element);
+        let count = acc.len();
+        self.kernel.run(&a[..count], squarings, Some(&b[..count]), &mut scratch.lines);
+        core::mem::swap(acc, scratch);
+    }
+
     /// acc\[k\] ← acc\[k\]^(2^squarings) · factor, for the pairs (k, factor) of `jobs`.
     ///
     /// Jobs for one k are done in their order. With two moduli, job j must concern modulus j mod 2.

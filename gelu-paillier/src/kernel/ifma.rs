@@ -32,7 +32,7 @@ use core::arch::x86_64::{
     __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi64, _mm512_and_si512, _mm512_load_si512,
     _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_or_si512, _mm512_set1_epi64,
     _mm512_setzero_si512, _mm512_shuffle_i64x2, _mm512_slli_epi64, _mm512_srli_epi64,
-    _mm512_store_si512, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
+    _mm512_store_si512, _mm512_ternarylogic_epi64, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
 };
 
 use zeroize::Zeroize;
@@ -147,6 +147,11 @@ impl<const L: usize> Kernel for Ifma<L> {
         unsafe { self.product_lanes(factors, lanes, out) };
     }
 
+    fn select(&self, table: &[&[Line]], digit: u8, out: &mut [Line]) {
+        // SAFETY: `Ifma` is only made where the instructions are available.
+        unsafe { select_lines(table, digit, out) };
+    }
+
     fn prefetch(&self, element: &[Line]) {
         for line in element {
             // SAFETY: every x86-64 processor has the instruction, and any address may be given.
@@ -158,54 +163,74 @@ impl<const L: usize> Kernel for Ifma<L> {
 impl<const L: usize> Ifma<L> {
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn run_lanes(&self, a: &[&[Line]], squarings: usize, b: Option<&[&[Line]]>, out: &mut [Line]) {
-        let mut x = Pairs::read(a);
+        let (mut x, mut next) = (Pairs::read(a), Pairs::zero());
+        let (mut x, mut next) = (&mut x, &mut next);
         for _ in 0..squarings {
-            self.square(&mut x);
+            self.square(x, next);
+            (x, next) = (next, x);
         }
         if let Some(b) = b {
-            let y = Pairs::read(b);
-            self.multiply(&mut x, &y);
+            self.multiply(x, &Pairs::read(b), next);
+            x = next;
         }
         x.write(out, a.len());
     }
 
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn product_lanes(&self, factors: &[&[Line]], lanes: usize, out: &mut [Line]) {
-        let mut x = Pairs::read(&factors[..lanes]);
+        let (mut x, mut next) = (Pairs::read(&factors[..lanes]), Pairs::zero());
+        let (mut x, mut next) = (&mut x, &mut next);
         for at in (lanes..factors.len()).step_by(lanes) {
             let soon = factors.iter().skip(at + lanes).take(lanes);
             soon.for_each(|factor| self.prefetch(factor));
-            let y = Pairs::read(&factors[at..at + lanes]);
-            self.multiply(&mut x, &y);
+            self.multiply(x, &Pairs::read(&factors[at..at + lanes]), next);
+            (x, next) = (next, x);
         }
         x.write(out, lanes);
     }
 
-    /// x ← x·y: 10·L² multiplications.
+    /// out ← x·y: 10·L² multiplications.
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn multiply(&self, x: &mut Pairs<L>, y: &Pairs<L>) {
-        let zero = [_mm512_setzero_si512(); L];
-        let (mut low, mut quotient) = (zero, zero);
+    fn multiply(&self, x: &Pairs<L>, y: &Pairs<L>, out: &mut Pairs<L>) {
         let (n, inverse) = (&self.n, self.minus_inverse);
-        phase::<L, 1>([&x.low, &x.low], [&y.low, &y.low], n, inverse, &mut low, &mut quotient);
-        let (mut high, mut unused) = (quotient, zero);
-        phase::<L, 2>([&x.low, &x.high], [&y.high, &y.low], n, inverse, &mut high, &mut unused);
-        normalize(&mut low, &mut high);
-        *x = Pairs { low, high };
+        out.low = [_mm512_setzero_si512(); L];
+        let quotient = Some(&mut out.high);
+        phase::<L, 1>([&x.low, &x.low], [&y.low, &y.low], n, inverse, &mut out.low, quotient);
+        phase::<L, 2>([&x.low, &x.high], [&y.high, &y.low], n, inverse, &mut out.high, None);
+        normalize(&mut out.low, &mut out.high);
     }
 
-    /// x ← x²: 8·L² multiplications, as both mixed products are one.
+    /// out ← x²: 8·L² multiplications, as both mixed products are one.
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn square(&self, x: &mut Pairs<L>) {
-        let zero = [_mm512_setzero_si512(); L];
-        let (mut low, mut quotient) = (zero, zero);
+    fn square(&self, x: &Pairs<L>, out: &mut Pairs<L>) {
         let (n, inverse) = (&self.n, self.minus_inverse);
-        phase::<L, 1>([&x.low, &x.low], [&x.low, &x.low], n, inverse, &mut low, &mut quotient);
-        let (mut high, mut unused) = (quotient, zero);
+        out.low = [_mm512_setzero_si512(); L];
+        let quotient = Some(&mut out.high);
+        phase::<L, 1>([&x.low, &x.low], [&x.low, &x.low], n, inverse, &mut out.low, quotient);
         let twice = double(&x.high);
-        phase::<L, 1>([&x.low, &x.low], [&twice, &twice], n, inverse, &mut high, &mut unused);
-        normalize(&mut low, &mut high);
-        *x = Pairs { low, high };
+        phase::<L, 1>([&x.low, &x.low], [&twice, &twice], n, inverse, &mut out.high, None);
+        normalize(&mut out.low, &mut out.high);
+    }
+}
+
+/// [`Kernel::select`], with the masks of sixteen entries in registers.
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn select_lines(table: &[&[Line]], digit: u8, out: &mut [Line]) {
+    const CHUNK: usize = 16;
+    let (chunks, rest) = table.as_chunks::<CHUNK>();
+    super::select(rest, (CHUNK * chunks.len()) as u64, digit, out);
+    for (start, entries) in (0u64..).step_by(CHUNK).zip(chunks) {
+        let masks: [V; CHUNK] = core::array::from_fn(|i| {
+            _mm512_set1_epi64(super::mask(start + i as u64, digit).cast_signed())
+        });
+        for (at, out) in out.iter_mut().enumerate() {
+            let mut found = load(out);
+            for (entry, mask) in entries.iter().zip(masks) {
+                // found | (entry & mask)
+                found = _mm512_ternarylogic_epi64::<0xf8>(found, load(&entry[at]), mask);
+            }
+            store(out, found);
+        }
     }
 }
 
@@ -304,7 +329,7 @@ macro_rules! upper_triangle {
     }};
 }
 
-/// t ← (t + Σ_p x_p·y_p + m·n) / 2^(52·L), leaving carries in t; m goes to `quotient`.
+/// t ← (t + Σ_p x_p·y_p + m·n) / 2^(52·L), leaving carries in t; m goes to `quotient`, if there is one.
 ///
 /// The first P (1 or 2) pairs count. Limbs of x, y and n are below 2^52, those of t below 2^53.
 #[target_feature(enable = "avx512f,avx512ifma")]
@@ -315,7 +340,7 @@ fn phase<const L: usize, const P: usize>(
     n: &[V; L],
     minus_inverse: V,
     t: &mut [V; L],
-    quotient: &mut [V; L],
+    mut quotient: Option<&mut [V; L]>,
 ) {
     let zero = _mm512_setzero_si512();
     let mask = _mm512_set1_epi64((1 << RADIX) - 1);
@@ -381,7 +406,9 @@ fn phase<const L: usize, const P: usize>(
 
     let (mut m, mut carry) = head!(0);
     for k in 0..L / BLOCK {
-        quotient[BLOCK * k..][..BLOCK].copy_from_slice(&m);
+        if let Some(quotient) = &mut quotient {
+            quotient[BLOCK * k..][..BLOCK].copy_from_slice(&m);
+        }
         let (u, v, w) = (&ya[k], &yb[k], m);
         let mut lo: [V; BLOCK] = *t[BLOCK..].first_chunk().expect("L >= 2 * BLOCK");
         let mut hi = [zero; BLOCK];
@@ -473,6 +500,12 @@ fn double<const L: usize>(x: &[V; L]) -> [V; L] {
 }
 
 impl<const L: usize> Pairs<L> {
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn zero() -> Self {
+        let zero = [_mm512_setzero_si512(); L];
+        Self { low: zero, high: zero }
+    }
+
     /// Reads up to eight elements; missing lanes repeat the last one.
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn read(elements: &[&[Line]]) -> Self {

@@ -93,7 +93,7 @@ pub(crate) trait Kernel: Send + Sync {
 
     /// out ← `table[digit]`, having read all of the table.
     fn select(&self, table: &[&[Line]], digit: u8, out: &mut [Line]) {
-        select(table, digit, out);
+        select(table, 0, digit, out);
     }
 
     /// Says that an element will soon be used.
@@ -102,19 +102,26 @@ pub(crate) trait Kernel: Send + Sync {
 
 /// The same for all digits, on whatever vectors the caller was compiled for.
 #[inline(always)]
-fn select(table: &[&[Line]], digit: u8, out: &mut [Line]) {
+fn select(table: &[&[Line]], start: u64, digit: u8, out: &mut [Line]) {
     out.fill(Line::default());
-    for (i, entry) in (0u64..).zip(table) {
-        let different = core::hint::black_box(i ^ u64::from(digit));
-        // All ones where i is the digit.
-        let mask = different.wrapping_sub(1) & !different;
-        let mask = 0u64.wrapping_sub(mask >> 63);
+    for (i, entry) in (start..).zip(table) {
+        let mask = mask(i, digit);
         for (out, line) in out.iter_mut().zip(*entry) {
             for (out, limb) in out.0.iter_mut().zip(line.0) {
                 *out |= limb & mask;
             }
         }
     }
+}
+
+/// All ones if i is the digit, else 0.
+///
+/// The compiler must not see that it is all or nothing: it would branch on it (it did).
+#[inline(always)]
+fn mask(i: u64, digit: u8) -> u64 {
+    // Only for 0 does the subtraction borrow.
+    let different = i ^ u64::from(digit);
+    core::hint::black_box(0u64.wrapping_sub(different.wrapping_sub(1) >> 63))
 }
 
 /// An odd modulus of a whole number of 64-bit words, the way kernels want it.
