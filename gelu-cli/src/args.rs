@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::backend::Backend;
-use crate::commands::{audit, certs, datasets, demo, infer, keygen, models, serve, train};
+use crate::commands::{audit, certs, datasets, demo, infer, keygen, models, plan, serve, train};
 use crate::output::Output;
 
 /// Train and query neural networks on data that the server cannot see.
@@ -33,6 +33,7 @@ Start here:
   gelu demo                     the whole thing in one command, with a report to open
   gelu models                   the networks of the paper, and what they cost
   gelu audit iris               what a training of that network would leak, to whom
+  gelu plan lenet5              how its layers travel in ciphertexts, and what each of them costs
   gelu help COMMAND             examples for each command";
 
 #[derive(Debug, Subcommand)]
@@ -41,6 +42,7 @@ enum Command {
     Models(models::Args),
     Datasets(datasets::Args),
     Audit(audit::Args),
+    Plan(plan::Args),
     Train(Box<train::Args>),
     Infer(Box<infer::Args>),
     Serve(Box<serve::Args>),
@@ -65,6 +67,7 @@ impl Cli {
             Command::Models(args) => models::run(&args, output),
             Command::Datasets(args) => datasets::run(&args, output),
             Command::Audit(args) => audit::run(&args, output),
+            Command::Plan(args) => plan::run(&args, output),
             Command::Train(args) => train::run(&args, output),
             Command::Infer(args) => infer::run(&args, output),
             Command::Serve(args) => serve::run(&args, output),

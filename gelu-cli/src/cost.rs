@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use gelu_core::clear::ClearKey;
-use gelu_core::exchange::Cost;
+use gelu_core::exchange::Exchange;
 use gelu_core::plan::{Direction, Purpose};
 use gelu_core::{AdditiveHE, Clear, Network, Plan, Precision};
 use serde::Serialize;
@@ -15,7 +15,13 @@ pub(crate) struct Costs {
     /// Request and answer pairs.
     pub(crate) rounds: usize,
     /// Ciphertexts both ways.
-    pub(crate) ciphertexts: usize,
+    pub(crate) ciphertexts: u64,
+    /// Homomorphic multiply-accumulates.
+    pub(crate) operations: u64,
+    /// Bytes of ciphertexts both ways.
+    pub(crate) bytes: u64,
+    /// Expected time of both parties on the reference machine, and of the wire.
+    pub(crate) nanoseconds: u64,
     /// Bytes of ciphertexts both ways, per sample.
     pub(crate) bytes_per_sample: u64,
     /// Homomorphic multiply-accumulates, per sample.
@@ -31,14 +37,28 @@ pub(crate) struct ExchangeCost {
     pub(crate) layer: String,
     /// `forward` or `backward`.
     pub(crate) direction: String,
+    /// `samples` or `positions`: what the slots of a ciphertext are.
+    pub(crate) layout: String,
+    /// Slots of a ciphertext.
+    pub(crate) slots: usize,
     /// Bits of a slot.
     pub(crate) slot_bits: u32,
     /// Bits by which a slot could still grow.
     pub(crate) headroom_bits: u32,
+    /// Ciphertexts of one input.
+    pub(crate) rows: usize,
+    /// Outputs in one ciphertext.
+    pub(crate) group: usize,
     /// Ciphertexts to the server.
     pub(crate) ciphertexts_up: usize,
     /// Ciphertexts to the client.
     pub(crate) ciphertexts_down: usize,
+    /// Homomorphic multiply-accumulates.
+    pub(crate) operations: u64,
+    /// Expected time of both parties on the reference machine, and of the wire.
+    pub(crate) nanoseconds: u64,
+    /// Bytes of ciphertexts both ways.
+    pub(crate) bytes: u64,
 }
 
 /// Plans as a Paillier session with keys of `key_bits` would.
@@ -57,30 +77,56 @@ pub(crate) fn plan(
 impl Costs {
     /// Adds up the exchanges of `plan`.
     pub(crate) fn of(plan: &Plan, key_bits: u32) -> Result<Self> {
-        let ciphertext = Clear::ciphertext_len(&ClearKey::new(key_bits)?) as u64;
-        let all: Vec<(usize, Direction, Cost)> =
-            plan.exchanges().map(|(i, direction, e)| (i, direction, e.cost())).collect();
-        let ciphertexts = all.iter().map(|(_, _, c)| c.ciphertexts_up + c.ciphertexts_down).sum();
-        let operations: usize = all.iter().map(|(_, _, c)| c.multiply_accumulates).sum();
+        let key = ClearKey::new(key_bits)?;
+        let exchanges: Vec<ExchangeCost> = plan
+            .exchanges()
+            .map(|(stage, direction, exchange)| {
+                let name = &plan.stages[stage].name;
+                ExchangeCost::of(name, direction, exchange, &key)
+            })
+            .collect();
         // The masked update and its acknowledgement are a round of their own.
         let update = usize::from(plan.purpose != Purpose::Inference);
+        let total = |of: fn(&ExchangeCost) -> u64| exchanges.iter().map(of).sum::<u64>();
+        let (bytes, operations) = (total(|e| e.bytes), total(|e| e.operations));
         let batch = plan.batch as u64;
-        let exchanges =
-            plan.exchanges().zip(&all).map(|((i, direction, exchange), (_, _, c))| ExchangeCost {
-                layer: plan.stages[i].name.clone(),
-                direction: direction.to_string(),
-                slot_bits: exchange.slot_bits,
-                headroom_bits: c.headroom_bits,
-                ciphertexts_up: c.ciphertexts_up,
-                ciphertexts_down: c.ciphertexts_down,
-            });
         Ok(Self {
             batch: plan.batch,
-            rounds: all.len() + update,
-            ciphertexts,
-            bytes_per_sample: (ciphertexts as u64 * ciphertext).div_ceil(batch),
-            operations_per_sample: (operations as u64).div_ceil(batch),
-            exchanges: exchanges.collect(),
+            rounds: exchanges.len() + update,
+            ciphertexts: total(|e| (e.ciphertexts_up + e.ciphertexts_down) as u64),
+            operations,
+            bytes,
+            nanoseconds: total(|e| e.nanoseconds),
+            bytes_per_sample: bytes.div_ceil(batch),
+            operations_per_sample: operations.div_ceil(batch),
+            exchanges,
         })
+    }
+}
+
+impl ExchangeCost {
+    fn of(layer: &str, direction: Direction, exchange: &Exchange, key: &ClearKey) -> Self {
+        let cost = exchange.cost();
+        let ciphertexts = cost.ciphertexts_up + cost.ciphertexts_down;
+        Self {
+            layer: layer.to_owned(),
+            direction: direction.to_string(),
+            layout: exchange.layout.to_string(),
+            slots: exchange.slots,
+            slot_bits: exchange.slot_bits,
+            headroom_bits: cost.headroom_bits,
+            rows: exchange.rows(),
+            group: exchange.group,
+            ciphertexts_up: cost.ciphertexts_up,
+            ciphertexts_down: cost.ciphertexts_down,
+            operations: cost.multiply_accumulates as u64,
+            nanoseconds: exchange.nanoseconds::<Clear>(key),
+            bytes: ciphertexts as u64 * Clear::ciphertext_len(key) as u64,
+        }
+    }
+
+    /// [`nanoseconds`](Self::nanoseconds) as seconds.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.nanoseconds as f64 / 1e9
     }
 }

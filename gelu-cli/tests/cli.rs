@@ -34,9 +34,9 @@ fn error(arguments: &[&str]) -> String {
 #[test]
 fn help_teaches_by_example() {
     let overview = stdout(&["--help"]);
-    for command in
-        ["demo", "keygen", "certs", "serve", "train", "infer", "audit", "models", "datasets"]
-    {
+    for command in [
+        "demo", "keygen", "certs", "serve", "train", "infer", "audit", "plan", "models", "datasets",
+    ] {
         assert!(overview.contains(command), "{overview}");
         let help = stdout(&[command, "--help"]);
         assert!(help.contains(&format!("gelu {command}")), "{help}");
@@ -46,12 +46,13 @@ fn help_teaches_by_example() {
 
 #[test]
 fn wrong_usage_is_exit_code_2() {
-    let wrong: [&[&str]; 7] = [
+    let wrong: [&[&str]; 8] = [
         &[],
         &["frobnicate"],
         &["demo", "--key-bits", "1000"],
         &["demo", "--backend", "rot13"],
         &["infer", "--dataset", "iris"],
+        &["plan", "iris", "--sigma", "80"],
         &["train", "--dataset", "iris", "--rate", "-1"],
         &["train", "--plaintext", "--server", "localhost:1", "--dataset", "iris"],
     ];
@@ -67,6 +68,7 @@ fn errors_say_what_to_do_next() {
     let nothing = nothing.to_str().unwrap();
     for (arguments, expected) in [
         (&["audit", "resnet"][..], "lenet5"),
+        (&["plan", "resnet"], "lenet5"),
         (&["train"], "--dataset"),
         (&["train", "--dataset", "cifar"], "kr-vs-kp"),
         (&["train", "--data", nothing, "--dataset", "mnist"], "train-images-idx3-ubyte"),
@@ -118,6 +120,34 @@ fn audit_shows_both_sides_of_the_ledger() {
     for expected in ["Inference", "Training", "Verdict", "unknowns", "dense2"] {
         assert!(text.contains(expected), "{text}");
     }
+}
+
+#[test]
+fn plan_shows_layouts_and_what_they_cost() {
+    let plan = json(&["plan", "lenet5", "--json"]);
+    let costs = &plan["costs"];
+    let exchanges = costs["exchanges"].as_array().unwrap();
+    let layouts: Vec<_> = exchanges.iter().map(|e| e["layout"].as_str().unwrap()).collect();
+    assert_eq!(layouts, ["positions", "positions", "samples", "samples", "samples"]);
+    let first = &exchanges[0];
+    assert_eq!((&first["rows"], &first["ciphertexts_up"]), (&3.into(), &108.into()));
+    assert_eq!(first["bytes"], (108 + 18) * 512);
+    for of in ["operations", "bytes", "nanoseconds"] {
+        let sum: u64 = exchanges.iter().map(|e| e[of].as_u64().unwrap()).sum();
+        assert_eq!(costs[of], sum, "{of}");
+    }
+    let training = ["plan", "lenet5", "--train", "--steps", "3", "--sigma", "70", "--batch", "2"];
+    let text = stdout(&training);
+    for expected in ["conv1+pool1", "backward", "positions", "sigma 70", "2 samples", "Total"] {
+        assert!(text.contains(expected), "{text}");
+    }
+    let training = json(&[&training[..], &["--json"]].concat());
+    let slots = |plan: &Value| plan["costs"]["exchanges"][0]["slot_bits"].as_u64().unwrap();
+    assert!(slots(&training) > slots(&plan), "masks take room");
+    let larger = json(&["plan", "lenet5", "--json", "--key-bits", "3072"]);
+    assert_eq!(larger["costs"]["exchanges"][0]["ciphertexts_up"], 36 * 2);
+    assert!(error(&["plan", "iris", "--batch", "0"]).contains("batch"));
+    assert!(error(&["plan", "iris", "--train", "--sigma", "39"]).contains("sigma"));
 }
 
 #[cfg(feature = "paillier")]

@@ -26,7 +26,7 @@ Examples:
 How to read it: a client sees linear equations about the weights. Fewer samples than the `safe`
 column leave every weight undetermined; the server's ledger enforces the column for any client,
 which may pack its ciphertexts as it likes. The data's column is the other side: the sum of a
-lease of fewer samples exposes the inputs to the server.")]
+lease of fewer samples exposes the inputs to the server. What it all costs: `gelu plan`.")]
 pub(crate) struct Args {
     /// A model file, or the name of a network
     #[arg(value_name = "MODEL")]
@@ -95,7 +95,7 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
 }
 
 /// A network by name, or a model file, with its precision for queries and for training.
-fn open(model: &str) -> Result<(Sequential, Precision, Precision)> {
+pub(super) fn open(model: &str) -> Result<(Sequential, Precision, Precision)> {
     if let Some(entry) = zoo::by_name(model) {
         return Ok(((entry.architecture)(), Precision::INFERENCE, Precision::TRAINING));
     }
@@ -139,7 +139,7 @@ impl Account {
             "#safe samples,\nany client",
             "#the data needs\nat least",
             "#slot bits\n(headroom)",
-            "#ciphertexts\nup + down",
+            "#layout, ciphertexts\nup + down",
         ]);
         for (layer, cost) in self.exposure.model.iter().zip(&self.costs.exchanges) {
             let of_layer = |d: &&gelu_core::ledger::DataExposure| {
@@ -155,7 +155,7 @@ impl Account {
                 layer.safe_samples().to_string(),
                 data.map(|d| d.least_samples().to_string()).unwrap_or_default(),
                 format!("{} ({})", cost.slot_bits, cost.headroom_bits),
-                format!("{} + {}", cost.ciphertexts_up, cost.ciphertexts_down),
+                format!("{}\n{} + {}", cost.layout, cost.ciphertexts_up, cost.ciphertexts_down),
             ]);
         }
         format!(

@@ -7,5 +7,6 @@ pub(crate) mod demo;
 pub(crate) mod infer;
 pub(crate) mod keygen;
 pub(crate) mod models;
+pub(crate) mod plan;
 pub(crate) mod serve;
 pub(crate) mod train;
