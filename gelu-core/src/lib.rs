@@ -2,9 +2,9 @@
 //!
 //! This crate holds the promise a cryptosystem makes ([`AdditiveHE`]), the integers that travel
 //! under it ([`fixed`], [`slots`]), the linear maps that the server applies to ciphertexts
-//! ([`linear`]), the plan that both parties derive before any key is used ([`plan`]), the protocol
-//! as two machines without I/O ([`client`], [`server`]), and the account of what each exchange
-//! gives away ([`ledger`]).
+//! ([`linear`]), the plan that both parties derive before any key is used ([`plan`], [`layout`],
+//! [`prices`]), the protocol as two machines without I/O ([`client`], [`server`]), and the account
+//! of what each exchange gives away ([`ledger`]).
 //!
 //! # The way of the data
 //!
@@ -16,7 +16,7 @@
 //!
 //! Everything here is deterministic given its arguments: no I/O, no clock, no global randomness.
 //! Tensors are `ndarray` arrays of shape `[features, batch]`: one row is one feature over all
-//! samples of a mini-batch, which is also one ciphertext.
+//! samples of a mini-batch, which is also one ciphertext unless another [`layout`] is cheaper.
 //!
 //! Source: GELU-Net, IJCAI 2018, sections 3 and 4; where this crate departs from the paper, the
 //! item's documentation says so and why.

@@ -14,6 +14,8 @@
 //! `divisor` in the inputs' scale, so a bias is a weight of a constant input; that keeps one format
 //! for all parameters and the masks of biases exactly like those of weights.
 //!
+//! Where the same weights are applied at many [`Positions`], as in a convolution, a layer may say so.
+//!
 //! From this one definition follow the transposed product, the gradient, the masks (all by
 //! linearity), the homomorphic evaluation and the count of equations for the ledger.
 
