@@ -75,7 +75,7 @@ mod hash;
 mod kernel;
 mod keyfile;
 mod keys;
-mod linear;
+mod linalg;
 pub mod measure;
 mod noise;
 #[cfg(test)]

@@ -69,7 +69,7 @@ fn first_powers(ring: &Ring, bases: &[&[Line]], count: usize) -> Zeroizing<Vec<E
 }
 
 /// `width` bits of `x`, from bit `at` on; bits beyond its precision are 0.
-fn digit(x: &BoxedUint, at: u32, width: u32) -> u8 {
+pub(crate) fn digit(x: &BoxedUint, at: u32, width: u32) -> u8 {
     let words = x.as_words();
     let word = |i: usize| u128::from(words.get(i).copied().unwrap_or(0));
     let i = at as usize / 64;

@@ -15,10 +15,12 @@
 //! instead. The digits are not a key: they are used for one ciphertext and forgotten. But who sees
 //! all of them knows the noise, and so the message.
 
+use crypto_bigint::BoxedUint;
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::kernel::{LANES, Line};
+use crate::power::digit;
 use crate::ring::{Elements, Ring};
 
 /// How a row is read at a secret digit.
@@ -106,6 +108,22 @@ impl PowerTable {
             products.append(self.products(ring, &digits, lookup));
         }
         products
+    }
+
+    /// base^exponent for each exponent, from a table of one base modulo one modulus.
+    ///
+    /// Exponents have at most the bits that the table was made for.
+    pub(crate) fn powers(&self, ring: &Ring, exponents: &[BoxedUint], lookup: Lookup) -> Elements {
+        debug_assert_eq!(ring.moduli(), 1);
+        let mut powers = ring.empty();
+        for exponents in exponents.chunks(LANES) {
+            let rows = u32::try_from(self.rows()).expect("few rows");
+            let digits = |e| (0..rows).map(move |row| digit(e, row * self.window, self.window));
+            let digits: Zeroizing<Vec<u8>> =
+                Zeroizing::new(exponents.iter().flat_map(digits).collect());
+            powers.append(self.products(ring, &digits, lookup));
+        }
+        powers
     }
 
     /// At most [`LANES`] products of the entries at `digits`, one row of digits each.

@@ -16,9 +16,9 @@ use crate::digits::{self, capacity};
 use crate::hash::{Purpose, unit};
 use crate::kernel::{LANES, Line};
 use crate::keys::{PublicKey, STANDARD_KEY_BITS, SecretKey};
-use crate::linear;
+use crate::linalg as linear;
 use crate::noise::Noise;
-use crate::power_table::Lookup;
+use crate::power_table::{Lookup, PowerTable};
 use crate::ring::{Digits, Elements};
 use crate::wire;
 
@@ -428,6 +428,62 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
         }
         let inputs: Vec<_> = inputs.iter().map(|input| input.under(public)).collect();
         Ok(public.ciphertexts(&linear::matvec(public.ring(), taps, weights, &inputs)))
+    }
+
+    /// Both chains of squarings, that of the weights' bits and that of the slots, are one.
+    fn matvec_packed(
+        public: &PublicKey,
+        taps: &Taps,
+        weights: &[i128],
+        inputs: &[Ciphertext],
+        group: usize,
+        each: SlotShape,
+    ) -> Result<Vec<Ciphertext>> {
+        if inputs.is_empty() || group == 0 {
+            return Err(ApiMisuse::Empty("a matrix product or a group").into());
+        }
+        let inputs: Vec<_> = inputs.iter().map(|input| input.under(public)).collect();
+        let (ring, bits) = (public.ring(), each.total_bits());
+        let packed = linear::matvec_packed(ring, taps, weights, &inputs, group, bits);
+        Ok(public.ciphertexts(&packed))
+    }
+
+    fn pack(
+        public: &PublicKey,
+        ciphertexts: &[Ciphertext],
+        each: SlotShape,
+    ) -> Result<Ciphertext> {
+        if ciphertexts.is_empty() {
+            return Err(ApiMisuse::Empty("packing").into());
+        }
+        let elements: Vec<_> = ciphertexts.iter().map(|c| c.under(public)).collect();
+        let packed = linear::pack(public.ring(), &elements, elements.len(), each.total_bits());
+        Ok(Ciphertext::new(public, packed.get(0)))
+    }
+
+    /// A row is one exponent, and all rows share a table of powers of `a`. Which entries are read
+    /// follows the rows.
+    fn scale_slots(
+        public: &PublicKey,
+        a: &Ciphertext,
+        rows: &[Plaintext],
+    ) -> Result<Vec<Ciphertext>> {
+        rows.iter().try_for_each(|row| public.check_shape(row.shape()))?;
+        let (ring, bits) = (public.ring(), public.bits());
+        let mut base = ring.empty();
+        base.push(a.under(public));
+        let products = |w: &u32| u64::from(bits.div_ceil(*w)) * (rows.len() as u64 + (1 << w));
+        let window = (1..=8).min_by_key(products).expect("there are windows");
+        let table = PowerTable::new(ring, &base, bits, window);
+        let scale = |rows: &[Plaintext]| {
+            let exponents: Zeroizing<Vec<_>> = Zeroizing::new(
+                rows.iter()
+                    .map(|row| BoxedUint::clone(&digits::encode(row, public.mod_n().value())))
+                    .collect(),
+            );
+            public.ciphertexts(&table.powers(ring, &exponents, Lookup::Direct))
+        };
+        Ok(rows.par_chunks(chunk_size(rows.len(), LANES)).flat_map_iter(scale).collect())
     }
 
     /// `by · slot_bits` squarings.

@@ -17,13 +17,13 @@ use rayon::prelude::*;
 use super::cost::{self, Workload};
 use super::digits::BitString;
 use super::layer::{Class, Layer};
-use super::products::{multiply, product_of_each, threads};
-use super::sums::{Accumulators, Factors, join};
+use super::products::{Lists, Products, multiply, threads};
+use super::sums::Sums;
 use crate::kernel::Line;
 use crate::ring::Ring;
 
-/// Memory for the buckets that are in use at a time: a part of a core's own cache.
-const BUCKETS: usize = 1 << 19;
+/// Windows whose buckets are folded together, to fill the lanes.
+const TOGETHER: usize = 8;
 
 /// Some neighbouring windows of a class of outputs.
 struct Task<'c> {
@@ -32,32 +32,32 @@ struct Task<'c> {
     cuts: Vec<usize>,
 }
 
-/// The factors of each output's planes: slot `output · planes + plane`.
-pub(super) fn factors(
-    ring: &Ring,
-    layer: &Layer<'_>,
-    classes: &[Class],
-    load: &Workload,
-) -> Vec<Factors> {
+/// The products of each output's planes: slot `output · planes + plane`.
+pub(super) fn sums(ring: &Ring, layer: &Layer<'_>, classes: &[Class], load: &Workload) -> Sums {
     let mut tasks = Vec::new();
     let mut total = 0;
     for class in classes {
         let rows = class.members.len() * layer.planes;
         let width = cost::window(load, rows, class.others);
         let windows = rows.div_ceil(width);
-        total += windows * (class.others + (2 << width));
-        let fit = (BUCKETS / core::mem::size_of::<Line>() / ring.stride()) >> width;
-        let each = fit.clamp(1, windows.div_ceil(threads(total)));
+        let products = windows * (class.others + (2 << width));
+        let each = windows.div_ceil(threads(products)).min(TOGETHER);
         for first in (0..windows).step_by(each) {
             let last = (first + each).min(windows);
             let cuts = (first..=last).map(|window| window * rows / windows).collect();
             tasks.push(Task { class, cuts });
         }
+        total += products;
     }
-    match threads(total) {
+    let rows: Vec<_> = match threads(total) {
         1 => tasks.iter().map(|task| task.run(ring, layer)).collect(),
         _ => tasks.par_iter().map(|task| task.run(ring, layer)).collect(),
+    };
+    let mut sums = Sums::new(ring, layer.taps.outputs() * layer.planes);
+    for (slots, products) in rows {
+        slots.iter().zip(products.iter()).for_each(|(&slot, product)| sums.set(slot, product));
     }
+    sums
 }
 
 impl Task<'_> {
@@ -65,7 +65,8 @@ impl Task<'_> {
         self.cuts.windows(2).map(|cut| (cut[0], cut[1] - cut[0]))
     }
 
-    fn run(&self, ring: &Ring, layer: &Layer<'_>) -> Factors {
+    /// The slots of the rows that are not empty, and their products.
+    fn run(&self, ring: &Ring, layer: &Layer<'_>) -> (Vec<usize>, Products) {
         let (taps, planes) = (layer.taps, layer.planes);
         let width = self.windows().map(|(_, width)| width).max().expect("a task has windows");
         let (first, last) = (self.cuts[0], self.cuts[self.cuts.len() - 1]);
@@ -73,49 +74,48 @@ impl Task<'_> {
         let skipped = first / planes * planes;
         let rows: Vec<_> = outputs.iter().map(|&output| taps.of(output as usize)).collect();
 
-        let mut sums = Accumulators::new(ring, self.windows().len() << width);
-        let mut queue = sums.queue();
+        let mut buckets: Vec<Vec<&[Line]>> = vec![Vec::new(); self.windows().len() << width];
         let mut string = BitString::default();
         for (i, tap) in rows[0].iter().enumerate() {
             string.clear();
             rows.iter().for_each(|row| string.push(layer.weights[row[i].weight as usize], planes));
             for (window, (start, width_here)) in self.windows().enumerate() {
-                let bucket = string.cut(start - skipped, width_here);
-                if bucket != 0 {
-                    queue.push(window << width | bucket, layer.inputs[tap.source as usize]);
+                match string.cut(start - skipped, width_here) {
+                    0 => {}
+                    d => buckets[window << width | d].push(layer.inputs[tap.source as usize]),
                 }
             }
         }
-        queue.finish();
-
-        let parts = [sums.finish()];
-        let mut joined = ring.empty();
-        let buckets = join(ring, self.windows().len() << width, &parts, &mut joined);
+        let mut lists = Lists::default();
+        let filled = |bucket: &&Vec<_>| !bucket.is_empty();
+        buckets.iter().filter(filled).for_each(|bucket| lists.extend(bucket.iter().copied()));
+        let products = lists.products(ring);
+        let mut next = products.iter();
+        let bucket = |bucket| filled(&bucket).then(|| next.next()).flatten();
+        let buckets: Vec<Option<&[Line]>> = buckets.iter().map(bucket).collect();
         let windows: Vec<_> = buckets.chunks(1 << width).map(<[_]>::to_vec).collect();
-        self.fold(ring, planes, &windows, Vec::new())
+        self.fold(ring, planes, &windows, (Vec::new(), Lists::default()))
     }
 
-    /// The rows of windows of as many buckets each, and those `done`, whose factors are known.
+    /// The rows of windows of as many buckets each, besides those that are `done`.
     fn fold<'f>(
         &self,
         ring: &Ring,
         planes: usize,
         windows: &[Vec<Option<&'f [Line]>>],
-        mut done: Vec<(u32, Vec<&'f [Line]>)>,
-    ) -> Factors {
+        mut done: (Vec<usize>, Lists<'f>),
+    ) -> (Vec<usize>, Products) {
         let half = windows[0].len() / 2;
         if half == 0 {
-            let (slots, lists): (Vec<_>, Vec<_>) = done.into_iter().unzip();
-            return Factors { slots, elements: product_of_each(ring, &lists) };
+            return (done.0, done.1.products(ring));
         }
         let (mut a, mut b) = (Vec::new(), Vec::new());
         for ((start, _), window) in self.windows().zip(windows) {
             let (lower, upper) = window.split_at(half);
-            let top: Vec<_> = upper.iter().flatten().copied().collect();
-            if !top.is_empty() {
+            if upper.iter().any(Option::is_some) {
                 let row = start + half.trailing_zeros() as usize;
-                let slot = self.class.members[row / planes] as usize * planes + row % planes;
-                done.push((u32::try_from(slot).expect("fewer planes than 2^32"), top));
+                done.0.push(self.class.members[row / planes] as usize * planes + row % planes);
+                done.1.extend(upper.iter().flatten().copied());
             }
             for (lower, upper) in lower.iter().zip(upper).skip(1) {
                 if let (Some(lower), Some(upper)) = (lower, upper) {

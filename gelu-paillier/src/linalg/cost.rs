@@ -1,6 +1,6 @@
 //! What a layer costs by each algorithm, in products; and which one is taken.
 
-use super::digits::{MOST, WIDEST, Wnaf, length};
+use super::digits::{MOST, WIDEST, Wnaf};
 use super::layer::{Class, Layer};
 use super::products::threads;
 use crate::kernel::Line;
@@ -59,7 +59,8 @@ impl Workload {
             outputs: layer.taps.outputs(),
             planes: layer.planes,
             signed: layer.signed,
-            positions: 1 + weights.iter().map(|&k| length(k)).max().unwrap_or(0),
+            // |k| ≤ 2^planes, and the last carry goes one further.
+            positions: layer.planes + 1,
             digits,
             widest: ((MOST_MEMORY / element).max(2).ilog2() as usize).min(MOST),
         }

@@ -10,7 +10,7 @@
 
 use rayon::prelude::*;
 
-use super::products::{WORTH_A_THREAD, concatenate};
+use super::products::{concatenate, threads};
 use crate::kernel::{LANES, Line};
 use crate::ring::{Elements, Ring};
 
@@ -25,7 +25,7 @@ pub(super) fn evaluate(ring: &Ring, mut chains: Vec<Chain<'_>>) -> Elements {
         }
     }
     let longest = chains.iter().filter_map(|c| c.first()).map(|f| f.0).max().unwrap_or(0);
-    if chains.len() <= LANES || chains.len() * longest < WORTH_A_THREAD {
+    if chains.len() <= LANES || threads(chains.len() * longest) == 1 {
         let parts = chains.chunks(LANES).map(|chains| side_by_side(ring, chains)).collect();
         return concatenate(ring, parts);
     }

@@ -36,8 +36,10 @@ pub(super) struct Class {
 
 impl<'a> Layer<'a> {
     pub(super) fn new(taps: &'a Taps, weights: &'a [i128], inputs: &'a [&'a [Line]]) -> Self {
-        let signed = weights.iter().any(|&k| k < 0);
-        let length = weights.iter().map(|&k| signed_length(k)).max().unwrap_or(0);
+        // All bits that differ from their number's sign, and all signs.
+        let bits = weights.iter().fold(0, |bits, &k| bits | (k ^ (k >> 127)));
+        let signed = weights.iter().fold(0, |signs, &k| signs | k) < 0;
+        let length = signed_length(bits);
         let planes = if signed { length } else { length.saturating_sub(1) };
         let columns = Columns::new(taps, inputs.len());
         Self { taps, weights, inputs, columns, planes, signed }

@@ -13,6 +13,8 @@ mod subsets;
 mod sums;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod timing;
 
 use gelu_core::linear::{Tap, Taps};
 
@@ -105,33 +107,30 @@ fn evaluate(
     let load = Workload::new(ring, layer);
     let (inputs, outputs) = (layer.input_classes(), layer.output_classes());
     let algorithm = algorithm.unwrap_or_else(|| cost::choose(&load, &inputs, &outputs));
-    let (parts, planes, negative) = match algorithm {
+    let (mut sums, planes, negative) = match algorithm {
         Algorithm::Subsets => {
-            (subsets::factors(ring, layer, &inputs, &load), layer.planes, layer.signed)
+            (subsets::sums(ring, layer, &inputs, &load), layer.planes, layer.signed)
         }
-        Algorithm::Powers => (powers::factors(ring, layer, &inputs, &load), load.positions, false),
+        Algorithm::Powers => (powers::sums(ring, layer, &inputs, &load), load.positions, false),
         Algorithm::Buckets => {
-            (buckets::factors(ring, layer, &outputs, &load), layer.planes, layer.signed)
+            (buckets::sums(ring, layer, &outputs, &load), layer.planes, layer.signed)
         }
     };
 
-    let slots = layer.taps.outputs() * planes;
-    let mut joined = ring.empty();
-    let mut factors = sums::join(ring, slots, &parts, &mut joined);
-    let inverses;
     if negative {
-        let top = |slot: usize| slot % planes == planes - 1;
-        let units: Vec<_> = (0..slots).filter(|&s| top(s)).filter_map(|s| factors[s]).collect();
-        inverses = invert::invert_all(ring, &units);
-        let tops = factors.iter_mut().skip(planes - 1).step_by(planes).flatten();
-        tops.zip(inverses.iter()).for_each(|(top, inverse)| *top = inverse);
+        let top = |output: usize| output * planes + planes - 1;
+        let tops: Vec<usize> =
+            (0..layer.taps.outputs()).map(top).filter(|&slot| sums.get(slot).is_some()).collect();
+        let units: Vec<&[Line]> = tops.iter().filter_map(|&slot| sums.get(slot)).collect();
+        let inverses = invert::invert_all(ring, &units);
+        tops.iter().zip(inverses.iter()).for_each(|(&slot, inverse)| sums.set(slot, inverse));
     }
 
     let chain = |first: usize| -> horner::Chain<'_> {
         let last = (first + group).min(layer.taps.outputs());
         let factor = |output: usize, plane: usize| {
             let position = slot_bits * (output - first) + plane;
-            factors[output * planes + plane].map(|factor| (position, factor))
+            sums.get(output * planes + plane).map(|factor| (position, factor))
         };
         let all = (first..last).rev().flat_map(|o| (0..planes).rev().map(move |p| (o, p)));
         all.filter_map(|(output, plane)| factor(output, plane)).collect()

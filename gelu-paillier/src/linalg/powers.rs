@@ -13,13 +13,16 @@ use super::cost::{self, Workload};
 use super::digits::Wnaf;
 use super::invert::invert_all;
 use super::layer::{Class, Layer};
-use super::products::threads;
-use super::sums::{Accumulators, Factors};
+use super::products::{in_lanes, threads};
+use super::sums::{Sums, Updates, Values};
 use crate::kernel::{LANES, Line};
-use crate::ring::{Elements, Ring};
+use crate::ring::Ring;
 
-/// Memory for the tables that are in use at a time: a part of a core's own cache.
-const TABLES: usize = 1 << 19;
+/// Memory for the tables that are in use at a time.
+const TABLES: usize = 1 << 24;
+
+/// Inputs that share a table.
+const SHARING: usize = 4 * LANES;
 
 /// An input, its inverse, and the width of its windows.
 struct Base<'e> {
@@ -28,105 +31,120 @@ struct Base<'e> {
     powers: [&'e [Line]; 2],
 }
 
-/// The factors of each output's planes: slot `output · load.positions + plane`.
-pub(super) fn factors(
-    ring: &Ring,
-    layer: &Layer<'_>,
-    classes: &[Class],
-    load: &Workload,
-) -> Vec<Factors> {
+/// The odd powers of some inputs with windows of one width: power 2·i + 1 of input t is element
+/// `2·i · (number of inputs) + t`, that of its inverse stands (number of inputs) behind it.
+struct Table<'e> {
+    bases: &'e [Base<'e>],
+    lines: Vec<Line>,
+}
+
+/// The products of each output's planes: slot `output · load.positions + plane`.
+pub(super) fn sums(ring: &Ring, layer: &Layer<'_>, classes: &[Class], load: &Workload) -> Sums {
     let mut used: Vec<(u32, usize)> = Vec::new();
     for Class { members, others } in classes {
         let width = cost::width(load, *others);
         used.extend(members.iter().map(|&input| (input, width)));
     }
-    used.sort_unstable();
+    used.sort_unstable_by_key(|&(input, width)| (width, input));
     let inputs: Vec<&[Line]> = used.iter().map(|&(i, _)| layer.inputs[i as usize]).collect();
-    let inverses: Elements = invert_all(ring, &inputs);
+    let inverses = invert_all(ring, &inputs);
     let bases: Vec<Base<'_>> = used
         .into_iter()
         .zip(inputs.iter().zip(inverses.iter()))
         .map(|((input, width), (x, inverse))| Base { input, width, powers: [x, inverse] })
         .collect();
-    let total = layer.taps.len() * load.positions.div_ceil(5);
-    let each = bases.len().div_ceil(threads(total)).max(1);
-    let part = |bases: &[Base<'_>]| part(ring, layer, bases, load.positions);
-    match bases.len() <= each {
-        true => bases.chunks(each).map(part).collect(),
-        false => bases.par_chunks(each).map(part).collect(),
-    }
-}
 
-/// What some inputs contribute, on one core.
-fn part(ring: &Ring, layer: &Layer<'_>, bases: &[Base<'_>], positions: usize) -> Factors {
-    let mut sums = Accumulators::new(ring, layer.taps.outputs() * positions);
-    let mut bases: Vec<&Base<'_>> = bases.iter().collect();
-    bases.sort_by_key(|base| base.width);
-    let mut table = Vec::new();
+    let mut sums = Sums::new(ring, layer.taps.outputs() * load.positions);
     let element = core::mem::size_of::<Line>() * ring.stride();
     for bases in bases.chunk_by(|a, b| a.width == b.width) {
-        let entries = 1usize << (bases[0].width - 1);
-        for bases in bases.chunks((TABLES / element / entries).max(LANES / 2)) {
-            fill(ring, bases, &mut table);
-            scatter(ring, layer, positions, bases, &table, &mut sums);
-        }
-    }
-    sums.finish()
-}
-
-/// x, x³, x⁵, … for each input x and each inverse: power 2i + 1 of input t is element
-/// `(2·i) · (number of inputs) + t`, that of its inverse stands (number of inputs) behind it.
-fn fill(ring: &Ring, bases: &[&Base<'_>], table: &mut Vec<Line>) {
-    let (stride, count) = (ring.stride(), 2 * bases.len());
-    let odd = 1usize << (bases[0].width - 2);
-    table.resize(table.len().max(odd * count * stride), Line::default());
-    let powers = [0, 1].map(|sign| bases.iter().map(move |base| base.powers[sign]));
-    let powers: Vec<&[Line]> = powers.into_iter().flatten().collect();
-    for (entry, power) in table.chunks_exact_mut(stride).zip(&powers) {
-        entry.copy_from_slice(power);
-    }
-    if odd == 1 {
-        return;
-    }
-    let squares = ring.square(&powers, 1);
-    let (known, new) = table.split_at_mut(count * stride);
-    let mut before: &[Line] = known;
-    for new in new.chunks_exact_mut(count * stride).take(odd - 1) {
-        for (k, out) in new.chunks_mut(LANES * stride).enumerate() {
-            let lanes = out.len() / stride;
-            let at = |i: usize| k * LANES + i.min(lanes - 1);
-            let a: [&[Line]; LANES] = core::array::from_fn(|i| &before[at(i) * stride..][..stride]);
-            let b: [&[Line]; LANES] = core::array::from_fn(|i| squares.get(at(i)));
-            ring.kernel().run(&a[..lanes], 0, Some(&b[..lanes]), out);
-        }
-        before = new;
-    }
-}
-
-/// Multiplies the powers into the planes of the outputs.
-fn scatter(
-    ring: &Ring,
-    layer: &Layer<'_>,
-    positions: usize,
-    bases: &[&Base<'_>],
-    table: &[Line],
-    sums: &mut Accumulators<'_>,
-) {
-    let (stride, count) = (ring.stride(), bases.len());
-    let mut queue = sums.queue();
-    for (t, base) in bases.iter().enumerate() {
-        let outputs = layer.columns.outputs(base.input as usize);
-        let weights = layer.columns.weights(base.input as usize);
-        for (&output, &weight) in outputs.iter().zip(weights) {
-            let weight = layer.weights[weight as usize];
-            for (position, digit) in Wnaf::new(weight.unsigned_abs(), base.width) {
-                let inverse = usize::from((digit < 0) != (weight < 0));
-                let power = usize::from(digit.unsigned_abs() / 2);
-                let entry = (2 * power + inverse) * count + t;
-                let entry = &table[entry * stride..][..stride];
-                queue.push(output as usize * positions + position, entry);
+        let fit = (TABLES / element) >> (bases[0].width - 1);
+        for bases in bases.chunks(fit.next_multiple_of(SHARING).max(SHARING)) {
+            let table = |bases| Table::new(ring, bases);
+            let tables: Vec<Table<'_>> = match threads(bases.len() << bases[0].width) {
+                1 => bases.chunks(SHARING).map(table).collect(),
+                _ => bases.par_chunks(SHARING).map(table).collect(),
+            };
+            for values in multiply(ring, layer, load.positions, &tables, &sums) {
+                values.store(&mut sums);
             }
         }
     }
-    queue.finish();
+    sums
+}
+
+impl<'e> Table<'e> {
+    fn new(ring: &Ring, bases: &'e [Base<'e>]) -> Self {
+        let (stride, count) = (ring.stride(), 2 * bases.len());
+        let odd = 1usize << (bases[0].width - 2);
+        let mut lines = vec![Line::default(); odd * count * stride];
+        let powers = [0, 1].map(|sign| bases.iter().map(move |base| base.powers[sign]));
+        let powers: Vec<&[Line]> = powers.into_iter().flatten().collect();
+        for (entry, power) in lines.chunks_exact_mut(stride).zip(&powers) {
+            entry.copy_from_slice(power);
+        }
+        if odd > 1 {
+            let squares = ring.square(&powers, 1);
+            let (mut before, mut rest) = lines.split_at_mut(count * stride);
+            while !rest.is_empty() {
+                let (new, tail) = rest.split_at_mut(count * stride);
+                let a: Vec<&[Line]> = before.chunks_exact(stride).collect();
+                in_lanes(0, &a, new, stride, |k, a, out| {
+                    let b: [&[Line]; LANES] =
+                        core::array::from_fn(|i| squares.get(k * LANES + i.min(a.len() - 1)));
+                    ring.kernel().run(a, 0, Some(&b[..a.len()]), out);
+                });
+                (before, rest) = (new, tail);
+            }
+        }
+        Self { bases, lines }
+    }
+
+    /// The power of input t, or of its inverse, with exponent |digit|.
+    fn power(&self, ring: &Ring, t: usize, digit: u16, inverse: bool) -> &[Line] {
+        let row = 2 * usize::from(digit / 2) + usize::from(inverse);
+        &self.lines[(row * self.bases.len() + t) * ring.stride()..][..ring.stride()]
+    }
+}
+
+/// Multiplies powers to the planes of the outputs.
+fn multiply(
+    ring: &Ring,
+    layer: &Layer<'_>,
+    positions: usize,
+    tables: &[Table<'_>],
+    sums: &Sums,
+) -> Vec<Values> {
+    // Where the table of an input is.
+    let mut place: Vec<Option<(u32, u32)>> = vec![None; layer.inputs.len()];
+    for (number, table) in (0..).zip(tables) {
+        for (t, base) in (0..).zip(table.bases) {
+            place[base.input as usize] = Some((number, t));
+        }
+    }
+    let part = |outputs: core::ops::Range<usize>| {
+        let mut updates = Updates::default();
+        let mut planes: Vec<Vec<&[Line]>> = vec![Vec::new(); positions];
+        for output in outputs {
+            for tap in layer.taps.of(output) {
+                let Some((table, t)) = place[tap.source as usize] else { continue };
+                let (table, t) = (&tables[table as usize], t as usize);
+                let weight = layer.weights[tap.weight as usize];
+                for (position, digit) in Wnaf::new(weight.unsigned_abs(), table.bases[t].width) {
+                    let inverse = (digit < 0) != (weight < 0);
+                    planes[position].push(table.power(ring, t, digit.unsigned_abs(), inverse));
+                }
+            }
+            for (position, factors) in planes.iter_mut().enumerate() {
+                updates.push(sums, output * positions + position, factors.drain(..));
+            }
+        }
+        updates.values(ring)
+    };
+    let outputs = layer.taps.outputs();
+    let threads = threads(layer.taps.len() * positions.div_ceil(5));
+    if threads == 1 || outputs < 2 * LANES {
+        return vec![part(0..outputs)];
+    }
+    let cut = |i: usize| i * outputs / threads;
+    (0..threads).into_par_iter().map(|i| part(cut(i)..cut(i + 1))).collect()
 }

@@ -16,129 +16,182 @@ use rayon::prelude::*;
 use super::cost::{self, Workload};
 use super::digits::{self, MOST};
 use super::layer::{Class, Layer};
-use super::products::threads;
-use super::sums::{Accumulators, Factors};
+use super::products::{in_lanes, threads};
+use super::sums::{Sums, Updates, Values};
 use crate::kernel::{LANES, Line};
 use crate::ring::Ring;
 
-/// Memory for the tables that are in use at a time: a part of a core's own cache.
-const TABLES: usize = 1 << 19;
+/// Memory for the tables that are in use at a time.
+const TABLES: usize = 1 << 25;
 
 /// Inputs that share a table.
 struct Group<'c> {
     inputs: &'c [u32],
-    cost: usize,
 }
 
-/// The factors of each output's planes: slot `output · planes + plane`.
-pub(super) fn factors(
-    ring: &Ring,
-    layer: &Layer<'_>,
-    classes: &[Class],
-    load: &Workload,
-) -> Vec<Factors> {
-    let mut groups: Vec<Group<'_>> = Vec::new();
+/// Groups of one size g whose tables are interleaved: entry S of table t, the product of the inputs
+/// in the set S, is element `S · (number of tables) + t`. Entry 0 is left alone.
+struct Tables<'c> {
+    groups: Vec<Group<'c>>,
+    lines: Vec<Line>,
+}
+
+/// The products of each output's planes: slot `output · planes + plane`.
+pub(super) fn sums(ring: &Ring, layer: &Layer<'_>, classes: &[Class], load: &Workload) -> Sums {
+    let mut groups = Vec::new();
     for Class { members, others } in classes {
         let size = cost::group_size(load, members.len(), *others);
         let count = members.len().div_ceil(size);
         let mut rest = &members[..];
         for i in 0..count {
             let (inputs, tail) = rest.split_at(rest.len().div_ceil(count - i));
-            groups.push(Group { inputs, cost: (1 << inputs.len()) + others * load.planes });
+            groups.push(Group { inputs });
             rest = tail;
         }
     }
-    // Neighbours in one part, so that the parts of a convolution share few outputs.
+    // Neighbours together, so that the groups of a pass of a convolution share their outputs.
     groups.sort_by_key(|group| group.inputs[0]);
-    let total: usize = groups.iter().map(|group| group.cost).sum();
-    let threads = threads(total);
-    let mut parts: Vec<Vec<Group<'_>>> = (0..threads).map(|_| Vec::new()).collect();
-    let mut before = 0;
-    for group in groups {
-        let part = before * threads / total;
-        before += group.cost;
-        parts[part].push(group);
-    }
-    let part = |groups: Vec<Group<'_>>| part(ring, layer, groups);
-    match parts.len() {
-        1 => parts.into_iter().map(part).collect(),
-        _ => parts.into_par_iter().map(part).collect(),
-    }
-}
-
-/// What some groups contribute, on one core.
-fn part(ring: &Ring, layer: &Layer<'_>, mut groups: Vec<Group<'_>>) -> Factors {
-    let mut sums = Accumulators::new(ring, layer.taps.outputs() * layer.planes);
-    groups.sort_by_key(|group| group.inputs.len());
-    let mut table = Vec::new();
     let element = core::mem::size_of::<Line>() * ring.stride();
-    for groups in groups.chunk_by(|a, b| a.inputs.len() == b.inputs.len()) {
-        let entries = 1usize << groups[0].inputs.len();
-        for groups in groups.chunks((TABLES / element / entries).max(1)) {
-            fill(ring, layer, groups, &mut table);
-            scatter(ring, layer, groups, &table, &mut sums);
+    let mut sums = Sums::new(ring, layer.taps.outputs() * layer.planes);
+    let mut groups = groups.into_iter().peekable();
+    let mut spare = Vec::new();
+    while groups.peek().is_some() {
+        let mut room = TABLES / element;
+        let mut pass = Vec::new();
+        while let Some(group) =
+            groups.next_if(|group| pass.is_empty() || 1 << group.inputs.len() <= room)
+        {
+            room = room.saturating_sub(1 << group.inputs.len());
+            pass.push(group);
         }
+        let tables = tables(ring, layer, pass, &mut spare);
+        for values in multiply(ring, layer, &tables, &sums) {
+            values.store(&mut sums);
+        }
+        spare.extend(tables.into_iter().map(|tables| tables.lines));
     }
-    sums.finish()
+    sums
 }
 
-/// The tables of groups of one size g: entry S of table t, the product of the inputs in the set S,
-/// is element `S · (number of tables) + t`. Entry 0 is left alone.
-fn fill(ring: &Ring, layer: &Layer<'_>, groups: &[Group<'_>], table: &mut Vec<Line>) {
-    let (stride, count) = (ring.stride(), groups.len());
-    let size = groups[0].inputs.len();
-    table.resize(table.len().max((count << size) * stride), Line::default());
-    for h in 0..size {
-        // Sets with h and nothing above: h alone, then h and a set of smaller ones.
-        let single = count << h;
-        for (t, group) in groups.iter().enumerate() {
-            let input = layer.inputs[group.inputs[h] as usize];
-            table[(single + t) * stride..][..stride].copy_from_slice(input);
-        }
-        let (known, new) = table.split_at_mut((single + count) * stride);
-        let element = |i: usize| &known[i * stride..][..stride];
-        let new = &mut new[..(single - count) * stride];
-        for (k, out) in new.chunks_mut(LANES * stride).enumerate() {
-            let lanes = out.len() / stride;
-            let at = |i: usize| k * LANES + i.min(lanes - 1);
-            let smaller: [&[Line]; LANES] = core::array::from_fn(|i| element(count + at(i)));
-            let alone: [&[Line]; LANES] = core::array::from_fn(|i| element(single + at(i) % count));
-            ring.kernel().run(&smaller[..lanes], 0, Some(&alone[..lanes]), out);
-        }
-    }
-}
-
-/// Multiplies the entries into the planes of the outputs.
-fn scatter<'t>(
+/// The tables of some groups; `spare` is memory for them.
+fn tables<'c>(
     ring: &Ring,
     layer: &Layer<'_>,
-    groups: &[Group<'_>],
-    table: &'t [Line],
-    sums: &mut Accumulators<'_>,
-) {
-    let (stride, count) = (ring.stride(), groups.len());
-    let entry = |set: u16, t: usize| -> &'t [Line] {
-        &table[(usize::from(set) * count + t) * stride..][..stride]
-    };
-    let mut queue = sums.queue();
-    let mut sets = vec![0u16; layer.planes];
-    let mut numbers = [0; MOST];
-    for (t, group) in groups.iter().enumerate() {
-        let numbers = &mut numbers[..group.inputs.len()];
-        let first = group.inputs[0] as usize;
-        let columns: Vec<&[u32]> =
-            group.inputs.iter().map(|&i| layer.columns.weights(i as usize)).collect();
-        for (row, &output) in layer.columns.outputs(first).iter().enumerate() {
-            for (number, column) in numbers.iter_mut().zip(&columns) {
-                *number = layer.weights[column[row] as usize];
+    mut groups: Vec<Group<'c>>,
+    spare: &mut Vec<Vec<Line>>,
+) -> Vec<Tables<'c>> {
+    groups.sort_by_key(|group| group.inputs.len());
+    let entries: usize = groups.iter().map(|group| 1 << group.inputs.len()).sum();
+    let threads = threads(entries);
+    let mut all: Vec<Tables<'c>> = Vec::new();
+    let mut rest = groups.into_iter().peekable();
+    while let Some(first) = rest.next() {
+        let size = first.inputs.len();
+        // Enough for the lanes, and little enough to be spread over the cores.
+        let most = (entries.div_ceil(threads) >> size).min(4 * LANES).max(1);
+        let mut groups = vec![first];
+        while groups.len() < most
+            && let Some(group) = rest.next_if(|group| group.inputs.len() == size)
+        {
+            groups.push(group);
+        }
+        all.push(Tables { groups, lines: spare.pop().unwrap_or_default() });
+    }
+    match threads {
+        1 => all.iter_mut().for_each(|tables| tables.fill(ring, layer)),
+        _ => all.par_iter_mut().for_each(|tables| tables.fill(ring, layer)),
+    }
+    all
+}
+
+impl Tables<'_> {
+    /// Entry `set` ≠ 0 of table t.
+    fn entry(&self, ring: &Ring, t: usize, set: u16) -> &[Line] {
+        &self.lines[(usize::from(set) * self.groups.len() + t) * ring.stride()..][..ring.stride()]
+    }
+
+    fn fill(&mut self, ring: &Ring, layer: &Layer<'_>) {
+        let Self { groups, lines } = self;
+        let (stride, count) = (ring.stride(), groups.len());
+        let size = groups[0].inputs.len();
+        lines.resize((count << size) * stride, Line::default());
+        for h in 0..size {
+            // Sets with h and nothing above: h alone, then h and a set of smaller ones.
+            let single = count << h;
+            for (t, group) in groups.iter().enumerate() {
+                let input = layer.inputs[group.inputs[h] as usize];
+                lines[(single + t) * stride..][..stride].copy_from_slice(input);
             }
-            digits::planes(numbers, &mut sets);
-            for (plane, &set) in sets.iter().enumerate() {
-                if set != 0 {
-                    queue.push(output as usize * layer.planes + plane, entry(set, t));
-                }
+            let (known, new) = lines.split_at_mut((single + count) * stride);
+            let element = |i: usize| &known[i * stride..][..stride];
+            let smaller: Vec<usize> = (count..single).collect();
+            let new = &mut new[..(single - count) * stride];
+            in_lanes(smaller.len(), &smaller, new, stride, |_, smaller, out| {
+                let lane = |i: usize| smaller[i.min(smaller.len() - 1)];
+                let a: [&[Line]; LANES] = core::array::from_fn(|i| element(lane(i)));
+                let b: [&[Line]; LANES] =
+                    core::array::from_fn(|i| element(single + lane(i) % count));
+                let lanes = smaller.len();
+                ring.kernel().run(&a[..lanes], 0, Some(&b[..lanes]), out);
+            });
+        }
+    }
+}
+
+/// A group that an output reads: which tables, which of them, which row of its inputs' columns.
+#[derive(Clone, Copy)]
+struct Use {
+    tables: u32,
+    t: u32,
+    row: u32,
+}
+
+/// Multiplies entries of the tables to the planes of the outputs.
+fn multiply(ring: &Ring, layer: &Layer<'_>, tables: &[Tables<'_>], sums: &Sums) -> Vec<Values> {
+    let mut uses: Vec<Vec<Use>> = vec![Vec::new(); layer.taps.outputs()];
+    for (number, tables) in (0..).zip(tables) {
+        for (t, group) in (0..).zip(&tables.groups) {
+            let outputs = layer.columns.outputs(group.inputs[0] as usize);
+            for (row, &output) in (0..).zip(outputs) {
+                uses[output as usize].push(Use { tables: number, t, row });
             }
         }
     }
-    queue.finish();
+    let outputs: Vec<(usize, Vec<Use>)> =
+        uses.into_iter().enumerate().filter(|(_, uses)| !uses.is_empty()).collect();
+    let products: usize = outputs.iter().map(|(_, uses)| uses.len() * layer.planes).sum();
+    let part = |outputs: &[(usize, Vec<Use>)]| {
+        let mut updates = Updates::default();
+        let planes = layer.planes;
+        let mut sets = Vec::new();
+        let mut numbers = [0; MOST];
+        for (output, uses) in outputs {
+            // One row of planes for each use.
+            sets.resize(uses.len() * planes, 0u16);
+            for (used, sets) in uses.iter().zip(sets.chunks_exact_mut(planes)) {
+                let group = &tables[used.tables as usize].groups[used.t as usize];
+                let numbers = &mut numbers[..group.inputs.len()];
+                for (number, &input) in numbers.iter_mut().zip(group.inputs) {
+                    let weight = layer.columns.weights(input as usize)[used.row as usize];
+                    *number = layer.weights[weight as usize];
+                }
+                digits::planes(numbers, sets);
+            }
+            for plane in 0..planes {
+                let set = |(i, used): (usize, &Use)| match sets[i * planes + plane] {
+                    0 => None,
+                    set => Some(tables[used.tables as usize].entry(ring, used.t as usize, set)),
+                };
+                let factors = uses.iter().enumerate().filter_map(set);
+                updates.push(sums, output * planes + plane, factors);
+            }
+        }
+        updates.values(ring)
+    };
+    let threads = threads(products);
+    match outputs.len() / LANES {
+        0 | 1 => vec![part(&outputs)],
+        _ if threads == 1 => vec![part(&outputs)],
+        _ => outputs.par_chunks(outputs.len().div_ceil(threads)).map(part).collect(),
+    }
 }

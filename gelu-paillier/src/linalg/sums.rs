@@ -1,166 +1,78 @@
-//! Accumulators: numbered products that grow by a factor at a time, eight at a time.
-//!
-//! An accumulator begins as a copy of its first factor, so n factors cost n − 1 products and what
-//! is never touched costs nothing. The slots fill in the order of their first use, which is the
-//! order in which they will be used again.
+//! Products that grow: a numbered one for each bit plane of each output.
 
-use super::products::product_of_each;
-use crate::kernel::{LANES, Line};
+use super::products::{Lists, Products};
+use crate::kernel::Line;
 use crate::ring::{Elements, Ring};
 
-/// Factors of numbered slots: number i belongs to `slots[i]`. A slot may have several, or none.
-pub(super) struct Factors {
-    pub(super) slots: Vec<u32>,
-    pub(super) elements: Elements,
-}
-
-/// For each slot the product of all its factors in `parts`, `None` if there are none; `joined`
-/// keeps what had to be multiplied.
-pub(super) fn join<'f>(
-    ring: &Ring,
-    slots: usize,
-    parts: &'f [Factors],
-    joined: &'f mut Elements,
-) -> Vec<Option<&'f [Line]>> {
-    let mut first: Vec<Option<&[Line]>> = vec![None; slots];
-    // The slots that have several factors, and the number of their list + 1.
-    let mut several: Vec<(usize, Vec<&[Line]>)> = Vec::new();
-    let mut list_of = vec![0; if parts.len() > 1 { slots } else { 0 }];
-    for part in parts {
-        for (&slot, factor) in part.slots.iter().zip(part.elements.iter()) {
-            let slot = slot as usize;
-            let Some(other) = first[slot] else {
-                first[slot] = Some(factor);
-                continue;
-            };
-            list_of.resize(slots, 0);
-            if list_of[slot] == 0 {
-                several.push((slot, vec![other]));
-                list_of[slot] = several.len();
-            }
-            several[list_of[slot] - 1].1.push(factor);
-        }
-    }
-    if !several.is_empty() {
-        let (slots, lists): (Vec<_>, Vec<_>) = several.into_iter().unzip();
-        *joined = product_of_each(ring, &lists);
-        for (slot, product) in slots.into_iter().zip(joined.iter()) {
-            first[slot] = Some(product);
-        }
-    }
-    first
-}
-
-/// A product for each of `slots` slots.
-pub(super) struct Accumulators<'r> {
-    ring: &'r Ring,
-    slots: usize,
-    /// Accumulators a slot may have, so that few slots fill the lanes, too.
-    copies: usize,
-    /// Where accumulator `copy · slots + slot` lies, plus 1; 0 as long as it is empty.
+/// A product for each of some slots; empty ones take no memory.
+pub(super) struct Sums {
+    /// Where the product of a slot lies, plus 1; 0 if it is empty.
     place: Vec<u32>,
-    factors: Factors,
-    /// The last batch that concerned each place.
-    last: Vec<u32>,
+    elements: Elements,
 }
 
-impl<'r> Accumulators<'r> {
-    pub(super) fn new(ring: &'r Ring, slots: usize) -> Self {
-        let copies = (2 * LANES).div_ceil(slots.max(1)).min(LANES);
-        let factors = Factors { slots: Vec::new(), elements: ring.empty() };
-        Self { ring, slots, copies, place: vec![0; copies * slots], factors, last: Vec::new() }
+impl Sums {
+    pub(super) fn new(ring: &Ring, slots: usize) -> Self {
+        let mut elements = ring.empty();
+        elements.reserve(slots);
+        Self { place: vec![0; slots], elements }
     }
 
-    /// Multiplies by factors that live as long as the queue.
-    pub(super) fn queue<'q, 'f>(&'q mut self) -> Queue<'q, 'r, 'f> {
-        let results = vec![Line::default(); LANES * self.ring.stride()];
-        self.last.fill(0);
-        Queue { ready: Batch::default(), filling: Batch::default(), number: 1, results, acc: self }
+    /// The product of a slot, unless it is empty.
+    pub(super) fn get(&self, slot: usize) -> Option<&[Line]> {
+        self.place[slot].checked_sub(1).map(|place| self.elements.get(place as usize))
     }
 
-    pub(super) fn finish(self) -> Factors {
-        self.factors
+    pub(super) fn set(&mut self, slot: usize, value: &[Line]) {
+        let place = &mut self.place[slot];
+        if *place == 0 {
+            self.elements.push(value);
+            *place = u32::try_from(self.elements.len()).expect("fewer than 2^32 elements");
+        } else {
+            self.elements.get_mut(*place as usize - 1).copy_from_slice(value);
+        }
     }
 }
 
-/// Up to eight products of different accumulators.
+/// New factors for some slots, each of which occurs once.
 #[derive(Default)]
-struct Batch<'f> {
-    count: usize,
-    places: [usize; LANES],
-    factors: [&'f [Line]; LANES],
+pub(super) struct Updates<'f> {
+    slots: Vec<usize>,
+    lists: Lists<'f>,
 }
 
-/// Collects products until the lanes are full.
-///
-/// Operands are announced to the processor when they come and used a batch later.
-pub(super) struct Queue<'q, 'r, 'f> {
-    acc: &'q mut Accumulators<'r>,
-    ready: Batch<'f>,
-    filling: Batch<'f>,
-    /// The number of the batch that is filling.
-    number: u32,
-    results: Vec<Line>,
+/// New values for some slots.
+pub(super) struct Values {
+    slots: Vec<usize>,
+    products: Products,
 }
 
-impl<'f> Queue<'_, '_, 'f> {
-    /// Multiplies `factor` into `slot`, now or later.
-    pub(super) fn push(&mut self, slot: usize, factor: &'f [Line]) {
-        let Accumulators { slots, copies, place, factors, last, .. } = &mut *self.acc;
-        for copy in 0..*copies {
-            let place = &mut place[copy * *slots + slot];
-            if *place == 0 {
-                factors.elements.push(factor);
-                factors.slots.push(u32::try_from(slot).expect("fewer slots than 2^32"));
-                last.push(0);
-                *place = u32::try_from(last.len()).expect("fewer slots than 2^32");
-                return;
-            }
-            let place = *place as usize - 1;
-            if last[place] != self.number {
-                return self.add(place, factor);
-            }
-        }
-        let place = place[slot] as usize - 1;
-        self.next_batch();
-        self.add(place, factor);
-    }
-
-    fn add(&mut self, place: usize, factor: &'f [Line]) {
-        let kernel = self.acc.ring.kernel();
-        kernel.prefetch(factor);
-        kernel.prefetch(self.acc.factors.elements.get(place));
-        self.acc.last[place] = self.number;
-        let Batch { count, places, factors } = &mut self.filling;
-        (places[*count], factors[*count]) = (place, factor);
-        *count += 1;
-        if *count == LANES {
-            self.next_batch();
+impl<'f> Updates<'f> {
+    /// Gives `slot` its factors, if there are any.
+    pub(super) fn push(
+        &mut self,
+        sums: &'f Sums,
+        slot: usize,
+        factors: impl IntoIterator<Item = &'f [Line]>,
+    ) {
+        factors.into_iter().for_each(|factor| self.lists.push(factor));
+        if self.lists.is_open() {
+            sums.get(slot).into_iter().for_each(|before| self.lists.push(before));
+            self.lists.close();
+            self.slots.push(slot);
         }
     }
 
-    /// Does the batch that is ready and closes the one that is filling.
-    fn next_batch(&mut self) {
-        let Batch { count, places, factors } = &self.ready;
-        if *count > 0 {
-            let elements = &mut self.acc.factors.elements;
-            let a: [&[Line]; LANES] =
-                core::array::from_fn(|i| elements.get(places[i.min(count - 1)]));
-            let stride = self.acc.ring.stride();
-            let results = &mut self.results[..count * stride];
-            self.acc.ring.kernel().run(&a[..*count], 0, Some(&factors[..*count]), results);
-            for (place, result) in places[..*count].iter().zip(results.chunks_exact(stride)) {
-                elements.get_mut(*place).copy_from_slice(result);
-            }
-        }
-        core::mem::swap(&mut self.ready, &mut self.filling);
-        self.filling.count = 0;
-        self.number += 1;
+    /// Multiplies.
+    pub(super) fn values(self, ring: &Ring) -> Values {
+        Values { products: self.lists.products(ring), slots: self.slots }
     }
+}
 
-    /// Does all that waits.
-    pub(super) fn finish(mut self) {
-        self.next_batch();
-        self.next_batch();
+impl Values {
+    pub(super) fn store(&self, sums: &mut Sums) {
+        for (&slot, value) in self.slots.iter().zip(self.products.iter()) {
+            sums.set(slot, value);
+        }
     }
 }

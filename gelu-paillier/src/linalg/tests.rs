@@ -105,7 +105,7 @@ fn both() -> [Pair; 2] {
     [Choice::Best, Choice::Portable].map(|choice| Pair::new(512, choice))
 }
 
-fn dense(outputs: u32, inputs: u32) -> Taps {
+pub(super) fn dense(outputs: u32, inputs: u32) -> Taps {
     let row = |o| (0..inputs).map(move |i| Tap { source: i, weight: o * inputs + i }).collect();
     Taps::from_rows((0..outputs).map(row).collect::<Vec<Vec<_>>>())
 }
