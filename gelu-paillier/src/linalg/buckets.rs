@@ -53,7 +53,7 @@ pub(super) fn sums(ring: &Ring, layer: &Layer<'_>, classes: &[Class], load: &Wor
         1 => tasks.iter().map(|task| task.run(ring, layer)).collect(),
         _ => tasks.par_iter().map(|task| task.run(ring, layer)).collect(),
     };
-    let mut sums = Sums::new(ring, layer.taps.outputs() * layer.planes);
+    let mut sums = Sums::new(ring, layer.taps.outputs(), layer.planes, 0);
     for (slots, products) in rows {
         slots.iter().zip(products.iter()).for_each(|(&slot, product)| sums.set(slot, product));
     }

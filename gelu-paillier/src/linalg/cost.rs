@@ -13,6 +13,9 @@ const MOST_MEMORY: usize = 3 << 19;
 /// What one inversion costs, in products (with the fast kernel, at 2048 bits).
 const INVERSION: f64 = 140.0;
 
+/// A usual size of a group, where a rough count will do.
+pub(super) const MEAN_GROUP: usize = 6;
+
 /// Weights that are looked at to learn how many digits they have.
 const SAMPLE: usize = 64;
 

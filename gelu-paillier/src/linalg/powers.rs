@@ -14,7 +14,7 @@ use super::digits::Wnaf;
 use super::invert::invert_all;
 use super::layer::{Class, Layer};
 use super::products::{in_lanes, threads};
-use super::sums::{Sums, Updates, Values};
+use super::sums::{Sums, Updates};
 use crate::kernel::{LANES, Line};
 use crate::ring::Ring;
 
@@ -54,7 +54,8 @@ pub(super) fn sums(ring: &Ring, layer: &Layer<'_>, classes: &[Class], load: &Wor
         .map(|((input, width), (x, inverse))| Base { input, width, powers: [x, inverse] })
         .collect();
 
-    let mut sums = Sums::new(ring, layer.taps.outputs() * load.positions);
+    let products = layer.taps.len() * load.positions.div_ceil(5);
+    let mut sums = Sums::new(ring, layer.taps.outputs(), load.positions, products);
     let element = core::mem::size_of::<Line>() * ring.stride();
     for bases in bases.chunk_by(|a, b| a.width == b.width) {
         let fit = (TABLES / element) >> (bases[0].width - 1);
@@ -64,9 +65,7 @@ pub(super) fn sums(ring: &Ring, layer: &Layer<'_>, classes: &[Class], load: &Wor
                 1 => bases.chunks(SHARING).map(table).collect(),
                 _ => bases.par_chunks(SHARING).map(table).collect(),
             };
-            for values in multiply(ring, layer, load.positions, &tables, &sums) {
-                values.store(&mut sums);
-            }
+            multiply(ring, layer, load.positions, &tables, &mut sums);
         }
     }
     sums
@@ -112,8 +111,8 @@ fn multiply(
     layer: &Layer<'_>,
     positions: usize,
     tables: &[Table<'_>],
-    sums: &Sums,
-) -> Vec<Values> {
+    sums: &mut Sums,
+) {
     // Where the table of an input is.
     let mut place: Vec<Option<(u32, u32)>> = vec![None; layer.inputs.len()];
     for (number, table) in (0..).zip(tables) {
@@ -121,7 +120,7 @@ fn multiply(
             place[base.input as usize] = Some((number, t));
         }
     }
-    let part = |outputs: core::ops::Range<usize>| {
+    sums.multiply(ring, |outputs| {
         let mut updates = Updates::default();
         let mut planes: Vec<Vec<&[Line]>> = vec![Vec::new(); positions];
         for output in outputs {
@@ -135,16 +134,9 @@ fn multiply(
                 }
             }
             for (position, factors) in planes.iter_mut().enumerate() {
-                updates.push(sums, output * positions + position, factors.drain(..));
+                updates.push(output * positions + position, factors.drain(..));
             }
         }
-        updates.values(ring)
-    };
-    let outputs = layer.taps.outputs();
-    let threads = threads(layer.taps.len() * positions.div_ceil(5));
-    if threads == 1 || outputs < 2 * LANES {
-        return vec![part(0..outputs)];
-    }
-    let cut = |i: usize| i * outputs / threads;
-    (0..threads).into_par_iter().map(|i| part(cut(i)..cut(i + 1))).collect()
+        updates
+    });
 }

@@ -82,6 +82,11 @@ impl<'f> Lists<'f> {
         self.close();
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[&'f [Line]]> {
+        let starts = core::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| &self.factors[start..end])
+    }
+
     pub(super) fn len(&self) -> usize {
         self.ends.len()
     }
@@ -95,13 +100,10 @@ impl<'f> Lists<'f> {
         let longest = self.factors.len().div_ceil(4 * LANES * threads).max(8);
         let mut pieces: Vec<&[&[Line]]> = Vec::with_capacity(self.len());
         let mut count = Vec::with_capacity(self.len());
-        let mut start = 0;
-        for &end in &self.ends {
-            let list = &self.factors[start..end];
+        for list in self.iter() {
             let parts = list.len().div_ceil(longest);
             pieces.extend(list.chunks(list.len().div_ceil(parts)));
             count.push(parts);
-            start = end;
         }
         let products = product_of_each(ring, &pieces);
         if pieces.len() == self.len() {

@@ -17,12 +17,12 @@ use super::cost::{self, Workload};
 use super::digits::{self, MOST};
 use super::layer::{Class, Layer};
 use super::products::{in_lanes, threads};
-use super::sums::{Sums, Updates, Values};
+use super::sums::{Sums, Updates};
 use crate::kernel::{LANES, Line};
 use crate::ring::Ring;
 
 /// Memory for the tables that are in use at a time.
-const TABLES: usize = 1 << 25;
+const TABLES: usize = 1 << 23;
 
 /// Inputs that share a table.
 struct Group<'c> {
@@ -52,7 +52,9 @@ pub(super) fn sums(ring: &Ring, layer: &Layer<'_>, classes: &[Class], load: &Wor
     // Neighbours together, so that the groups of a pass of a convolution share their outputs.
     groups.sort_by_key(|group| group.inputs[0]);
     let element = core::mem::size_of::<Line>() * ring.stride();
-    let mut sums = Sums::new(ring, layer.taps.outputs() * layer.planes);
+    let products = classes.iter().map(|class| class.members.len() * class.others).sum::<usize>();
+    let products = products * layer.planes / cost::MEAN_GROUP;
+    let mut sums = Sums::new(ring, layer.taps.outputs(), layer.planes, products);
     let mut groups = groups.into_iter().peekable();
     let mut spare = Vec::new();
     while groups.peek().is_some() {
@@ -65,9 +67,7 @@ pub(super) fn sums(ring: &Ring, layer: &Layer<'_>, classes: &[Class], load: &Wor
             pass.push(group);
         }
         let tables = tables(ring, layer, pass, &mut spare);
-        for values in multiply(ring, layer, &tables, &sums) {
-            values.store(&mut sums);
-        }
+        multiply(ring, layer, &tables, &mut sums);
         spare.extend(tables.into_iter().map(|tables| tables.lines));
     }
     sums
@@ -147,7 +147,8 @@ struct Use {
 }
 
 /// Multiplies entries of the tables to the planes of the outputs.
-fn multiply(ring: &Ring, layer: &Layer<'_>, tables: &[Tables<'_>], sums: &Sums) -> Vec<Values> {
+fn multiply(ring: &Ring, layer: &Layer<'_>, tables: &[Tables<'_>], sums: &mut Sums) {
+    let planes = layer.planes;
     let mut uses: Vec<Vec<Use>> = vec![Vec::new(); layer.taps.outputs()];
     for (number, tables) in (0..).zip(tables) {
         for (t, group) in (0..).zip(&tables.groups) {
@@ -157,16 +158,13 @@ fn multiply(ring: &Ring, layer: &Layer<'_>, tables: &[Tables<'_>], sums: &Sums) 
             }
         }
     }
-    let outputs: Vec<(usize, Vec<Use>)> =
-        uses.into_iter().enumerate().filter(|(_, uses)| !uses.is_empty()).collect();
-    let products: usize = outputs.iter().map(|(_, uses)| uses.len() * layer.planes).sum();
-    let part = |outputs: &[(usize, Vec<Use>)]| {
+    sums.multiply(ring, |outputs| {
         let mut updates = Updates::default();
-        let planes = layer.planes;
-        let mut sets = Vec::new();
         let mut numbers = [0; MOST];
-        for (output, uses) in outputs {
+        let mut sets = Vec::new();
+        for output in outputs {
             // One row of planes for each use.
+            let uses = &uses[output];
             sets.resize(uses.len() * planes, 0u16);
             for (used, sets) in uses.iter().zip(sets.chunks_exact_mut(planes)) {
                 let group = &tables[used.tables as usize].groups[used.t as usize];
@@ -182,16 +180,9 @@ fn multiply(ring: &Ring, layer: &Layer<'_>, tables: &[Tables<'_>], sums: &Sums) 
                     0 => None,
                     set => Some(tables[used.tables as usize].entry(ring, used.t as usize, set)),
                 };
-                let factors = uses.iter().enumerate().filter_map(set);
-                updates.push(sums, output * planes + plane, factors);
+                updates.push(output * planes + plane, uses.iter().enumerate().filter_map(set));
             }
         }
-        updates.values(ring)
-    };
-    let threads = threads(products);
-    match outputs.len() / LANES {
-        0 | 1 => vec![part(&outputs)],
-        _ if threads == 1 => vec![part(&outputs)],
-        _ => outputs.par_chunks(outputs.len().div_ceil(threads)).map(part).collect(),
-    }
+        updates
+    });
 }

@@ -1,29 +1,96 @@
-//! Products that grow: a numbered one for each bit plane of each output.
+//! Products that grow pass by pass: one for each bit plane of each output.
 
-use super::products::{Lists, Products};
-use crate::kernel::Line;
+use core::ops::Range;
+
+use rayon::prelude::*;
+
+use super::products::{Lists, threads};
+use crate::kernel::{LANES, Line};
 use crate::ring::{Elements, Ring};
 
-/// A product for each of some slots; empty ones take no memory.
+/// Products that are made at a time: so few that the results stay in a core's own cache.
+const BLOCK: usize = 256;
+
+/// A product for each plane of each output; empty ones take no memory.
 pub(super) struct Sums {
+    planes: usize,
+    /// Outputs of a part.
+    each: usize,
+    parts: Vec<Part>,
+}
+
+/// What one core works on.
+struct Part {
+    outputs: Range<usize>,
     /// Where the product of a slot lies, plus 1; 0 if it is empty.
     place: Vec<u32>,
     elements: Elements,
 }
 
+/// New factors for some slots, each of which occurs once. Slot `output · planes + plane` belongs
+/// to a plane of an output.
+#[derive(Default)]
+pub(super) struct Updates<'f> {
+    slots: Vec<usize>,
+    lists: Lists<'f>,
+}
+
 impl Sums {
-    pub(super) fn new(ring: &Ring, slots: usize) -> Self {
-        let mut elements = ring.empty();
-        elements.reserve(slots);
-        Self { place: vec![0; slots], elements }
+    /// Empty products, in as many parts as `products` products are worth.
+    pub(super) fn new(ring: &Ring, outputs: usize, planes: usize, products: usize) -> Self {
+        let parts = match threads(products) {
+            1 => 1,
+            // More than there are cores: the parts may differ.
+            threads => (outputs / LANES).clamp(1, 4 * threads),
+        };
+        let each = outputs.div_ceil(parts).max(1);
+        let part = |first: usize| {
+            let outputs = first..(first + each).min(outputs);
+            let mut elements = ring.empty();
+            elements.reserve(outputs.len() * planes);
+            Part { place: vec![0; outputs.len() * planes], outputs, elements }
+        };
+        Self { planes, each, parts: (0..outputs).step_by(each).map(part).collect() }
     }
 
     /// The product of a slot, unless it is empty.
     pub(super) fn get(&self, slot: usize) -> Option<&[Line]> {
-        self.place[slot].checked_sub(1).map(|place| self.elements.get(place as usize))
+        let slots = self.each * self.planes;
+        self.parts[slot / slots].get(slot % slots)
     }
 
     pub(super) fn set(&mut self, slot: usize, value: &[Line]) {
+        let slots = self.each * self.planes;
+        self.parts[slot / slots].set(slot % slots, value);
+    }
+
+    /// Multiplies factors into the slots of all outputs, which `factors` has for ranges of them.
+    pub(super) fn multiply<'f>(
+        &mut self,
+        ring: &Ring,
+        factors: impl Fn(Range<usize>) -> Updates<'f> + Sync,
+    ) {
+        let planes = self.planes;
+        let update = |part: &mut Part| {
+            let all = part.outputs.clone();
+            let block = (BLOCK / planes).max(1);
+            for first in all.clone().step_by(block) {
+                part.multiply(ring, planes, &factors(first..(first + block).min(all.end)));
+            }
+        };
+        match &mut self.parts[..] {
+            [part] => update(part),
+            parts => parts.par_iter_mut().for_each(update),
+        }
+    }
+}
+
+impl Part {
+    fn get(&self, slot: usize) -> Option<&[Line]> {
+        self.place[slot].checked_sub(1).map(|place| self.elements.get(place as usize))
+    }
+
+    fn set(&mut self, slot: usize, value: &[Line]) {
         let place = &mut self.place[slot];
         if *place == 0 {
             self.elements.push(value);
@@ -32,47 +99,26 @@ impl Sums {
             self.elements.get_mut(*place as usize - 1).copy_from_slice(value);
         }
     }
-}
 
-/// New factors for some slots, each of which occurs once.
-#[derive(Default)]
-pub(super) struct Updates<'f> {
-    slots: Vec<usize>,
-    lists: Lists<'f>,
-}
-
-/// New values for some slots.
-pub(super) struct Values {
-    slots: Vec<usize>,
-    products: Products,
+    fn multiply(&mut self, ring: &Ring, planes: usize, updates: &Updates<'_>) {
+        let start = self.outputs.start * planes;
+        let slots = updates.slots.iter().map(|slot| slot - start);
+        let mut lists = Lists::default();
+        for (slot, list) in slots.clone().zip(updates.lists.iter()) {
+            lists.extend(list.iter().copied().chain(self.get(slot)));
+        }
+        let products = lists.products(ring);
+        slots.zip(products.iter()).for_each(|(slot, value)| self.set(slot, value));
+    }
 }
 
 impl<'f> Updates<'f> {
     /// Gives `slot` its factors, if there are any.
-    pub(super) fn push(
-        &mut self,
-        sums: &'f Sums,
-        slot: usize,
-        factors: impl IntoIterator<Item = &'f [Line]>,
-    ) {
+    pub(super) fn push(&mut self, slot: usize, factors: impl IntoIterator<Item = &'f [Line]>) {
         factors.into_iter().for_each(|factor| self.lists.push(factor));
         if self.lists.is_open() {
-            sums.get(slot).into_iter().for_each(|before| self.lists.push(before));
             self.lists.close();
             self.slots.push(slot);
-        }
-    }
-
-    /// Multiplies.
-    pub(super) fn values(self, ring: &Ring) -> Values {
-        Values { products: self.lists.products(ring), slots: self.slots }
-    }
-}
-
-impl Values {
-    pub(super) fn store(&self, sums: &mut Sums) {
-        for (&slot, value) in self.slots.iter().zip(self.products.iter()) {
-            sums.set(slot, value);
         }
     }
 }
