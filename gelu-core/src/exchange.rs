@@ -134,9 +134,8 @@ impl Exchange {
         let plaintexts: Vec<_> = plaintexts.collect::<Result<_>>()?;
         let public = H::public_key(secret);
         let mut bytes = Vec::with_capacity(plaintexts.len() * H::ciphertext_len(public));
-        for ciphertext in H::encrypt_many(secret, &plaintexts, rng)? {
-            H::ciphertext_to_bytes(public, &ciphertext, &mut bytes);
-        }
+        let ciphertexts = H::encrypt_many(secret, &plaintexts, rng)?;
+        H::ciphertexts_to_bytes(public, &ciphertexts, &mut bytes);
         Ok(bytes)
     }
 

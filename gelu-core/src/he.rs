@@ -324,6 +324,15 @@ pub trait AdditiveHE: Sized + Send + Sync + 'static {
         Self::prices(public).subset_tables(size)
     }
 
+    /// Appends the bytes of each ciphertext to `out`, in order.
+    fn ciphertexts_to_bytes(
+        public: &Self::PublicKey,
+        ciphertexts: &[Self::Ciphertext],
+        out: &mut Vec<u8>,
+    ) {
+        ciphertexts.iter().for_each(|c| Self::ciphertext_to_bytes(public, c, out));
+    }
+
     /// Reads `count` ciphertexts; a backend may validate them together.
     ///
     /// # Errors
@@ -378,10 +387,10 @@ impl<H: AdditiveHE> Sealed<H> {
 
     /// The bytes of a row of sealed ciphertexts.
     pub fn to_bytes(public: &H::PublicKey, sealed: &[Self]) -> Vec<u8> {
+        let ciphertexts: Vec<_> =
+            sealed.iter().map(|Self(ciphertext)| ciphertext.clone()).collect();
         let mut bytes = Vec::with_capacity(sealed.len() * H::ciphertext_len(public));
-        for Self(ciphertext) in sealed {
-            H::ciphertext_to_bytes(public, ciphertext, &mut bytes);
-        }
+        H::ciphertexts_to_bytes(public, &ciphertexts, &mut bytes);
         bytes
     }
 }

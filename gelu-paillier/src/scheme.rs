@@ -342,6 +342,10 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
         Ok(Self::ciphertexts_from_bytes(public, bytes, 1)?.remove(0))
     }
 
+    fn ciphertexts_to_bytes(public: &PublicKey, ciphertexts: &[Ciphertext], out: &mut Vec<u8>) {
+        wire::ciphertexts_to_bytes(public, ciphertexts, out);
+    }
+
     /// With one gcd for the whole block.
     fn ciphertexts_from_bytes(
         public: &PublicKey,
@@ -448,11 +452,7 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
         Ok(public.ciphertexts(&packed))
     }
 
-    fn pack(
-        public: &PublicKey,
-        ciphertexts: &[Ciphertext],
-        each: SlotShape,
-    ) -> Result<Ciphertext> {
+    fn pack(public: &PublicKey, ciphertexts: &[Ciphertext], each: SlotShape) -> Result<Ciphertext> {
         if ciphertexts.is_empty() {
             return Err(ApiMisuse::Empty("packing").into());
         }
