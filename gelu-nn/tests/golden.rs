@@ -1,5 +1,5 @@
 //! Golden transcripts under Paillier: from two seeds follows every byte of a session, the keys
-//! included, on every machine and with any number of threads.
+//! included, on every machine, with any number of threads and either kernel.
 //!
 //! A changed line in `golden.txt` means changed bytes on the wire. If that was meant, raise
 //! [`PROTOCOL_VERSION`](gelu_core::message::PROTOCOL_VERSION) and take the new lines:
@@ -17,35 +17,39 @@ use gelu_nn::{Rate, zoo};
 use gelu_paillier::InsecurePaillier;
 use sha2::{Digest, Sha256};
 
-fn session() -> (Pair<InsecurePaillier>, rand::rngs::ChaCha20Rng) {
+/// A size for tests and two for real use.
+const SIZES: [u32; 3] = [512, 2048, 3072];
+
+fn session(bits: u32) -> (Pair<InsecurePaillier>, rand::rngs::ChaCha20Rng) {
     let model = model(&zoo::iris());
-    client(&host(&model), rate(Rate::Public(0.1), 512), 512, 1)
+    client(&host(&model), rate(Rate::Public(0.1), bits), bits, 1)
 }
 
 /// Number of frames and the start of the digest of all bytes.
-fn summary(name: &str, pair: &Pair<InsecurePaillier>) -> String {
+fn summary(name: &str, bits: u32, pair: &Pair<InsecurePaillier>) -> String {
     let mut hash = Sha256::new();
     pair.transcript.iter().for_each(|frame| hash.update(frame.bytes()));
     let digest: String = hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
-    format!("{name}: {} frames, {digest}\n", pair.transcript.len())
+    format!("{name}, {bits} bits: {} frames, {digest}\n", pair.transcript.len())
 }
 
-fn one_inference() -> String {
-    let (mut pair, mut rng) = session();
+fn one_inference(bits: u32) -> String {
+    let (mut pair, mut rng) = session(bits);
     pair.classify(&batches(&zoo::iris(), 2, 1, 3)[0].0, &mut rng).unwrap();
-    summary("one inference", &pair)
+    summary("one inference", bits, &pair)
 }
 
-fn one_lease() -> String {
-    let (mut pair, mut rng) = session();
+fn one_lease(bits: u32) -> String {
+    let (mut pair, mut rng) = session(bits);
     pair.train(&batches(&zoo::iris(), 2, 2, 3), &mut rng).unwrap();
-    summary("one lease", &pair)
+    summary("one lease", bits, &pair)
 }
 
 #[test]
 fn golden() {
     let version = format!("protocol version {PROTOCOL_VERSION}\n");
-    let summaries = [version, one_inference(), one_lease()].concat();
+    let sessions = SIZES.map(|bits| [one_inference(bits), one_lease(bits)].concat());
+    let summaries = version + &sessions.concat();
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden.txt");
     if std::env::var_os("GELU_GOLDEN").is_some_and(|value| value == "write") {
         std::fs::write(file, &summaries).unwrap();

@@ -168,10 +168,25 @@ fn over_paillier_with_small_keys() {
     }
 }
 
-/// And with a key of 2048 bits, a full row of samples.
+/// And with keys for real use: a full row of samples; a convolution whose positions share slots
+/// when it is queried; the paper's networks of MNIST queried once.
 #[test]
-fn one_real_key() {
-    assert_equals_oracle::<Paillier>(&zoo::iris(), (16, 2), PUBLIC, 2048);
+fn over_paillier_with_real_keys() {
+    let small = image(1, 6, &[conv(2, 3, 1, 1), POOL, RELU, LayerSpec::Dense { outputs: 3 }]);
+    for bits in [2048, 3072] {
+        for by in [PUBLIC, SECRET] {
+            assert_equals_oracle::<Paillier>(&zoo::iris(), (16, 2), by, bits);
+            assert_equals_oracle::<Paillier>(&small, (3, 2), by, bits);
+        }
+        for architecture in [zoo::conv1(), zoo::lenet5()] {
+            let start = model(&architecture).requantised(Precision::INFERENCE).unwrap();
+            let (inputs, _) = batches(&architecture, 1, 1, 9).remove(0);
+            let (mut pair, mut rng) =
+                client::<Paillier>(&host(&start), rate(PUBLIC, bits), bits, 1);
+            let (expected, _) = start.probabilities(&inputs).unwrap();
+            assert_eq!(pair.classify(&inputs, &mut rng).unwrap(), expected, "{bits}");
+        }
+    }
 }
 
 /// Two exact schemes give the same integers, hence the same probabilities.

@@ -23,11 +23,13 @@ fn laws() {
 }
 
 #[test]
-fn laws_at_a_real_size() {
-    let (secret, rng) = (Paillier::keygen(2048, &mut rng(3)).unwrap(), &mut rng(4));
-    for (bits, bound) in [(16, 127), (127, (1 << 62) - 1)] {
-        conformance::laws::<Paillier>(&secret, bits, &[bound, -bound], &[-1, bound], -bound, rng)
-            .unwrap();
+fn laws_at_real_sizes() {
+    for key_bits in [2048, 3072] {
+        let (secret, rng) = (Paillier::keygen(key_bits, &mut rng(3)).unwrap(), &mut rng(4));
+        for (bits, bound) in [(16, 127), (127, (1 << 62) - 1)] {
+            let (a, b) = ([bound, -bound], [-1, bound]);
+            conformance::laws::<Paillier>(&secret, bits, &a, &b, -bound, rng).unwrap();
+        }
     }
 }
 
