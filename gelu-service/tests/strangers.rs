@@ -65,7 +65,8 @@ async fn a_version_that_we_do_not_speak() {
     let answer = raw.read().await.unwrap();
     assert_eq!(answer, Down::Incompatible(Incompatible::Versions(VERSIONS.0, VERSIONS.1)));
     let reason = running.log.turned_away().await;
-    assert!(reason.contains("protocol versions (1, 1), the peer (2, 4)"), "{reason}");
+    let said = format!("protocol versions {VERSIONS:?}, the peer {theirs:?}");
+    assert!(reason.contains(&said), "{reason}");
     serves(&site, &running).await;
     running.shut_down().await;
 }
@@ -106,6 +107,7 @@ async fn a_server_that_does_not_fit() {
         }
     };
     let welcome = |version, card| Down::Welcome(Box::new(Welcome { version, card }));
+    let agreed = VERSIONS.1;
 
     let error = heard(Down::Incompatible(Incompatible::Versions(7, 8))).await;
     let (ours, theirs) = (VERSIONS, (7, 8));
@@ -114,23 +116,23 @@ async fn a_server_that_does_not_fit() {
 
     let mut other = card.clone();
     other.backend = "paillier".into();
-    let error = heard(welcome(1, other)).await;
+    let error = heard(welcome(agreed, other)).await;
     let expected = PeerIncompatible::Backend { ours: Clear::ID.into(), theirs: "paillier".into() };
     assert!(matches!(&error, Error::PeerIncompatible(e) if *e == expected), "{error}");
 
-    assert!(matches!(heard(welcome(9, card.clone())).await, Error::PeerMisbehaved(_)));
+    assert!(matches!(heard(welcome(agreed + 8, card.clone())).await, Error::PeerMisbehaved(_)));
     assert!(matches!(heard(Down::Working).await, Error::PeerMisbehaved(_)));
     assert!(matches!(heard(Down::Farewell(Farewell::Busy)).await, Error::Ended(Farewell::Busy)));
 
     let mut other = card.clone();
     other.architecture = r#"{"input":[4],"layers":[{"layer":"lstm"}]}"#.into();
-    assert!(matches!(heard(welcome(1, other)).await, Error::Model(_)));
+    assert!(matches!(heard(welcome(agreed, other)).await, Error::Model(_)));
     let mut other = card.clone();
     other.precision.mask_bits = 3;
-    assert!(matches!(heard(welcome(1, other)).await, Error::Protocol(_)));
+    assert!(matches!(heard(welcome(agreed, other)).await, Error::Protocol(_)));
     let mut other = card;
     other.architecture = " ".repeat(2 << 20);
-    assert!(matches!(heard(welcome(1, other)).await, Error::Frame(_)));
+    assert!(matches!(heard(welcome(agreed, other)).await, Error::Frame(_)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,20 +1,9 @@
 //! Positions: where a convolution applies the same weights again.
 //!
-//! ```text
-//! output  o = f·positions + s      filter f at position s, with the bias of f
-//! entry   e = f·T + t              tap t of filter f
-//! Z[f, s] = Σₜ E[f, t] · X[source(t, s)]            0 where tap t at position s meets the padding
-//! ```
-//!
-//! With the inputs gathered into columns (im2col) a layer of such a structure is one dense product
-//! of a small matrix, filters × T:
-//!
-//! ```text
-//! C[t, s] = X[source(t, s)]        Z = E·C
-//! ```
-//!
-//! The client, who has X in the clear, gathers for nothing, and the server multiplies all positions
-//! in the slots of one ciphertext at once. A dense layer is the case of one position, T = inputs.
+//! With the inputs gathered into columns (im2col) a layer of this structure is one dense product of a
+//! small matrix, filters × T, by T × positions. The client, who has the inputs in the clear, gathers
+//! for nothing, and the server multiplies all positions in the slots of one ciphertext at once. A
+//! dense layer is the case of one position, T = inputs.
 
 use ndarray::{Array2, ArrayView2, Axis, Slice};
 
@@ -22,7 +11,14 @@ use super::taps::index;
 use super::{Scalar, Tap, Taps};
 use crate::error::{ApiMisuse, Result};
 
-/// Proof that a linear map has this structure: see the [module](self).
+/// Proof that a linear map applies the same filters at many positions.
+///
+/// Output o = f·positions + s is filter f at position s, with the bias of f; matrix entry
+/// e = f·T + t is tap t of filter f.
+///
+/// ```text
+/// Z[f, s] = Σₜ E[f, t] · C[t, s]       C[t, s] = X[source(t, s)], 0 where t meets the padding
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Positions {
     /// For each position its (source, t).
