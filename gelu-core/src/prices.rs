@@ -48,7 +48,7 @@ impl Prices {
             rerandomize: grown(175_000, 3),
             product: grown(450, 2),
             shift_bit: grown(350, 2),
-            lanes: 16,
+            lanes: 8,
             byte: 8,
         }
     }

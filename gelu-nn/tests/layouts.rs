@@ -111,9 +111,9 @@ fn the_first_layer_of_lenet5() {
     assert_eq!(first.cost().multiply_accumulates, 6 * 36 * 3);
     assert!(first.cost().multiply_accumulates < 2000);
 
-    // 120 sums of one sample: one wave of 15 short chains instead of two long ones.
+    // 120 sums of one sample: one wave of 8 shorter chains instead of two long ones.
     let dense = plan.exchange(2, Direction::Forward).unwrap();
-    assert_eq!((dense.outputs, dense.group, dense.ciphertexts_down()), (120, 8, 15));
+    assert_eq!((dense.outputs, dense.group, dense.ciphertexts_down()), (120, 15, 8));
     assert!(dense.ciphertexts_down() <= Clear::prices(&key).lanes as usize);
 }
 

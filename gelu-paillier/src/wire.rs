@@ -128,7 +128,10 @@ fn all_units(public: &PublicKey, ciphertexts: &[Ciphertext]) -> bool {
     };
     let parts: Vec<Elements> = elements.par_chunks(CHUNK).map(product).collect();
     let parts: Vec<_> = parts.iter().flat_map(Elements::iter).collect();
-    let product = product(&parts);
-    let digits = ring.export(&product.refs());
+    let lanes = product(&parts);
+    if lanes.len() == 0 {
+        return true;
+    }
+    let digits = ring.export(&ring.product(&lanes.refs(), 1).refs());
     digits.iter().all(|digits| public.mod_n().is_unit_vartime(&digits.low))
 }
