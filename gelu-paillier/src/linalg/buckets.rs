@@ -16,32 +16,33 @@ use rayon::prelude::*;
 
 use super::cost::{self, Workload};
 use super::digits::BitString;
-use super::layer::{Class, Layer};
+use super::layer::{Layer, OutputClass};
 use super::products::{Lists, Products, multiply, threads};
 use super::sums::Sums;
 use crate::kernel::Line;
 use crate::ring::Ring;
 
-/// Windows whose buckets are folded together, to fill the lanes.
-const TOGETHER: usize = 8;
+/// Memory for the buckets of the windows that are folded together, to fill the lanes.
+const BUCKETS: usize = 1 << 21;
 
 /// Some neighbouring windows of a class of outputs.
 struct Task<'c> {
-    class: &'c Class,
+    class: &'c OutputClass,
     /// The first row of each window, and the end of the last one.
     cuts: Vec<usize>,
 }
 
 /// The products of each output's planes: slot `output · planes + plane`.
-pub(super) fn sums(ring: &Ring, layer: &Layer<'_>, classes: &[Class], load: &Workload) -> Sums {
+pub(super) fn sums(ring: &Ring, layer: &Layer<'_>, load: &Workload) -> Sums {
     let mut tasks = Vec::new();
     let mut total = 0;
-    for class in classes {
+    for class in &layer.outputs {
         let rows = class.members.len() * layer.planes;
-        let width = cost::window(load, rows, class.others);
+        let width = cost::window(load, rows, class.sources);
         let windows = rows.div_ceil(width);
-        let products = windows * (class.others + (2 << width));
-        let each = windows.div_ceil(threads(products)).min(TOGETHER);
+        let products = windows * (class.sources + (2 << width));
+        let fit = (BUCKETS / core::mem::size_of::<Line>() / ring.stride()) >> width;
+        let each = windows.div_ceil(threads(products)).min(fit.max(1));
         for first in (0..windows).step_by(each) {
             let last = (first + each).min(windows);
             let cuts = (first..=last).map(|window| window * rows / windows).collect();
@@ -74,25 +75,30 @@ impl Task<'_> {
         let skipped = first / planes * planes;
         let rows: Vec<_> = outputs.iter().map(|&output| taps.of(output as usize)).collect();
 
-        let mut buckets: Vec<Vec<&[Line]>> = vec![Vec::new(); self.windows().len() << width];
+        // The bucket of each input in each window, one window behind the other.
+        let count = rows[0].len();
+        let mut buckets = vec![0u16; self.windows().len() * count];
         let mut string = BitString::default();
-        for (i, tap) in rows[0].iter().enumerate() {
+        for i in 0..count {
             string.clear();
             rows.iter().for_each(|row| string.push(layer.weights[row[i].weight as usize], planes));
-            for (window, (start, width_here)) in self.windows().enumerate() {
-                match string.cut(start - skipped, width_here) {
-                    0 => {}
-                    d => buckets[window << width | d].push(layer.inputs[tap.source as usize]),
-                }
+            for (window, (start, width)) in self.windows().enumerate() {
+                buckets[window * count + i] = string.cut(start - skipped, width);
             }
         }
+        let inputs: Vec<&[Line]> =
+            rows[0].iter().map(|tap| layer.inputs[tap.source as usize]).collect();
         let mut lists = Lists::default();
-        let filled = |bucket: &&Vec<_>| !bucket.is_empty();
-        buckets.iter().filter(filled).for_each(|bucket| lists.extend(bucket.iter().copied()));
+        let mut filled = vec![false; self.windows().len() << width];
+        for (buckets, filled) in
+            buckets.chunks_exact(count).zip(filled.chunks_exact_mut(1 << width))
+        {
+            sort(buckets, &inputs, filled, &mut lists);
+        }
         let products = lists.products(ring);
         let mut next = products.iter();
-        let bucket = |bucket| filled(&bucket).then(|| next.next()).flatten();
-        let buckets: Vec<Option<&[Line]>> = buckets.iter().map(bucket).collect();
+        let bucket = |filled: &bool| filled.then(|| next.next()).flatten();
+        let buckets: Vec<Option<&[Line]>> = filled.iter().map(bucket).collect();
         let windows: Vec<_> = buckets.chunks(1 << width).map(<[_]>::to_vec).collect();
         self.fold(ring, planes, &windows, (Vec::new(), Lists::default()))
     }
@@ -139,5 +145,25 @@ impl Task<'_> {
             })
             .collect();
         self.fold(ring, planes, &windows, done)
+    }
+}
+
+/// Adds a list for each bucket but 0 that has inputs, and says which do.
+fn sort<'f>(buckets: &[u16], inputs: &[&'f [Line]], filled: &mut [bool], lists: &mut Lists<'f>) {
+    let mut starts = vec![0; filled.len() + 1];
+    buckets.iter().for_each(|&bucket| starts[usize::from(bucket) + 1] += 1);
+    for bucket in 0..filled.len() {
+        filled[bucket] = bucket > 0 && starts[bucket + 1] > 0;
+        starts[bucket + 1] += starts[bucket];
+    }
+    let mut ends = starts.clone();
+    let mut sorted: Vec<&[Line]> = vec![&[]; inputs.len()];
+    for (&bucket, input) in buckets.iter().zip(inputs) {
+        let end = &mut ends[usize::from(bucket)];
+        sorted[*end] = input;
+        *end += 1;
+    }
+    for bucket in (0..filled.len()).filter(|&bucket| filled[bucket]) {
+        lists.extend(sorted[starts[bucket]..starts[bucket + 1]].iter().copied());
     }
 }

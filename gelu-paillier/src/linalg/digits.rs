@@ -77,12 +77,12 @@ impl BitString {
         }
     }
 
-    /// `count` ≤ 32 bits from number `start` on.
-    pub(super) fn cut(&self, start: usize, count: usize) -> usize {
+    /// `count` ≤ 16 bits from number `start` on.
+    pub(super) fn cut(&self, start: usize, count: usize) -> u16 {
         let word = |i: usize| u128::from(self.words.get(i).copied().unwrap_or(0));
         let wide = word(start / 64) | word(start / 64 + 1) << 64;
         let bits = (wide >> (start % 64)) & ((1 << count) - 1);
-        usize::try_from(bits).expect("at most 32 bits")
+        u16::try_from(bits).expect("at most 16 bits")
     }
 }
 
@@ -175,7 +175,7 @@ mod tests {
                     numbers.get(i / count).map_or(0, |k| (k >> (i % count) & 1) as usize)
                 };
                 let expected: usize = (0..width).map(|i| bit(start + i) << i).sum();
-                prop_assert_eq!(string.cut(start, width), expected);
+                prop_assert_eq!(usize::from(string.cut(start, width)), expected);
             }
         }
 

@@ -1,5 +1,40 @@
 //! Encrypted linear algebra: Σᵢ kᵢ·aᵢ on plaintexts is Πᵢ cᵢ^kᵢ on ciphertexts.
-#![allow(dead_code, reason = "until the scheme calls it")]
+//!
+//! # Method
+//! A layer is computed as a whole, because its outputs share inputs:
+//!
+//! ```text
+//! out_o  =  Πᵢ xᵢ^(W_oi)  =  Π_p plane_(o,p)^(2^p),       plane_(o,p)  =  Πᵢ xᵢ^(digit p of W_oi)
+//! ```
+//!
+//! | step | file | how |
+//! |---|---|---|
+//! | who shares what | `layer` | inputs that reach the same outputs, outputs that read the same inputs |
+//! | choice | `cost` | the cheapest of three algorithms, by a written formula |
+//! | planes | `subsets`, `powers`, `buckets` | tables of subsets, tables of powers, or no tables |
+//! | signs | `invert` | the top plane of two's complement counts negatively: one inversion for all |
+//! | outputs | `horner` | from planes to outputs, and from outputs to packed slots, in one go |
+//!
+//! All products go through `products`, which fills the lanes of the kernel, and keeps a product there
+//! from its first factor to its last. `sums` has the products that are not finished yet: tables need
+//! memory, so a large layer is done in passes, each over some of the inputs. `digits` cuts weights
+//! into digits.
+//!
+//! # Cores
+//! Tables are filled by all cores, then each core multiplies for some of the outputs. Nothing is
+//! computed twice, so layers cost as much on many cores as on one, up to the waiting at the end of
+//! a pass. Work of less than 0.2 ms a core stays on one. Results are the same residues in any case.
+//!
+//! # Timing
+//! Which entries of tables are read, and how many products are taken, follows the weights, and so
+//! does the choice of the algorithm (from the longest weight, the signs, and the density of a
+//! sample). The weights are the server's secret: somebody who observes its caches learns their
+//! digits, and whoever can measure many responses with weights of his own choice learns about their
+//! number. Over the network the client sees one time for a whole layer. With subsets or buckets it
+//! depends on the length of the longest weight, on whether there are negative ones, and on how many
+//! groups of digits are all 0, which for g random bits is one in 2^g; with powers, on the density of
+//! the weights' non-adjacent forms. Ciphertexts, and so the client's data, have no influence but in
+//! the inversion, whose argument is a ciphertext, too, and public.
 
 mod buckets;
 mod cost;
@@ -41,7 +76,10 @@ pub(crate) fn matvec_packed(
     group: usize,
     slot_bits: usize,
 ) -> Elements {
-    evaluate(ring, &Layer::new(taps, weights, inputs), None, group, slot_bits)
+    let layer = Layer::new(taps, weights, inputs);
+    let load = Workload::new(ring, &layer);
+    let algorithm = cost::choose(&load, &layer.groups, &layer.outputs);
+    evaluate(ring, &layer, &load, algorithm, group, slot_bits)
 }
 
 /// `group` neighbouring elements in one: Πⱼ elementⱼ^(2^(`slot_bits`·j)).
@@ -91,11 +129,12 @@ pub(crate) fn invert(ring: &Ring, units: &[&[Line]]) -> Elements {
     invert::invert_all(ring, units)
 }
 
-/// [`matvec_packed`] by one algorithm, or by the cheapest.
+/// [`matvec_packed`] by one of the algorithms.
 fn evaluate(
     ring: &Ring,
     layer: &Layer<'_>,
-    algorithm: Option<Algorithm>,
+    load: &Workload,
+    algorithm: Algorithm,
     group: usize,
     slot_bits: usize,
 ) -> Elements {
@@ -104,17 +143,10 @@ fn evaluate(
         let count = layer.taps.outputs().div_ceil(group);
         return horner::evaluate(ring, vec![Vec::new(); count]);
     }
-    let load = Workload::new(ring, layer);
-    let (inputs, outputs) = (layer.input_classes(), layer.output_classes());
-    let algorithm = algorithm.unwrap_or_else(|| cost::choose(&load, &inputs, &outputs));
     let (mut sums, planes, negative) = match algorithm {
-        Algorithm::Subsets => {
-            (subsets::sums(ring, layer, &inputs, &load), layer.planes, layer.signed)
-        }
-        Algorithm::Powers => (powers::sums(ring, layer, &inputs, &load), load.positions, false),
-        Algorithm::Buckets => {
-            (buckets::sums(ring, layer, &outputs, &load), layer.planes, layer.signed)
-        }
+        Algorithm::Subsets => (subsets::sums(ring, layer, load), layer.planes, layer.signed),
+        Algorithm::Powers => (powers::sums(ring, layer, load), load.positions, false),
+        Algorithm::Buckets => (buckets::sums(ring, layer, load), layer.planes, layer.signed),
     };
 
     if negative {

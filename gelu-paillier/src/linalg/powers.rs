@@ -12,19 +12,17 @@ use rayon::prelude::*;
 use super::cost::{self, Workload};
 use super::digits::Wnaf;
 use super::invert::invert_all;
-use super::layer::{Class, Layer};
+use super::layer::{InputClass, Layer};
 use super::products::{in_lanes, threads};
 use super::sums::{Sums, Updates};
 use crate::kernel::{LANES, Line};
 use crate::ring::Ring;
 
-/// Memory for the tables that are in use at a time.
-const TABLES: usize = 1 << 24;
-
 /// Inputs that share a table.
 const SHARING: usize = 4 * LANES;
 
 /// An input, its inverse, and the width of its windows.
+#[derive(Clone)]
 struct Base<'e> {
     input: u32,
     width: usize,
@@ -34,18 +32,18 @@ struct Base<'e> {
 /// The odd powers of some inputs with windows of one width: power 2·i + 1 of input t is element
 /// `2·i · (number of inputs) + t`, that of its inverse stands (number of inputs) behind it.
 struct Table<'e> {
-    bases: &'e [Base<'e>],
+    bases: Vec<Base<'e>>,
     lines: Vec<Line>,
 }
 
 /// The products of each output's planes: slot `output · load.positions + plane`.
-pub(super) fn sums(ring: &Ring, layer: &Layer<'_>, classes: &[Class], load: &Workload) -> Sums {
+pub(super) fn sums(ring: &Ring, layer: &Layer<'_>, load: &Workload) -> Sums {
     let mut used: Vec<(u32, usize)> = Vec::new();
-    for Class { members, others } in classes {
-        let width = cost::width(load, *others);
+    for InputClass { members, uses } in &layer.groups {
+        let width = cost::width(load, *uses);
         used.extend(members.iter().map(|&input| (input, width)));
     }
-    used.sort_unstable_by_key(|&(input, width)| (width, input));
+    used.sort_unstable();
     let inputs: Vec<&[Line]> = used.iter().map(|&(i, _)| layer.inputs[i as usize]).collect();
     let inverses = invert_all(ring, &inputs);
     let bases: Vec<Base<'_>> = used
@@ -56,26 +54,49 @@ pub(super) fn sums(ring: &Ring, layer: &Layer<'_>, classes: &[Class], load: &Wor
 
     let products = layer.taps.len() * load.positions.div_ceil(5);
     let mut sums = Sums::new(ring, layer.taps.outputs(), load.positions, products);
-    let element = core::mem::size_of::<Line>() * ring.stride();
-    for bases in bases.chunk_by(|a, b| a.width == b.width) {
-        let fit = (TABLES / element) >> (bases[0].width - 1);
-        for bases in bases.chunks(fit.next_multiple_of(SHARING).max(SHARING)) {
-            let table = |bases| Table::new(ring, bases);
-            let tables: Vec<Table<'_>> = match threads(bases.len() << bases[0].width) {
-                1 => bases.chunks(SHARING).map(table).collect(),
-                _ => bases.par_chunks(SHARING).map(table).collect(),
-            };
-            multiply(ring, layer, load.positions, &tables, &mut sums);
-        }
+    let mut rest = &bases[..];
+    let mut spare = Vec::new();
+    while !rest.is_empty() {
+        let mut room = load.room;
+        let fits = |base: &&Base<'_>| {
+            let entries = 1 << (base.width - 1);
+            let fits = entries <= room;
+            room = room.saturating_sub(entries);
+            fits
+        };
+        let count = rest.iter().take_while(fits).count().max(1);
+        let (pass, tail) = rest.split_at(count);
+        rest = tail;
+        let tables = tables(ring, pass, &mut spare);
+        multiply(ring, layer, load.positions, &tables, &mut sums);
+        spare.extend(tables.into_iter().map(|table| table.lines));
     }
     sums
 }
 
-impl<'e> Table<'e> {
-    fn new(ring: &Ring, bases: &'e [Base<'e>]) -> Self {
+/// The tables of some inputs; `spare` is memory for them.
+fn tables<'e>(ring: &Ring, pass: &[Base<'e>], spare: &mut Vec<Vec<Line>>) -> Vec<Table<'e>> {
+    let mut bases = pass.to_vec();
+    bases.sort_by_key(|base| base.width);
+    let mut tables: Vec<Table<'_>> = bases
+        .chunk_by(|a, b| a.width == b.width)
+        .flat_map(|bases| bases.chunks(SHARING))
+        .map(|bases| Table { bases: bases.to_vec(), lines: spare.pop().unwrap_or_default() })
+        .collect();
+    let entries = pass.iter().map(|base| 1usize << (base.width - 1)).sum();
+    match threads(entries) {
+        1 => tables.iter_mut().for_each(|table| table.fill(ring)),
+        _ => tables.par_iter_mut().for_each(|table| table.fill(ring)),
+    }
+    tables
+}
+
+impl Table<'_> {
+    fn fill(&mut self, ring: &Ring) {
+        let Self { bases, lines } = self;
         let (stride, count) = (ring.stride(), 2 * bases.len());
         let odd = 1usize << (bases[0].width - 2);
-        let mut lines = vec![Line::default(); odd * count * stride];
+        lines.resize(odd * count * stride, Line::default());
         let powers = [0, 1].map(|sign| bases.iter().map(move |base| base.powers[sign]));
         let powers: Vec<&[Line]> = powers.into_iter().flatten().collect();
         for (entry, power) in lines.chunks_exact_mut(stride).zip(&powers) {
@@ -95,7 +116,6 @@ impl<'e> Table<'e> {
                 (before, rest) = (new, tail);
             }
         }
-        Self { bases, lines }
     }
 
     /// The power of input t, or of its inverse, with exponent |digit|.
@@ -116,7 +136,7 @@ fn multiply(
     // Where the table of an input is.
     let mut place: Vec<Option<(u32, u32)>> = vec![None; layer.inputs.len()];
     for (number, table) in (0..).zip(tables) {
-        for (t, base) in (0..).zip(table.bases) {
+        for (t, base) in (0..).zip(&table.bases) {
             place[base.input as usize] = Some((number, t));
         }
     }

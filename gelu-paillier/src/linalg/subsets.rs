@@ -15,14 +15,11 @@ use rayon::prelude::*;
 
 use super::cost::{self, Workload};
 use super::digits::{self, MOST};
-use super::layer::{Class, Layer};
+use super::layer::{InputClass, Layer};
 use super::products::{in_lanes, threads};
 use super::sums::{Sums, Updates};
 use crate::kernel::{LANES, Line};
 use crate::ring::Ring;
-
-/// Memory for the tables that are in use at a time.
-const TABLES: usize = 1 << 23;
 
 /// Inputs that share a table.
 struct Group<'c> {
@@ -37,10 +34,10 @@ struct Tables<'c> {
 }
 
 /// The products of each output's planes: slot `output · planes + plane`.
-pub(super) fn sums(ring: &Ring, layer: &Layer<'_>, classes: &[Class], load: &Workload) -> Sums {
+pub(super) fn sums(ring: &Ring, layer: &Layer<'_>, load: &Workload) -> Sums {
     let mut groups = Vec::new();
-    for Class { members, others } in classes {
-        let size = cost::group_size(load, members.len(), *others);
+    for InputClass { members, uses } in &layer.groups {
+        let size = cost::group_size(load, members.len(), *uses);
         let count = members.len().div_ceil(size);
         let mut rest = &members[..];
         for i in 0..count {
@@ -51,14 +48,12 @@ pub(super) fn sums(ring: &Ring, layer: &Layer<'_>, classes: &[Class], load: &Wor
     }
     // Neighbours together, so that the groups of a pass of a convolution share their outputs.
     groups.sort_by_key(|group| group.inputs[0]);
-    let element = core::mem::size_of::<Line>() * ring.stride();
-    let products = classes.iter().map(|class| class.members.len() * class.others).sum::<usize>();
-    let products = products * layer.planes / cost::MEAN_GROUP;
+    let products = layer.taps.len() * layer.planes / cost::MEAN_GROUP;
     let mut sums = Sums::new(ring, layer.taps.outputs(), layer.planes, products);
     let mut groups = groups.into_iter().peekable();
     let mut spare = Vec::new();
     while groups.peek().is_some() {
-        let mut room = TABLES / element;
+        let mut room = load.room;
         let mut pass = Vec::new();
         while let Some(group) =
             groups.next_if(|group| pass.is_empty() || 1 << group.inputs.len() <= room)
@@ -88,7 +83,7 @@ fn tables<'c>(
     while let Some(first) = rest.next() {
         let size = first.inputs.len();
         // Enough for the lanes, and little enough to be spread over the cores.
-        let most = (entries.div_ceil(threads) >> size).min(4 * LANES).max(1);
+        let most = (entries.div_ceil(threads) >> size).clamp(1, 4 * LANES);
         let mut groups = vec![first];
         while groups.len() < most
             && let Some(group) = rest.next_if(|group| group.inputs.len() == size)
@@ -138,12 +133,12 @@ impl Tables<'_> {
     }
 }
 
-/// A group that an output reads: which tables, which of them, which row of its inputs' columns.
+/// A group that an output reads: which tables, which of them, which of its inputs' readers.
 #[derive(Clone, Copy)]
 struct Use {
     tables: u32,
     t: u32,
-    row: u32,
+    reader: u32,
 }
 
 /// Multiplies entries of the tables to the planes of the outputs.
@@ -152,9 +147,10 @@ fn multiply(ring: &Ring, layer: &Layer<'_>, tables: &[Tables<'_>], sums: &mut Su
     let mut uses: Vec<Vec<Use>> = vec![Vec::new(); layer.taps.outputs()];
     for (number, tables) in (0..).zip(tables) {
         for (t, group) in (0..).zip(&tables.groups) {
-            let outputs = layer.columns.outputs(group.inputs[0] as usize);
-            for (row, &output) in (0..).zip(outputs) {
-                uses[output as usize].push(Use { tables: number, t, row });
+            for (reader, class) in (0..).zip(layer.readers(group.inputs[0])) {
+                for &output in &class.members {
+                    uses[output as usize].push(Use { tables: number, t, reader });
+                }
             }
         }
     }
@@ -170,8 +166,7 @@ fn multiply(ring: &Ring, layer: &Layer<'_>, tables: &[Tables<'_>], sums: &mut Su
                 let group = &tables[used.tables as usize].groups[used.t as usize];
                 let numbers = &mut numbers[..group.inputs.len()];
                 for (number, &input) in numbers.iter_mut().zip(group.inputs) {
-                    let weight = layer.columns.weights(input as usize)[used.row as usize];
-                    *number = layer.weights[weight as usize];
+                    *number = layer.weight(output, input, used.reader);
                 }
                 digits::planes(numbers, sets);
             }

@@ -2,15 +2,14 @@ use gelu_core::linear::{Tap, Taps};
 use num_bigint_dig::{BigUint, ModInverse};
 use proptest::prelude::*;
 
-use super::cost::Algorithm;
+use super::cost::{Algorithm, Workload};
 use super::layer::Layer;
 use crate::kernel::{Choice, Line};
 use crate::oracle::{big, boxed, rng};
 use crate::ring::{Digits, Elements, Ring};
 use rand_core::Rng;
 
-const ALGORITHMS: [Option<Algorithm>; 4] =
-    [None, Some(Algorithm::Subsets), Some(Algorithm::Powers), Some(Algorithm::Buckets)];
+const ALGORITHMS: [Algorithm; 3] = [Algorithm::Subsets, Algorithm::Powers, Algorithm::Buckets];
 
 /// A ring modulo n² beside plain integers.
 pub(super) struct Pair {
@@ -89,12 +88,21 @@ impl Pair {
         let expected = self.matvec(taps, weights, x);
         let packed = self.pack(&expected, group, slot_bits);
         let layer = Layer::new(taps, weights, &inputs);
+        let load = Workload::new(&self.ring, &layer);
+        // All tables at once, and in many passes.
+        let cramped = Workload { room: 20, ..load.clone() };
         for algorithm in ALGORITHMS {
-            let got = super::evaluate(&self.ring, &layer, algorithm, 1, 0);
-            assert_eq!(self.export(&got), expected, "{algorithm:?}");
-            let got = super::evaluate(&self.ring, &layer, algorithm, group, slot_bits);
-            assert_eq!(self.export(&got), packed, "{algorithm:?}, packed");
+            for load in [&load, &cramped] {
+                let got = super::evaluate(&self.ring, &layer, load, algorithm, 1, 0);
+                assert_eq!(self.export(&got), expected, "{algorithm:?}");
+                let got = super::evaluate(&self.ring, &layer, load, algorithm, group, slot_bits);
+                assert_eq!(self.export(&got), packed, "{algorithm:?}, packed");
+            }
         }
+        let got = super::matvec(&self.ring, taps, weights, &inputs);
+        assert_eq!(self.export(&got), expected);
+        let got = super::matvec_packed(&self.ring, taps, weights, &inputs, group, slot_bits);
+        assert_eq!(self.export(&got), packed, "packed");
         let outputs = self.import(&expected);
         let got = super::pack(&self.ring, &outputs.refs(), group, slot_bits);
         assert_eq!(self.export(&got), packed, "packed alone");
@@ -108,6 +116,29 @@ fn both() -> [Pair; 2] {
 pub(super) fn dense(outputs: u32, inputs: u32) -> Taps {
     let row = |o| (0..inputs).map(move |i| Tap { source: i, weight: o * inputs + i }).collect();
     Taps::from_rows((0..outputs).map(row).collect::<Vec<Vec<_>>>())
+}
+
+/// A convolution without padding: outputs are (row, column, filter), inputs (row, column, channel).
+pub(super) fn convolution(
+    size: u32,
+    channels: u32,
+    kernel: u32,
+    stride: u32,
+    filters: u32,
+) -> Taps {
+    let positions = (0..=size - kernel).step_by(stride as usize);
+    let row = |y: u32, x: u32, f: u32| {
+        let tap = |dy: u32, dx: u32, c: u32| Tap {
+            source: ((y + dy) * size + x + dx) * channels + c,
+            weight: ((f * kernel + dy) * kernel + dx) * channels + c,
+        };
+        let place = (0..kernel).flat_map(|dy| (0..kernel).map(move |dx| (dy, dx)));
+        let all = place.flat_map(|(dy, dx)| (0..channels).map(move |c| (dy, dx, c)));
+        all.map(|(dy, dx, c)| tap(dy, dx, c)).collect::<Vec<_>>()
+    };
+    let places = positions.clone().flat_map(|y| positions.clone().map(move |x| (y, x)));
+    let all = places.flat_map(|(y, x)| (0..filters).map(move |f| (y, x, f)));
+    Taps::from_rows(all.map(|(y, x, f)| row(y, x, f)).collect::<Vec<_>>())
 }
 
 fn weight() -> impl Strategy<Value = i128> {
@@ -127,8 +158,38 @@ fn weights(count: usize) -> impl Strategy<Value = Vec<i128>> {
     ]
 }
 
+#[test]
+fn any_number_of_cores() {
+    let layers = [(dense(60, 70), 60 * 70), (convolution(9, 3, 3, 2, 5), 27 * 5)];
+    for pair in both() {
+        for (taps, count) in &layers {
+            let mut rng = rng(9);
+            let weights: Vec<_> =
+                (0..*count).map(|_| i128::from(rng.next_u32().cast_signed() >> 24)).collect();
+            let x = pair.units(243, 9);
+            let expected = pair.matvec(taps, &weights, &x);
+            let packed = pair.pack(&expected, 7, 30);
+            let inputs = pair.import(&x);
+            let inputs = inputs.refs();
+            let layer = Layer::new(taps, &weights, &inputs);
+            let load = Workload::new(&pair.ring, &layer);
+            for threads in [1, 2, 5] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                for algorithm in ALGORITHMS {
+                    let run = |group, bits| {
+                        super::evaluate(&pair.ring, &layer, &load, algorithm, group, bits)
+                    };
+                    let [plain, joined] = pool.install(|| [run(1, 0), run(7, 30)]);
+                    assert_eq!(pair.export(&plain), expected, "{algorithm:?}, {threads} threads");
+                    assert_eq!(pair.export(&joined), packed, "{algorithm:?}, {threads} threads");
+                }
+            }
+        }
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn sparse_layers(

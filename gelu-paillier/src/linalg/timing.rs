@@ -8,31 +8,14 @@
 use std::sync::LazyLock;
 use std::time::Instant;
 
-use gelu_core::linear::{Tap, Taps};
+use gelu_core::linear::Taps;
 use rand_core::Rng;
 
 use super::cost::{self, Algorithm, Workload};
 use super::layer::Layer;
-use super::tests::{Pair, dense};
+use super::tests::{Pair, convolution, dense};
 use crate::kernel::Choice;
 use crate::oracle::rng;
-
-/// A convolution without padding: outputs are (row, column, filter), inputs (row, column, channel).
-fn convolution(size: u32, channels: u32, kernel: u32, stride: u32, filters: u32) -> Taps {
-    let positions = (0..=size - kernel).step_by(stride as usize);
-    let row = |y: u32, x: u32, f: u32| {
-        let tap = |dy: u32, dx: u32, c: u32| Tap {
-            source: ((y + dy) * size + x + dx) * channels + c,
-            weight: ((f * kernel + dy) * kernel + dx) * channels + c,
-        };
-        let place = (0..kernel).flat_map(|dy| (0..kernel).map(move |dx| (dy, dx)));
-        let all = place.flat_map(|(dy, dx)| (0..channels).map(move |c| (dy, dx, c)));
-        all.map(|(dy, dx, c)| tap(dy, dx, c)).collect::<Vec<_>>()
-    };
-    let places = positions.clone().flat_map(|y| positions.clone().map(move |x| (y, x)));
-    let all = places.flat_map(|(y, x)| (0..filters).map(move |f| (y, x, f)));
-    Taps::from_rows(all.map(|(y, x, f)| row(y, x, f)).collect::<Vec<_>>())
-}
 
 /// Microseconds that this thread has had a processor; on other systems, that have gone by.
 fn now() -> f64 {
@@ -45,10 +28,12 @@ fn now() -> f64 {
 
 /// Microseconds of one call, from several of them (Linux counts the time in steps of up to 4 ms).
 fn time(guess: f64, mut f: impl FnMut()) -> f64 {
-    let rounds = (150e3 / guess).clamp(2.0, 1e6) as u32;
-    let start = now();
-    (0..rounds).for_each(|_| f());
-    (now() - start) / f64::from(rounds)
+    let (start, mut rounds) = (now(), 0.0);
+    while rounds < 2.0 || rounds * guess < 150e3 {
+        f();
+        rounds += 1.0;
+    }
+    (now() - start) / rounds
 }
 
 fn median(times: &mut [f64]) -> f64 {
@@ -110,7 +95,10 @@ fn timing() {
 
         let run = |group| {
             let layer = Layer::new(taps, &weights, inputs);
-            super::evaluate(&pair.ring, &layer, forced, group, 32)
+            let load = Workload::new(&pair.ring, &layer);
+            let choice = || cost::choose(&load, &layer.groups, &layer.outputs);
+            let algorithm = forced.unwrap_or_else(choice);
+            super::evaluate(&pair.ring, &layer, &load, algorithm, group, 32)
         };
         let got = pair.export(&run(1));
         for output in [0, taps.outputs() / 2, taps.outputs() - 1] {
@@ -119,11 +107,11 @@ fn timing() {
         }
 
         let load = Workload::new(&pair.ring, &layer);
-        let (columns, rows) = (layer.input_classes(), layer.output_classes());
-        let algorithm = forced.unwrap_or_else(|| cost::choose(&load, &columns, &rows));
+        let (columns, rows) = (&layer.groups, &layer.outputs);
+        let algorithm = forced.unwrap_or_else(|| cost::choose(&load, columns, rows));
         let rest = taps.outputs() * load.planes;
         let squarings = 0.8 * rest as f64;
-        let products = cost::cost(algorithm, &load, &columns, &rows) + rest as f64 + squarings;
+        let products = cost::cost(algorithm, &load, columns, rows) + rest as f64 + squarings;
 
         let some = &inputs[..inputs.len().min(64) / 8 * 8];
         let (mut one, mut layers, mut packed) = ([0.0; 3], [0.0; 3], [0.0; 3]);
