@@ -94,7 +94,9 @@ fn models_lists_the_networks_of_the_paper() {
     let models = json(&["models", "--json"]);
     let names: Vec<_> =
         models.as_array().unwrap().iter().map(|m| m["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["iris", "diabetes", "kr-vs-kp", "mnist-dense", "conv1", "lenet5"]);
+    let expected = ["iris", "diabetes", "kr-vs-kp", "mnist-dense", "dense12", "conv1", "lenet5"];
+    assert_eq!(names, expected);
+    assert_eq!(models[3]["also"][0], "dense300");
     let iris = &models[0];
     assert_eq!((&iris["parameters"], &iris["inference"]["rounds"]), (&43.into(), &2.into()));
     // 4 + 5 inputs up, 5 + 3 sums down, 512 bytes each: so few are not worth packing.

@@ -29,6 +29,8 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 struct Row {
     name: &'static str,
+    /// Other names for it.
+    also: &'static [&'static str],
     description: &'static str,
     dataset: &'static str,
     layers: String,
@@ -51,6 +53,7 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
         let training = Purpose::Training { steps: 1 };
         Ok(Row {
             name: entry.name,
+            also: entry.also,
             description: entry.description,
             dataset: entry.dataset,
             layers: architecture.to_string(),
@@ -75,8 +78,9 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
         };
         let rounds = format!("{} / {}", row.inference.rounds, row.training.rounds);
         let parameters = row.parameters.to_string();
+        let names: Vec<_> = [&row.name].into_iter().chain(row.also).copied().collect();
         text.add_row([
-            row.name,
+            &names.join("\n"),
             &format!("{}\n{}", row.description, row.layers),
             &parameters,
             &rounds,
