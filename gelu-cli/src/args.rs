@@ -7,7 +7,9 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::backend::Backend;
-use crate::commands::{audit, certs, datasets, demo, infer, keygen, models, plan, serve, train};
+use crate::commands::{
+    audit, bench, certs, datasets, demo, infer, keygen, models, plan, serve, train,
+};
 use crate::output::Output;
 
 /// Train and query neural networks on data that the server cannot see.
@@ -45,6 +47,7 @@ enum Command {
     Plan(plan::Args),
     Train(Box<train::Args>),
     Infer(Box<infer::Args>),
+    Bench(Box<bench::Args>),
     Serve(Box<serve::Args>),
     Certs(certs::Args),
     Keygen(keygen::Args),
@@ -70,6 +73,7 @@ impl Cli {
             Command::Plan(args) => plan::run(&args, output),
             Command::Train(args) => train::run(&args, output),
             Command::Infer(args) => infer::run(&args, output),
+            Command::Bench(args) => bench::run(&args, output),
             Command::Serve(args) => serve::run(&args, output),
             Command::Certs(args) => certs::run(&args, output),
             Command::Keygen(args) => keygen::run(&args, output),

@@ -149,6 +149,11 @@ impl LocalServer {
         Err(problem("the server process does not stop", "run again with -v to see what it did"))
     }
 
+    /// Processor time that the process has used, where the system tells.
+    pub(crate) fn cpu_seconds(&self) -> Option<f64> {
+        crate::machine::cpu_seconds(&self.child.id().to_string())
+    }
+
     /// Bytes of memory that the process has held at most, where the system tells.
     pub(crate) fn peak_memory(&self) -> Option<u64> {
         crate::machine::peak_memory(&self.child.id().to_string())

@@ -39,6 +39,20 @@ pub(crate) fn peak_memory(process: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// Processor time that a process (`self` or a number) has used so far, in seconds, in steps of a
+/// hundredth.
+pub(crate) fn cpu_seconds(process: &str) -> Option<f64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name, which stands in parentheses, may hold anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u64>().ok();
+    Some((ticks()? + ticks()?) as f64 / TICKS_A_SECOND)
+}
+
+/// What Linux counts in for its users, on every architecture of ours.
+const TICKS_A_SECOND: f64 = 100.0;
+
 /// This program's arguments, as one would type them again.
 pub(crate) fn command_line() -> String {
     let quoted = |argument: String| {

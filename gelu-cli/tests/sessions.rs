@@ -300,3 +300,35 @@ fn named_data_sets_are_trained_and_queried() {
     assert_eq!((&asked["count"], &asked["rounds"]), (&2.into(), &(1 + 2 * 2).into()));
     assert_eq!(asked["predictions_equal_plaintext"], true);
 }
+
+/// The fields that the benchmarks promise, on the smallest network.
+#[test]
+fn benchmarks_check_their_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let numbers = |report: &Value, names: &[&str]| {
+        for name in names {
+            assert!(report[name].as_f64().is_some_and(|x| x > 0.0), "{name}: {report}");
+        }
+    };
+    let latency = json(
+        folder.path(),
+        &["bench", "latency", "--network", "iris", "--runs", "3", "--batch", "2"],
+    );
+    numbers(&latency, &["median_s", "min_s", "bytes_up", "bytes_down"]);
+    assert_eq!((&latency["runs"], &latency["batch"]), (&3.into(), &2.into()));
+    assert_eq!((&latency["rounds"], &latency["key_bits"]), (&2.into(), &2048.into()));
+    assert_eq!(latency["predictions_equal_plaintext"], true);
+    if cfg!(target_os = "linux") {
+        assert!(latency["client_cpu_s"].is_number() && latency["server_cpu_s"].is_number());
+    }
+
+    let step = ["bench", "train-step", "--network", "iris", "--batch", "4", "--sigma", "40"];
+    let step = json(folder.path(), &[&step[..], &["--runs", "2"]].concat());
+    numbers(&step, &["median_s", "min_s", "bytes_up", "bytes_down"]);
+    // Both layers forwards, the second one backwards, the update.
+    assert_eq!((&step["rounds"], &step["sigma"]), (&4.into(), &40.into()));
+    assert_eq!(step["timed_steps"], serde_json::json!([2, 3]));
+    assert_eq!(step["weights_equal_oracle"], true);
+
+    gelu(folder.path(), &["bench", "latency", "--network", "nonsense"]).assert().failure();
+}

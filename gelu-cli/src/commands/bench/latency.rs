@@ -1,0 +1,178 @@
+//! `gelu bench latency`: one encrypted query, from pixels to probabilities.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use gelu_core::client::DataPolicy;
+use gelu_nn::Model;
+use gelu_service::client::Phase;
+use serde::Serialize;
+
+use super::{CpuTimes, NetworkArgs, Samples, Spread, seconds, wrong};
+use crate::args::Cryptosystem;
+use crate::backend::{Scheme, Task};
+use crate::client;
+use crate::local::{Terms, World};
+use crate::machine::{self, Machine};
+use crate::output::{Output, table};
+use crate::phases::{Phases, bytes};
+use crate::rate::RateArgs;
+
+/// Time encrypted queries, both parties over TLS on this machine
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gelu bench latency --network lenet5 --key-bits 2048 --runs 20 --json
+  gelu bench latency --network dense300 --batch 64
+  gelu bench latency --model lenet5.safetensors --data shared/data
+
+The time of a query runs from the samples in the clear to their probabilities in the clear. Every
+answer is compared with the plaintext fixed-point model's, bit for bit.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// Timed queries
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// Samples of a query
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    batch: u16,
+    #[command(flatten)]
+    cryptosystem: Cryptosystem,
+}
+
+/// What is printed with --json.
+#[derive(Debug, Serialize)]
+struct Report {
+    network: String,
+    weights: &'static str,
+    samples: String,
+    backend: &'static str,
+    key_bits: u32,
+    batch: usize,
+    runs: usize,
+    #[serde(flatten)]
+    spread: Spread,
+    client_cpu_s: Option<f64>,
+    server_cpu_s: Option<f64>,
+    bytes_up: u64,
+    bytes_down: u64,
+    rounds: u64,
+    predictions_equal_plaintext: bool,
+    machine: Machine,
+    command: String,
+}
+
+/// Measures.
+pub(super) fn run(args: &Args, output: Output) -> Result<()> {
+    let model = args.network.model(None)?;
+    let (runs, batch) = (args.runs as usize, usize::from(args.batch));
+    let samples = args.network.samples(model.architecture(), model.name(), (runs + 1) * batch)?;
+    let backend = args.cryptosystem.backend;
+    let report = backend.run(Query { args, model: &model, samples: &samples })?;
+    let text = report.text();
+    output.show(&report, text)
+}
+
+struct Query<'a> {
+    args: &'a Args,
+    model: &'a Model,
+    samples: &'a Samples,
+}
+
+impl Task for Query<'_> {
+    type Output = Result<Report>;
+
+    fn run<S: Scheme>(self) -> Result<Report> {
+        let Self { args, model, samples } = self;
+        let (runs, batch) = (args.runs as usize, usize::from(args.batch));
+        let mut phases = Phases::start();
+        let running = phases.begin("preparing keys, tables and answers", 0);
+        let terms = Terms {
+            cryptosystem: args.cryptosystem,
+            rate: RateArgs::public(0.1),
+            lease_samples: 1,
+            lease_seed: 0,
+        };
+        let secret = Arc::new(client::fresh_key::<S>(args.cryptosystem.key.key_bits)?);
+        let world = World::create()?;
+        let server = world.serve(model, &terms)?;
+        let (tls, address) = (world.admit("client")?, server.address.to_string());
+        let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+        let session = client::open::<S>(&address, &tls, secret, DataPolicy::Enforce, |_| ());
+        let mut session = client::wait(&runtime, session)?;
+        let queries: Vec<_> = (0..=runs).map(|n| samples.batch(n, batch).0).collect();
+        let expected = queries.iter().map(|x| Ok(model.probabilities(x)?.0));
+        let expected: Vec<_> = expected.collect::<Result<_>>()?;
+        let mut ask = |n: usize| -> Result<f64> {
+            let start = Instant::now();
+            let query = async { Ok(session.classify(&queries[n]).await?) };
+            let answer = client::wait(&runtime, query)?;
+            let time = start.elapsed().as_secs_f64();
+            if answer != expected[n] {
+                return Err(wrong("an encrypted answer"));
+            }
+            Ok(time)
+        };
+        ask(0)?; // Builds the tables of the key.
+        phases.end(running, "preparation", "keys, tables and expected answers are ready");
+
+        let running = phases.begin("timing queries", runs as u64);
+        let cpu = CpuTimes::now(&server);
+        let times = (1..=runs).map(|n| ask(n).inspect(|_| running.step()));
+        let times: Vec<f64> = times.collect::<Result<_>>()?;
+        let cpu = CpuTimes::now(&server).since(cpu, runs);
+        phases.end(running, "queries", &format!("timed {runs} queries"));
+        let cost = session.statistics().phase(Phase::Inference);
+        runtime.block_on(session.close());
+        server.stop()?;
+        let all = runs as u64 + 1;
+        Ok(Report {
+            network: model.name().into(),
+            weights: args.network.weights(),
+            samples: samples.source.clone(),
+            backend: S::ID,
+            key_bits: args.cryptosystem.key.key_bits,
+            batch,
+            runs,
+            spread: Spread::of(&times),
+            client_cpu_s: cpu.client,
+            server_cpu_s: cpu.server,
+            bytes_up: cost.up / all,
+            bytes_down: cost.down / all,
+            rounds: cost.rounds / all,
+            predictions_equal_plaintext: true,
+            machine: Machine::here(),
+            command: machine::command_line(),
+        })
+    }
+}
+
+impl Report {
+    fn text(&self) -> String {
+        let Spread { median_s, min_s, p10_s, p90_s } = self.spread;
+        let mut rows = table(&["", "#"]);
+        let mut row = |name: &str, value: String| {
+            rows.add_row([name, &value]);
+        };
+        row("median", seconds(Some(median_s)));
+        row("least", seconds(Some(min_s)));
+        row("10 % to 90 %", format!("{p10_s:.4} to {p90_s:.4} s"));
+        row("processor time, client", seconds(self.client_cpu_s));
+        row("processor time, server", seconds(self.server_cpu_s));
+        row("to the server", bytes(self.bytes_up));
+        row("to the client", bytes(self.bytes_down));
+        row("rounds", self.rounds.to_string());
+        let samples = match self.batch {
+            1 => "one sample".to_owned(),
+            n => format!("{n} samples at once"),
+        };
+        format!(
+            "{}: an encrypted query of {samples}, {} with keys of {} bits, {} runs.\n\
+             Weights {}, samples {}.\n{rows}\n\
+             Every answer equals the plaintext model's, bit for bit.",
+            self.network, self.backend, self.key_bits, self.runs, self.weights, self.samples,
+        )
+    }
+}

@@ -1,0 +1,214 @@
+//! `gelu bench`: how long things take, with both parties as they are deployed.
+//!
+//! Client and server are two processes that talk TLS over the loopback interface. Answers are
+//! checked before times are reported; a wrong answer is an error. Keys, certificates, the handshake
+//! and the tables of a key are made before the clock starts, by one query that is not counted.
+
+mod kernels;
+mod latency;
+mod train_step;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use gelu_core::Precision;
+use gelu_nn::{Dataset, Model, Sequential, zoo};
+use ndarray::Array2;
+use rand::rngs::ChaCha20Rng;
+use rand::{RngExt, SeedableRng};
+use serde::Serialize;
+
+use crate::data::DataArgs;
+use crate::local::LocalServer;
+use crate::machine;
+use crate::output::Output;
+use crate::problem::{Advise, problem};
+
+/// Measure this machine: a query, a training step, the arithmetic
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gelu bench latency --network lenet5              one encrypted query, 20 times
+  gelu bench latency --network dense300 --batch 64 --json
+  gelu bench train-step --network dense300 --batch 64 --sigma 40
+  gelu bench kernels                               products modulo n², encryptions, decryptions
+
+Both parties run on this machine, as two processes over TLS on the loopback interface: with other
+work beside them the times are worth nothing.")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    Latency(latency::Args),
+    TrainStep(train_step::Args),
+    Kernels(kernels::Args),
+}
+
+/// Measures.
+pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
+    match &args.what {
+        What::Latency(args) => latency::run(args, output),
+        What::TrainStep(args) => train_step::run(args, output),
+        What::Kernels(args) => kernels::run(args, output),
+    }
+}
+
+/// Which network, with which weights, on which samples.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Network")]
+struct NetworkArgs {
+    /// A network of `gelu models` (weights drawn from --seed)
+    #[arg(long, value_name = "NAME", required_unless_present = "model")]
+    network: Option<String>,
+    /// A model file instead: trained weights
+    #[arg(long, value_name = "FILE", conflicts_with = "network")]
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataArgs,
+}
+
+impl NetworkArgs {
+    /// The model, at `precision` unless it comes from a file.
+    fn model(&self, precision: Option<Precision>) -> Result<Model> {
+        if let Some(path) = &self.model {
+            let model = Model::load(path).advise(|| {
+                "make one with `gelu train --plaintext --network NAME --out FILE`".into()
+            })?;
+            return Ok(match precision {
+                Some(precision) => model.requantised(precision)?,
+                None => model,
+            });
+        }
+        let name = self.network.as_deref().unwrap_or_default();
+        let entry = zoo::by_name(name).ok_or_else(|| {
+            problem(format!("no network is called {name:?}"), "`gelu models` lists them")
+        })?;
+        let precision = precision.unwrap_or(Precision::INFERENCE);
+        let rng = &mut ChaCha20Rng::seed_from_u64(self.data.seed);
+        Ok(Model::initialise(entry.name, (entry.architecture)(), precision, rng)?)
+    }
+
+    /// Where the weights come from, in words.
+    fn weights(&self) -> &'static str {
+        if self.model.is_some() { "from a file" } else { "drawn from the seed" }
+    }
+
+    /// `count` samples: from --data, or drawn from the seed.
+    fn samples(&self, architecture: &Sequential, name: &str, count: usize) -> Result<Samples> {
+        if self.data.data.is_some() || self.data.dataset.is_some() || self.data.csv.is_some() {
+            let (source, all) = self.data.load_held_out(Some(name))?;
+            return Ok(Samples { source, kind: Kind::Real(all.head(count)) });
+        }
+        let mut rng = ChaCha20Rng::seed_from_u64(self.data.seed ^ 0x005a_3b1e);
+        let inputs = architecture.input().features();
+        // Images of 8-bit pixels, most of them dark.
+        let pixel = |_| f64::from(rng.random_range(-255i32..=255).max(0)) / 255.0;
+        let values: Vec<f64> = (0..inputs * count).map(pixel).collect();
+        let all = Array2::from_shape_vec((inputs, count), values)?;
+        let source = "drawn from the seed".into();
+        Ok(Samples { source, kind: Kind::Drawn { all, classes: architecture.classes() } })
+    }
+}
+
+/// Samples to classify or to train on.
+struct Samples {
+    source: String,
+    kind: Kind,
+}
+
+enum Kind {
+    Real(Dataset),
+    Drawn { all: Array2<f64>, classes: usize },
+}
+
+impl Samples {
+    /// `[features, batch]` and labels of batch number `n`; after the last one comes the first.
+    fn batch(&self, n: usize, batch: usize) -> (Array2<f64>, Vec<usize>) {
+        let of = |len: usize| (0..batch).map(|i| (n * batch + i) % len).collect::<Vec<_>>();
+        match &self.kind {
+            Kind::Real(data) => data.batch(&of(data.len())),
+            Kind::Drawn { all, classes } => {
+                let samples = of(all.ncols());
+                let labels = samples.iter().map(|s| s % classes).collect();
+                (all.select(ndarray::Axis(1), &samples), labels)
+            }
+        }
+    }
+}
+
+/// The spread of repeated measurements, in seconds.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Spread {
+    median_s: f64,
+    min_s: f64,
+    p10_s: f64,
+    p90_s: f64,
+}
+
+impl Spread {
+    /// Of at least one time.
+    fn of(times: &[f64]) -> Self {
+        let mut sorted = times.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let last = sorted.len() - 1;
+        let at = |part: usize| sorted[(last * part + 50) / 100];
+        let median = (sorted[last / 2] + sorted[last.div_ceil(2)]) / 2.0;
+        Self { median_s: median, min_s: sorted[0], p10_s: at(10), p90_s: at(90) }
+    }
+}
+
+/// Processor time of client and server so far, in seconds; `None` where the system does not tell.
+#[derive(Debug, Clone, Copy)]
+struct CpuTimes {
+    client: Option<f64>,
+    server: Option<f64>,
+}
+
+impl CpuTimes {
+    fn now(server: &LocalServer) -> Self {
+        Self { client: machine::cpu_seconds("self"), server: server.cpu_seconds() }
+    }
+
+    /// What each has used since `earlier`, divided by `runs`.
+    fn since(self, earlier: Self, runs: usize) -> Self {
+        let each = |now: Option<f64>, then: Option<f64>| Some((now? - then?) / runs as f64);
+        Self {
+            client: each(self.client, earlier.client),
+            server: each(self.server, earlier.server),
+        }
+    }
+}
+
+/// A time for people, or that it is unknown.
+fn seconds(s: Option<f64>) -> String {
+    s.map_or_else(|| "unknown".into(), |s| format!("{s:.4} s"))
+}
+
+/// Says that a measurement is void.
+fn wrong(what: &str) -> anyhow::Error {
+    problem(
+        format!("{what} differs from the same in the clear"),
+        "this is a bug: times of wrong answers are not reported",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spreads_by_hand() {
+        let spread = Spread::of(&[4.0, 1.0, 3.0, 2.0]);
+        assert_eq!(
+            (spread.median_s, spread.min_s, spread.p10_s, spread.p90_s),
+            (2.5, 1.0, 1.0, 4.0)
+        );
+        let one = Spread::of(&[7.0]);
+        assert_eq!((one.median_s, one.min_s, one.p10_s, one.p90_s), (7.0, 7.0, 7.0, 7.0));
+        let three = Spread::of(&[3.0, 1.0, 2.0]);
+        assert_eq!((three.median_s, three.p90_s), (2.0, 3.0));
+    }
+}
