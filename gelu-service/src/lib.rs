@@ -24,6 +24,7 @@
 
 pub mod certs;
 pub mod client;
+mod compute;
 pub mod error;
 mod files;
 pub mod frame;

@@ -31,7 +31,8 @@ pub struct Limits {
     pub grace: Duration,
     /// Server: the most sessions at a time.
     pub sessions: usize,
-    /// Server: the most evaluations at a time; others wait their turn, in order.
+    /// Server: the most evaluations at a time; others wait their turn, in order. They share the
+    /// threads of rayon's global pool, so more than it has threads would only take memory.
     pub computations: usize,
 }
 
@@ -53,7 +54,7 @@ impl Default for Limits {
             lease: Duration::from_secs(3600),
             grace: Duration::from_secs(30),
             sessions: 256,
-            computations: std::thread::available_parallelism().map_or(1, usize::from),
+            computations: rayon::current_num_threads(),
         }
     }
 }

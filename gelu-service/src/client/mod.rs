@@ -35,9 +35,9 @@ use gelu_core::error::PeerIncompatible;
 use gelu_core::{AdditiveHE, Network};
 use gelu_nn::Sequential;
 use tokio::net::ToSocketAddrs;
-use tokio::task::spawn_blocking;
 
-use crate::error::{Error, Result};
+use crate::compute::on_pool;
+use crate::error::Result;
 use crate::handshake::Card;
 use crate::limits::Limits;
 use crate::tls::ClientTls;
@@ -118,12 +118,12 @@ impl<H: AdditiveHE> Connection<H> {
         }
         card.precision.validate()?;
         let text = card.architecture.clone();
-        let parsing = spawn_blocking(move || {
+        let parsing = on_pool(move || {
             let architecture = Sequential::from_json(&text)?;
             let network = Arc::new(architecture.network());
             Ok::<_, gelu_nn::Error>((architecture, network))
         });
-        let (architecture, network) = parsing.await.map_err(|e| Error::Bug(e.to_string()))??;
+        let (architecture, network) = parsing.await??;
         let backend = core::marker::PhantomData;
         Ok(Self { line, card, architecture, network, backend })
     }

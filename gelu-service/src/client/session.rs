@@ -13,11 +13,11 @@ use gelu_core::{AdditiveHE, Network};
 use ndarray::Array2;
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
-use tokio::task::spawn_blocking;
 
 use super::ClientEvent;
 use super::line::Line;
 use super::statistics::{Phase, Statistics};
+use crate::compute::on_pool;
 use crate::error::{Error, Result};
 use crate::handshake::Card;
 use crate::server::{Way, fresh_rng};
@@ -264,7 +264,7 @@ impl<H: AdditiveHE> Session<H> {
         self.compute(phase, wish).await?
     }
 
-    /// Works on a thread for computing.
+    /// Works on the pool.
     async fn compute(
         &mut self,
         phase: Phase,
@@ -272,11 +272,11 @@ impl<H: AdditiveHE> Session<H> {
     ) -> Result<Result<()>> {
         let mut machine = self.machine.take().ok_or(Error::SessionOver)?;
         let began = Instant::now();
-        let work = spawn_blocking(move || {
+        let work = on_pool(move || {
             let result = job(&mut machine);
             (machine, result)
         });
-        let (machine, result) = work.await.map_err(|e| Error::Bug(e.to_string()))?;
+        let (machine, result) = work.await?;
         self.machine = Some(machine);
         self.statistics.of(phase).client += began.elapsed();
         Ok(result.map_err(Error::from))

@@ -7,7 +7,9 @@
 //! ```
 //!
 //! Every session drives a machine of [`gelu_core::server`] on its own; evaluation runs beside the
-//! sockets' threads, so many answers are computed while others are awaited. A lease is a
+//! sockets' threads, so many answers are computed while others are awaited, and all sessions share
+//! one pool of threads (rayon's global one): a second session makes both slower, not the machine
+//! overloaded. A lease is a
 //! transaction: it ends as a new version or, however its session ends, without a trace.
 //!
 //! # Security

@@ -14,7 +14,6 @@ use gelu_core::{AdditiveHE, Parameters};
 use rand::rngs::ChaCha20Rng;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
 
 use super::Stop;
@@ -22,6 +21,7 @@ use super::greeting::{Guest, Line, greet};
 use super::host::{AccountHost, Host, fresh_rng};
 use super::observer::{ServerEvent as Event, Way};
 use super::queue::Ticket;
+use crate::compute::on_pool;
 use crate::error::{Error, Farewell, Result};
 use crate::handshake::{Down, Up};
 
@@ -279,8 +279,8 @@ impl<H: AdditiveHE> Session<H> {
         self.machine.as_mut().ok_or(Error::SessionOver)
     }
 
-    /// Works on a thread for computing, in turn with other sessions; meanwhile the client is told
-    /// that its server lives.
+    /// Works on the pool, in turn with other sessions; meanwhile the client is told that its server
+    /// lives.
     ///
     /// A client that no longer listens is no reason to stop: the work may be a commit, and this
     /// session must not give up its lease while that is under way. It ends with the next frame.
@@ -294,7 +294,7 @@ impl<H: AdditiveHE> Session<H> {
         let mut work = std::pin::pin!(async move {
             let permit = computing.acquire_owned().await.expect("never closed");
             // The job keeps its permit and its host, even if this session is dropped meanwhile.
-            spawn_blocking(move || {
+            on_pool(move || {
                 let _permit = permit;
                 let result = job(&mut machine, &host);
                 (machine, result)
@@ -309,7 +309,7 @@ impl<H: AdditiveHE> Session<H> {
             tokio::select! {
                 biased;
                 done = &mut work => {
-                    let (machine, result) = done.map_err(|e| Error::Bug(e.to_string()))?;
+                    let (machine, result) = done?;
                     self.machine = Some(machine);
                     return Ok(result);
                 }

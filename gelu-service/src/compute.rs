@@ -1,0 +1,59 @@
+//! Where the computing is done: on the threads of one pool, however many sessions ask.
+//!
+//! ```text
+//!  sockets   tokio's threads: read, write, encrypt for TLS
+//!  jobs      rayon's global pool: every message is worked on here, from its first byte to the last
+//! ```
+//!
+//! A job runs *inside* the pool, not beside it: what of it is serial takes a thread of the pool, and
+//! what is parallel spreads over the others. So a process computes on as many threads as the pool
+//! has, and no session can add one. A thread that waits for the rest of its own job may take up the
+//! job of another session meanwhile; hence a job must not hold a lock while it goes parallel.
+
+use tokio::task::spawn_blocking;
+
+use crate::error::{Error, Result};
+
+/// Runs a job on the pool. The thread that waits for it sleeps.
+///
+/// If the caller stops waiting, the job runs to its end all the same.
+pub(crate) async fn on_pool<T: Send + 'static>(
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    let waiting = spawn_blocking(move || rayon::scope(move |_| job()));
+    waiting.await.map_err(|e| Error::Bug(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn many_sessions_compute_on_no_more_threads_than_the_pool_has() {
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let jobs = (0..4 * rayon::current_num_threads()).map(|number| {
+            let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+            tokio::spawn(on_pool(move || {
+                assert!(rayon::current_thread_index().is_some(), "on a thread of the pool");
+                most.fetch_max(1 + running.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(5));
+                running.fetch_sub(1, Ordering::SeqCst);
+                number
+            }))
+        });
+        for (number, job) in jobs.collect::<Vec<_>>().into_iter().enumerate() {
+            assert_eq!(job.await.unwrap().unwrap(), number);
+        }
+        assert!((1..=rayon::current_num_threads()).contains(&most.load(Ordering::SeqCst)));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_the_job_s_own() {
+        let failed = on_pool(|| panic!("as a test")).await;
+        assert!(matches!(failed, Err::<(), _>(Error::Bug(_))));
+        assert_eq!(on_pool(|| 1 + 1).await.unwrap(), 2);
+    }
+}
