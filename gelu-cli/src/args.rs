@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -106,6 +106,30 @@ pub(crate) fn key_bits() -> impl clap::builder::TypedValueParser<Value = u32> {
     use clap::builder::{PossibleValuesParser, TypedValueParser};
     let sizes = PossibleValuesParser::new(["2048", "3072", "4096"]);
     sizes.map(|text| text.parse().expect("one of the sizes above"))
+}
+
+/// How many threads compute.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Cryptosystem")]
+pub(crate) struct Threads {
+    /// Threads that compute, in each process; its sessions share them [default: all processors]
+    #[arg(long, value_name = "N", env = "GELU_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl Threads {
+    /// Makes the one pool of this process. Must come before anything computes.
+    pub(crate) fn start(self) -> Result<()> {
+        let threads = self.threads.map_or(0, usize::from); // 0: as many as there are processors
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        let pool = pool.thread_name(|n| format!("gelu-compute-{n}"));
+        pool.build_global().context("cannot start the threads that compute")
+    }
+
+    /// For the command line of a server.
+    pub(crate) fn arguments(self) -> Vec<String> {
+        self.threads.map_or(Vec::new(), |n| vec!["--threads".into(), n.to_string()])
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use gelu_service::certs::Authority;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::args::Cryptosystem;
+use crate::args::{Cryptosystem, Threads};
 use crate::problem::problem;
 use crate::rate::RateArgs;
 
@@ -26,6 +26,8 @@ use crate::rate::RateArgs;
 pub(crate) struct Terms {
     /// Cryptosystem and key size.
     pub(crate) cryptosystem: Cryptosystem,
+    /// How many threads compute there.
+    pub(crate) threads: Threads,
     /// The learning rate.
     pub(crate) rate: RateArgs,
     /// The most samples of a lease.
@@ -101,6 +103,7 @@ impl World {
             .args(["--lease-samples", &terms.lease_samples.to_string()])
             .args(["--danger-lease-seed", &terms.lease_seed.to_string()])
             .args(terms.rate.arguments())
+            .args(terms.threads.arguments())
             .arg("--allow-model-extraction")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());

@@ -46,11 +46,12 @@ fn help_teaches_by_example() {
 
 #[test]
 fn wrong_usage_is_exit_code_2() {
-    let wrong: [&[&str]; 8] = [
+    let wrong: [&[&str]; 9] = [
         &[],
         &["frobnicate"],
         &["demo", "--key-bits", "1000"],
         &["demo", "--backend", "rot13"],
+        &["demo", "--threads", "0"],
         &["infer", "--dataset", "iris"],
         &["plan", "iris", "--sigma", "80"],
         &["train", "--dataset", "iris", "--rate", "-1"],

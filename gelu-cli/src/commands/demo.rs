@@ -6,7 +6,7 @@ use anyhow::Result;
 use gelu_core::client::DataPolicy;
 use gelu_nn::{Split, zoo};
 
-use crate::args::Cryptosystem;
+use crate::args::{Cryptosystem, Threads};
 use crate::experiment::Experiment;
 use crate::local::Terms;
 use crate::output::Output;
@@ -49,6 +49,8 @@ pub(crate) struct Args {
     report: PathBuf,
     #[command(flatten)]
     cryptosystem: Cryptosystem,
+    #[command(flatten)]
+    threads: Threads,
 }
 
 const SEED: u64 = 1;
@@ -59,6 +61,7 @@ const LEASE_SAMPLES: u64 = 300;
 
 /// Runs the demonstration.
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
+    args.threads.start()?;
     let (split, _) = Split::load("iris", Path::new(""), args.seed)?;
     let steps_per_epoch = split.train.len() / CLIENTS / BATCH;
     let experiment = Experiment {
@@ -72,6 +75,7 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
         data_policy: DataPolicy::Enforce,
         terms: Terms {
             cryptosystem: args.cryptosystem,
+            threads: args.threads,
             rate: RateArgs::public(RATE),
             lease_samples: LEASE_SAMPLES,
             lease_seed: args.seed,

@@ -9,7 +9,7 @@ use gelu_nn::{Dataset, Model};
 use gelu_service::client::{ClientEvent, Statistics};
 use serde_json::{Value, json};
 
-use crate::args::Cryptosystem;
+use crate::args::{Cryptosystem, Threads};
 use crate::backend::{Scheme, Task};
 use crate::client::{self, ServerArgs};
 use crate::data::DataArgs;
@@ -59,10 +59,13 @@ pub(crate) struct Args {
     data: DataArgs,
     #[command(flatten)]
     cryptosystem: Cryptosystem,
+    #[command(flatten)]
+    threads: Threads,
 }
 
 /// Asks, and compares where it can.
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
+    args.threads.start()?;
     let model = args.model.as_deref().map(Model::load).transpose().advise(|| {
         "make one with `gelu train --plaintext --network NAME --out FILE`, or check the path".into()
     })?;
@@ -156,6 +159,7 @@ impl Args {
     fn terms(&self) -> Terms {
         Terms {
             cryptosystem: self.cryptosystem,
+            threads: self.threads,
             rate: RateArgs::public(0.1),
             lease_samples: 1,
             lease_seed: 0,

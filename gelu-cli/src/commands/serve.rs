@@ -15,7 +15,7 @@ use gelu_service::server::Summary;
 use gelu_service::{Config, Server, ServerTls};
 use serde::Serialize;
 
-use crate::args::Cryptosystem;
+use crate::args::{Cryptosystem, Threads};
 use crate::backend::{Scheme, Task};
 use crate::cost;
 use crate::local::Listening;
@@ -72,10 +72,13 @@ pub(crate) struct Args {
     rate: RateArgs,
     #[command(flatten)]
     cryptosystem: Cryptosystem,
+    #[command(flatten)]
+    threads: Threads,
 }
 
 /// Serves until told to stop.
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
+    args.threads.start()?;
     let model = Model::load(&args.model).advise(|| {
         "make one with `gelu train --plaintext --network NAME --out FILE`, or check the path".into()
     })?;

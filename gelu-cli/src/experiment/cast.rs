@@ -8,6 +8,7 @@ use futures_util::future::{join_all, try_join_all};
 use gelu_nn::Dataset;
 use gelu_service::Session;
 use gelu_service::client::{ClientEvent, Statistics};
+use rayon::prelude::*;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
@@ -41,12 +42,8 @@ impl<S: Scheme> Cast<S> {
     ) -> Result<Self> {
         let bits = experiment.terms.cryptosystem.key.key_bits;
         let running = phases.begin("making keys", experiment.clients as u64);
-        let keys: Vec<S::SecretKey> = std::thread::scope(|scope| {
-            let make = || client::fresh_key::<S>(bits).inspect(|_| running.step());
-            let threads: Vec<_> = (0..experiment.clients).map(|_| scope.spawn(make)).collect();
-            let keys = threads.into_iter().map(|t| t.join().expect("making keys does not panic"));
-            keys.collect::<Result<_>>()
-        })?;
+        let make = |_| client::fresh_key::<S>(bits).inspect(|_| running.step());
+        let keys = (0..experiment.clients).into_par_iter().map(make).collect::<Result<Vec<_>>>()?;
         let said = match keys.len() {
             1 => format!("a client made a fresh key of {bits} bits"),
             n => format!("{n} clients made a fresh key of {bits} bits each"),

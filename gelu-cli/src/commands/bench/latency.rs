@@ -10,7 +10,7 @@ use gelu_service::client::Phase;
 use serde::Serialize;
 
 use super::{CpuTimes, NetworkArgs, Samples, Spread, seconds, wrong};
-use crate::args::Cryptosystem;
+use crate::args::{Cryptosystem, Threads};
 use crate::backend::{Scheme, Task};
 use crate::client;
 use crate::local::{Terms, World};
@@ -40,6 +40,8 @@ pub(super) struct Args {
     batch: u16,
     #[command(flatten)]
     cryptosystem: Cryptosystem,
+    #[command(flatten)]
+    threads: Threads,
 }
 
 /// What is printed with --json.
@@ -66,6 +68,7 @@ struct Report {
 
 /// Measures.
 pub(super) fn run(args: &Args, output: Output) -> Result<()> {
+    args.threads.start()?;
     let model = args.network.model(None)?;
     let (runs, batch) = (args.runs as usize, usize::from(args.batch));
     let samples = args.network.samples(model.architecture(), model.name(), (runs + 1) * batch)?;
@@ -91,6 +94,7 @@ impl Task for Query<'_> {
         let running = phases.begin("preparing keys, tables and answers", 0);
         let terms = Terms {
             cryptosystem: args.cryptosystem,
+            threads: args.threads,
             rate: RateArgs::public(0.1),
             lease_samples: 1,
             lease_seed: 0,

@@ -11,7 +11,7 @@ use gelu_service::client::ClientEvent;
 use serde::Serialize;
 
 use super::{CpuTimes, NetworkArgs, Samples, Spread, seconds, wrong};
-use crate::args::Cryptosystem;
+use crate::args::{Cryptosystem, Threads};
 use crate::backend::{Scheme, Task};
 use crate::client;
 use crate::local::{LocalServer, Terms, World};
@@ -48,6 +48,8 @@ pub(super) struct Args {
     rate: RateArgs,
     #[command(flatten)]
     cryptosystem: Cryptosystem,
+    #[command(flatten)]
+    threads: Threads,
 }
 
 impl Args {
@@ -86,6 +88,7 @@ struct Report {
 
 /// Measures.
 pub(super) fn run(args: &Args, output: Output) -> Result<()> {
+    args.threads.start()?;
     let precision = Precision { mask_bits: args.sigma, ..Precision::TRAINING };
     let model = args.network.model(Some(precision))?;
     let batch = usize::from(args.batch);
@@ -123,6 +126,7 @@ impl Task for Lease<'_> {
         let running = phases.begin("training under encryption", args.steps().into());
         let terms = Terms {
             cryptosystem: args.cryptosystem,
+            threads: args.threads,
             rate: args.rate,
             // The server draws leases at random below this: far above what we want.
             lease_samples: 64 * u64::from(args.steps()) * batch as u64,

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use gelu_core::Precision;
 use gelu_core::client::DataPolicy;
 
-use crate::args::Cryptosystem;
+use crate::args::{Cryptosystem, Threads};
 use crate::client::ServerArgs;
 use crate::data::{self, DataArgs};
 use crate::experiment::Experiment;
@@ -92,6 +92,8 @@ pub(crate) struct Args {
     server: ServerArgs,
     #[command(flatten)]
     cryptosystem: Cryptosystem,
+    #[command(flatten)]
+    threads: Threads,
 }
 
 /// Scales and bounds by purpose.
@@ -133,6 +135,7 @@ impl Args {
 
 /// Trains where and how it was asked.
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
+    args.threads.start()?;
     match (args.plaintext, &args.server.server) {
         (true, _) => plaintext::run(args, output),
         (false, Some(server)) => remote::run(args, server, output),
@@ -156,6 +159,7 @@ fn local(args: &Args, output: Output) -> Result<()> {
         data_policy: args.data_policy(),
         terms: Terms {
             cryptosystem: args.cryptosystem,
+            threads: args.threads,
             rate: args.rate.or(RATE),
             lease_samples: args.lease_samples,
             lease_seed: args.data.seed,
