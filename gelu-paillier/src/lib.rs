@@ -34,16 +34,21 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | `arithmetic` | public residues; the only file that knows their representation |
+//! | `kernel` | products modulo n², eight at a time with AVX-512 IFMA or one at a time everywhere |
+//! | `ring` | residues modulo n², or p² and q² side by side; full lanes; the ways in and out |
+//! | `power`, `power_table` | long powers; random powers of fixed bases |
+//! | `linear` | encrypted matrix products, by the algorithm that needs the fewest products |
 //! | `digits` | slots: a row of signed integers as one integer modulo n |
 //! | `keys` | generation, checks, who may know what |
 //! | `certificate` | what a public modulus can be made to prove, and why the server needs it |
-//! | `noise` | three kinds of noise, and which of them hide weights from the key's owner |
-//! | `owner` | decryption and encryption modulo p² and q² in constant time |
-//! | `power_table`, `hash` | random group elements from tables; numbers that nobody chose |
-//! | `linear` | encrypted matrix products |
+//! | `noise` | four kinds of noise, and which of them hide weights from the key's owner |
+//! | `owner` | decryption and encryption modulo p² and q² |
+//! | `arithmetic`, `hash` | what happens once a key: arithmetic modulo n, numbers that nobody chose |
 //! | `scheme`, `wire` | the trait; bytes and their validation |
 //! | `keyfile`, [`phe`] | keys on disk; exchange with python-paillier |
+//! | [`measure`], `constant_time` | how fast it is; whether time tells secrets |
+//!
+//! `docs/src/paillier.md` tells it as a story.
 //!
 //! # Security
 //! *The client's data* is protected from the server by the decisional composite residuosity
@@ -54,7 +59,8 @@
 //!
 //! | who acts | constant in time with respect to |
 //! |---|---|
-//! | owner: decryption, encryption, certificate | key, message and noise |
+//! | owner: decryption, certificate | key and message |
+//! | owner: encryption | message; the noise with [`Lookup::Scan`] only |
 //! | owner: generation, loading of keys | nothing |
 //! | others: encoding of messages | message |
 //! | others: noise | exponents, up to the cache lines of table look-ups |
@@ -75,7 +81,7 @@ mod hash;
 mod kernel;
 mod keyfile;
 mod keys;
-mod linalg;
+mod linear;
 pub mod measure;
 mod noise;
 #[cfg(test)]

@@ -204,6 +204,10 @@ mod tests {
     }
     impl rand_core::TryCryptoRng for Counter {}
 
+    fn counter(i: usize) -> Counter {
+        Counter(u8::try_from(31 * i % 256).unwrap())
+    }
+
     /// Π g_b^(x_b) with the exponents that the digits spell, for one and two moduli, few and many
     /// products, and both ways of reading.
     #[test]
@@ -214,7 +218,7 @@ mod tests {
                 let n = &n[..moduli];
                 let boxed_n: Vec<_> = n.iter().map(|n| boxed(n, 256)).collect();
                 let ring = Ring::new(&boxed_n.iter().collect::<Vec<_>>(), choice).unwrap();
-                let bases: Vec<u32> = (0..3 * moduli as u32).map(|k| 1000 + 7 * k).collect();
+                let bases: Vec<u32> = (1000u32..).step_by(7).take(3 * moduli).collect();
                 let digits =
                     |x: u32| Digits { low: boxed(&x.into(), 256), high: boxed(&0u8.into(), 256) };
                 let imported = ring.import(&bases.iter().map(|&x| digits(x)).collect::<Vec<_>>());
@@ -223,18 +227,14 @@ mod tests {
                 assert_eq!(table.rows(), rows);
                 for count in [1, 2, 3, 11] {
                     for lookup in [Lookup::Direct, Lookup::Scan] {
-                        let mut rngs: Vec<_> =
-                            (0..count).map(|i| Counter(31u8.wrapping_mul(i as u8))).collect();
+                        let mut rngs: Vec<_> = (0..count).map(counter).collect();
                         let products = table.random_products(&ring, &mut rngs, lookup);
                         let products = ring.export(&products.refs());
                         assert_eq!(products.len(), count * moduli);
                         for (j, product) in products.iter().enumerate() {
                             let (i, m) = (j / moduli, j % moduli);
                             let mut bytes = vec![0; moduli * rows];
-                            rand_core::Rng::fill_bytes(
-                                &mut Counter(31u8.wrapping_mul(i as u8)),
-                                &mut bytes,
-                            );
+                            rand_core::Rng::fill_bytes(&mut counter(i), &mut bytes);
                             let n2 = &n[m] * &n[m];
                             let expected = (0..rows).fold(BigUint::from(1u8), |product, row| {
                                 let base = BigUint::from(bases[row % 3 * moduli + m]);

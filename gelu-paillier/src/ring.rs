@@ -485,7 +485,7 @@ mod tests {
         let of = |k: usize| &moduli[k % moduli.len()];
         let count = 11 * moduli.len();
         let draw = |kind: u8, salt: u64| -> Vec<BigUint> {
-            let kind = |k: usize| if k < 2 { kind } else { (kind + k as u8) % 9 };
+            let kind = |k: usize| if k < 2 { kind } else { (kind + u8::try_from(k).unwrap()) % 9 };
             (0..count).map(|k| residue(of(k), kind(k), seed ^ salt ^ (k as u64) << 8)).collect()
         };
         let (x, y) = (draw(kinds[0], 1), draw(kinds[1], 2));
@@ -558,7 +558,7 @@ mod tests {
                 for n_kind in 0..3 {
                     let n = modulus(bits, n_kind, 7);
                     for kind in 0..9 {
-                        check(bits, choice, &[n.clone()], [kind, 8 - kind], 3);
+                        check(bits, choice, core::slice::from_ref(&n), [kind, 8 - kind], 3);
                     }
                 }
             }

@@ -16,7 +16,7 @@ use crate::digits::{self, capacity};
 use crate::hash::{Purpose, unit};
 use crate::kernel::{LANES, Line};
 use crate::keys::{PublicKey, STANDARD_KEY_BITS, SecretKey};
-use crate::linalg as linear;
+use crate::linear;
 use crate::noise::Noise;
 use crate::power_table::{Lookup, PowerTable};
 use crate::ring::{Digits, Elements};

@@ -199,10 +199,11 @@ pub(crate) enum Choice {
 pub(crate) fn kernel(moduli: &[Modulus], choice: Choice) -> Option<Box<dyn Kernel>> {
     debug_assert!(moduli.iter().all(|n| n.bits() == moduli[0].bits()));
     #[cfg(target_arch = "x86_64")]
-    if choice == Choice::Best && !portable_is_forced() {
-        if let Some(kernel) = ifma::kernel(moduli) {
-            return Some(kernel);
-        }
+    if choice == Choice::Best
+        && !portable_is_forced()
+        && let Some(kernel) = ifma::kernel(moduli)
+    {
+        return Some(kernel);
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = choice;

@@ -1,4 +1,4 @@
-//! How long layers take: `cargo test --release -p gelu-paillier linalg::timing -- --ignored
+//! How long layers take: `cargo test --release -p gelu-paillier linear::timing -- --ignored
 //! --nocapture`, pinned to a core with `taskset -c 0` and `RAYON_NUM_THREADS=1`.
 //!
 //! Times beside those of single products, taken in between, as other programs disturb both alike; on
