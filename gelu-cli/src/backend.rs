@@ -5,6 +5,8 @@
 //! `impl` of [`Scheme`] that says how its keys are kept in files.
 
 use std::path::Path;
+#[cfg(feature = "paillier")]
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -97,6 +99,9 @@ pub(crate) trait Scheme: AdditiveHE {
     /// # Errors
     /// When the file exists or cannot be written.
     fn write_key(secret: &Self::SecretKey, path: &Path) -> Result<()>;
+
+    /// Which arithmetic this machine uses for keys of `bits` bits, where there is a choice.
+    fn kernel(bits: u32) -> Option<&'static str>;
 }
 
 #[cfg(feature = "paillier")]
@@ -110,6 +115,12 @@ impl Scheme for gelu_paillier::Paillier {
     fn write_key(secret: &Self::SecretKey, path: &Path) -> Result<()> {
         secret.save(path).advise(|| "choose another path; keys are never overwritten".into())
     }
+
+    fn kernel(bits: u32) -> Option<&'static str> {
+        let rng = &mut rand::make_rng::<rand::rngs::ChaCha20Rng>();
+        let times = gelu_paillier::measure::kernel_times(bits, Duration::ZERO, rng)?;
+        Some(times.kernel)
+    }
 }
 
 impl Scheme for Clear {
@@ -119,6 +130,10 @@ impl Scheme for Clear {
 
     fn write_key(_: &Self::SecretKey, _: &Path) -> Result<()> {
         Err(no_key_files())
+    }
+
+    fn kernel(_: u32) -> Option<&'static str> {
+        None
     }
 }
 

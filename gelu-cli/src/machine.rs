@@ -1,6 +1,8 @@
 //! Facts about this machine, as far as the system tells them.
 
 use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
@@ -53,6 +55,42 @@ pub(crate) fn cpu_seconds(process: &str) -> Option<f64> {
 /// What Linux counts in for its users, on every architecture of ours.
 const TICKS_A_SECOND: f64 = 100.0;
 
+/// How many processes wanted a processor, on average of the last minute.
+pub(crate) fn load() -> Option<f64> {
+    fs::read_to_string("/proc/loadavg").ok()?.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// The commit of the checkout that this program was built from, `-dirty` if it was changed since;
+/// `None` where that checkout or git is missing.
+pub(crate) fn commit() -> Option<String> {
+    let mut git = Command::new("git");
+    git.args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"]);
+    git.args(["--abbrev=12", "--exclude=*"]).stdin(Stdio::null()).stderr(Stdio::null());
+    let said = git.output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8(said.stdout).ok()?.trim().to_owned())
+}
+
+/// Date and time in UTC, such as `2026-11-21T05:40:00Z`.
+pub(crate) fn now() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    date(since.as_secs())
+}
+
+/// Seconds since 1970 as a date of the Gregorian calendar. Years are counted from March, so that
+/// the leap day is their last (Howard Hinnant, *chrono-compatible low-level date algorithms*).
+fn date(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = 400 * era + year + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 /// This program's arguments, as one would type them again.
 pub(crate) fn command_line() -> String {
     let quoted = |argument: String| {
@@ -64,4 +102,18 @@ pub(crate) fn command_line() -> String {
     };
     let arguments = std::env::args_os().skip(1).map(|a| quoted(a.to_string_lossy().into_owned()));
     std::iter::once("gelu".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_by_hand() {
+        assert_eq!(date(0), "1970-01-01T00:00:00Z");
+        assert_eq!(date(951_782_399), "2000-02-28T23:59:59Z");
+        assert_eq!(date(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(date(4_107_542_400), "2100-03-01T00:00:00Z");
+        assert_eq!(date(1_795_237_200), "2026-11-21T05:00:00Z");
+    }
 }

@@ -318,6 +318,12 @@ fn benchmarks_check_their_answers() {
     assert_eq!((&latency["runs"], &latency["batch"]), (&3.into(), &2.into()));
     assert_eq!((&latency["rounds"], &latency["key_bits"]), (&2.into(), &2048.into()));
     assert_eq!(latency["predictions_equal_plaintext"], true);
+    assert_eq!((&latency["network"], &latency["backend"]), (&"iris".into(), &"paillier".into()));
+    let date = latency["date"].as_str().unwrap();
+    assert!(date.starts_with("20") && date.ends_with('Z'), "{date}");
+    for known in ["kernel", "threads", "command", "weights", "samples"] {
+        assert!(!latency[known].is_null(), "{known}: {latency}");
+    }
     if cfg!(target_os = "linux") {
         assert!(latency["client_cpu_s"].is_number() && latency["server_cpu_s"].is_number());
     }
@@ -330,5 +336,26 @@ fn benchmarks_check_their_answers() {
     assert_eq!(step["timed_steps"], serde_json::json!([2, 3]));
     assert_eq!(step["weights_equal_oracle"], true);
 
-    gelu(folder.path(), &["bench", "latency", "--network", "nonsense"]).assert().failure();
+    assert_eq!((&step["masked_updates"], &step["steps"]), (&3.into(), &4.into()));
+
+    let step = ["bench", "train-step", "--network", "iris", "--batch", "2", "--secret-rate", "2"];
+    let clear = ["--backend", "insecure-clear", "--runs", "3", "--steps", "4", "--threads", "1"];
+    let step = json(folder.path(), &[&step[..], &clear].concat());
+    assert_eq!((&step["leases"], &step["runs"]), (&2.into(), &4.into()));
+    assert_eq!((&step["masked_updates"], &step["threads"]), (&6.into(), &1.into()));
+    assert_eq!((&step["weights_equal_oracle"], &step["kernel"]), (&true.into(), &Value::Null));
+
+    let model = folder.path().join("iris.safetensors");
+    let model = model.to_str().unwrap();
+    gelu(folder.path(), &["train", "--plaintext", "--network", "iris", "--out", model])
+        .assert()
+        .success();
+    let latency = ["bench", "latency", "--backend", "insecure-clear", "--runs", "1"];
+    let trained = [&latency[..], &["--model", model, "--dataset", "iris"]].concat();
+    let trained = json(folder.path(), &trained);
+    assert_eq!((&trained["network"], &trained["samples"]), (&"iris".into(), &"iris".into()));
+    assert_eq!(trained["predictions_equal_plaintext"], true);
+    for wrong in [&["--network", "nonsense"][..], &["--model", model, "--network", "lenet5"]] {
+        gelu(folder.path(), &[&latency[..], wrong].concat()).assert().failure().code(1);
+    }
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use gelu_paillier::{SecretKey, measure};
 use serde::Serialize;
 
-use crate::machine::{self, Machine};
+use super::Circumstances;
 use crate::output::{Output, table};
 use crate::problem::problem;
 
@@ -31,8 +31,8 @@ pub(super) struct Args {
 struct Report {
     products: Vec<Product>,
     operations: Vec<Operation>,
-    machine: Machine,
-    command: String,
+    #[serde(flatten)]
+    circumstances: Circumstances,
 }
 
 /// A product modulo n², in nanoseconds.
@@ -64,12 +64,12 @@ const BATCH: usize = 64;
 /// Measures.
 pub(super) fn run(args: &Args, output: Output) -> Result<()> {
     let budget = Duration::from_millis(args.budget);
+    let circumstances = Circumstances::now(None);
     let (mut products, mut operations) = (Vec::new(), Vec::new());
     for bits in SIZES {
         measure(bits, budget, &mut products, &mut operations)?;
     }
-    let machine = Machine::here();
-    let report = Report { products, operations, machine, command: machine::command_line() };
+    let report = Report { products, operations, circumstances };
     let text = report.text();
     output.show(&report, text)
 }
@@ -146,7 +146,7 @@ impl Report {
         format!(
             "Products modulo n², for n of so many bits\n{arithmetic}\n\n\
              Paillier in batches of {BATCH}\n{scheme}\n\n{}",
-            self.machine.processor
+            self.circumstances
         )
     }
 }

@@ -9,12 +9,11 @@ use gelu_nn::Model;
 use gelu_service::client::Phase;
 use serde::Serialize;
 
-use super::{CpuTimes, NetworkArgs, Samples, Spread, seconds, wrong};
+use super::{Circumstances, CpuTimes, NetworkArgs, Samples, Spread, seconds, wrong};
 use crate::args::{Cryptosystem, Threads};
 use crate::backend::{Scheme, Task};
 use crate::client;
 use crate::local::{Terms, World};
-use crate::machine::{self, Machine};
 use crate::output::{Output, table};
 use crate::phases::{Phases, bytes};
 use crate::rate::RateArgs;
@@ -48,7 +47,7 @@ pub(super) struct Args {
 #[derive(Debug, Serialize)]
 struct Report {
     network: String,
-    weights: &'static str,
+    weights: String,
     samples: String,
     backend: &'static str,
     key_bits: u32,
@@ -62,8 +61,8 @@ struct Report {
     bytes_down: u64,
     rounds: u64,
     predictions_equal_plaintext: bool,
-    machine: Machine,
-    command: String,
+    #[serde(flatten)]
+    circumstances: Circumstances,
 }
 
 /// Measures.
@@ -90,6 +89,7 @@ impl Task for Query<'_> {
     fn run<S: Scheme>(self) -> Result<Report> {
         let Self { args, model, samples } = self;
         let (runs, batch) = (args.runs as usize, usize::from(args.batch));
+        let circumstances = Circumstances::now(S::kernel(args.cryptosystem.key.key_bits));
         let mut phases = Phases::start();
         let running = phases.begin("preparing keys, tables and answers", 0);
         let terms = Terms {
@@ -147,8 +147,7 @@ impl Task for Query<'_> {
             bytes_down: cost.down / all,
             rounds: cost.rounds / all,
             predictions_equal_plaintext: true,
-            machine: Machine::here(),
-            command: machine::command_line(),
+            circumstances,
         })
     }
 }
@@ -156,7 +155,7 @@ impl Task for Query<'_> {
 impl Report {
     fn text(&self) -> String {
         let Spread { median_s, min_s, p10_s, p90_s } = self.spread;
-        let mut rows = table(&["", "#"]);
+        let mut rows = table(&["of one query", "#"]);
         let mut row = |name: &str, value: String| {
             rows.add_row([name, &value]);
         };
@@ -175,8 +174,14 @@ impl Report {
         format!(
             "{}: an encrypted query of {samples}, {} with keys of {} bits, {} runs.\n\
              Weights {}, samples {}.\n{rows}\n\
-             Every answer equals the plaintext model's, bit for bit.",
-            self.network, self.backend, self.key_bits, self.runs, self.weights, self.samples,
+             Every answer equals the plaintext model's, bit for bit.\n{}",
+            self.network,
+            self.backend,
+            self.key_bits,
+            self.runs,
+            self.weights,
+            self.samples,
+            self.circumstances,
         )
     }
 }

@@ -8,6 +8,7 @@ mod kernels;
 mod latency;
 mod train_step;
 
+use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -20,7 +21,7 @@ use serde::Serialize;
 
 use crate::data::DataArgs;
 use crate::local::LocalServer;
-use crate::machine;
+use crate::machine::{self, Machine};
 use crate::output::Output;
 use crate::problem::{Advise, problem};
 
@@ -60,11 +61,11 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Network")]
 struct NetworkArgs {
-    /// A network of `gelu models` (weights drawn from --seed)
+    /// A network of `gelu models`; without --model its weights are drawn from --seed
     #[arg(long, value_name = "NAME", required_unless_present = "model")]
     network: Option<String>,
-    /// A model file instead: trained weights
-    #[arg(long, value_name = "FILE", conflicts_with = "network")]
+    /// A model file: trained weights
+    #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
     #[command(flatten)]
     data: DataArgs,
@@ -73,27 +74,39 @@ struct NetworkArgs {
 impl NetworkArgs {
     /// The model, at `precision` unless it comes from a file.
     fn model(&self, precision: Option<Precision>) -> Result<Model> {
-        if let Some(path) = &self.model {
-            let model = Model::load(path).advise(|| {
-                "make one with `gelu train --plaintext --network NAME --out FILE`".into()
-            })?;
-            return Ok(match precision {
-                Some(precision) => model.requantised(precision)?,
-                None => model,
-            });
+        let known = |name: &String| match zoo::by_name(name) {
+            Some(entry) => Ok((name.clone(), (entry.architecture)())),
+            None => {
+                Err(problem(format!("no network is called {name:?}"), "`gelu models` lists them"))
+            }
+        };
+        let network = self.network.as_ref().map(known).transpose()?;
+        let Some(path) = &self.model else {
+            let (name, architecture) = network.expect("required without a model");
+            let precision = precision.unwrap_or(Precision::INFERENCE);
+            let rng = &mut ChaCha20Rng::seed_from_u64(self.data.seed);
+            return Ok(Model::initialise(name, architecture, precision, rng)?);
+        };
+        let model = Model::load(path)
+            .advise(|| "make one with `gelu train --plaintext --network NAME --out FILE`".into())?;
+        if let Some((name, _)) = network.filter(|(_, network)| network != model.architecture()) {
+            return Err(problem(
+                format!("the model in {} is no {name}", path.display()),
+                "leave out --network: the file says what it is",
+            ));
         }
-        let name = self.network.as_deref().unwrap_or_default();
-        let entry = zoo::by_name(name).ok_or_else(|| {
-            problem(format!("no network is called {name:?}"), "`gelu models` lists them")
-        })?;
-        let precision = precision.unwrap_or(Precision::INFERENCE);
-        let rng = &mut ChaCha20Rng::seed_from_u64(self.data.seed);
-        Ok(Model::initialise(entry.name, (entry.architecture)(), precision, rng)?)
+        Ok(match precision {
+            Some(precision) => model.requantised(precision)?,
+            None => model,
+        })
     }
 
     /// Where the weights come from, in words.
-    fn weights(&self) -> &'static str {
-        if self.model.is_some() { "from a file" } else { "drawn from the seed" }
+    fn weights(&self) -> String {
+        match &self.model {
+            Some(path) => format!("from {}", path.display()),
+            None => format!("random, drawn from seed {}", self.data.seed),
+        }
     }
 
     /// `count` samples: from --data, or drawn from the seed.
@@ -108,7 +121,7 @@ impl NetworkArgs {
         let pixel = |_| f64::from(rng.random_range(-255i32..=255).max(0)) / 255.0;
         let values: Vec<f64> = (0..inputs * count).map(pixel).collect();
         let all = Array2::from_shape_vec((inputs, count), values)?;
-        let source = "drawn from the seed".into();
+        let source = format!("synthetic pixels, drawn from seed {}", self.data.seed);
         Ok(Samples { source, kind: Kind::Drawn { all, classes: architecture.classes() } })
     }
 }
@@ -172,6 +185,11 @@ impl CpuTimes {
         Self { client: machine::cpu_seconds("self"), server: server.cpu_seconds() }
     }
 
+    fn plus(self, other: Self) -> Self {
+        let sum = |a: Option<f64>, b: Option<f64>| Some(a? + b?);
+        Self { client: sum(self.client, other.client), server: sum(self.server, other.server) }
+    }
+
     /// What each has used since `earlier`, divided by `runs`.
     fn since(self, earlier: Self, runs: usize) -> Self {
         let each = |now: Option<f64>, then: Option<f64>| Some((now? - then?) / runs as f64);
@@ -185,6 +203,60 @@ impl CpuTimes {
 /// A time for people, or that it is unknown.
 fn seconds(s: Option<f64>) -> String {
     s.map_or_else(|| "unknown".into(), |s| format!("{s:.4} s"))
+}
+
+/// What a measurement must be read with.
+#[derive(Debug, Serialize)]
+struct Circumstances {
+    /// The arithmetic that this machine uses.
+    kernel: Option<&'static str>,
+    /// That compute, in each process.
+    threads: usize,
+    /// Processes that wanted a processor in the minute before: other people's work.
+    load: Option<f64>,
+    commit: Option<String>,
+    date: String,
+    machine: Machine,
+    command: String,
+}
+
+impl Circumstances {
+    /// Looks around. To be called before anything is measured.
+    fn now(kernel: Option<&'static str>) -> Self {
+        Self {
+            kernel,
+            threads: rayon::current_num_threads(),
+            load: machine::load(),
+            commit: machine::commit(),
+            date: machine::now(),
+            machine: Machine::here(),
+            command: machine::command_line(),
+        }
+    }
+}
+
+/// One line for people.
+impl fmt::Display for Circumstances {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Machine { processor, build, .. } = &self.machine;
+        write!(f, "{processor}, {} threads, {build} build", self.threads)?;
+        if let Some(kernel) = self.kernel {
+            write!(f, ", kernel {kernel}")?;
+        }
+        if let Some(commit) = &self.commit {
+            write!(f, ", commit {commit}")?;
+        }
+        write!(f, ", {}.", self.date)?;
+        match self.load {
+            Some(load) if load > 0.5 => {
+                write!(
+                    f,
+                    "\nLoad in the minute before: {load:.1}. Beside other work, times are too long."
+                )
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Says that a measurement is void.

@@ -7,17 +7,16 @@ use anyhow::{Context, Result};
 use gelu_core::Precision;
 use gelu_core::client::DataPolicy;
 use gelu_nn::{FixedTrainer, Model};
-use gelu_service::client::ClientEvent;
+use gelu_service::client::{ClientEvent, Statistics};
 use serde::Serialize;
 
-use super::{CpuTimes, NetworkArgs, Samples, Spread, seconds, wrong};
+use super::{Circumstances, CpuTimes, NetworkArgs, Samples, Spread, seconds, wrong};
 use crate::args::{Cryptosystem, Threads};
 use crate::backend::{Scheme, Task};
 use crate::client;
 use crate::local::{LocalServer, Terms, World};
-use crate::machine::{self, Machine};
 use crate::output::{Output, table};
-use crate::phases::{Phases, bytes};
+use crate::phases::{Phases, Screen, bytes};
 use crate::problem::problem;
 use crate::rate::RateArgs;
 
@@ -28,16 +27,20 @@ Examples:
   gelu bench train-step --network dense300 --batch 64 --sigma 40 --json
   gelu bench train-step --network dense300 --batch 64          masks of 64 bits, the default
   gelu bench train-step --network iris --batch 16 --secret-rate 3
+  gelu bench train-step --network conv1 --runs 6 --steps 5     two leases of five steps each
 
 The first step of a lease works with the true weights and is not timed, nor is the last one, which
-ends in the commit: the steps between them have masked weights and send a masked update. The lease
-is then repeated in the clear, and its weights must be the same, bit for bit.")]
+ends in the commit: the steps between them have masked weights and send a masked update. All of it
+is then repeated in the clear, and the weights must be the same, bit for bit.")]
 pub(super) struct Args {
     #[command(flatten)]
     network: NetworkArgs,
-    /// Timed steps
+    /// Timed steps; the last lease is filled up
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
+    /// Steps of a lease, 3 or more: all but the first and the last are timed [default: one lease]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(3..=1002))]
+    steps: Option<u32>,
     /// Samples of a mini-batch
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
@@ -53,9 +56,14 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// Steps of the lease: the timed ones, one before and one after.
+    /// Steps of a lease: the timed ones, one before and one after.
     fn steps(&self) -> u32 {
-        self.runs + 2
+        self.steps.unwrap_or(self.runs + 2)
+    }
+
+    /// As many as the runs need.
+    fn leases(&self) -> u32 {
+        self.runs.div_ceil(self.steps() - 2)
     }
 }
 
@@ -63,17 +71,23 @@ impl Args {
 #[derive(Debug, Serialize)]
 struct Report {
     network: String,
-    weights: &'static str,
+    weights: String,
     samples: String,
     backend: &'static str,
     key_bits: u32,
     batch: usize,
     sigma: u32,
     rate: String,
-    /// Steps of the lease.
-    steps: usize,
-    /// Which of them are timed, from 1.
-    timed_steps: Vec<usize>,
+    /// Timed steps of all leases.
+    runs: usize,
+    leases: u32,
+    /// Steps of a lease.
+    steps: u32,
+    /// Which of each lease are timed, from 1: those that worked with masked weights and ended in a
+    /// masked update.
+    timed_steps: Vec<u32>,
+    /// Updates of all leases after which the server held masked weights.
+    masked_updates: u64,
     #[serde(flatten)]
     spread: Spread,
     client_cpu_s: Option<f64>,
@@ -82,8 +96,8 @@ struct Report {
     bytes_down: u64,
     rounds: u64,
     weights_equal_oracle: bool,
-    machine: Machine,
-    command: String,
+    #[serde(flatten)]
+    circumstances: Circumstances,
 }
 
 /// Measures.
@@ -92,15 +106,15 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
     let precision = Precision { mask_bits: args.sigma, ..Precision::TRAINING };
     let model = args.network.model(Some(precision))?;
     let batch = usize::from(args.batch);
-    let count = batch * args.steps() as usize;
+    let count = batch * (args.leases() * args.steps()) as usize;
     let samples = args.network.samples(model.architecture(), model.name(), count)?;
-    let task = Lease { args, model: &model, samples: &samples };
+    let task = Leases { args, model: &model, samples: &samples };
     let report = args.cryptosystem.backend.run(task)?;
     let text = report.text();
     output.show(&report, text)
 }
 
-struct Lease<'a> {
+struct Leases<'a> {
     args: &'a Args,
     model: &'a Model,
     samples: &'a Samples,
@@ -116,20 +130,24 @@ struct Mark {
     rounds: u64,
 }
 
-impl Task for Lease<'_> {
+impl Task for Leases<'_> {
     type Output = Result<Report>;
 
     fn run<S: Scheme>(self) -> Result<Report> {
         let Self { args, model, samples } = self;
         let batch = usize::from(args.batch);
+        let circumstances = Circumstances::now(S::kernel(args.cryptosystem.key.key_bits));
         let mut phases = Phases::start();
-        let running = phases.begin("training under encryption", args.steps().into());
+        let (steps, leases) = (args.steps(), args.leases());
+        let running = phases.begin("training under encryption", (steps * leases).into());
+        let screen = Screen::default();
+        screen.show(&running);
         let terms = Terms {
             cryptosystem: args.cryptosystem,
             threads: args.threads,
             rate: args.rate,
-            // The server draws leases at random below this: far above what we want.
-            lease_samples: 64 * u64::from(args.steps()) * batch as u64,
+            // The server draws the length of a lease below this: far above what we want.
+            lease_samples: (u64::from(steps) * batch as u64) << 32,
             lease_seed: 0,
         };
         let secret = Arc::new(client::fresh_key::<S>(args.cryptosystem.key.key_bits)?);
@@ -138,41 +156,40 @@ impl Task for Lease<'_> {
         let (tls, address) = (world.admit("client")?, server.address.to_string());
         let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
         let marks = Arc::new(Mutex::new(Vec::new()));
-        let observer = observer(&server, &marks);
+        let observer = observer(&server, &marks, screen);
         let policy = DataPolicy::AllowInputReconstruction;
         let session = client::open::<S>(&address, &tls, secret, policy, observer);
         let mut session = client::wait(&runtime, session)?;
-        let batches: Vec<_> = (0..args.steps() as usize).map(|n| samples.batch(n, batch)).collect();
-        let training = async {
-            let mut batches = batches.clone().into_iter().peekable();
-            Ok(session.train(args.steps(), &mut batches).await?)
-        };
-        let granted = client::wait(&runtime, training)?.steps.len();
-        if granted < args.steps() as usize {
-            let what = format!("the server granted {granted} of {} steps", args.steps());
-            return Err(problem(what, "run it again, or ask for fewer --runs"));
+        let batches: Vec<_> =
+            (0..(leases * steps) as usize).map(|n| samples.batch(n, batch)).collect();
+        let mut masked_updates = 0;
+        for lease in batches.chunks(steps as usize) {
+            let training = async {
+                let mut batches = lease.iter().cloned().peekable();
+                Ok(session.train(steps, &mut batches).await?)
+            };
+            let report = client::wait(&runtime, training)?;
+            check_length(report.steps.len(), steps)?;
+            masked_updates += check_masks(&report.statistics, steps)?;
         }
         runtime.block_on(session.close());
-        running.steps(granted);
-        phases.end(running, "lease", &format!("trained a lease of {granted} steps"));
-        let marks = marks.lock().expect("no observer has panicked").clone();
+        Arc::into_inner(server).map_or(Ok(()), LocalServer::stop)?;
+        phases.end(running, "leases", &format!("trained {}", length(leases, steps)));
 
-        let running = phases.begin("repeating it in the clear", 0);
+        let running = phases.begin("repeating it in the clear", batches.len() as u64);
         let mut oracle = FixedTrainer::new(model);
-        for (inputs, labels) in &batches[..granted] {
+        for (inputs, labels) in &batches {
             oracle.step(inputs, labels, args.rate.rate())?;
+            running.step();
         }
         if oracle.parameters() != world.stored_model()?.parameters() {
             return Err(wrong("the trained model"));
         }
         phases.end(running, "oracle", "the same weights came out in the clear");
 
-        // From the end of the first step to the end of the last but one.
-        let timed = &marks[..granted - 1];
-        let (first, last) = (timed[0], timed[timed.len() - 1]);
-        let runs = timed.len() - 1;
-        let times: Vec<f64> = timed.windows(2).map(|m| (m[1].at - m[0].at).as_secs_f64()).collect();
-        let cpu = last.cpu.since(first.cpu, runs);
+        let marks = marks.lock().expect("no observer has panicked");
+        let timed = Timed::of(&marks);
+        let (runs, each) = (timed.times.len(), |sum: u64| sum / timed.times.len() as u64);
         Ok(Report {
             network: model.name().into(),
             weights: args.network.weights(),
@@ -182,25 +199,86 @@ impl Task for Lease<'_> {
             batch,
             sigma: args.sigma,
             rate: args.rate.to_string(),
-            steps: granted,
-            timed_steps: (2..granted).collect(),
-            spread: Spread::of(&times),
-            client_cpu_s: cpu.client,
-            server_cpu_s: cpu.server,
-            bytes_up: (last.up - first.up) / runs as u64,
-            bytes_down: (last.down - first.down) / runs as u64,
-            rounds: (last.rounds - first.rounds) / runs as u64,
+            runs,
+            leases,
+            steps,
+            timed_steps: (2..steps).collect(),
+            masked_updates,
+            spread: Spread::of(&timed.times),
+            client_cpu_s: timed.cpu.client.map(|sum| sum / runs as f64),
+            server_cpu_s: timed.cpu.server.map(|sum| sum / runs as f64),
+            bytes_up: each(timed.up),
+            bytes_down: each(timed.down),
+            rounds: each(timed.rounds),
             weights_equal_oracle: true,
-            machine: Machine::here(),
-            command: machine::command_line(),
+            circumstances,
         })
     }
 }
 
-/// Marks the end of every step.
+/// Sums over the timed steps of all leases.
+struct Timed {
+    times: Vec<f64>,
+    cpu: CpuTimes,
+    up: u64,
+    down: u64,
+    rounds: u64,
+}
+
+impl Timed {
+    /// In each lease, from the end of the first step to the end of the last but one.
+    fn of(leases: &[Vec<Mark>]) -> Self {
+        let none = CpuTimes { client: Some(0.0), server: Some(0.0) };
+        let mut sum = Self { times: Vec::new(), cpu: none, up: 0, down: 0, rounds: 0 };
+        for lease in leases {
+            let timed = &lease[..lease.len() - 1];
+            let (first, last) = (timed[0], timed[timed.len() - 1]);
+            sum.times.extend(timed.windows(2).map(|m| (m[1].at - m[0].at).as_secs_f64()));
+            sum.cpu = sum.cpu.plus(last.cpu.since(first.cpu, 1));
+            sum.up += last.up - first.up;
+            sum.down += last.down - first.down;
+            sum.rounds += last.rounds - first.rounds;
+        }
+        sum
+    }
+}
+
+/// The server draws the length of a lease; a short one has no step to time.
+fn check_length(granted: usize, steps: u32) -> Result<()> {
+    match granted == steps as usize {
+        true => Ok(()),
+        false => Err(problem(
+            format!("the server granted {granted} of {steps} steps"),
+            "run it again, or ask for fewer --runs",
+        )),
+    }
+}
+
+/// Every step but the last must have ended in a masked update.
+fn check_masks(statistics: &Statistics, steps: u32) -> Result<u64> {
+    let masked = statistics.traffic.iter().filter(|((_, name), _)| name.ends_with("MaskedUpdate"));
+    let masked = masked.map(|(_, traffic)| traffic.messages).sum();
+    match masked == u64::from(steps) - 1 {
+        true => Ok(masked),
+        false => Err(problem(
+            format!("{masked} of {steps} steps ended in a masked update"),
+            "this is a bug: such steps would be timed with weights in the open",
+        )),
+    }
+}
+
+fn length(leases: u32, steps: u32) -> String {
+    match leases {
+        1 => format!("a lease of {steps} steps"),
+        n => format!("{n} leases of {steps} steps each"),
+    }
+}
+
+/// Marks the end of every step, lease by lease.
 fn observer(
     server: &Arc<LocalServer>,
-    marks: &Arc<Mutex<Vec<Mark>>>,
+    marks: &Arc<Mutex<Vec<Vec<Mark>>>>,
+    screen: Screen,
 ) -> impl FnMut(&ClientEvent) + Send + 'static {
     let (server, marks) = (Arc::clone(server), Arc::clone(marks));
     let (mut sums, mut count) = ((0, 0), 0);
@@ -209,10 +287,15 @@ fn observer(
             sums = (sums.0 + up, sums.1 + down);
             count += 1;
         }
+        ClientEvent::LeaseGranted { .. } => {
+            marks.lock().expect("no observer has panicked").push(Vec::new());
+        }
         ClientEvent::StepDone(_) => {
+            screen.step();
             let cpu = CpuTimes::now(&server);
             let mark = Mark { at: Instant::now(), cpu, up: sums.0, down: sums.1, rounds: count };
-            marks.lock().expect("no observer has panicked").push(mark);
+            let mut marks = marks.lock().expect("no observer has panicked");
+            marks.last_mut().expect("steps belong to a lease").push(mark);
         }
         _ => {}
     }
@@ -220,12 +303,13 @@ fn observer(
 
 impl Report {
     fn text(&self) -> String {
-        let mut rows = table(&["", "#"]);
+        let mut rows = table(&["of one step", "#"]);
         let mut row = |name: &str, value: String| {
             rows.add_row([name, &value]);
         };
         row("median", seconds(Some(self.spread.median_s)));
         row("least", seconds(Some(self.spread.min_s)));
+        row("10 % to 90 %", format!("{:.4} to {:.4} s", self.spread.p10_s, self.spread.p90_s));
         row("processor time, client", seconds(self.client_cpu_s));
         row("processor time, server", seconds(self.server_cpu_s));
         row("to the server", bytes(self.bytes_up));
@@ -233,18 +317,19 @@ impl Report {
         row("rounds", self.rounds.to_string());
         format!(
             "{}: an encrypted training step of {} samples, sigma {}, rate {}, {} with keys of {} \
-             bits.\nTimed: {} of a lease of {} steps. Weights {}, samples {}.\n{rows}\n\
-             The lease's weights equal the plaintext oracle's, bit for bit.",
+             bits.\nTimed: {} steps with masked weights, of {}. Weights {}, samples {}.\n{rows}\n\
+             The trained weights equal the plaintext oracle's, bit for bit.\n{}",
             self.network,
             self.batch,
             self.sigma,
             self.rate,
             self.backend,
             self.key_bits,
-            self.timed_steps.len(),
-            self.steps,
+            self.runs,
+            length(self.leases, self.steps),
             self.weights,
             self.samples,
+            self.circumstances,
         )
     }
 }
