@@ -180,6 +180,21 @@ pub trait AdditiveHE: Sized + Send + Sync + 'static {
         ciphertexts.iter().map(|(c, shape)| Self::rerandomize(public, c, *shape, rng)).collect()
     }
 
+    /// Makes in idle time what the next `count` encryptions by the owner need: fewer are made where
+    /// some are left. A scheme that has nothing to prepare does nothing.
+    ///
+    /// What was prepared took its randomness from `rng` here, so a session with and one without
+    /// differ in their bytes, though not in what they say.
+    fn precompute_encryptions(secret: &Self::SecretKey, count: usize, rng: &mut dyn CryptoRng) {
+        let _ = (secret, count, rng);
+    }
+
+    /// Makes in idle time what the next `count` calls of [`rerandomize`](Self::rerandomize) under
+    /// this key need, like [`precompute_encryptions`](Self::precompute_encryptions).
+    fn precompute_seals(public: &Self::PublicKey, count: usize, rng: &mut dyn CryptoRng) {
+        let _ = (public, count, rng);
+    }
+
     /// ⟦−a⟧.
     fn neg(public: &Self::PublicKey, a: &Self::Ciphertext) -> Self::Ciphertext {
         Self::mul_plain(public, a, -1)

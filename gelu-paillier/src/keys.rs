@@ -16,6 +16,7 @@ use crate::kernel::Choice;
 use crate::owner::{KEY_BITS, Owner};
 use crate::power_table::PowerTable;
 use crate::ring::Ring;
+use crate::stock::Stock;
 
 /// Sizes for real use: about 112, 128 and 150 bits of security.
 pub const STANDARD_KEY_BITS: [u32; 3] = [2048, 3072, 4096];
@@ -34,6 +35,7 @@ struct Public {
     ring: Ring,
     certificate: Option<Certificate>,
     tables: Tables,
+    seals: Stock,
 }
 
 /// Built at the first use; see [`Noise`](crate::Noise).
@@ -54,6 +56,7 @@ impl PublicKey {
             ring,
             certificate,
             tables: Tables::default(),
+            seals: Stock::default(),
         }))
     }
 
@@ -124,6 +127,11 @@ impl PublicKey {
     pub(crate) fn tables(&self) -> &Tables {
         &self.0.tables
     }
+
+    /// Noise for seals to come.
+    pub(crate) fn seals(&self) -> &Stock {
+        &self.0.seals
+    }
 }
 
 impl PartialEq for PublicKey {
@@ -165,6 +173,7 @@ pub enum InvalidSecretKey {
 pub struct SecretKey {
     public: PublicKey,
     owner: Owner,
+    encryptions: Stock,
 }
 
 impl SecretKey {
@@ -229,12 +238,18 @@ impl SecretKey {
         let modulus = Modulus::new_vartime(n.clone());
         let root = |challenge: &BoxedUint| owner.nth_root(challenge).expect("gcd(n, φ(n)) = 1");
         let certificate = Certificate::prove(&modulus, root);
-        Some(Self { public: PublicKey::new(n, ring, Some(certificate)), owner })
+        let public = PublicKey::new(n, ring, Some(certificate));
+        Some(Self { public, owner, encryptions: Stock::default() })
     }
 
     /// The half that everybody may know.
     pub fn public_key(&self) -> &PublicKey {
         &self.public
+    }
+
+    /// Noise for encryptions to come.
+    pub(crate) fn encryptions(&self) -> &Stock {
+        &self.encryptions
     }
 
     pub(crate) fn owner(&self) -> &Owner {

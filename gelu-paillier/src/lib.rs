@@ -45,6 +45,7 @@
 //! | `owner` | decryption and encryption modulo p² and q² |
 //! | `arithmetic`, `hash` | what happens once a key: arithmetic modulo n, numbers that nobody chose |
 //! | `scheme`, `wire` | the trait; bytes and their validation |
+//! | `stock` | noise made in idle time |
 //! | `keyfile`, [`phe`] | keys on disk; exchange with python-paillier |
 //! | [`measure`], `constant_time` | how fast it is; whether time tells secrets |
 //!
@@ -92,6 +93,7 @@ mod power;
 mod power_table;
 mod ring;
 mod scheme;
+mod stock;
 mod wire;
 
 pub use keyfile::KeyFileError;

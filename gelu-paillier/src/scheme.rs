@@ -138,19 +138,31 @@ impl PublicKey {
         ciphertexts: &[(Ciphertext, SlotShape)],
         rng: &mut dyn CryptoRng,
     ) -> Vec<Ciphertext> {
-        let (n, ring) = (self.mod_n().value(), self.ring());
-        let rerandomize = |(chunk, mut rngs): (&[(Ciphertext, SlotShape)], Vec<ChaCha20Rng>)| {
-            let noise = self.noise(noise, &mut rngs);
-            let masks = chunk.iter().zip(&mut rngs).map(|((_, shape), rng)| {
-                self.check_shape(*shape).expect("a shape that the key can hold");
-                digits::mask(*shape, n, rng)
-            });
-            let masks: Vec<_> = masks.collect();
-            let fresh = ring.multiply(&self.messages(&masks).refs(), &noise.refs());
-            let old: Vec<_> = chunk.iter().map(|(c, _)| c.under(self)).collect();
-            self.ciphertexts(&ring.multiply(&fresh.refs(), &old))
+        let finish =
+            |chunk: &[(Ciphertext, SlotShape)], noise: &[&[Line]], rngs: &mut [ChaCha20Rng]| {
+                let masks = chunk.iter().zip(rngs).map(|((_, shape), rng)| {
+                    self.check_shape(*shape).expect("a shape that the key can hold");
+                    digits::mask(*shape, self.mod_n().value(), rng)
+                });
+                let masks: Vec<_> = masks.collect();
+                let fresh = self.ring().multiply(noise, &self.messages(&masks).refs());
+                let old: Vec<_> = chunk.iter().map(|(c, _)| c.under(self)).collect();
+                self.ciphertexts(&self.ring().multiply(&fresh.refs(), &old))
+            };
+        let stock = match noise {
+            Noise::Statistical => self.seals().take(ciphertexts.len()),
+            _ => Vec::new(),
         };
-        in_chunks(ciphertexts, LANES, rng).flat_map_iter(rerandomize).collect()
+        let (first, rest) = ciphertexts.split_at(stock.len());
+        let mut sealed: Vec<_> = in_chunks(first, LANES, rng)
+            .zip(stock.par_chunks(chunk_size(first.len(), LANES)))
+            .flat_map_iter(|((chunk, mut rngs), noise)| finish(chunk, &refs(noise), &mut rngs))
+            .collect();
+        sealed.par_extend(in_chunks(rest, LANES, rng).flat_map_iter(|(chunk, mut rngs)| {
+            let noise = self.noise(noise, &mut rngs);
+            finish(chunk, &noise.refs(), &mut rngs)
+        }));
+        sealed
     }
 
     /// (1 + n)^m = 1 + m·n mod n² for each m < n: the digits are 1 and m.
@@ -192,17 +204,36 @@ impl SecretKey {
     ) -> Result<Vec<Ciphertext>> {
         let public = self.public_key();
         plaintexts.iter().try_for_each(|plaintext| public.check_shape(plaintext.shape()))?;
-        let (n, ring) = (public.mod_n(), public.ring());
-        let encrypt = |(plaintexts, mut rngs): (&[Plaintext], Vec<ChaCha20Rng>)| {
+        // The noise is a sum, so it comes first.
+        let finish = |plaintexts: &[Plaintext], noise: &[&[Line]]| {
             let messages: Vec<_> =
-                plaintexts.iter().map(|p| digits::encode(p, n.value())).collect();
-            let unit = |i| unit(n, Purpose::Owner, i);
-            let noise = self.owner().noise(ring, unit, &mut rngs, lookup);
-            // The noise is a sum, so it comes first.
-            let product = ring.multiply(&noise.refs(), &public.messages(&messages).refs());
-            public.ciphertexts(&product)
+                plaintexts.iter().map(|p| digits::encode(p, public.mod_n().value())).collect();
+            public.ciphertexts(&public.ring().multiply(noise, &public.messages(&messages).refs()))
         };
-        Ok(in_chunks(plaintexts, LANES, rng).flat_map_iter(encrypt).collect())
+        let stock = match lookup {
+            Lookup::Direct => self.encryptions().take(plaintexts.len()),
+            Lookup::Scan => Vec::new(),
+        };
+        let (first, rest) = plaintexts.split_at(stock.len());
+        let chunks = |items: usize| chunk_size(items, LANES);
+        let mut encrypted: Vec<_> = first
+            .par_chunks(chunks(first.len()))
+            .zip(stock.par_chunks(chunks(first.len())))
+            .flat_map_iter(|(plaintexts, noise)| finish(plaintexts, &refs(noise)))
+            .collect();
+        encrypted.par_extend(in_chunks(rest, LANES, rng).flat_map_iter(
+            |(plaintexts, mut rngs)| {
+                let noise = self.fresh_noise(lookup, &mut rngs);
+                finish(plaintexts, &noise.refs())
+            },
+        ));
+        Ok(encrypted)
+    }
+
+    fn fresh_noise(&self, lookup: Lookup, rngs: &mut [ChaCha20Rng]) -> Zeroizing<Elements> {
+        let public = self.public_key();
+        let unit = |i| unit(public.mod_n(), Purpose::Owner, i);
+        self.owner().noise(public.ring(), unit, rngs, lookup)
     }
 
     /// The messages of ciphertexts, in [0, n).
@@ -237,6 +268,10 @@ fn seeds(count: usize, rng: &mut dyn CryptoRng) -> Zeroizing<Vec<[u8; 32]>> {
     let mut seeds = Zeroizing::new(vec![[0; 32]; count]);
     seeds.iter_mut().for_each(|seed| rng.fill_bytes(seed));
     seeds
+}
+
+fn refs(stock: &[Zeroizing<Vec<Line>>]) -> Vec<&[Line]> {
+    stock.iter().map(|element| &***element).collect()
 }
 
 fn chunk_size(items: usize, lanes: usize) -> usize {
@@ -404,6 +439,22 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
         rng: &mut dyn CryptoRng,
     ) -> Vec<Ciphertext> {
         public.rerandomize_with(Noise::Statistical, ciphertexts, rng)
+    }
+
+    fn precompute_encryptions(secret: &SecretKey, count: usize, rng: &mut dyn CryptoRng) {
+        let missing = vec![(); secret.encryptions().missing(count)];
+        let chunks: Vec<_> = in_chunks(&missing, LANES, rng)
+            .map(|(_, mut rngs)| secret.fresh_noise(Lookup::Direct, &mut rngs))
+            .collect();
+        chunks.iter().for_each(|noise| secret.encryptions().put(noise));
+    }
+
+    fn precompute_seals(public: &PublicKey, count: usize, rng: &mut dyn CryptoRng) {
+        let missing = vec![(); public.seals().missing(count)];
+        let chunks: Vec<_> = in_chunks(&missing, LANES, rng)
+            .map(|(_, mut rngs)| public.noise(Noise::Statistical, &mut rngs))
+            .collect();
+        chunks.iter().for_each(|noise| public.seals().put(noise));
     }
 
     fn neg(public: &PublicKey, a: &Ciphertext) -> Ciphertext {

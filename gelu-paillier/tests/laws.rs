@@ -170,6 +170,28 @@ fn results_depend_on_the_seed_alone() {
     assert_ne!(run(1, 1), run(1, 2));
 }
 
+/// With a stock of noise that is too small, just enough and too large.
+#[test]
+fn noise_made_before_hides_as_well() {
+    let secret = key(512, 8);
+    let (public, rng) = (secret.public_key(), &mut rng(31));
+    let rows: Vec<_> = (0..11).map(|i| Plaintext::new(40, vec![i, -i]).unwrap()).collect();
+    let mut seen = std::collections::HashSet::new();
+    for stock in [0, 5, 11, 30] {
+        P::precompute_encryptions(&secret, stock, rng);
+        P::precompute_seals(public, stock, rng);
+        let encrypted = P::encrypt_many(&secret, &rows, rng).unwrap();
+        let shaped: Vec<_> = encrypted.into_iter().zip(rows.iter().map(|r| r.shape())).collect();
+        let sealed = P::rerandomize_many(public, &shaped, rng);
+        assert_eq!(P::decrypt_many(&secret, &shaped).unwrap(), rows);
+        let sealed: Vec<_> = sealed.into_iter().zip(rows.iter().map(|r| r.shape())).collect();
+        assert_eq!(P::decrypt_many(&secret, &sealed).unwrap(), rows);
+        for (c, _) in shaped.iter().chain(&sealed) {
+            assert!(seen.insert(bytes(public, c)), "noise was used twice");
+        }
+    }
+}
+
 #[test]
 fn full_rows_survive_sealing_at_their_bounds() {
     let secret = key(512, 9);

@@ -186,6 +186,18 @@ impl<H: AdditiveHE> Client<H> {
         Ok(())
     }
 
+    /// Uses idle time: makes what the encryptions of the next query of `batch` samples need and what
+    /// does not depend on them.
+    ///
+    /// # Errors
+    /// What the range analysis says.
+    pub fn precompute(&self, batch: usize, rng: &mut dyn CryptoRng) -> Result<()> {
+        let plan = self.context.plan(batch, Purpose::Inference)?;
+        let count = plan.exchanges().map(|(_, _, exchange)| exchange.ciphertexts_up()).sum();
+        H::precompute_encryptions(&self.context.secret, count, rng);
+        Ok(())
+    }
+
     /// Asks for the next turn to train: `steps` mini-batches of `batch` samples, if possible.
     ///
     /// # Errors

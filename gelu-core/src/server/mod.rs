@@ -264,6 +264,15 @@ impl<H: AdditiveHE> Server<H> {
         Ok(())
     }
 
+    /// Uses idle time: makes what sealing the answers of another query like the last one needs.
+    /// Does nothing in the middle of one.
+    pub fn precompute(&self, rng: &mut dyn CryptoRng) {
+        let State::Ready(Opened { public, planned: Some(planned) }) = &self.state else { return };
+        let exchanges = planned.plan.exchanges();
+        let count = exchanges.map(|(_, _, exchange)| exchange.ciphertexts_down()).sum();
+        H::precompute_seals(public, count, rng);
+    }
+
     /// What a lease would give away to this client: for the ledger, before [`grant`](Self::grant).
     ///
     /// # Errors

@@ -122,6 +122,15 @@ impl<H: AdditiveHE> Session<H> {
         }
     }
 
+    /// Uses idle time: prepares what a query of `batch` samples will need and what does not depend
+    /// on them, so that it takes less time when it comes.
+    ///
+    /// # Errors
+    /// What the range analysis says; [`Error::SessionOver`].
+    pub async fn precompute(&mut self, batch: usize) -> Result<()> {
+        self.wish(Phase::Inference, move |m| m.client.precompute(batch, &mut m.rng)).await
+    }
+
     /// Encrypted training: waits for a lease, then trains on mini-batches `[features, batch]` with
     /// their labels until the lease or the data is over, and commits.
     ///

@@ -68,6 +68,9 @@ pub struct Config<H: AdditiveHE> {
     pub key_bits: RangeInclusive<u32>,
     /// Time and room.
     pub limits: Limits,
+    /// Whether sessions use the time after a query to prepare the next one: answers come sooner,
+    /// and clients that never ask again have cost more.
+    pub precompute: bool,
     /// Who looks on.
     pub observer: Arc<dyn Observer>,
     /// Draws the lengths of leases from this seed, so that a demonstration can be repeated. A client
@@ -95,6 +98,7 @@ impl<H: AdditiveHE> Config<H> {
             lease_samples: 4096,
             key_bits: 2048..=8192,
             limits: Limits::default(),
+            precompute: false,
             observer: Arc::new(()),
             danger_lease_seed: None,
         }

@@ -136,7 +136,11 @@ impl<H: AdditiveHE> Session<H> {
             }
             Some(_) | None => {}
         }
-        self.flush().await
+        self.flush().await?;
+        if self.host.config.precompute {
+            self.compute(|machine, _| machine.server.precompute(&mut machine.rng)).await?;
+        }
+        Ok(())
     }
 
     async fn next_message(&mut self) -> Result<ClientMessage, Over> {

@@ -9,6 +9,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use gelu_core::Precision;
 use gelu_core::client::DataPolicy;
+use gelu_nn::Dataset;
 
 use crate::args::{Cryptosystem, Threads};
 use crate::client::ServerArgs;
@@ -32,6 +33,7 @@ use crate::rate::RateArgs;
 Examples:
   gelu train --data DIR --dataset diabetes
   gelu train --data DIR --dataset kr-vs-kp --clients 3 --secret-rate 1
+  gelu train --data DIR --dataset mnist --rows 6000 --epochs 1 --batch 64 --held-out 1000
   gelu train --csv loans.csv --label approved --epochs 10
   gelu train --server gelu.example.org:7878 --account alice --key alice.key --csv mine.csv
   gelu train --plaintext --network lenet5 --data DIR --out lenet5.safetensors
@@ -57,6 +59,12 @@ pub(crate) struct Args {
     /// Mini-batches of each client, instead of --epochs
     #[arg(long, value_name = "N", conflicts_with = "epochs")]
     steps: Option<usize>,
+    /// Train on the first N rows only
+    #[arg(long, value_name = "N", conflicts_with_all = ["server", "plaintext"])]
+    rows: Option<usize>,
+    /// Classify the first N held-out rows only, afterwards
+    #[arg(long, value_name = "N", conflicts_with_all = ["server", "plaintext"])]
+    held_out: Option<usize>,
     /// Clients that share the rows and train in turn (without --server)
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64), conflicts_with = "server")]
     clients: u8,
@@ -144,8 +152,15 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
 }
 
 fn local(args: &Args, output: Output) -> Result<()> {
-    let samples = args.data.load(args.network.as_deref())?;
+    let mut samples = args.data.load(args.network.as_deref())?;
     let (name, architecture) = data::network(args.network.as_deref(), &samples)?;
+    let head = |part: &mut Dataset, rows: Option<usize>| {
+        if let Some(rows) = rows {
+            *part = part.head(rows);
+        }
+    };
+    head(&mut samples.split.train, args.rows);
+    head(&mut samples.split.test, args.held_out);
     let (clients, batch) = (usize::from(args.clients), args.batch.unwrap_or(BATCH));
     let rows = samples.split.train.len();
     let experiment = Experiment {
