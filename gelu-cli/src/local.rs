@@ -34,6 +34,8 @@ pub(crate) struct Terms {
     pub(crate) lease_samples: u64,
     /// Fixes the lengths of leases, so that a run can be repeated.
     pub(crate) lease_seed: u64,
+    /// Whether it uses idle time for the next query.
+    pub(crate) precompute: bool,
 }
 
 /// A folder with an authority, a model and a ledger.
@@ -104,6 +106,7 @@ impl World {
             .args(["--danger-lease-seed", &terms.lease_seed.to_string()])
             .args(terms.rate.arguments())
             .args(terms.threads.arguments())
+            .args(terms.precompute.then_some("--precompute"))
             .arg("--allow-model-extraction")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());

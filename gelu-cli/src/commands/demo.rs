@@ -79,6 +79,7 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
             rate: RateArgs::public(RATE),
             lease_samples: LEASE_SAMPLES,
             lease_seed: args.seed,
+            precompute: false,
         },
         split,
     };

@@ -163,6 +163,7 @@ impl Args {
             rate: RateArgs::public(0.1),
             lease_samples: 1,
             lease_seed: 0,
+            precompute: false,
         }
     }
 }

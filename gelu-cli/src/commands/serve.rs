@@ -62,6 +62,9 @@ pub(crate) struct Args {
     /// Answer beyond the ledger's bound: clients can then solve for this model's weights
     #[arg(long)]
     allow_model_extraction: bool,
+    /// Use the time after a query to prepare the next one, which is then answered sooner
+    #[arg(long)]
+    precompute: bool,
     /// Draw the lengths of leases from this seed, to repeat a run; clients can then predict them
     #[arg(long, value_name = "N")]
     danger_lease_seed: Option<u64>,
@@ -175,6 +178,7 @@ fn config<S: Scheme>(args: &Args) -> Result<Config<S>> {
     let ledger = args.ledger.clone().unwrap_or_else(|| args.model.with_added_extension("ledger"));
     let mut config = Config::new(args.listen, tls, &args.model, ledger, learning_rate::<S>(args)?);
     config.lease_samples = args.lease_samples;
+    config.precompute = args.precompute;
     config.danger_lease_seed = args.danger_lease_seed.map(seed);
     if args.allow_model_extraction {
         config.policy = Policy::AllowModelExtraction;

@@ -37,6 +37,10 @@ pub(super) struct Args {
     /// Samples of a query
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
+    /// Let both parties make noise in the idle time between queries, which is not timed (their
+    /// processor time counts it)
+    #[arg(long)]
+    precompute: bool,
     #[command(flatten)]
     cryptosystem: Cryptosystem,
     #[command(flatten)]
@@ -53,6 +57,8 @@ struct Report {
     key_bits: u32,
     batch: usize,
     runs: usize,
+    /// Whether noise was made between queries.
+    precompute: bool,
     #[serde(flatten)]
     spread: Spread,
     client_cpu_s: Option<f64>,
@@ -98,6 +104,7 @@ impl Task for Query<'_> {
             rate: RateArgs::public(0.1),
             lease_samples: 1,
             lease_seed: 0,
+            precompute: args.precompute,
         };
         let secret = Arc::new(client::fresh_key::<S>(args.cryptosystem.key.key_bits)?);
         let world = World::create()?;
@@ -110,6 +117,9 @@ impl Task for Query<'_> {
         let expected = queries.iter().map(|x| Ok(model.probabilities(x)?.0));
         let expected: Vec<_> = expected.collect::<Result<_>>()?;
         let mut ask = |n: usize| -> Result<f64> {
+            if args.precompute {
+                client::wait(&runtime, async { Ok(session.precompute(batch).await?) })?;
+            }
             let start = Instant::now();
             let query = async { Ok(session.classify(&queries[n]).await?) };
             let answer = client::wait(&runtime, query)?;
@@ -140,6 +150,7 @@ impl Task for Query<'_> {
             key_bits: args.cryptosystem.key.key_bits,
             batch,
             runs,
+            precompute: args.precompute,
             spread: Spread::of(&times),
             client_cpu_s: cpu.client,
             server_cpu_s: cpu.server,

@@ -149,6 +149,7 @@ impl Task for Leases<'_> {
             // The server draws the length of a lease below this: far above what we want.
             lease_samples: (u64::from(steps) * batch as u64) << 32,
             lease_seed: 0,
+            precompute: false,
         };
         let secret = Arc::new(client::fresh_key::<S>(args.cryptosystem.key.key_bits)?);
         let world = World::create()?;

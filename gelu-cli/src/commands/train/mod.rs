@@ -178,6 +178,7 @@ fn local(args: &Args, output: Output) -> Result<()> {
             rate: args.rate.or(RATE),
             lease_samples: args.lease_samples,
             lease_seed: args.data.seed,
+            precompute: false,
         },
         split: samples.split,
     };
