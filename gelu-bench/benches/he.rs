@@ -1,12 +1,24 @@
-//! `he/<scheme>/<operation>/<bits>`: the operations of a cryptosystem.
+//! `he/<scheme>/<operation>/<bits>`: the operations of a cryptosystem, on one thread.
+//!
+//! Batches, which schemes may compute in lanes, are named after their size; criterion shows their
+//! items a second. Tables of a key are built by the checks, before anything is timed.
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gelu_core::{AdditiveHE, Plaintext, SlotShape, conformance};
-use gelu_paillier::Paillier;
+use gelu_paillier::{Noise, Paillier};
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
-fn operations<H: AdditiveHE>(c: &mut Criterion, bits: u32) {
+/// What the public key alone can do with a batch: the trait has no such method.
+type EncryptMany<H> = fn(
+    &<H as AdditiveHE>::PublicKey,
+    &[Plaintext],
+    &mut ChaCha20Rng,
+) -> gelu_core::Result<Vec<<H as AdditiveHE>::Ciphertext>>;
+
+const BATCH: u8 = 64;
+
+fn operations<H: AdditiveHE>(c: &mut Criterion, bits: u32, encrypt_many: EncryptMany<H>) {
     let rng = &mut ChaCha20Rng::seed_from_u64(1);
     let secret = H::keygen(bits, rng).expect("an offered key size");
     conformance::check::<H>(&secret, 1, rng);
@@ -28,12 +40,36 @@ fn operations<H: AdditiveHE>(c: &mut Criterion, bits: u32) {
     group.bench_function(id("rerandomize"), |x| {
         x.iter(|| H::rerandomize(public, &a, shape, rng));
     });
+
+    let row = |i: u8| Plaintext::new(32, vec![1000 * i128::from(i)]).expect("it fits");
+    let plain: Vec<_> = (0..BATCH).map(row).collect();
+    let shaped = |ciphertexts: Vec<H::Ciphertext>| -> Vec<_> {
+        let shaped: Vec<_> = ciphertexts.into_iter().map(|c| (c, shape)).collect();
+        assert_eq!(H::decrypt_many(&secret, &shaped).expect("in range"), plain, "then timed");
+        shaped
+    };
+    let ours = shaped(H::encrypt_many(&secret, &plain, rng).expect("they fit"));
+    shaped(encrypt_many(public, &plain, rng).expect("they fit"));
+    shaped(H::rerandomize_many(public, &ours, rng));
+    let id = |operation: &str| format!("{operation}_{BATCH}/{bits}");
+    group.throughput(Throughput::Elements(BATCH.into()));
+    group.bench_function(id("encrypt"), |x| x.iter(|| encrypt_many(public, &plain, rng)));
+    group.bench_function(id("encrypt_as_owner"), |x| {
+        x.iter(|| H::encrypt_many(&secret, &plain, rng));
+    });
+    group.bench_function(id("decrypt"), |x| x.iter(|| H::decrypt_many(&secret, &ours)));
+    group.bench_function(id("rerandomize"), |x| {
+        x.iter(|| H::rerandomize_many(public, &ours, rng));
+    });
     group.finish();
 }
 
 fn benches(c: &mut Criterion) {
+    gelu_bench::on_one_thread();
     for bits in [2048, 3072] {
-        operations::<Paillier>(c, bits);
+        operations::<Paillier>(c, bits, |public, plain, rng| {
+            public.encrypt_with(Noise::HalfExponent, plain, rng)
+        });
     }
 }
 

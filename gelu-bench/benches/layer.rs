@@ -1,4 +1,8 @@
-//! `layer/<scheme>/<inputs>x<outputs>`: encrypted matrix products, per multiply-accumulate.
+//! `layer/<scheme>/<inputs>x<outputs>`: encrypted matrix products with signed 8-bit weights, keys of
+//! 2048 bits, on one thread.
+//!
+//! An element is a multiply-accumulate, so the inverse of criterion's throughput is its time. How
+//! it falls as layers grow is the table from 10x10 to 1000x1000.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gelu_core::{AdditiveHE, Plaintext, SlotShape};
@@ -8,23 +12,29 @@ use ndarray::Array2;
 use rand::rngs::ChaCha20Rng;
 use rand::{RngExt, SeedableRng};
 
-/// A dense layer with 9-bit signed weights over one-slot inputs.
-fn dense<H: AdditiveHE>(c: &mut Criterion, inputs: usize, outputs: usize) {
-    let rng = &mut ChaCha20Rng::seed_from_u64(1);
-    let secret = H::keygen(2048, rng).expect("an offered key size");
-    let public = H::public_key(&secret);
+/// Of the paper's networks, then square ones.
+const SHAPES: [(usize, usize); 6] =
+    [(38, 15), (256, 120), (784, 300), (10, 10), (100, 100), (1000, 1000)];
+
+/// A dense layer over one-slot inputs.
+fn dense<H: AdditiveHE>(
+    c: &mut Criterion,
+    secret: &H::SecretKey,
+    (inputs, outputs): (usize, usize),
+    rng: &mut ChaCha20Rng,
+) {
+    let public = H::public_key(secret);
     let map = Dense::new(Shape::Vector(inputs), outputs).expect("a valid shape").linear_map();
-    let weights: Vec<i128> = (0..map.weights()).map(|_| rng.random_range(-255..=255)).collect();
+    let weights: Vec<i128> = (0..map.weights()).map(|_| rng.random_range(-128..=127)).collect();
     let x: Vec<i128> = (0..inputs).map(|_| rng.random_range(-255..=255)).collect();
     let plain: Vec<_> = x.iter().map(|&v| Plaintext::new(34, vec![v]).expect("it fits")).collect();
-    let encrypted = H::encrypt_many(&secret, &plain, rng).expect("they fit");
+    let encrypted = H::encrypt_many(secret, &plain, rng).expect("they fit");
 
     let run = || H::matvec(public, map.forward_taps(), &weights, &encrypted).expect("a layer");
     let shape = SlotShape { bits: 34, count: 1 };
-    let got: Vec<i128> = run()
-        .iter()
-        .map(|c| H::decrypt(&secret, c, shape).expect("within the slot").values()[0])
-        .collect();
+    let sums: Vec<_> = run().into_iter().map(|sum| (sum, shape)).collect();
+    let got = H::decrypt_many(secret, &sums).expect("within the slot");
+    let got: Vec<i128> = got.iter().map(|sum| sum.values()[0]).collect();
     let x = Array2::from_shape_vec((inputs, 1), x).expect("one sample");
     let expected = map.forward(&weights, &vec![0; outputs], x.view(), 1);
     assert_eq!(got, expected.into_raw_vec_and_offset().0, "the answer, before it is timed");
@@ -36,8 +46,11 @@ fn dense<H: AdditiveHE>(c: &mut Criterion, inputs: usize, outputs: usize) {
 }
 
 fn benches(c: &mut Criterion) {
-    for (inputs, outputs) in [(38, 15), (256, 120)] {
-        dense::<Paillier>(c, inputs, outputs);
+    gelu_bench::on_one_thread();
+    let rng = &mut ChaCha20Rng::seed_from_u64(1);
+    let secret = Paillier::keygen(2048, rng).expect("an offered key size");
+    for shape in SHAPES {
+        dense::<Paillier>(c, &secret, shape, rng);
     }
 }
 

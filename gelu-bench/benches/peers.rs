@@ -190,8 +190,10 @@ fn python() -> Result<f64, String> {
             if !python.exists() {
                 run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
             }
-            let install = ["-m", "pip", "install", "-q", "phe==1.5.0", "gmpy2==2.2.1"];
-            run(Command::new(&python).args(install))?;
+            let install = ["-m", "pip", "install", "-q", "--disable-pip-version-check"];
+            let patience = ["--timeout", "20", "--retries", "1"];
+            let packages = ["phe==1.5.0", "gmpy2==2.2.1"];
+            run(Command::new(&python).args(install).args(patience).args(packages))?;
             python
         }
     };
