@@ -164,27 +164,18 @@ impl Ring {
     }
 
     /// 2^exponent modulo the square of number `i`.
-    pub(crate) fn power_of_two(&self, i: usize, exponent: u32) -> Digits {
-        let n = self.modulus(i);
-        let wide = exponent + 64;
-        let mut power = Zeroizing::new(BoxedUint::one_with_precision(wide.next_multiple_of(64)));
-        *power = power.shl(exponent);
-        self.digits(i, &power, &n)
+    fn power_of_two(&self, i: usize, exponent: u32) -> Digits {
+        let one = BoxedUint::one_with_precision((exponent + 1).next_multiple_of(64));
+        self.residue(i, &Zeroizing::new(one.shl(exponent)))
     }
 
     /// The residue of any integer modulo the square of number `i`, in constant time.
     pub(crate) fn residue(&self, i: usize, x: &BoxedUint) -> Digits {
-        self.digits(i, x, &self.modulus(i))
-    }
-
-    fn digits(&self, i: usize, x: &BoxedUint, n: &BoxedUint) -> Digits {
-        let _ = i;
+        let n = Zeroizing::new(NonZero::new(self.modulus(i)).expect("moduli are not zero"));
         let bits = n.bits_precision();
-        let divisor = Zeroizing::new(NonZero::new(n.clone()).expect("moduli are not zero"));
-        let (quotient, low) =
-            x.resize_unchecked(x.bits_precision().max(2 * bits)).div_rem(&divisor);
-        let quotient = Zeroizing::new(quotient);
-        let high = quotient.rem(&divisor);
+        let wide = Zeroizing::new(x.resize_unchecked(x.bits_precision().max(2 * bits)));
+        let (quotient, low) = wide.div_rem(&n);
+        let high = Zeroizing::new(quotient).rem(&n);
         Digits { low: low.resize_unchecked(bits), high: high.resize_unchecked(bits) }
     }
 

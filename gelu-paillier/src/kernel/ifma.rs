@@ -329,6 +329,11 @@ macro_rules! upper_triangle {
     }};
 }
 
+/// All limbs, as L is a multiple of the block's length.
+fn blocks<const L: usize>(limbs: &[V; L]) -> &[[V; BLOCK]] {
+    limbs.as_chunks().0
+}
+
 /// t ← (t + Σ_p x_p·y_p + m·n) / 2^(52·L), leaving carries in t; m goes to `quotient`, if there is one.
 ///
 /// The first P (1 or 2) pairs count. Limbs of x, y and n are below 2^52, those of t below 2^53.
@@ -344,10 +349,6 @@ fn phase<const L: usize, const P: usize>(
 ) {
     let zero = _mm512_setzero_si512();
     let mask = _mm512_set1_epi64((1 << RADIX) - 1);
-    let blocks = |limbs: &'_ [V; L]| -> &'_ [[V; BLOCK]] {
-        // SAFETY: L is a multiple of BLOCK in every instance, and the lifetime is the argument's.
-        unsafe { core::slice::from_raw_parts(limbs.as_ptr().cast(), L / BLOCK) }
-    };
     let (xa, xb, ya, yb, n) = (blocks(x[0]), blocks(x[1]), blocks(y[0]), blocks(y[1]), blocks(n));
 
     // Five quotient limbs from columns 0..5, and the carry into column 5.
