@@ -99,8 +99,8 @@ impl<H: AdditiveHE> Connection<H> {
     /// everything that happens.
     ///
     /// # Errors
-    /// [`Error::Network`], [`Error::Tls`], [`Error::PeerIncompatible`], [`Error::Ended`] with what
-    /// the server said, [`Error::Model`] when its architecture is none.
+    /// `Network`, `Tls`, `PeerIncompatible`, `Ended` with what the server said, `Model` when its
+    /// architecture is none (variants of [`crate::Error`]).
     pub async fn connect(
         address: impl ToSocketAddrs,
         server_name: &str,
