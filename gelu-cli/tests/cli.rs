@@ -35,7 +35,8 @@ fn error(arguments: &[&str]) -> String {
 fn help_teaches_by_example() {
     let overview = stdout(&["--help"]);
     for command in [
-        "demo", "keygen", "certs", "serve", "train", "infer", "audit", "plan", "models", "datasets",
+        "demo", "keygen", "certs", "serve", "train", "infer", "audit", "plan", "models",
+        "datasets", "bench",
     ] {
         assert!(overview.contains(command), "{overview}");
         let help = stdout(&[command, "--help"]);
