@@ -187,6 +187,17 @@ impl Sequential {
         Self::new(Shape::Vector(inputs), layers)
     }
 
+    /// The same network with `function` in the place of every activation.
+    pub fn with_activation(&self, function: Activation) -> Self {
+        let mut architecture = self.architecture.clone();
+        for layer in &mut architecture.layers {
+            if let LayerSpec::Activation { function: old } = layer {
+                *old = function;
+            }
+        }
+        Self::check(architecture).expect("the same shapes as before")
+    }
+
     /// Reads and checks an architecture.
     ///
     /// # Errors
@@ -420,6 +431,13 @@ mod tests {
         let first = parse(r#"{"layer":"mean_pool2d","window":2},{"layer":"dense","outputs":3}"#);
         let network = first.unwrap().network();
         assert_eq!((network.prelude().len(), network.stages()[0].linear.inputs()), (1, 16));
+    }
+
+    #[test]
+    fn activations_can_be_exchanged() {
+        let squared = zoo::conv1().with_activation(Activation::Square);
+        assert_eq!(squared.to_string(), zoo::conv1().to_string().replace("relu", "square"),);
+        assert_eq!(squared.with_activation(Activation::Relu), zoo::conv1());
     }
 
     #[test]

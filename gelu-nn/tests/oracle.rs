@@ -66,7 +66,7 @@ fn paper_networks_in_both_modes() {
 
 #[test]
 fn every_activation() {
-    for activation in [Activation::Sigmoid, Activation::Tanh, Activation::Relu] {
+    for activation in Activation::ALL {
         let architecture = Sequential::dense(4, &[5, 4], 3, activation).unwrap();
         assert_equals_oracle::<Clear>(&architecture, (5, 4), PUBLIC, 2048);
     }

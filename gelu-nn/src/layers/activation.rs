@@ -6,6 +6,16 @@
 //! | tanh | tanh z | 1 − a² |
 //! | relu | max(z, 0) | 1 where z > 0, else 0 |
 //!
+//! And the polynomials that other systems put in their place, because they must stay under
+//! encryption. Here they serve to compare (the paper's section 5): a network has to be trained with
+//! the activation that it will be evaluated with.
+//!
+//! | name | f(z) | used by |
+//! | --- | --- | --- |
+//! | square | z² | CryptoNets (ICML 2016) |
+//! | taylor3 | 1/2 + z/4 − z³/48, the sigmoid to third order | |
+//! | taylor5 | 1/2 + z/4 − z³/48 + z⁵/480, to fifth order | BGN-Net (Yuan and Yu, 2014) |
+//!
 //! Shapes: `[features, batch]` in and out. Cost: nothing under encryption.
 //!
 //! `exp` and `tanh` come from `libm`, so that two machines agree on every bit of a training run. A
@@ -25,15 +35,36 @@ pub enum Activation {
     Tanh,
     /// max(z, 0): the paper's choice for its convolutional networks.
     Relu,
+    /// z²: what CryptoNets computes instead.
+    Square,
+    /// The sigmoid's Taylor polynomial of third order.
+    Taylor3,
+    /// The sigmoid's Taylor polynomial of fifth order: what BGN-Net computes instead.
+    Taylor5,
 }
 
 impl Activation {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Sigmoid, Self::Tanh, Self::Relu, Self::Square, Self::Taylor3, Self::Taylor5];
+
     /// f(z).
     pub fn value(self, z: f64) -> f64 {
         match self {
             Self::Sigmoid => 1.0 / (1.0 + libm::exp(-z)),
             Self::Tanh => libm::tanh(z),
             Self::Relu => z.max(0.0),
+            Self::Square | Self::Taylor3 | Self::Taylor5 => horner(self.polynomial(), z),
+        }
+    }
+
+    /// The coefficients of a polynomial activation, the constant first; none of the others.
+    pub fn polynomial(self) -> &'static [f64] {
+        match self {
+            Self::Sigmoid | Self::Tanh | Self::Relu => &[],
+            Self::Square => &[0.0, 0.0, 1.0],
+            Self::Taylor3 => &TAYLOR[..4],
+            Self::Taylor5 => &TAYLOR,
         }
     }
 
@@ -43,8 +74,18 @@ impl Activation {
             Self::Sigmoid => a * (1.0 - a),
             Self::Tanh => 1.0 - a * a,
             Self::Relu => f64::from(u8::from(z > 0.0)),
+            Self::Square => 2.0 * z,
+            Self::Taylor3 => 0.25 - z * z / 16.0,
+            Self::Taylor5 => 0.25 - z * z * (1.0 / 16.0 - z * z / 96.0),
         }
     }
+}
+
+/// The sigmoid around 0.
+const TAYLOR: [f64; 6] = [0.5, 0.25, 0.0, -1.0 / 48.0, 0.0, 1.0 / 480.0];
+
+fn horner(coefficients: &[f64], z: f64) -> f64 {
+    coefficients.iter().rev().fold(0.0, |sum, c| sum * z + c)
 }
 
 impl LocalFunction for Activation {
@@ -53,6 +94,9 @@ impl LocalFunction for Activation {
             Self::Sigmoid => "sigmoid",
             Self::Tanh => "tanh",
             Self::Relu => "relu",
+            Self::Square => "square",
+            Self::Taylor3 => "taylor3",
+            Self::Taylor5 => "taylor5",
         }
     }
 
@@ -81,6 +125,8 @@ mod tests {
         assert_eq!(Activation::Tanh.value(0.0), 0.0);
         assert_eq!(Activation::Relu.value(-1.0), 0.0);
         assert_eq!(Activation::Relu.value(2.5), 2.5);
+        assert_eq!(Activation::Square.value(-3.0), 9.0);
+        assert_eq!(Activation::Taylor3.value(2.0), 0.5 + 0.5 - 8.0 / 48.0);
     }
 
     #[test]
@@ -92,6 +138,16 @@ mod tests {
     }
 
     proptest! {
+        /// |sigmoid − taylor5| is less than the next term of the alternating series, 17·|z|⁷/80640.
+        #[test]
+        fn taylor_polynomials_are_the_sigmoid_near_zero(z in -1.0..1.0f64) {
+            let sigmoid = Activation::Sigmoid.value(z);
+            let (z5, z7) = (libm::pow(z.abs(), 5.0), libm::pow(z.abs(), 7.0));
+            let error = |f: Activation| (f.value(z) - sigmoid).abs();
+            prop_assert!(error(Activation::Taylor3) <= z5 / 480.0 + 1e-15);
+            prop_assert!(error(Activation::Taylor5) <= 17.0 * z7 / 80_640.0 + 1e-15);
+        }
+
         #[test]
         fn the_gradient_is_the_gradient(
             z in prop::array::uniform6(-4.0..4.0f64),
@@ -101,7 +157,7 @@ mod tests {
             // relu has no derivative at 0, and a difference across it would see none.
             prop_assume!(z.iter().all(|z| z.abs() > 1e-4));
             let column = |v: [f64; 6]| Array2::from_shape_vec((3, 2), v.to_vec()).unwrap();
-            for f in [Activation::Sigmoid, Activation::Tanh, Activation::Relu] {
+            for f in Activation::ALL {
                 laws::gradient_law(&f, &column(z), &column(e), &column(grad), 1e-6);
             }
         }
