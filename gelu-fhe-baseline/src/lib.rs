@@ -11,5 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod circuit;
+#[cfg(feature = "tfhe")]
+pub mod torus;
 
 pub use circuit::{Circuit, Requirement, Step};

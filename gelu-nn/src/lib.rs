@@ -34,6 +34,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod chain;
 pub mod data;
 pub mod error;
 pub mod fixed_trainer;
@@ -48,6 +49,7 @@ pub mod sequential;
 pub mod storage;
 pub mod zoo;
 
+pub use chain::Link;
 pub use data::{Batches, Dataset, Split, Standardiser};
 pub use error::{Error, Result};
 pub use fixed_trainer::{FixedTrainer, Rate};

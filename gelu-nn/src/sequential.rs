@@ -125,6 +125,11 @@ impl Block {
         &self.affine
     }
 
+    /// What the client computes next.
+    pub(crate) fn locals(&self) -> &[Local] {
+        &self.locals
+    }
+
     /// Names of the local functions that follow.
     pub fn local_names(&self) -> impl Iterator<Item = &str> {
         self.locals.iter().map(Local::name)
@@ -138,7 +143,7 @@ impl Block {
 
 /// A layer that the client computes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Local {
+pub(crate) enum Local {
     Activation(Activation),
     MeanPool2d(MeanPool2d),
 }
@@ -258,6 +263,11 @@ impl Sequential {
     /// The layers as they run: linear, then local.
     pub fn blocks(&self) -> &[Block] {
         &self.blocks
+    }
+
+    /// What the client computes before the first linear layer.
+    pub(crate) fn prelude(&self) -> &[Local] {
+        &self.prelude
     }
 
     /// Number of weights and biases.

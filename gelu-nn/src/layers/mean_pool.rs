@@ -64,12 +64,12 @@ impl MeanPool2d {
     }
 
     /// 1/q².
-    fn share(&self) -> f64 {
+    pub(crate) fn share(&self) -> f64 {
         1.0 / (self.window * self.window) as f64
     }
 
     /// For each input pixel the output pixel that it goes into.
-    fn target(&self, pixel: usize) -> usize {
+    pub(crate) fn target(&self, pixel: usize) -> usize {
         let (line, x) = (pixel / self.width, pixel % self.width);
         let (c, y) = (line / self.height, line % self.height);
         let (rows, columns) = (self.height / self.window, self.width / self.window);

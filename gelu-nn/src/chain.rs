@@ -1,0 +1,175 @@
+//! A network as systems see it that have no client in between: linear maps and functions of single
+//! numbers, all to be computed under encryption.
+//!
+//! ```text
+//! a₀ = x        z = E·a + b        a = f(z)        …        the last z are the scores
+//! ```
+//!
+//! [`Sequential`] leaves a mean pooling between two activations to the client. Here it is a linear
+//! map like any other: one matrix entry 1/q², shared by all windows.
+
+use gelu_core::error::ApiMisuse;
+use gelu_core::linear::{Tap, Taps};
+use ndarray::{Array2, ArrayView2, Axis};
+
+use crate::error::Result;
+use crate::layers::{Activation, MeanPool2d};
+use crate::parameters::FloatParameters;
+use crate::sequential::{Local, Sequential};
+
+/// One linear map with real entries, and the function that follows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Link {
+    /// Name of the layer: `dense1`, `conv1+pool1`, `pool1`.
+    pub name: String,
+    /// Number of inputs.
+    pub inputs: usize,
+    /// For each output its inputs and their entries.
+    pub taps: Taps,
+    /// The distinct entries of the matrix, a pooling's division included.
+    pub entries: Vec<f64>,
+    /// What is added to each output.
+    pub offsets: Vec<f64>,
+    /// The function of each output, if any.
+    pub activation: Option<Activation>,
+}
+
+impl Link {
+    fn pool(pool: &MeanPool2d, name: String) -> Self {
+        let inputs = pool.input().features();
+        let mut rows = vec![Vec::new(); pool.output().features()];
+        for pixel in 0..inputs {
+            let source = u32::try_from(pixel).expect("features are bounded");
+            rows[pool.target(pixel)].push(Tap { source, weight: 0 });
+        }
+        let (entries, offsets) = (vec![pool.share()], vec![0.0; rows.len()]);
+        let taps = Taps::from_rows(rows);
+        Self { name, inputs, taps, entries, offsets, activation: None }
+    }
+
+    /// z = E·a + b for `a` of shape `[inputs, batch]`.
+    ///
+    /// # Panics
+    /// When `a` has another number of rows.
+    pub fn linear(&self, a: ArrayView2<'_, f64>) -> Array2<f64> {
+        assert_eq!(a.nrows(), self.inputs, "{} has other inputs", self.name);
+        let mut z = Array2::zeros((self.taps.outputs(), a.ncols()));
+        for (output, mut row) in z.axis_iter_mut(Axis(0)).enumerate() {
+            row.fill(self.offsets[output]);
+            for tap in self.taps.of(output) {
+                let entry = self.entries[tap.weight as usize];
+                row.scaled_add(entry, &a.row(tap.source as usize));
+            }
+        }
+        z
+    }
+
+    /// a = f(z), or z where no function follows.
+    pub fn activate(&self, z: &Array2<f64>) -> Array2<f64> {
+        self.activation.map_or_else(|| z.clone(), |f| z.mapv(|z| f.value(z)))
+    }
+}
+
+impl Sequential {
+    /// The network with these weights as a chain.
+    ///
+    /// # Errors
+    /// [`Error::Core`](crate::Error::Core) for weights of other shapes, and for an activation that
+    /// does not follow a linear map.
+    pub fn chain(&self, parameters: &FloatParameters) -> Result<Vec<Link>> {
+        parameters.check_shapes(self)?;
+        let mut chain = Vec::new();
+        let mut pools = 0;
+        add_locals(&mut chain, &mut pools, self.prelude())?;
+        for (block, layer) in self.blocks().iter().zip(&parameters.layers) {
+            let map = block.affine().linear_map();
+            let divisor = f64::from(map.divisor());
+            let entries = map.entries(&layer.weights).iter().map(|e| e / divisor).collect();
+            let offsets = map.bias_of().iter().map(|&b| layer.biases[b as usize]).collect();
+            chain.push(Link {
+                name: block.name().into(),
+                inputs: map.inputs(),
+                taps: map.forward_taps().clone(),
+                entries,
+                offsets,
+                activation: None,
+            });
+            add_locals(&mut chain, &mut pools, block.locals())?;
+        }
+        Ok(chain)
+    }
+}
+
+fn add_locals(chain: &mut Vec<Link>, pools: &mut usize, locals: &[Local]) -> Result<()> {
+    for local in locals {
+        match (local, chain.last_mut()) {
+            (Local::MeanPool2d(pool), _) => {
+                *pools += 1;
+                chain.push(Link::pool(pool, format!("mean{pools}")));
+            }
+            (Local::Activation(f), Some(link @ Link { activation: None, .. })) => {
+                link.activation = Some(*f);
+            }
+            (Local::Activation(f), _) => {
+                let why = format!("{f:?} does not follow a linear layer");
+                return Err(gelu_core::Error::from(ApiMisuse::configuration("chain", why)).into());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::Shape;
+    use crate::sequential::LayerSpec;
+    use crate::zoo;
+    use rand::SeedableRng;
+    use rand::rngs::ChaCha20Rng;
+
+    /// The chain computes what the network computes, poolings of both kinds included.
+    #[test]
+    fn a_chain_is_the_network() {
+        for architecture in [zoo::conv1(), zoo::lenet5(), zoo::iris()] {
+            let parameters =
+                FloatParameters::initialise(&architecture, &mut ChaCha20Rng::seed_from_u64(3));
+            let features = architecture.input().features();
+            let x = Array2::from_shape_fn((features, 5), |(i, j)| ((i * 7 + j) % 11) as f64 / 11.0);
+
+            let chain = architecture.chain(&parameters).unwrap();
+            let scores =
+                chain.iter().fold(x.clone(), |a, link| link.activate(&link.linear(a.view())));
+
+            let network = architecture.network();
+            let expected = network.stages().iter().zip(&parameters.layers).fold(x, |a, (s, l)| {
+                let divisor = f64::from(s.linear.divisor());
+                let z = s.linear.forward(&l.weights, &l.biases, a.view(), divisor) / divisor;
+                s.locals.iter().fold(z, |z, f| f.forward(&z))
+            });
+            let worst = (scores - expected).iter().fold(0.0, |worst: f64, e| worst.max(e.abs()));
+            assert!(worst < 1e-12, "{architecture}: {worst}");
+        }
+    }
+
+    #[test]
+    fn names_and_sizes() {
+        let parameters =
+            |s: &Sequential| FloatParameters::initialise(s, &mut ChaCha20Rng::seed_from_u64(1));
+        let chain = zoo::conv1().chain(&parameters(&zoo::conv1())).unwrap();
+        let shape: Vec<_> =
+            chain.iter().map(|l| (l.name.as_str(), l.taps.outputs(), l.activation)).collect();
+        let relu = Some(Activation::Relu);
+        assert_eq!(shape, [("conv1", 720, relu), ("mean1", 180, relu), ("dense1", 10, None)]);
+        assert_eq!(chain[1].entries, [0.25]);
+    }
+
+    #[test]
+    fn an_activation_of_an_activation_is_refused() {
+        let f = LayerSpec::Activation { function: Activation::Tanh };
+        let layers = vec![LayerSpec::Dense { outputs: 2 }, f, f];
+        let twice = Sequential::new(Shape::Vector(3), layers).unwrap();
+        let parameters = FloatParameters::initialise(&twice, &mut ChaCha20Rng::seed_from_u64(1));
+        assert!(twice.chain(&parameters).is_err());
+    }
+}
