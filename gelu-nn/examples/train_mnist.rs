@@ -1,7 +1,7 @@
 //! Trains a network of the zoo on MNIST in the clear and saves it for encrypted inference.
 //!
 //! ```text
-//! cargo run --release -p gelu-nn --example train_mnist -- lenet5 ../shared/data 0 lenet5.safetensors
+//! cargo run --release -p gelu-nn --example train_mnist -- lenet5 DATA 0 lenet5.safetensors
 //! ```
 //!
 //! Arguments: architecture, folder of the data sets, epochs (0: as many as the zoo's recipe says),

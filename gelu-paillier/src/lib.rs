@@ -45,6 +45,7 @@
 //! | `owner` | decryption and encryption modulo p² and q² |
 //! | `arithmetic`, `hash` | what happens once a key: arithmetic modulo n, numbers that nobody chose |
 //! | `scheme`, `wire` | the trait; bytes and their validation |
+//! | `batches` | many encryptions, seals and decryptions at once |
 //! | `stock` | noise made in idle time |
 //! | `keyfile`, [`phe`] | keys on disk; exchange with python-paillier |
 //! | [`measure`], `constant_time` | how fast it is; whether time tells secrets |
@@ -74,6 +75,7 @@
 #![deny(unsafe_code)]
 
 mod arithmetic;
+mod batches;
 mod certificate;
 #[cfg(test)]
 mod constant_time;

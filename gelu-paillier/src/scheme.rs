@@ -2,24 +2,22 @@
 
 use core::marker::PhantomData;
 
-use crypto_bigint::{BoxedUint, Resize};
+use crypto_bigint::BoxedUint;
 use gelu_core::error::{ApiMisuse, PeerIncompatible};
 use gelu_core::linear::Taps;
-use gelu_core::slots::MAX_SLOT_BITS;
-use gelu_core::{AdditiveHE, Error, Plaintext, Result, SlotShape, he};
-use rand::{SeedableRng, rngs::ChaCha20Rng};
+use gelu_core::{AdditiveHE, Plaintext, Result, SlotShape, he};
 use rand_core::CryptoRng;
 use rayon::prelude::*;
 use zeroize::Zeroizing;
 
+use crate::batches::chunk_size;
 use crate::digits::{self, capacity};
-use crate::hash::{Purpose, unit};
 use crate::kernel::{LANES, Line};
 use crate::keys::{PublicKey, STANDARD_KEY_BITS, SecretKey};
 use crate::linear;
 use crate::noise::Noise;
 use crate::power_table::{Lookup, PowerTable};
-use crate::ring::{Digits, Elements};
+use crate::ring::Elements;
 use crate::wire;
 
 /// The Paillier backend with keys of 2048, 3072 or 4096 bits.
@@ -87,13 +85,18 @@ impl Ciphertext {
         Self { element, key: public.fingerprint() }
     }
 
+    /// Whether this is the ciphertext's key.
+    pub(crate) fn is_under(&self, public: &PublicKey) -> bool {
+        self.key == public.fingerprint()
+    }
+
     /// The residue, given the right key.
     ///
     /// # Panics
     /// When the ciphertext belongs to another key. Ciphertexts from a peer are read under the
     /// session's key, so this is a mistake of our own.
     pub(crate) fn under(&self, public: &PublicKey) -> &[Line] {
-        assert_eq!(self.key, public.fingerprint(), "a ciphertext under another key");
+        assert!(self.is_under(public), "a ciphertext under another key");
         self.element.get(0)
     }
 }
@@ -103,179 +106,6 @@ impl core::fmt::Debug for Ciphertext {
         let key = format_args!("{:016x}", u64::from_be_bytes(self.key)).to_string();
         f.debug_struct("Ciphertext").field("key", &key).finish_non_exhaustive()
     }
-}
-
-impl PublicKey {
-    /// Encrypts each plaintext with a chosen kind of [`Noise`].
-    ///
-    /// # Errors
-    /// [`ApiMisuse::SlotOverflow`] when the slots need more than `bits() − 2` bits.
-    pub fn encrypt_with(
-        &self,
-        noise: Noise,
-        plaintexts: &[Plaintext],
-        rng: &mut dyn CryptoRng,
-    ) -> Result<Vec<Ciphertext>> {
-        plaintexts.iter().try_for_each(|plaintext| self.check_shape(plaintext.shape()))?;
-        let encrypt = |(plaintexts, mut rngs): (&[Plaintext], Vec<ChaCha20Rng>)| {
-            let messages: Vec<_> =
-                plaintexts.iter().map(|p| digits::encode(p, self.mod_n().value())).collect();
-            let noise = self.noise(noise, &mut rngs);
-            self.ciphertexts(&self.ring().multiply(&self.messages(&messages).refs(), &noise.refs()))
-        };
-        Ok(in_chunks(plaintexts, LANES, rng).flat_map_iter(encrypt).collect())
-    }
-
-    /// [`AdditiveHE::rerandomize`] with a chosen kind of [`Noise`].
-    ///
-    /// Powers of one base hide from outsiders only, which is of no use towards the key's owner.
-    ///
-    /// # Panics
-    /// When a shape exceeds the key, or a ciphertext belongs to another.
-    pub fn rerandomize_with(
-        &self,
-        noise: Noise,
-        ciphertexts: &[(Ciphertext, SlotShape)],
-        rng: &mut dyn CryptoRng,
-    ) -> Vec<Ciphertext> {
-        let finish =
-            |chunk: &[(Ciphertext, SlotShape)], noise: &[&[Line]], rngs: &mut [ChaCha20Rng]| {
-                let masks = chunk.iter().zip(rngs).map(|((_, shape), rng)| {
-                    self.check_shape(*shape).expect("a shape that the key can hold");
-                    digits::mask(*shape, self.mod_n().value(), rng)
-                });
-                let masks: Vec<_> = masks.collect();
-                let fresh = self.ring().multiply(noise, &self.messages(&masks).refs());
-                let old: Vec<_> = chunk.iter().map(|(c, _)| c.under(self)).collect();
-                self.ciphertexts(&self.ring().multiply(&fresh.refs(), &old))
-            };
-        let stock = match noise {
-            Noise::Statistical => self.seals().take(ciphertexts.len()),
-            _ => Vec::new(),
-        };
-        let (first, rest) = ciphertexts.split_at(stock.len());
-        let mut sealed: Vec<_> = in_chunks(first, LANES, rng)
-            .zip(stock.par_chunks(chunk_size(first.len(), LANES)))
-            .flat_map_iter(|((chunk, mut rngs), noise)| finish(chunk, &refs(noise), &mut rngs))
-            .collect();
-        sealed.par_extend(in_chunks(rest, LANES, rng).flat_map_iter(|(chunk, mut rngs)| {
-            let noise = self.noise(noise, &mut rngs);
-            finish(chunk, &noise.refs(), &mut rngs)
-        }));
-        sealed
-    }
-
-    /// (1 + n)^m = 1 + m·n mod n² for each m < n: the digits are 1 and m.
-    pub(crate) fn messages(&self, m: &[Zeroizing<BoxedUint>]) -> Zeroizing<Elements> {
-        let one = BoxedUint::one_with_precision(self.bits());
-        let digits: Vec<_> = m
-            .iter()
-            .map(|m| Digits { low: one.clone(), high: (&**m).resize_unchecked(self.bits()) })
-            .collect();
-        Zeroizing::new(self.ring().import(&Zeroizing::new(digits)))
-    }
-
-    fn ciphertexts(&self, units: &Elements) -> Vec<Ciphertext> {
-        units.iter().map(|unit| Ciphertext::new(self, unit)).collect()
-    }
-
-    pub(crate) fn check_shape(&self, shape: SlotShape) -> Result<()> {
-        let available = capacity(self.bits());
-        let needed = u32::try_from(shape.total_bits()).unwrap_or(u32::MAX);
-        if needed > available || shape.bits > MAX_SLOT_BITS || needed == 0 {
-            return Err(ApiMisuse::SlotOverflow { needed, available }.into());
-        }
-        Ok(())
-    }
-}
-
-impl SecretKey {
-    /// Encrypts each plaintext, noise and all in time that does not depend on them, if `lookup`
-    /// says so: [`Lookup::Scan`] takes about twice as long as [`Lookup::Direct`], which is what
-    /// [`AdditiveHE::encrypt_many`] uses.
-    ///
-    /// # Errors
-    /// [`ApiMisuse::SlotOverflow`] when the slots need more than the key's bits less 2.
-    pub fn encrypt_with(
-        &self,
-        lookup: Lookup,
-        plaintexts: &[Plaintext],
-        rng: &mut dyn CryptoRng,
-    ) -> Result<Vec<Ciphertext>> {
-        let public = self.public_key();
-        plaintexts.iter().try_for_each(|plaintext| public.check_shape(plaintext.shape()))?;
-        // The noise is a sum, so it comes first.
-        let finish = |plaintexts: &[Plaintext], noise: &[&[Line]]| {
-            let messages: Vec<_> =
-                plaintexts.iter().map(|p| digits::encode(p, public.mod_n().value())).collect();
-            public.ciphertexts(&public.ring().multiply(noise, &public.messages(&messages).refs()))
-        };
-        let stock = match lookup {
-            Lookup::Direct => self.encryptions().take(plaintexts.len()),
-            Lookup::Scan => Vec::new(),
-        };
-        let (first, rest) = plaintexts.split_at(stock.len());
-        let chunks = |items: usize| chunk_size(items, LANES);
-        let mut encrypted: Vec<_> = first
-            .par_chunks(chunks(first.len()))
-            .zip(stock.par_chunks(chunks(first.len())))
-            .flat_map_iter(|(plaintexts, noise)| finish(plaintexts, &refs(noise)))
-            .collect();
-        encrypted.par_extend(in_chunks(rest, LANES, rng).flat_map_iter(
-            |(plaintexts, mut rngs)| {
-                let noise = self.fresh_noise(lookup, &mut rngs);
-                finish(plaintexts, &noise.refs())
-            },
-        ));
-        Ok(encrypted)
-    }
-
-    fn fresh_noise(&self, lookup: Lookup, rngs: &mut [ChaCha20Rng]) -> Zeroizing<Elements> {
-        let public = self.public_key();
-        let unit = |i| unit(public.mod_n(), Purpose::Owner, i);
-        self.owner().noise(public.ring(), unit, rngs, lookup)
-    }
-
-    /// The messages of ciphertexts, in [0, n).
-    pub(crate) fn decrypt_all(
-        &self,
-        ciphertexts: &[&Ciphertext],
-    ) -> Result<Vec<Zeroizing<BoxedUint>>> {
-        let public = self.public_key();
-        if ciphertexts.iter().any(|c| c.key != public.fingerprint()) {
-            return Err(Error::Decryption);
-        }
-        let elements: Vec<_> = ciphertexts.iter().map(|c| c.under(public)).collect();
-        Ok(self.owner().decrypt(&elements))
-    }
-}
-
-/// Items in chunks for the lanes of one processor, each item with a generator of its own, so that
-/// results do not depend on who works on which. Few items are spread over all processors.
-fn in_chunks<'a, T: Sync>(
-    items: &'a [T],
-    lanes: usize,
-    rng: &mut dyn CryptoRng,
-) -> impl IndexedParallelIterator<Item = (&'a [T], Vec<ChaCha20Rng>)> {
-    let size = chunk_size(items.len(), lanes);
-    let chunks: Vec<_> = items.chunks(size).map(|chunk| (chunk, seeds(chunk.len(), rng))).collect();
-    chunks.into_par_iter().map(|(chunk, seeds)| {
-        (chunk, seeds.iter().map(|seed| ChaCha20Rng::from_seed(*seed)).collect())
-    })
-}
-
-fn seeds(count: usize, rng: &mut dyn CryptoRng) -> Zeroizing<Vec<[u8; 32]>> {
-    let mut seeds = Zeroizing::new(vec![[0; 32]; count]);
-    seeds.iter_mut().for_each(|seed| rng.fill_bytes(seed));
-    seeds
-}
-
-fn refs(stock: &[Zeroizing<Vec<Line>>]) -> Vec<&[Line]> {
-    stock.iter().map(|element| &***element).collect()
-}
-
-fn chunk_size(items: usize, lanes: usize) -> usize {
-    items.div_ceil(rayon::current_num_threads()).clamp(1, lanes)
 }
 
 impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
@@ -410,27 +240,11 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
         secret.encrypt_with(Lookup::Direct, plaintexts, rng)
     }
 
-    /// Four at a time on each processor, their halves side by side.
     fn decrypt_many(
         secret: &SecretKey,
         ciphertexts: &[(Ciphertext, SlotShape)],
     ) -> Result<Vec<Plaintext>> {
-        let public = secret.public_key();
-        ciphertexts.iter().try_for_each(|(_, shape)| public.check_shape(*shape))?;
-        let decrypt = |chunk: &[(Ciphertext, SlotShape)]| -> Result<Vec<Plaintext>> {
-            let all: Vec<_> = chunk.iter().map(|(c, _)| c).collect();
-            let messages = secret.decrypt_all(&all)?;
-            let decode = |(m, (_, shape)): (&Zeroizing<BoxedUint>, &(Ciphertext, SlotShape))| {
-                let values = digits::decode(m, *shape, public.mod_n().value());
-                Plaintext::new(shape.bits, values).map_err(|_| Error::Decryption)
-            };
-            messages.iter().zip(chunk).map(decode).collect()
-        };
-        let chunks: Vec<_> = ciphertexts
-            .par_chunks(chunk_size(ciphertexts.len(), LANES / 2))
-            .map(decrypt)
-            .collect::<Result<_>>()?;
-        Ok(chunks.into_iter().flatten().collect())
+        secret.decrypt_many(ciphertexts)
     }
 
     fn rerandomize_many(
@@ -442,19 +256,11 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
     }
 
     fn precompute_encryptions(secret: &SecretKey, count: usize, rng: &mut dyn CryptoRng) {
-        let missing = vec![(); secret.encryptions().missing(count)];
-        let chunks: Vec<_> = in_chunks(&missing, LANES, rng)
-            .map(|(_, mut rngs)| secret.fresh_noise(Lookup::Direct, &mut rngs))
-            .collect();
-        chunks.iter().for_each(|noise| secret.encryptions().put(noise));
+        secret.precompute_encryptions(count, rng);
     }
 
     fn precompute_seals(public: &PublicKey, count: usize, rng: &mut dyn CryptoRng) {
-        let missing = vec![(); public.seals().missing(count)];
-        let chunks: Vec<_> = in_chunks(&missing, LANES, rng)
-            .map(|(_, mut rngs)| public.noise(Noise::Statistical, &mut rngs))
-            .collect();
-        chunks.iter().for_each(|noise| public.seals().put(noise));
+        public.precompute_seals(count, rng);
     }
 
     fn neg(public: &PublicKey, a: &Ciphertext) -> Ciphertext {

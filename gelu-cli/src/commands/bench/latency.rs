@@ -24,7 +24,7 @@ use crate::rate::RateArgs;
 Examples:
   gelu bench latency --network lenet5 --key-bits 2048 --runs 20 --json
   gelu bench latency --network dense300 --batch 64
-  gelu bench latency --model lenet5.safetensors --data shared/data
+  gelu bench latency --model lenet5.safetensors --data DIR
 
 The time of a query runs from the samples in the clear to their probabilities in the clear. Every
 answer is compared with the plaintext fixed-point model's, bit for bit.")]

@@ -95,6 +95,7 @@ struct Report {
     bytes_up: u64,
     bytes_down: u64,
     rounds: u64,
+    predictions_equal_plaintext: bool,
     weights_equal_oracle: bool,
     #[serde(flatten)]
     circumstances: Circumstances,
@@ -163,7 +164,7 @@ impl Task for Leases<'_> {
         let mut session = client::wait(&runtime, session)?;
         let batches: Vec<_> =
             (0..(leases * steps) as usize).map(|n| samples.batch(n, batch)).collect();
-        let mut masked_updates = 0;
+        let (mut masked_updates, mut encrypted) = (0, Vec::new());
         for lease in batches.chunks(steps as usize) {
             let training = async {
                 let mut batches = lease.iter().cloned().peekable();
@@ -172,6 +173,7 @@ impl Task for Leases<'_> {
             let report = client::wait(&runtime, training)?;
             check_length(report.steps.len(), steps)?;
             masked_updates += check_masks(&report.statistics, steps)?;
+            encrypted.extend(report.steps);
         }
         runtime.block_on(session.close());
         Arc::into_inner(server).map_or(Ok(()), LocalServer::stop)?;
@@ -179,8 +181,11 @@ impl Task for Leases<'_> {
 
         let running = phases.begin("repeating it in the clear", batches.len() as u64);
         let mut oracle = FixedTrainer::new(model);
-        for (inputs, labels) in &batches {
-            oracle.step(inputs, labels, args.rate.rate())?;
+        for ((inputs, labels), encrypted) in batches.iter().zip(&encrypted) {
+            let plain = oracle.step(inputs, labels, args.rate.rate())?;
+            if !same_predictions(encrypted, &plain) {
+                return Err(wrong("the predictions of a step"));
+            }
             running.step();
         }
         if oracle.parameters() != world.stored_model()?.parameters() {
@@ -211,6 +216,7 @@ impl Task for Leases<'_> {
             bytes_up: each(timed.up),
             bytes_down: each(timed.down),
             rounds: each(timed.rounds),
+            predictions_equal_plaintext: true,
             weights_equal_oracle: true,
             circumstances,
         })
@@ -242,6 +248,15 @@ impl Timed {
         }
         sum
     }
+}
+
+/// Whether loss and hits of a mini-batch are the same; sums of losses may round differently.
+fn same_predictions(
+    encrypted: &gelu_core::client::StepReport,
+    plain: &gelu_nn::StepReport,
+) -> bool {
+    let accuracy = encrypted.correct as f64 / encrypted.samples as f64;
+    accuracy == plain.accuracy && (encrypted.loss - plain.loss).abs() < 1e-9
 }
 
 /// The server draws the length of a lease; a short one has no step to time.
@@ -319,7 +334,7 @@ impl Report {
         format!(
             "{}: an encrypted training step of {} samples, sigma {}, rate {}, {} with keys of {} \
              bits.\nTimed: {} steps with masked weights, of {}. Weights {}, samples {}.\n{rows}\n\
-             The trained weights equal the plaintext oracle's, bit for bit.\n{}",
+             Predictions and trained weights equal the plaintext oracle's, the weights bit for bit.\n{}",
             self.network,
             self.batch,
             self.sigma,

@@ -1,0 +1,236 @@
+//! Encryption, sealing and decryption of many at once: full lanes on every core.
+//!
+//! Each item has a random generator of its own, seeded in order from the caller's, so that results
+//! depend neither on the number of cores nor on who works on which item.
+
+use crypto_bigint::{BoxedUint, Resize};
+use gelu_core::error::ApiMisuse;
+use gelu_core::slots::MAX_SLOT_BITS;
+use gelu_core::{Error, Plaintext, Result, SlotShape};
+use rand::{SeedableRng, rngs::ChaCha20Rng};
+use rand_core::CryptoRng;
+use rayon::prelude::*;
+use zeroize::Zeroizing;
+
+use crate::digits::{self, capacity};
+use crate::hash::{Purpose, unit};
+use crate::kernel::{LANES, Line};
+use crate::keys::{PublicKey, SecretKey};
+use crate::noise::Noise;
+use crate::power_table::Lookup;
+use crate::ring::{Digits, Elements};
+use crate::scheme::Ciphertext;
+
+impl PublicKey {
+    /// Encrypts each plaintext with a chosen kind of [`Noise`].
+    ///
+    /// # Errors
+    /// [`ApiMisuse::SlotOverflow`] when the slots need more than `bits() − 2` bits.
+    pub fn encrypt_with(
+        &self,
+        noise: Noise,
+        plaintexts: &[Plaintext],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Vec<Ciphertext>> {
+        plaintexts.iter().try_for_each(|plaintext| self.check_shape(plaintext.shape()))?;
+        let encrypt = |(plaintexts, mut rngs): (&[Plaintext], Vec<ChaCha20Rng>)| {
+            let messages: Vec<_> =
+                plaintexts.iter().map(|p| digits::encode(p, self.mod_n().value())).collect();
+            let noise = self.noise(noise, &mut rngs);
+            self.ciphertexts(&self.ring().multiply(&self.messages(&messages).refs(), &noise.refs()))
+        };
+        Ok(in_chunks(plaintexts, LANES, rng).flat_map_iter(encrypt).collect())
+    }
+
+    /// [`AdditiveHE::rerandomize`] with a chosen kind of [`Noise`].
+    ///
+    /// Powers of one base hide from outsiders only, which is of no use towards the key's owner.
+    ///
+    /// # Panics
+    /// When a shape exceeds the key, or a ciphertext belongs to another.
+    pub fn rerandomize_with(
+        &self,
+        noise: Noise,
+        ciphertexts: &[(Ciphertext, SlotShape)],
+        rng: &mut dyn CryptoRng,
+    ) -> Vec<Ciphertext> {
+        let finish =
+            |chunk: &[(Ciphertext, SlotShape)], noise: &[&[Line]], rngs: &mut [ChaCha20Rng]| {
+                let masks = chunk.iter().zip(rngs).map(|((_, shape), rng)| {
+                    self.check_shape(*shape).expect("a shape that the key can hold");
+                    digits::mask(*shape, self.mod_n().value(), rng)
+                });
+                let masks: Vec<_> = masks.collect();
+                let fresh = self.ring().multiply(noise, &self.messages(&masks).refs());
+                let old: Vec<_> = chunk.iter().map(|(c, _)| c.under(self)).collect();
+                self.ciphertexts(&self.ring().multiply(&fresh.refs(), &old))
+            };
+        let stock = match noise {
+            Noise::Statistical => self.seals().take(ciphertexts.len()),
+            _ => Vec::new(),
+        };
+        let (first, rest) = ciphertexts.split_at(stock.len());
+        let mut sealed: Vec<_> = in_chunks(first, LANES, rng)
+            .zip(stock.par_chunks(chunk_size(first.len(), LANES)))
+            .flat_map_iter(|((chunk, mut rngs), noise)| finish(chunk, &refs(noise), &mut rngs))
+            .collect();
+        sealed.par_extend(in_chunks(rest, LANES, rng).flat_map_iter(|(chunk, mut rngs)| {
+            let noise = self.noise(noise, &mut rngs);
+            finish(chunk, &noise.refs(), &mut rngs)
+        }));
+        sealed
+    }
+
+    /// Noise for the next `count` seals, made now.
+    pub(crate) fn precompute_seals(&self, count: usize, rng: &mut dyn CryptoRng) {
+        let missing = vec![(); self.seals().missing(count)];
+        let chunks: Vec<_> = in_chunks(&missing, LANES, rng)
+            .map(|(_, mut rngs)| self.noise(Noise::Statistical, &mut rngs))
+            .collect();
+        chunks.iter().for_each(|noise| self.seals().put(noise));
+    }
+
+    /// (1 + n)^m = 1 + m·n mod n² for each m < n: the digits are 1 and m.
+    pub(crate) fn messages(&self, m: &[Zeroizing<BoxedUint>]) -> Zeroizing<Elements> {
+        let one = BoxedUint::one_with_precision(self.bits());
+        let digits: Vec<_> = m
+            .iter()
+            .map(|m| Digits { low: one.clone(), high: (&**m).resize_unchecked(self.bits()) })
+            .collect();
+        Zeroizing::new(self.ring().import(&Zeroizing::new(digits)))
+    }
+
+    pub(crate) fn ciphertexts(&self, units: &Elements) -> Vec<Ciphertext> {
+        units.iter().map(|unit| Ciphertext::new(self, unit)).collect()
+    }
+
+    pub(crate) fn check_shape(&self, shape: SlotShape) -> Result<()> {
+        let available = capacity(self.bits());
+        let needed = u32::try_from(shape.total_bits()).unwrap_or(u32::MAX);
+        if needed > available || shape.bits > MAX_SLOT_BITS || needed == 0 {
+            return Err(ApiMisuse::SlotOverflow { needed, available }.into());
+        }
+        Ok(())
+    }
+}
+
+impl SecretKey {
+    /// Encrypts each plaintext, noise and all in time that does not depend on them, if `lookup`
+    /// says so: [`Lookup::Scan`] takes about sixteen times as long as [`Lookup::Direct`], which is what
+    /// [`AdditiveHE::encrypt_many`] uses.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::SlotOverflow`] when the slots need more than the key's bits less 2.
+    pub fn encrypt_with(
+        &self,
+        lookup: Lookup,
+        plaintexts: &[Plaintext],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Vec<Ciphertext>> {
+        let public = self.public_key();
+        plaintexts.iter().try_for_each(|plaintext| public.check_shape(plaintext.shape()))?;
+        // The noise is a sum, so it comes first.
+        let finish = |plaintexts: &[Plaintext], noise: &[&[Line]]| {
+            let messages: Vec<_> =
+                plaintexts.iter().map(|p| digits::encode(p, public.mod_n().value())).collect();
+            public.ciphertexts(&public.ring().multiply(noise, &public.messages(&messages).refs()))
+        };
+        let stock = match lookup {
+            Lookup::Direct => self.encryptions().take(plaintexts.len()),
+            Lookup::Scan => Vec::new(),
+        };
+        let (first, rest) = plaintexts.split_at(stock.len());
+        let chunks = |items: usize| chunk_size(items, LANES);
+        let mut encrypted: Vec<_> = first
+            .par_chunks(chunks(first.len()))
+            .zip(stock.par_chunks(chunks(first.len())))
+            .flat_map_iter(|(plaintexts, noise)| finish(plaintexts, &refs(noise)))
+            .collect();
+        encrypted.par_extend(in_chunks(rest, LANES, rng).flat_map_iter(
+            |(plaintexts, mut rngs)| {
+                let noise = self.fresh_noise(lookup, &mut rngs);
+                finish(plaintexts, &noise.refs())
+            },
+        ));
+        Ok(encrypted)
+    }
+
+    /// Noise for the next `count` encryptions, made now.
+    pub(crate) fn precompute_encryptions(&self, count: usize, rng: &mut dyn CryptoRng) {
+        let missing = vec![(); self.encryptions().missing(count)];
+        let chunks: Vec<_> = in_chunks(&missing, LANES, rng)
+            .map(|(_, mut rngs)| self.fresh_noise(Lookup::Direct, &mut rngs))
+            .collect();
+        chunks.iter().for_each(|noise| self.encryptions().put(noise));
+    }
+
+    fn fresh_noise(&self, lookup: Lookup, rngs: &mut [ChaCha20Rng]) -> Zeroizing<Elements> {
+        let public = self.public_key();
+        let unit = |i| unit(public.mod_n(), Purpose::Owner, i);
+        self.owner().noise(public.ring(), unit, rngs, lookup)
+    }
+
+    /// Decrypts each ciphertext: four at a time on each processor, their halves side by side.
+    pub(crate) fn decrypt_many(
+        &self,
+        ciphertexts: &[(Ciphertext, SlotShape)],
+    ) -> Result<Vec<Plaintext>> {
+        let public = self.public_key();
+        ciphertexts.iter().try_for_each(|(_, shape)| public.check_shape(*shape))?;
+        let decrypt = |chunk: &[(Ciphertext, SlotShape)]| -> Result<Vec<Plaintext>> {
+            let all: Vec<_> = chunk.iter().map(|(c, _)| c).collect();
+            let messages = self.decrypt_all(&all)?;
+            let decode = |(m, (_, shape)): (&Zeroizing<BoxedUint>, &(Ciphertext, SlotShape))| {
+                let values = digits::decode(m, *shape, public.mod_n().value());
+                Plaintext::new(shape.bits, values).map_err(|_| Error::Decryption)
+            };
+            messages.iter().zip(chunk).map(decode).collect()
+        };
+        let chunks: Vec<_> = ciphertexts
+            .par_chunks(chunk_size(ciphertexts.len(), LANES / 2))
+            .map(decrypt)
+            .collect::<Result<_>>()?;
+        Ok(chunks.into_iter().flatten().collect())
+    }
+
+    /// The messages of ciphertexts, in [0, n).
+    pub(crate) fn decrypt_all(
+        &self,
+        ciphertexts: &[&Ciphertext],
+    ) -> Result<Vec<Zeroizing<BoxedUint>>> {
+        let public = self.public_key();
+        if ciphertexts.iter().any(|c| !c.is_under(public)) {
+            return Err(Error::Decryption);
+        }
+        let elements: Vec<_> = ciphertexts.iter().map(|c| c.under(public)).collect();
+        Ok(self.owner().decrypt(&elements))
+    }
+}
+
+/// Items in chunks for the lanes of one processor, each item with a generator of its own, so that
+/// results do not depend on who works on which. Few items are spread over all processors.
+fn in_chunks<'a, T: Sync>(
+    items: &'a [T],
+    lanes: usize,
+    rng: &mut dyn CryptoRng,
+) -> impl IndexedParallelIterator<Item = (&'a [T], Vec<ChaCha20Rng>)> {
+    let size = chunk_size(items.len(), lanes);
+    let chunks: Vec<_> = items.chunks(size).map(|chunk| (chunk, seeds(chunk.len(), rng))).collect();
+    chunks.into_par_iter().map(|(chunk, seeds)| {
+        (chunk, seeds.iter().map(|seed| ChaCha20Rng::from_seed(*seed)).collect())
+    })
+}
+
+fn seeds(count: usize, rng: &mut dyn CryptoRng) -> Zeroizing<Vec<[u8; 32]>> {
+    let mut seeds = Zeroizing::new(vec![[0; 32]; count]);
+    seeds.iter_mut().for_each(|seed| rng.fill_bytes(seed));
+    seeds
+}
+
+fn refs(stock: &[Zeroizing<Vec<Line>>]) -> Vec<&[Line]> {
+    stock.iter().map(|element| &***element).collect()
+}
+
+pub(crate) fn chunk_size(items: usize, lanes: usize) -> usize {
+    items.div_ceil(rayon::current_num_threads()).clamp(1, lanes)
+}
