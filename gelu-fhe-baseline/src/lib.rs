@@ -8,8 +8,13 @@
 //! oracle that an encrypted evaluation must reproduce ([`Circuit::evaluate`]).
 //!
 //! Encrypted evaluators, one file for each scheme, belong beside [`circuit`].
+//!
+//! With the feature `tfhe`, the module `lwe` has the split protocol's own backend on TFHE's
+//! ciphertexts, to compare the protocols under one scheme.
 #![forbid(unsafe_code)]
 
 pub mod circuit;
+#[cfg(feature = "tfhe")]
+pub mod lwe;
 
 pub use circuit::{Circuit, Requirement, Step};

@@ -1,0 +1,141 @@
+//! The numbers: dimension, noise, and where the 128 bits of a ciphertext's body go.
+//!
+//! ```text
+//! bit 127          86+bits         86              46                      4        0
+//!     ├──────────────┼──────────────┼───────────────┼──────────────────────┼────────┤
+//!     │ random mask  │    value     │     flood     │ noise of the weighted sum     │
+//!     └──────────────┴──────────────┴───────────────┴───────────────────────────────┘
+//!       rerandomize    42 bits at most  40 bits above      fresh: 4 bits
+//!                      (with the mask)  the noise
+//! ```
+//!
+//! # Where dimension and noise come from
+//! From tfhe 1.8.2 itself, whose parameters are chosen for 132 bits by the
+//! [Lattice Estimator](https://github.com/malb/lattice-estimator). Its file
+//! `shortint/parameters/v1_8/noise_squashing/p_fail_2_minus_128/mod.rs` has ciphertexts modulo 2^128
+//! with `packing_ks_glwe_dimension` 5, `packing_ks_polynomial_size` 1024 (so dimension 5,120) and
+//! `packing_ks_key_noise_distribution` TUniform(4), which are the numbers here. Its curve
+//! (`core_crypto/commons/noise_formulas/secure_noise.rs`) gives the same b = ⌈132.1 − n/39.7⌉ = 4.
+//! The table of the Homomorphic Encryption Standard (2018, ternary secrets, σ = 3.2, 128 bits)
+//! agrees: it allows moduli of 109 bits at n = 4096 and of 218 at 8192, about 136 between them at
+//! 5120; here are 128, with σ = 9.2.
+//!
+//! A smaller dimension does not do. At n = 4096 the noise must be TUniform(30), and what is left
+//! between it and 2^128 after flooding holds 29 bits of value or so, where a layer of 784 inputs at
+//! 8 fractional bits takes 34.
+//!
+//! # Noise
+//! TUniform(b) is uniform on −2^b … 2^b with half weight on the two ends. So it has a *bound*, and
+//! every law here holds with certainty, not up to a failure probability:
+//!
+//! | ciphertext | noise at most |
+//! |---|---|
+//! | encrypted by the owner | 2^4 |
+//! | encrypted by others | (2·5120 + 1)·2^4 < 2^18 |
+//! | Σ kᵢ·⟦aᵢ⟧ | Σ \|kᵢ\|·noiseᵢ |
+//! | what sealing adds | 5120·(2^4 + 2^16) < 2^29, then a flood that fills the cell |
+//! | what can be sealed | 2^46 − 5120·(2^4 + 2^16) |
+//! | what decrypts | 2^85 − 1 |
+//!
+//! So the weights of a sum may have an l1 norm of 2^41 over ciphertexts of the owner's, which is
+//! more than any sum has whose value fits 42 bits, and of 2^28 over ciphertexts that were read from
+//! the wire, where nobody knows who made them.
+
+use tfhe::core_crypto::prelude::{GlweDimension, LweDimension, PolynomialSize, TUniform};
+
+/// N: the ring is ℤ\[X\]/(X^N + 1) modulo 2^128.
+pub const POLYNOMIAL_SIZE: usize = 1024;
+/// k: a secret is k polynomials.
+pub const RANK: usize = 5;
+/// n = k·N: bits of the secret key, words of a ciphertext's mask.
+pub const DIMENSION: usize = RANK * POLYNOMIAL_SIZE;
+/// [`DIMENSION`], as the size of a key.
+pub const KEY_BITS: u32 = 5120;
+
+/// The widest value that a ciphertext holds, sign included.
+pub const PLAINTEXT_BITS: u32 = 42;
+/// A value v stands as v·2^86, in the middle of a cell of 2^86.
+pub(crate) const DELTA_BITS: u32 = 128 - PLAINTEXT_BITS;
+/// Bits by which the flood is wider than all noise that may be under it.
+pub const FLOOD_BITS: u32 = 40;
+
+/// b of the noise of keys and encryptions.
+pub(crate) const NOISE_BITS: u32 = 4;
+/// b of the noise in a seal's mask: wider, because a client in bad faith may learn up to 42 bits of
+/// the secret beneath. At this width tfhe's curve asks for a dimension of 4,613, 507 less than there
+/// are.
+pub(crate) const SEAL_NOISE_BITS: u32 = 16;
+
+/// Noise, at most, of what the owner encrypts.
+pub(crate) const OWNER_NOISE: u128 = 1 << NOISE_BITS;
+/// Noise, at most, of what others encrypt: ⟨e, r⟩ + e₂ − ⟨e₁, s⟩ with binary r and s.
+pub(crate) const PUBLIC_NOISE: u128 = (2 * DIMENSION as u128 + 1) << NOISE_BITS;
+/// Noise, at most, that a seal adds below the flood: ⟨e, r⟩ − ⟨e₁, s⟩.
+pub(crate) const SEAL_NOISE: u128 =
+    DIMENSION as u128 * ((1 << NOISE_BITS) + (1 << SEAL_NOISE_BITS));
+/// All noise under a flood.
+pub(crate) const FLOODED_NOISE: u128 = 1 << (DELTA_BITS - FLOOD_BITS);
+/// Half a cell: noise below it decrypts.
+pub(crate) const HALF_CELL: u128 = 1 << (DELTA_BITS - 1);
+/// The flood is uniform on −`FLOOD` … `FLOOD` − 1: with the noise under it, it stays in the cell.
+pub(crate) const FLOOD: u128 = HALF_CELL - 1 - FLOODED_NOISE;
+
+/// The distribution of fresh noise.
+pub(crate) fn noise() -> TUniform<u128> {
+    TUniform::new(NOISE_BITS)
+}
+
+/// The distribution of the noise in a seal's mask.
+pub(crate) fn seal_noise() -> TUniform<u128> {
+    TUniform::new(SEAL_NOISE_BITS)
+}
+
+/// n as tfhe has it.
+pub(crate) fn lwe_dimension() -> LweDimension {
+    GlweDimension(RANK).to_equivalent_lwe_dimension(PolynomialSize(POLYNOMIAL_SIZE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tfhe::core_crypto::commons::noise_formulas::secure_noise::minimal_lwe_bound_for_132_bits_security_tuniform as secure_bound;
+
+    const MODULUS: f64 = 340_282_366_920_938_463_463_374_607_431_768_211_456.0;
+
+    #[test]
+    fn noise_is_on_the_curve_of_132_bits() {
+        assert_eq!(lwe_dimension(), LweDimension(DIMENSION));
+        assert_eq!(KEY_BITS as usize, DIMENSION);
+        assert_eq!(secure_bound(LweDimension(DIMENSION), MODULUS), NOISE_BITS);
+        // Far more of a seal's secret may leak than the 42 bits that can.
+        let left = DIMENSION - 500;
+        assert!(secure_bound(LweDimension(left), MODULUS) <= SEAL_NOISE_BITS);
+    }
+
+    #[test]
+    fn tfhe_has_these_parameters_itself() {
+        use tfhe::shortint::parameters::v1_8::*;
+        let theirs = V1_8_NOISE_SQUASHING_COMP_PARAM_GPU_MULTI_BIT_GROUP_4_MESSAGE_2_CARRY_2_KS_PBS_TUNIFORM_2M128;
+        assert_eq!(theirs.packing_ks_glwe_dimension.0, RANK);
+        assert_eq!(theirs.packing_ks_polynomial_size.0, POLYNOMIAL_SIZE);
+        assert!(theirs.ciphertext_modulus.is_native_modulus());
+        let noise = theirs.packing_ks_key_noise_distribution;
+        assert_eq!(
+            noise,
+            tfhe::shortint::parameters::DynamicDistribution::new_t_uniform(NOISE_BITS)
+        );
+    }
+
+    #[test]
+    fn the_bits_add_up() {
+        assert_eq!(DELTA_BITS + PLAINTEXT_BITS, 128);
+        assert!(SEAL_NOISE < 1 << 29 && PUBLIC_NOISE < 1 << 18);
+        let sealable = FLOODED_NOISE - SEAL_NOISE;
+        // A value below 2^41 has weights of l1 norm below 2^41.
+        assert!(OWNER_NOISE << (PLAINTEXT_BITS - 1) <= sealable);
+        assert!(PUBLIC_NOISE << 28 <= sealable && PUBLIC_NOISE << 29 > sealable);
+        // Moved by the noise, a uniform flood of width w is |noise|/w away from where it was.
+        assert_eq!(FLOODED_NOISE << FLOOD_BITS, 2 * HALF_CELL);
+        assert!(FLOOD + FLOODED_NOISE < HALF_CELL && FLOOD > HALF_CELL - (HALF_CELL >> 38));
+    }
+}
