@@ -8,7 +8,7 @@ use gelu_core::ledger::Policy;
 use gelu_core::pair::{Pair, PairHost};
 use gelu_core::server::{LearningRate, ServedModel};
 use gelu_core::{AdditiveHE, Clear, Error, Plaintext, Precision, SlotShape, conformance};
-use gelu_fhe_baseline::lwe::{KEY_BITS, SecretKey, Tfhe};
+use gelu_fhe_baseline::lwe::{SecretKey, Tfhe};
 use gelu_nn::{Activation, LayerSpec, Model, Sequential, Shape, zoo};
 use ndarray::Array2;
 use proptest::prelude::*;

@@ -74,7 +74,7 @@ impl Matrix {
             *to = low_digit(from);
         }
         transformed.chunks_exact_mut(N).for_each(|polynomial| PLAN.fwd(polynomial));
-        let mut product = vec![0; DIMENSION];
+        let mut product = vec![0u128; DIMENSION];
         let mut sum = Zeroizing::new(vec![0; N]);
         for (at, product) in product.chunks_exact_mut(N).enumerate() {
             for d in 0..DIGITS {
