@@ -1,26 +1,21 @@
-//! Encryption and decryption by the owner, with tfhe's own functions.
+//! Encryption and decryption by the owner.
 
 use gelu_core::error::{ApiMisuse, Error, Result};
 use gelu_core::{Plaintext, SlotShape};
 use rand_core::CryptoRng;
 use rayon::prelude::*;
-use tfhe::core_crypto::commons::math::random::{Seed, Seeder};
-use tfhe::core_crypto::prelude::{
-    DefaultRandomGenerator, EncryptionRandomGenerator, Plaintext as Encoded,
-    decrypt_lwe_ciphertext, encrypt_lwe_ciphertext,
-};
+use tfhe::core_crypto::algorithms::slice_algorithms::slice_wrapping_dot_product;
+use tfhe::core_crypto::prelude::decrypt_lwe_ciphertext;
 use zeroize::Zeroizing;
 
 use super::ciphertext::{Ciphertext, decode, encode, fits, value};
-use super::keys::{SecretKey, draw_seed};
+use super::keys::SecretKey;
 use super::noise::NoiseBound;
-use super::parameters::{OWNER_NOISE, PLAINTEXT_BITS, lwe_dimension, noise};
+use super::parameters::{DIMENSION, NOISE_BITS, OWNER_NOISE, PLAINTEXT_BITS};
+use super::sample::{Sampler, seeds};
 
 impl SecretKey {
     /// Encrypts each plaintext, on all processors.
-    ///
-    /// The mask and the noise of each have a generator of their own, with a seed of 128 bits from
-    /// `rng`, so results do not depend on who works on which.
     ///
     /// # Errors
     /// [`ApiMisuse::SlotOverflow`] for more than one slot or more than 42 bits.
@@ -30,23 +25,22 @@ impl SecretKey {
         rng: &mut dyn CryptoRng,
     ) -> Result<Vec<Ciphertext>> {
         plaintexts.iter().try_for_each(|plaintext| check_shape(plaintext.shape()))?;
-        let seeds: Vec<_> = plaintexts.iter().map(|_| (draw_seed(rng), draw_seed(rng))).collect();
-        let encrypt = |(plaintext, &(mask, noise)): (&Plaintext, &(Seed, Seed))| {
-            self.encrypt_value(value(plaintext), mask, noise)
+        let seeds = seeds(plaintexts.len(), rng);
+        let encrypt = |(plaintext, seed): (&Plaintext, &[u8; 32])| {
+            self.encrypt_value(value(plaintext), Sampler::new(*seed))
         };
-        Ok(plaintexts.par_iter().zip(&seeds).map(encrypt).collect())
+        Ok(plaintexts.par_iter().zip(&*seeds).map(encrypt).collect())
     }
 
-    fn encrypt_value(&self, value: i128, mask_seed: Seed, noise_seed: Seed) -> Ciphertext {
-        let words = vec![0; lwe_dimension().to_lwe_size().0];
-        let mut result = Ciphertext::new(self.public_key(), words, NoiseBound(OWNER_NOISE));
-        let mut generator = EncryptionRandomGenerator::<DefaultRandomGenerator>::new(
-            mask_seed,
-            &mut Fixed(noise_seed),
-        );
-        let encoded = Encoded(encode(value));
-        encrypt_lwe_ciphertext(&self.lwe(), &mut result.lwe, encoded, noise(), &mut generator);
-        result
+    /// (a, ⟨a, s⟩ + noise + v·2^86).
+    fn encrypt_value(&self, value: i128, mut sampler: Sampler) -> Ciphertext {
+        let mut words = vec![0; DIMENSION + 1];
+        let (mask, body) = words.split_at_mut(DIMENSION);
+        sampler.uniform(mask);
+        let inner = slice_wrapping_dot_product(mask, self.lwe().as_ref());
+        body[0] = inner.wrapping_add(encode(value));
+        sampler.add_noise(NOISE_BITS, body);
+        Ciphertext::new(self.public_key(), words, NoiseBound(OWNER_NOISE))
     }
 
     /// Decrypts slots of the given shape.
@@ -83,15 +77,50 @@ pub(crate) fn check_shape(shape: SlotShape) -> Result<()> {
     Ok(())
 }
 
-/// Hands a seed that was drawn before to tfhe, which asks once.
-struct Fixed(Seed);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lwe::keys::tests::{KEY, rng};
+    use crate::lwe::parameters::lwe_dimension;
+    use tfhe::core_crypto::commons::generators::DeterministicSeeder;
+    use tfhe::core_crypto::commons::math::random::Seed;
+    use tfhe::core_crypto::prelude::{
+        DefaultRandomGenerator, EncryptionRandomGenerator, LweCiphertext, Plaintext as Encoded,
+        TUniform, encrypt_lwe_ciphertext,
+    };
 
-impl Seeder for Fixed {
-    fn seed(&mut self) -> Seed {
-        self.0
+    /// What tfhe encrypts, we decrypt and add to ours; what we encrypt, tfhe decrypts (it is what
+    /// [`SecretKey::phase`] calls).
+    #[test]
+    fn ciphertexts_are_those_of_tfhe() {
+        let public = KEY.public_key();
+        let mut seeder = DeterministicSeeder::<DefaultRandomGenerator>::new(Seed(5));
+        let mut generator =
+            EncryptionRandomGenerator::<DefaultRandomGenerator>::new(Seed(6), &mut seeder);
+        let mut theirs = Ciphertext::trivial(public, 0);
+        for value in [0, 1, -77, (1 << 41) - 1] {
+            let size = lwe_dimension().to_lwe_size();
+            theirs.lwe = LweCiphertext::new(0, size, theirs.lwe.ciphertext_modulus());
+            theirs.noise = NoiseBound(OWNER_NOISE);
+            let noise = TUniform::new(NOISE_BITS);
+            let encoded = Encoded(encode(value));
+            encrypt_lwe_ciphertext(&KEY.lwe(), &mut theirs.lwe, encoded, noise, &mut generator);
+
+            let shape = SlotShape { bits: 42, count: 1 };
+            assert_eq!(KEY.decrypt(&theirs, shape).unwrap().values(), [value]);
+            let three = Plaintext::new(3, vec![-3]).unwrap();
+            let ours = KEY.encrypt_all(&[three], &mut rng(1)).unwrap().remove(0);
+            let sum = theirs.clone().add(public, &ours);
+            assert_eq!(KEY.decrypt(&sum, shape).unwrap().values(), [value - 3]);
+        }
     }
 
-    fn is_available() -> bool {
-        true
+    #[test]
+    fn items_are_independent_of_each_other() {
+        let plaintext = Plaintext::new(3, vec![1]).unwrap();
+        let many = KEY.encrypt_all(&vec![plaintext.clone(); 3], &mut rng(1)).unwrap();
+        let one = KEY.encrypt_all(&[plaintext], &mut rng(1)).unwrap();
+        assert_eq!(many[0].lwe, one[0].lwe);
+        assert_ne!(many[0].lwe, many[1].lwe);
     }
 }

@@ -8,16 +8,13 @@
 use core::fmt;
 use std::sync::Arc;
 
-use rand::{SeedableRng, rngs::ChaCha20Rng};
-use rand_core::{CryptoRng, Rng};
-use tfhe::core_crypto::commons::math::random::{RandomGenerator, Seed};
-use tfhe::core_crypto::prelude::{
-    DefaultRandomGenerator, LweSecretKey, SecretRandomGenerator, generate_binary_lwe_secret_key,
-};
+use rand_core::CryptoRng;
+use tfhe::core_crypto::prelude::LweSecretKey;
 use zeroize::Zeroizing;
 
-use super::parameters::{DIMENSION, KEY_BITS, noise};
+use super::parameters::{DIMENSION, KEY_BITS, NOISE_BITS};
 use super::ring::{Matrix, Side, constant_coefficient};
+use super::sample::Sampler;
 
 /// The public key: encrypts, and makes the encryptions of zero that seal results.
 ///
@@ -94,27 +91,24 @@ pub struct SecretKey {
 
 impl SecretKey {
     /// A fresh key: 256 bits from `rng`, and all else from those.
-    ///
-    /// tfhe samples s and e with AES-128 in counter mode, seeded with 128 bits each.
     pub fn generate(rng: &mut dyn CryptoRng) -> Self {
         let mut seed = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut *seed);
         Self::from_seed(seed)
     }
 
-    /// The key that these 32 bytes stand for.
+    /// The key that these 32 bytes stand for. Key files depend on it: the order of draws is part of
+    /// their format.
     pub(crate) fn from_seed(seed: Zeroizing<[u8; 32]>) -> Self {
-        let mut rng = ChaCha20Rng::from_seed(*seed);
-        let mut public_seed = [0; 32];
-        rng.fill_bytes(&mut public_seed);
+        let mut sampler = Sampler::new(*seed);
         let mut s = Zeroizing::new(vec![0; DIMENSION]);
-        let mut binary = SecretRandomGenerator::<DefaultRandomGenerator>::new(draw_seed(&mut rng));
-        generate_binary_lwe_secret_key(&mut LweSecretKey::from_container(&mut s[..]), &mut binary);
+        sampler.binary(&mut s);
+        let public_seed: [u8; 32] = {
+            let words = [sampler.word(), sampler.word()].map(u128::to_be_bytes);
+            words.as_flattened().try_into().expect("32 bytes")
+        };
         let mut b = Matrix::expand(public_seed).times(Side::Rows, &s);
-        let mut noises = RandomGenerator::<DefaultRandomGenerator>::new(draw_seed(&mut rng));
-        for b in &mut b {
-            *b = b.wrapping_add(noises.random_from_distribution(noise()));
-        }
+        sampler.add_noise(NOISE_BITS, &mut b);
         Self { seed, s, public: PublicKey::new(public_seed, b) }
     }
 
@@ -140,16 +134,11 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// A seed for one of tfhe's generators: 128 bits, the key of AES in counter mode.
-pub(crate) fn draw_seed<R: Rng + ?Sized>(rng: &mut R) -> Seed {
-    let mut bytes = Zeroizing::new([0; 16]);
-    rng.fill_bytes(&mut *bytes);
-    Seed(u128::from_le_bytes(*bytes))
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use std::sync::LazyLock;
+
+    use rand::{SeedableRng, rngs::ChaCha20Rng};
 
     use super::*;
     use crate::lwe::parameters::OWNER_NOISE;

@@ -39,8 +39,9 @@
 //! | `parameters` | dimension, noise and bits, and why |
 //! | `noise` | a bound on the noise that travels with a ciphertext, inside one party |
 //! | `ring` | products with a public matrix of polynomials, by number theoretic transforms |
+//! | `sample` | random words, bits and noise |
 //! | `keys`, `keyfile` | who may know what; keys on disk |
-//! | `ciphertext`, `encryption` | arithmetic, encryption and decryption with tfhe's functions |
+//! | `ciphertext`, `encryption` | arithmetic; encryption and decryption by the owner |
 //! | `seal` | encryptions of zero, and what hides the weights |
 //! | `linear` | the server's sums |
 //! | `scheme`, `wire` | the trait; bytes and their validation |
@@ -49,7 +50,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | security | 132 bits by tfhe's curve, IND-CPA; seeds of tfhe's generators have 128 |
+//! | security | 132 bits by tfhe's curve, IND-CPA |
 //! | plaintext | one slot of up to 42 bits, exact |
 //! | failures of decryption | none between honest parties within the budget: noise is bounded |
 //! | budget of a sum | Σ\|k\| ≤ 2^28 over ciphertexts from the wire, else an error |
@@ -81,9 +82,8 @@
 //! | server: `mul_plain` | ciphertext and scalar |
 //! | server: `linear_combination`, `matvec` | ciphertexts, and weights but for which are zero |
 //!
-//! where 64-bit multiplications take constant time, and as far as tfhe's transforms and generators
-//! do. Keys are wiped on drop; the states of tfhe's generators and values inside its functions are
-//! out of reach.
+//! where 64-bit multiplications take constant time, and as far as tfhe's transforms do. Keys are
+//! wiped on drop; the states of generators and values inside tfhe's functions are out of reach.
 //!
 //! Not audited.
 
@@ -97,6 +97,7 @@ mod noise;
 mod noise_laws;
 mod parameters;
 mod ring;
+mod sample;
 mod scheme;
 mod seal;
 mod wire;

@@ -14,10 +14,10 @@ use super::linear::combine;
 use super::noise::NoiseBound;
 use super::parameters::{
     DELTA_BITS, DIMENSION, FLOOD, FLOODED_NOISE, HALF_CELL, NOISE_BITS, OWNER_NOISE, PUBLIC_NOISE,
-    SEAL_NOISE, SEAL_NOISE_BITS, noise, seal_noise,
+    SEAL_NOISE, SEAL_NOISE_BITS,
 };
 use super::ring::{Side, constant_coefficient};
-use super::seal::Generator;
+use super::sample::{Sampler, seeds};
 
 /// Samples of each distribution.
 const SAMPLES: usize = 1600;
@@ -94,15 +94,13 @@ fn noise_of_others() {
     assert_moments(&samples, mean, from_r + (ones + 1.0) * t_uniform_variance(NOISE_BITS));
 
     // What a seal adds below the flood.
-    let seeds: Vec<_> = (0..SAMPLES).map(|_| super::keys::draw_seed(rng)).collect();
-    let below = |&seed| {
-        let zero = public.zero(seal_noise(), &mut Generator::new(seed));
+    let below = |seed: &[u8; 32]| {
+        let zero = public.zero(SEAL_NOISE_BITS, &mut Sampler::new(*seed));
         noise_of(&Ciphertext::new(public, zero, NoiseBound::NONE), 0)
     };
-    let samples: Vec<_> = seeds.par_iter().map(below).collect();
+    let samples: Vec<_> = seeds(SAMPLES, rng).par_iter().map(below).collect();
     assert!(samples.iter().all(|e| e.unsigned_abs() <= SEAL_NOISE));
     assert_moments(&samples, mean, from_r + ones * t_uniform_variance(SEAL_NOISE_BITS));
-    assert!(noise().bound_log2() < seal_noise().bound_log2());
 }
 
 /// Exactly: the noise of a sum is the sum of the noises, and below its bound.

@@ -41,7 +41,7 @@
 //! more than any sum has whose value fits 42 bits, and of 2^28 over ciphertexts that were read from
 //! the wire, where nobody knows who made them.
 
-use tfhe::core_crypto::prelude::{GlweDimension, LweDimension, PolynomialSize, TUniform};
+use tfhe::core_crypto::prelude::{GlweDimension, LweDimension, PolynomialSize};
 
 /// N: the ring is ℤ\[X\]/(X^N + 1) modulo 2^128.
 pub const POLYNOMIAL_SIZE: usize = 1024;
@@ -79,16 +79,6 @@ pub(crate) const FLOODED_NOISE: u128 = 1 << (DELTA_BITS - FLOOD_BITS);
 pub(crate) const HALF_CELL: u128 = 1 << (DELTA_BITS - 1);
 /// The flood is uniform on −`FLOOD` … `FLOOD` − 1: with the noise under it, it stays in the cell.
 pub(crate) const FLOOD: u128 = HALF_CELL - 1 - FLOODED_NOISE;
-
-/// The distribution of fresh noise.
-pub(crate) fn noise() -> TUniform<u128> {
-    TUniform::new(NOISE_BITS)
-}
-
-/// The distribution of the noise in a seal's mask.
-pub(crate) fn seal_noise() -> TUniform<u128> {
-    TUniform::new(SEAL_NOISE_BITS)
-}
 
 /// n as tfhe has it.
 pub(crate) fn lwe_dimension() -> LweDimension {

@@ -14,11 +14,11 @@
 
 use std::sync::LazyLock;
 
-use rand::{Rng, SeedableRng, rngs::ChaCha20Rng};
 use tfhe_ntt::prime64::Plan;
 use zeroize::Zeroizing;
 
 use super::parameters::{DIMENSION, POLYNOMIAL_SIZE as N, RANK};
+use super::sample::Sampler;
 
 /// 2^50 − 2^14 + 1: 1 modulo 2N, so that there are roots of unity.
 const PRIME: u64 = (1 << 50) - (1 << 14) + 1;
@@ -98,13 +98,9 @@ impl Matrix {
 
 /// The coefficients of A, row by row, polynomial by polynomial.
 fn coefficients(seed: [u8; 32]) -> Vec<u128> {
-    let mut stream = ChaCha20Rng::from_seed(seed);
-    let mut coefficient = || {
-        let mut bytes = [0; 16];
-        stream.fill_bytes(&mut bytes);
-        u128::from_le_bytes(bytes)
-    };
-    (0..RANK * RANK * N).map(|_| coefficient()).collect()
+    let mut words = vec![0; RANK * RANK * N];
+    Sampler::new(seed).uniform(&mut words);
+    words
 }
 
 fn low_digit(coefficient: u128) -> u64 {
@@ -139,8 +135,8 @@ mod tests {
 
     /// Everywhere at once: random binary polynomials, all ones, one coefficient.
     fn factors() -> Vec<Vec<u128>> {
-        let mut rng = ChaCha20Rng::seed_from_u64(3);
-        let random = (0..DIMENSION).map(|_| u128::from(rng.next_u32() & 1)).collect();
+        let mut random = vec![0; DIMENSION];
+        Sampler::new([3; 32]).binary(&mut random);
         let mut one = vec![0; DIMENSION];
         one[DIMENSION - 1] = 1;
         vec![random, vec![1; DIMENSION], one, vec![0; DIMENSION]]

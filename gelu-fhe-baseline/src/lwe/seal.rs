@@ -39,30 +39,29 @@ use gelu_core::SlotShape;
 use rand_core::CryptoRng;
 use rayon::prelude::*;
 use tfhe::core_crypto::algorithms::slice_algorithms::slice_wrapping_dot_product;
-use tfhe::core_crypto::commons::math::random::{RandomGenerator, Seed, Uniform, UniformBinary};
-use tfhe::core_crypto::prelude::{DefaultRandomGenerator, TUniform};
 use zeroize::Zeroizing;
 
 use super::ciphertext::{Ciphertext, encode, fits};
-use super::keys::{PublicKey, draw_seed};
+use super::keys::PublicKey;
 use super::noise::NoiseBound;
 use super::parameters::{
-    DELTA_BITS, DIMENSION, FLOOD, HALF_CELL, PUBLIC_NOISE, noise as fresh_noise, seal_noise,
+    DELTA_BITS, DIMENSION, HALF_CELL, NOISE_BITS, PUBLIC_NOISE, SEAL_NOISE_BITS,
 };
 use super::ring::{Side, constant_coefficient};
+use super::sample::{Sampler, seeds};
 
 impl PublicKey {
     /// Encrypts a value of at most 42 bits by the public key alone.
     pub(crate) fn encrypt_value(&self, value: i128, rng: &mut dyn CryptoRng) -> Ciphertext {
-        let mut generator = Generator::new(draw_seed(rng));
-        let mut words = self.zero(fresh_noise(), &mut generator);
-        let noise: u128 = generator.random_from_distribution(fresh_noise());
-        let body = &mut words[DIMENSION];
-        *body = body.wrapping_add(noise).wrapping_add(encode(value));
+        let mut sampler = Sampler::new(seeds(1, rng)[0]);
+        let mut words = self.zero(NOISE_BITS, &mut sampler);
+        let body = &mut words[DIMENSION..];
+        body[0] = body[0].wrapping_add(encode(value));
+        sampler.add_noise(NOISE_BITS, body);
         Ciphertext::new(self, words, NoiseBound(PUBLIC_NOISE))
     }
 
-    /// Seals each ciphertext, on all processors, with a generator of 128 bits of seed for each.
+    /// Seals each ciphertext, on all processors.
     ///
     /// # Panics
     /// When a shape does not fit, or a ciphertext belongs to another key.
@@ -71,14 +70,14 @@ impl PublicKey {
         ciphertexts: &[(Ciphertext, SlotShape)],
         rng: &mut dyn CryptoRng,
     ) -> Vec<Ciphertext> {
-        let seeds: Vec<_> = ciphertexts.iter().map(|_| draw_seed(rng)).collect();
-        let seal = |((ciphertext, shape), &seed): (&(Ciphertext, SlotShape), &Seed)| {
-            self.seal(ciphertext, *shape, seed)
+        let seeds = seeds(ciphertexts.len(), rng);
+        let seal = |((ciphertext, shape), seed): (&(Ciphertext, SlotShape), &[u8; 32])| {
+            self.seal(ciphertext, *shape, Sampler::new(*seed))
         };
-        ciphertexts.par_iter().zip(&seeds).map(seal).collect()
+        ciphertexts.par_iter().zip(&*seeds).map(seal).collect()
     }
 
-    fn seal(&self, ciphertext: &Ciphertext, shape: SlotShape, seed: Seed) -> Ciphertext {
+    fn seal(&self, ciphertext: &Ciphertext, shape: SlotShape, mut sampler: Sampler) -> Ciphertext {
         assert!(fits(shape), "a shape that a ciphertext holds");
         let spoilt;
         let ciphertext = if ciphertext.noise.can_be_sealed() {
@@ -87,43 +86,26 @@ impl PublicKey {
             spoilt = Ciphertext::trivial(self, -(1 << (shape.bits - 1)));
             &spoilt
         };
-        let mut generator = Generator::new(seed);
-        let mut words = self.zero(seal_noise(), &mut generator);
+        let mut words = self.zero(SEAL_NOISE_BITS, &mut sampler);
         for (word, old) in words.iter_mut().zip(ciphertext.under(self)) {
             *word = word.wrapping_add(*old);
         }
-        let mask: u128 = generator.random_from_distribution(Uniform);
-        let mask = mask.checked_shl(DELTA_BITS + shape.bits).unwrap_or(0);
+        let mask = sampler.word().checked_shl(DELTA_BITS + shape.bits).unwrap_or(0);
         let body = &mut words[DIMENSION];
-        *body = body.wrapping_add(flood(&mut generator)).wrapping_add(mask);
+        *body = body.wrapping_add(sampler.flood()).wrapping_add(mask);
         // The cell is full: this decrypts, and nothing can be added to it.
         Ciphertext::new(self, words, NoiseBound(HALF_CELL - 1))
     }
 
     /// (u, ⟨b, r⟩₀) for a fresh r, as the words of an LWE ciphertext: an encryption of zero whose
     /// body still lacks its noise.
-    pub(crate) fn zero(&self, noise: TUniform<u128>, generator: &mut Generator) -> Vec<u128> {
+    pub(crate) fn zero(&self, noise_bits: u32, sampler: &mut Sampler) -> Vec<u128> {
         let mut r = Zeroizing::new(vec![0; DIMENSION]);
-        generator.fill_slice_with_random_from_distribution(&mut r, UniformBinary);
+        sampler.binary(&mut r);
         let mut u = self.matrix().times(Side::Columns, &r);
-        for u in &mut u {
-            *u = u.wrapping_add(generator.random_from_distribution(noise));
-        }
+        sampler.add_noise(noise_bits, &mut u);
         let mut words = constant_coefficient(&u);
         words.push(slice_wrapping_dot_product(self.b_constant(), &r));
         words
-    }
-}
-
-pub(crate) type Generator = RandomGenerator<DefaultRandomGenerator>;
-
-/// Uniform on −`FLOOD` … `FLOOD` − 1. Takes another draw with probability 2^-39.
-fn flood(generator: &mut Generator) -> u128 {
-    loop {
-        let drawn: u128 = generator.random_from_distribution(Uniform);
-        let drawn = drawn >> (128 - DELTA_BITS);
-        if drawn < 2 * FLOOD {
-            return drawn.wrapping_sub(FLOOD);
-        }
     }
 }
