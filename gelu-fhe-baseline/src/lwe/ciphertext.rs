@@ -13,7 +13,7 @@ use super::keys::PublicKey;
 use super::noise::NoiseBound;
 use super::parameters::{DELTA_BITS, PLAINTEXT_BITS, lwe_dimension};
 
-/// (a, ⟨a, s⟩ + noise + v·2^86): one encrypted integer v, an `LweCiphertext` of tfhe.
+/// (a, ⟨a, s⟩ + noise + v·2^87): one encrypted integer v, an `LweCiphertext` of tfhe.
 ///
 /// It remembers the [fingerprint](PublicKey::fingerprint) of its key: operations on ciphertexts of
 /// another key panic, decryption fails. And it remembers a bound on its noise, which never leaves
@@ -77,7 +77,7 @@ impl fmt::Debug for Ciphertext {
     }
 }
 
-/// v·2^86 modulo 2^128.
+/// v·2^87 modulo 2^128.
 pub(crate) fn encode(value: i128) -> u128 {
     value.cast_unsigned() << DELTA_BITS
 }
@@ -95,7 +95,7 @@ pub(crate) fn value(plaintext: &Plaintext) -> i128 {
     plaintext.values()[0]
 }
 
-/// Whether a ciphertext holds slots of this shape: one, of at most 42 bits.
+/// Whether a ciphertext holds slots of this shape: one, of at most 41 bits.
 pub(crate) fn fits(shape: SlotShape) -> bool {
     shape.count == 1 && (1..=PLAINTEXT_BITS).contains(&shape.bits)
 }
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn values_survive_all_noise_of_a_cell_and_any_mask() {
-        for bits in [1, 2, 8, 41, 42] {
+        for bits in [1, 2, 8, 40, 41] {
             let half = 1i128 << (bits - 1);
             for value in [0, 1 - half, half - 1, -half] {
                 for noise in [0, 1, HALF_CELL - 1, HALF_CELL.wrapping_neg(), u128::MAX] {
@@ -125,14 +125,14 @@ mod tests {
                 }
             }
         }
-        assert_eq!(decode(encode(5).wrapping_add(HALF_CELL), 42), 6, "one more is too much");
+        assert_eq!(decode(encode(5).wrapping_add(HALF_CELL), 41), 6, "one more is too much");
     }
 
     #[test]
-    fn one_slot_of_up_to_42_bits() {
+    fn one_slot_of_up_to_41_bits() {
         let shape = |bits, count| SlotShape { bits, count };
-        assert!(fits(shape(1, 1)) && fits(shape(42, 1)));
-        assert!(!fits(shape(0, 1)) && !fits(shape(43, 1)) && !fits(shape(8, 2)));
+        assert!(fits(shape(1, 1)) && fits(shape(41, 1)));
+        assert!(!fits(shape(0, 1)) && !fits(shape(42, 1)) && !fits(shape(8, 2)));
     }
 
     #[test]

@@ -18,7 +18,7 @@ impl SecretKey {
     /// Encrypts each plaintext, on all processors.
     ///
     /// # Errors
-    /// [`ApiMisuse::SlotOverflow`] for more than one slot or more than 42 bits.
+    /// [`ApiMisuse::SlotOverflow`] for more than one slot or more than 41 bits.
     pub(crate) fn encrypt_all(
         &self,
         plaintexts: &[Plaintext],
@@ -32,7 +32,7 @@ impl SecretKey {
         Ok(plaintexts.par_iter().zip(&*seeds).map(encrypt).collect())
     }
 
-    /// (a, ⟨a, s⟩ + noise + v·2^86).
+    /// (a, ⟨a, s⟩ + noise + v·2^87).
     fn encrypt_value(&self, value: i128, mut sampler: Sampler) -> Ciphertext {
         let mut words = vec![0; DIMENSION + 1];
         let (mask, body) = words.split_at_mut(DIMENSION);
@@ -62,13 +62,13 @@ impl SecretKey {
         Plaintext::new(shape.bits, vec![decode(*phase, shape.bits)]).map_err(|_| Error::Decryption)
     }
 
-    /// v·2^86 + noise.
+    /// v·2^87 + noise.
     pub(crate) fn phase(&self, ciphertext: &Ciphertext) -> u128 {
         decrypt_lwe_ciphertext(&self.lwe(), &ciphertext.lwe).0
     }
 }
 
-/// One slot of at most 42 bits.
+/// One slot of at most 41 bits.
 pub(crate) fn check_shape(shape: SlotShape) -> Result<()> {
     if !fits(shape) {
         let needed = u32::try_from(shape.total_bits()).unwrap_or(u32::MAX);
@@ -98,7 +98,7 @@ mod tests {
         let mut generator =
             EncryptionRandomGenerator::<DefaultRandomGenerator>::new(Seed(6), &mut seeder);
         let mut theirs = Ciphertext::trivial(public, 0);
-        for value in [0, 1, -77, (1 << 41) - 1] {
+        for value in [0, 1, -77, (1 << 40) - 1] {
             let size = lwe_dimension().to_lwe_size();
             theirs.lwe = LweCiphertext::new(0, size, theirs.lwe.ciphertext_modulus());
             theirs.noise = NoiseBound(OWNER_NOISE);
@@ -106,7 +106,7 @@ mod tests {
             let encoded = Encoded(encode(value));
             encrypt_lwe_ciphertext(&KEY.lwe(), &mut theirs.lwe, encoded, noise, &mut generator);
 
-            let shape = SlotShape { bits: 42, count: 1 };
+            let shape = SlotShape { bits: 41, count: 1 };
             assert_eq!(KEY.decrypt(&theirs, shape).unwrap().values(), [value]);
             let three = Plaintext::new(3, vec![-3]).unwrap();
             let ours = KEY.encrypt_all(&[three], &mut rng(1)).unwrap().remove(0);

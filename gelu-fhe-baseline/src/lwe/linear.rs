@@ -154,7 +154,7 @@ mod tests {
         let (a, b) = (noisy(5), noisy(7));
         let sum = combine(public, &[vec![(-3, &a), (2, &b), (0, &b)]]).unwrap();
         assert_eq!(sum[0].noise, NoiseBound(3 * 5 + 2 * 7));
-        for (k, fits) in [(1 << 43, true), (1 << 44, false), (i128::MIN, false)] {
+        for (k, fits) in [(1 << 44, true), (1 << 45, false), (i128::MIN, false)] {
             assert_eq!(combine(public, &[vec![(1, &b)], vec![(k, &a)]]).is_ok(), fits, "{k}");
         }
     }

@@ -5,7 +5,7 @@
 //! Gama, Georgieva and Izabachène, ASIACRYPT 2016): for a binary secret s and a value v,
 //!
 //! ```text
-//! ⟦v⟧ = (a, b)      b = ⟨a, s⟩ + noise + v·2^86      modulo 2^128
+//! ⟦v⟧ = (a, b)      b = ⟨a, s⟩ + noise + v·2^87      modulo 2^128
 //!
 //! ⟦v⟧ + ⟦w⟧ = ⟦v + w⟧          k·⟦v⟧ = ⟦k·v⟧          the noise adds up likewise
 //! ```
@@ -51,15 +51,15 @@
 //! | | |
 //! |---|---|
 //! | security | 132 bits by tfhe's curve, IND-CPA |
-//! | plaintext | one slot of up to 42 bits, exact |
+//! | plaintext | one slot of up to 41 bits, exact |
 //! | failures of decryption | none between honest parties within the budget: noise is bounded |
-//! | budget of a sum | Σ\|k\| ≤ 2^28 over ciphertexts from the wire, else an error |
+//! | budget of a sum | Σ\|k\| ≤ 2^29 over ciphertexts from the wire, else an error |
 //! | ciphertext | 81,936 bytes, either way |
 //! | public key | 81,953 bytes |
 //! | secret key | 5,120 bits, made of 32 bytes |
 //! | licence | tfhe: BSD-3-Clause-Clear, which grants no patents |
 //!
-//! With 42 bits there is inference, and not training: masked weights alone have more than 80. The
+//! With 41 bits there is inference, and not training: masked weights alone have more than 80. The
 //! planner refuses it, naming the layer.
 //!
 //! # Security

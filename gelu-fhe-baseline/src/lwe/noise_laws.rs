@@ -144,7 +144,7 @@ fn seals_look_the_same_whatever_is_under_them() {
         }
         let phases: Vec<_> =
             sealed.iter().map(|c| KEY.phase(c).wrapping_sub(encode(4321))).collect();
-        // With half a cell added, the noise is in 0 … 2^86 − 1: its top and its bottom bits.
+        // With half a cell added, the noise is in 0 … 2^87 − 1: its top and its bottom bits.
         let noise = |phase: &u128| phase.wrapping_add(HALF_CELL) & (2 * HALF_CELL - 1);
         assert_uniform(phases.iter().map(|phase| noise(phase) >> (DELTA_BITS - 4)));
         assert_uniform(phases.iter().map(|phase| phase & 15));

@@ -1,11 +1,11 @@
 //! The numbers: dimension, noise, and where the 128 bits of a ciphertext's body go.
 //!
 //! ```text
-//! bit 127          86+bits         86              46                      4        0
+//! bit 127          87+bits         87              47                      4        0
 //!     ├──────────────┼──────────────┼───────────────┼──────────────────────┼────────┤
 //!     │ random mask  │    value     │     flood     │ noise of the weighted sum     │
 //!     └──────────────┴──────────────┴───────────────┴───────────────────────────────┘
-//!       rerandomize    42 bits at most  40 bits above      fresh: 4 bits
+//!       rerandomize    41 bits at most  40 bits above      fresh: 4 bits
 //!                      (with the mask)  the noise
 //! ```
 //!
@@ -34,12 +34,14 @@
 //! | encrypted by others | (2·5120 + 1)·2^4 < 2^18 |
 //! | Σ kᵢ·⟦aᵢ⟧ | Σ \|kᵢ\|·noiseᵢ |
 //! | what sealing adds | 5120·(2^4 + 2^16) < 2^29, then a flood that fills the cell |
-//! | what can be sealed | 2^46 − 5120·(2^4 + 2^16) |
-//! | what decrypts | 2^85 − 1 |
+//! | what can be sealed | 2^47 − 5120·(2^4 + 2^16) |
+//! | what decrypts | 2^86 − 1 |
 //!
-//! So the weights of a sum may have an l1 norm of 2^41 over ciphertexts of the owner's, which is
-//! more than any sum has whose value fits 42 bits, and of 2^28 over ciphertexts that were read from
-//! the wire, where nobody knows who made them.
+//! So the weights of a sum may have an l1 norm of 2^42 over ciphertexts of the owner's, which is
+//! more than any sum has whose value fits 41 bits, and of 2^29 over ciphertexts that were read from
+//! the wire, where nobody knows who made them. A layer that was planned for inputs of 11 bits or
+//! more (12 at `Precision::INFERENCE`) cannot exceed that either: its l1 norm times 2^11 is below
+//! 2^40. For shorter inputs under very large weights the sum is an error, `linear` says which.
 
 use tfhe::core_crypto::prelude::{GlweDimension, LweDimension, PolynomialSize};
 
@@ -53,15 +55,15 @@ pub const DIMENSION: usize = RANK * POLYNOMIAL_SIZE;
 pub const KEY_BITS: u32 = 5120;
 
 /// The widest value that a ciphertext holds, sign included.
-pub const PLAINTEXT_BITS: u32 = 42;
-/// A value v stands as v·2^86, in the middle of a cell of 2^86.
+pub const PLAINTEXT_BITS: u32 = 41;
+/// A value v stands as v·2^87, in the middle of a cell of 2^87.
 pub(crate) const DELTA_BITS: u32 = 128 - PLAINTEXT_BITS;
 /// Bits by which the flood is wider than all noise that may be under it.
 pub const FLOOD_BITS: u32 = 40;
 
 /// b of the noise of keys and encryptions.
 pub(crate) const NOISE_BITS: u32 = 4;
-/// b of the noise in a seal's mask: wider, because a client in bad faith may learn up to 42 bits of
+/// b of the noise in a seal's mask: wider, because a client in bad faith may learn up to 41 bits of
 /// the secret beneath. At this width tfhe's curve asks for a dimension of 4,613, 507 less than there
 /// are.
 pub(crate) const SEAL_NOISE_BITS: u32 = 16;
@@ -97,7 +99,7 @@ mod tests {
         assert_eq!(lwe_dimension(), LweDimension(DIMENSION));
         assert_eq!(KEY_BITS as usize, DIMENSION);
         assert_eq!(secure_bound(LweDimension(DIMENSION), MODULUS), NOISE_BITS);
-        // Far more of a seal's secret may leak than the 42 bits that can.
+        // Far more of a seal's secret may leak than the 41 bits that can.
         let left = DIMENSION - 500;
         assert!(secure_bound(LweDimension(left), MODULUS) <= SEAL_NOISE_BITS);
     }
@@ -121,9 +123,13 @@ mod tests {
         assert_eq!(DELTA_BITS + PLAINTEXT_BITS, 128);
         assert!(SEAL_NOISE < 1 << 29 && PUBLIC_NOISE < 1 << 18);
         let sealable = FLOODED_NOISE - SEAL_NOISE;
-        // A value below 2^41 has weights of l1 norm below 2^41.
+        // A value below 2^40 has weights of l1 norm below 2^40.
         assert!(OWNER_NOISE << (PLAINTEXT_BITS - 1) <= sealable);
-        assert!(PUBLIC_NOISE << 28 <= sealable && PUBLIC_NOISE << 29 > sealable);
+        assert!(PUBLIC_NOISE << 29 <= sealable && PUBLIC_NOISE << 30 > sealable);
+        // So no layer that was planned for the usual inputs can meet the budget at run time.
+        let activations = gelu_core::Precision::INFERENCE.activations;
+        let input_bits = activations.integer + activations.fraction;
+        assert!(PUBLIC_NOISE << (PLAINTEXT_BITS - 1 - input_bits) <= sealable);
         // Moved by the noise, a uniform flood of width w is |noise|/w away from where it was.
         assert_eq!(FLOODED_NOISE << FLOOD_BITS, 2 * HALF_CELL);
         assert!(FLOOD + FLOODED_NOISE < HALF_CELL && FLOOD > HALF_CELL - (HALF_CELL >> 38));

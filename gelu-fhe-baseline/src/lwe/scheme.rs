@@ -14,7 +14,7 @@ use super::linear;
 use super::parameters::KEY_BITS;
 use super::wire;
 
-/// The backend: TFHE's ciphertexts, one integer of up to 42 bits in each.
+/// The backend: TFHE's ciphertexts, one integer of up to 41 bits in each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tfhe;
 
@@ -41,7 +41,7 @@ impl AdditiveHE for Tfhe {
         public.bits()
     }
 
-    /// One, of at most 42 bits.
+    /// One, of at most 41 bits.
     fn slots(_: &PublicKey, slot_bits: u32) -> usize {
         usize::from(fits(SlotShape { bits: slot_bits, count: 1 }))
     }
@@ -67,7 +67,7 @@ impl AdditiveHE for Tfhe {
     }
 
     /// # Panics
-    /// When `b` is not one slot of at most 42 bits.
+    /// When `b` is not one slot of at most 41 bits.
     fn add_plain(public: &PublicKey, a: &Ciphertext, b: &Plaintext) -> Ciphertext {
         assert!(fits(b.shape()), "a plaintext that a ciphertext holds");
         a.clone().add_value(public, value(b))

@@ -3,7 +3,7 @@
 //! ```text
 //! zero   r ∈ {0,1}^n      u = Aᵀ·r + e₁      v = ⟨b, r⟩₀ + e₂
 //!        v − ⟨u, s⟩₀  =  ⟨e, r⟩₀ + e₂ − ⟨e₁, s⟩₀
-//! seal   c + zero, with a flood for e₂, + R·2^(86 + bits)
+//! seal   c + zero, with a flood for e₂, + R·2^(87 + bits)
 //! ```
 //!
 //! v is one coefficient, and (u, v) becomes an LWE ciphertext by sample extraction. Every
@@ -15,7 +15,7 @@
 //! The client knows s and all about the ciphertexts that it sent, so it sees the mask of the answer
 //! and its phase.
 //!
-//! - *The phase, towards an honest client.* The noise of the sum, at most 2^46 with the seal's, is
+//! - *The phase, towards an honest client.* The noise of the sum, at most 2^47 with the seal's, is
 //!   under a uniform flood 2^40 times as wide: the distribution of the phase is within 2^-40 of one
 //!   that depends on the value alone. Above the slot is a uniform mask R. The flood and the mask
 //!   are the same whatever the weights are; the bound that a [`Ciphertext`] carries is compared with
@@ -25,9 +25,9 @@
 //!   it.
 //! - *A client in bad faith* may choose b and its ciphertexts as it likes. Then the body is any
 //!   function of r and the weights that it likes, but still under the flood and R: only
-//!   2^(86 + bits) bodies are distinct, and the flood spreads each over 2^86 − 2^47. So a body tells
+//!   2^(87 + bits) bodies are distinct, and the flood spreads each over 2^87 − 2^48 of them. So a body tells
 //!   at most `bits` + 2^-38 bits *in all*, which is what the ledger counts, and if they are about r,
-//!   u still hides the weights: it is an LWE sample of which at most 42 bits of the secret have
+//!   u still hides the weights: it is an LWE sample of which at most 41 bits of the secret have
 //!   leaked, and its noise is wider than tfhe's curve wants with 500 dimensions less.
 //!
 //! # What does not fit
@@ -51,7 +51,7 @@ use super::ring::{Side, constant_coefficient};
 use super::sample::{Sampler, seeds};
 
 impl PublicKey {
-    /// Encrypts a value of at most 42 bits by the public key alone.
+    /// Encrypts a value of at most 41 bits by the public key alone.
     pub(crate) fn encrypt_value(&self, value: i128, rng: &mut dyn CryptoRng) -> Ciphertext {
         let mut sampler = Sampler::new(seeds(1, rng)[0]);
         let mut words = self.zero(NOISE_BITS, &mut sampler);
