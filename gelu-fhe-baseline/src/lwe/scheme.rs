@@ -201,10 +201,10 @@ impl AdditiveHE for Tfhe {
 
 /// What things cost on the reference machine. Slots are never shifted: there is one.
 const PRICES: Prices = Prices {
-    encrypt: 250_000,
-    decrypt: 10_000,
-    rerandomize: 300_000,
-    product: 5_000,
+    encrypt: 45_000,
+    decrypt: 4_000,
+    rerandomize: 130_000,
+    product: 4_500,
     shift_bit: 0,
     lanes: 1,
     byte: 8,

@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn ciphertexts_have_one_length() {
         let public = KEY.public_key();
-        let bytes: Vec<u8> = (0..CIPHERTEXT_LEN).map(|i| (i % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..=250).cycle().take(CIPHERTEXT_LEN).collect();
         let read = ciphertext_from_bytes(public, &bytes).unwrap();
         let mut again = vec![7];
         ciphertext_to_bytes(public, &read, &mut again);
