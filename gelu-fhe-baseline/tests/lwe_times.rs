@@ -10,11 +10,17 @@
 #![cfg(feature = "tfhe")]
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gelu_core::ledger::Policy;
 use gelu_core::linear::{Tap, Taps};
-use gelu_core::{AdditiveHE, Plaintext, SlotShape};
+use gelu_core::pair::{Pair, PairHost};
+use gelu_core::server::{LearningRate, ServedModel};
+use gelu_core::{AdditiveHE, Plaintext, Precision, SlotShape};
 use gelu_fhe_baseline::lwe::{KEY_BITS, SecretKey, Tfhe};
+use gelu_nn::{Model, zoo};
+use ndarray::Array2;
 use rand::{RngExt, SeedableRng, rngs::ChaCha20Rng};
 
 /// Nanoseconds of processor time that all threads of this process have had.
@@ -81,4 +87,33 @@ fn times() {
     });
     println!("ciphertext {} bytes", Tfhe::ciphertext_len(public));
     println!("public key {} bytes", Tfhe::public_key_to_bytes(public).len());
+}
+
+/// One image through the paper's networks for MNIST, both parties in this process, on all
+/// processors, without a network between them; the answer must be the plaintext network's.
+#[test]
+#[ignore = "a measurement"]
+fn whole_queries() {
+    let rng = &mut ChaCha20Rng::seed_from_u64(1);
+    for (name, architecture) in [("Conv-1", zoo::conv1()), ("LeNet-5", zoo::lenet5())] {
+        let model = Model::initialise(name, architecture, Precision::INFERENCE, rng).unwrap();
+        let inputs = Array2::from_shape_fn((28 * 28, 1), |_| rng.random_range(0.0..1.0));
+        let (expected, _) = model.probabilities(&inputs).unwrap();
+        let host = PairHost::new(ServedModel::from(&model), "test", Policy::AllowModelExtraction);
+        let secret = Arc::new(SecretKey::generate(rng));
+        let mut pair = Pair::<Tfhe>::open(Arc::new(host), secret, LearningRate::Public(0.1), rng)
+            .expect("a session");
+        let before: usize = pair.transcript.iter().map(|frame| frame.bytes().len()).sum();
+        let (clock, processors) = (Instant::now(), processor_time(Instant::now()));
+        let answer = pair.classify(&inputs, rng).unwrap();
+        let (elapsed, used) = (clock.elapsed(), processor_time(clock) - processors);
+        assert_eq!(answer, expected, "{name}");
+        let bytes: usize = pair.transcript.iter().map(|frame| frame.bytes().len()).sum();
+        println!(
+            "{name:<10} {:>6.2} s, {:>6.2} s of processor, {:>6.1} MB",
+            elapsed.as_secs_f64(),
+            used as f64 / 1e9,
+            (bytes - before) as f64 / 1e6,
+        );
+    }
 }

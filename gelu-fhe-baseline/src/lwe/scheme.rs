@@ -204,7 +204,7 @@ const PRICES: Prices = Prices {
     encrypt: 45_000,
     decrypt: 4_000,
     rerandomize: 130_000,
-    product: 4_500,
+    product: 4_200,
     shift_bit: 0,
     lanes: 1,
     byte: 8,
