@@ -205,6 +205,13 @@ mod tests {
         assert_eq!(loaded.lwe().as_ref(), KEY.lwe().as_ref());
     }
 
+    /// Files of version 1 stay readable: a seed gives the key that it gave when they were written.
+    #[test]
+    fn seeds_give_the_same_keys_for_ever() {
+        let key = SecretKey::from_seed(Zeroizing::new([7; 32]));
+        assert_eq!(key.check(), "61414b9fcac8bce7ab56789e432a3b29");
+    }
+
     #[test]
     fn nothing_is_overwritten_unless_asked() {
         let dir = dir();
