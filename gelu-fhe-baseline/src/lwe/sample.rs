@@ -1,7 +1,7 @@
 //! Random words: masks, bits and noise.
 //!
-//! tfhe's generators would do, but they take seeds of 128 bits and hand out bytes one at a time:
-//! with them an encryption takes five times as long.
+//! tfhe's generators would do, but they take seeds of 128 bits and hand out bytes one at a time,
+//! which was most of the time of an encryption (in a build for tests, five times all of this one).
 //! So each item has a ChaCha20 generator with a seed of 256 bits from the caller's, which is also
 //! what makes results independent of who works on which. The distributions are tfhe's.
 
