@@ -7,10 +7,19 @@
 //! run it ([`Circuit::requirements`]: bits of plaintext, depth of multiplications), and it is the
 //! oracle that an encrypted evaluation must reproduce ([`Circuit::evaluate`]).
 //!
-//! Encrypted evaluators, one file for each scheme, belong beside [`circuit`].
+//! | module | system | feature |
+//! |---|---|---|
+//! | [`circuit`] | exact circuits over the integers: the oracle | |
+//! | `torus` | CryptoNets with today's TFHE: a bootstrap for every activation | `tfhe` |
+//! | `lwe` | the split protocol's own backend on TFHE's ciphertexts | `tfhe` |
+//! | `leveled` | CryptoNets as its authors meant it: whole batches in the slots of BFV | `leveled` |
 #![forbid(unsafe_code)]
 
 pub mod circuit;
+#[cfg(feature = "leveled")]
+pub mod leveled;
+#[cfg(feature = "tfhe")]
+pub mod lwe;
 #[cfg(feature = "tfhe")]
 pub mod torus;
 
