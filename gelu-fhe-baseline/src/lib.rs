@@ -7,9 +7,14 @@
 //! run it ([`Circuit::requirements`]: bits of plaintext, depth of multiplications), and it is the
 //! oracle that an encrypted evaluation must reproduce ([`Circuit::evaluate`]).
 //!
-//! Encrypted evaluators, one file for each scheme, belong beside [`circuit`].
+//! Encrypted evaluators, one file for each scheme, belong beside [`circuit`]:
+//!
+//! - `leveled` (feature `leveled`): CryptoNets as its authors meant it. BFV, one pixel a ciphertext,
+//!   8,192 images at once.
 #![forbid(unsafe_code)]
 
 pub mod circuit;
+#[cfg(feature = "leveled")]
+pub mod leveled;
 
 pub use circuit::{Circuit, Requirement, Step};

@@ -1,0 +1,48 @@
+//! Integers from their residues, by the Chinese remainder theorem.
+//!
+//! ```text
+//! x = d₁ + t₁·(d₂ + t₂·(d₃ + …)),   dₖ = (… (xₖ − d₁)/t₁ − d₂)/t₂ …  mod tₖ        (Garner 1959)
+//! ```
+//!
+//! and x is taken in −T/2..T/2 for T = t₁·t₂·…, which the parameters keep below 2^126.
+
+use fhe_math::zq::Modulus;
+
+/// The integer x with |x| < T/2 that has these residues.
+pub(super) fn combine(moduli: &[&Modulus], residues: &[u64]) -> i128 {
+    let mut digits: Vec<u64> = Vec::with_capacity(moduli.len());
+    for (k, t) in moduli.iter().enumerate() {
+        let mut digit = residues[k];
+        for (d, lower) in digits.iter().zip(moduli) {
+            let inverse = t.inv(t.reduce(***lower)).expect("distinct primes");
+            digit = t.mul(t.sub(digit, t.reduce(*d)), inverse);
+        }
+        digits.push(digit);
+    }
+    let (mut x, mut product) = (0u128, 1u128);
+    for (digit, t) in digits.iter().zip(moduli) {
+        x += product * u128::from(*digit);
+        product *= u128::from(***t);
+    }
+    let signed = |v: u128| i128::try_from(v).expect("below 2^126");
+    if x > product / 2 { signed(x) - signed(product) } else { signed(x) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn residues_give_the_integer_back(x in -(1i128 << 80)..(1i128 << 80), few in -1000i128..1000) {
+            let moduli = [1_073_643_521u64, 1_073_479_681, 1_073_184_769].map(|t| Modulus::new(t).unwrap());
+            for (x, count) in [(x, 3), (few, 1), (few, 2), (x >> 30, 2)] {
+                let moduli: Vec<_> = moduli[..count].iter().collect();
+                let residue = |t: &&Modulus| u64::try_from(x.rem_euclid(i128::from(***t))).unwrap();
+                let residues: Vec<_> = moduli.iter().map(residue).collect();
+                prop_assert_eq!(combine(&moduli, &residues), x);
+            }
+        }
+    }
+}
