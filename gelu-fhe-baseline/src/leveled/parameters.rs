@@ -68,9 +68,7 @@ pub(super) struct PlaintextModulus {
 /// What is computed with `limbs` limbs.
 pub(super) struct Level {
     pub(super) context: Arc<Context>,
-    /// q and the primes by which products are extended.
-    pub(super) extended: Arc<Context>,
-    /// x mod q to x mod the extended basis, x centred.
+    /// x mod q to x mod the extended basis (q and some more primes), x centred.
     pub(super) extend: Scaler,
     /// For each t: x mod the extended basis to round(t·x/q) mod q.
     pub(super) reduce: Vec<Scaler>,
@@ -99,7 +97,8 @@ impl Parameters {
     pub fn for_circuit_with_degree(circuit: &Circuit, count: usize, degree: usize) -> Result<Self> {
         let needs = circuit.requirements();
         let last = needs.last().expect("a circuit has a step");
-        let least = degree.trailing_zeros() + 2;
+        // From 2^(log₂ N + 4) on there are primes = 1 mod 2N of every length that is tried here.
+        let least = degree.trailing_zeros() + 4;
         let bits = (last.bits + 1).div_ceil(u32::try_from(count.max(1)).unwrap_or(1)).max(least);
         if count == 0 || bits > 60 || bits as usize * count > 126 {
             let available = 60.min(126 / u32::try_from(count.max(1)).unwrap_or(126));
@@ -230,12 +229,6 @@ impl Parameters {
         let bits = self.plaintext_moduli().max().expect("at least one").ilog2() + 1;
         Budget::new(self.0.degree, self.moduli(), bits)
     }
-
-    /// Whether these are the parameters of the other party, too.
-    pub(super) fn same(&self, degree: usize, moduli: &[u64], plaintexts: &[u64]) -> bool {
-        (self.slots(), self.moduli()) == (degree, moduli)
-            && self.plaintext_moduli().eq(plaintexts.iter().copied())
-    }
 }
 
 impl core::fmt::Debug for Parameters {
@@ -272,7 +265,7 @@ impl Level {
             (q_mod_t, operators.map(inverse).collect())
         });
         let delta = delta.collect();
-        Ok(Self { context, extended, extend, reduce, delta })
+        Ok(Self { context, extend, reduce, delta })
     }
 }
 

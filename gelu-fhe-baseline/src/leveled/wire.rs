@@ -97,7 +97,7 @@ fn key_header(parameters: &Parameters) -> Vec<u8> {
 /// [`PeerIncompatible::Backend`] for other parameters, [`PeerMisbehaved`] for what is no key.
 pub(super) fn key_from_bytes(parameters: &Parameters, bytes: &[u8]) -> Result<RelinearisationKey> {
     let expected = key_header(parameters);
-    if !bytes.starts_with(&expected[..HEADER - 6]) {
+    if bytes.len() < expected.len() || !bytes.starts_with(&expected[..HEADER - 6]) {
         return Err(PeerMisbehaved::Undecodable.into());
     }
     if !bytes.starts_with(&expected) {
