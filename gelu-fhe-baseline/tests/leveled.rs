@@ -121,7 +121,7 @@ fn what_does_not_fit_is_refused_by_name() {
     let noisy = why(deep(8, 1), 1);
     assert!(noisy.contains("square: is too deep or too wide"), "{noisy}");
     let wide = why(deep(3, 1 << 14), 1);
-    assert!(wide.contains("square needs 113 bits"), "{wide}");
+    assert!(wide.contains("square needs 114 bits"), "{wide}");
     assert!(Parameters::for_circuit(&deep(1, 1), 0).is_err());
     assert!(Parameters::for_circuit_with_degree(&deep(1, 1), 1, 4000).is_err());
     // Five limbs of 54 bits are 270 bits: beyond 218.

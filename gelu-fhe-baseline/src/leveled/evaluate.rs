@@ -28,16 +28,16 @@ struct Square([Poly; 3]);
 
 impl Square {
     fn of(level: &Level, x: &Ciphertext) -> Self {
-        let extend = |c: &Poly| c.scale(&level.extend).expect("the level's context");
-        let (c0, c1) = (extend(&x.c0), extend(&x.c1));
-        let c01 = &c0 * &c1;
-        let square = |mut c: Poly| {
-            let same = c.clone();
-            c *= &same;
-            c
-        };
-        Self([square(c0), c01, square(c1)])
+        let (c0, c1) = extend(level, x);
+        let (c00, c01) = (&c0 * &c0, &c0 * &c1);
+        Self([c00, c01, &c1 * &c1])
     }
+}
+
+/// Both halves in the extended basis.
+fn extend(level: &Level, x: &Ciphertext) -> (Poly, Poly) {
+    let extend = |c: &Poly| c.scale(&level.extend).expect("the level's context");
+    (extend(&x.c0), extend(&x.c1))
 }
 
 /// The relinearisation key at one level, ready to multiply with.
@@ -107,30 +107,43 @@ impl Evaluator<'_> {
             true if layer.is_partition() => {
                 let sum = |row: &Vec<(usize, i64)>| {
                     let local: Vec<_> = row.iter().map(|&(i, _)| Square::of(level, &x[i])).collect();
-                    let renamed = row.iter().enumerate().map(|(at, &(_, w))| (at, w)).collect();
+                    let renamed: Vec<_> = (0..).zip(row.iter().map(|&(_, w)| w)).collect();
                     self.reduce(level, &renamed, &local)
                 };
                 rows.map(sum).zip(&layer.biases).map(finish).collect()
             }
             true => {
                 let squares: Vec<_> = x.par_iter().map(|x| Square::of(level, x)).collect();
-                let sum = |row| self.reduce(level, row, &squares);
+                let sum = |row: &Vec<_>| self.reduce(level, row, &squares);
                 rows.map(sum).zip(&layer.biases).map(finish).collect()
             }
         }
     }
 
     /// ⟦Σ w·x²⟧ from the squares.
-    fn reduce(&self, level: &Level, row: &Vec<(usize, i64)>, squares: &[Square]) -> Ciphertext {
-        let scaler = &level.reduce[self.index];
+    fn reduce(&self, level: &Level, row: &[(usize, i64)], squares: &[Square]) -> Ciphertext {
         let part = |n: usize, times| weighted_sum(row, times, |i| &squares[i].0[n]);
-        let rescale = |d: Poly| d.scale(scaler).expect("the extended context");
         // The middle part of a square is 2·c₀·c₁.
-        let (d0, d1, mut d2) = (rescale(part(0, 1)), rescale(part(1, 2)), part(2, 1));
+        self.finish(level, [part(0, 1), part(1, 2), part(2, 1)])
+    }
+
+    /// ⟦x·y⟧, both with as many limbs.
+    pub(super) fn multiply(&self, x: &Ciphertext, y: &Ciphertext) -> Ciphertext {
+        let level = self.parameters.level(x.limbs());
+        let ((x0, x1), (y0, y1)) = (extend(level, x), extend(level, y));
+        let mut middle = &x0 * &y1;
+        middle += &(&x1 * &y0);
+        self.finish(level, [&x0 * &y0, middle, &x1 * &y1])
+    }
+
+    /// Rescales and relinearises.
+    fn finish(&self, level: &Level, [d0, d1, mut d2]: [Poly; 3]) -> Ciphertext {
+        let scaler = &level.reduce[self.index];
+        let rescale = |d: Poly| d.scale(scaler).expect("the extended context");
         d2.change_representation(Representation::PowerBasis);
         let limbs = level.context.moduli().len();
         let key = self.keys[limbs - 1].as_ref().expect("planned");
-        key.relinearise(level, d0, d1, &rescale(d2))
+        key.relinearise(level, rescale(d0), rescale(d1), &rescale(d2))
     }
 }
 
@@ -177,4 +190,160 @@ fn weighted_sum<'a>(row: &[(usize, i64)], times: i64, x: impl Fn(usize) -> &'a P
         }
     }
     sampling::public(&context, residues)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leveled::scheme::SecretKey;
+    use fhe::bfv;
+    use fhe_traits::{DeserializeParametrized, FheDecoder, FheDecrypter};
+    use rand::rngs::ChaCha20Rng;
+    use rand::{RngExt, SeedableRng};
+
+    struct Party {
+        parameters: Parameters,
+        secret: SecretKey,
+        keys: Vec<Option<LevelKey>>,
+        rng: ChaCha20Rng,
+    }
+
+    impl Party {
+        fn new(degree: usize, limbs: usize, bits: u32, seed: u64) -> Self {
+            let mut rng = ChaCha20Rng::seed_from_u64(seed);
+            let parameters = Parameters::danger_insecure(degree, limbs, bits, 1).unwrap();
+            let secret = SecretKey::generate(&parameters, &mut rng);
+            let key = RelinearisationKey::generate(&secret, &mut rng);
+            let level = |limbs| Some(LevelKey::new(&parameters, &key, limbs));
+            let keys = (1..=limbs).map(level).collect();
+            Self { parameters, secret, keys, rng }
+        }
+
+        fn evaluator(&self) -> Evaluator<'_> {
+            Evaluator { parameters: &self.parameters, index: 0, keys: &self.keys }
+        }
+
+        fn values(&mut self) -> Vec<i64> {
+            (0..self.parameters.slots()).map(|_| self.rng.random_range(-99..=99)).collect()
+        }
+
+        fn encrypt(&mut self, values: &[i64]) -> Ciphertext {
+            let seed = sampling::seed(&mut self.rng);
+            let c0 = self.secret.encrypt(0, values, (seed, 0), &mut self.rng).unwrap();
+            let context = &self.parameters.level(self.parameters.limbs()).context;
+            Ciphertext { c0, c1: sampling::uniform(context, values.len(), seed, 0) }
+        }
+
+        fn decrypt(&self, ciphertext: &Ciphertext) -> Vec<i64> {
+            let mut ciphertext = ciphertext.clone();
+            ciphertext.drop_to(&self.parameters, 1);
+            let t = self.parameters.plaintext_moduli().next().unwrap().cast_signed();
+            let centred = |&v: &u64| match v.cast_signed() {
+                v if v > t / 2 => v - t,
+                v => v,
+            };
+            self.secret.decrypt(0, &ciphertext).iter().map(centred).collect()
+        }
+    }
+
+    /// With the crate `fhe` as the other party: its parameters, its secret key with our
+    /// coefficients, its multiplication, its decryption.
+    #[test]
+    fn the_crate_fhe_agrees() {
+        let ours = Party::new(64, 3, 20, 1);
+        let parameters = bfv::BfvParametersBuilder::new()
+            .set_degree(64)
+            .set_plaintext_modulus(ours.parameters.plaintext_moduli().next().unwrap())
+            .set_moduli(ours.parameters.moduli())
+            .build_arc()
+            .unwrap();
+        // A secret key of that crate is protobuf: field 1, packed, zigzag.
+        let zigzag = |&s: &i64| u8::try_from(if s < 0 { 1 } else { 2 * s }).unwrap();
+        let mut bytes = vec![0x0a, 64];
+        bytes.extend(ours.secret.coefficients().iter().map(zigzag));
+        let secret = bfv::SecretKey::from_bytes(&bytes, &parameters).unwrap();
+        let theirs = |c: &Ciphertext| {
+            let context = parameters.context_at_level(3 - c.limbs()).unwrap();
+            let poly = |c: &Poly| {
+                use fhe_math::rq::traits::TryConvertFrom;
+                Poly::try_convert_from(c.coefficients().to_owned(), context, true, Representation::Ntt)
+            };
+            let polys = [&c.c0, &c.c1].map(|c| poly(c).unwrap());
+            bfv::Ciphertext::new(polys.to_vec(), &parameters).unwrap()
+        };
+        // Slots of that crate have another order, so polynomials are compared.
+        let decrypted = |c: &bfv::Ciphertext| {
+            let plaintext = secret.try_decrypt(c).unwrap();
+            Vec::<u64>::try_decode(&plaintext, bfv::Encoding::poly_at_level(3 - c[0].ctx().moduli().len())).unwrap()
+        };
+        let slots_of = |mut polynomial: Vec<u64>| {
+            ours.parameters.plaintext(0).slots.forward(&mut polynomial);
+            polynomial
+        };
+        let mut party = Party::new(64, 3, 20, 1);
+        let (x, y) = (party.values(), party.values());
+        let (cx, cy) = (party.encrypt(&x), party.encrypt(&y));
+        let t = party.parameters.plaintext_moduli().next().unwrap().cast_signed();
+        let reduced = |values: Vec<i64>| -> Vec<u64> {
+            values.iter().map(|v| v.rem_euclid(t).cast_unsigned()).collect()
+        };
+        assert_eq!(slots_of(decrypted(&theirs(&cx))), reduced(x.clone()), "our encryption");
+        let product: Vec<_> = x.iter().zip(&y).map(|(x, y)| x * y).collect();
+        let of_theirs = decrypted(&(&theirs(&cx) * &theirs(&cy)));
+        assert_eq!(slots_of(of_theirs), reduced(product.clone()), "their multiplication");
+        let mut of_ours = party.evaluator().multiply(&cx, &cy);
+        assert_eq!(slots_of(decrypted(&theirs(&of_ours))), reduced(product.clone()));
+        assert_eq!(party.decrypt(&of_ours), product);
+        of_ours.drop_to(&party.parameters, 2);
+        assert_eq!(slots_of(decrypted(&theirs(&of_ours))), reduced(product));
+    }
+
+    /// Each row of the table of the noise, at the real degree: what is measured stays within the
+    /// margin, and the prediction is not far too large either.
+    #[test]
+    fn noise_stays_below_the_prediction() {
+        use crate::leveled::layers::Layers;
+        use crate::leveled::noise::{MARGIN_BITS, Stage};
+        use crate::{Circuit, Step, circuit::tests::dense};
+
+        let mut party = Party::new(8192, 3, 26, 2);
+        let first = dense(vec![7, -7, 7, 5], 2, vec![1, 2]);
+        let last = dense(vec![7, -6], 2, vec![0]);
+        let steps = vec![first, Step::Square, last, Step::Square];
+        let layers = Layers::of(&Circuit::new(99, steps).unwrap()).unwrap();
+        let budget = party.parameters.budget();
+        let check = |party: &Party, what: &str, x: &[Ciphertext], stage: Stage| {
+            let bits = x.iter().map(|c| party.secret.noise_bits_vartime(0, c)).max().unwrap();
+            let bits = f64::from(u32::try_from(bits).unwrap());
+            println!("{what}: {bits} bits measured, σ = 2^{:.1} predicted", stage.noise);
+            assert!(bits <= stage.noise + MARGIN_BITS, "{what}");
+            assert!(bits >= stage.noise - 4.0, "{what}");
+        };
+        let values = [party.values(), party.values()];
+        let mut x = values.map(|values| party.encrypt(&values)).to_vec();
+        let mut stage = budget.fresh();
+        check(&party, "fresh", &x, stage);
+        for layer in &layers.0 {
+            stage = budget.after(stage, layer);
+            x = party.evaluator().layer(layer, &x, &stage);
+            check(&party, &layer.name, &x, stage);
+        }
+        x.iter_mut().for_each(|x| x.drop_to(&party.parameters, 2));
+        stage = budget.dropped(stage, 2);
+        check(&party, "dropped", &x, stage);
+    }
+
+    #[test]
+    fn short_and_long_sums_agree() {
+        let mut party = Party::new(64, 2, 40, 3);
+        let values: Vec<_> = (0..3).map(|_| party.values()).collect();
+        let x: Vec<_> = values.iter().map(|v| party.encrypt(v)).collect();
+        // With 2^20, residues of 54 bits need more than a word.
+        for row in [[(0, 3), (1, -5), (2, 1)], [(2, 1 << 20), (0, -7), (1, -(1 << 19))]] {
+            let sum = |part: fn(&Ciphertext) -> &Poly| weighted_sum(&row, 1, |i| part(&x[i]));
+            let sum = Ciphertext { c0: sum(|c| &c.c0), c1: sum(|c| &c.c1) };
+            let expected = (0..64).map(|s| row.iter().map(|&(i, w)| w * values[i][s]).sum());
+            assert_eq!(party.decrypt(&sum), expected.collect::<Vec<i64>>());
+        }
+    }
 }

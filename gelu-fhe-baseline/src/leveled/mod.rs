@@ -1,5 +1,6 @@
 //! CryptoNets as its authors meant it: BFV, one pixel a ciphertext, thousands of images at once.
 #![doc = ""]
+mod activation;
 mod evaluate;
 mod inference;
 mod layers;
@@ -10,5 +11,6 @@ mod sampling;
 mod scheme;
 mod wire;
 
+pub use activation::{ActivationCost, Polynomial, measure_activation};
 pub use inference::{Client, LayerTime, Server};
 pub use parameters::{Parameters, SECURITY_128};

@@ -62,7 +62,8 @@ impl Budget {
         self.moduli.len()
     }
 
-    fn fresh(&self) -> Stage {
+    /// A new ciphertext.
+    pub(super) fn fresh(&self) -> Stage {
         self.stage(self.limbs(), ERROR_VARIANCE.sqrt())
     }
 
@@ -77,23 +78,38 @@ impl Budget {
         (self.degree * 2.0 / 3.0 + 1.0).sqrt()
     }
 
-    fn after(&self, before: Stage, layer: &Layer) -> Stage {
+    /// One layer, with as many limbs as its inputs.
+    pub(super) fn after(&self, before: Stage, layer: &Layer) -> Stage {
         let (sigma, n) = (before.noise.exp2(), self.degree);
         let sigma = match layer.squares {
             false => layer.gain() * sigma,
             true => {
-                let wraps = (self.spread() + 1.0) / 12f64.sqrt();
-                let square = 2.0 * self.plaintext_bits.exp2() * n.sqrt() * wraps * sigma;
-                let digits = self.moduli[..before.limbs].iter().max().expect("a limb");
-                let relinearise = *digits as f64
-                    * (before.limbs as f64 * n / 3.0 * ERROR_VARIANCE).sqrt();
-                layer.gain() * square + n / 12f64.sqrt() + relinearise
+                layer.gain() * self.tensor(2.0 * sigma) + n / 12f64.sqrt() + self.switch(before)
             }
         };
         self.stage(before.limbs, sigma)
     }
 
-    fn dropped(&self, before: Stage, limbs: usize) -> Stage {
+    /// ⟦x·y⟧, both with as many limbs: a square has twice the noise of its one factor.
+    pub(super) fn product(&self, x: Stage, y: Stage) -> Stage {
+        let sigma = self.tensor(x.noise.exp2() + y.noise.exp2());
+        self.stage(x.limbs, sigma + self.degree / 12f64.sqrt() + self.switch(x))
+    }
+
+    /// What a product makes of the sum of its factors' noises.
+    fn tensor(&self, sigma: f64) -> f64 {
+        let wraps = (self.spread() + 1.0) / 12f64.sqrt();
+        self.plaintext_bits.exp2() * self.degree.sqrt() * wraps * sigma
+    }
+
+    /// What relinearisation adds.
+    fn switch(&self, at: Stage) -> f64 {
+        let digit = *self.moduli[..at.limbs].iter().max().expect("a limb") as f64;
+        digit * (at.limbs as f64 * self.degree / 3.0 * ERROR_VARIANCE).sqrt()
+    }
+
+    /// The same with fewer limbs.
+    pub(super) fn dropped(&self, before: Stage, limbs: usize) -> Stage {
         if limbs == before.limbs {
             return before;
         }

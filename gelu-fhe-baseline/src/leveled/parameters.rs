@@ -3,7 +3,7 @@
 //! | letter | meaning | here |
 //! | --- | --- | --- |
 //! | N | degree of X^N + 1, and slots of a plaintext | 8192 |
-//! | q = q₀·q₁·… | ciphertext modulus, one prime a *limb* | 2 to 4 limbs of 54 bits |
+//! | q = q₀·q₁·… | ciphertext modulus, one prime a *limb* | 2 to 4 limbs of about 54 bits |
 //! | t₁, t₂, … | plaintext moduli, primes = 1 mod 2N | two, each half as wide as the result |
 //! | s | secret, uniform in {−1, 0, 1}^N | |
 //! | e | errors, centred binomial of 2·21 coins | σ = √10.5 = 3.24 |
@@ -35,12 +35,12 @@ use crate::Circuit;
 pub const SECURITY_128: [(usize, u32); 6] =
     [(1024, 27), (2048, 54), (4096, 109), (8192, 218), (16384, 438), (32768, 881)];
 
-/// Bits of a limb of q: four of them stay below 218, and a weighted sum of residues with Σ|w| < 2⁹
-/// fits 63 bits.
+/// Bits of a limb of q: four of them stay below 218, and a weighted sum of residues with Σ|w| < 2⁸
+/// fits a word.
 const LIMB_BITS: u32 = 54;
 
-/// Bits of the primes that a product is extended by.
-const EXTENSION_BITS: u32 = 62;
+/// The widest modulus that `fhe-math` computes with; products are extended by primes of this size.
+const MODULUS_BITS: u32 = 62;
 
 /// Bits of room in the extended basis above q² · N, at least: Σ|w| of a sum of squares may fill it.
 const EXTENSION_ROOM: f64 = 10.0;
@@ -111,7 +111,6 @@ impl Parameters {
         let layers = Layers::of(circuit)?;
         let mut refusal = None;
         for limbs in 1..=MAX_LIMBS {
-            // The lowest limb alone carries the answer, so it is the widest.
             let Some(moduli) = limb_primes(limbs, most, degree, &plaintexts) else { break };
             let budget = Budget::new(degree, &moduli, bits);
             match noise::plan(&layers, &budget) {
@@ -119,13 +118,13 @@ impl Parameters {
                 Err(error) => refusal = Some(error),
             }
         }
-        Err(refusal.unwrap_or_else(|| misfit("N", "is too small for a limb of 54 bits".into())))
+        Err(refusal.unwrap_or_else(|| misfit("N", "is too small for a limb".into())))
     }
 
     /// Parameters of one's own choice.
     ///
     /// # Errors
-    /// [`ApiMisuse::Configuration`] when the moduli are not distinct primes = 1 mod 2N of at most 60
+    /// [`ApiMisuse::Configuration`] when the moduli are not distinct primes = 1 mod 2N of at most 62
     /// bits, or log₂ q is beyond [`SECURITY_128`].
     pub fn new(degree: usize, moduli: &[u64], plaintexts: &[u64]) -> Result<Self> {
         let (bits, most) = (modulus_bits(moduli), most_bits(degree)?);
@@ -155,13 +154,12 @@ impl Parameters {
         let all: Vec<_> = moduli.iter().chain(plaintexts).collect();
         let distinct = all.iter().enumerate().all(|(i, m)| !all[..i].contains(m));
         let sizes_fit = !moduli.is_empty() && !plaintexts.is_empty() && moduli.len() <= MAX_LIMBS;
-        let wide = |m: u64| m >> 60 == 0;
-        let narrower = plaintexts.iter().all(|t| moduli.iter().all(|q| t < q));
-        let fits = distinct && sizes_fit && all.iter().all(|&&m| wide(m)) && narrower;
+        let narrow = all.iter().all(|&&m| m >> MODULUS_BITS == 0);
+        let fits = distinct && sizes_fit && narrow && plaintexts.iter().all(|t| *t < moduli[0]);
         let product = plaintexts.iter().map(|&t| (t as f64).log2()).sum::<f64>();
         if !fits || product > 126.0 {
-            let why = "must be distinct primes of at most 60 bits, each t below each limb of q, \
-                       the product of all t below 2^126";
+            let why = "must be distinct primes of at most 62 bits, each t below the first limb of \
+                       q, the product of all t below 2^126";
             return Err(misfit("moduli", why.into()));
         }
         let plaintext = |&t: &u64| {
@@ -249,7 +247,7 @@ impl Level {
         let degree = degree_of(&context);
         let (count, _) = extension(degree, moduli);
         let mut extended = moduli.to_vec();
-        extended.extend(primes(EXTENSION_BITS, count, degree, moduli)?);
+        extended.extend(primes(MODULUS_BITS, count, degree, moduli)?);
         let extended = Context::new_arc(&extended, degree).map_err(bug)?;
         let extend = Scaler::new(&context, &extended, ScalingFactor::one()).map_err(bug)?;
         let reduce = plaintexts
@@ -275,7 +273,7 @@ impl Level {
 /// log₂ Σ|w| ≤ log₂ P − log₂ q − log₂ N.
 pub(super) fn extension(degree: usize, moduli: &[u64]) -> (usize, f64) {
     // The largest primes of 62 bits lie within 2^40 of 2^62.
-    let each = f64::from(EXTENSION_BITS) - 1e-3;
+    let each = f64::from(MODULUS_BITS) - 1e-3;
     let needed = modulus_bits(moduli) + f64::from(degree.ilog2());
     let mut count = 1;
     while each * count as f64 - needed < EXTENSION_ROOM {
@@ -294,20 +292,27 @@ fn degree_of(context: &Arc<Context>) -> usize {
     Poly::zero(context, Representation::PowerBasis).coefficients().ncols()
 }
 
-fn most_bits(degree: usize) -> Result<u32> {
+pub(super) fn most_bits(degree: usize) -> Result<u32> {
     let found = SECURITY_128.iter().find(|(n, _)| *n == degree);
     let why = || format!("must be one of {:?}", SECURITY_128.map(|(n, _)| n));
     found.map(|&(_, bits)| bits).ok_or_else(|| misfit("N", why()))
 }
 
-/// The largest `limbs` primes of [`LIMB_BITS`] bits, if their product stays below 2^`most`.
-fn limb_primes(limbs: usize, most: u32, degree: usize, taken: &[u64]) -> Option<Vec<u64>> {
-    let moduli = primes(LIMB_BITS, limbs, degree, taken).ok()?;
-    (modulus_bits(&moduli) <= f64::from(most)).then_some(moduli)
+/// Limbs whose product stays below 2^`most`: the lowest is 11 bits wider than t, because it alone
+/// carries the answer, and the others have [`LIMB_BITS`] or what is left.
+pub(super) fn limb_primes(limbs: usize, most: u32, degree: usize, plaintexts: &[u64]) -> Option<Vec<u64>> {
+    let widest = plaintexts.iter().max()?.ilog2() + 1;
+    let lowest = (widest + 11).clamp(LIMB_BITS, MODULUS_BITS);
+    let others = u32::try_from(limbs - 1).ok()?;
+    let each = most.checked_sub(lowest)?.checked_div(others).unwrap_or(LIMB_BITS).min(LIMB_BITS);
+    let mut moduli = primes(lowest, 1, degree, plaintexts).ok()?;
+    let taken: Vec<_> = plaintexts.iter().chain(&moduli).copied().collect();
+    moduli.extend(primes(each, limbs - 1, degree, &taken).ok()?);
+    Some(moduli)
 }
 
 /// The largest `count` primes of `bits` bits that are 1 mod 2N and not taken.
-fn primes(bits: u32, count: usize, degree: usize, taken: &[u64]) -> Result<Vec<u64>> {
+pub(super) fn primes(bits: u32, count: usize, degree: usize, taken: &[u64]) -> Result<Vec<u64>> {
     let mut found = Vec::new();
     let mut below = 1u64.checked_shl(bits).unwrap_or(0);
     while found.len() < count {

@@ -167,8 +167,8 @@ impl SecretKey {
         slots
     }
 
-    /// log₂ of the largest coefficient of the noise: for tests, and to plan by; takes a time that
-    /// depends on the noise.
+    /// log₂ of the largest coefficient of the noise, in a time that depends on it.
+    #[cfg(test)]
     pub(super) fn noise_bits_vartime(&self, index: usize, ciphertext: &Ciphertext) -> u64 {
         let level = self.parameters.level(ciphertext.limbs());
         let s = sampling::secret(&level.context, &self.coefficients);
@@ -195,6 +195,7 @@ impl SecretKey {
         most.bits().saturating_sub(u64::from(t.ilog2()))
     }
 
+    #[cfg(test)]
     pub(super) fn coefficients(&self) -> &[i64] {
         &self.coefficients
     }
