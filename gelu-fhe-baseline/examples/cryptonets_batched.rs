@@ -69,7 +69,8 @@ fn main() -> Result<()> {
 
     let images = batch.len();
     let seconds = |d: Duration| d.as_secs_f64();
-    let server: f64 = run.layers.iter().map(|(_, d)| seconds(*d)).sum();
+    let server: f64 = run.layers.iter().map(|l| seconds(l.1)).sum();
+    let cpu: f64 = run.layers.iter().map(|l| l.2).sum();
     let latency = seconds(run.encrypt) + server + seconds(run.decrypt);
     let report = json!({
         "network": "conv1, square activations",
@@ -83,7 +84,8 @@ fn main() -> Result<()> {
                         "q": parameters.moduli(), "security_bits": parameters.security_bits(),
                         "plaintext_moduli": parameters.plaintext_moduli().collect::<Vec<_>>() },
         "seconds": { "key": seconds(run.keygen), "encrypt": seconds(run.encrypt), "server": server,
-                     "layers": run.layers.iter().map(|(l, d)| json!([l, seconds(*d)])).collect::<Vec<_>>(),
+                     "server_one_core": cpu,
+                     "layers": run.layers.iter().map(|(l, d, c)| json!([l, seconds(*d), c])).collect::<Vec<_>>(),
                      "decrypt": seconds(run.decrypt), "batch": latency,
                      "amortised_image": latency / images as f64 },
         "bytes": { "up": run.up, "down": run.down, "key": run.key },
@@ -98,16 +100,31 @@ fn main() -> Result<()> {
         println!("accuracy, encrypted       {encrypted:.4}");
         println!("logits that differ        {wrong} of {}", run.logits.len());
         println!("predictions that differ   {disagreements}");
-        println!("N, log2 q, security       {}, {:.1}, {} bits", parameters.slots(),
-            parameters.modulus_bits(), parameters.security_bits());
-        println!("plaintext moduli          {:?}", parameters.plaintext_moduli().collect::<Vec<_>>());
+        println!(
+            "N, log2 q, security       {}, {:.1}, {} bits",
+            parameters.slots(),
+            parameters.modulus_bits(),
+            parameters.security_bits()
+        );
+        println!(
+            "plaintext moduli          {:?}",
+            parameters.plaintext_moduli().collect::<Vec<_>>()
+        );
         println!("key generation            {:.2} s, {} bytes", seconds(run.keygen), run.key);
         println!("encrypt                   {:.2} s, {} bytes up", seconds(run.encrypt), run.up);
-        for (layer, time) in &run.layers {
-            println!("  {layer:<23} {:.2} s", seconds(*time));
+        for (layer, time, cpu) in &run.layers {
+            println!("  {layer:<23} {:.2} s, {cpu:.2} s of a core", seconds(*time));
         }
-        println!("decrypt                   {:.2} s, {} bytes down", seconds(run.decrypt), run.down);
-        println!("a batch, an image         {latency:.2} s, {:.2} ms", 1e3 * latency / images as f64);
+        println!("server                    {server:.2} s, {cpu:.2} s of a core");
+        println!(
+            "decrypt                   {:.2} s, {} bytes down",
+            seconds(run.decrypt),
+            run.down
+        );
+        println!(
+            "a batch, an image         {latency:.2} s, {:.2} ms",
+            1e3 * latency / images as f64
+        );
         println!("peak memory               {:.0} MiB", run.peak as f64 / 1_048_576.0);
     }
     match wrong {
@@ -130,7 +147,8 @@ impl Options {
         let data = arguments.next().filter(|a| !a.starts_with('-')).ok_or(usage)?.into();
         let mut options = Self { data, moduli: 2, epochs: 15, json: false };
         while let Some(name) = arguments.next() {
-            let mut number = || Ok::<_, Box<dyn std::error::Error>>(arguments.next().ok_or(usage)?.parse()?);
+            let mut number =
+                || Ok::<_, Box<dyn std::error::Error>>(arguments.next().ok_or(usage)?.parse()?);
             match name.as_str() {
                 "--moduli" => options.moduli = number()?,
                 "--epochs" => options.epochs = number()?,
@@ -274,7 +292,7 @@ struct Run {
     logits: Array2<i128>,
     keygen: Duration,
     encrypt: Duration,
-    layers: Vec<(String, Duration)>,
+    layers: Vec<(String, Duration, f64)>,
     decrypt: Duration,
     key: usize,
     up: usize,
@@ -296,7 +314,7 @@ fn run(circuit: &Circuit, parameters: &Parameters, inputs: &Array2<i128>) -> Res
     });
     let (mut encrypt, mut decrypt) = (Duration::ZERO, Duration::ZERO);
     let (mut up, mut down) = (0, 0);
-    let mut layers: Vec<(String, Duration)> = Vec::new();
+    let mut layers: Vec<(String, Duration, f64)> = Vec::new();
     let mut residues = Vec::new();
     for (index, t) in parameters.plaintext_moduli().enumerate() {
         let start = Instant::now();
@@ -304,11 +322,14 @@ fn run(circuit: &Circuit, parameters: &Parameters, inputs: &Array2<i128>) -> Res
         encrypt += start.elapsed();
         up += query.len();
         eprintln!("t = {t}: encrypted in {:.2} s", start.elapsed().as_secs_f64());
+        let mut before = processor_seconds();
         let answer = server.answer(index, &query, |l| {
-            eprintln!("  {:<13} {:.2} s", l.layer, l.time.as_secs_f64());
-            match layers.iter_mut().find(|(layer, _)| *layer == l.layer) {
-                Some((_, time)) => *time += l.time,
-                None => layers.push((l.layer.clone(), l.time)),
+            let cpu = processor_seconds() - before;
+            before += cpu;
+            eprintln!("  {:<13} {:.2} s, {cpu:.2} s of a core", l.layer, l.time.as_secs_f64());
+            match layers.iter_mut().find(|(layer, ..)| *layer == l.layer) {
+                Some((_, time, sum)) => (*time, *sum) = (*time + l.time, *sum + cpu),
+                None => layers.push((l.layer.clone(), l.time, cpu)),
             }
         })?;
         down += answer.len();
@@ -325,6 +346,14 @@ fn run(circuit: &Circuit, parameters: &Parameters, inputs: &Array2<i128>) -> Res
 /// Starts the count of the peak again, so that it is not the training's (Linux; elsewhere it stays).
 fn forget_peak() {
     let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+/// Processor time of this process so far, in hundredths (Linux; elsewhere 0): what a busy machine
+/// does not change.
+fn processor_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).filter_map(|f| f.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
 /// Peak memory in bytes; 0 where the system does not say.

@@ -72,9 +72,8 @@ pub fn measure_activation(
     let key = RelinearisationKey::generate(&secret, rng);
     let key_bytes = wire::key_to_bytes(&parameters, &key).len();
     let limbs = parameters.limbs();
-    let keys: Vec<_> = (1..=limbs)
-        .map(|l| (l == limbs).then(|| LevelKey::new(&parameters, &key, l)))
-        .collect();
+    let keys: Vec<_> =
+        (1..=limbs).map(|l| (l == limbs).then(|| LevelKey::new(&parameters, &key, l))).collect();
     let evaluator = Evaluator { parameters: &parameters, index: 0, keys: &keys };
     // A residue modulo 129 of 64 bits: bias does not matter here.
     let value = |_| i64::try_from(rng.next_u64() % 129).expect("small") - BOUND;
@@ -156,7 +155,8 @@ impl Polynomial {
             let end = budget.dropped(self.noise(&budget), 1);
             self.noise(&budget).margin >= MARGIN_BITS && end.margin >= MARGIN_BITS
         };
-        let candidates = (1..=16).map_while(|limbs| limb_primes(limbs, secure, degree, &plaintexts));
+        let candidates =
+            (1..=16).map_while(|limbs| limb_primes(limbs, secure, degree, &plaintexts));
         match candidates.into_iter().find(fits) {
             Some(moduli) => Parameters::new(degree, &moduli, &plaintexts),
             None => {

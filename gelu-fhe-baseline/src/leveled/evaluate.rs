@@ -98,15 +98,23 @@ impl Evaluator<'_> {
         let rows = layer.rows.par_iter();
         match layer.squares {
             false => {
-                let sum = |row: &Vec<_>| {
-                    let of = |part: fn(&Ciphertext) -> &Poly| weighted_sum(row, 1, |i| part(&x[i]));
-                    Ciphertext { c0: of(|x| &x.c0), c1: of(|x| &x.c1) }
+                let sums = |outputs: &Vec<usize>| {
+                    let rows: Vec<_> = outputs.iter().map(|&o| layer.rows[o].as_slice()).collect();
+                    let c0 = weighted_sums(&rows, 1, |i| &x[i].c0);
+                    let c1 = weighted_sums(&rows, 1, |i| &x[i].c1);
+                    let pairs = c0.into_iter().zip(c1);
+                    let of =
+                        |((c0, c1), &o)| (o, finish((Ciphertext { c0, c1 }, &layer.biases[o])));
+                    pairs.zip(outputs).map(of).collect::<Vec<_>>()
                 };
-                rows.map(sum).zip(&layer.biases).map(finish).collect()
+                let mut sums: Vec<_> = layer.groups().par_iter().flat_map_iter(sums).collect();
+                sums.sort_by_key(|&(o, _)| o);
+                sums.into_iter().map(|(_, y)| y).collect()
             }
             true if layer.is_partition() => {
                 let sum = |row: &Vec<(usize, i64)>| {
-                    let local: Vec<_> = row.iter().map(|&(i, _)| Square::of(level, &x[i])).collect();
+                    let local: Vec<_> =
+                        row.iter().map(|&(i, _)| Square::of(level, &x[i])).collect();
                     let renamed: Vec<_> = (0..).zip(row.iter().map(|&(_, w)| w)).collect();
                     self.reduce(level, &renamed, &local)
                 };
@@ -122,7 +130,7 @@ impl Evaluator<'_> {
 
     /// ⟦Σ w·x²⟧ from the squares.
     fn reduce(&self, level: &Level, row: &[(usize, i64)], squares: &[Square]) -> Ciphertext {
-        let part = |n: usize, times| weighted_sum(row, times, |i| &squares[i].0[n]);
+        let part = |n: usize, times| weighted_sums(&[row], times, |i| &squares[i].0[n]).remove(0);
         // The middle part of a square is 2·c₀·c₁.
         self.finish(level, [part(0, 1), part(1, 2), part(2, 1)])
     }
@@ -147,49 +155,53 @@ impl Evaluator<'_> {
     }
 }
 
-/// Σ times·w·x, residue by residue.
+/// For each row Σ times·w·x, residue by residue, where times is 1 or 2. The rows have the same inputs,
+/// or there is only one.
 ///
-/// Residues are below 2⁶² and Σ|w| below 2³² · 2³¹, so the sums fit 127 bits; a multiple of the
-/// modulus makes them positive before the one reduction.
-fn weighted_sum<'a>(row: &[(usize, i64)], times: i64, x: impl Fn(usize) -> &'a Poly) -> Poly {
-    let context = x(row[0].0).ctx().clone();
-    let total: u128 = row.iter().map(|&(_, w)| u128::from((times * w).unsigned_abs())).sum();
-    let degree = x(row[0].0).coefficients().ncols();
-    let mut residues = Vec::with_capacity(context.moduli().len() * degree);
-    let mut wide = Vec::new();
+/// A residue is cut into halves of 31 bits, so that a half times |w| is a product of 32-bit words and
+/// the sums, below 2·Σ|w| · 2³¹ < 2⁶³, stay in one word. A multiple of the modulus makes the whole
+/// positive before its one reduction.
+fn weighted_sums<'a>(
+    rows: &[&[(usize, i64)]],
+    times: u32,
+    x: impl Fn(usize) -> &'a Poly,
+) -> Vec<Poly> {
+    const HALF: u32 = 31;
+    let first = x(rows[0][0].0);
+    let (context, degree) = (first.ctx(), first.coefficients().ncols());
+    let mut residues = vec![Vec::with_capacity(context.moduli().len() * degree); rows.len()];
+    let (mut low, mut high) = (vec![0u64; degree], vec![0u64; degree]);
     for (limb, q) in context.moduli_operators().iter().enumerate() {
-        let terms = row.iter().map(|&(i, w)| {
-            let row = x(i).coefficients().index_axis_move(Axis(0), limb);
-            (row.to_slice().expect("standard layout"), times * w)
-        });
-        let offset = total * u128::from(**q);
-        match i64::try_from(offset * 2) {
-            // All partial sums are below Σ|w|·q < 2⁶²: one word is enough, and vectorises.
-            Ok(twice) => {
-                let start = residues.len();
-                residues.resize(start + degree, u64::try_from(twice / 2).expect("positive"));
-                let sums = &mut residues[start..];
-                for (values, w) in terms {
-                    let w = w.cast_unsigned();
-                    for (sum, &v) in sums.iter_mut().zip(values) {
-                        *sum = sum.wrapping_add(v.wrapping_mul(w));
-                    }
+        for (row, residues) in rows.iter().zip(&mut residues) {
+            low.fill(0);
+            high.fill(0);
+            let mut offset = 0;
+            for &(i, w) in *row {
+                let values = x(i).coefficients().index_axis_move(Axis(0), limb);
+                let values = values.to_slice().expect("standard layout");
+                let size = u64::from(u32::try_from(w.unsigned_abs()).expect("checked") * times);
+                offset += u128::from(size) * u128::from(**q);
+                let halves = |v: u64| ((v & ((1 << HALF) - 1)) * size, (v >> HALF) * size);
+                let sums = low.iter_mut().zip(&mut high).zip(values);
+                match w < 0 {
+                    false => sums.for_each(|((low, high), &v)| {
+                        let (l, h) = halves(v);
+                        (*low, *high) = (low.wrapping_add(l), high.wrapping_add(h));
+                    }),
+                    true => sums.for_each(|((low, high), &v)| {
+                        let (l, h) = halves(v);
+                        (*low, *high) = (low.wrapping_sub(l), high.wrapping_sub(h));
+                    }),
                 }
-                q.reduce_vec(sums);
             }
-            Err(_) => {
-                wide.clear();
-                wide.resize(degree, offset.cast_signed());
-                for (values, w) in terms {
-                    for (sum, &v) in wide.iter_mut().zip(values) {
-                        *sum += i128::from(v) * i128::from(w);
-                    }
-                }
-                residues.extend(wide.iter().map(|sum| q.reduce_u128(sum.cast_unsigned())));
-            }
+            let whole = |(&l, &h): (&u64, &u64)| {
+                let sum = (i128::from(h.cast_signed()) << HALF) + i128::from(l.cast_signed());
+                q.reduce_u128((sum + offset.cast_signed()).cast_unsigned())
+            };
+            residues.extend(low.iter().zip(&high).map(whole));
         }
     }
-    sampling::public(&context, residues)
+    residues.into_iter().map(|residues| sampling::public(context, residues)).collect()
 }
 
 #[cfg(test)]
@@ -266,7 +278,12 @@ mod tests {
             let context = parameters.context_at_level(3 - c.limbs()).unwrap();
             let poly = |c: &Poly| {
                 use fhe_math::rq::traits::TryConvertFrom;
-                Poly::try_convert_from(c.coefficients().to_owned(), context, true, Representation::Ntt)
+                Poly::try_convert_from(
+                    c.coefficients().to_owned(),
+                    context,
+                    true,
+                    Representation::Ntt,
+                )
             };
             let polys = [&c.c0, &c.c1].map(|c| poly(c).unwrap());
             bfv::Ciphertext::new(polys.to_vec(), &parameters).unwrap()
@@ -274,7 +291,11 @@ mod tests {
         // Slots of that crate have another order, so polynomials are compared.
         let decrypted = |c: &bfv::Ciphertext| {
             let plaintext = secret.try_decrypt(c).unwrap();
-            Vec::<u64>::try_decode(&plaintext, bfv::Encoding::poly_at_level(3 - c[0].ctx().moduli().len())).unwrap()
+            Vec::<u64>::try_decode(
+                &plaintext,
+                bfv::Encoding::poly_at_level(3 - c[0].ctx().moduli().len()),
+            )
+            .unwrap()
         };
         let slots_of = |mut polynomial: Vec<u64>| {
             ours.parameters.plaintext(0).slots.forward(&mut polynomial);
@@ -334,16 +355,27 @@ mod tests {
     }
 
     #[test]
-    fn short_and_long_sums_agree() {
+    fn small_and_large_weights() {
         let mut party = Party::new(64, 2, 40, 3);
         let values: Vec<_> = (0..3).map(|_| party.values()).collect();
         let x: Vec<_> = values.iter().map(|v| party.encrypt(v)).collect();
-        // With 2^20, residues of 54 bits need more than a word.
-        for row in [[(0, 3), (1, -5), (2, 1)], [(2, 1 << 20), (0, -7), (1, -(1 << 19))]] {
-            let sum = |part: fn(&Ciphertext) -> &Poly| weighted_sum(&row, 1, |i| part(&x[i]));
-            let sum = Ciphertext { c0: sum(|c| &c.c0), c1: sum(|c| &c.c1) };
-            let expected = (0..64).map(|s| row.iter().map(|&(i, w)| w * values[i][s]).sum());
-            assert_eq!(party.decrypt(&sum), expected.collect::<Vec<i64>>());
+        // The last one fills the word: 2·(2^31 − 1) times halves of 31 bits.
+        let rows = [
+            [(0, 3), (1, -5), (2, 1)],
+            [(0, -7), (1, -(1 << 19)), (2, 1 << 20)],
+            [(0, -((1 << 31) - 4)), (1, 1), (2, -2)],
+        ];
+        for times in [1, 2] {
+            let rows = rows.each_ref().map(|row| row.as_slice());
+            let c0 = weighted_sums(&rows, times, |i| &x[i].c0);
+            let c1 = weighted_sums(&rows, times, |i| &x[i].c1);
+            for ((row, c0), c1) in rows.iter().zip(c0).zip(c1) {
+                let weighted = |s: usize| row.iter().map(move |&(i, w)| (i, s, w));
+                let sum =
+                    |s| weighted(s).map(|(i, s, w)| w * i64::from(times) * values[i][s]).sum();
+                let expected: Vec<i64> = (0..64).map(sum).collect();
+                assert_eq!(party.decrypt(&Ciphertext { c0, c1 }), expected);
+            }
         }
     }
 }

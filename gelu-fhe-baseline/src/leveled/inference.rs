@@ -25,8 +25,9 @@ use super::evaluate::{Evaluator, LevelKey};
 use super::layers::Layers;
 use super::noise::{self, Stage};
 use super::parameters::Parameters;
+use super::residues::Garner;
 use super::scheme::SecretKey;
-use super::{residues, sampling, wire};
+use super::{sampling, wire};
 use crate::Circuit;
 
 /// The party that has the samples and the secret key, and learns the results.
@@ -73,10 +74,12 @@ impl Client {
         }
         self.check_index(index)?;
         let seed = sampling::seed(rng);
-        let secrets: Zeroizing<Vec<_>> = Zeroizing::new((0..features).map(|_| sampling::seed(rng)).collect());
+        let secrets: Zeroizing<Vec<_>> =
+            Zeroizing::new((0..features).map(|_| sampling::seed(rng)).collect());
         let bound = u128::from(self.input_bound);
         wire::query_to_bytes(&self.parameters, index, seed, features, |n| {
-            let narrow = |&v: &i128| i64::try_from(v).ok().filter(|v| u128::from(v.unsigned_abs()) <= bound);
+            let narrow =
+                |&v: &i128| i64::try_from(v).ok().filter(|v| u128::from(v.unsigned_abs()) <= bound);
             let row: Option<Vec<_>> = inputs.row(n).iter().map(narrow).collect();
             let why = || ApiMisuse::configuration("inputs", format!("must be at most {bound}"));
             let row = Zeroizing::new(row.ok_or_else(why)?);
@@ -92,8 +95,10 @@ impl Client {
     pub fn decrypt(&self, index: usize, answer: &[u8]) -> Result<Array2<u64>> {
         self.check_index(index)?;
         let results = wire::answer_from_bytes(&self.parameters, index, self.outputs, answer)?;
-        let slots: Vec<_> = results.iter().flat_map(|c| self.secret.decrypt(index, c).to_vec()).collect();
-        Ok(Array2::from_shape_vec((self.outputs, self.parameters.slots()), slots).expect("all slots"))
+        let slots: Vec<_> =
+            results.iter().flat_map(|c| self.secret.decrypt(index, c).to_vec()).collect();
+        Ok(Array2::from_shape_vec((self.outputs, self.parameters.slots()), slots)
+            .expect("all slots"))
     }
 
     /// The exact results `[outputs, samples]` from the residues modulo each plaintext modulus.
@@ -111,10 +116,8 @@ impl Client {
             let got = residues.iter().flat_map(|r| r.shape().to_vec()).chain([samples]).collect();
             return Err(ApiMisuse::Shape { expected, got }.into());
         }
-        let one = |at| {
-            let of: Vec<_> = residues.iter().map(|r| r[at]).collect();
-            residues::combine(&moduli, &of)
-        };
+        let garner = Garner::new(moduli);
+        let one = |at| garner.combine(&residues.iter().map(|r| r[at]).collect::<Vec<_>>());
         Ok(Array2::from_shape_fn((self.outputs, samples), one))
     }
 

@@ -8,6 +8,8 @@
 //! rescaled and relinearised, and both cost much more than an addition: a sum pooling of 720 squares
 //! to 180 rescales 180 times instead of 720.
 
+use std::collections::BTreeMap;
+
 use gelu_core::error::{ApiMisuse, Result};
 
 use crate::{Circuit, Step};
@@ -31,6 +33,16 @@ impl Layer {
         self.rows.iter().map(row).fold(1.0, f64::max)
     }
 
+    /// Outputs whose rows have the same inputs, such as the filters at one position, at most 8 at a
+    /// time: what one thread computes while it has these inputs at hand.
+    pub(super) fn groups(&self) -> Vec<Vec<usize>> {
+        let mut by_inputs: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
+        for (output, row) in self.rows.iter().enumerate() {
+            by_inputs.entry(row.iter().map(|&(i, _)| i).collect()).or_default().push(output);
+        }
+        by_inputs.values().flat_map(|outputs| outputs.chunks(8).map(<[_]>::to_vec)).collect()
+    }
+
     /// Whether no input is used twice.
     pub(super) fn is_partition(&self) -> bool {
         let mut used = vec![false; self.inputs];
@@ -44,7 +56,7 @@ pub(super) struct Layers(pub(super) Vec<Layer>);
 
 impl Layers {
     /// # Errors
-    /// [`ApiMisuse::Configuration`] naming the step with a weight beyond 31 bits.
+    /// [`ApiMisuse::Configuration`] naming the step whose weights add up to [`MOST_GAIN`].
     pub(super) fn of(circuit: &Circuit) -> Result<Self> {
         let mut width = circuit.inputs();
         let mut pending = None;
@@ -57,25 +69,30 @@ impl Layers {
                     }
                 }
                 Step::Linear { name, map, weights, biases } => {
-                    let entries = map.entries(weights).into_iter().map(small).collect();
-                    let Some(entries): Option<Vec<i64>> = entries else {
-                        let why = "has a weight beyond 31 bits";
-                        return Err(ApiMisuse::configuration(name, why).into());
+                    let too_large = || {
+                        ApiMisuse::configuration(name, "has weights that add up to 2^31 or more")
                     };
+                    let entries = map.entries(weights).into_iter().map(small);
+                    let entries: Option<Vec<i64>> = entries.collect();
+                    let entries = entries.ok_or_else(too_large)?;
                     let taps = map.forward_taps();
                     let row = |o| {
                         let taps = taps.of(o).iter();
                         taps.map(|t| (t.source as usize, entries[t.weight as usize])).collect()
                     };
                     let squares = pending.take();
-                    let name = match &squares {
+                    let joined = match &squares {
                         Some(square) => format!("{square}+{name}"),
                         None => name.clone(),
                     };
                     let biases = map.bias_of().iter().map(|&b| biases[b as usize]).collect();
                     let rows = (0..map.outputs()).map(row).collect();
                     let squares = squares.is_some();
-                    layers.push(Layer { name, squares, rows, biases, inputs: width });
+                    let layer = Layer { name: joined, squares, rows, biases, inputs: width };
+                    if layer.gain() >= MOST_GAIN {
+                        return Err(too_large().into());
+                    }
+                    layers.push(layer);
                     width = map.outputs();
                 }
             }
@@ -84,6 +101,9 @@ impl Layers {
         Ok(Self(layers))
     }
 }
+
+/// Twice Σ|w| times half a residue of 31 bits fits a signed word.
+const MOST_GAIN: f64 = 2_147_483_648.0;
 
 /// Squares without sums.
 fn alone(name: String, width: usize) -> Layer {
@@ -121,11 +141,15 @@ mod tests {
         assert_eq!(shapes, expected);
         assert_eq!(layers[2].gain(), 8.0);
         assert!(layers[1].is_partition() && !layers[0].is_partition());
+        assert_eq!(layers[0].groups(), [[0, 1]]);
+        assert_eq!(layers[1].groups(), [[0], [1]]);
     }
 
     #[test]
     fn huge_weights_are_refused_by_name() {
-        let circuit = Circuit::new(1, vec![dense(vec![1 << 40], 1, vec![0])]).unwrap();
-        assert!(Layers::of(&circuit).unwrap_err().to_string().contains("dense1"));
+        for weights in [vec![1 << 40, 0], vec![1 << 30, -(1 << 30)]] {
+            let circuit = Circuit::new(1, vec![dense(weights, 2, vec![0])]).unwrap();
+            assert!(Layers::of(&circuit).unwrap_err().to_string().contains("dense1"));
+        }
     }
 }

@@ -135,7 +135,8 @@ pub(super) fn plan(layers: &Layers, budget: &Budget) -> Result<Vec<Stage>> {
 fn search(rest: &[Layer], budget: &Budget, at: Stage, stages: &mut Vec<Stage>) -> Result<()> {
     let Some((layer, later)) = rest.split_first() else { return Ok(()) };
     if layer.squares && layer.gain().log2() > budget.room[at.limbs - 1] {
-        let why = format!("sums squares with weights of more than 2^{:.0}", budget.room[at.limbs - 1]);
+        let why =
+            format!("sums squares with weights of more than 2^{:.0}", budget.room[at.limbs - 1]);
         return Err(ApiMisuse::configuration(&layer.name, why).into());
     }
     let after = budget.after(at, layer);

@@ -35,8 +35,7 @@ use crate::Circuit;
 pub const SECURITY_128: [(usize, u32); 6] =
     [(1024, 27), (2048, 54), (4096, 109), (8192, 218), (16384, 438), (32768, 881)];
 
-/// Bits of a limb of q: four of them stay below 218, and a weighted sum of residues with Σ|w| < 2⁸
-/// fits a word.
+/// Bits of a limb of q: four of them stay below 218 bits.
 const LIMB_BITS: u32 = 54;
 
 /// The widest modulus that `fhe-math` computes with; products are extended by primes of this size.
@@ -169,7 +168,10 @@ impl Parameters {
             Some(PlaintextModulus { modulus, slots })
         };
         let Some(plaintext_moduli) = plaintexts.iter().map(plaintext).collect() else {
-            return Err(misfit("plaintext modulus", format!("must be a prime = 1 mod {}", 2 * degree)));
+            return Err(misfit(
+                "plaintext modulus",
+                format!("must be a prime = 1 mod {}", 2 * degree),
+            ));
         };
         let top = Context::new_arc(moduli, degree).map_err(|e| misfit("q", e.to_string()))?;
         // The contexts of one chain, so that polynomials which lost limbs are in one of them.
@@ -252,7 +254,9 @@ impl Level {
         let extend = Scaler::new(&context, &extended, ScalingFactor::one()).map_err(bug)?;
         let reduce = plaintexts
             .iter()
-            .map(|&t| Scaler::new(&extended, &context, ScalingFactor::new(&t.into(), context.modulus())))
+            .map(|&t| {
+                Scaler::new(&extended, &context, ScalingFactor::new(&t.into(), context.modulus()))
+            })
             .collect::<core::result::Result<_, _>>()
             .map_err(bug)?;
         let delta = plaintexts.iter().map(|&t| {
@@ -300,7 +304,12 @@ pub(super) fn most_bits(degree: usize) -> Result<u32> {
 
 /// Limbs whose product stays below 2^`most`: the lowest is 11 bits wider than t, because it alone
 /// carries the answer, and the others have [`LIMB_BITS`] or what is left.
-pub(super) fn limb_primes(limbs: usize, most: u32, degree: usize, plaintexts: &[u64]) -> Option<Vec<u64>> {
+pub(super) fn limb_primes(
+    limbs: usize,
+    most: u32,
+    degree: usize,
+    plaintexts: &[u64],
+) -> Option<Vec<u64>> {
     let widest = plaintexts.iter().max()?.ilog2() + 1;
     let lowest = (widest + 11).clamp(LIMB_BITS, MODULUS_BITS);
     let others = u32::try_from(limbs - 1).ok()?;

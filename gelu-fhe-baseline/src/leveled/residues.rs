@@ -8,24 +8,39 @@
 
 use fhe_math::zq::Modulus;
 
-/// The integer x with |x| < T/2 that has these residues.
-pub(super) fn combine(moduli: &[&Modulus], residues: &[u64]) -> i128 {
-    let mut digits: Vec<u64> = Vec::with_capacity(moduli.len());
-    for (k, t) in moduli.iter().enumerate() {
-        let mut digit = residues[k];
-        for (d, lower) in digits.iter().zip(moduli) {
-            let inverse = t.inv(t.reduce(***lower)).expect("distinct primes");
-            digit = t.mul(t.sub(digit, t.reduce(*d)), inverse);
+/// The moduli, and the inverses that do not depend on the residues.
+pub(super) struct Garner<'a> {
+    moduli: Vec<&'a Modulus>,
+    /// For each k: 1/t₁, 1/t₂, … modulo tₖ.
+    inverses: Vec<Vec<u64>>,
+}
+
+impl<'a> Garner<'a> {
+    /// Of distinct primes.
+    pub(super) fn new(moduli: Vec<&'a Modulus>) -> Self {
+        let inverse = |t: &Modulus, lower: u64| t.inv(t.reduce(lower)).expect("distinct primes");
+        let of = |(k, t): (usize, &&Modulus)| {
+            moduli[..k].iter().map(|lower| inverse(t, ***lower)).collect()
+        };
+        let inverses = moduli.iter().enumerate().map(of).collect();
+        Self { moduli, inverses }
+    }
+
+    /// The integer x with |x| < T/2 that has these residues.
+    pub(super) fn combine(&self, residues: &[u64]) -> i128 {
+        let mut digits: Vec<u64> = Vec::with_capacity(residues.len());
+        for ((t, inverses), &residue) in self.moduli.iter().zip(&self.inverses).zip(residues) {
+            let subtract = |x, (&d, &inverse)| t.mul(t.sub(x, t.reduce(d)), inverse);
+            digits.push(digits.iter().zip(inverses).fold(residue, subtract));
         }
-        digits.push(digit);
+        let (mut x, mut product) = (0u128, 1u128);
+        for (digit, t) in digits.iter().zip(&self.moduli) {
+            x += product * u128::from(*digit);
+            product *= u128::from(***t);
+        }
+        let signed = |v: u128| i128::try_from(v).expect("below 2^126");
+        if x > product / 2 { signed(x) - signed(product) } else { signed(x) }
     }
-    let (mut x, mut product) = (0u128, 1u128);
-    for (digit, t) in digits.iter().zip(moduli) {
-        x += product * u128::from(*digit);
-        product *= u128::from(***t);
-    }
-    let signed = |v: u128| i128::try_from(v).expect("below 2^126");
-    if x > product / 2 { signed(x) - signed(product) } else { signed(x) }
 }
 
 #[cfg(test)]
@@ -41,7 +56,7 @@ mod tests {
                 let moduli: Vec<_> = moduli[..count].iter().collect();
                 let residue = |t: &&Modulus| u64::try_from(x.rem_euclid(i128::from(***t))).unwrap();
                 let residues: Vec<_> = moduli.iter().map(residue).collect();
-                prop_assert_eq!(combine(&moduli, &residues), x);
+                prop_assert_eq!(Garner::new(moduli).combine(&residues), x);
             }
         }
     }

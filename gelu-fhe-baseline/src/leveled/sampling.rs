@@ -106,7 +106,10 @@ mod tests {
         };
         let secret = ternary(n, &mut rng());
         assert!(secret.iter().all(|s| s.abs() <= 1));
-        assert!(mean(&secret, |v| v).abs() < 0.02 && (mean(&secret, |v| v * v) - 2.0 / 3.0).abs() < 0.01);
+        assert!(
+            mean(&secret, |v| v).abs() < 0.02
+                && (mean(&secret, |v| v * v) - 2.0 / 3.0).abs() < 0.01
+        );
         let errors = errors(n, &mut rng());
         assert!(errors.iter().all(|e| e.abs() <= 21));
         assert!(mean(&errors, |v| v).abs() < 0.1 && (mean(&errors, |v| v * v) - 10.5).abs() < 0.3);

@@ -184,14 +184,11 @@ impl SecretKey {
         let mut phase = sampling::public(&level.context, rows.into_raw_vec_and_offset().0);
         phase.change_representation(Representation::PowerBasis);
         let q = level.context.modulus();
-        let mut most = q - q;
-        let mut lifted = vec![];
         // Gives the elements the type of q, which is not ours to name.
-        lifted.extend_from_slice(core::slice::from_ref(&most));
+        let mut lifted = vec![q.clone()];
         lifted.append(&mut Vec::from(&phase));
-        for c in lifted {
-            most = most.max((q - &c).min(c));
-        }
+        let magnitudes = lifted.into_iter().map(|c| (q - &c).min(c));
+        let most = magnitudes.max().expect("not empty");
         most.bits().saturating_sub(u64::from(t.ilog2()))
     }
 
@@ -273,7 +270,8 @@ mod tests {
             assert!(secret.noise_bits_vartime(index, &ciphertext) <= 5);
             ciphertext.add_constant(&parameters, index, -17);
             ciphertext.drop_to(&parameters, 1);
-            let expected: Vec<_> = values.iter().map(|v| (v - 17).rem_euclid(t as i64) as u64).collect();
+            let expected: Vec<_> =
+                values.iter().map(|v| (v - 17).rem_euclid(t as i64) as u64).collect();
             assert_eq!(*secret.decrypt(index, &ciphertext), expected);
         }
     }
