@@ -70,6 +70,34 @@ impl Circuit {
         Ok(Self { input_bound, steps })
     }
 
+    /// The bound of the inputs' magnitude.
+    pub fn input_bound(&self) -> u64 {
+        self.input_bound
+    }
+
+    /// The steps, in order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Number of features of one sample.
+    pub fn inputs(&self) -> usize {
+        let mut maps = self.maps();
+        maps.next().map_or(0, LinearMap::inputs)
+    }
+
+    /// Number of results for one sample.
+    pub fn outputs(&self) -> usize {
+        self.maps().last().map_or(0, LinearMap::outputs)
+    }
+
+    fn maps(&self) -> impl Iterator<Item = &LinearMap> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Linear { map, .. } => Some(&**map),
+            Step::Square => None,
+        })
+    }
+
     /// Bits and depth after each step, from the actual weights and the bound of the inputs.
     ///
     /// The bound of an output is Σ|E|·bound + |B|, the largest over the outputs: it is reached by
@@ -129,14 +157,14 @@ impl Circuit {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use gelu_core::linear::Tap;
     use gelu_core::slots::signed_bits;
     use ndarray::array;
     use proptest::prelude::*;
 
-    fn dense(weights: Vec<i128>, inputs: u32, biases: Vec<i128>) -> Step {
+    pub(crate) fn dense(weights: Vec<i128>, inputs: u32, biases: Vec<i128>) -> Step {
         let outputs = u32::try_from(biases.len()).unwrap();
         let row = |o| (0..inputs).map(|i| Tap { source: i, weight: o * inputs + i }).collect();
         let rows: Vec<Vec<Tap>> = (0..outputs).map(row).collect();
