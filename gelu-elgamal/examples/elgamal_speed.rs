@@ -64,15 +64,17 @@ fn main() -> gelu_core::Result<()> {
 
     let (inputs, outputs) = (784u32, 30u32);
     let values: Vec<i64> = (0..inputs).map(|_| i64::from(rng.next_u32() % 256)).collect();
-    let x = values.iter().map(|v| E::encrypt(public, &plain(*v)?, rng));
-    let x: Vec<_> = x.collect::<gelu_core::Result<_>>()?;
-    let row = |o| (0..inputs).map(|i| Tap { source: i, weight: o * inputs + i }).collect();
+    let mut x = Vec::new();
+    for v in &values {
+        x.push(E::encrypt(public, &plain(*v)?, rng)?);
+    }
+    let row =
+        |o| (0..inputs).map(|i| Tap { source: i, weight: o * inputs + i }).collect::<Vec<_>>();
     let taps = Taps::from_rows((0..outputs).map(row).collect::<Vec<_>>());
     for bits in [4, 8, 16] {
         let half = 1i128 << (bits - 1);
-        let weights: Vec<_> =
-            (0..inputs * outputs).map(|_| i128::from(rng.next_u64()).rem_euclid(2 * half) - half);
-        let weights: Vec<_> = weights.collect();
+        let draw = |_| i128::from(rng.next_u32()).rem_euclid(2 * half) - half;
+        let weights: Vec<i128> = (0..inputs * outputs).map(draw).collect();
         let (z, time) = timed(1, || E::matvec(public, &taps, &weights, &x));
         let expected: i128 = values.iter().zip(&weights).map(|(v, w)| i128::from(*v) * w).sum();
         assert_eq!(E::decrypt(&secret, &z?[0], shape)?.values(), [expected]);

@@ -82,6 +82,11 @@ impl<'a> Decoder<'a> {
         (1..=MOST_RANGE_BITS).contains(&range_bits).then_some(Self { steps, range_bits })
     }
 
+    /// The same table for a smaller range; `None` if it is no smaller.
+    pub fn narrowed(&self, range_bits: u32) -> Option<Self> {
+        Self::new(self.steps, range_bits).filter(|narrow| narrow.range_bits <= self.range_bits)
+    }
+
     /// Bits of the values that are found, sign included.
     pub fn range_bits(&self) -> u32 {
         self.range_bits

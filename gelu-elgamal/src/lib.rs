@@ -3,6 +3,7 @@ mod baby_steps;
 mod keyfile;
 mod keys;
 mod multiscalar;
+pub mod net;
 #[cfg(test)]
 mod oracle;
 mod scheme;

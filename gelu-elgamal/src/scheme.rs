@@ -1,7 +1,7 @@
 //! Exponential ElGamal as [`AdditiveHE`].
 
+use curve25519_dalek::Scalar;
 use curve25519_dalek::constants::RISTRETTO_BASEPOINT_TABLE;
-use curve25519_dalek::{RistrettoPoint, Scalar};
 use gelu_core::clear::too_many_slots;
 use gelu_core::error::{ApiMisuse, PeerMisbehaved};
 use gelu_core::linear::Taps;
@@ -331,11 +331,6 @@ impl AdditiveHE for ElGamal {
             })
             .collect()
     }
-}
-
-/// m·G, for the decryption of two owners.
-pub(crate) fn without_mask(c2: &RistrettoPoint, masks: &[RistrettoPoint]) -> RistrettoPoint {
-    masks.iter().fold(*c2, |rest, mask| rest - mask)
 }
 
 #[cfg(test)]
