@@ -26,16 +26,15 @@
 //! # Security
 //! Values are the client's own plaintexts. [`Search::FromZero`] takes time proportional to abs(v),
 //! so whoever sees *when* the client answers (the server does) learns about how large its numbers
-//! are: to a factor of two above T, nothing below. [`Search::WholeRange`] always takes all steps;
-//! which lines of the table are touched still follows the value, but only somebody on the same
-//! machine can see that.
+//! are. It stops at the ends of batches, which double up to 128 giant steps each way: below 2^21
+//! nothing shows, below 2^28 the magnitude to a factor of two, above it to the nearest 2^28.
+//! [`Search::WholeRange`] always takes all steps; which lines of the table are touched still follows
+//! the value, but only somebody on the same machine can see that.
 
 use std::sync::OnceLock;
 
 use curve25519_dalek::{RistrettoPoint, Scalar};
 use rayon::prelude::*;
-
-use crate::keys::identity;
 
 /// Bits of the values that decryption finds, sign included: abs(v) < 2^37.
 pub const RANGE_BITS: u32 = 38;
@@ -252,6 +251,7 @@ fn word(key: &[u8; 32]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::identity;
     use crate::oracle::rng;
     use proptest::prelude::*;
     use std::sync::LazyLock;

@@ -154,12 +154,14 @@ impl SecretKey {
 
     /// r·h = (r·x)·G, by the faster of the two tables: for the owner, who knows x.
     pub(crate) fn exponent(&self, r: &Scalar) -> Zeroizing<Scalar> {
-        Zeroizing::new(r * &*self.x)
+        let x: &Scalar = &self.x; // by reference: a copy would not be wiped
+        Zeroizing::new(r * x)
     }
 
     /// x·P in constant time.
     pub(crate) fn multiply(&self, point: &RistrettoPoint) -> RistrettoPoint {
-        point * &*self.x
+        let x: &Scalar = &self.x;
+        point * x
     }
 }
 

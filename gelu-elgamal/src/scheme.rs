@@ -226,7 +226,8 @@ impl AdditiveHE for ElGamal {
         plaintexts.iter().try_for_each(|plaintext| check_shape(plaintext.shape()))?;
         let nonces = nonces(plaintexts.len(), rng);
         let encrypt = |(plaintext, r): (&Plaintext, &Scalar)| {
-            let masked = Zeroizing::new(scalar(plaintext.values()[0]) + &*secret.exponent(r));
+            let mask: &Scalar = &secret.exponent(r);
+            let masked = Zeroizing::new(scalar(plaintext.values()[0]) + mask);
             let points = (RISTRETTO_BASEPOINT_TABLE * r, RISTRETTO_BASEPOINT_TABLE * &*masked);
             Ciphertext::new(secret.public_key(), points)
         };

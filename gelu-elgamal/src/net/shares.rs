@@ -7,7 +7,7 @@
 
 use gelu_core::rand_core::CryptoRng;
 
-/// Bits of the modulus: two [limbs](super::lookup) that decode in one giant step each.
+/// Bits of the modulus: two limbs of 22 bits, each of which decodes in one giant step.
 pub const RING_BITS: u32 = 44;
 
 const MASK: u64 = (1 << RING_BITS) - 1;

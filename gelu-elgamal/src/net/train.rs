@@ -176,9 +176,9 @@ impl Trainer {
         let [x_a, x_b] =
             [0, 1].map(|p| sample.features(p).iter().map(|x| Share::of(*x)).collect::<Vec<_>>());
         let (mut m, mut n) = (Vec::new(), Vec::new());
-        for j in 0..product[0].len() {
-            m.extend(x_a.iter().copied().chain(x_b.iter().map(|_| product[0][j])));
-            n.extend(x_a.iter().map(|_| product[1][j]));
+        for (of_alice, of_bob) in product[0].iter().zip(&product[1]) {
+            m.extend(x_a.iter().chain(x_b.iter().map(|_| of_alice)));
+            n.extend(x_a.iter().map(|_| *of_bob));
             n.extend(x_b.iter().map(|x| *x + Share::of(FEATURE_OFFSET)));
         }
         let (inputs, of_a) = (x_a.len() + x_b.len(), x_a.len());
