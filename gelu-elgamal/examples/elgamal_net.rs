@@ -43,6 +43,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let widest = shape.hidden.max(shape.inputs()).max(shape.outputs);
     let (operations, messages) = table_2(2, u64::try_from(widest)?, 3);
     println!("  Table 2, Z = 2, m = {widest}, n = 3: Z²m³n = {operations}, Z²m²n = {messages}");
+    println!("  growth with m (m features, hidden nodes and outputs), one sample:");
+    for m in [4, 8, 16, 32, 64] {
+        let ours = formula(Shape { features: [m / 2, m / 2], hidden: m, outputs: m }, 1);
+        let (operations, messages) = table_2(2, u64::try_from(m)?, 3);
+        let (encryptions, elements) = (ours.encryptions, ours.elements);
+        println!(
+            "  m = {m:2}: {encryptions:8} encryptions, {elements:8} group elements; Table 2: {operations:7}, {messages:6}"
+        );
+    }
     assert_eq!(a + b, formula(shape, u64::try_from(batch)?));
 
     let batches = Batches::new(train.len(), batch, 7)?;

@@ -8,16 +8,20 @@
 //! small and somebody who decrypts must search. With a range of R bits (|v| < 2^(R−1)) and a table
 //! of T = 2^t baby steps:
 //!
-//! | | formula | default: R = 38, t = 21 |
+//! | | formula | default: R = 40, t = 23 |
 //! |---|---|---|
-//! | memory | 8·T bytes | 16 MiB, once a process |
-//! | table | T additions and encodings | about 2 s on one core, at the first decryption |
-//! | worst case | 2^R / T additions and encodings | 2^17 steps |
-//! | value v | 2·⌈abs(v)/T⌉ + 2 of them | abs(v) < 2^21: one batch |
+//! | memory | 8·T bytes | 64 MiB, once a process |
+//! | table | T additions and encodings | 4.7 s of one core, at the first decryption or before |
+//! | worst case | 2^R / T additions and encodings | 2^17 steps, 82 ms of one core |
+//! | value v | 2·⌈abs(v)/T⌉ + 2 of them | abs(v) < 2^23: 57 µs; 2^29: 0.2 ms; 2^31: 0.5 ms |
 //!
 //! An encoding costs an inversion, and inversions are cheap in batches, but Ristretto batches only
 //! encodings of *doubled* points (`double_and_compress_batch`). So both table and search look at
 //! 2·P instead of P: 2·(v·G − k·T·G) = 2·j·G exactly if v = k·T + j, since the order is odd.
+//!
+//! 40 bits are what a decryption in under 100 ms and a table of 64 MiB reach. Each halving of the
+//! table doubles the worst case; the ranges of a program that knows its numbers can be smaller, and
+//! so can its table: [`Decoder::new`].
 //!
 //! The table maps the first 8 bytes of an encoding to j. Four bytes an entry, half of them empty: t
 //! bits of j and 32 − t bits to tell most strangers apart. What it finds is a guess until v·G was
@@ -26,8 +30,8 @@
 //! # Security
 //! Values are the client's own plaintexts. [`Search::FromZero`] takes time proportional to abs(v),
 //! so whoever sees *when* the client answers (the server does) learns about how large its numbers
-//! are. It stops at the ends of batches, which double up to 128 giant steps each way: below 2^21
-//! nothing shows, below 2^28 the magnitude to a factor of two, above it to the nearest 2^28.
+//! are. It stops at the ends of batches, which double up to 128 giant steps each way: below 2^23
+//! nothing shows, below 2^30 the magnitude to a factor of two, above it to the nearest 2^30.
 //! [`Search::WholeRange`] always takes all steps; which lines of the table are touched still follows
 //! the value, but only somebody on the same machine can see that.
 
@@ -36,16 +40,16 @@ use std::sync::OnceLock;
 use curve25519_dalek::{RistrettoPoint, Scalar};
 use rayon::prelude::*;
 
-/// Bits of the values that decryption finds, sign included: abs(v) < 2^37.
-pub const RANGE_BITS: u32 = 38;
+/// Bits of the values that decryption finds, sign included: abs(v) < 2^39.
+pub const RANGE_BITS: u32 = 40;
 
 /// Bits of the shared table's baby steps.
-pub const BABY_BITS: u32 = 21;
+pub const BABY_BITS: u32 = 23;
 
 /// The largest table that can be made: 256 MiB.
 const MOST_BABY_BITS: u32 = 25;
 
-/// The largest range that can be searched: hours, but bounded.
+/// The largest range that can be searched: in hours, with the largest table.
 const MOST_RANGE_BITS: u32 = 60;
 
 /// Points encoded at a time: enough to share an inversion, few enough for the cache.

@@ -12,8 +12,8 @@
 //! Enc(a) + Enc(b)  =  Enc(a + b)          k · Enc(a)  =  Enc(k·a)
 //! ```
 //!
-//! A ciphertext is 64 bytes, an addition takes under half a microsecond. The price: decryption ends
-//! at m·G, and from there m has to be searched, so numbers must be small. One slot, 38 bits.
+//! A ciphertext is 64 bytes, an addition takes a quarter of a microsecond. The price: decryption ends
+//! at m·G, and from there m has to be searched, so numbers must be small. One slot, 40 bits.
 //!
 //! ```
 //! use gelu_core::{AdditiveHE, Plaintext, SlotShape};

@@ -255,6 +255,12 @@ impl AdditiveHE for ElGamal {
         ciphertexts.par_iter().zip(nonces.par_iter()).map(seal).collect()
     }
 
+    /// Builds the [table](Decoder::shared) that decryption needs; encryptions are left as they are,
+    /// being cheap. A process does this once, here or at its first decryption.
+    fn precompute_encryptions(_: &SecretKey, _: usize, _: &mut dyn CryptoRng) {
+        let _ = Decoder::shared();
+    }
+
     fn neg(public: &PublicKey, a: &Ciphertext) -> Ciphertext {
         let (c1, c2) = a.under(public);
         Ciphertext::new(public, (-c1, -c2))
@@ -292,14 +298,15 @@ impl AdditiveHE for ElGamal {
         Ok((0..taps.outputs()).into_par_iter().map(output).collect())
     }
 
-    /// Measured once on one core of the reference machine; `examples/elgamal_speed.rs` does it again.
+    /// Measured once on one core of the reference machine, decryption of values of 30 bits;
+    /// `examples/elgamal_speed.rs` does it again.
     fn prices(_: &PublicKey) -> Prices {
         Prices {
-            encrypt: 24_000,
-            decrypt: 100_000,
-            rerandomize: 30_000,
-            product: 400,
-            shift_bit: 400,
+            encrypt: 18_000,
+            decrypt: 200_000,
+            rerandomize: 18_000,
+            product: 260,
+            shift_bit: 260,
             lanes: 1,
             byte: 8,
         }
