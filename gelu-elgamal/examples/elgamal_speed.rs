@@ -63,7 +63,7 @@ fn main() -> gelu_core::Result<()> {
     let all = per(1, || secret.decrypt_with(&Decoder::shared(), Search::WholeRange, &c));
     println!("decrypt, whole range     {all:>10.2?}");
 
-    let (inputs, outputs) = (784u32, 10u32);
+    let (inputs, outputs) = (784u32, 300u32);
     let values: Vec<i64> = (0..inputs).map(|_| i64::from(rng.next_u32() % 256)).collect();
     let mut x = Vec::new();
     for v in &values {

@@ -64,6 +64,7 @@
 //!   work; that they hide the samples is nowhere proven.
 //! * The classes are known to both from the start.
 //! * A party that deviates is not caught: neither keys nor tables are proven.
+//! * Keys are wiped; shares and tables, which live for one sample, are not.
 
 mod clear;
 mod lookup;

@@ -84,16 +84,16 @@ impl Trainer {
             let bytes: Vec<_> = sums[p].iter().flat_map(|s| s.bits().to_le_bytes()).collect();
             self.parties[p].send(0, &bytes)
         });
-        let mut opened = [0, 1].map(|p| {
+        let [opened, of_bob] = [0, 1].map(|p| {
             let theirs = sent[1 - p].chunks_exact(8).map(|bytes| {
                 Share::of_bits(u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
             });
             Gradients(sums[p].iter().zip(theirs).map(|(ours, s)| (*ours + s).signed()).collect())
         });
-        for (weights, gradients) in self.weights.iter_mut().zip(&opened) {
+        for (weights, gradients) in self.weights.iter_mut().zip([&opened, &of_bob]) {
             weights.update(&self.config, gradients);
         }
-        Ok(core::mem::replace(&mut opened[0], Gradients(Vec::new())))
+        Ok(opened)
     }
 
     /// Shares of one sample's gradients, in the order of the weights.
@@ -121,11 +121,12 @@ impl Trainer {
 
         // e_i·h_j for all i and j, h_j·(1 − h_j), and p_j = δ_j·g_j.
         let pairs: Vec<_> = (0..outputs).flat_map(|i| (0..hidden).map(move |j| (i, j))).collect();
-        let e_of = |p: usize| pairs.iter().map(move |(i, _)| *i).map(|i| e[p][i]).collect();
-        let h_of = |p: usize| pairs.iter().map(move |(_, j)| *j).map(|j| h[p][j]).collect();
-        let m: [Vec<Share>; 3] = [e_of(0), h_of(0), h[0].iter().map(|h| h.shifted(1)).collect()];
-        let n: [Vec<Share>; 3] = [h_of(1), e_of(1), h[1].clone()];
-        let crossed = self.multiply(&m.concat(), &n.concat(), |_| DIGITS)?;
+        let e_of = |p: usize| -> Vec<Share> { pairs.iter().map(|&(i, _)| e[p][i]).collect() };
+        let h_of = |p: usize| -> Vec<Share> { pairs.iter().map(|&(_, j)| h[p][j]).collect() };
+        let twice: Vec<_> = h[0].iter().map(|h| h.shifted(1)).collect();
+        let m = [e_of(0), h_of(0), twice].concat();
+        let n = [h_of(1), e_of(1), h[1].clone()].concat();
+        let crossed = self.multiply(&m, &n, |_| DIGITS)?;
         let count = pairs.len();
         let by_h: Halves = [0, 1].map(|p| {
             let own = pairs.iter().map(|&(i, j)| e[p][i] * h[p][j]);

@@ -146,7 +146,8 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Rounds features to 2^−4 and holds them within ±4, so they should be standardised.
+    /// Rounds features to 2^−4 and holds them within ±4, so they should be standardised; what is no
+    /// number becomes 0.
     pub fn new(a: &[f64], b: &[f64], class: usize) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "within ±64")]
         let fixed = |x: &f64| {
