@@ -4,7 +4,7 @@
 //! cargo run --release -p gelu-elgamal --example elgamal_net -- [EPOCHS] [BATCH] [HIDDEN]
 //! ```
 //!
-//! 4 epochs of batches of 1 (the paper's way) take about ten minutes on one core; 0 epochs count
+//! 4 epochs of batches of 1 (the paper's way) take about five minutes of one core; 0 epochs count
 //! one iteration and stop. Every iteration is checked, bit for bit, against the same network in the
 //! clear.
 

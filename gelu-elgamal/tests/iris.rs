@@ -68,7 +68,7 @@ fn the_network_learns_iris() {
 }
 
 #[test]
-#[ignore = "480 encrypted iterations: about ten minutes on one core"]
+#[ignore = "480 encrypted iterations: about five minutes of one core"]
 fn the_whole_run() {
     let (clear, trainer) = run(usize::MAX);
     let (_, test) = samples(SEED).unwrap();

@@ -50,6 +50,14 @@
 //! * *Two parties.* The paper's table look-up is between two; more would need pairwise products
 //!   (that is Table 2's Z²) and another algorithm for the sigmoid.
 //!
+//! # What it costs and reaches
+//! On Iris (2 + 2 features, 5 hidden nodes, 3 classes, batches of 1, η = 1/2) an iteration takes
+//! 10,150 encryptions, 1,905 rerandomisations and 3,810 partial decryptions, 14 messages and 833,168
+//! bytes, and 0.6 s of one core ([`formula`], which tests compare with the count). After 4 epochs,
+//! 480 iterations, the network is right on 97 % of the flowers it has not seen (mean of ten splits
+//! in the clear, which is what the encrypted run computes); the encrypted run of
+//! `examples/elgamal_net.rs` reached 98.3 % in training and 93.3 % of 30 in test.
+//!
 //! # Security
 //! Both parties follow the protocol (semi-honest), as in the paper. Each look-up is hidden by the
 //! decisional Diffie-Hellman assumption on Ristretto, each share by being uniform. What is *told*:
