@@ -134,7 +134,7 @@ impl Table {
     }
 
     fn home(&self, fingerprint: u64) -> usize {
-        (fingerprint & (self.slots.len() as u64 - 1)) as usize
+        usize::try_from(fingerprint & (self.slots.len() as u64 - 1)).expect("an index")
     }
 
     /// The j in −T..=T with `element` = j·g.

@@ -64,9 +64,7 @@ impl Scalar {
         let mut out = blst_scalar::default();
         // SAFETY: `wide` has the 64 bytes that are announced; the result is a reduced scalar.
         unsafe { blst::blst_scalar_from_be_bytes(&mut out, wide.as_ptr(), wide.len()) };
-        let scalar = Self(out.b);
-        out.b.zeroize();
-        scalar
+        Self(out.b)
     }
 
     /// `value` modulo r, in constant time.
@@ -137,7 +135,8 @@ impl Scalar {
         // SAFETY: pointers to a whole scalar and a whole residue.
         unsafe { blst::blst_scalar_from_fr(&mut out, &y) };
         let scalar = Self(out.b);
-        (x.l.zeroize(), y.l.zeroize(), out.b.zeroize());
+        x.l.zeroize();
+        y.l.zeroize();
         scalar
     }
 }

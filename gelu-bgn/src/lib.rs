@@ -14,8 +14,8 @@
 //! level 2    c₀ − s₂·c₁ − s₁·c₂ + s₁·s₂·c₃ = m·e                             in GT, additively
 //! ```
 //!
-//! Of Freeman's constructions this is the cheapest known for type-3 curves: level 1 has two points
-//! instead of three, and needs the SXDH assumption only. What remains of a plaintext is m·e, so
+//! (Freeman's other instantiation rests on the decision linear assumption and takes three points and
+//! nine elements of GT; on a curve without maps between G1 and G2, SXDH and two points do.) What remains of a plaintext is m·e, so
 //! decryption has to find a discrete logarithm: it works for small m, by baby steps and giant steps
 //! ([`Decoder`]).
 //!
@@ -47,7 +47,7 @@
 //! | `scheme` | both levels and their laws |
 //! | `wire` | bytes and their validation |
 //! | `backend` | level 1 in G1 as an [`AdditiveHE`](gelu_core::AdditiveHE) backend, [`Bgn`] |
-//! | `net` | BGN-Net, to come |
+//! | [`net`] | BGN-Net: a network evaluated on this scheme, its messages and its costs |
 //!
 //! # Security
 //! IND-CPA under SXDH: decisional Diffie–Hellman in G1 and in G2. In the source groups the best
@@ -75,6 +75,7 @@ mod decode;
 mod group;
 mod keyfile;
 mod keys;
+pub mod net;
 mod scheme;
 mod sums;
 mod wire;
