@@ -29,7 +29,10 @@ pub const MAX_RANGE_BITS: u32 = 48;
 /// The largest table, as the logarithm of its entries.
 pub const MAX_TABLE_BITS: u32 = 24;
 
-/// Finds |m| < 2^(bits−1) from m·e(g₁, g₂): see the [module](self).
+/// Finds |m| < 2^(bits−1) from m·e(g₁, g₂), by baby steps and giant steps, or says that there is none.
+///
+/// The answer is verified. A range of b bits and a table of 2^t entries cost up to 2^(b−t−1) steps;
+/// the time of a search tells |m| in units of 2^t. Tables are shared, whatever the key.
 #[derive(Debug, Clone, Copy)]
 pub struct Decoder {
     table: &'static Table,

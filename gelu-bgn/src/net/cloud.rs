@@ -5,7 +5,7 @@ use rand_core::CryptoRng;
 
 use super::costs::Costs;
 use super::messages::{
-    EncryptedInputs, EncryptedModel, EncryptedScores, MaskedValues, RefreshedValues,
+    EncryptedInputs, EncryptedModel, EncryptedScores, MaskedValues, Refreshed, RefreshedValues,
 };
 use super::oracle::Masks;
 use super::plan::{HiddenPlan, Mask, Plan, Step};
@@ -103,7 +103,7 @@ impl Cloud {
 #[derive(Debug)]
 pub enum Turn<'a> {
     /// Values for the key holder to divide and encrypt anew.
-    Ask(Evaluation<'a>, MaskedValues),
+    Ask(Box<Evaluation<'a>>, MaskedValues),
     /// The scores, and what the cloud's part of the query came to.
     Done(EncryptedScores, Costs),
 }
@@ -147,8 +147,7 @@ impl<'a> Evaluation<'a> {
             State::Quartic { .. } => (0, count),
             State::Activation => (count, 0),
         };
-        let (g1, g2) = answer.read(counts)?;
-        // `high` first: an iterator that is shorter must not eat one more of the other.
+        let Refreshed { g1, g2 } = answer.read(counts)?;
         let g1: Vec<Ciphertext<G1>> =
             self.high.iter().zip(g1).map(|(high, c)| public.add_plain(&c, -high)).collect();
         let g2: Vec<Ciphertext<G2>> =
@@ -208,6 +207,6 @@ impl<'a> Evaluation<'a> {
         };
         self.costs += Costs::masked(values.len(), halves);
         self.high = masks.iter().map(|mask| mask.high).collect();
-        Turn::Ask(self, MaskedValues::new(&sealed))
+        Turn::Ask(Box::new(self), MaskedValues::new(&sealed))
     }
 }

@@ -1,7 +1,7 @@
 //! What the parties send each other: bytes, and who they are for.
 
+use gelu_core::Result;
 use gelu_core::error::{ApiMisuse, PeerMisbehaved};
-use gelu_core::{Error, Result};
 use rand_core::CryptoRng;
 
 use super::plan::Plan;
@@ -111,17 +111,22 @@ impl RefreshedValues {
     }
 
     /// `counts` of ciphertexts in G1 and in G2.
-    pub(super) fn read(
-        &self,
-        counts: (usize, usize),
-    ) -> Result<(Vec<Ciphertext<G1>>, Vec<Ciphertext<G2>>)> {
+    pub(super) fn read(&self, counts: (usize, usize)) -> Result<Refreshed, PeerMisbehaved> {
         let expected = counts.0 * Ciphertext::<G1>::LEN + counts.1 * Ciphertext::<G2>::LEN;
-        let split = self.0.split_at_checked(counts.0 * Ciphertext::<G1>::LEN);
-        let (g1, g2) = split.filter(|_| self.0.len() == expected).ok_or_else(|| {
-            Error::from(PeerMisbehaved::CiphertextLength { expected, got: self.0.len() })
-        })?;
-        Ok((Ciphertext::read_many(g1, counts.0)?, Ciphertext::read_many(g2, counts.1)?))
+        let (g1, g2) = self
+            .0
+            .split_at_checked(counts.0 * Ciphertext::<G1>::LEN)
+            .filter(|_| self.0.len() == expected)
+            .ok_or(PeerMisbehaved::CiphertextLength { expected, got: self.0.len() })?;
+        let g1 = Ciphertext::read_many(g1, counts.0)?;
+        Ok(Refreshed { g1, g2: Ciphertext::read_many(g2, counts.1)? })
     }
+}
+
+/// What [`RefreshedValues`] hold.
+pub(super) struct Refreshed {
+    pub(super) g1: Vec<Ciphertext<G1>>,
+    pub(super) g2: Vec<Ciphertext<G2>>,
 }
 
 impl EncryptedScores {

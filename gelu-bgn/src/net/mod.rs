@@ -63,9 +63,10 @@
 //! | a party with some features | nothing of the others' | nothing |
 //! | cloud and key holder together | everything | everything |
 //!
-//! The mask cannot be much wider than the range that is searched: 12 bits of masking are not the 40
-//! that one would wish for. This is a price of bounded decryption, not of this implementation. A v
-//! beyond its declared bound is masked less well. Both parties follow the protocol (semi-honest).
+//! The mask has to lie in the range that is searched: 16 bits of masking are not the 40 that one would
+//! wish for, and each bit more doubles the search. This is a price of bounded decryption, not of this
+//! implementation. A v beyond its declared bound is masked less well. Declared bounds tell both
+//! parties how large sums were in training. Both follow the protocol (semi-honest).
 //!
 //! # Gaps, and how they are filled
 //! The article was not at hand; what is written above is its abstract and what is known of it. Where
@@ -73,10 +74,10 @@
 //!
 //! - *The key.* Theirs is shared: all parties take part in each decryption. Here one [`KeyHolder`]
 //!   stands for them; with Z parties, decryptions and their messages come Z times.
-//! - *Large values.* They cut messages into short pieces, each decrypted alone. Here values are scaled
-//!   back in every round, and need no pieces: fewer operations.
-//! - *The curve.* Prime order on BLS12-381 in place of composite order: faster by two orders of
-//!   magnitude at the same security.
+//! - *Large values.* They extend decryption to messages larger than the search reaches. Here values
+//!   are scaled back in every round, and stay small: fewer operations.
+//! - *The curve.* Prime order on BLS12-381 in place of composite order, whose pairings are slower by a
+//!   factor of 254 at this level of security (Guillevic, ACNS 2013).
 //! - *The order of operations* within f, the division in each round and the stochastic rounding.
 //! - *Training* is counted ([`training_iteration`]), not run.
 

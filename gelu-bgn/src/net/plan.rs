@@ -26,15 +26,15 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// Inputs and weights to 1/64, values of 10 bits, masks of 12, a search of up to 0.2 seconds.
+    /// Inputs and weights to 1/64, values of 10 bits, masks of 16, a table of 64 MiB.
     fn default() -> Self {
         Self {
             input_fraction: 6,
             weight_fraction: 6,
             value_bits: 10,
-            mask_bits: 12,
-            range_bits: 40,
-            table_bits: 20,
+            mask_bits: 16,
+            range_bits: 44,
+            table_bits: 22,
         }
     }
 }
@@ -159,23 +159,21 @@ impl HiddenPlan {
             let integer = signed_bits(bound).saturating_sub(scale + 1);
             settings.value_bits.saturating_sub(integer).min(most)
         };
-        let z = places(bound, raw, raw);
+        // Room is needed for the places of a: z ≥ a/5, s ≥ (a − z)/2, p ≥ a − z keep all divisors
+        // integers.
+        let a = settings.input_fraction;
+        let z = places(bound, raw, raw).max(a.div_ceil(5));
         let sums = step("sums", bound, 1 << (raw - z))?;
 
         let z_bound = sums.quotient_bound();
-        let s = places(z_bound * z_bound, 2 * z, 2 * z);
+        let missing = a.saturating_sub(z);
+        let s = places(z_bound * z_bound, 2 * z, 2 * z).max(missing.div_ceil(2));
         let square = step("square", z_bound * z_bound, 1 << (2 * z - s))?;
 
         let (s_bound, ten) = (square.quotient_bound(), 10i128 << s);
         // s·(s − 10) lies between −25 and its value at the bound of s.
         let quartic_bound = (25 << (2 * s)).max(s_bound * (s_bound - ten));
-        let p = places(quartic_bound, 2 * s, 2 * s);
-        let a = settings.input_fraction;
-        let p = if z + p < a { a - z } else { p };
-        if p > 2 * s {
-            let why = format!("value_bits of {} are too few for its sums", settings.value_bits);
-            return Err(ApiMisuse::configuration(layer, why).into());
-        }
+        let p = places(quartic_bound, 2 * s, 2 * s).max(missing);
         let quartic = step("quartic", quartic_bound, 1 << (2 * s - p))?;
 
         let (p_bound, c120, c240) = (quartic.quotient_bound(), 120i128 << p, 240i128 << (z + p));
@@ -311,12 +309,12 @@ mod tests {
     fn what_does_not_fit_is_named() {
         let plan = |settings| Plan::new(settings, 256, &shapes(8.0));
         assert!(plan(Settings::default()).is_ok());
-        let narrow = Settings { range_bits: 33, ..Settings::default() };
+        let narrow = Settings { range_bits: 37, ..Settings::default() };
         let Err(Error::Range(RangeError::Slot { layer, needed, available })) = plan(narrow) else {
-            panic!("33 bits cannot hold everything");
+            panic!("37 bits cannot hold everything");
         };
-        assert_eq!((layer.as_str(), available), ("dense1, activation", 33));
-        assert!(needed > 33);
+        assert_eq!((layer.as_str(), available), ("dense1, activation", 37));
+        assert!(needed > 37);
         let masked = Settings { mask_bits: 40, ..Settings::default() };
         assert!(matches!(plan(masked), Err(Error::Range(_))));
         let proven = Plan::new(Settings::default(), 100_000, &shapes(1e9));
