@@ -1,0 +1,656 @@
+//! The three groups of BLS12-381, and the pairing: everything that is called in `blst`.
+//!
+//! ```text
+//! e : G1 × G2 → GT        e(a·P, b·Q) = a·b · e(P, Q)        all of prime order r, 255 bits
+//! ```
+//!
+//! All three are written additively, GT too, so that one law and one algorithm serves all. This is
+//! the only file of the crate with `unsafe` code: `blst` is a C library, and its Rust interface has
+//! little for GT. Each call gets pointers to initialised values of the sizes that the C functions
+//! want; values are read and written whole. (`blst` reduces its numbers completely, so equal field
+//! elements have equal limbs; its own comparison rests on that, and so does [`Trace::fingerprint`].)
+//!
+//! # Timing
+//! [`Group::times`] takes a time that does not depend on the scalar, in all three groups. Additions
+//! of points take a time that tells whether a point is the identity, nothing more.
+
+use core::fmt::Debug;
+
+use blst::{BLST_ERROR, blst_fp2, blst_fp12, blst_fr, blst_p1, blst_p1_affine, blst_p2};
+use blst::{blst_p2_affine, blst_scalar};
+use rand_core::CryptoRng;
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// A group of prime order r, written additively. Sealed: there are [`G1`], [`G2`] and [`Gt`].
+pub trait Group: Copy + PartialEq + Debug + Send + Sync + private::Sealed + 'static {
+    /// Bytes of an element.
+    const LEN: usize;
+    /// The neutral element.
+    fn identity() -> Self;
+    /// The element that everybody counts from; in GT it is e(g₁, g₂).
+    fn generator() -> Self;
+    /// self + other.
+    fn plus(&self, other: &Self) -> Self;
+    /// self + self.
+    fn double(&self) -> Self;
+    /// −self.
+    fn minus(&self) -> Self;
+    /// scalar · self, in constant time.
+    fn times(&self, scalar: &Scalar) -> Self;
+    /// Appends [`LEN`](Self::LEN) bytes.
+    fn write(&self, out: &mut Vec<u8>);
+    /// Reads exactly [`LEN`](Self::LEN) bytes; `None` unless they are the one encoding of an
+    /// element of the group of order r.
+    fn read(bytes: &[u8]) -> Option<Self>;
+}
+
+/// One of the two groups that are paired.
+pub trait Source: Group {}
+
+mod private {
+    pub trait Sealed {}
+}
+
+/// A number modulo r, the order of the groups. Wiped on drop.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct Scalar([u8; 32]);
+
+impl Scalar {
+    /// Uniform (to within 2^−256).
+    pub(crate) fn random(rng: &mut dyn CryptoRng) -> Self {
+        let mut wide = Zeroizing::new([0u8; 64]);
+        rng.fill_bytes(&mut *wide);
+        let mut out = blst_scalar::default();
+        // SAFETY: `wide` has the 64 bytes that are announced; the result is a reduced scalar.
+        unsafe { blst::blst_scalar_from_be_bytes(&mut out, wide.as_ptr(), wide.len()) };
+        Self(out.b)
+    }
+
+    /// `value` modulo r, in constant time.
+    pub(crate) fn from_i128(value: i128) -> Self {
+        let mut magnitude = Self([0; 32]);
+        magnitude.0[..16].copy_from_slice(&value.unsigned_abs().to_le_bytes());
+        magnitude.negated_if(value < 0)
+    }
+
+    /// Little-endian bytes of a number below r.
+    pub(crate) fn from_bytes(bytes: &[u8; 32]) -> Option<Self> {
+        let scalar = blst_scalar { b: *bytes };
+        // SAFETY: a pointer to a whole scalar.
+        unsafe { blst::blst_scalar_fr_check(&scalar) }.then_some(Self(*bytes))
+    }
+
+    /// 32 bytes, little-endian.
+    pub(crate) fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0)
+    }
+
+    pub(crate) fn is_zero(&self) -> bool {
+        self.0.ct_eq(&[0; 32]).into()
+    }
+
+    pub(crate) fn negated(&self) -> Self {
+        self.negated_if(true)
+    }
+
+    fn negated_if(&self, yes: bool) -> Self {
+        self.map(|out, x| {
+            // SAFETY: both point to whole residues.
+            unsafe { blst::blst_fr_cneg(out, x, yes) }
+        })
+    }
+
+    pub(crate) fn product(&self, other: &Self) -> Self {
+        let mut other = other.residue();
+        let product = self.map(|out, x| {
+            // SAFETY: all three point to whole residues.
+            unsafe { blst::blst_fr_mul(out, x, &other) }
+        });
+        other.l.zeroize();
+        product
+    }
+
+    pub(crate) fn plus(&self, other: &Self) -> Self {
+        let mut other = other.residue();
+        let sum = self.map(|out, x| {
+            // SAFETY: all three point to whole residues.
+            unsafe { blst::blst_fr_add(out, x, &other) }
+        });
+        other.l.zeroize();
+        sum
+    }
+
+    fn residue(&self) -> blst_fr {
+        let mut residue = blst_fr::default();
+        let scalar = blst_scalar { b: self.0 };
+        // SAFETY: pointers to a whole residue and a whole scalar below r.
+        unsafe { blst::blst_fr_from_scalar(&mut residue, &scalar) };
+        residue
+    }
+
+    fn map(&self, f: impl FnOnce(&mut blst_fr, &blst_fr)) -> Self {
+        let (mut x, mut y, mut out) = (self.residue(), blst_fr::default(), blst_scalar::default());
+        f(&mut y, &x);
+        // SAFETY: pointers to a whole scalar and a whole residue.
+        unsafe { blst::blst_scalar_from_fr(&mut out, &y) };
+        let scalar = Self(out.b);
+        x.l.zeroize();
+        y.l.zeroize();
+        scalar
+    }
+}
+
+impl Debug for Scalar {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Scalar(..)")
+    }
+}
+
+/// A point of the first group, on the curve over 𝔽p: 48 bytes.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct G1(blst_p1);
+
+/// A point of the second group, on the twist over 𝔽p²: 96 bytes.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct G2(blst_p2);
+
+macro_rules! curve {
+    ($group:ident, $point:ident, $affine:ident, $len:expr, $generator:ident, $add:ident,
+     $double:ident, $negate:ident, $times:ident, $compress:ident, $uncompress:ident,
+     $from_affine:ident, $in_group:ident, $to_affine:ident) => {
+        impl private::Sealed for $group {}
+        impl Source for $group {}
+
+        impl Group for $group {
+            const LEN: usize = $len;
+
+            fn identity() -> Self {
+                Self($point::default())
+            }
+
+            fn generator() -> Self {
+                // SAFETY: points to a constant of the library.
+                Self(unsafe { *blst::$generator() })
+            }
+
+            fn plus(&self, other: &Self) -> Self {
+                let mut out = $point::default();
+                // SAFETY: pointers to whole points.
+                unsafe { blst::$add(&mut out, &self.0, &other.0) };
+                Self(out)
+            }
+
+            fn double(&self) -> Self {
+                let mut out = $point::default();
+                // SAFETY: pointers to whole points.
+                unsafe { blst::$double(&mut out, &self.0) };
+                Self(out)
+            }
+
+            fn minus(&self) -> Self {
+                let mut out = self.0;
+                // SAFETY: a pointer to a whole point.
+                unsafe { blst::$negate(&mut out, true) };
+                Self(out)
+            }
+
+            fn times(&self, scalar: &Scalar) -> Self {
+                let mut out = $point::default();
+                // SAFETY: pointers to whole points, and to 32 bytes for 255 bits.
+                unsafe { blst::$times(&mut out, &self.0, scalar.0.as_ptr(), SCALAR_BITS) };
+                Self(out)
+            }
+
+            fn write(&self, out: &mut Vec<u8>) {
+                let mut bytes = [0u8; $len];
+                // SAFETY: `bytes` is as long as a compressed point.
+                unsafe { blst::$compress(bytes.as_mut_ptr(), &self.0) };
+                out.extend_from_slice(&bytes);
+            }
+
+            fn read(bytes: &[u8]) -> Option<Self> {
+                let bytes: &[u8; $len] = bytes.try_into().ok()?;
+                let (mut affine, mut point) = ($affine::default(), $point::default());
+                // SAFETY: `bytes` is as long as a compressed point, the others are whole points.
+                let is_point = unsafe {
+                    let error = blst::$uncompress(&mut affine, bytes.as_ptr());
+                    error == BLST_ERROR::BLST_SUCCESS && blst::$in_group(&affine)
+                };
+                // SAFETY: pointers to whole points.
+                unsafe { blst::$from_affine(&mut point, &affine) };
+                is_point.then_some(Self(point))
+            }
+        }
+
+        impl $group {
+            fn to_affine(points: &[Self]) -> Vec<$affine> {
+                let mut out = vec![$affine::default(); points.len()];
+                if points.is_empty() {
+                    return out;
+                }
+                let bare: Vec<$point> = points.iter().map(|point| point.0).collect();
+                let start = [bare.as_ptr(), core::ptr::null()];
+                // SAFETY: `bare` and `out` have the length that is announced; a list of pointers
+                // that ends in null means points side by side.
+                unsafe { blst::$to_affine(out.as_mut_ptr(), start.as_ptr(), points.len()) };
+                out
+            }
+        }
+    };
+}
+
+curve!(
+    G1,
+    blst_p1,
+    blst_p1_affine,
+    48,
+    blst_p1_generator,
+    blst_p1_add_or_double,
+    blst_p1_double,
+    blst_p1_cneg,
+    blst_p1_mult,
+    blst_p1_compress,
+    blst_p1_uncompress,
+    blst_p1_from_affine,
+    blst_p1_affine_in_g1,
+    blst_p1s_to_affine
+);
+curve!(
+    G2,
+    blst_p2,
+    blst_p2_affine,
+    96,
+    blst_p2_generator,
+    blst_p2_add_or_double,
+    blst_p2_double,
+    blst_p2_cneg,
+    blst_p2_mult,
+    blst_p2_compress,
+    blst_p2_uncompress,
+    blst_p2_from_affine,
+    blst_p2_affine_in_g2,
+    blst_p2s_to_affine
+);
+
+/// An element of the target group, in 𝔽p¹²: 576 bytes.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Gt(blst_fp12);
+
+impl private::Sealed for Gt {}
+
+impl Group for Gt {
+    const LEN: usize = 576;
+
+    fn identity() -> Self {
+        Self(blst_fp12::default())
+    }
+
+    fn generator() -> Self {
+        static GENERATOR: std::sync::OnceLock<Gt> = std::sync::OnceLock::new();
+        *GENERATOR.get_or_init(|| pair(&[G1::generator()], &[G2::generator()]))
+    }
+
+    fn plus(&self, other: &Self) -> Self {
+        Self(self.0 * other.0)
+    }
+
+    fn double(&self) -> Self {
+        let mut out = blst_fp12::default();
+        // SAFETY: pointers to whole elements, of the cyclotomic subgroup like all of GT.
+        unsafe { blst::blst_fp12_cyclotomic_sqr(&mut out, &self.0) };
+        Self(out)
+    }
+
+    /// The conjugate, which inverts in GT.
+    fn minus(&self) -> Self {
+        let mut out = self.0;
+        // SAFETY: a pointer to a whole element.
+        unsafe { blst::blst_fp12_conjugate(&mut out) };
+        Self(out)
+    }
+
+    fn times(&self, scalar: &Scalar) -> Self {
+        Self::linear(&[(self, scalar)])
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0.to_bendian());
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() != Self::LEN {
+            return None;
+        }
+        let mut element = blst_fp12::default();
+        // In the order of `to_bendian`: 𝔽p² coefficients of 1, w, v, vw, v², v²w.
+        for (i, chunk) in bytes.chunks_exact(48).enumerate() {
+            let coefficient = &mut element.fp6[i / 2 % 2].fp2[i / 4].fp[i % 2];
+            // SAFETY: `chunk` has the 48 bytes of a number, the other is a whole field element.
+            unsafe { blst::blst_fp_from_bendian(coefficient, chunk.as_ptr()) };
+        }
+        // Numbers of p or more were reduced, and do not come out as they went in.
+        (element.to_bendian() == *bytes && element.in_group()).then_some(Self(element))
+    }
+}
+
+impl Gt {
+    /// Σ scalar · element in constant time, with one chain of squarings: windows of 4 bits, and
+    /// all 16 entries of a table read for each digit.
+    pub(crate) fn linear(terms: &[(&Self, &Scalar)]) -> Self {
+        let tables: Vec<Vec<Self>> = terms
+            .iter()
+            .map(|(base, _)| {
+                let powers = core::iter::successors(Some(Self::identity()), |p| Some(p.plus(base)));
+                powers.take(16).collect()
+            })
+            .collect();
+        let mut sum = Self::identity();
+        for window in (0..64).rev() {
+            if window != 63 {
+                sum = sum.double().double().double().double();
+            }
+            for ((_, scalar), table) in terms.iter().zip(&tables) {
+                let digit = scalar.0[window / 2] >> (4 * (window % 2)) & 15;
+                sum = sum.plus(&Self::lookup(table, digit));
+            }
+        }
+        sum
+    }
+
+    fn lookup(table: &[Self], digit: u8) -> Self {
+        let mut chosen = Self::identity();
+        for (entry, i) in table.iter().zip(0u8..) {
+            chosen.assign_if(entry, i.ct_eq(&digit));
+        }
+        chosen
+    }
+
+    fn assign_if(&mut self, other: &Self, choice: Choice) {
+        let limbs = |element: &blst_fp12| element.fp6;
+        for (mine, theirs) in self.0.fp6.iter_mut().zip(limbs(&other.0)) {
+            for (mine, theirs) in mine.fp2.iter_mut().zip(theirs.fp2) {
+                for (mine, theirs) in mine.fp.iter_mut().zip(theirs.fp) {
+                    for (mine, theirs) in mine.l.iter_mut().zip(theirs.l) {
+                        mine.conditional_assign(&theirs, choice);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A third of the element's trace over 𝔽p⁴.
+    fn trace(&self) -> Trace {
+        // In the basis 1, w, w² over 𝔽p⁴ = 𝔽p²[w³] the traces of w and w² are 0, that of 1 is 3.
+        Trace([self.0.fp6[0].fp2[0], self.0.fp6[1].fp2[1]])
+    }
+}
+
+/// An element of 𝔽p⁴ = 𝔽p²\[w³\]: a third of the trace of an element of GT, which it almost names.
+/// (Its conjugates have the same trace; one more property has to tell them apart.)
+#[derive(Clone, Copy)]
+pub(crate) struct Trace([blst_fp2; 2]);
+
+impl Trace {
+    /// 64 bits, the same for the inverse in GT: it has the conjugate trace, whose first half is equal.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        self.0[0].fp[0].l[0]
+    }
+}
+
+/// The traces of h, h + G, h + 2G, … (additively written) at a fifth of the cost of the sums.
+///
+/// G and its two conjugates over 𝔽p⁴ have the product 1, the sum A and, the sum of their pairwise
+/// products, the conjugate Ā. (Lenstra and Verheul, *The XTR public key system*, CRYPTO 2000, over
+/// 𝔽q² with q = p².) So traces, like all that is linear over 𝔽p⁴, follow
+///
+/// ```text
+/// c₃ = A·c₂ − Ā·c₁ + c₀ = α·(c₂ − c₁) + β·w³·(c₂ + c₁) + c₀         A = α + β·w³
+/// ```
+pub(crate) struct Traces {
+    alpha: blst_fp2,
+    beta: blst_fp2,
+    next: [Trace; 3],
+}
+
+impl Traces {
+    pub(crate) fn new(h: &Gt, g: &Gt) -> Self {
+        let second = h.plus(g);
+        let next = [h.trace(), second.trace(), second.plus(g).trace()];
+        let Trace([alpha, beta]) = g.trace();
+        let thrice = |x: blst_fp2| add(&x, &add(&x, &x));
+        Self { alpha: thrice(alpha), beta: thrice(beta), next }
+    }
+}
+
+impl Iterator for Traces {
+    type Item = Trace;
+
+    fn next(&mut self) -> Option<Trace> {
+        let [c0, c1, c2] = self.next;
+        let part = |i: usize, other: &blst_fp2| {
+            add(&c0.0[i], &add(&mul(&self.alpha, &sub(&c2.0[i], &c1.0[i])), other))
+        };
+        let [crossed0, crossed1] = [0, 1].map(|i| mul(&self.beta, &add(&c2.0[i], &c1.0[i])));
+        // (w³)² = 1 + u.
+        let c3 = Trace([part(0, &times_one_plus_u(&crossed1)), part(1, &crossed0)]);
+        self.next = [c1, c2, c3];
+        Some(c0)
+    }
+}
+
+fn add(a: &blst_fp2, b: &blst_fp2) -> blst_fp2 {
+    let mut out = blst_fp2::default();
+    // SAFETY: pointers to whole field elements.
+    unsafe { blst::blst_fp2_add(&mut out, a, b) };
+    out
+}
+
+fn sub(a: &blst_fp2, b: &blst_fp2) -> blst_fp2 {
+    let mut out = blst_fp2::default();
+    // SAFETY: pointers to whole field elements.
+    unsafe { blst::blst_fp2_sub(&mut out, a, b) };
+    out
+}
+
+fn mul(a: &blst_fp2, b: &blst_fp2) -> blst_fp2 {
+    let mut out = blst_fp2::default();
+    // SAFETY: pointers to whole field elements.
+    unsafe { blst::blst_fp2_mul(&mut out, a, b) };
+    out
+}
+
+/// (1 + u)·a, where u² = −1.
+fn times_one_plus_u(a: &blst_fp2) -> blst_fp2 {
+    let mut out = blst_fp2::default();
+    // SAFETY: pointers to whole field elements.
+    unsafe {
+        blst::blst_fp_sub(&mut out.fp[0], &a.fp[0], &a.fp[1]);
+        blst::blst_fp_add(&mut out.fp[1], &a.fp[0], &a.fp[1]);
+    }
+    out
+}
+
+/// Σ e(pᵢ, qᵢ): one Miller loop for each pair, their squarings shared, and one final
+/// exponentiation for all.
+///
+/// # Panics
+/// When the lengths differ.
+pub(crate) fn pair(p: &[G1], q: &[G2]) -> Gt {
+    Pairs::new(p, q).sum(|i| i, |i| i, p.len())
+}
+
+/// Points made ready for pairing: affine, all with one inversion.
+pub(crate) struct Pairs {
+    p: Vec<blst_p1_affine>,
+    q: Vec<blst_p2_affine>,
+}
+
+impl Pairs {
+    pub(crate) fn new(p: &[G1], q: &[G2]) -> Self {
+        Self { p: G1::to_affine(p), q: G2::to_affine(q) }
+    }
+
+    /// Σ e(p\[left(i)\], q\[right(i)\]) for i below `count`.
+    pub(crate) fn sum(
+        &self,
+        left: impl Fn(usize) -> usize,
+        right: impl Fn(usize) -> usize,
+        count: usize,
+    ) -> Gt {
+        let (mut p, mut q) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for i in 0..count {
+            let (a, b) = (&self.p[left(i)], &self.q[right(i)]);
+            // SAFETY: pointers to whole points.
+            let neutral =
+                unsafe { blst::blst_p1_affine_is_inf(a) || blst::blst_p2_affine_is_inf(b) };
+            // Pairs with the identity contribute nothing, and `blst` wants them left out.
+            if !neutral {
+                p.push(core::ptr::from_ref(a));
+                q.push(core::ptr::from_ref(b));
+            }
+        }
+        if p.is_empty() {
+            return Gt::identity();
+        }
+        let mut product = blst_fp12::default();
+        // SAFETY: both lists hold as many pointers as announced, to points that `self` owns; the
+        // library reads as many and no more. (With n = 0 it would read one.)
+        unsafe { blst::blst_miller_loop_n(&mut product, q.as_ptr(), p.as_ptr(), p.len()) };
+        Gt(product.final_exp())
+    }
+}
+
+/// Bits of r.
+const SCALAR_BITS: usize = 255;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{SeedableRng, rngs::ChaCha20Rng};
+
+    fn laws<G: Group>() {
+        let rng = &mut ChaCha20Rng::seed_from_u64(1);
+        let (a, b) = (Scalar::random(rng), Scalar::random(rng));
+        let (g, zero) = (G::generator(), G::identity());
+        let (ag, bg) = (g.times(&a), g.times(&b));
+        assert_ne!(g, zero);
+        assert_eq!(ag.plus(&bg), bg.plus(&ag));
+        assert_eq!(ag.plus(&zero), ag);
+        assert_eq!(zero.plus(&zero), zero);
+        assert_eq!(ag.plus(&ag), ag.double());
+        assert_eq!(ag.plus(&ag.minus()), zero);
+        assert_eq!(ag.times(&b), bg.times(&a), "the same multiple both ways");
+        assert_eq!(ag.times(&b), g.times(&a.product(&b)));
+        assert_eq!(ag.plus(&bg), g.times(&a.plus(&b)));
+        assert_eq!(g.times(&a.negated()), ag.minus());
+        assert_eq!(zero.times(&a), zero);
+        assert_eq!(ag.times(&Scalar::from_i128(0)), zero);
+        assert_eq!(zero.double(), zero);
+        for (k, expected) in [(1, g), (-1, g.minus()), (2, g.double()), (3, g.double().plus(&g))] {
+            assert_eq!(g.times(&Scalar::from_i128(k)), expected, "{k}");
+        }
+        let large = Scalar::from_i128(1 << 100);
+        let doubled = (0..100).fold(g, |sum, _| sum.double());
+        assert_eq!(g.times(&large), doubled);
+
+        for element in [zero, g, ag, bg.minus()] {
+            let mut bytes = Vec::new();
+            element.write(&mut bytes);
+            assert_eq!(bytes.len(), G::LEN);
+            assert_eq!(G::read(&bytes), Some(element));
+            assert_eq!(G::read(&bytes[1..]), None, "too short");
+            bytes[G::LEN - 1] ^= 1;
+            assert_ne!(G::read(&bytes), Some(element));
+            bytes.fill(0xff);
+            assert_eq!(G::read(&bytes), None);
+        }
+    }
+
+    #[test]
+    fn all_three_are_groups() {
+        laws::<G1>();
+        laws::<G2>();
+        laws::<Gt>();
+    }
+
+    #[test]
+    fn the_pairing_is_bilinear() {
+        let rng = &mut ChaCha20Rng::seed_from_u64(2);
+        let (a, b) = (Scalar::random(rng), Scalar::random(rng));
+        let (p, q) = (G1::generator().times(&a), G2::generator().times(&b));
+        let e = |p: &G1, q: &G2| pair(&[*p], &[*q]);
+        assert_eq!(e(&p, &q), Gt::generator().times(&a.product(&b)));
+        assert_eq!(e(&p.minus(), &q), e(&p, &q).minus());
+        assert_eq!(e(&G1::identity(), &q), Gt::identity());
+        assert_eq!(e(&p, &G2::identity()), Gt::identity());
+        assert_ne!(Gt::generator(), Gt::identity());
+        // More than the 16 pairs that the library takes at once, identities among them.
+        let ps: Vec<_> = (0..40).map(|k| p.times(&Scalar::from_i128(k % 7))).collect();
+        let qs: Vec<_> = (0..40).map(|k| q.times(&Scalar::from_i128(k % 5))).collect();
+        let sum = (0..40).map(|k| (k % 7) * (k % 5)).sum();
+        assert_eq!(pair(&ps, &qs), e(&p, &q).times(&Scalar::from_i128(sum)));
+        assert_eq!(pair(&[], &[]), Gt::identity());
+    }
+
+    /// Against sums in GT, one by one; and a trace and that of the inverse look the same.
+    #[test]
+    fn traces_have_a_plain_twin() {
+        let rng = &mut ChaCha20Rng::seed_from_u64(3);
+        let g = Gt::generator();
+        let (h, step) = (g.times(&Scalar::random(rng)), g.times(&Scalar::random(rng)));
+        for (h, step) in [(h, step), (h, g.minus()), (Gt::identity(), g), (g, Gt::identity())] {
+            let mut sum = h;
+            for trace in Traces::new(&h, &step).take(40) {
+                assert_eq!(trace.0, sum.trace().0);
+                assert_eq!(trace.fingerprint(), sum.minus().trace().fingerprint());
+                sum = sum.plus(&step);
+            }
+        }
+        assert_ne!(h.trace().fingerprint(), step.trace().fingerprint());
+    }
+
+    /// A point of the curve that is not of order r, and a field element outside GT.
+    #[test]
+    fn elements_outside_the_groups_are_refused() {
+        // About half of all x are on the curve, and one point in 2^125 is in the group.
+        let mut found = 0;
+        for x in 0..64u8 {
+            let mut bytes = [0u8; 48];
+            (bytes[0], bytes[47]) = (0x80, x);
+            let mut affine = blst_p1_affine::default();
+            // SAFETY: 48 bytes and a whole point.
+            let error = unsafe { blst::blst_p1_uncompress(&mut affine, bytes.as_ptr()) };
+            if error == BLST_ERROR::BLST_SUCCESS {
+                found += 1;
+                assert_eq!(G1::read(&bytes), None, "x = {x} is on the curve, not in the group");
+            }
+        }
+        assert!(found > 10);
+        let mut two = [0u8; 576];
+        two[47] = 2;
+        assert_eq!(Gt::read(&two), None);
+        assert_eq!(Gt::read(&[0; 576]), None);
+        // 1 + p is another encoding of 1.
+        let p = "1a0111ea397fe69a4b1ba7b6434bacd764774b84f38512bf6730d2a0f6b0f6241eabfffeb153ffffb9feffffffffaaac";
+        let mut other = [0u8; 576];
+        for (byte, digits) in other.iter_mut().zip(p.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(core::str::from_utf8(digits).unwrap(), 16).unwrap();
+        }
+        assert_eq!(Gt::read(&other), None);
+        let mut one = Vec::new();
+        Gt::identity().write(&mut one);
+        assert_eq!(Gt::read(&one), Some(Gt::identity()));
+    }
+
+    #[test]
+    fn scalars_are_checked_and_never_shown() {
+        assert!(Scalar::from_bytes(&[0xff; 32]).is_none());
+        let secret = Scalar::from_i128(77);
+        assert_eq!(*Scalar::from_bytes(&secret.to_bytes()).unwrap().to_bytes(), *secret.to_bytes());
+        assert_eq!(format!("{secret:?}"), "Scalar(..)");
+        assert!(Scalar::from_i128(0).is_zero() && !secret.is_zero());
+        fn wiped<T: ZeroizeOnDrop>(_: &T) {}
+        wiped(&secret);
+    }
+}
