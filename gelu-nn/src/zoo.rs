@@ -106,6 +106,28 @@ pub fn lenet5() -> Sequential {
     Sequential::new(Shape::image(1, 28, 28), layers).expect("sizes are in order")
 }
 
+/// [`conv1`] with squares in place of ReLU: what CryptoNets evaluates.
+pub fn conv1_square() -> Sequential {
+    conv1().with_activation(Activation::Square)
+}
+
+/// [`lenet5`] with squares after the two poolings, as the paper lists them (section 5.2); the dense
+/// layers follow each other without an activation.
+pub fn lenet5_square() -> Sequential {
+    let square = LayerSpec::Activation { function: Activation::Square };
+    let mut squares = 0;
+    let mut layers = lenet5().layers().to_vec();
+    layers.retain_mut(|layer| match layer {
+        LayerSpec::Activation { .. } => {
+            squares += 1;
+            *layer = square;
+            squares <= 2
+        }
+        _ => true,
+    });
+    Sequential::new(Shape::image(1, 28, 28), layers).expect("sizes are in order")
+}
+
 fn dense(inputs: usize, hidden: usize, classes: usize) -> Sequential {
     Sequential::dense(inputs, &[hidden], classes, Activation::Sigmoid).expect("sizes are in order")
 }
@@ -117,7 +139,7 @@ const fn plain(epochs: usize, batch: usize, rate: f64) -> Recipe {
     Recipe { epochs, batch, rate, schedule: Schedule::Constant, momentum: 0.0, l2: 0.0, shift: 0 }
 }
 
-static ENTRIES: [Entry; 7] = [
+static ENTRIES: [Entry; 9] = [
     Entry {
         name: "iris",
         also: &[],
@@ -180,6 +202,28 @@ static ENTRIES: [Entry; 7] = [
             ..plain(20, 64, 0.05)
         },
     },
+    Entry {
+        name: "conv1-square",
+        also: &[],
+        description: "Handwritten digits, Conv-1 with the squares of CryptoNets",
+        dataset: "mnist",
+        architecture: conv1_square,
+        recipe: Recipe { schedule: Schedule::Cosine, momentum: 0.9, ..plain(15, 64, 0.02) },
+    },
+    Entry {
+        name: "lenet5-square",
+        also: &[],
+        description: "Handwritten digits, LeNet-5 with the squares of CryptoNets",
+        dataset: "mnist",
+        architecture: lenet5_square,
+        recipe: Recipe {
+            schedule: Schedule::Cosine,
+            momentum: 0.9,
+            l2: 5e-4,
+            shift: 1,
+            ..plain(20, 64, 0.005)
+        },
+    },
 ];
 
 #[cfg(test)]
@@ -200,6 +244,8 @@ mod tests {
         assert_eq!(shapes(dense12()), (784, vec![12, 10], 784 * 12 + 12 + 120 + 10));
         assert_eq!(shapes(conv1()), (784, vec![720, 10], 125 + 5 + 1800 + 10));
         assert_eq!(shapes(lenet5()), (784, vec![864, 256, 120, 84, 10], 44_426));
+        assert_eq!(shapes(lenet5_square()), shapes(lenet5()));
+        assert_eq!(lenet5_square().to_string().matches("square").count(), 2);
     }
 
     #[test]

@@ -41,8 +41,10 @@
 //! | `plan` | scales, integers and tables of a network |
 //! | `client` | keys, encryption of inputs, decryption of scores |
 //! | `server` | linear maps and bootstraps |
+//! | `measure` | how precise it is, layer by layer |
 
 mod client;
+mod measure;
 pub mod noise;
 mod parameters;
 mod plan;
@@ -51,6 +53,7 @@ mod server;
 mod tests;
 
 pub use client::{ClientKey, EncryptedInputs, EncryptedScores};
+pub use measure::{LayerPrecision, precision};
 pub use parameters::{Gadget, Parameters};
 pub use plan::{Function, Layer, Plan, Range, StagePlan};
 pub use server::{EvaluationKey, Progress};
