@@ -29,7 +29,7 @@ use crate::sums::sum;
 
 /// The widest slot, sign included: enough for the paper's networks at inference, not for training.
 ///
-/// A search of all of it takes a quarter of a second; values below 2^22 are found at once.
+/// A search of all of it takes a third of a second; values below 2^22 are found at once.
 pub const SLOT_BITS: u32 = 40;
 
 /// Entries of the decoding table, as a logarithm: 16 MiB, built in a second at the first decryption.
