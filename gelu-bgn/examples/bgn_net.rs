@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The arguments: a data set (`iris`, `diabetes`, `kr-vs-kp`, `mnist8x8` or `all`), the folder with
-//! the data (Iris needs none), the number of test rows to evaluate encrypted (2), masking bits (16).
+//! the data (Iris needs none), the number of test rows to evaluate encrypted (2), masking bits (16), significant
+//! bits of intermediate values (8).
 //! `mnist8x8` are the digits of MNIST in 8x8 pixels, each the mean of 4x4 pixels of the 32x32 image,
 //! classified by 64-16-10 neurons. Networks are trained in the clear with the Taylor polynomial as
 //! activation. Inputs are cut off at 4 standard deviations, because z⁵ does not forgive outliers.
@@ -37,13 +38,14 @@ fn main() -> Result<(), Error> {
     let data = Path::new(argument(1).unwrap_or("."));
     let rows = argument(2).unwrap_or("2").parse()?;
     let mask_bits = argument(3).unwrap_or("16").parse()?;
+    let value_bits = argument(4).unwrap_or("8").parse()?;
     let known = ["iris", "diabetes", "kr-vs-kp", "mnist8x8"];
     let chosen: Vec<_> = known.into_iter().filter(|name| [name, "all"].contains(&which)).collect();
     if chosen.is_empty() {
         return Err(format!("{which}? There are {} and all", known.join(", ")).into());
     }
     for name in chosen {
-        run(name, data, rows, Settings { mask_bits, ..Settings::default() })?;
+        run(name, data, rows, Settings { mask_bits, value_bits, ..Settings::default() })?;
     }
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! What each operation of the scheme takes, on one core.
 //!
-//! `cargo run --release -p gelu-bgn --example measure` prints a table. Every figure is the mean of the
-//! best of some rounds, because whatever else the machine does only adds to the others.
+//! `cargo run --release -p gelu-bgn --example measure` prints a table of processor time, which other
+//! work on the machine changes little.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use gelu_bgn::{Ciphertext, Decoder, G1, G2, Product, SecretKey};
@@ -18,9 +19,9 @@ fn main() -> gelu_core::Result<()> {
     let rng = &mut ChaCha20Rng::seed_from_u64(1);
     let secret = SecretKey::generate(rng);
     let public = secret.public_key();
-    let start = Instant::now();
+    let start = now();
     let decoder = Decoder::new(20, 20)?;
-    println!("{:<44}{:>12.2?}", "decoding table of 2^20 entries", start.elapsed());
+    println!("{:<44}{:>10.2} s", "decoding table of 2^20 entries", now() - start);
 
     let (a, b) = (public.encrypt::<G1>(123, rng), public.encrypt::<G2>(-456, rng));
     let product = public.mul(&a, &b);
@@ -65,16 +66,30 @@ fn main() -> gelu_core::Result<()> {
     Ok(())
 }
 
-/// The mean over the best of 20 rounds of about 10 milliseconds each, or one call.
+/// The mean over half a second.
 fn row<T>(name: &str, mut call: impl FnMut() -> T) {
-    let mut best = Duration::MAX;
-    for _ in 0..20 {
-        let (start, mut calls) = (Instant::now(), 0);
-        while calls == 0 || start.elapsed() < Duration::from_millis(10) {
-            std::hint::black_box(call());
-            calls += 1;
+    let (start, mut calls, mut took) = (now(), 0u32, 0.0);
+    let mut batch = 1;
+    while took < 0.5 {
+        (0..batch).for_each(|_| drop(std::hint::black_box(call())));
+        (calls, took) = (calls + batch, now() - start);
+        // Reading the clock takes as long as many additions: fewer readings for short calls.
+        if took < 0.05 {
+            batch *= 2;
         }
-        best = best.min(start.elapsed() / calls);
     }
-    println!("{name:<44}{best:>12.2?}");
+    println!("{name:<44}{:>12.2?}", Duration::from_secs_f64(took / f64::from(calls)));
+}
+
+/// Seconds that this process has spent on a processor, by hundredths, where the kernel tells (Linux);
+/// otherwise those of the clock.
+fn now() -> f64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let processor = || {
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+        let mut ticks = || fields.next()?.parse::<f64>().ok();
+        Some((ticks()? + ticks()?) / 100.0)
+    };
+    processor().unwrap_or_else(|| START.elapsed().as_secs_f64())
 }

@@ -23,7 +23,7 @@
 //!    sums        W·x + b                                        z in G1, z in G2
 //!    square      z · z                                          s in G1, s in G2       s = z²
 //!    quartic     s · (s − 10)                                   p in G2                p = z⁴ − 10z²
-//!    activation  240 + z · (120 + p)                            a in G1                a = 480·f(z)/480
+//!    activation  240 + z · (120 + p)                            a in G1                a = f(z)
 //!
 //!  cloud ──⟦v + r⟧ on level 2, sealed──▶ key holder     decrypts v + r, divides, encrypts
 //!  cloud ◀──⟦(v + r) / d⟧ on level 1───  key holder     and takes off its share of the mask
@@ -59,7 +59,7 @@
 //! | who | sees | learns |
 //! |---|---|---|
 //! | cloud | ciphertexts, shapes, bounds | nothing more (SXDH) |
-//! | key holder | v + r for every v, the scores | scores; of a v next to nothing: shares for two values of v are within 2^−`mask_bits` |
+//! | key holder | v + r for every v, the scores | the scores; of a v next to nothing: v + r for any two v are within 2^−`mask_bits` statistically |
 //! | a party with some features | nothing of the others' | nothing |
 //! | cloud and key holder together | everything | everything |
 //!

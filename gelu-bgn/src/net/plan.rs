@@ -26,12 +26,12 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// Inputs and weights to 1/64, values of 10 bits, masks of 16, a table of 64 MiB.
+    /// Inputs and weights to 1/64, values of 8 bits, masks of 16, a table of 64 MiB.
     fn default() -> Self {
         Self {
             input_fraction: 6,
             weight_fraction: 6,
-            value_bits: 10,
+            value_bits: 8,
             mask_bits: 16,
             range_bits: 44,
             table_bits: 22,
@@ -159,14 +159,15 @@ impl HiddenPlan {
             let integer = signed_bits(bound).saturating_sub(scale + 1);
             settings.value_bits.saturating_sub(integer).min(most)
         };
-        // Room is needed for the places of a: z ≥ a/5, s ≥ (a − z)/2, p ≥ a − z keep all divisors
-        // integers.
+        // The last divisor is 480·2^(z + p − a), and 480 = 15·2⁵: an integer if z + p + 5 ≥ a, which
+        // z ≥ (a − 5)/5, s ≥ (a − 5 − z)/2 and p ≥ a − 5 − z make sure of.
         let a = settings.input_fraction;
-        let z = places(bound, raw, raw).max(a.div_ceil(5));
+        let spare = a.saturating_sub(5);
+        let z = places(bound, raw, raw).max(spare.div_ceil(5));
         let sums = step("sums", bound, 1 << (raw - z))?;
 
         let z_bound = sums.quotient_bound();
-        let missing = a.saturating_sub(z);
+        let missing = spare.saturating_sub(z);
         let s = places(z_bound * z_bound, 2 * z, 2 * z).max(missing.div_ceil(2));
         let square = step("square", z_bound * z_bound, 1 << (2 * z - s))?;
 
@@ -178,7 +179,7 @@ impl HiddenPlan {
 
         let (p_bound, c120, c240) = (quartic.quotient_bound(), 120i128 << p, 240i128 << (z + p));
         let activation_bound = c240 + z_bound * (c120 + p_bound);
-        let activation = step("activation", activation_bound, 480 << (z + p - a))?;
+        let activation = step("activation", activation_bound, (480 << (z + p)) >> a)?;
         let small = |x: i128| i64::try_from(x).expect("a constant below a bound");
         let (ten, one_hundred_twenty, two_hundred_forty) = (small(ten), small(c120), small(c240));
         Ok(Self { sums, square, quartic, activation, ten, one_hundred_twenty, two_hundred_forty })
@@ -309,11 +310,11 @@ mod tests {
     fn what_does_not_fit_is_named() {
         let plan = |settings| Plan::new(settings, 256, &shapes(8.0));
         assert!(plan(Settings::default()).is_ok());
-        let narrow = Settings { range_bits: 37, ..Settings::default() };
+        let narrow = Settings { range_bits: 37, value_bits: 12, ..Settings::default() };
         let Err(Error::Range(RangeError::Slot { layer, needed, available })) = plan(narrow) else {
             panic!("37 bits cannot hold everything");
         };
-        assert_eq!((layer.as_str(), available), ("dense1, activation", 37));
+        assert_eq!((layer.as_str(), available), ("dense1, square", 37));
         assert!(needed > 37);
         let masked = Settings { mask_bits: 40, ..Settings::default() };
         assert!(matches!(plan(masked), Err(Error::Range(_))));
@@ -353,6 +354,30 @@ mod tests {
             prop_assert!(error.abs() < step.divisor);
             prop_assert!(signed_bits(masked.into()) <= step.range_bits);
             prop_assert!(i128::from(quotient).abs() <= step.quotient_bound());
+        }
+    }
+
+    proptest! {
+        /// The scales of all four rounds fit each other: each divisor is exactly the ratio of the
+        /// scale before it and the scale after it.
+        #[test]
+        fn scales_fit(
+            input_fraction in 0u32..=12, weight_fraction in 0u32..=12, value_bits in 0u32..=16,
+            bound in 1i128..1 << 24,
+        ) {
+            let settings = Settings {
+                input_fraction, weight_fraction, value_bits, mask_bits: 1, range_bits: 48,
+                ..Settings::default()
+            };
+            let Ok(hidden) = HiddenPlan::new("dense1", bound, &settings) else { return Ok(()) };
+            // The scales, from the constants: 10·S, 120·P and 240·Z·P.
+            let (s, p) = (hidden.ten / 10, hidden.one_hundred_twenty / 120);
+            let z = hidden.two_hundred_forty / 240 / p;
+            let (raw, a) = (1i64 << (input_fraction + weight_fraction), 1i64 << input_fraction);
+            prop_assert_eq!(raw, z * hidden.sums.divisor);
+            prop_assert_eq!(z * z, s * hidden.square.divisor);
+            prop_assert_eq!(s * s, p * hidden.quartic.divisor);
+            prop_assert_eq!(480 * z * p, a * hidden.activation.divisor);
         }
     }
 
