@@ -166,43 +166,49 @@ fn weighted_sums<'a>(
     times: u32,
     x: impl Fn(usize) -> &'a Poly,
 ) -> Vec<Poly> {
-    const HALF: u32 = 31;
     let first = x(rows[0][0].0);
     let (context, degree) = (first.ctx(), first.coefficients().ncols());
     let mut residues = vec![Vec::with_capacity(context.moduli().len() * degree); rows.len()];
-    let (mut low, mut high) = (vec![0u64; degree], vec![0u64; degree]);
     for (limb, q) in context.moduli_operators().iter().enumerate() {
-        for (row, residues) in rows.iter().zip(&mut residues) {
-            low.fill(0);
-            high.fill(0);
-            let mut offset = 0;
-            for &(i, w) in *row {
-                let values = x(i).coefficients().index_axis_move(Axis(0), limb);
-                let values = values.to_slice().expect("standard layout");
-                let size = u64::from(u32::try_from(w.unsigned_abs()).expect("checked") * times);
-                offset += u128::from(size) * u128::from(**q);
-                let halves = |v: u64| ((v & ((1 << HALF) - 1)) * size, (v >> HALF) * size);
-                let sums = low.iter_mut().zip(&mut high).zip(values);
-                match w < 0 {
-                    false => sums.for_each(|((low, high), &v)| {
-                        let (l, h) = halves(v);
-                        (*low, *high) = (low.wrapping_add(l), high.wrapping_add(h));
-                    }),
-                    true => sums.for_each(|((low, high), &v)| {
-                        let (l, h) = halves(v);
-                        (*low, *high) = (low.wrapping_sub(l), high.wrapping_sub(h));
-                    }),
+        for start in (0..degree).step_by(BLOCK) {
+            let block = start..degree.min(start + BLOCK);
+            for (row, residues) in rows.iter().zip(&mut residues) {
+                let (mut low, mut high) = ([0u64; BLOCK], [0u64; BLOCK]);
+                let mut offset = 0;
+                for &(i, w) in *row {
+                    let values = x(i).coefficients().index_axis_move(Axis(0), limb);
+                    let values = &values.to_slice().expect("standard layout")[block.clone()];
+                    let size = u64::from(u32::try_from(w.unsigned_abs()).expect("checked") * times);
+                    offset += u128::from(size) * u128::from(**q);
+                    let halves = |v: u64| ((v & ((1 << HALF) - 1)) * size, (v >> HALF) * size);
+                    let sums = low.iter_mut().zip(&mut high).zip(values);
+                    match w < 0 {
+                        false => sums.for_each(|((low, high), &v)| {
+                            let (l, h) = halves(v);
+                            (*low, *high) = (low.wrapping_add(l), high.wrapping_add(h));
+                        }),
+                        true => sums.for_each(|((low, high), &v)| {
+                            let (l, h) = halves(v);
+                            (*low, *high) = (low.wrapping_sub(l), high.wrapping_sub(h));
+                        }),
+                    }
                 }
+                let whole = |(&l, &h): (&u64, &u64)| {
+                    let sum = (i128::from(h.cast_signed()) << HALF) + i128::from(l.cast_signed());
+                    q.reduce_u128((sum + offset.cast_signed()).cast_unsigned())
+                };
+                residues.extend(low.iter().zip(&high).map(whole).take(block.len()));
             }
-            let whole = |(&l, &h): (&u64, &u64)| {
-                let sum = (i128::from(h.cast_signed()) << HALF) + i128::from(l.cast_signed());
-                q.reduce_u128((sum + offset.cast_signed()).cast_unsigned())
-            };
-            residues.extend(low.iter().zip(&high).map(whole));
         }
     }
     residues.into_iter().map(|residues| sampling::public(context, residues)).collect()
 }
+
+/// Bits of the lower half of a residue.
+const HALF: u32 = 31;
+
+/// Coefficients at a time: their sums stay in the nearest cache.
+const BLOCK: usize = 1024;
 
 #[cfg(test)]
 mod tests {

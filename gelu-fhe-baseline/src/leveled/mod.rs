@@ -22,10 +22,8 @@
 //! - Fresh ciphertexts travel as one polynomial and a seed, answers modulo one limb.
 //! - The squares that a linear step adds up are rescaled and relinearised once for the sum.
 //! - Limbs that the noise no longer needs are dropped after each square.
-//! - q is no larger than the circuit needs. CryptoNets took two plaintext moduli of 40 bits and, at
-//!   N = 8192, a q of 383 bits, which today counts far below 128 bits of security. Two plaintext
-//!   moduli are the default of the example as well; where one of 50 bits is enough, it halves the
-//!   time.
+//! - q is no larger than the circuit needs. The example takes two plaintext moduli, as CryptoNets
+//!   does; where one of 50 bits is enough, it halves the time.
 //!
 //! # Who learns what
 //! | party | knows | learns |
