@@ -17,7 +17,7 @@ use gelu_core::error::{Error, Refused};
 use gelu_core::ledger::{Exposure, Ledger, Policy};
 use gelu_core::message::ServerMessage;
 use gelu_core::server::{Host, LearningRate, ServedModel, Server, ServerOutput};
-use gelu_core::{Network, Precision};
+use gelu_core::{AdditiveHE, Network, Precision};
 use gelu_nn::layers::{Activation, Shape};
 use gelu_nn::{LayerSpec, Sequential};
 use ndarray::Array2;
@@ -237,6 +237,33 @@ pub fn paillier_key() -> &'static gelu_paillier::SecretKey {
         gelu_paillier::SecretKey::insecure_generate(512, &mut rng()).expect("a size it offers")
     });
     &KEY
+}
+
+/// A key pair of a scheme that has keys of one size, always the same.
+pub fn key_of<H: AdditiveHE>(bits: u32) -> H::SecretKey {
+    H::keygen(bits, &mut rng()).expect("a size it offers")
+}
+
+/// Reads `data` as what its first byte says, a public key or ciphertexts under [`key_of`], and what is
+/// accepted is written again as it was read. `secret` is made once.
+pub fn rereads<H: AdditiveHE>(secret: &H::SecretKey, data: &[u8]) {
+    match data.split_first() {
+        Some((0, key)) => {
+            if let Ok(public) = H::public_key_from_bytes(key) {
+                assert_eq!(H::public_key_to_bytes(&public), key);
+            }
+        }
+        Some((_, block)) => {
+            let public = H::public_key(secret);
+            let count = block.len() / H::ciphertext_len(public);
+            if let Ok(ciphertexts) = H::ciphertexts_from_bytes(public, block, count) {
+                let mut again = Vec::new();
+                H::ciphertexts_to_bytes(public, &ciphertexts, &mut again);
+                assert_eq!(again, block);
+            }
+        }
+        None => {}
+    }
 }
 
 /// Waits for what never has to wait, such as reading from memory.

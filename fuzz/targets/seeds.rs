@@ -5,7 +5,7 @@ use std::path::Path;
 
 use gelu_core::message::{ClientMessage, Wire};
 use gelu_core::{AdditiveHE, Plaintext, Precision};
-use gelu_fuzz::{Answering, Asking, paillier_key, parse, rng, write};
+use gelu_fuzz::{Answering, Asking, key_of, paillier_key, parse, rng, write};
 use gelu_nn::Model;
 use gelu_paillier::InsecurePaillier as P;
 use gelu_paillier::phe::{EncryptedNumber, Number};
@@ -32,6 +32,8 @@ fn write_seeds(corpus: &Path) {
         write_session(kind, &save);
     }
     write_keys(&save);
+    write_wire::<gelu_elgamal::ElGamal>("elgamal_wire", gelu_elgamal::KEY_BITS, &save);
+    write_wire::<gelu_bgn::Bgn>("bgn_wire", gelu_bgn::KEY_BITS, &save);
     write_files(&save);
 }
 
@@ -99,6 +101,18 @@ fn write_keys(save: Save<'_>) {
     secret.save_replacing(&path).expect("a temporary file");
     save("paillier_key_file", "key", &fs::read(&path).expect("just written"));
     fs::remove_file(&path).expect("our own file");
+}
+
+/// A key and two ciphertexts, each behind the byte that tells them apart.
+fn write_wire<H: AdditiveHE>(target: &str, key_bits: u32, save: Save<'_>) {
+    let secret = key_of::<H>(key_bits);
+    let public = H::public_key(&secret);
+    save(target, "public", &[&[0], &H::public_key_to_bytes(public)[..]].concat());
+    let plaintext = Plaintext::new(8, vec![-7]).expect("a small value");
+    let ciphertext = H::encrypt(public, &plaintext, &mut rng()).expect("one slot");
+    let mut bytes = vec![1];
+    H::ciphertexts_to_bytes(public, &[ciphertext.clone(), ciphertext], &mut bytes);
+    save(target, "two", &bytes);
 }
 
 fn write_files(save: Save<'_>) {
