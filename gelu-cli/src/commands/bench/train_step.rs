@@ -138,7 +138,8 @@ impl Task for Leases<'_> {
     fn run<S: Scheme>(self) -> Result<Report> {
         let Self { args, model, samples } = self;
         let batch = usize::from(args.batch);
-        let (bits, purpose) = (args.cryptosystem.key_bits, Purpose::Training { steps: args.steps() });
+        let (bits, purpose) =
+            (args.cryptosystem.key_bits, Purpose::Training { steps: args.steps() });
         S::plan(model.network(), model.precision(), batch, purpose, bits)?;
         let circumstances = Circumstances::now(S::kernel(args.cryptosystem.key_bits));
         let mut phases = Phases::start();
