@@ -3,12 +3,13 @@
 use std::io::IsTerminal;
 
 use anyhow::{Context, Result};
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::backend::Backend;
 use crate::commands::{
-    audit, bench, certs, datasets, demo, infer, keygen, models, plan, serve, train,
+    audit, backends, bench, certs, datasets, demo, infer, keygen, models, plan, serve, train,
 };
 use crate::output::Output;
 
@@ -36,6 +37,7 @@ Start here:
   gelu models                   the networks of the paper, and what they cost
   gelu audit iris               what a training of that network would leak, to whom
   gelu plan lenet5              how its layers travel in ciphertexts, and what each of them costs
+  gelu backends                 the cryptosystems of this program, and what each can do
   gelu help COMMAND             examples for each command";
 
 #[derive(Debug, Subcommand)]
@@ -43,6 +45,7 @@ enum Command {
     Demo(demo::Args),
     Models(models::Args),
     Datasets(datasets::Args),
+    Backends(backends::Args),
     Audit(audit::Args),
     Plan(plan::Args),
     Train(Box<train::Args>),
@@ -69,6 +72,7 @@ impl Cli {
             Command::Demo(args) => demo::run(&args, output),
             Command::Models(args) => models::run(&args, output),
             Command::Datasets(args) => datasets::run(&args, output),
+            Command::Backends(args) => backends::run(&args, output),
             Command::Audit(args) => audit::run(&args, output),
             Command::Plan(args) => plan::run(&args, output),
             Command::Train(args) => train::run(&args, output),
@@ -81,28 +85,68 @@ impl Cli {
     }
 }
 
-/// Which cryptosystem, and how large its keys are.
-#[derive(Debug, Clone, Copy, Args)]
-#[command(next_help_heading = "Cryptosystem")]
+/// Which cryptosystem, and how large its keys are: of a size that it offers.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Cryptosystem {
-    /// The cryptosystem
-    #[arg(long, value_enum, default_value_t = Backend::DEFAULT)]
     pub(crate) backend: Backend,
-    #[command(flatten)]
-    pub(crate) key: KeySize,
+    pub(crate) key_bits: u32,
 }
 
-/// The size of a key.
+/// A [`Cryptosystem`] as it is typed.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Cryptosystem")]
+struct CryptosystemArgs {
+    /// The cryptosystem, of those in this build; `gelu backends` compares them and names the others
+    #[arg(long, value_enum, default_value_t = Backend::DEFAULT)]
+    backend: Backend,
+    /// Bits of a key: 2048, 3072 or 4096 for paillier; most others have one size, which is their
+    /// default [default: 2048 for paillier, the paper's size; 3072 is the one for new keys]
+    #[arg(long, value_name = "BITS")]
+    key_bits: Option<u32>,
+}
+
+impl FromArgMatches for Cryptosystem {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let CryptosystemArgs { backend, key_bits } = CryptosystemArgs::from_arg_matches(matches)?;
+        let offered = backend.key_bits();
+        let key_bits = key_bits.unwrap_or(offered[0]);
+        backend.check_key_bits(key_bits).map_err(|why| usage_error("--key-bits", &why))?;
+        Ok(Self { backend, key_bits })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Cryptosystem {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        CryptosystemArgs::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        CryptosystemArgs::augment_args_for_update(command)
+    }
+}
+
+/// A value that its option does not take, found after the command line was read.
+pub(crate) fn usage_error(option: &str, why: &str) -> clap::Error {
+    let message = format!("invalid value for '{option}': {why}");
+    Cli::command().error(ErrorKind::ValueValidation, message)
+}
+
+/// The size of a key of Paillier's cryptosystem, for commands that only count.
 #[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Cryptosystem")]
 pub(crate) struct KeySize {
-    /// Bits of the modulus: 2048 is the paper's size, 3072 the one for new keys
+    /// Bits of Paillier's modulus: 2048 is the paper's size, 3072 the one for new keys
     #[arg(long, value_parser = key_bits(), default_value = "2048", value_name = "BITS")]
     pub(crate) key_bits: u32,
 }
 
-/// The sizes that every backend offers.
-pub(crate) fn key_bits() -> impl clap::builder::TypedValueParser<Value = u32> {
+/// Paillier's sizes.
+fn key_bits() -> impl clap::builder::TypedValueParser<Value = u32> {
     use clap::builder::{PossibleValuesParser, TypedValueParser};
     let sizes = PossibleValuesParser::new(["2048", "3072", "4096"]);
     sizes.map(|text| text.parse().expect("one of the sizes above"))
@@ -135,11 +179,34 @@ impl Threads {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_of_keys_follow_the_backend() {
+        let parse = |more: &[&str]| {
+            let arguments = [&["gelu", "demo"], more].concat();
+            let matches = Cli::command().try_get_matches_from(arguments).unwrap();
+            Cryptosystem::from_arg_matches(matches.subcommand().unwrap().1)
+        };
+        for backend in clap::ValueEnum::value_variants() {
+            let backend: &Backend = backend;
+            let name = ["--backend", backend.id()];
+            assert_eq!(parse(&name).unwrap().key_bits, backend.key_bits()[0]);
+            for bits in backend.key_bits() {
+                let bits = &bits.to_string();
+                let chosen = parse(&[&name[..], &["--key-bits", bits]].concat()).unwrap();
+                assert_eq!((chosen.backend, &chosen.key_bits.to_string()), (*backend, bits));
+            }
+            let refused = parse(&[&name[..], &["--key-bits", "1000"]].concat()).unwrap_err();
+            let said = refused.to_string();
+            for part in ["1000", backend.id(), &backend.key_bits()[0].to_string()] {
+                assert!(said.contains(part), "{said}");
+            }
+        }
     }
 
     #[test]

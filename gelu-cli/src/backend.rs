@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use gelu_core::{AdditiveHE, Clear};
+use gelu_core::plan::Purpose;
+use gelu_core::{AdditiveHE, Clear, Network, Plan, Precision};
 use serde::{Serialize, Serializer};
 
-#[cfg(feature = "paillier")]
-use crate::problem::Advise;
+use crate::cost;
 use crate::problem::problem;
 
 /// A cryptosystem that can be chosen on the command line.
@@ -23,6 +23,15 @@ pub(crate) enum Backend {
     /// Paillier's cryptosystem
     #[cfg(feature = "paillier")]
     Paillier,
+    /// Exponential ElGamal on Ristretto: numbers of 40 bits, for queries
+    #[cfg(feature = "elgamal")]
+    Elgamal,
+    /// BGN on BLS12-381, its first level: numbers of 32 bits, for queries
+    #[cfg(feature = "bgn")]
+    Bgn,
+    /// TFHE's ciphertexts (learning with errors): numbers of 41 bits, for queries
+    #[cfg(feature = "tfhe")]
+    Tfhe,
     /// No encryption at all: numbers in the open, for tests and measurements
     InsecureClear,
 }
@@ -49,6 +58,12 @@ impl Backend {
         match self {
             #[cfg(feature = "paillier")]
             Self::Paillier => task.run::<gelu_paillier::Paillier>(),
+            #[cfg(feature = "elgamal")]
+            Self::Elgamal => task.run::<gelu_elgamal::ElGamal>(),
+            #[cfg(feature = "bgn")]
+            Self::Bgn => task.run::<gelu_bgn::Bgn>(),
+            #[cfg(feature = "tfhe")]
+            Self::Tfhe => task.run::<gelu_fhe_baseline::lwe::Tfhe>(),
             Self::InsecureClear => task.run::<Clear>(),
         }
     }
@@ -63,6 +78,40 @@ impl Backend {
             }
         }
         self.run(Id)
+    }
+
+    /// [`Scheme::KEY_BITS`].
+    pub(crate) fn key_bits(self) -> &'static [u32] {
+        struct KeyBits;
+        impl Task for KeyBits {
+            type Output = &'static [u32];
+            fn run<S: Scheme>(self) -> &'static [u32] {
+                S::KEY_BITS
+            }
+        }
+        self.run(KeyBits)
+    }
+
+    /// [`Scheme::NEW_KEY_BITS`].
+    pub(crate) fn new_key_bits(self) -> u32 {
+        struct NewKeyBits;
+        impl Task for NewKeyBits {
+            type Output = u32;
+            fn run<S: Scheme>(self) -> u32 {
+                S::NEW_KEY_BITS
+            }
+        }
+        self.run(NewKeyBits)
+    }
+
+    /// Whether it offers keys of `bits` bits; if not, which ones it offers.
+    pub(crate) fn check_key_bits(self, bits: u32) -> Result<(), String> {
+        let sizes = self.key_bits();
+        if sizes.contains(&bits) {
+            return Ok(());
+        }
+        let sizes: Vec<_> = sizes.iter().map(ToString::to_string).collect();
+        Err(format!("the backend {} has keys of {} bits, not {bits}", self.id(), sizes.join(", ")))
     }
 
     /// Whether it hides anything.
@@ -86,8 +135,13 @@ impl Serialize for Backend {
     }
 }
 
-/// What this program needs of a cryptosystem beyond its laws: keys in files.
+/// What this program needs of a cryptosystem beyond its laws: which keys there are, keys in files.
 pub(crate) trait Scheme: AdditiveHE {
+    /// The sizes of keys that it offers, in ascending order; the first is the default of a run.
+    const KEY_BITS: &'static [u32];
+    /// The size of a key that is made to be kept.
+    const NEW_KEY_BITS: u32 = Self::KEY_BITS[0];
+
     /// Reads a key pair.
     ///
     /// # Errors
@@ -101,19 +155,61 @@ pub(crate) trait Scheme: AdditiveHE {
     fn write_key(secret: &Self::SecretKey, path: &Path) -> Result<()>;
 
     /// Which arithmetic this machine uses for keys of `bits` bits, where there is a choice.
-    fn kernel(bits: u32) -> Option<&'static str>;
+    fn kernel(_bits: u32) -> Option<&'static str> {
+        None
+    }
+
+    /// Plans as a session with a key of `bits` bits would, before there is one.
+    ///
+    /// # Errors
+    /// When the numbers do not fit a plaintext: which layer needs how many bits.
+    fn plan(
+        network: &Network,
+        precision: &Precision,
+        batch: usize,
+        purpose: Purpose,
+        bits: u32,
+    ) -> Result<Plan> {
+        // These keys are made in milliseconds, and this one is forgotten at once.
+        let secret = Self::keygen(bits, &mut rand::make_rng::<rand::rngs::ChaCha20Rng>())?;
+        Ok(Plan::new::<Self>(network, precision, batch, purpose, Self::public_key(&secret))?)
+    }
+}
+
+/// What to do about key files that cannot be read or written.
+#[cfg(any(feature = "paillier", feature = "elgamal", feature = "bgn", feature = "tfhe"))]
+mod advice {
+    use std::path::Path;
+
+    use crate::problem::Advise;
+
+    pub(super) fn reading<T, E: Into<anyhow::Error>>(
+        read: Result<T, E>,
+        id: &str,
+        path: &Path,
+    ) -> anyhow::Result<T> {
+        read.advise(|| {
+            let path = path.display();
+            format!("make a key with `gelu keygen --backend {id} {path}`, or name another file")
+        })
+    }
+
+    pub(super) fn writing<E: Into<anyhow::Error>>(written: Result<(), E>) -> anyhow::Result<()> {
+        written.advise(|| "choose another path; keys are never overwritten".into())
+    }
 }
 
 #[cfg(feature = "paillier")]
 impl Scheme for gelu_paillier::Paillier {
+    const KEY_BITS: &'static [u32] = &[2048, 3072, 4096];
+    const NEW_KEY_BITS: u32 = 3072;
+
     fn read_key(path: &Path) -> Result<Self::SecretKey> {
-        gelu_paillier::SecretKey::load(path).advise(|| {
-            format!("make a key with `gelu keygen {}`, or name another file", path.display())
-        })
+        advice::reading(gelu_paillier::SecretKey::load(path), Self::ID, path)
     }
 
     fn write_key(secret: &Self::SecretKey, path: &Path) -> Result<()> {
-        secret.save(path).advise(|| "choose another path; keys are never overwritten".into())
+        advice::writing(secret.save(path))
     }
 
     fn kernel(bits: u32) -> Option<&'static str> {
@@ -121,19 +217,68 @@ impl Scheme for gelu_paillier::Paillier {
         let times = gelu_paillier::measure::kernel_times(bits, Duration::ZERO, rng)?;
         Some(times.kernel)
     }
+
+    /// By [`Clear`]'s twin of such a key, since primes take seconds to find.
+    fn plan(
+        network: &Network,
+        precision: &Precision,
+        batch: usize,
+        purpose: Purpose,
+        bits: u32,
+    ) -> Result<Plan> {
+        cost::plan(network, precision, batch, purpose, bits)
+    }
+}
+
+#[cfg(feature = "elgamal")]
+impl Scheme for gelu_elgamal::ElGamal {
+    const KEY_BITS: &'static [u32] = &[gelu_elgamal::KEY_BITS];
+
+    fn read_key(path: &Path) -> Result<Self::SecretKey> {
+        advice::reading(gelu_elgamal::SecretKey::load(path), Self::ID, path)
+    }
+
+    fn write_key(secret: &Self::SecretKey, path: &Path) -> Result<()> {
+        advice::writing(secret.save(path))
+    }
+}
+
+#[cfg(feature = "bgn")]
+impl Scheme for gelu_bgn::Bgn {
+    const KEY_BITS: &'static [u32] = &[gelu_bgn::KEY_BITS];
+
+    fn read_key(path: &Path) -> Result<Self::SecretKey> {
+        advice::reading(gelu_bgn::SecretKey::load(path), Self::ID, path)
+    }
+
+    fn write_key(secret: &Self::SecretKey, path: &Path) -> Result<()> {
+        advice::writing(secret.save(path))
+    }
+}
+
+#[cfg(feature = "tfhe")]
+impl Scheme for gelu_fhe_baseline::lwe::Tfhe {
+    const KEY_BITS: &'static [u32] = &[gelu_fhe_baseline::lwe::KEY_BITS];
+
+    fn read_key(path: &Path) -> Result<Self::SecretKey> {
+        advice::reading(gelu_fhe_baseline::lwe::SecretKey::load(path), Self::ID, path)
+    }
+
+    fn write_key(secret: &Self::SecretKey, path: &Path) -> Result<()> {
+        advice::writing(secret.save(path))
+    }
 }
 
 impl Scheme for Clear {
+    /// Paillier's, whose twin it is.
+    const KEY_BITS: &'static [u32] = &[2048, 3072, 4096];
+
     fn read_key(_: &Path) -> Result<Self::SecretKey> {
         Err(no_key_files())
     }
 
     fn write_key(_: &Self::SecretKey, _: &Path) -> Result<()> {
         Err(no_key_files())
-    }
-
-    fn kernel(_: u32) -> Option<&'static str> {
-        None
     }
 }
 
@@ -154,6 +299,8 @@ mod tests {
             let name = backend.to_possible_value().unwrap();
             assert_eq!(name.get_name(), backend.id());
             assert_eq!(backend.is_secure(), !backend.id().contains("insecure"));
+            assert!(backend.key_bits().is_sorted());
+            assert!(backend.key_bits().contains(&backend.new_key_bits()));
         }
     }
 }

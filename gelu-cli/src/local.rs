@@ -101,7 +101,7 @@ impl World {
             .arg("--certs")
             .arg(self.folder.path().join("certs"))
             .args(["--backend", terms.cryptosystem.backend.id()])
-            .args(["--key-bits", &terms.cryptosystem.key.key_bits.to_string()])
+            .args(["--key-bits", &terms.cryptosystem.key_bits.to_string()])
             .args(["--lease-samples", &terms.lease_samples.to_string()])
             .args(["--danger-lease-seed", &terms.lease_seed.to_string()])
             .args(terms.rate.arguments())

@@ -80,9 +80,10 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     match cause.downcast_ref::<Core>() {
         Some(Core::Refused(refused)) => Some(of_refusal(refused)),
         Some(Core::PeerIncompatible(_)) => Some(INCOMPATIBLE),
-        Some(Core::Range(_)) => {
-            Some("use a smaller --batch, a smaller --lease-samples or a larger --key-bits")
-        }
+        Some(Core::Range(_)) => Some(
+            "use a model for queries (--precision inference), a smaller --batch, a smaller \
+                 --lease-samples, or a --backend with larger plaintexts: `gelu backends`",
+        ),
         _ => cause.downcast_ref::<std::io::Error>().and_then(of_io),
     }
 }

@@ -36,7 +36,7 @@ fn help_teaches_by_example() {
     let overview = stdout(&["--help"]);
     for command in [
         "demo", "keygen", "certs", "serve", "train", "infer", "audit", "plan", "models",
-        "datasets", "bench",
+        "datasets", "backends", "bench",
     ] {
         assert!(overview.contains(command), "{overview}");
         let help = stdout(&[command, "--help"]);
@@ -107,6 +107,49 @@ fn models_lists_the_networks_of_the_paper() {
     assert!(text.contains("lenet5") && text.contains("44426"), "{text}");
     let larger = json(&["models", "--json", "--key-bits", "4096"]);
     assert_eq!(larger[0]["inference"]["bytes_per_sample"], 17 * 1024);
+}
+
+#[test]
+fn backends_says_what_is_here_and_what_is_not() {
+    let backends = json(&["backends", "--json"]);
+    let named = |name: &str| {
+        let found = backends.as_array().unwrap().iter().find(|b| b["name"] == name);
+        found.unwrap_or_else(|| panic!("no {name}: {backends}"))
+    };
+    let here = [
+        ("paillier", "training-and-inference", 2046, 112, cfg!(feature = "paillier")),
+        ("elgamal", "inference-only", 40, 126, cfg!(feature = "elgamal")),
+        ("bgn", "inference-only", 32, 117, cfg!(feature = "bgn")),
+        ("tfhe", "inference-only", 41, 132, cfg!(feature = "tfhe")),
+    ];
+    let help = stdout(&["infer", "--help"]);
+    assert!(help.contains("gelu backends"), "{help}");
+    for (name, what, bits, security, compiled_in) in here {
+        let backend = named(name);
+        assert_eq!((&backend["use"], &backend["plaintext_bits"]), (&what.into(), &bits.into()));
+        assert_eq!(backend["security_bits"], security);
+        assert_eq!(
+            (&backend["feature"], &backend["compiled_in"]),
+            (&name.into(), &compiled_in.into())
+        );
+        // What is left out is not on offer.
+        assert_eq!(help.contains(&format!("- {name}:")), compiled_in, "{help}");
+        let mut keygen = gelu(&["keygen", "--backend", name, "--bits", "1000", "/nowhere"]);
+        let run = keygen.assert().failure().code(2);
+        let said = String::from_utf8(run.get_output().stderr.clone()).unwrap();
+        let size = backend["key_bits"][0].to_string();
+        assert_eq!(said.contains(&size) && said.contains("'--bits'"), compiled_in, "{said}");
+    }
+    let baseline = named("cryptonets-bfv");
+    assert_eq!((&baseline["use"], &baseline["feature"]), (&"baseline".into(), &"leveled".into()));
+    assert_eq!(baseline["compiled_in"], cfg!(feature = "leveled"));
+    assert!(named("tfhe")["licence"].as_str().unwrap().contains("no patents"));
+    assert_eq!(named("insecure-clear")["security_bits"], Value::Null);
+    let text = stdout(&["backends"]);
+    for expected in ["insecure-clear", "plaintext", "Licences", "no patents"] {
+        let left_out = expected == "no patents" && !cfg!(feature = "tfhe");
+        assert_eq!(text.contains(expected), !left_out, "{text}");
+    }
 }
 
 #[test]

@@ -72,6 +72,65 @@ fn the_demonstration_under_paillier() {
     assert!(folder.path().join("r.html").is_file());
 }
 
+/// What every backend with one small slot must do: answer queries over TLS with fresh keys and with
+/// keys from a file, and refuse to train, by the name of the layer.
+#[cfg(any(feature = "elgamal", feature = "bgn", feature = "tfhe"))]
+fn check_small_backend(backend: &str, key_bits: u32, plaintext_bits: u32) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    json(path, &["train", "--plaintext", "--network", "iris", "--out", "iris.safetensors"]);
+    json(path, &["keygen", "--backend", backend, "b.key"]);
+    let of = |more: &[&str]| {
+        let ask = ["infer", "--model", "iris.safetensors", "--dataset", "iris", "--backend"];
+        json(path, &[&ask[..], &[backend], more].concat())
+    };
+    for more in [&["--count", "6", "--batch", "3"][..], &["--count", "2", "--key", "b.key"]] {
+        let asked = of(more);
+        assert_eq!(asked["predictions_equal_plaintext"], true, "{asked}");
+        assert_eq!((&asked["backend"], &asked["key_bits"]), (&backend.into(), &key_bits.into()));
+        assert!(asked["bytes"].as_u64() > Some(0) && asked["rounds"].as_u64() > Some(0));
+    }
+    let refused = gelu(path, &["demo", "--backend", backend]).assert().failure().code(1);
+    let said = String::from_utf8(refused.get_output().stderr.clone()).unwrap();
+    let slot = format!("dense1 (forward) needs 105 bits, the plaintext slot has {plaintext_bits}");
+    assert!(said.contains(&slot) && said.contains("gelu backends"), "{said}");
+
+    // A server announces the verdicts of this backend's own slots.
+    gelu(path, &["certs", "init"]).assert().success();
+    let verdicts = |backend: &str| -> Vec<String> {
+        let model = ["--model", "iris.safetensors", "--backend", backend];
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("gelu"));
+        let serve = ["serve", "--json", "--listen", "127.0.0.1:0", "--stop-with-stdin"];
+        let serve = command.current_dir(path).args(serve).args(model);
+        let run = serve.arg("--allow-model-extraction").stdin(Stdio::null()).output().unwrap();
+        let ready = run.stdout.split(|&byte| byte == b'\n').next().unwrap();
+        let ready: Value = serde_json::from_slice(ready).unwrap();
+        assert_eq!(ready["backend"], backend);
+        serde_json::from_value(ready["verdicts"].clone()).unwrap()
+    };
+    let [small, clear] = [verdicts(backend), verdicts("insecure-clear")];
+    assert_eq!(small[0], clear[0], "bits of a slot, not their number, decide on queries");
+    assert!(small[1].starts_with("not possible"), "{small:?}");
+}
+
+#[cfg(feature = "elgamal")]
+#[test]
+fn queries_under_elgamal() {
+    check_small_backend("elgamal", 256, 40);
+}
+
+#[cfg(feature = "bgn")]
+#[test]
+fn queries_under_bgn() {
+    check_small_backend("bgn", 381, 32);
+}
+
+#[cfg(feature = "tfhe")]
+#[test]
+fn queries_under_tfhe() {
+    check_small_backend("tfhe", 5120, 41);
+}
+
 #[test]
 fn the_demonstration_speaks_to_people_too() {
     let folder = tempfile::tempdir().unwrap();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use gelu_core::client::DataPolicy;
+use gelu_core::plan::Purpose;
 use gelu_nn::{Dataset, Model};
 use gelu_service::client::{ClientEvent, Statistics};
 use serde_json::{Value, json};
@@ -32,6 +33,7 @@ use crate::rate::RateArgs;
 Examples:
   gelu infer --model lenet5.safetensors --data DIR --dataset mnist --count 100
   gelu infer --model iris.safetensors --dataset iris --batch 10
+  gelu infer --model iris.safetensors --dataset iris --backend elgamal
   gelu infer --server gelu.example.org:7878 --account alice --key alice.key --csv new.csv
 
 The samples are those that `gelu train` with the same --seed holds out; MNIST has its own
@@ -108,9 +110,14 @@ impl Task for Ask<'_> {
 
     fn run<S: Scheme>(self) -> Result<Asked> {
         let Self { args, model, samples } = self;
+        if let Some(model) = model {
+            // What does not fit the plaintexts is refused here, before there is a server.
+            let (batch, bits) = (args.batch.into(), args.cryptosystem.key_bits);
+            S::plan(model.network(), model.precision(), batch, Purpose::Inference, bits)?;
+        }
         let mut phases = Phases::start();
         let running = phases.begin("preparing the key", 0);
-        let secret = args.server.secret::<S>(args.cryptosystem.key.key_bits)?;
+        let secret = args.server.secret::<S>(args.cryptosystem.key_bits)?;
         phases.end(running, "keys", "the key is ready");
         // The world and its server live until the last answer is here.
         let here = model.map(|model| {
@@ -227,7 +234,7 @@ impl Answered<'_> {
             "bytes_per_sample": (total.up + total.down) / count as u64,
             "rounds": total.rounds,
             "backend": self.args.cryptosystem.backend,
-            "key_bits": self.args.cryptosystem.key.key_bits,
+            "key_bits": self.args.cryptosystem.key_bits,
             "phases": asked.phases.done(),
             "protocol": protocol(&asked.statistics),
             "peak_memory_bytes": asked.peak_memory.map(|[ours, servers]| {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use gelu_core::AdditiveHE;
 use serde::Serialize;
 
-use crate::args;
+use crate::args::usage_error;
 use crate::backend::{Backend, Scheme, Task};
 use crate::output::Output;
 use crate::phases::Phases;
@@ -18,6 +18,7 @@ use crate::problem::problem;
 Examples:
   gelu keygen alice.key              3072 bits, for new keys
   gelu keygen --bits 2048 alice.key  the paper's size, about 112 bits of security
+  gelu keygen --backend elgamal e.key  for another cryptosystem, if this build has it
 
 The file is the client's secret: whoever has it reads everything that was ever encrypted with it.
 It is created with mode 0600 and never overwritten. `gelu train --key alice.key` uses it; without
@@ -26,10 +27,10 @@ pub(crate) struct Args {
     /// Where to write the key
     #[arg(value_name = "FILE", default_value = "gelu.key")]
     file: PathBuf,
-    /// Bits of the modulus
-    #[arg(long, value_parser = args::key_bits(), default_value = "3072")]
-    bits: u32,
-    /// The cryptosystem
+    /// Bits of the key, of the backend's sizes [default: 3072 for paillier, else the one size]
+    #[arg(long, value_name = "BITS")]
+    bits: Option<u32>,
+    /// The cryptosystem, of those in this build; `gelu backends` compares them
     #[arg(long, value_enum, default_value_t = Backend::DEFAULT)]
     backend: Backend,
 }
@@ -42,10 +43,17 @@ struct Made<'a> {
     seconds: f64,
 }
 
-struct Keygen<'a>(&'a Args);
+struct Keygen<'a> {
+    file: &'a Path,
+    bits: u32,
+}
 
 /// Makes the key.
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
+    let bits = args.bits.unwrap_or_else(|| args.backend.new_key_bits());
+    if let Err(why) = args.backend.check_key_bits(bits) {
+        usage_error("--bits", &why).exit();
+    }
     if args.file.exists() {
         let what =
             format!("{} exists already, and keys are never overwritten", args.file.display());
@@ -53,16 +61,16 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     }
     let mut phases = Phases::start();
     let running = phases.begin("making a key", 0);
-    args.backend.run(Keygen(args))?;
+    args.backend.run(Keygen { file: &args.file, bits })?;
     let file = args.file.display();
-    phases.end(running, "key", &format!("made a key of {} bits", args.bits));
+    phases.end(running, "key", &format!("made a key of {bits} bits"));
     let made = Made {
         file: &args.file,
         backend: args.backend,
-        key_bits: args.bits,
+        key_bits: bits,
         seconds: phases.elapsed().as_secs_f64(),
     };
-    output.show(&made, format_args!("{file}: a key of {} bits, readable by you alone", args.bits))
+    output.show(&made, format_args!("{file}: a key of {bits} bits, readable by you alone"))
 }
 
 impl Task for Keygen<'_> {
@@ -70,7 +78,7 @@ impl Task for Keygen<'_> {
 
     fn run<S: Scheme>(self) -> Result<()> {
         let mut rng = rand::make_rng::<rand::rngs::ChaCha20Rng>();
-        let secret = <S as AdditiveHE>::keygen(self.0.bits, &mut rng)?;
-        S::write_key(&secret, &self.0.file)
+        let secret = <S as AdditiveHE>::keygen(self.bits, &mut rng)?;
+        S::write_key(&secret, self.file)
     }
 }

@@ -1,6 +1,7 @@
 //! One file for each command: its arguments, its examples, what it does.
 
 pub(crate) mod audit;
+pub(crate) mod backends;
 pub(crate) mod bench;
 pub(crate) mod certs;
 pub(crate) mod datasets;

@@ -17,7 +17,6 @@ use serde::Serialize;
 
 use crate::args::{Cryptosystem, Threads};
 use crate::backend::{Scheme, Task};
-use crate::cost;
 use crate::local::Listening;
 use crate::output::Output;
 use crate::phases::{bytes, say};
@@ -85,26 +84,25 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     let model = Model::load(&args.model).advise(|| {
         "make one with `gelu train --plaintext --network NAME --out FILE`, or check the path".into()
     })?;
-    let verdicts = verdicts(&model, args)?;
-    args.cryptosystem.backend.run(Serve { args, output, model: &model, verdicts })
+    args.cryptosystem.backend.run(Serve { args, output, model: &model })
 }
 
 struct Serve<'a> {
     args: &'a Args,
     output: Output,
     model: &'a Model,
-    verdicts: [String; 2],
 }
 
 impl Task for Serve<'_> {
     type Output = Result<()>;
 
     fn run<S: Scheme>(self) -> Result<()> {
+        let verdicts = verdicts::<S>(self.model, self.args)?;
         let config = config::<S>(self.args)?;
         let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
         runtime.block_on(async {
             let server = Server::bind(config).await?;
-            self.announce(&server)?;
+            self.announce(&server, verdicts)?;
             let summary = server.run(stop_signal(self.args.stop_with_stdin)).await?;
             self.close(&summary)
         })
@@ -112,18 +110,18 @@ impl Task for Serve<'_> {
 }
 
 impl Serve<'_> {
-    fn announce<H: AdditiveHE>(&self, server: &Server<H>) -> Result<()> {
+    fn announce<H: AdditiveHE>(&self, server: &Server<H>, verdicts: [String; 2]) -> Result<()> {
         let listening = Listening {
             address: server.local_addr()?,
             model: self.model.name().into(),
             version: server.card().version,
             backend: H::ID.into(),
-            verdicts: self.verdicts.clone(),
+            verdicts,
         };
         if self.output.json {
             return self.output.line(&listening);
         }
-        let [inference, training] = &self.verdicts;
+        let [inference, training] = &listening.verdicts;
         say(&format!(
             "{} version {} on {} ({})\n inference: {inference}\n training:  {training}",
             listening.model, listening.version, listening.address, listening.backend
@@ -177,6 +175,7 @@ fn config<S: Scheme>(args: &Args) -> Result<Config<S>> {
         .advise(|| format!("make certificates with `gelu certs init --dir {}`", certs.display()))?;
     let ledger = args.ledger.clone().unwrap_or_else(|| args.model.with_added_extension("ledger"));
     let mut config = Config::new(args.listen, tls, &args.model, ledger, learning_rate::<S>(args)?);
+    config.key_bits = S::KEY_BITS[0]..=S::KEY_BITS[S::KEY_BITS.len() - 1];
     config.lease_samples = args.lease_samples;
     config.precompute = args.precompute;
     config.danger_lease_seed = args.danger_lease_seed.map(seed);
@@ -193,7 +192,7 @@ fn learning_rate<S: Scheme>(args: &Args) -> Result<LearningRate<S>> {
             let mut rng = rand::make_rng::<rand::rngs::ChaCha20Rng>();
             let key = match &args.key {
                 Some(path) => S::read_key(path)?,
-                None => S::keygen(args.cryptosystem.key.key_bits, &mut rng)?,
+                None => S::keygen(args.cryptosystem.key_bits, &mut rng)?,
             };
             LearningRate::Secret { key: Arc::new(key), g, g_max }
         }
@@ -207,14 +206,15 @@ fn seed(n: u64) -> [u8; 32] {
 }
 
 /// The ledger's verdicts on queries and on training; refuses to serve what nobody could use.
-fn verdicts(model: &Model, args: &Args) -> Result<[String; 2]> {
+fn verdicts<S: Scheme>(model: &Model, args: &Args) -> Result<[String; 2]> {
     let exposure = |purpose| -> Result<Exposure> {
         let (network, precision) = (model.network(), model.precision());
-        let plan = cost::plan(network, precision, 1, purpose, args.cryptosystem.key.key_bits)?;
+        let plan = S::plan(network, precision, 1, purpose, args.cryptosystem.key_bits)?;
         Ok(Exposure::new(network, precision, &plan))
     };
     let inference = exposure(Purpose::Inference)?;
-    // A precision made for inference has no room for masks; then there is no training.
+    // A precision made for inference has no room for masks, nor has a small plaintext; then there
+    // is no training.
     let training = exposure(Purpose::Training { steps: 1 }).ok();
     let allowed = |e: &Exposure| args.allow_model_extraction || e.safe_samples().0 > 0;
     if !allowed(&inference) && !training.as_ref().is_some_and(allowed) {
@@ -227,9 +227,11 @@ fn verdicts(model: &Model, args: &Args) -> Result<[String; 2]> {
             ),
         ));
     }
-    let of_training = training.map_or("not possible at this precision".into(), |e| e.verdict());
+    let of_training = training.map_or(NO_TRAINING.into(), |e| e.verdict());
     Ok([inference.verdict(), of_training])
 }
+
+const NO_TRAINING: &str = "not possible at this precision and with this backend";
 
 fn display(path: &Path) -> String {
     path.display().to_string()

@@ -40,7 +40,7 @@ impl<S: Scheme> Cast<S> {
         address: SocketAddr,
         phases: &mut Phases,
     ) -> Result<Self> {
-        let bits = experiment.terms.cryptosystem.key.key_bits;
+        let bits = experiment.terms.cryptosystem.key_bits;
         let running = phases.begin("making keys", experiment.clients as u64);
         let make = |_| client::fresh_key::<S>(bits).inspect(|_| running.step());
         let keys = (0..experiment.clients).into_par_iter().map(make).collect::<Result<Vec<_>>>()?;

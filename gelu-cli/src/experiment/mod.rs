@@ -25,7 +25,6 @@ use rand::rngs::ChaCha20Rng;
 
 use crate::backend::{Scheme, Task};
 use crate::client::{self, Lease};
-use crate::cost;
 use crate::local::{Terms, World};
 use crate::machine;
 use crate::phases::Phases;
@@ -117,6 +116,8 @@ impl Task for Run {
         let experiment = self.0;
         let mut phases = Phases::start();
         let initial = experiment.initial_model()?;
+        // What does not fit the plaintexts is refused here, before there is a server.
+        experiment.exposure::<S>(&initial, 1)?;
         let shares = experiment.shares(&experiment.split.train);
         let schedules = shares.iter().enumerate().map(|(client, share)| {
             let seed = experiment.seed + client as u64;
@@ -152,7 +153,7 @@ impl Task for Run {
             predictions_equal_plaintext: predictions == in_clear.predictions,
             weights_equal_oracle: replayed.fixed.parameters() == model.parameters(),
             saturations: leases.iter().flat_map(|l| &l.steps).map(|s| s.saturations).sum(),
-            exposure: experiment.exposure(&model, u32::try_from(steps)?)?,
+            exposure: experiment.exposure::<S>(&model, u32::try_from(steps)?)?,
             float_steps: replayed.float_steps,
             peak_memory: machine::peak_memory("self").zip(peak_memory).map(Into::into),
             experiment,
@@ -166,10 +167,10 @@ impl Task for Run {
 
 impl Experiment {
     /// What leases of so many steps give away.
-    fn exposure(&self, model: &Model, steps: u32) -> Result<Exposure> {
+    fn exposure<S: Scheme>(&self, model: &Model, steps: u32) -> Result<Exposure> {
         let (network, precision) = (model.network(), model.precision());
-        let (bits, purpose) = (self.terms.cryptosystem.key.key_bits, Purpose::Training { steps });
-        let plan = cost::plan(network, precision, self.batch, purpose, bits)?;
+        let (bits, purpose) = (self.terms.cryptosystem.key_bits, Purpose::Training { steps });
+        let plan = S::plan(network, precision, self.batch, purpose, bits)?;
         Ok(Exposure::new(network, precision, &plan))
     }
 }

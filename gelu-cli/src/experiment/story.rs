@@ -40,7 +40,7 @@ impl Outcome {
             "bytes": total.up + total.down,
             "rounds": total.rounds,
             "backend": terms.cryptosystem.backend,
-            "key_bits": terms.cryptosystem.key.key_bits,
+            "key_bits": terms.cryptosystem.key_bits,
             "clients": experiment.clients,
             "batch": experiment.batch,
             "rate": terms.rate.eta(),
@@ -283,7 +283,7 @@ impl Outcome {
                 title: "Cryptography and numbers",
                 items: vec![
                     item("cryptosystem", &terms.cryptosystem.backend.id()),
-                    item("keys", &format!("{} bits, fresh", terms.cryptosystem.key.key_bits)),
+                    item("keys", &format!("{} bits, fresh", terms.cryptosystem.key_bits)),
                     item("channel", &"TLS 1.3, certificates on both sides"),
                     item("weights", &format!("{} fractional bits", precision.weights.fraction)),
                     item("activations", &format!("{} bits", precision.activations.fraction)),

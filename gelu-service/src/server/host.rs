@@ -2,6 +2,7 @@
 //! done.
 
 use std::fs::File;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
@@ -74,7 +75,7 @@ impl<H: AdditiveHE> Host<H> {
             queue: Queue::default(),
             computing: Arc::new(Semaphore::new(config.limits.computations)),
             seats: Arc::new(Semaphore::new(config.limits.sessions)),
-            verdicts: verdicts(&served, *config.key_bits.end()),
+            verdicts: verdicts::<H>(&served, &config.key_bits)?,
             config,
             model: RwLock::new(Arc::new(Current { model, served })),
             ledger: Mutex::new(ledger),
@@ -221,18 +222,32 @@ fn check_rate<H: AdditiveHE>(rate: &LearningRate<H>, model: &ServedModel) -> Res
 }
 
 /// The ledger's two sentences about a model, or what keeps it from being used.
-fn verdicts(model: &ServedModel, key_bits: u32) -> (String, String) {
+///
+/// A verdict depends on the slots of a key. Where keys come in several sizes, one in the clear has
+/// the slots of the largest, which would take seconds to make. A scheme with one size has slots of
+/// its own kind, and its keys are quickly made: one of them is, and forgotten again.
+fn verdicts<H: AdditiveHE>(
+    model: &ServedModel,
+    sizes: &RangeInclusive<u32>,
+) -> Result<(String, String)> {
+    let bits = *sizes.end();
+    let own = match sizes.start() == sizes.end() {
+        true => Some(H::keygen(bits, &mut fresh_rng()?)?),
+        false => None,
+    };
     let verdict = |purpose| {
         let (network, precision) = (&model.network, &model.precision);
-        // Slots are what a verdict depends on, and a clear key has as many as any other.
-        let plan = ClearKey::new(key_bits)
-            .and_then(|key| Plan::new::<Clear>(network, precision, 1, purpose, &key));
+        let plan = match &own {
+            Some(key) => Plan::new::<H>(network, precision, 1, purpose, H::public_key(key)),
+            None => ClearKey::new(bits)
+                .and_then(|key| Plan::new::<Clear>(network, precision, 1, purpose, &key)),
+        };
         match plan {
             Ok(plan) => Exposure::new(&model.network, &model.precision, &plan).verdict(),
             Err(error) => error.to_string(),
         }
     };
-    (verdict(Purpose::Inference), verdict(Purpose::Training { steps: 1 }))
+    Ok((verdict(Purpose::Inference), verdict(Purpose::Training { steps: 1 })))
 }
 
 /// The paths of a server's files must differ.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use gelu_core::client::DataPolicy;
+use gelu_core::plan::Purpose;
 use gelu_nn::Model;
 use gelu_service::client::Phase;
 use serde::Serialize;
@@ -95,7 +96,9 @@ impl Task for Query<'_> {
     fn run<S: Scheme>(self) -> Result<Report> {
         let Self { args, model, samples } = self;
         let (runs, batch) = (args.runs as usize, usize::from(args.batch));
-        let circumstances = Circumstances::now(S::kernel(args.cryptosystem.key.key_bits));
+        let bits = args.cryptosystem.key_bits;
+        S::plan(model.network(), model.precision(), batch, Purpose::Inference, bits)?;
+        let circumstances = Circumstances::now(S::kernel(args.cryptosystem.key_bits));
         let mut phases = Phases::start();
         let running = phases.begin("preparing keys, tables and answers", 0);
         let terms = Terms {
@@ -106,7 +109,7 @@ impl Task for Query<'_> {
             lease_seed: 0,
             precompute: args.precompute,
         };
-        let secret = Arc::new(client::fresh_key::<S>(args.cryptosystem.key.key_bits)?);
+        let secret = Arc::new(client::fresh_key::<S>(args.cryptosystem.key_bits)?);
         let world = World::create()?;
         let server = world.serve(model, &terms)?;
         let (tls, address) = (world.admit("client")?, server.address.to_string());
@@ -147,7 +150,7 @@ impl Task for Query<'_> {
             weights: args.network.weights(),
             samples: samples.source.clone(),
             backend: S::ID,
-            key_bits: args.cryptosystem.key.key_bits,
+            key_bits: args.cryptosystem.key_bits,
             batch,
             runs,
             precompute: args.precompute,

@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use gelu_core::Precision;
 use gelu_core::client::DataPolicy;
+use gelu_core::plan::Purpose;
 use gelu_nn::{FixedTrainer, Model};
 use gelu_service::client::{ClientEvent, Statistics};
 use serde::Serialize;
@@ -137,7 +138,10 @@ impl Task for Leases<'_> {
     fn run<S: Scheme>(self) -> Result<Report> {
         let Self { args, model, samples } = self;
         let batch = usize::from(args.batch);
-        let circumstances = Circumstances::now(S::kernel(args.cryptosystem.key.key_bits));
+        let (bits, purpose) =
+            (args.cryptosystem.key_bits, Purpose::Training { steps: args.steps() });
+        S::plan(model.network(), model.precision(), batch, purpose, bits)?;
+        let circumstances = Circumstances::now(S::kernel(args.cryptosystem.key_bits));
         let mut phases = Phases::start();
         let (steps, leases) = (args.steps(), args.leases());
         let running = phases.begin("training under encryption", (steps * leases).into());
@@ -152,7 +156,7 @@ impl Task for Leases<'_> {
             lease_seed: 0,
             precompute: false,
         };
-        let secret = Arc::new(client::fresh_key::<S>(args.cryptosystem.key.key_bits)?);
+        let secret = Arc::new(client::fresh_key::<S>(args.cryptosystem.key_bits)?);
         let world = World::create()?;
         let server = Arc::new(world.serve(model, &terms)?);
         let (tls, address) = (world.admit("client")?, server.address.to_string());
@@ -201,7 +205,7 @@ impl Task for Leases<'_> {
             weights: args.network.weights(),
             samples: samples.source.clone(),
             backend: S::ID,
-            key_bits: args.cryptosystem.key.key_bits,
+            key_bits: args.cryptosystem.key_bits,
             batch,
             sigma: args.sigma,
             rate: args.rate.to_string(),

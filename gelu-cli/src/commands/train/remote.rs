@@ -58,7 +58,7 @@ impl Task for Remote<'_> {
         let tls = args.server.tls()?;
         let mut phases = Phases::start();
         let running = phases.begin("preparing the key", 0);
-        let secret = args.server.secret::<S>(args.cryptosystem.key.key_bits)?;
+        let secret = args.server.secret::<S>(args.cryptosystem.key_bits)?;
         phases.end(running, "keys", "the key is ready");
 
         let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
@@ -148,7 +148,7 @@ impl Done {
             "bytes": total.up + total.down,
             "rounds": total.rounds,
             "backend": args.cryptosystem.backend,
-            "key_bits": args.cryptosystem.key.key_bits,
+            "key_bits": args.cryptosystem.key_bits,
             "samples": { "train": self.samples[0], "test": self.samples[1] },
             "versions": self.leases.iter().map(|lease| lease.version).collect::<Vec<_>>(),
             "losses": self.steps().map(|step| step.loss).collect::<Vec<_>>(),

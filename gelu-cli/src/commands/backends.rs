@@ -1,0 +1,292 @@
+//! `gelu backends`: the cryptosystems, what each can do, and which of them this program has.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::output::{Output, table};
+
+/// List the cryptosystems: what each can do, how safe it is, and which are in this build
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gelu backends                                    as a table
+  gelu backends --json                             for programs
+  gelu infer --backend elgamal --model iris.safetensors --dataset iris
+  cargo build --release --features elgamal,bgn     a program that has two more
+
+A backend runs the protocol of this program: chosen with --backend, the same on both sides. How
+many bits a plaintext has decides what it can do: queries to the networks of `gelu models` need 27 to 34,
+training needs more than 100 because of its masks. What does not fit is refused before anything is sent, by the name of the
+layer. A baseline is another system that GELU-Net is compared with; it is used as a library.")]
+pub(crate) struct Args {}
+
+/// What a system is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Use {
+    TrainingAndInference,
+    InferenceOnly,
+    Baseline,
+}
+
+impl Use {
+    fn words(self) -> &'static str {
+        match self {
+            Self::TrainingAndInference => "training and inference",
+            Self::InferenceOnly => "inference only",
+            Self::Baseline => "baseline, as a library",
+        }
+    }
+}
+
+/// One system. Numbers are those of its first size of key.
+#[derive(Debug, Serialize)]
+struct System {
+    /// For --backend, unless it is a baseline.
+    name: &'static str,
+    cryptosystem: &'static str,
+    /// None where "the size of a key" says nothing.
+    key_bits: &'static [u32],
+    plaintext_bits: Option<u32>,
+    /// None where a plaintext is no row of integers.
+    slots_of_32_bits: Option<u32>,
+    /// None for what does not encrypt.
+    security_bits: Option<u32>,
+    security: &'static str,
+    #[serde(rename = "use")]
+    for_what: Use,
+    licence: &'static str,
+    /// The cargo feature that it comes with; none for what is always there.
+    feature: Option<&'static str>,
+    compiled_in: bool,
+}
+
+const OURS: &str = "MIT OR Apache-2.0";
+const TFHE: &str = "tfhe: BSD-3-Clause-Clear, which grants no patents; Zama asks for a licence for \
+                    commercial use";
+
+/// All systems, whether this build has them or not.
+static SYSTEMS: [System; 7] = [
+    System {
+        name: "paillier",
+        cryptosystem: "Paillier (EUROCRYPT 1999), values packed in slots",
+        key_bits: &[2048, 3072, 4096],
+        plaintext_bits: Some(2046),
+        slots_of_32_bits: Some(63),
+        security_bits: Some(112),
+        security: "factoring, DCR; 128 bits with keys of 3072; none against a quantum computer",
+        for_what: Use::TrainingAndInference,
+        licence: OURS,
+        feature: Some("paillier"),
+        compiled_in: cfg!(feature = "paillier"),
+    },
+    System {
+        name: "elgamal",
+        cryptosystem: "exponential ElGamal on Ristretto",
+        key_bits: &[256],
+        plaintext_bits: Some(40),
+        slots_of_32_bits: Some(1),
+        security_bits: Some(126),
+        security: "discrete logarithms, DDH; none against a quantum computer",
+        for_what: Use::InferenceOnly,
+        licence: "MIT OR Apache-2.0; curve25519-dalek: BSD-3-Clause",
+        feature: Some("elgamal"),
+        compiled_in: cfg!(feature = "elgamal"),
+    },
+    System {
+        name: "bgn",
+        cryptosystem: "BGN in prime-order form on BLS12-381, level 1",
+        key_bits: &[381],
+        plaintext_bits: Some(32),
+        slots_of_32_bits: Some(1),
+        security_bits: Some(117),
+        security: "discrete logarithms, SXDH; none against a quantum computer",
+        for_what: Use::InferenceOnly,
+        licence: "MIT OR Apache-2.0; blst: Apache-2.0",
+        feature: Some("bgn"),
+        compiled_in: cfg!(feature = "bgn"),
+    },
+    System {
+        name: "tfhe",
+        cryptosystem: "TFHE's ciphertexts without bootstraps (learning with errors)",
+        key_bits: &[5120],
+        plaintext_bits: Some(41),
+        slots_of_32_bits: Some(1),
+        security_bits: Some(132),
+        security: "learning with errors, binary secrets, by tfhe's curve; quantum attacks included",
+        for_what: Use::InferenceOnly,
+        licence: TFHE,
+        feature: Some("tfhe"),
+        compiled_in: cfg!(feature = "tfhe"),
+    },
+    System {
+        name: "insecure-clear",
+        cryptosystem: "no encryption: integers in the open, of the size of Paillier's",
+        key_bits: &[2048, 3072, 4096],
+        plaintext_bits: Some(2046),
+        slots_of_32_bits: Some(63),
+        security_bits: None,
+        security: "none: for tests and measurements",
+        for_what: Use::TrainingAndInference,
+        licence: OURS,
+        feature: None,
+        compiled_in: true,
+    },
+    System {
+        name: "cryptonets-bfv",
+        cryptosystem: "CryptoNets: a whole network on BFV, 8192 samples at once",
+        key_bits: &[],
+        // Two plaintext moduli of up to 50 bits, chosen for each network.
+        plaintext_bits: None,
+        slots_of_32_bits: Some(8192),
+        security_bits: Some(128),
+        security: "ring learning with errors, by the Homomorphic Encryption Standard",
+        for_what: Use::Baseline,
+        licence: "MIT OR Apache-2.0; fhe-math: MIT",
+        feature: Some("leveled"),
+        compiled_in: cfg!(feature = "leveled"),
+    },
+    System {
+        name: "cryptonets-tfhe",
+        cryptosystem: "CryptoNets on TFHE, a bootstrap for each activation",
+        key_bits: &[],
+        // A point on the circle, known up to its noise.
+        plaintext_bits: None,
+        slots_of_32_bits: None,
+        security_bits: Some(128),
+        security: "learning with errors, tfhe's own parameters",
+        for_what: Use::Baseline,
+        licence: TFHE,
+        feature: Some("tfhe"),
+        compiled_in: cfg!(feature = "tfhe"),
+    },
+];
+
+/// Prints the table.
+pub(crate) fn run(_: &Args, output: Output) -> Result<()> {
+    output.show(&SYSTEMS, text())
+}
+
+fn text() -> String {
+    let mut rows = table(&[
+        "--backend",
+        "cryptosystem, and what its security rests on",
+        "#key\nbits",
+        "#plaintext\nbits",
+        "#slots of\n32 bits",
+        "#security\nbits",
+        "use",
+    ]);
+    let (here, left_out): (Vec<_>, Vec<_>) = SYSTEMS.iter().partition(|s| s.compiled_in);
+    let number = |n: Option<u32>| n.map_or("–".into(), |n| n.to_string());
+    for system in &here {
+        let sizes: Vec<_> = system.key_bits.iter().map(ToString::to_string).collect();
+        rows.add_row([
+            system.name.to_owned(),
+            format!("{}\n{}", system.cryptosystem, system.security),
+            if sizes.is_empty() { number(None) } else { sizes.join("\n") },
+            number(system.plaintext_bits),
+            number(system.slots_of_32_bits),
+            number(system.security_bits),
+            system.for_what.words().to_owned(),
+        ]);
+    }
+    let licences: Vec<_> =
+        here.iter().map(|system| format!("  {:<16} {}", system.name, system.licence)).collect();
+    let rest: Vec<_> = left_out.iter().map(|system| system.line()).collect();
+    let rest = match rest.is_empty() {
+        true => "This build has all of them.".to_owned(),
+        false => format!(
+            "Not in this build; a cargo feature adds each, as in `cargo build --release --features \
+             elgamal,bgn`:\n{}",
+            rest.join("\n")
+        ),
+    };
+    format!(
+        "{rows}\nPlaintext, slots and security are those of the smallest key.\n\n\
+         Licences:\n{}\n\n{rest}",
+        licences.join("\n")
+    )
+}
+
+impl System {
+    /// For the list of what was left out.
+    fn line(&self) -> String {
+        let feature = self.feature.unwrap_or_default();
+        format!(
+            "  --features {feature:<9} {:<16} {}, {}",
+            self.name,
+            self.for_what.words(),
+            self.cryptosystem
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+    use rand::SeedableRng;
+    use rand::rngs::ChaCha20Rng;
+
+    use super::*;
+    use crate::backend::{Backend, Scheme, Task};
+
+    /// What a scheme says of itself must be what the table says of it.
+    struct Compare<'a>(&'a System);
+
+    impl Task for Compare<'_> {
+        type Output = ();
+
+        fn run<S: Scheme>(self) {
+            let system = self.0;
+            assert_eq!(S::KEY_BITS, system.key_bits, "{}", S::ID);
+            let secret = S::keygen(S::KEY_BITS[0], &mut ChaCha20Rng::seed_from_u64(1)).unwrap();
+            let slots = |bits| S::slots(S::public_key(&secret), bits);
+            let plaintext = system.plaintext_bits.unwrap();
+            assert_eq!((slots(plaintext), slots(plaintext + 1)), (1, 0), "{}", S::ID);
+            assert_eq!(u32::try_from(slots(32)).ok(), system.slots_of_32_bits, "{}", S::ID);
+            assert!(system.compiled_in, "{}", S::ID);
+            // The masks of a training alone have more than 80 bits.
+            let trains = system.for_what == Use::TrainingAndInference;
+            assert_eq!(trains, plaintext > 100);
+        }
+    }
+
+    #[test]
+    fn the_table_tells_the_truth_about_this_build() {
+        for &backend in Backend::value_variants() {
+            let system = SYSTEMS.iter().find(|system| system.name == backend.id());
+            backend.run(Compare(system.expect("every backend is in the table")));
+        }
+        let backends = SYSTEMS.iter().filter(|s| s.compiled_in && s.for_what != Use::Baseline);
+        assert_eq!(backends.count(), Backend::value_variants().len());
+    }
+
+    #[cfg(feature = "leveled")]
+    #[test]
+    fn the_degree_of_bfv_is_the_number_of_its_slots() {
+        let system = SYSTEMS.iter().find(|s| s.feature == Some("leveled")).unwrap();
+        let slots = system.slots_of_32_bits.unwrap() as usize;
+        let degrees = gelu_fhe_baseline::leveled::SECURITY_128;
+        assert!(degrees.iter().any(|&(degree, _)| degree == slots));
+    }
+
+    #[cfg(feature = "tfhe")]
+    #[test]
+    fn the_security_of_the_bootstrapped_baseline() {
+        let system = SYSTEMS.iter().find(|s| s.name == "cryptonets-tfhe").unwrap();
+        let bits = gelu_fhe_baseline::torus::Parameters::SECURITY_BITS;
+        assert_eq!(system.security_bits, Some(bits));
+    }
+
+    #[test]
+    fn what_is_left_out_comes_with_the_feature_that_adds_it() {
+        let text = text();
+        for system in &SYSTEMS {
+            assert!(text.contains(system.name), "{text}");
+            let offered = text.contains(&system.line());
+            assert_eq!(offered, !system.compiled_in, "{}", system.name);
+            assert!(system.compiled_in || system.feature.is_some());
+        }
+    }
+}
