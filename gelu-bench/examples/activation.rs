@@ -57,7 +57,13 @@ fn paper(scheme: &str, milliseconds: f64) -> Value {
     row(&format!("paper: {scheme}"), 0.0, 0.0, milliseconds / 1e3, None)
 }
 
-fn row(scheme: &str, communication: f64, crypto: f64, activation: f64, note: Option<Value>) -> Value {
+fn row(
+    scheme: &str,
+    communication: f64,
+    crypto: f64,
+    activation: f64,
+    note: Option<Value>,
+) -> Value {
     json!({
         "scheme": scheme,
         "communication_ms": communication * 1e3,
