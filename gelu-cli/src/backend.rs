@@ -14,7 +14,6 @@ use gelu_core::plan::Purpose;
 use gelu_core::{AdditiveHE, Clear, Network, Plan, Precision};
 use serde::{Serialize, Serializer};
 
-use crate::cost;
 use crate::problem::problem;
 
 /// A cryptosystem that can be chosen on the command line.
@@ -226,7 +225,7 @@ impl Scheme for gelu_paillier::Paillier {
         purpose: Purpose,
         bits: u32,
     ) -> Result<Plan> {
-        cost::plan(network, precision, batch, purpose, bits)
+        crate::cost::plan(network, precision, batch, purpose, bits)
     }
 }
 
