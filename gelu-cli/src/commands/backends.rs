@@ -113,7 +113,7 @@ static SYSTEMS: [System; 7] = [
         plaintext_bits: Some(41),
         slots_of_32_bits: Some(1),
         security_bits: Some(132),
-        security: "learning with errors, binary secrets, by tfhe's curve; quantum attacks included",
+        security: "learning with errors, binary secrets, by tfhe's curve; thought to outlast quantum computers",
         for_what: Use::InferenceOnly,
         licence: TFHE,
         feature: Some("tfhe"),

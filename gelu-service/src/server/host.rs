@@ -257,3 +257,27 @@ pub(super) fn check_paths(model: &Path, ledger: &Path) -> Result<()> {
         false => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gelu_core::Precision;
+    use gelu_nn::zoo;
+
+    /// A key of the only size and the twin of the largest one have the same slots; those of a
+    /// scheme with one small slot have no room for masks, which is said and is no error.
+    #[test]
+    fn verdicts_by_own_keys_and_by_their_twins() {
+        let rng = &mut ChaCha20Rng::seed_from_u64(1);
+        let model = Model::initialise("iris", zoo::iris(), Precision::INFERENCE, rng).unwrap();
+        let served = ServedModel::from(&model);
+        let of = |sizes| verdicts::<Clear>(&served, &sizes).unwrap();
+        assert_eq!(of(2048..=2048), of(1024..=2048));
+        let (inference, training) = of(64..=64);
+        assert_eq!(inference, of(2048..=2048).0);
+        assert!(
+            training.contains("dense1 (forward) needs") && training.contains("62"),
+            "{training}"
+        );
+    }
+}
