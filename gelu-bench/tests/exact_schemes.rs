@@ -20,7 +20,7 @@ use rand::rngs::ChaCha20Rng;
 use rand::{RngExt, SeedableRng};
 
 const PAILLIER_BITS: u32 = 2048;
-/// Slots of the smallest plaintext among the backends have 32 bits.
+/// The smallest plaintexts among the backends have 40 bits.
 const MOST_BITS: u32 = 30;
 
 fn rng(seed: u64) -> ChaCha20Rng {

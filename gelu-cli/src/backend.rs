@@ -25,7 +25,7 @@ pub(crate) enum Backend {
     /// Exponential ElGamal on Ristretto: numbers of 40 bits, for queries
     #[cfg(feature = "elgamal")]
     Elgamal,
-    /// BGN on BLS12-381, its first level: numbers of 32 bits, for queries
+    /// BGN on BLS12-381, its first level: numbers of 40 bits, for queries
     #[cfg(feature = "bgn")]
     Bgn,
     /// TFHE's ciphertexts (learning with errors): numbers of 41 bits, for queries

@@ -119,7 +119,7 @@ fn backends_says_what_is_here_and_what_is_not() {
     let here = [
         ("paillier", "training-and-inference", 2046, 112, cfg!(feature = "paillier")),
         ("elgamal", "inference-only", 40, 126, cfg!(feature = "elgamal")),
-        ("bgn", "inference-only", 32, 117, cfg!(feature = "bgn")),
+        ("bgn", "inference-only", 40, 117, cfg!(feature = "bgn")),
         ("tfhe", "inference-only", 41, 132, cfg!(feature = "tfhe")),
     ];
     let help = stdout(&["infer", "--help"]);

@@ -122,7 +122,7 @@ fn queries_under_elgamal() {
 #[cfg(feature = "bgn")]
 #[test]
 fn queries_under_bgn() {
-    check_small_backend("bgn", 381, 32);
+    check_small_backend("bgn", 381, 40);
 }
 
 #[cfg(feature = "tfhe")]

@@ -97,7 +97,7 @@ static SYSTEMS: [System; 7] = [
         name: "bgn",
         cryptosystem: "BGN in prime-order form on BLS12-381, level 1",
         key_bits: &[381],
-        plaintext_bits: Some(32),
+        plaintext_bits: Some(40),
         slots_of_32_bits: Some(1),
         security_bits: Some(117),
         security: "discrete logarithms, SXDH; none against a quantum computer",
