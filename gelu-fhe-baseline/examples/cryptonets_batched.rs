@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --release -p gelu-fhe-baseline --features leveled --example cryptonets_batched -- \
-//!     ../shared/data [--moduli 2] [--epochs 15] [--json]
+//!     DATA [--moduli 2] [--epochs 15] [--json]
 //! ```
 //!
 //! Trains Conv-1 (5 filters of 5x5 and stride 2, square, 2x2 mean, square, dense to 10) in the clear
