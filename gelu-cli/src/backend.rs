@@ -28,7 +28,8 @@ pub(crate) enum Backend {
     /// BGN on BLS12-381, its first level: numbers of 40 bits, for queries
     #[cfg(feature = "bgn")]
     Bgn,
-    /// TFHE's ciphertexts (learning with errors): numbers of 41 bits, for queries
+    /// TFHE's ciphertexts (learning with errors): numbers of 41 bits, for queries. tfhe's licence,
+    /// BSD-3-Clause-Clear, grants no patents
     #[cfg(feature = "tfhe")]
     Tfhe,
     /// No encryption at all: numbers in the open, for tests and measurements
