@@ -1,12 +1,30 @@
-//! Benchmarks and measured experiments, all in one process.
+//! The evidence: benchmarks, the paper's tables and figures, attacks.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`exhibit`] | what an experiment has to show, as data |
+//! | [`setting`] | what an experiment is told, and how it tells how far it is |
+//! | [`tables`] | the paper's tables |
+//! | [`figures`] | the paper's figures, and more |
+//! | [`attacks`] | the security laboratory |
+//!
+//! What needs sockets is made in the program, `gelu`, which also prints and draws all of it.
 //!
 //! The criterion benches are in `benches/`: `he` (operations of each cryptosystem), `layer`
 //! (encrypted matrix products), `protocol` (whole inferences and training steps). Each checks its
 //! answer before it is timed. `peers` compares with other people's libraries; `summary` prints the
-//! results of the others as one table. Experiments that count rather than time live here.
+//! results of the others as one table.
 #![forbid(unsafe_code)]
 
+pub mod attacks;
 pub mod complexity;
+pub mod error;
+pub mod exhibit;
+pub mod figures;
+pub mod setting;
+pub mod tables;
+
+pub use error::Error;
 
 /// Makes this process compute on one thread, so that its figures are those of a core. To be called
 /// before anything computes.

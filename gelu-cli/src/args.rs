@@ -9,7 +9,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::backend::Backend;
 use crate::commands::{
-    audit, backends, bench, certs, datasets, demo, infer, keygen, models, plan, serve, train,
+    attack, audit, backends, bench, certs, datasets, demo, infer, keygen, models, plan, serve,
+    train,
 };
 use crate::output::Output;
 
@@ -51,6 +52,7 @@ enum Command {
     Train(Box<train::Args>),
     Infer(Box<infer::Args>),
     Bench(Box<bench::Args>),
+    Attack(attack::Args),
     Serve(Box<serve::Args>),
     Certs(certs::Args),
     Keygen(keygen::Args),
@@ -78,6 +80,7 @@ impl Cli {
             Command::Train(args) => train::run(&args, output),
             Command::Infer(args) => infer::run(&args, output),
             Command::Bench(args) => bench::run(&args, output),
+            Command::Attack(args) => attack::run(&args, output),
             Command::Serve(args) => serve::run(&args, output),
             Command::Certs(args) => certs::run(&args, output),
             Command::Keygen(args) => keygen::run(&args, output),

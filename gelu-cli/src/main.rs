@@ -8,6 +8,7 @@
 //! | `client` | how to reach a server, to train and to classify there |
 //! | `local` | a server process on this machine, for runs that need no other |
 //! | `experiment` | a whole training on this machine, encrypted and in the clear |
+//! | `exhibits` | the evidence: tables, figures, attacks |
 //! | `report` | the HTML page |
 //! | `phases`, `output`, `problem` | what a person sees: progress, results, errors |
 //!
@@ -20,6 +21,7 @@ mod client;
 mod commands;
 mod cost;
 mod data;
+mod exhibits;
 mod experiment;
 mod local;
 mod machine;

@@ -132,7 +132,7 @@ pub(crate) fn bytes(n: u64) -> String {
 }
 
 /// A bar for counted work, a spinner for the rest; nothing unless somebody watches.
-fn bar(message: &str, steps: u64) -> ProgressBar {
+pub(crate) fn bar(message: &str, steps: u64) -> ProgressBar {
     let (bar, template) = match steps {
         0 => (ProgressBar::new_spinner(), "{spinner} {prefix}  {elapsed}  {msg}"),
         _ => (ProgressBar::new(steps), "{prefix}  {wide_bar} {pos}/{len}  {eta} left  {msg}"),

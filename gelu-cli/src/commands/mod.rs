@@ -1,5 +1,6 @@
 //! One file for each command: its arguments, its examples, what it does.
 
+pub(crate) mod attack;
 pub(crate) mod audit;
 pub(crate) mod backends;
 pub(crate) mod bench;

@@ -4,6 +4,7 @@
 //! checked before times are reported; a wrong answer is an error. Keys, certificates, the handshake
 //! and the tables of a key are made before the clock starts, by one query that is not counted.
 
+mod exhibit;
 mod kernels;
 mod latency;
 mod train_step;
@@ -46,6 +47,8 @@ enum What {
     Latency(latency::Args),
     TrainStep(train_step::Args),
     Kernels(kernels::Args),
+    Table(exhibit::TableArgs),
+    Figure(exhibit::FigureArgs),
 }
 
 /// Measures.
@@ -54,6 +57,8 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
         What::Latency(args) => latency::run(args, output),
         What::TrainStep(args) => train_step::run(args, output),
         What::Kernels(args) => kernels::run(args, output),
+        What::Table(args) => exhibit::table(args, output),
+        What::Figure(args) => exhibit::figure(args, output),
     }
 }
 

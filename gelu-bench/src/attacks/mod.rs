@@ -1,0 +1,1 @@
+//! The security laboratory: attacks on this system, undefended and defended.

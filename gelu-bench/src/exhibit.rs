@@ -1,0 +1,345 @@
+//! What an experiment has to show: tables and figures as data, before anyone draws them.
+//!
+//! An experiment returns an [`Exhibit`]; how it looks on a terminal, as CSV, JSON or Markdown, or on
+//! a page is decided elsewhere and for all of them alike. Every row of a table says where its figures
+//! come from, so that the paper's numbers are never taken for ours.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A table or figure of the paper, an attack, a measurement: what one command makes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Exhibit {
+    /// What its command calls it: `table-1`, `figure-3`, `attack-factorisation`.
+    pub id: String,
+    /// What it shows, as a heading.
+    pub title: String,
+    /// What came out, in a sentence with its numbers.
+    pub finding: String,
+    /// What was checked while it was made.
+    pub claims: Vec<Claim>,
+    /// In reading order.
+    pub parts: Vec<Part>,
+    /// What a reader must know to read it rightly: conditions, departures from the paper, what was
+    /// left out and why.
+    pub notes: Vec<String>,
+}
+
+/// A sentence that was checked, and whether it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The sentence, with its numbers.
+    pub text: String,
+    /// What the check said.
+    pub holds: bool,
+}
+
+/// One table or picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Part {
+    /// Rows and columns.
+    Table(Table),
+    /// Curves or points over two axes.
+    Lines(Lines),
+    /// Horizontal bars, each a sum of segments.
+    Bars(Bars),
+    /// Small grey images in rows.
+    Images(Images),
+}
+
+/// Rows and columns.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    /// What it shows.
+    pub caption: String,
+    /// The heads.
+    pub columns: Vec<Column>,
+    /// As many cells as columns in each.
+    pub rows: Vec<Row>,
+}
+
+/// The head of a column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// What stands below.
+    pub name: String,
+    /// In what unit: `ms`, `kB`.
+    pub unit: Option<String>,
+}
+
+/// A row, and whose figures it has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// Where its figures come from.
+    pub source: Source,
+    /// One for each column.
+    pub cells: Vec<Cell>,
+}
+
+/// Where figures come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// Printed in the GELU-Net paper; the only figures that anyone typed in.
+    Paper,
+    /// Measured in this run.
+    Measured,
+    /// Counted in this run: it does not depend on the machine.
+    Counted,
+    /// Computed from measured unit costs; the whole was not run.
+    Estimated,
+}
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Cell {
+    /// A whole number, shown exactly.
+    Count(u64),
+    /// Shown to three significant digits.
+    Number(f64),
+    /// A mean and its standard deviation.
+    Spread {
+        /// The mean.
+        mean: f64,
+        /// The standard deviation of the repetitions.
+        deviation: f64,
+    },
+    /// Words.
+    Text(String),
+    /// Nothing to say.
+    Empty,
+}
+
+/// Curves or points over two axes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Lines {
+    /// What it shows.
+    pub caption: String,
+    /// Across.
+    pub x: Axis,
+    /// Up.
+    pub y: Axis,
+    /// What is drawn, in the order of the legend.
+    pub series: Vec<Series>,
+}
+
+/// An axis.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Axis {
+    /// What it measures, with its unit: `time of a query (s)`.
+    pub label: String,
+    /// How values become distances.
+    pub scale: Scale,
+}
+
+/// How values become distances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scale {
+    /// Evenly.
+    Linear,
+    /// By powers of ten; every value must be positive.
+    Log,
+}
+
+/// One curve.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Series {
+    /// Its name in the legend.
+    pub name: String,
+    /// From left to right.
+    pub points: Vec<(f64, f64)>,
+    /// How the points are shown.
+    pub mark: Mark,
+}
+
+/// How the points of a series are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mark {
+    /// Joined by a line.
+    Line,
+    /// Each by itself.
+    Points,
+    /// Both.
+    LineAndPoints,
+}
+
+/// Horizontal bars, each a sum of segments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Bars {
+    /// What it shows.
+    pub caption: String,
+    /// Along the bars.
+    pub axis: Axis,
+    /// What the segments of each bar are, in order; one name if bars are not divided.
+    pub segments: Vec<String>,
+    /// From top to bottom.
+    pub bars: Vec<Bar>,
+}
+
+/// A bar.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Bar {
+    /// What it stands for.
+    pub name: String,
+    /// One for each segment.
+    pub values: Vec<f64>,
+}
+
+/// Small grey images in rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Images {
+    /// What they show.
+    pub caption: String,
+    /// From top to bottom, such as originals above reconstructions.
+    pub rows: Vec<ImageRow>,
+}
+
+/// Images side by side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRow {
+    /// What the row is.
+    pub name: String,
+    /// From left to right.
+    pub images: Vec<Image>,
+}
+
+/// A grey image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// Pixels across.
+    pub width: u32,
+    /// `width · height` values from 0 (nothing, drawn as paper) to 255 (ink), row by row.
+    pub pixels: Vec<u8>,
+    /// Below the image; may be empty.
+    pub label: String,
+}
+
+impl Claim {
+    /// What was checked and what the check said.
+    pub fn new(text: impl Into<String>, holds: bool) -> Self {
+        Self { text: text.into(), holds }
+    }
+}
+
+impl Column {
+    /// A column without a unit.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.into(), unit: None }
+    }
+
+    /// A column of numbers in a unit.
+    pub fn with_unit(name: &str, unit: &str) -> Self {
+        Self { name: name.into(), unit: Some(unit.into()) }
+    }
+}
+
+impl Axis {
+    /// Evenly divided.
+    pub fn linear(label: &str) -> Self {
+        Self { label: label.into(), scale: Scale::Linear }
+    }
+
+    /// Divided by powers of ten.
+    pub fn log(label: &str) -> Self {
+        Self { label: label.into(), scale: Scale::Log }
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<f64> for Cell {
+    fn from(value: f64) -> Self {
+        Self::Number(value)
+    }
+}
+
+impl From<u64> for Cell {
+    fn from(count: u64) -> Self {
+        Self::Count(count)
+    }
+}
+
+impl From<usize> for Cell {
+    fn from(count: usize) -> Self {
+        Self::Count(count as u64)
+    }
+}
+
+/// As a reader wants it: three significant digits, deviations to the digits of their mean.
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => write!(f, "{count}"),
+            Self::Number(value) => write!(f, "{value:.*}", decimals(*value)),
+            Self::Spread { mean, deviation } => {
+                let decimals = decimals(*mean);
+                write!(f, "{mean:.decimals$} ± {deviation:.decimals$}")
+            }
+            Self::Text(text) => f.write_str(text),
+            Self::Empty => Ok(()),
+        }
+    }
+}
+
+/// Decimals that leave three significant digits.
+fn decimals(value: f64) -> usize {
+    let magnitude = value.abs();
+    if magnitude == 0.0 || !magnitude.is_finite() {
+        return 0;
+    }
+    let leading = libm::floor(libm::log10(magnitude));
+    (0u8..=8).find(|&d| f64::from(d) >= 2.0 - leading).unwrap_or(8).into()
+}
+
+impl Cell {
+    /// Mean and standard deviation (n − 1) of repeated measurements; without a deviation if there is
+    /// one only.
+    pub fn spread(values: &[f64]) -> Self {
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        match values.len() {
+            0 => Self::Empty,
+            1 => Self::Number(mean),
+            _ => {
+                let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+                Self::Spread { mean, deviation: (squares / (count - 1.0)).sqrt() }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spreads_by_hand() {
+        assert_eq!(Cell::spread(&[]), Cell::Empty);
+        assert_eq!(Cell::spread(&[3.0]), Cell::Number(3.0));
+        assert_eq!(Cell::spread(&[1.0, 3.0]), Cell::Spread { mean: 2.0, deviation: 2f64.sqrt() });
+    }
+
+    #[test]
+    fn cells_read_well() {
+        let shown = [1234.5, 12.34, 0.01234, 0.0, -3.0].map(|v| Cell::from(v).to_string());
+        assert_eq!(shown, ["1234", "12.3", "0.0123", "0", "-3.00"]);
+        let spread = Cell::Spread { mean: 0.9712, deviation: 0.0341 };
+        assert_eq!(spread.to_string(), "0.971 ± 0.034");
+        assert_eq!(Cell::from(1_000_000_u64).to_string(), "1000000");
+    }
+}

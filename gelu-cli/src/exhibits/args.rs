@@ -1,0 +1,101 @@
+//! What every exhibit can be told.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use gelu_bench::setting::{Extent, Progress, Setting};
+use indicatif::ProgressBar;
+
+use super::{Entry, show};
+use crate::machine;
+use crate::output::Output;
+use crate::phases;
+
+/// How much, on what, and where it goes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Exhibit")]
+pub(crate) struct ExhibitArgs {
+    /// How much to run
+    #[arg(long, value_enum, default_value_t = Set::Quick)]
+    pub(crate) set: Set,
+    /// Folder of the well-known data sets; without it Iris and the 8x8 digits serve
+    #[arg(long, value_name = "DIR", env = "GELU_DATA", help_heading = "Data")]
+    data: Option<PathBuf>,
+    /// Folder of trained models; those that are missing are trained and kept there
+    #[arg(long, value_name = "DIR", help_heading = "Data")]
+    models: Option<PathBuf>,
+    /// Fixes everything random, keys included: never use these keys for anything else
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Bits of Paillier keys
+    #[arg(long, value_name = "BITS", default_value_t = 2048)]
+    key_bits: u32,
+    /// Also write JSON, CSV, Markdown and pictures into this folder
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// How much to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Set {
+    /// Seconds each; all together less than five minutes
+    Quick,
+    /// What the paper ran, or more: hours
+    Paper,
+}
+
+impl ExhibitArgs {
+    /// As experiments want it.
+    pub(crate) fn setting(&self) -> Setting {
+        Setting {
+            extent: match self.set {
+                Set::Quick => Extent::Quick,
+                Set::Paper => Extent::Paper,
+            },
+            data: self.data.clone(),
+            models: self.models.clone(),
+            seed: self.seed,
+            key_bits: self.key_bits,
+        }
+    }
+
+    /// Makes one and shows it.
+    pub(crate) fn run(&self, entry: &Entry, output: Output) -> Result<()> {
+        let bars = ProgressBars::default();
+        let made = entry.make(&self.setting(), &bars, machine::command_line())?;
+        bars.clear();
+        if let Some(folder) = &self.out {
+            show::write(&made, folder)?;
+        }
+        output.show(&made, show::text(&made))
+    }
+}
+
+/// Progress as a bar on the terminal, one piece of work after the other.
+#[derive(Debug, Default)]
+pub(crate) struct ProgressBars(Mutex<Option<ProgressBar>>);
+
+impl ProgressBars {
+    /// Takes the bar away.
+    pub(crate) fn clear(&self) {
+        if let Some(bar) = self.0.lock().expect("no panic while held").take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Progress for ProgressBars {
+    fn begin(&self, what: &str, steps: usize) {
+        self.clear();
+        let bar = phases::bar(what, steps as u64);
+        *self.0.lock().expect("no panic while held") = Some(bar);
+    }
+
+    fn step(&self) {
+        if let Some(bar) = &*self.0.lock().expect("no panic while held") {
+            bar.inc(1);
+        }
+    }
+}
