@@ -3,6 +3,8 @@
 //! An experiment returns an [`Exhibit`]; how it looks on a terminal, as CSV, JSON or Markdown, or on
 //! a page is decided elsewhere and for all of them alike. Every row of a table says where its figures
 //! come from, so that the paper's numbers are never taken for ours.
+//!
+//! Texts are plain but for one thing: what stands between backticks is code.
 
 use std::fmt;
 
@@ -213,10 +215,26 @@ pub struct ImageRow {
 pub struct Image {
     /// Pixels across.
     pub width: u32,
-    /// `width · height` values from 0 (nothing, drawn as paper) to 255 (ink), row by row.
+    /// `width · height` values from 0 (nothing, drawn as paper) to 255 (ink), row by row; as base64 in
+    /// JSON, where a list would be as long as a page.
+    #[serde(with = "base64_text")]
     pub pixels: Vec<u8>,
     /// Below the image; may be empty.
     pub label: String,
+}
+
+mod base64_text {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::de::{Deserialize, Deserializer, Error};
+
+    pub(super) fn serialize<S: serde::Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        STANDARD.decode(String::deserialize(from)?).map_err(Error::custom)
+    }
 }
 
 impl Claim {
@@ -235,6 +253,28 @@ impl Column {
     /// A column of numbers in a unit.
     pub fn with_unit(name: &str, unit: &str) -> Self {
         Self { name: name.into(), unit: Some(unit.into()) }
+    }
+}
+
+impl Table {
+    /// Of each column, whether it holds numbers.
+    pub fn numeric(&self) -> Vec<bool> {
+        let number =
+            |cell: Option<&Cell>| !matches!(cell, None | Some(Cell::Text(_) | Cell::Empty));
+        let column = |i: usize| self.rows.iter().any(|row| number(row.cells.get(i)));
+        (0..self.columns.len()).map(column).collect()
+    }
+}
+
+/// In a word or two, for a table's last column.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Paper => "the paper",
+            Self::Measured => "this run",
+            Self::Counted => "counted",
+            Self::Estimated => "estimated",
+        })
     }
 }
 
@@ -323,9 +363,72 @@ impl Cell {
     }
 }
 
+/// One of everything, for tests of what shows it. `word` stands in every text.
+#[cfg(test)]
+pub(crate) fn example(word: &str) -> Exhibit {
+    let say = |text: &str| format!("{text} {word}");
+    let cells = |name: &str, cell: Cell| vec![say(name).into(), cell, Cell::from(1_234_567_u64)];
+    let row = |source, cells| Row { source, cells };
+    let spread = Cell::Spread { mean: 1.5, deviation: 0.25 };
+    let table = Table {
+        caption: say("Times"),
+        columns: vec![
+            Column::new(&say("scheme")),
+            Column::with_unit("time", "ms"),
+            Column::new("bytes"),
+        ],
+        rows: vec![
+            row(Source::Paper, cells("theirs", 12.0.into())),
+            row(Source::Measured, cells("ours", spread)),
+            row(Source::Counted, vec![say("a | b").into(), Cell::Empty, Cell::from(7_u64)]),
+        ],
+    };
+    let series = |name: &str, mark, points: &[(f64, f64)]| Series {
+        name: say(name),
+        points: points.to_vec(),
+        mark,
+    };
+    let lines = Lines {
+        caption: say("Curves"),
+        x: Axis::linear(&say("epoch")),
+        y: Axis::log(&say("time (s)")),
+        series: vec![
+            series("one", Mark::Line, &[(1.0, 0.5), (2.0, 5.0), (4.0, 80.0)]),
+            series("two", Mark::Points, &[(1.0, 0.25), (4.0, 40.0)]),
+        ],
+    };
+    let bars = Bars {
+        caption: say("Shares"),
+        axis: Axis::linear(&say("time (s)")),
+        segments: vec![say("client"), "server".into()],
+        bars: vec![Bar { name: say("forward"), values: vec![1.0, 3.0] }],
+    };
+    let image = Image { width: 2, pixels: vec![0, 255, 255, 0], label: say("a seven") };
+    let images = Images {
+        caption: say("Digits"),
+        rows: vec![ImageRow { name: say("originals"), images: vec![image] }],
+    };
+    Exhibit {
+        id: "figure-example".into(),
+        title: say("Everything"),
+        finding: say("All of it is here"),
+        claims: vec![Claim::new(say("this holds"), true), Claim::new(say("this not"), false)],
+        parts: vec![Part::Table(table), Part::Lines(lines), Part::Bars(bars), Part::Images(images)],
+        notes: vec![say("Note that `gelu bench` made it:")],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_and_back() {
+        let exhibit = example("x");
+        let json = serde_json::to_string(&exhibit).unwrap();
+        assert_eq!(serde_json::from_str::<Exhibit>(&json).unwrap(), exhibit);
+        assert!(json.contains("\"pixels\":\"AP//AA==\""), "{json}");
+    }
 
     #[test]
     fn spreads_by_hand() {

@@ -7,8 +7,12 @@
 //! | [`tables`] | the paper's tables |
 //! | [`figures`] | the paper's figures, and more |
 //! | [`attacks`] | the security laboratory |
+//! | [`draw`] | pictures: charts as SVG, grey images as PNG |
+//! | [`html`] | pages: of the evidence, and of a run of the program |
+//! | [`markdown`], [`files`] | exhibits as text, and as files for other programs |
+//! | [`evidence`] | a run of many exhibits: report, record, comparison |
 //!
-//! What needs sockets is made in the program, `gelu`, which also prints and draws all of it.
+//! What needs sockets is made in the program, `gelu`.
 //!
 //! The criterion benches are in `benches/`: `he` (operations of each cryptosystem), `layer`
 //! (encrypted matrix products), `protocol` (whole inferences and training steps). Each checks its
@@ -16,11 +20,18 @@
 //! results of the others as one table.
 #![forbid(unsafe_code)]
 
+pub mod amounts;
 pub mod attacks;
 pub mod complexity;
+pub mod draw;
 pub mod error;
+pub mod evidence;
 pub mod exhibit;
 pub mod figures;
+pub mod files;
+pub mod html;
+pub mod markdown;
+mod prose;
 pub mod setting;
 pub mod tables;
 

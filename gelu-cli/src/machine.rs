@@ -1,5 +1,6 @@
 //! Facts about this machine, as far as the system tells them.
 
+use std::fmt;
 use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -93,20 +94,39 @@ fn date(seconds: u64) -> String {
 
 /// This program's arguments, as one would type them again.
 pub(crate) fn command_line() -> String {
-    let quoted = |argument: String| {
+    let arguments = std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned());
+    format!("gelu {}", typed(arguments))
+}
+
+/// Words as one would type them into a shell.
+pub(crate) fn typed(words: impl IntoIterator<Item = String>) -> String {
+    let quoted = |word: String| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-        match !argument.is_empty() && argument.chars().all(plain) {
-            true => argument,
-            false => format!("'{}'", argument.replace('\'', r"'\''")),
+        match !word.is_empty() && word.chars().all(plain) {
+            true => word,
+            false => format!("'{}'", word.replace('\'', r"'\''")),
         }
     };
-    let arguments = std::env::args_os().skip(1).map(|a| quoted(a.to_string_lossy().into_owned()));
-    std::iter::once("gelu".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
+    words.into_iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+/// In one line.
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { processor, threads, system, build } = self;
+        write!(f, "{processor}, {threads} threads, {system}, {build} build")
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_needs_it() {
+        let words = ["--data", "a b", "it's", ""].map(String::from);
+        assert_eq!(typed(words), r"--data 'a b' 'it'\''s' ''");
+    }
 
     #[test]
     fn dates_by_hand() {

@@ -5,8 +5,9 @@ use std::sync::Mutex;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use gelu_bench::files;
 use gelu_bench::setting::{Extent, Progress, Setting};
-use indicatif::ProgressBar;
+use indicatif::{MultiProgress, ProgressBar};
 
 use super::{Entry, show};
 use crate::machine;
@@ -15,8 +16,18 @@ use crate::phases;
 
 /// How much, on what, and where it goes.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Exhibit")]
 pub(crate) struct ExhibitArgs {
+    #[command(flatten)]
+    setting: SettingArgs,
+    /// Also write JSON, CSV, Markdown and pictures into this folder
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    out: Option<PathBuf>,
+}
+
+/// How much, and on what.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Exhibit")]
+pub(crate) struct SettingArgs {
     /// How much to run
     #[arg(long, value_enum, default_value_t = Set::Quick)]
     pub(crate) set: Set,
@@ -32,9 +43,6 @@ pub(crate) struct ExhibitArgs {
     /// Bits of Paillier keys
     #[arg(long, value_name = "BITS", default_value_t = 2048)]
     key_bits: u32,
-    /// Also write JSON, CSV, Markdown and pictures into this folder
-    #[arg(long, value_name = "DIR", help_heading = "Output")]
-    pub(crate) out: Option<PathBuf>,
 }
 
 /// How much to run.
@@ -47,6 +55,19 @@ pub(crate) enum Set {
 }
 
 impl ExhibitArgs {
+    /// Makes one and shows it.
+    pub(crate) fn run(&self, entry: &Entry, output: Output) -> Result<()> {
+        let bars = ProgressBars::default();
+        let made = entry.make(&self.setting.setting(), &bars, machine::command_line())?;
+        bars.clear();
+        if let Some(folder) = &self.out {
+            files::write(&made, folder)?;
+        }
+        output.show(&made, show::text(&made))
+    }
+}
+
+impl SettingArgs {
     /// As experiments want it.
     pub(crate) fn setting(&self) -> Setting {
         Setting {
@@ -61,26 +82,43 @@ impl ExhibitArgs {
         }
     }
 
-    /// Makes one and shows it.
-    pub(crate) fn run(&self, entry: &Entry, output: Output) -> Result<()> {
-        let bars = ProgressBars::default();
-        let made = entry.make(&self.setting(), &bars, machine::command_line())?;
-        bars.clear();
-        if let Some(folder) = &self.out {
-            show::write(&made, folder)?;
+    /// As one would type it.
+    pub(crate) fn typed(&self) -> Vec<String> {
+        let mut words = vec!["--set".into(), self.set.name()];
+        for (option, folder) in [("--data", &self.data), ("--models", &self.models)] {
+            if let Some(folder) = folder {
+                words.extend([option.into(), folder.display().to_string()]);
+            }
         }
-        output.show(&made, show::text(&made))
+        words.extend(["--seed".into(), self.seed.to_string()]);
+        words.extend(["--key-bits".into(), self.key_bits.to_string()]);
+        words
+    }
+}
+
+impl Set {
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().expect("no set is hidden").get_name().to_owned()
     }
 }
 
 /// Progress as a bar on the terminal, one piece of work after the other.
 #[derive(Debug, Default)]
-pub(crate) struct ProgressBars(Mutex<Option<ProgressBar>>);
+pub(crate) struct ProgressBars {
+    current: Mutex<Option<ProgressBar>>,
+    /// What the bar stands below, where there is more than one.
+    above: Option<MultiProgress>,
+}
 
 impl ProgressBars {
+    /// Below others.
+    pub(crate) fn below(others: &MultiProgress) -> Self {
+        Self { current: Mutex::default(), above: Some(others.clone()) }
+    }
+
     /// Takes the bar away.
     pub(crate) fn clear(&self) {
-        if let Some(bar) = self.0.lock().expect("no panic while held").take() {
+        if let Some(bar) = self.current.lock().expect("no panic while held").take() {
             bar.finish_and_clear();
         }
     }
@@ -89,12 +127,15 @@ impl ProgressBars {
 impl Progress for ProgressBars {
     fn begin(&self, what: &str, steps: usize) {
         self.clear();
-        let bar = phases::bar(what, steps as u64);
-        *self.0.lock().expect("no panic while held") = Some(bar);
+        let mut bar = phases::bar(what, steps as u64);
+        if let Some(others) = &self.above {
+            bar = others.add(bar);
+        }
+        *self.current.lock().expect("no panic while held") = Some(bar);
     }
 
     fn step(&self) {
-        if let Some(bar) = &*self.0.lock().expect("no panic while held") {
+        if let Some(bar) = &*self.current.lock().expect("no panic while held") {
             bar.inc(1);
         }
     }

@@ -6,14 +6,14 @@
 use std::time::Instant;
 
 use anyhow::Result;
+use gelu_bench::evidence::Made;
 use gelu_bench::exhibit::Exhibit;
 use gelu_bench::setting::{Progress, Setting};
-use serde::Serialize;
 
 mod args;
 mod show;
 
-pub(crate) use args::ExhibitArgs;
+pub(crate) use args::{ExhibitArgs, ProgressBars, SettingArgs};
 
 /// What can be made.
 pub(crate) struct Entry {
@@ -30,23 +30,19 @@ type Make = fn(&Setting, &dyn Progress) -> Result<Exhibit>;
 /// All of them, in the order of the report.
 pub(crate) const ENTRIES: &[Entry] = &[];
 
-/// An exhibit with the circumstances under which it was made.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Made {
-    #[serde(flatten)]
-    pub(crate) exhibit: Exhibit,
-    /// Seed of everything random in it.
-    pub(crate) seed: u64,
-    /// What it took.
-    pub(crate) seconds: f64,
-    /// How to make it again.
-    pub(crate) command: String,
-}
-
 impl Entry {
     /// The entry of that name.
     pub(crate) fn find(id: &str) -> Option<&'static Self> {
         ENTRIES.iter().find(|entry| entry.id == id)
+    }
+
+    /// The command that makes it, without options.
+    pub(crate) fn command(&self) -> [&'static str; 3] {
+        match self.id.split_once('-') {
+            Some(("attack", name)) => ["gelu", "attack", name],
+            Some((kind, name)) => ["gelu bench", kind, name],
+            None => ["gelu bench", "report --only", self.id],
+        }
     }
 
     /// Runs it.

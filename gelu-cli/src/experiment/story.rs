@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use gelu_bench::exhibit::{Claim, Lines};
 use gelu_nn::Rate;
 use gelu_service::client::{Phase, Statistics};
 use serde::Serialize;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Outcome, Step};
 use crate::machine::{self, Machine};
 use crate::phases::{bytes, seconds};
-use crate::report::{Badge, Bar, Curves, Facts, Leakage, Report, Series};
+use crate::report::{Facts, Leakage, Report, epochs};
 
 /// One lease, for the JSON object.
 #[derive(Serialize)]
@@ -109,7 +110,7 @@ impl Outcome {
                 false => format!("Training of {}, without encryption", self.experiment.name),
             },
             headline: self.headline(),
-            badges: self.badges(),
+            claims: self.claims(),
             warning: self.experiment.terms.cryptosystem.backend.warning(),
             curves: self.curves(),
             time: self.time(),
@@ -151,23 +152,20 @@ impl Outcome {
         )
     }
 
-    fn badges(&self) -> Vec<Badge> {
-        let badge = |holds, yes: &str, no: &str| Badge {
-            claim: if holds { yes } else { no }.into(),
-            holds,
-        };
+    fn claims(&self) -> Vec<Claim> {
+        let claim = |holds, yes: &str, no: &str| Claim::new(if holds { yes } else { no }, holds);
         vec![
-            badge(
+            claim(
                 self.accuracies_are_equal(),
                 "encrypted accuracy equals plaintext accuracy",
                 "encrypted and plaintext accuracy differ",
             ),
-            badge(
+            claim(
                 self.weights_equal_oracle,
                 "weights equal the plaintext oracle's, bit for bit",
                 "weights differ from the plaintext oracle's",
             ),
-            badge(
+            claim(
                 self.predictions_equal_plaintext,
                 "every encrypted prediction equals its plaintext prediction",
                 "some encrypted predictions differ from their plaintext predictions",
@@ -199,50 +197,45 @@ impl Outcome {
         }
     }
 
-    fn curves(&self) -> Vec<Curves> {
+    fn curves(&self) -> Vec<Lines> {
         let encrypted = self.leases.iter().flat_map(|lease| &lease.steps).map(|report| Step {
             loss: report.loss,
             accuracy: report.correct as f64 / report.samples.max(1) as f64,
         });
         let encrypted: Vec<_> = encrypted.collect();
-        let curves = |title: &str, value: fn(&Step) -> f64| {
+        let curves = |measure: &str, caption: &str, value: fn(&Step) -> f64| {
             let epoch = self.experiment.steps_per_epoch();
             let mean = |steps: &[Step]| steps.iter().map(value).sum::<f64>() / steps.len() as f64;
-            let series = |name: &str, steps: &[Step]| Series {
-                name: name.into(),
-                values: steps.chunks(epoch).map(mean).collect(),
-            };
-            let plaintext = series("in the clear, floating point", &self.float_steps);
-            Curves { title: title.into(), series: vec![series("encrypted", &encrypted), plaintext] }
+            let means = |steps: &[Step]| steps.chunks(epoch).map(mean).collect();
+            let plaintext = ("in the clear, floating point", means(&self.float_steps));
+            epochs(caption, measure, vec![("encrypted", means(&encrypted)), plaintext])
         };
         vec![
-            curves("Loss on the training rows", |step| step.loss),
-            curves("Accuracy on the training rows", |step| step.accuracy),
+            curves("loss", "Loss on the training rows", |step| step.loss),
+            curves("accuracy", "Accuracy on the training rows", |step| step.accuracy),
         ]
     }
 
-    fn time(&self) -> Vec<Bar> {
-        let bar = |name: String, value: f64| Bar { name, value, label: seconds(value) };
+    fn time(&self) -> Vec<(String, f64)> {
         let own = |wanted: &str| {
             let phase = self.phases.done().iter().find(|phase| phase.name == wanted);
-            phase.map(|phase| bar(phase.name.clone(), phase.seconds))
+            phase.map(|phase| (phase.name.clone(), phase.seconds))
         };
         let rounds = WORK.iter().flat_map(|&phase| {
             let cost = self.statistics.phase(phase);
             let sides = [("client", cost.client), ("server + network", cost.server)];
-            sides.map(|(side, time)| bar(format!("{phase}, {side}"), time.as_secs_f64()))
+            sides.map(|(side, time)| (format!("{phase}, {side}"), time.as_secs_f64()))
         });
-        let rounds = rounds.filter(|bar| bar.value >= 0.0005);
+        let rounds = rounds.filter(|(_, seconds)| *seconds >= 0.0005);
         own("keys").into_iter().chain(rounds).chain(own("plaintext runs")).collect()
     }
 
-    fn traffic(&self) -> Vec<Bar> {
-        let bars = Phase::ALL.iter().map(|&phase| {
+    fn traffic(&self) -> Vec<(String, u64)> {
+        let phases = Phase::ALL.iter().map(|&phase| {
             let cost = self.statistics.phase(phase);
-            let (value, label) = ((cost.up + cost.down) as f64, bytes(cost.up + cost.down));
-            Bar { name: format!("{phase}, {} rounds", cost.rounds), value, label }
+            (format!("{phase}, {} rounds", cost.rounds), cost.up + cost.down)
         });
-        bars.filter(|bar| bar.value > 0.0).collect()
+        phases.filter(|(_, bytes)| *bytes > 0).collect()
     }
 
     fn facts(&self) -> Vec<Facts> {

@@ -1,14 +1,14 @@
-//! The report: one HTML file that needs nothing else, neither scripts nor a network.
+//! The report of a run: one HTML file that needs nothing else, neither scripts nor a network.
 //!
-//! [`Report`] is what a run has to say; [`page`] arranges it, [`chart`] draws it. Everything that
-//! comes from outside (names, paths, the command line) is escaped where it enters the page.
+//! [`Report`] is what a run has to say, [`page`] arranges it. What pages and charts look like is said
+//! in `gelu-bench`, for the report of the evidence as well.
 
-mod chart;
 mod page;
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use gelu_bench::exhibit::{Axis, Claim, Lines, Mark, Series};
 use gelu_core::ledger::Exposure;
 
 /// What a run has to say.
@@ -18,15 +18,15 @@ pub(crate) struct Report {
     /// What came out, in a sentence.
     pub(crate) headline: String,
     /// The claims, each true or false.
-    pub(crate) badges: Vec<Badge>,
+    pub(crate) claims: Vec<Claim>,
     /// Shown above everything else when the run must not be taken for what it is not.
     pub(crate) warning: Option<String>,
     /// Curves over the epochs.
-    pub(crate) curves: Vec<Curves>,
-    /// What took how long.
-    pub(crate) time: Vec<Bar>,
+    pub(crate) curves: Vec<Lines>,
+    /// What took how many seconds.
+    pub(crate) time: Vec<(String, f64)>,
     /// What needed how many bytes on the wire.
-    pub(crate) traffic: Vec<Bar>,
+    pub(crate) traffic: Vec<(String, u64)>,
     /// What each party could learn, and what that means for this run.
     pub(crate) leakage: Option<Leakage>,
     /// Parameters, seeds, machine: titled lists of names and values.
@@ -35,30 +35,19 @@ pub(crate) struct Report {
     pub(crate) command_line: String,
 }
 
-/// A claim and whether it holds.
-pub(crate) struct Badge {
-    pub(crate) claim: String,
-    pub(crate) holds: bool,
-}
-
-/// An amount with a name.
-pub(crate) struct Bar {
-    pub(crate) name: String,
-    pub(crate) value: f64,
-    /// The amount as a person reads it.
-    pub(crate) label: String,
-}
-
-/// Several series over the same epochs.
-pub(crate) struct Curves {
-    pub(crate) title: String,
-    pub(crate) series: Vec<Series>,
-}
-
-/// One curve: its values, one for each epoch.
-pub(crate) struct Series {
-    pub(crate) name: String,
-    pub(crate) values: Vec<f64>,
+/// Curves of a measure over the epochs 1, 2, …; each with its name.
+pub(crate) fn epochs(caption: &str, measure: &str, curves: Vec<(&str, Vec<f64>)>) -> Lines {
+    let series = curves.into_iter().map(|(name, values)| Series {
+        name: name.into(),
+        points: (1u32..).map(f64::from).zip(values).collect(),
+        mark: Mark::Line,
+    });
+    Lines {
+        caption: caption.into(),
+        x: Axis::linear("epoch"),
+        y: Axis::linear(measure),
+        series: series.collect(),
+    }
 }
 
 /// The ledger's table and what it means here.

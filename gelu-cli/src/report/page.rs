@@ -2,35 +2,22 @@
 
 use std::fmt::{self, Display, Write};
 
+use gelu_bench::draw::{self, Palette};
+use gelu_bench::exhibit::{Axis, Bar, Bars};
+use gelu_bench::html::{self, Escaped};
 use gelu_core::ledger::{DataExposure, Exposure, LayerExposure};
 
-use super::{Facts, Leakage, Report, chart};
-
-const STYLE: &str = include_str!("style.css");
+use super::{Facts, Leakage, Report};
+use crate::phases;
 
 /// The whole file.
 pub(super) fn render(report: &Report) -> String {
-    let mut page = String::with_capacity(64 << 10);
-    write_page(&mut page, report).expect("writing to a string succeeds");
-    page
+    html::document(&report.title, |out| write_page(out, report))
 }
 
 fn write_page(out: &mut String, report: &Report) -> fmt::Result {
-    write!(
-        out,
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<header>\n\
-         <div class=\"mark\">GELU</div>\n<h1>{title}</h1>\n<p class=\"headline\">{headline}</p>\n",
-        title = Escaped(&report.title),
-        headline = Escaped(&report.headline),
-    )?;
-    out.push_str("<ul class=\"badges\">\n");
-    for badge in &report.badges {
-        let (class, mark) = if badge.holds { ("yes", "✓") } else { ("no", "✗") };
-        writeln!(out, "<li class=\"{class}\">{mark} {}</li>", Escaped(&badge.claim))?;
-    }
-    out.push_str("</ul>\n");
+    html::header(out, &report.title, &report.headline)?;
+    html::claims(out, "badges", &report.claims)?;
     if let Some(warning) = &report.warning {
         writeln!(out, "<p class=\"warning\">{}</p>", Escaped(warning))?;
     }
@@ -47,7 +34,7 @@ fn write_page(out: &mut String, report: &Report) -> fmt::Result {
     write!(
         out,
         "<h2>Again</h2>\n<pre>{}</pre>\n<footer>Written by gelu {}. Encrypted training after \
-         GELU-Net (IJCAI 2018), with the exact activations.</footer>\n</body>\n</html>\n",
+         GELU-Net (IJCAI 2018), with the exact activations.</footer>\n",
         Escaped(&report.command_line),
         env!("CARGO_PKG_VERSION"),
     )
@@ -59,8 +46,8 @@ fn write_curves(out: &mut String, report: &Report) -> fmt::Result {
     }
     out.push_str("<h2>Learning</h2>\n<div class=\"pair\">\n");
     for curves in &report.curves {
-        let svg = chart::lines(curves);
-        writeln!(out, "<div class=\"card\"><h3>{}</h3>\n{svg}</div>", Escaped(&curves.title))?;
+        let svg = draw::lines::lines(curves, &Palette::STYLED);
+        html::exhibit::chart(out, &curves.caption, &svg)?;
     }
     out.push_str("</div>\n");
     Ok(())
@@ -68,13 +55,36 @@ fn write_curves(out: &mut String, report: &Report) -> fmt::Result {
 
 fn write_costs(out: &mut String, report: &Report) -> fmt::Result {
     out.push_str("<h2>Cost</h2>\n<div class=\"pair\">\n");
-    let charts = [("Time", &report.time), ("Bytes on the wire", &report.traffic)];
-    for (title, bars) in charts.into_iter().filter(|(_, bars)| !bars.is_empty()) {
-        let svg = chart::bars(bars);
-        writeln!(out, "<div class=\"card\"><h3>{title}, by phase</h3>\n{svg}</div>")?;
+    let bar = |name: &str, value| Bar { name: name.into(), values: vec![value] };
+    if !report.time.is_empty() {
+        let bars = report.time.iter().map(|(name, seconds)| bar(name, *seconds));
+        write_bars(out, "Time, by phase", "time (s)", bars.collect(), phases::seconds)?;
+    }
+    if !report.traffic.is_empty() {
+        let bars = report.traffic.iter().map(|(name, bytes)| bar(name, *bytes as f64 / 1e6));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a whole number"
+        )]
+        let label = |megabytes: f64| phases::bytes((megabytes * 1e6).round() as u64);
+        write_bars(out, "Bytes on the wire, by phase", "traffic (MB)", bars.collect(), label)?;
     }
     out.push_str("</div>\n");
     Ok(())
+}
+
+fn write_bars(
+    out: &mut String,
+    caption: &str,
+    axis: &str,
+    bars: Vec<Bar>,
+    label: fn(f64) -> String,
+) -> fmt::Result {
+    let (caption, axis) = (caption.to_owned(), Axis::linear(axis));
+    let bars = Bars { caption, axis, segments: vec![], bars };
+    let svg = draw::bars::bars(&bars, &Palette::STYLED, label);
+    html::exhibit::chart(out, &bars.caption, &svg)
 }
 
 fn write_leakage(out: &mut String, leakage: &Leakage) -> fmt::Result {
@@ -155,11 +165,7 @@ fn write_row(
 fn write_facts(out: &mut String, facts: &[Facts]) -> fmt::Result {
     out.push_str("<h2>Parameters</h2>\n<div class=\"pair\">\n");
     for Facts { title, items } in facts {
-        write!(out, "<div class=\"card\"><h3>{}</h3>\n<dl>\n", Escaped(title))?;
-        for (name, value) in items {
-            writeln!(out, "<dt>{}</dt><dd>{}</dd>", Escaped(name), Escaped(value))?;
-        }
-        out.push_str("</dl></div>\n");
+        html::facts(out, title, items.iter().map(|(name, value)| (name.as_str(), value.as_str())))?;
     }
     out.push_str("</div>\n");
     Ok(())
@@ -180,26 +186,11 @@ for long, the model's privacy is a matter of counting, not of cryptography: whoe
 equations as there are unknowns can solve for them.</p>
 "#;
 
-/// Text as HTML.
-struct Escaped<'a>(&'a str);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| match c {
-            '&' => f.write_str("&amp;"),
-            '<' => f.write_str("&lt;"),
-            '>' => f.write_str("&gt;"),
-            '"' => f.write_str("&quot;"),
-            '\'' => f.write_str("&#39;"),
-            _ => f.write_char(c),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::{Badge, Bar, Curves, Series};
+    use super::super::epochs;
     use super::*;
+    use gelu_bench::exhibit::Claim;
 
     #[test]
     fn a_page_stands_alone_and_escapes_what_it_is_given() {
@@ -207,14 +198,11 @@ mod tests {
         let report = Report {
             title: nasty(),
             headline: nasty(),
-            badges: vec![Badge { claim: nasty(), holds: true }],
+            claims: vec![Claim::new(nasty(), true)],
             warning: Some(nasty()),
-            curves: vec![Curves {
-                title: nasty(),
-                series: vec![Series { name: nasty(), values: vec![1.0, 0.5] }],
-            }],
-            time: vec![Bar { name: nasty(), value: 1.0, label: nasty() }],
-            traffic: vec![],
+            curves: vec![epochs(&nasty(), &nasty(), vec![(&nasty(), vec![1.0, 0.5])])],
+            time: vec![(nasty(), 1.0)],
+            traffic: vec![(nasty(), 1_500_000)],
             leakage: None,
             facts: vec![Facts { title: "x", items: vec![(nasty(), nasty())] }],
             command_line: nasty(),
@@ -222,6 +210,7 @@ mod tests {
         let page = render(&report);
         assert!(!page.contains("<script"), "{page}");
         assert!(page.matches("&lt;script&gt;").count() >= 9);
+        assert!(page.contains("1.0 s") && page.contains("1.5 MB"), "{page}");
         // The name space of SVG is an address that no browser fetches.
         let page = page.replace("http://www.w3.org/2000/svg", "");
         for outside in ["http", "src=", "@import", "url("] {

@@ -7,6 +7,7 @@
 mod exhibit;
 mod kernels;
 mod latency;
+mod report;
 mod train_step;
 
 use std::fmt;
@@ -26,7 +27,7 @@ use crate::machine::{self, Machine};
 use crate::output::Output;
 use crate::problem::{Advise, problem};
 
-/// Measure this machine: a query, a training step, the arithmetic
+/// Measure this machine: a query, a training step, the arithmetic; make the evidence
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -34,6 +35,8 @@ Examples:
   gelu bench latency --network dense300 --batch 64 --json
   gelu bench train-step --network dense300 --batch 64 --sigma 40
   gelu bench kernels                               products modulo n², encryptions, decryptions
+  gelu bench table 1                               the paper's row beside ours; also figure, attack
+  gelu bench report                                all of them on one page, in minutes
 
 Both parties run on this machine, as two processes over TLS on the loopback interface: with other
 work beside them the times are worth nothing.")]
@@ -49,6 +52,7 @@ enum What {
     Kernels(kernels::Args),
     Table(exhibit::TableArgs),
     Figure(exhibit::FigureArgs),
+    Report(report::Args),
 }
 
 /// Measures.
@@ -59,6 +63,7 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
         What::Kernels(args) => kernels::run(args, output),
         What::Table(args) => exhibit::table(args, output),
         What::Figure(args) => exhibit::figure(args, output),
+        What::Report(args) => report::run(args, output),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use gelu_bench::exhibit::Claim;
 use gelu_core::client::StepReport;
 use gelu_core::ledger::Exposure;
 use gelu_core::plan::Purpose;
@@ -18,7 +19,7 @@ use crate::machine::{self, Machine};
 use crate::output::Output;
 use crate::phases::{Phases, Screen, bytes, say, seconds};
 use crate::problem::problem;
-use crate::report::{Badge, Bar, Curves, Facts, Leakage, Report, Series};
+use crate::report::{Facts, Leakage, Report, epochs};
 
 /// Trains until the schedule is over, then classifies the held-out rows.
 pub(super) fn run(args: &Args, server: &str, output: Output) -> Result<()> {
@@ -188,36 +189,29 @@ impl Done {
         let mean = |steps: &[&StepReport], value: fn(&StepReport) -> f64| {
             steps.iter().map(|step| value(step)).sum::<f64>() / steps.len() as f64
         };
-        let curves = |title: &str, value: fn(&StepReport) -> f64| {
+        let curves = |measure: &str, caption: &str, value: fn(&StepReport) -> f64| {
             let steps: Vec<_> = self.steps().collect();
             let values = steps.chunks(self.steps_per_epoch).map(|epoch| mean(epoch, value));
-            let series = vec![Series { name: "encrypted".into(), values: values.collect() }];
-            Curves { title: title.into(), series }
+            epochs(caption, measure, vec![("encrypted", values.collect())])
         };
-        let bars = self.statistics.phases.iter().map(|(phase, cost)| {
-            let (value, label) = ((cost.up + cost.down) as f64, bytes(cost.up + cost.down));
-            Bar { name: phase.to_string(), value, label }
-        });
-        let time = self.phases.done().iter().map(|phase| Bar {
-            name: phase.name.clone(),
-            value: phase.seconds,
-            label: seconds(phase.seconds),
-        });
+        let traffic = self.statistics.phases.iter();
+        let traffic = traffic.map(|(phase, cost)| (phase.to_string(), cost.up + cost.down));
+        let time = self.phases.done().iter().map(|phase| (phase.name.clone(), phase.seconds));
         let item = |name: &str, value: String| (name.into(), value);
         let machine = Machine::here();
         Report {
             title: format!("Encrypted training of {}", self.model),
             headline: self.headline(),
-            badges: vec![Badge { claim: "every lease was committed".into(), holds: true }],
+            claims: vec![Claim::new("every lease was committed", true)],
             warning: args.cryptosystem.backend.warning(),
             curves: vec![
-                curves("Loss on the training rows", |step| step.loss),
-                curves("Accuracy on the training rows", |step| {
+                curves("loss", "Loss on the training rows", |step| step.loss),
+                curves("accuracy", "Accuracy on the training rows", |step| {
                     step.correct as f64 / step.samples.max(1) as f64
                 }),
             ],
             time: time.collect(),
-            traffic: bars.collect(),
+            traffic: traffic.collect(),
             leakage: Some(Leakage {
                 exposure: self.exposure.clone(),
                 meaning: "The server's ledger decides, on the account of this certificate.".into(),
