@@ -29,7 +29,11 @@ impl Ruler {
             true => places,
             false => ticks(scale, low, high),
         };
-        Self { scale, low: low - room, high: high + room, ticks }
+        match ticks.len() {
+            // No round value lies inside.
+            0 | 1 => Self::between(scale, low, high),
+            _ => Self { scale, low: low - room, high: high + room, ticks },
+        }
     }
 
     /// From one round value to another, the values between them; from 0 where that wastes less than
@@ -41,6 +45,10 @@ impl Ruler {
         if scale == Scale::Linear && low > 0.0 && low < 0.5 * high {
             low = 0.0;
         }
+        Self::between(scale, low, high)
+    }
+
+    fn between(scale: Scale, low: f64, high: f64) -> Self {
         let ticks = ticks_outside(scale, low, high);
         Self { scale, low: ticks[0], high: ticks[ticks.len() - 1], ticks }
     }

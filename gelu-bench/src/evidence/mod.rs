@@ -147,12 +147,9 @@ impl Evidence {
     pub fn headline(&self) -> String {
         let time = self.made().map(|made| made.seconds).sum();
         format!(
-            "Tables and figures of the paper, attacks on ourselves: {} exhibits, made in {} by \
-             `{}`. What the paper printed is marked as the paper's; all other figures come from this \
-             run.",
-            self.made().count(),
-            crate::amounts::seconds(time),
-            self.circumstances.command,
+            "Tables and figures of the paper, and attacks on ourselves; made in {}. What the paper \
+             printed is marked as the paper's, all other figures come from this run.",
+            crate::amounts::seconds(time)
         )
     }
 

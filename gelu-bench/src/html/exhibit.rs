@@ -10,8 +10,17 @@ use crate::exhibit::{Cell, Exhibit, Images, Part, Row, Source, Table};
 pub fn body(out: &mut String, exhibit: &Exhibit) -> fmt::Result {
     writeln!(out, "<p class=\"headline\">{}</p>", Prose(&exhibit.finding))?;
     claims(out, "claims", &exhibit.claims)?;
-    for part in &exhibit.parts {
-        self::part(out, part)?;
+    // Charts that follow one another stand side by side.
+    let is_chart = |part: &Part| matches!(part, Part::Lines(_) | Part::Bars(_));
+    for parts in exhibit.parts.chunk_by(|a, b| is_chart(a) && is_chart(b)) {
+        let pair = parts.len() > 1;
+        if pair {
+            out.push_str("<div class=\"pair\">\n");
+        }
+        parts.iter().try_for_each(|part| self::part(out, part))?;
+        if pair {
+            out.push_str("</div>\n");
+        }
     }
     if !exhibit.notes.is_empty() {
         out.push_str("<ul class=\"notes\">\n");
