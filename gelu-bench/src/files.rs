@@ -22,8 +22,7 @@ pub fn write(made: &Made, folder: &Path) -> Result<(), Error> {
             Part::Table(table) => csv(table),
             Part::Lines(lines) => draw::lines::lines(lines, &Palette::ALONE).into_bytes(),
             Part::Bars(bars) => {
-                let label = |sum| Cell::from(sum).to_string();
-                draw::bars::bars(bars, &Palette::ALONE, label).into_bytes()
+                draw::bars::bars(bars, &Palette::ALONE, draw::bars::plain).into_bytes()
             }
             Part::Images(images) => draw::images::sheet(images),
         };

@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
-use super::ruler::Ruler;
+use super::ruler::{Ruler, number};
 use super::{Area, Drawn, LEGEND_ROW, Palette, WIDTH, legend, pixels, text, text_width};
 use crate::exhibit::{Bars, Scale};
 
@@ -25,6 +25,11 @@ pub fn bars(bars: &Bars, palette: &Palette, label: impl Fn(f64) -> String) -> St
     let below = if divided { rows * LEGEND_ROW + 10 } else { 0 };
     let height = u32::try_from(picture.bottom + AXIS).unwrap_or(0) + below;
     super::svg(height, palette, |area| picture.draw(area))
+}
+
+/// An amount to three digits, in the unit of the axis.
+pub fn plain(amount: f64) -> String {
+    number(format!("{amount:.2e}").parse().unwrap_or(amount), 0.0)
 }
 
 fn totals(bars: &Bars) -> impl Iterator<Item = f64> {
@@ -163,6 +168,11 @@ mod tests {
         assert!(drawn(Axis::linear("s"), &[]).ends_with("</svg>\n"));
         let odd = drawn(Axis::log("s"), &[("a", &[0.0]), ("b", &[f64::NAN]), ("c", &[-1.0])]);
         assert!(odd.ends_with("</svg>\n"));
+    }
+
+    #[test]
+    fn amounts_by_hand() {
+        assert_eq!([0.0005, 1.2345, 123456.0, 0.0].map(plain), ["0.0005", "1.23", "123000", "0"]);
     }
 
     #[test]

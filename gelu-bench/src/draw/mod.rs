@@ -26,10 +26,10 @@ pub use palette::Palette;
 
 /// Of every chart, in its own units; a page scales it.
 const WIDTH: u32 = 640;
-/// What plotters calls 16 is this fraction smaller in SVG.
-const TEXT: u32 = 16;
+/// Of letters; SVG makes it a fifth less.
+const TEXT: u32 = 18;
 /// Width of a letter, on average, for room that has to be left before a font is known.
-const LETTER: i32 = 7;
+const LETTER: i32 = 8;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
@@ -79,7 +79,7 @@ fn legend<'a>(
 }
 
 /// Height of a row of a legend.
-const LEGEND_ROW: u32 = 22;
+const LEGEND_ROW: u32 = 24;
 
 #[cfg(test)]
 mod tests {
@@ -90,7 +90,7 @@ mod tests {
         let names = ["a", "b", "a name so long that it stands alone", "c"];
         let (places, rows) = legend(names.into_iter(), 30, 150);
         assert_eq!(places[0], (0, 0));
-        assert_eq!(places[1], (30 + 7 + 24, 0));
+        assert_eq!(places[1], (30 + LETTER + 24, 0));
         assert_eq!((places[2], places[3], rows), ((0, 1), (0, 2), 3));
         assert_eq!(legend([].into_iter(), 30, 150), (vec![], 1));
     }

@@ -51,7 +51,7 @@ impl Palette {
             RGBColor(0xe4, 0xec, 0xf8),
             RGBColor(0xf0, 0xa6, 0x3a),
             RGBColor(0xff, 0xff, 0xff),
-            RGBColor(0x4a, 0x54, 0x66),
+            RGBColor(0x0b, 0x0f, 0x16),
             RGBColor(0xd5, 0xf0, 0xe2),
         ],
     };
@@ -88,6 +88,18 @@ mod tests {
         }
         for (i, colour) in page.series.into_iter().enumerate() {
             assert!(STYLE.contains(&format!("[stroke=\"{}\"]", hex(colour))), "series {i}");
+        }
+    }
+
+    /// Without colours, whole segments differ by their lightness; the others are hatched.
+    #[test]
+    fn segments_differ_in_grey() {
+        let light = |RGBColor(r, g, b): RGBColor| {
+            (299 * u32::from(r) + 587 * u32::from(g) + 114 * u32::from(b)) / 1000
+        };
+        let [a, _, b, _, c, _] = Palette::ALONE.segments.map(light);
+        for (one, other) in [(a, b), (b, c), (a, c)] {
+            assert!(one.abs_diff(other) > 60, "{one} and {other} of 255");
         }
     }
 }

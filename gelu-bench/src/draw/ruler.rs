@@ -151,9 +151,9 @@ fn ticks_outside(scale: Scale, low: f64, high: f64) -> Vec<f64> {
     }
 }
 
-/// 1, 2 or 5 times a power of ten, about a fifth of the range.
+/// 1, 2 or 5 times a power of ten, about a sixth of the range.
 fn step(range: f64) -> f64 {
-    let raw = range / 5.0;
+    let raw = range / 6.0;
     let power = 10f64.powf(raw.log10().floor());
     let times = [1.0, 2.0, 5.0, 10.0].into_iter().find(|times| times * power >= raw * 0.999);
     times.unwrap_or(10.0) * power

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use super::{Escaped, Prose, claims};
 use crate::draw::{self, Palette};
-use crate::exhibit::{Cell, Exhibit, Images, Part, Row, Source, Table};
+use crate::exhibit::{Exhibit, Images, Part, Row, Source, Table};
 
 /// Everything below the heading: what came out, what was checked, tables and pictures, notes.
 pub fn body(out: &mut String, exhibit: &Exhibit) -> fmt::Result {
@@ -39,7 +39,7 @@ fn part(out: &mut String, part: &Part) -> fmt::Result {
             chart(out, &lines.caption, &draw::lines::lines(lines, &Palette::STYLED))
         }
         Part::Bars(bars) => {
-            let svg = draw::bars::bars(bars, &Palette::STYLED, |sum| Cell::from(sum).to_string());
+            let svg = draw::bars::bars(bars, &Palette::STYLED, draw::bars::plain);
             chart(out, &bars.caption, &svg)
         }
         Part::Images(images) => self::images(out, images),
