@@ -33,6 +33,7 @@ pub enum Error {
         /// Which.
         path: std::path::PathBuf,
         /// Why.
+        #[source]
         error: std::io::Error,
     },
 }

@@ -9,7 +9,7 @@
 //! | `local` | a server process on this machine, for runs that need no other |
 //! | `experiment` | a whole training on this machine, encrypted and in the clear |
 //! | `exhibits` | the evidence: tables, figures, attacks |
-//! | `report` | the HTML page |
+//! | `report` | the HTML page of a run |
 //! | `phases`, `output`, `problem` | what a person sees: progress, results, errors |
 //!
 //! Exit codes: 0 done, 1 failed (one sentence and the next step on stderr), 2 wrong usage.

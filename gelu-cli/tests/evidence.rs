@@ -69,7 +69,8 @@ fn a_report_writes_its_files_and_is_compared_with_the_one_before() {
 fn what_cannot_be_written_is_an_error_that_says_so() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("taken"), "").unwrap();
-    let run = gelu(folder.path(), &["bench", "report", "--out", "taken"]).assert().failure().code(1);
+    let run =
+        gelu(folder.path(), &["bench", "report", "--out", "taken"]).assert().failure().code(1);
     let said = String::from_utf8(run.get_output().stderr.clone()).unwrap();
     assert!(said.contains("error: taken") && said.contains("next: "), "{said}");
 }

@@ -249,7 +249,7 @@ mod tests {
         let keys = Ruler::around(Scale::Linear, [2048.0, 4096.0, 3072.0, 2048.0].into_iter());
         assert_eq!(labels(&keys), ["2048", "3072", "4096"]);
         let epochs = Ruler::around(Scale::Linear, (1..=30).map(f64::from));
-        assert_eq!(labels(&epochs), ["10", "20", "30"]);
+        assert_eq!(labels(&epochs), ["5", "10", "15", "20", "25", "30"]);
     }
 
     #[test]

@@ -58,7 +58,11 @@ pub fn chart(out: &mut String, caption: &str, svg: &str) -> fmt::Result {
 }
 
 fn table(out: &mut String, table: &Table) -> fmt::Result {
-    write!(out, "<div class=\"card\"><h3>{}</h3>\n<table>\n<tr>", Prose(&table.caption))?;
+    write!(
+        out,
+        "<div class=\"card\"><h3>{}</h3>\n<table class=\"rows\">\n<tr>",
+        Prose(&table.caption)
+    )?;
     let numeric = table.numeric();
     for (column, numeric) in table.columns.iter().zip(&numeric) {
         write!(out, "<th{}>{}", class(*numeric), Prose(&column.name))?;
@@ -67,7 +71,7 @@ fn table(out: &mut String, table: &Table) -> fmt::Result {
         }
         out.push_str("</th>");
     }
-    out.push_str("<th>from</th></tr>\n");
+    out.push_str("<th class=\"from\">from</th></tr>\n");
     for row in &table.rows {
         self::row(out, row, &numeric)?;
     }
