@@ -7,6 +7,8 @@
 //! | [`tables`] | the paper's tables |
 //! | [`figures`] | the paper's figures, and more |
 //! | [`attacks`] | the security laboratory |
+//! | [`fit`] | the laws that values follow |
+//! | [`timing`] | medians, on one core |
 //!
 //! What needs sockets is made in the program, `gelu`, which also prints and draws all of it.
 //!
@@ -17,12 +19,13 @@
 #![forbid(unsafe_code)]
 
 pub mod attacks;
-pub mod complexity;
 pub mod error;
 pub mod exhibit;
 pub mod figures;
+pub mod fit;
 pub mod setting;
 pub mod tables;
+pub mod timing;
 
 pub use error::Error;
 
