@@ -11,6 +11,8 @@
 //! | [`html`] | pages: of the evidence, and of a run of the program |
 //! | [`markdown`], [`files`] | exhibits as text, and as files for other programs |
 //! | [`evidence`] | a run of many exhibits: report, record, comparison |
+//! | [`fit`] | the laws that values follow |
+//! | [`timing`] | medians, on one core |
 //!
 //! What needs sockets is made in the program, `gelu`.
 //!
@@ -22,18 +24,19 @@
 
 pub mod amounts;
 pub mod attacks;
-pub mod complexity;
 pub mod draw;
 pub mod error;
 pub mod evidence;
 pub mod exhibit;
 pub mod figures;
 pub mod files;
+pub mod fit;
 pub mod html;
 pub mod markdown;
 mod prose;
 pub mod setting;
 pub mod tables;
+pub mod timing;
 
 pub use error::Error;
 

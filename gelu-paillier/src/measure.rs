@@ -2,6 +2,7 @@
 //!
 //! All rates of a size are sampled in turn, in short runs, so that they see the same machine; each
 //! is the median of its samples. Every product is checked between the kernels before it is timed.
+//! [`layer`] counts what a whole layer asks of the kernel.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -18,6 +19,50 @@ use crate::power_table::Lookup;
 use crate::ring::{Digits, Ring};
 use crate::{Ciphertext, Noise, Paillier, SecretKey};
 
+mod layer;
+
+pub use layer::{LayerWork, layer};
+
+/// How a kernel holds a residue modulo n², and what a product costs in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Form {
+    /// The kernel.
+    pub kernel: &'static str,
+    /// Bits of a limb.
+    pub radix: u32,
+    /// Limbs of half an element, headroom included.
+    pub limbs: usize,
+    /// Bytes of an element in memory.
+    pub element_bytes: usize,
+}
+
+impl Form {
+    fn of(ring: &Ring) -> Self {
+        Self {
+            kernel: ring.kernel().name(),
+            radix: ring.kernel().radix(),
+            limbs: ring.kernel().limbs(),
+            element_bytes: size_of::<Line>() * ring.stride(),
+        }
+    }
+
+    /// What a product of two elements multiplies, in products of two 64-bit words:
+    /// 5·limbs² products of limbs, each worth (radix / 64)² of them.
+    pub fn words_a_product(&self) -> f64 {
+        5.0 * self.words_a_sweep()
+    }
+
+    /// The same for a square: 4·limbs² products of limbs.
+    pub fn words_a_square(&self) -> f64 {
+        4.0 * self.words_a_sweep()
+    }
+
+    fn words_a_sweep(&self) -> f64 {
+        let words = self.limbs as f64 * f64::from(self.radix) / 64.0;
+        words * words
+    }
+}
+
 /// Times of one product modulo n², on one core.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KernelTimes {
@@ -25,6 +70,10 @@ pub struct KernelTimes {
     pub bits: u32,
     /// The kernel that is used on this machine.
     pub kernel: &'static str,
+    /// Its elements.
+    pub form: Form,
+    /// Those of the portable kernel.
+    pub portable_form: Form,
     /// Nanoseconds of a product in a full batch: operands in memory, result in memory.
     pub product: f64,
     /// Nanoseconds of a square in a long chain of squares, full batch.
@@ -36,6 +85,9 @@ pub struct KernelTimes {
     /// What the kernel's `vpmadd52` instructions take at least, at the rate at which this machine
     /// issues them when nothing stands in the way; `None` without these instructions.
     pub product_at_issue_rate: Option<f64>,
+    /// What the portable kernel's multiplications of words take at least, at the rate at which
+    /// compiled Rust does them on this machine in eight independent chains.
+    pub portable_product_at_issue_rate: f64,
 }
 
 impl KernelTimes {
@@ -83,7 +135,7 @@ pub fn kernel_times(bits: u32, budget: Duration, rng: &mut dyn CryptoRng) -> Opt
 
     let limbs = best.kernel().limbs();
     let madds = 10 * limbs * limbs;
-    let mut samples = [const { Vec::new() }; 5];
+    let mut samples = [const { Vec::new() }; 6];
     let end = Instant::now() + budget;
     while samples[0].len() < 5 || Instant::now() < end {
         let run = |ring: &Ring, a: &[&[Line]], squarings, b: Option<&[&[Line]]>, times: u32| {
@@ -106,16 +158,21 @@ pub fn kernel_times(bits: u32, budget: Duration, rng: &mut dyn CryptoRng) -> Opt
         if let Some(per_madd) = issue_time() {
             samples[4].push(per_madd * madds as f64 / LANES as f64);
         }
+        samples[5].push(multiplier_time() * Form::of(&plain).words_a_product());
     }
-    let [product, square, portable_product, portable_square, issue] = samples.map(median);
+    let [product, square, portable_product, portable_square, issue, multiplier] =
+        samples.map(median);
     Some(KernelTimes {
         bits,
         kernel: best.kernel().name(),
+        form: Form::of(&best),
+        portable_form: Form::of(&plain),
         product: product?,
         square: square?,
         portable_product: portable_product?,
         portable_square: portable_square?,
         product_at_issue_rate: issue.filter(|_| best.kernel().name() != plain.kernel().name()),
+        portable_product_at_issue_rate: multiplier?,
     })
 }
 
@@ -226,6 +283,25 @@ fn issue_time() -> Option<f64> {
     }
     #[cfg(not(target_arch = "x86_64"))]
     None
+}
+
+/// Nanoseconds of one product of two 64-bit words when only the multiplier is in its way.
+fn multiplier_time() -> f64 {
+    const ROUNDS: u32 = 5_000;
+    let mut chains: [u64; 8] = black_box([3, 5, 7, 11, 13, 17, 19, 23]);
+    let factor: u64 = black_box(0x9e37_79b9_7f4a_7c15);
+    let start = Instant::now();
+    for _ in 0..ROUNDS {
+        for chain in &mut chains {
+            let wide = u128::from(*chain) * u128::from(factor);
+            #[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
+            {
+                *chain = (wide as u64) ^ ((wide >> 64) as u64);
+            }
+        }
+    }
+    black_box(chains);
+    start.elapsed().as_secs_f64() * 1e9 / f64::from(8 * ROUNDS)
 }
 
 fn median(mut samples: Vec<f64>) -> Option<f64> {

@@ -11,9 +11,12 @@
 //!
 //! Products take the same time for all values. Which elements are multiplied is up to the caller.
 
+use std::sync::Arc;
+
 use crypto_bigint::{BoxedUint, NonZero, Resize};
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::kernel::counting::{Counters, Counting};
 use crate::kernel::{Choice, Kernel, LANES, Line, Modulus, from_limbs, kernel, to_limbs};
 
 /// Arithmetic modulo the squares of one or two moduli.
@@ -106,6 +109,18 @@ impl Ring {
     pub(crate) fn new(moduli: &[&BoxedUint], choice: Choice) -> Option<Self> {
         let moduli: Vec<Modulus> = moduli.iter().map(|n| Modulus::new(n.as_words())).collect();
         let kernel = kernel(&moduli, choice)?;
+        Some(Self::with(kernel, moduli, choice))
+    }
+
+    /// [`new`](Self::new), with counters of all that its kernel is asked to do, [`Self::new`]'s own
+    /// work included.
+    pub(crate) fn counted(n: &BoxedUint, choice: Choice, counters: Arc<Counters>) -> Option<Self> {
+        let moduli = vec![Modulus::new(n.as_words())];
+        let kernel = Counting::new(kernel(&moduli, choice)?, counters);
+        Some(Self::with(Box::new(kernel), moduli, choice))
+    }
+
+    fn with(kernel: Box<dyn Kernel>, moduli: Vec<Modulus>, choice: Choice) -> Self {
         let empty = Elements::new(2 * kernel.limbs().div_ceil(LANES));
         let (enter, leave, one) = (empty.clone(), empty.clone(), empty);
         let mut ring = Self { choice, kernel, moduli, enter, leave, one };
@@ -117,7 +132,7 @@ impl Ring {
             ring.leave.append(one);
         }
         ring.one = ring.multiply(&ring.leave.refs(), &ring.enter.refs());
-        Some(ring)
+        ring
     }
 
     /// The choice that led to its kernel.

@@ -1,1 +1,5 @@
 //! The paper's figures, and more.
+
+pub mod cost;
+mod layer;
+pub mod roofline;

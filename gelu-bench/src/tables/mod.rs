@@ -1,1 +1,4 @@
 //! The paper's tables.
+
+pub mod activation;
+pub mod complexity;

@@ -9,6 +9,7 @@ use anyhow::Result;
 use gelu_bench::evidence::Made;
 use gelu_bench::exhibit::Exhibit;
 use gelu_bench::setting::{Progress, Setting};
+use gelu_bench::{figures, tables};
 
 mod args;
 mod show;
@@ -28,7 +29,28 @@ pub(crate) struct Entry {
 type Make = fn(&Setting, &dyn Progress) -> Result<Exhibit>;
 
 /// All of them, in the order of the report.
-pub(crate) const ENTRIES: &[Entry] = &[];
+pub(crate) const ENTRIES: &[Entry] = &[
+    Entry {
+        id: "table-1",
+        about: "one activation in every system",
+        make: |setting, progress| Ok(tables::activation::exhibit(setting, progress)?),
+    },
+    Entry {
+        id: "table-2",
+        about: "the complexity of one training iteration, counted",
+        make: |setting, progress| Ok(tables::complexity::exhibit(setting, progress)?),
+    },
+    Entry {
+        id: "figure-cost",
+        about: "an encrypted layer against width, batch and key",
+        make: |setting, progress| Ok(figures::cost::exhibit(setting, progress)?),
+    },
+    Entry {
+        id: "figure-roofline",
+        about: "how near the Paillier kernel comes to the processor",
+        make: |setting, progress| Ok(figures::roofline::exhibit(setting, progress)?),
+    },
+];
 
 impl Entry {
     /// The entry of that name.

@@ -32,6 +32,7 @@
 //!
 //! Both take the same time for all values.
 
+pub(crate) mod counting;
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "vector instructions; the file says why each use is sound")]
 pub(crate) mod ifma;

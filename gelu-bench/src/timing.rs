@@ -1,0 +1,73 @@
+//! Medians of repeated runs, on one core.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use crate::Error;
+
+/// How often something is run before its median is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// At least.
+    pub least: usize,
+    /// At most.
+    pub most: usize,
+    /// No further run begins after this, once there are enough.
+    pub budget: Duration,
+}
+
+impl Patience {
+    /// The median time of `run` in seconds.
+    ///
+    /// # Errors
+    /// What `run` says.
+    pub fn median<T>(&self, mut run: impl FnMut() -> Result<T, Error>) -> Result<f64, Error> {
+        let begin = Instant::now();
+        let mut times = Vec::new();
+        let least = self.least.max(1);
+        while times.len() < least || (times.len() < self.most && begin.elapsed() < self.budget) {
+            let start = Instant::now();
+            black_box(run()?);
+            times.push(start.elapsed().as_secs_f64());
+        }
+        times.sort_by(f64::total_cmp);
+        Ok(times[times.len() / 2])
+    }
+}
+
+/// Runs `work` on one thread, so that its figures are those of a core, whatever else this process
+/// does with all of them.
+///
+/// # Panics
+/// When the system has no thread left.
+pub fn on_one_core<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    pool.expect("a thread").install(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_as_often_as_told() {
+        let count = |patience: Patience| {
+            let mut runs = 0;
+            let median = patience.median(|| {
+                runs += 1;
+                Ok(())
+            });
+            assert!(median.unwrap() >= 0.0);
+            runs
+        };
+        let patience = Patience { least: 3, most: 9, budget: Duration::ZERO };
+        assert_eq!(count(patience), 3);
+        assert_eq!(count(Patience { budget: Duration::from_secs(60), ..patience }), 9);
+        assert_eq!(count(Patience { least: 0, most: 0, ..patience }), 1);
+    }
+
+    #[test]
+    fn one_core_has_one_thread() {
+        assert_eq!(on_one_core(rayon::current_num_threads), 1);
+    }
+}
