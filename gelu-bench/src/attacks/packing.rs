@@ -1,0 +1,520 @@
+//! Out-of-range packing: a client reads weights instead of a sum.
+//!
+//! A plaintext of Paillier has 2048 bits, an honest sum 34. A client that encrypts, instead of
+//! pixels, the numbers xᵢ = 2^(12·i), gets
+//!
+//! ```text
+//! Σ wᵢ·xᵢ + b  =  b + Σ wᵢ·2^(12·i)
+//! ```
+//!
+//! which is the weights of 12 bits themselves, side by side, 170 of them: a layer of 784 inputs
+//! takes 5 questions instead of the 785 that solving equations takes.
+//!
+//! What stops it: sealing adds a random multiple of 2^34 above the slot, so that the response has
+//! the 34 bits of a slot and nothing else; and the ledger counts those bits, not questions.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use gelu_core::ledger::{Exposure, Ledger, Policy};
+use gelu_core::plan::{Plan, Purpose};
+use gelu_core::{AdditiveHE, Plaintext, SlotShape};
+use gelu_nn::Model;
+use gelu_paillier::{Ciphertext, InsecurePaillier, SecretKey};
+use num_bigint_dig::{BigInt, BigUint, Sign};
+use rand::SeedableRng;
+use rand::rngs::ChaCha20Rng;
+use rand_core::CryptoRng;
+
+use super::digits;
+use super::target::{self, Session, Target};
+use crate::Error;
+use crate::exhibit::{
+    Cell, Claim, Column, Exhibit, Image, ImageRow, Images, Part, Row, Source, Table,
+};
+use crate::setting::{Extent, Progress, Setting};
+
+/// Paillier in every key size, those of tests included.
+type P = InsecurePaillier;
+
+/// One question: which inputs carry a power of two, and from which place on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Inputs whose weights it asks for.
+    pub inputs: Range<usize>,
+    /// Place of the first of them.
+    pub first: usize,
+}
+
+/// The questions that read rows of `inputs` weights, `places` to a response. The first one leaves
+/// `free` places below its weights, where the bias shows.
+pub fn questions(inputs: usize, places: usize, free: usize) -> Vec<Question> {
+    let mut questions = Vec::new();
+    let mut next = 0;
+    while next < inputs {
+        let first = if next == 0 { free } else { 0 };
+        let end = inputs.min(next + places - first);
+        questions.push(Question { inputs: next..end, first });
+        next = end;
+    }
+    questions
+}
+
+/// Encrypts xᵢ = 2^(w·place) for the inputs asked for, 0 for all others.
+///
+/// # Errors
+/// When the places are more than the key has room for.
+pub fn encrypt(
+    secret: &SecretKey,
+    question: &Question,
+    target: &Target,
+    rng: &mut dyn CryptoRng,
+) -> gelu_core::Result<Vec<Ciphertext>> {
+    let width = u32::try_from(target.weight_bits).expect("a weight has few bits");
+    let input = |i: usize| {
+        let mut slots = vec![0; question.first + question.inputs.len()];
+        if question.inputs.contains(&i) {
+            slots[question.first + i - question.inputs.start] = 1;
+        }
+        Plaintext::new(width, slots)
+    };
+    let plaintexts: Vec<_> = (0..target.inputs()).map(input).collect::<gelu_core::Result<_>>()?;
+    P::encrypt_many(secret, &plaintexts, rng)
+}
+
+/// The integers that responses hold, as far as the key has room: not what a slot holds.
+///
+/// A response that says `slot` below its mask is read modulo n; which of the two representatives is
+/// meant, the slot tells.
+///
+/// # Errors
+/// When a ciphertext belongs to another key.
+pub fn integers(
+    secret: &SecretKey,
+    responses: &[Ciphertext],
+    slot: SlotShape,
+) -> gelu_core::Result<Vec<BigInt>> {
+    let public = secret.public_key();
+    // Wide slots that fill the plaintext: their values, side by side, are the whole of it.
+    let capacity = P::slots(public, 1);
+    let width = (1..=127).rev().find(|w| capacity.is_multiple_of(*w)).expect("1 divides");
+    let whole =
+        SlotShape { bits: u32::try_from(width).expect("at most 127"), count: capacity / width };
+    let decrypt = |shape: SlotShape| {
+        let shaped: Vec<_> = responses.iter().map(|c| (c.clone(), shape)).collect();
+        P::decrypt_many(secret, &shaped)
+    };
+    let n = BigInt::from_biguint(Sign::Plus, BigUint::from_bytes_be(&public.modulus()));
+    let modulus = BigInt::from(1) << slot.bits as usize;
+    let integer = |(all, low): (&Plaintext, &Plaintext)| {
+        let slots = all.values().iter().enumerate();
+        let sum: BigInt = slots.map(|(j, &v)| BigInt::from(v) << (width * j)).sum();
+        let low = BigInt::from(low.values()[0]);
+        let says_low = |candidate: &BigInt| ((candidate - &low) % &modulus) == BigInt::from(0);
+        [sum.clone(), &sum + &n, &sum - &n].into_iter().find(says_low).unwrap_or(sum)
+    };
+    Ok(decrypt(whole)?.iter().zip(&decrypt(slot)?).map(integer).collect())
+}
+
+/// What was read of a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// Questions asked.
+    pub questions: usize,
+    /// For each output, a weight for each input.
+    pub rows: Vec<Vec<i128>>,
+    /// For each output, what is added to it.
+    pub offsets: Vec<i128>,
+}
+
+/// How a server ends its answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    /// Sends the sums as they are.
+    Bare,
+    /// Seals them.
+    Sealing,
+}
+
+/// The attack: reads the whole layer as fast as the plaintext has room.
+///
+/// # Errors
+/// When the layer does not fit the key.
+pub fn read_layer(
+    secret: &SecretKey,
+    target: &Target,
+    server: Server,
+    progress: &dyn Progress,
+    rng: &mut dyn CryptoRng,
+) -> gelu_core::Result<Reading> {
+    let (public, width) = (secret.public_key(), target.weight_bits);
+    let places = P::slots(public, u32::try_from(width).expect("few bits"));
+    // The bias is a weight of the constant 2^f_a: a few places for it.
+    let free = (target.slot.bits as usize).div_ceil(width) - 1;
+    let questions = questions(target.inputs(), places, free);
+    let mut rows = vec![vec![0; target.inputs()]; target.outputs()];
+    let mut offsets = vec![0; target.outputs()];
+    progress.begin("questions", questions.len());
+    for question in &questions {
+        let inputs = encrypt(secret, question, target, rng)?;
+        let responses = target.answer_bare::<P>(public, &inputs)?;
+        let responses = match server {
+            Server::Bare => responses,
+            Server::Sealing => target::sealed::<P>(public, &responses, target.slot, rng)?,
+        };
+        let integers = integers(secret, &responses, target.slot)?;
+        for ((integer, row), offset) in integers.iter().zip(&mut rows).zip(&mut offsets) {
+            if question.first > 0 {
+                *offset = digits::read(integer, width * question.first, 1)[0];
+            }
+            let read = read_response(&(integer - BigInt::from(*offset)), question, target, server);
+            row[question.inputs.clone()].copy_from_slice(&read);
+        }
+        progress.step();
+    }
+    Ok(Reading { questions: questions.len(), rows, offsets })
+}
+
+/// The weights in one response. If it is sealed, those that the slot holds are read from its bits
+/// alone: a topmost one that does not fit wholly takes its sign from the bits that do.
+fn read_response(
+    integer: &BigInt,
+    question: &Question,
+    target: &Target,
+    server: Server,
+) -> Vec<i128> {
+    let (width, slot) = (target.weight_bits, target.slot.bits as usize);
+    let mut places = digits::read(integer, width, question.first + question.inputs.len());
+    if server == Server::Sealing {
+        let low = digits::read_short(integer, width, slot);
+        places.iter_mut().zip(low).for_each(|(place, low)| *place = low);
+    }
+    places.split_off(question.first)
+}
+
+/// What the real server's answers give: `places` weights of each row, which should fit a slot,
+/// question by question, until it refuses or `most` questions have been asked. The first one, of
+/// zeros, tells the biases.
+///
+/// # Errors
+/// When the server says that we misbehave.
+pub fn read_slots(
+    session: &mut Session<P>,
+    target: &Target,
+    places: usize,
+    most: usize,
+    progress: &dyn Progress,
+    rng: &mut dyn CryptoRng,
+) -> gelu_core::Result<Reading> {
+    let (width, slot) = (target.weight_bits, target.slot.bits as usize);
+    let mut reading =
+        Reading { questions: 0, rows: vec![Vec::new(); target.outputs()], offsets: Vec::new() };
+    progress.begin("questions", most);
+    while reading.questions < most {
+        let start = reading.rows[0].len();
+        let end = target.inputs().min(start + places);
+        if start == end {
+            break;
+        }
+        let mut inputs = vec![0; target.inputs()];
+        if reading.questions > 0 {
+            (start..end).for_each(|i| inputs[i] = 1 << (width * (i - start)));
+        }
+        let Some(sums) = session.ask(&inputs, rng)? else { break };
+        if reading.questions == 0 {
+            reading.offsets = sums;
+        } else {
+            for ((row, sum), offset) in reading.rows.iter_mut().zip(&sums).zip(&reading.offsets) {
+                let low = digits::read_short(&BigInt::from(sum - offset), width, slot);
+                row.extend(&low[..end - start]);
+            }
+        }
+        reading.questions += 1;
+        progress.step();
+    }
+    Ok(reading)
+}
+
+/// Questions that the ledger lets one account ask of one version of `model`: counted by asking it.
+///
+/// # Errors
+/// What the range analysis says.
+pub fn questions_allowed(model: &Model, secret: &SecretKey) -> gelu_core::Result<u64> {
+    let (network, precision) = (model.network(), model.precision());
+    let plan = Plan::new::<P>(network, precision, 1, Purpose::Inference, secret.public_key())?;
+    let exposure = Exposure::new(network, precision, &plan);
+    let mut ledger = Ledger::default();
+    let answered = |_: &u64| ledger.charge("attacker", 1, &exposure, 1, Policy::Enforce).is_ok();
+    Ok((0..).take_while(answered).count() as u64)
+}
+
+/// Share of readings that are right by chance: a mask makes every reading of a weight equally likely.
+fn chance(target: &Target) -> f64 {
+    libm::exp2(-(target.weight_bits as f64))
+}
+
+/// Counts what was read of all rows, input by input: how many outputs' weights are right.
+fn right_by_input(reading: &Reading, rows: &[Vec<i128>]) -> Vec<usize> {
+    let inputs = reading.rows[0].len();
+    let right = |i: usize| reading.rows.iter().zip(rows).filter(|(a, b)| a[i] == b[i]).count();
+    (0..inputs).map(right).collect()
+}
+
+/// The exhibit `attack-packing`.
+///
+/// # Errors
+/// [`Error::WrongAnswer`] when a reading differs from what the arithmetic says it must be.
+pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Error> {
+    let rng = &mut ChaCha20Rng::seed_from_u64(setting.seed);
+    let (model, origin) = target::model(setting)?;
+    let secret = Arc::new(P::keygen(setting.key_bits, rng)?);
+    let whole = Target::first_layer::<P>(&model, secret.public_key())?;
+    let rows = whole.rows();
+    let (inputs, outputs) = (whole.inputs(), whole.outputs());
+    let (width, slot) = (whole.weight_bits, whole.slot.bits);
+
+    let bare = read_layer(&secret, &whole, Server::Bare, progress, rng)?;
+    let all_right = bare.rows == rows && bare.offsets == whole.offsets();
+    let places = P::slots(secret.public_key(), u32::try_from(width).expect("few bits"));
+    let questions = questions(inputs, places, (slot as usize).div_ceil(width) - 1);
+
+    // Sealing is the slow part; some outputs tell as much as all.
+    let (sealed_outputs, most) = match setting.extent {
+        Extent::Quick => (outputs.min(20), 3),
+        Extent::Paper => (outputs, usize::MAX),
+    };
+    let some = whole.head(sealed_outputs);
+    let sealed = read_layer(&secret, &some, Server::Sealing, progress, rng)?;
+    let by_input = right_by_input(&sealed, &rows);
+    // A question after the first: its lowest places are in the slot, the others under the mask.
+    let question = &questions[1];
+    let held = (slot as usize).div_ceil(width);
+    let (in_slot, masked) = by_input[question.inputs.clone()].split_at(held);
+    let in_slot = in_slot.iter().sum::<usize>() as f64 / sealed_outputs as f64;
+    let masked_right: usize = masked.iter().sum();
+    let masked_all = masked.len() * sealed_outputs;
+    let expected = masked_all as f64 * chance(&whole);
+    let no_more_than_chance = masked_right as f64 <= expected + 5.0 * (expected + 1.0).sqrt();
+
+    let allowed = questions_allowed(&model, &secret)?;
+    let most = most.min(usize::try_from(allowed).unwrap_or(usize::MAX).saturating_add(1));
+    let mut session = Session::<P>::open(&model, &secret, rng)?;
+    let slots = read_slots(&mut session, &whole, held, most, progress, rng)?;
+    let read: usize = slots.rows.iter().zip(&rows).map(|(a, b)| digits::right(a, b)).sum();
+    let asked: usize = slots.rows.iter().map(Vec::len).sum();
+    let most_weights = (allowed - 1).saturating_mul(held as u64).min(inputs as u64);
+    let share = most_weights as f64 / inputs as f64;
+
+    let row = |what: String, source, questions: Cell, response: Cell, layer: Cell| Row {
+        source,
+        cells: vec![what.into(), questions, response, layer],
+    };
+    let total = inputs * outputs;
+    let table = Table {
+        caption: format!("Weights read of a layer of {inputs} inputs and {outputs} outputs"),
+        columns: vec![
+            Column::new("server"),
+            Column::new("questions"),
+            Column::new("weights read from one response"),
+            Column::with_unit("of the layer", "%"),
+        ],
+        rows: vec![
+            row(
+                "sends bare sums".into(),
+                Source::Measured,
+                bare.questions.into(),
+                digits::right(
+                    &bare.rows[0][question.inputs.clone()],
+                    &rows[0][question.inputs.clone()],
+                )
+                .into(),
+                (100.0
+                    * bare.rows.iter().zip(&rows).map(|(a, b)| digits::right(a, b)).sum::<usize>()
+                        as f64
+                    / total as f64)
+                    .into(),
+            ),
+            row(
+                format!("seals ({sealed_outputs} outputs measured)"),
+                Source::Measured,
+                sealed.questions.into(),
+                (in_slot + masked_right as f64 / sealed_outputs as f64).into(),
+                (100.0 * by_input.iter().sum::<usize>() as f64 / (sealed_outputs * inputs) as f64)
+                    .into(),
+            ),
+            row(
+                "seals and packs: the real one, asked for what a slot holds".into(),
+                Source::Measured,
+                slots.questions.into(),
+                (read as f64 / (outputs * (slots.questions - 1)) as f64).into(),
+                (100.0 * read as f64 / total as f64).into(),
+            ),
+            row(
+                "the same, until its ledger refuses".into(),
+                Source::Counted,
+                allowed.into(),
+                (held as u64).into(),
+                (100.0 * share).into(),
+            ),
+        ],
+    };
+    Ok(Exhibit {
+        id: "attack-packing".into(),
+        title: "Out-of-range packing: a layer in five questions".into(),
+        finding: format!(
+            "A client that encrypts powers of two reads {} weights from one bare response and all {total} from {} \
+             questions. Sealed, the response has the {slot} bits of a slot: {in_slot:.2} weights; the \
+             ledger counts them and stops after {allowed} questions, at {:.0} % of the layer.",
+            question.inputs.len(),
+            bare.questions,
+            100.0 * share
+        ),
+        claims: vec![
+            Claim::new(
+                format!(
+                    "bare: {} questions give all {total} weights and {outputs} biases, exactly; {} \
+                     weights from one response",
+                    bare.questions,
+                    question.inputs.len()
+                ),
+                all_right && question.inputs.len() == places.min(inputs),
+            ),
+            Claim::new(
+                format!(
+                    "sealed: a response has the slot's {slot} bits, {:.2} weights of {width} bits; \
+                     {in_slot:.2} are read",
+                    f64::from(slot) / width as f64
+                ),
+                in_slot <= held as f64 && in_slot >= (slot as usize / width) as f64,
+            ),
+            Claim::new(
+                format!(
+                    "sealed: under the mask {masked_right} of {masked_all} readings are right; \
+                     chance makes {expected:.1}"
+                ),
+                no_more_than_chance,
+            ),
+            Claim::new(
+                format!(
+                    "the ledger refuses question {}; until then {most_weights} of {inputs} weights \
+                     of each row can be read, not all",
+                    allowed + 1
+                ),
+                most_weights < inputs as u64,
+            ),
+        ],
+        parts: vec![Part::Table(table), Part::Images(images(&rows, &bare, &sealed))],
+        notes: vec![
+            format!("The weights: {origin}."),
+            format!(
+                "The real server was asked {} questions in this run, which read {read} of {asked} \
+                 weights; the rest of its budget was counted with its ledger.",
+                slots.questions
+            ),
+            "What remains: the ledger leaves something of every row unknown, not every weight of it. \
+             A client that packs may read some weights wholly before it is refused."
+                .into(),
+        ],
+    })
+}
+
+/// The weights of the first outputs as images of the input: true, as read bare, as read sealed.
+fn images(rows: &[Vec<i128>], bare: &Reading, sealed: &Reading) -> Images {
+    let shown = 6.min(sealed.rows.len());
+    let width = (1..).find(|w| w * w >= rows[0].len()).expect("a square is large enough");
+    let image = |row: &[i128], scale: i128| Image {
+        width: u32::try_from(width).expect("few inputs"),
+        pixels: (0..width * width)
+            .map(|i| {
+                let weight = row.get(i).copied().unwrap_or(0);
+                u8::try_from((128 + weight * 127 / scale).clamp(0, 255)).expect("clamped")
+            })
+            .collect(),
+        label: String::new(),
+    };
+    let images = |name: &str, all: &[Vec<i128>]| ImageRow {
+        name: name.into(),
+        images: (0..shown)
+            .map(|o| image(&all[o], rows[o].iter().map(|w| w.abs()).max().unwrap_or(1).max(1)))
+            .collect(),
+    };
+    Images {
+        caption: "Weights of six neurons, each an image of the input (grey is 0)".into(),
+        rows: vec![
+            images("true", rows),
+            images("read from bare sums", &bare.rows),
+            images("read from sealed sums", &sealed.rows),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setting::Quiet;
+    use gelu_core::Precision;
+    use gelu_nn::{Activation, Sequential};
+
+    /// 60 inputs, 20 outputs, weights over the whole of their 12 bits; a key of 512 bits has room for
+    /// 42 of them.
+    fn scene() -> (Model, Arc<SecretKey>, ChaCha20Rng) {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let architecture = Sequential::dense(60, &[20], 3, Activation::Sigmoid).unwrap();
+        let mut parameters = architecture.network().zeros();
+        let mut draw = || i128::from(rand::Rng::next_u32(&mut rng) % 4095) - 2047;
+        parameters.values_mut().for_each(|w| *w = draw());
+        let model = Model::new("test", architecture, Precision::INFERENCE, parameters).unwrap();
+        let secret = P::keygen(512, &mut rng).unwrap();
+        (model, Arc::new(secret), rng)
+    }
+
+    #[test]
+    fn questions_ask_for_every_input_once() {
+        let asked = questions(784, 170, 2);
+        assert_eq!(asked.len(), 5);
+        assert_eq!(asked[0], Question { inputs: 0..168, first: 2 });
+        assert_eq!(asked[1], Question { inputs: 168..338, first: 0 });
+        assert_eq!(asked[4].inputs.end, 784);
+    }
+
+    #[test]
+    fn bare_sums_give_the_layer() {
+        let (model, secret, mut rng) = scene();
+        let target = Target::first_layer::<P>(&model, secret.public_key()).unwrap();
+        let read = read_layer(&secret, &target, Server::Bare, &Quiet, &mut rng).unwrap();
+        assert_eq!(read.questions, 2);
+        assert_eq!(read.rows, target.rows());
+        assert_eq!(read.offsets, target.offsets());
+    }
+
+    #[test]
+    fn sealed_sums_give_what_a_slot_holds() {
+        let (model, secret, mut rng) = scene();
+        let target = Target::first_layer::<P>(&model, secret.public_key()).unwrap();
+        let slot = target.slot.bits as usize;
+        assert_eq!((slot / 12, slot.div_ceil(12)), (2, 3));
+        let read = read_layer(&secret, &target, Server::Sealing, &Quiet, &mut rng).unwrap();
+        let by_input = right_by_input(&read, &target.rows());
+        // The first question has its bias in the places of the slot, the second two weights; the
+        // third place of each is in the slot in part.
+        let masked: usize = by_input[1..40].iter().chain(&by_input[43..]).sum();
+        assert_eq!(by_input[40..42], [20, 20], "the two weights that the slot holds wholly");
+        assert!(masked <= 5, "{masked} of 1120 under the mask; chance makes 0.3");
+    }
+
+    #[test]
+    fn the_server_answers_until_the_ledger_refuses() {
+        let (model, secret, mut rng) = scene();
+        let target = Target::first_layer::<P>(&model, secret.public_key()).unwrap();
+        let allowed = questions_allowed(&model, &secret).unwrap();
+        let mut session = Session::open(&model, &secret, &mut rng).unwrap();
+        let read = read_slots(&mut session, &target, 2, 1000, &Quiet, &mut rng).unwrap();
+        assert_eq!(read.questions as u64, allowed);
+        assert_eq!(read.offsets, target.offsets());
+        let known = read.rows[0].len();
+        assert!(known > 0 && known < 60, "{known} weights of a row before the refusal");
+        for (row, truth) in read.rows.iter().zip(&target.rows()) {
+            assert_eq!(row[..], truth[..known]);
+        }
+    }
+}
