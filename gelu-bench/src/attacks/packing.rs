@@ -82,38 +82,45 @@ pub fn encrypt(
     P::encrypt_many(secret, &plaintexts, rng)
 }
 
-/// The integers that responses hold, as far as the key has room: not what a slot holds.
-///
-/// A response that says `slot` below its mask is read modulo n; which of the two representatives is
-/// meant, the slot tells.
+/// The integers that bare responses hold, as far as the key has room: not what a slot holds.
 ///
 /// # Errors
 /// When a ciphertext belongs to another key.
-pub fn integers(
+pub fn integers(secret: &SecretKey, responses: &[Ciphertext]) -> gelu_core::Result<Vec<BigInt>> {
+    // Wide slots that fill the plaintext: their values, side by side, are the whole of it.
+    let capacity = P::slots(secret.public_key(), 1);
+    let width = (1..=127).rev().find(|w| capacity.is_multiple_of(*w)).expect("1 divides");
+    let bits = u32::try_from(width).expect("at most 127");
+    let whole = SlotShape { bits, count: capacity / width };
+    let shaped: Vec<_> = responses.iter().map(|c| (c.clone(), whole)).collect();
+    let integer = |plaintext: Plaintext| {
+        let slots = plaintext.values().iter().enumerate();
+        slots.map(|(j, &v)| BigInt::from(v) << (width * j)).sum()
+    };
+    Ok(P::decrypt_many(secret, &shaped)?.into_iter().map(integer).collect())
+}
+
+/// The same for sealed responses. They are numbers between 0 and n, so the wide slots may show one
+/// less by n; the low bits, as an honest client reads them from its slot, tell.
+///
+/// # Errors
+/// As [`integers`].
+pub fn sealed_integers(
     secret: &SecretKey,
     responses: &[Ciphertext],
     slot: SlotShape,
 ) -> gelu_core::Result<Vec<BigInt>> {
-    let public = secret.public_key();
-    // Wide slots that fill the plaintext: their values, side by side, are the whole of it.
-    let capacity = P::slots(public, 1);
-    let width = (1..=127).rev().find(|w| capacity.is_multiple_of(*w)).expect("1 divides");
-    let whole =
-        SlotShape { bits: u32::try_from(width).expect("at most 127"), count: capacity / width };
-    let decrypt = |shape: SlotShape| {
-        let shaped: Vec<_> = responses.iter().map(|c| (c.clone(), shape)).collect();
-        P::decrypt_many(secret, &shaped)
-    };
-    let n = BigInt::from_biguint(Sign::Plus, BigUint::from_bytes_be(&public.modulus()));
+    let n = BigUint::from_bytes_be(&secret.public_key().modulus());
+    let n = BigInt::from_biguint(Sign::Plus, n);
     let modulus = BigInt::from(1) << slot.bits as usize;
-    let integer = |(all, low): (&Plaintext, &Plaintext)| {
-        let slots = all.values().iter().enumerate();
-        let sum: BigInt = slots.map(|(j, &v)| BigInt::from(v) << (width * j)).sum();
+    let shaped: Vec<_> = responses.iter().map(|c| (c.clone(), slot)).collect();
+    let choose = |(sum, low): (BigInt, Plaintext)| {
         let low = BigInt::from(low.values()[0]);
-        let says_low = |candidate: &BigInt| ((candidate - &low) % &modulus) == BigInt::from(0);
-        [sum.clone(), &sum + &n, &sum - &n].into_iter().find(says_low).unwrap_or(sum)
+        let agrees = |candidate: &BigInt| (candidate - &low) % &modulus == BigInt::from(0);
+        [sum.clone(), &sum + &n].into_iter().find(agrees).unwrap_or(sum)
     };
-    Ok(decrypt(whole)?.iter().zip(&decrypt(slot)?).map(integer).collect())
+    let (sums, lows) = (integers(secret, responses)?, P::decrypt_many(secret, &shaped)?);
+    Ok(sums.into_iter().zip(lows).map(choose).collect())
 }
 
 /// What was read of a layer.
@@ -158,11 +165,13 @@ pub fn read_layer(
     for question in &questions {
         let inputs = encrypt(secret, question, target, rng)?;
         let responses = target.answer_bare::<P>(public, &inputs)?;
-        let responses = match server {
-            Server::Bare => responses,
-            Server::Sealing => target::sealed::<P>(public, &responses, target.slot, rng)?,
+        let integers = match server {
+            Server::Bare => integers(secret, &responses)?,
+            Server::Sealing => {
+                let sealed = target::sealed::<P>(public, &responses, target.slot, rng)?;
+                sealed_integers(secret, &sealed, target.slot)?
+            }
         };
-        let integers = integers(secret, &responses, target.slot)?;
         for ((integer, row), offset) in integers.iter().zip(&mut rows).zip(&mut offsets) {
             if question.first > 0 {
                 *offset = digits::read(integer, width * question.first, 1)[0];
@@ -454,6 +463,7 @@ mod tests {
     use crate::setting::Quiet;
     use gelu_core::Precision;
     use gelu_nn::{Activation, Sequential};
+    use rand_core::Rng;
 
     /// 60 inputs, 20 outputs, weights over the whole of their 12 bits; a key of 512 bits has room for
     /// 42 of them.
@@ -461,7 +471,7 @@ mod tests {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         let architecture = Sequential::dense(60, &[20], 3, Activation::Sigmoid).unwrap();
         let mut parameters = architecture.network().zeros();
-        let mut draw = || i128::from(rand::Rng::next_u32(&mut rng) % 4095) - 2047;
+        let mut draw = || i128::from(rng.next_u32() % 4095) - 2047;
         parameters.values_mut().for_each(|w| *w = draw());
         let model = Model::new("test", architecture, Precision::INFERENCE, parameters).unwrap();
         let secret = P::keygen(512, &mut rng).unwrap();
