@@ -140,10 +140,45 @@ pub fn pairs(precision: &Precision, seed: u64) -> Result<[Pair; 2], Error> {
     ])
 }
 
+/// One game: a pair under masks of a length, and what came out.
+struct Game<'a> {
+    pair: &'a Pair,
+    sigma: u32,
+    best: f64,
+    outcome: Outcome,
+}
+
+impl Game<'_> {
+    /// Whether the tests used found nothing.
+    fn fails(&self) -> bool {
+        self.outcome.advantage == 0.0 && self.outcome.distance < DISTANT
+    }
+
+    /// Whether the best possible was measured, within five standard deviations.
+    fn is_best(&self, trials: usize) -> bool {
+        let deviation = (self.best * (1.0 - self.best) / (2 * trials) as f64).sqrt();
+        (self.outcome.advantage - self.best).abs() <= 5.0 * deviation + 1e-12
+    }
+
+    fn row(&self) -> Row {
+        Row {
+            source: Source::Measured,
+            cells: vec![
+                self.pair.name.as_str().into(),
+                Cell::Count(self.sigma.into()),
+                self.outcome.advantage.into(),
+                format!("{:.1e}", self.best).into(),
+                self.outcome.distance.into(),
+                if self.fails() { "no" } else { "yes" }.into(),
+            ],
+        }
+    }
+}
+
 /// The exhibit `attack-masks`.
 ///
 /// # Errors
-/// [`Error::WrongAnswer`] when a certain verdict is wrong.
+/// [`Error::WrongAnswer`] when a verdict that is certain is wrong.
 pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Error> {
     let precision = Precision::TRAINING;
     let trials = match setting.extent {
@@ -152,81 +187,79 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
     };
     let rng = &mut ChaCha20Rng::seed_from_u64(setting.seed);
     let pairs = pairs(&precision, setting.seed)?;
-    let sigmas = [4, 8, 12, 40, 64];
-    progress.begin("masks", pairs.len() * sigmas.len());
-    let (mut rows, mut series, mut claims) = (Vec::new(), Vec::new(), Vec::new());
-    let mut seen = [0.0_f64; 2];
-    for (number, pair) in pairs.iter().enumerate() {
-        let (mut measured, mut all_fail) = (Vec::new(), true);
-        for sigma in sigmas {
-            let bits = precision.update_bits + sigma;
-            let best = best_advantage(pair, bits);
-            let outcome = play(pair, bits, trials, rng);
-            if outcome.wrong > 0 {
-                return Err(Error::WrongAnswer("a verdict that is certain".into()));
-            }
-            let fails = outcome.advantage == 0.0 && outcome.distance < DISTANT;
-            if sigma == 4 {
-                seen[number] = outcome.advantage;
-                let deviation = (best * (1.0 - best) / (2 * trials) as f64).sqrt();
-                claims.push(Claim::new(
-                    format!(
-                        "{}: sigma = 4 gives {:.4} of them away; the best possible is {best:.4}",
-                        pair.name, outcome.advantage
-                    ),
-                    (outcome.advantage - best).abs() <= 5.0 * deviation + 1e-12,
-                ));
-            }
-            if sigma >= 40 {
-                all_fail &= fails;
-            }
-            if outcome.advantage > 0.0 {
-                measured.push((f64::from(sigma), outcome.advantage));
-            }
-            let verdict = if fails { "no" } else { "yes" };
-            rows.push(Row {
-                source: Source::Measured,
-                cells: vec![
-                    pair.name.as_str().into(),
-                    Cell::Count(sigma.into()),
-                    outcome.advantage.into(),
-                    format!("{best:.2e}").into(),
-                    outcome.distance.into(),
-                    verdict.into(),
-                ],
-            });
-            progress.step();
+    progress.begin("masks", pairs.len() * SIGMAS.len());
+    let mut games = Vec::new();
+    for (pair, sigma) in pairs.iter().flat_map(|pair| SIGMAS.map(|sigma| (pair, sigma))) {
+        let bits = precision.update_bits + sigma;
+        let outcome = play(pair, bits, trials, rng);
+        if outcome.wrong > 0 {
+            return Err(Error::WrongAnswer("a verdict that is certain".into()));
         }
-        claims.push(Claim::new(
-            format!(
-                "{}: sigma = 40 and 64 are not distinguishable by the tests used, in {} masked \
-                 updates each",
-                pair.name,
-                2 * trials
-            ),
-            all_fail,
-        ));
-        let bound =
-            (1..=64_u32).map(|s| (f64::from(s), best_advantage(pair, precision.update_bits + s)));
-        series.push(Series {
-            name: format!("{}: best possible", pair.name),
-            points: bound.collect(),
-            mark: Mark::Line,
-        });
-        series.push(Series {
-            name: format!("{}: measured", pair.name),
-            points: measured,
-            mark: Mark::Points,
-        });
+        games.push(Game { pair, sigma, best: best_advantage(pair, bits), outcome });
+        progress.step();
     }
-    let short = Precision { mask_bits: 39, ..precision };
-    claims.push(Claim::new(
-        "a precision with sigma below 40 is refused",
-        short.validate().is_err() && precision.validate().is_ok(),
-    ));
-    let table = Table {
+    let shortest: Vec<_> = games.iter().filter(|game| game.sigma == SIGMAS[0]).collect();
+    Ok(Exhibit {
+        id: "attack-masks".into(),
+        title: "Telling gradients apart through their masks".into(),
+        finding: format!(
+            "With masks {} bits longer than updates the server recognises {:.1} % of the worst single \
+             values and {:.1} % of the updates of two mini-batches of Iris. With 40 or 64 bits, the \
+             least and the usual, it recognises none in {} tries.",
+            SIGMAS[0],
+            100.0 * shortest[0].outcome.advantage,
+            100.0 * shortest[1].outcome.advantage,
+            2 * trials
+        ),
+        claims: claims(&games, &precision, trials),
+        parts: vec![
+            Part::Table(table(&games, &precision, trials)),
+            Part::Lines(lines(&games, &pairs, &precision)),
+        ],
+        notes: vec![
+            format!(
+                "\"No\" means: no value that only one update reaches, and a Smirnov distance below \
+                 {DISTANT} (one error in a million). A sample cannot show 2^−40; the formula does."
+            ),
+            "What remains: the bound grows with the number of masked values, and the sum of the true \
+             updates at the end of a lease is not masked."
+                .into(),
+        ],
+    })
+}
+
+/// Bits by which masks are longer than updates: the first must fail, the last two must hold.
+const SIGMAS: [u32; 5] = [4, 8, 12, 40, 64];
+
+fn claims(games: &[Game<'_>], precision: &Precision, trials: usize) -> Vec<Claim> {
+    let short = games.iter().filter(|game| game.sigma == SIGMAS[0]).map(|game| {
+        let Game { pair, sigma, best, outcome } = game;
+        let (name, seen) = (&pair.name, outcome.advantage);
+        Claim::new(
+            format!("{name}: sigma = {sigma} gives {seen:.4} away; the best possible is {best:.4}"),
+            seen > 0.0 && game.is_best(trials),
+        )
+    });
+    let long = games.iter().filter(|game| game.sigma >= 40).map(|game| {
+        let (name, sigma) = (&game.pair.name, game.sigma);
+        let tries = 2 * trials;
+        Claim::new(
+            format!(
+                "{name}: sigma = {sigma} is not distinguishable by the tests used, in {tries} tries"
+            ),
+            game.fails(),
+        )
+    });
+    let too_short = Precision { mask_bits: 39, ..*precision };
+    let refused = too_short.validate().is_err() && precision.validate().is_ok();
+    let refusal = Claim::new("a precision with sigma below 40 is refused", refused);
+    short.chain(long).chain([refusal]).collect()
+}
+
+fn table(games: &[Game<'_>], precision: &Precision, trials: usize) -> Table {
+    Table {
         caption: format!(
-            "Which of two updates was masked: {} masked updates for each row, masks of {} + sigma bits",
+            "Which of two updates was masked: {} masked updates a row, masks of {} + sigma bits",
             2 * trials,
             precision.update_bits
         ),
@@ -238,38 +271,33 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
             Column::new("Smirnov distance"),
             Column::new("distinguishable"),
         ],
-        rows,
-    };
-    let lines = Lines {
-        caption: "Advantage of the server over guessing, by the length of the masks".into(),
+        rows: games.iter().map(Game::row).collect(),
+    }
+}
+
+fn lines(games: &[Game<'_>], pairs: &[Pair], precision: &Precision) -> Lines {
+    let mut series = Vec::new();
+    for pair in pairs {
+        let best =
+            (1..=64_u32).map(|s| (f64::from(s), best_advantage(pair, precision.update_bits + s)));
+        let own = games.iter().filter(|game| game.pair.name == pair.name);
+        // The axis has no place for 0.
+        let seen = own.filter(|game| game.outcome.advantage > 0.0);
+        let seen = seen.map(|game| (f64::from(game.sigma), game.outcome.advantage));
+        let line = |what: &str, points, mark| Series {
+            name: format!("{}: {what}", pair.name),
+            points,
+            mark,
+        };
+        series.push(line("best possible", best.collect(), Mark::Line));
+        series.push(line("measured", seen.collect(), Mark::Points));
+    }
+    Lines {
+        caption: "What a server can tell of masked updates, by the length of the masks".into(),
         x: Axis::linear("sigma (bits by which a mask is longer than an update)"),
         y: Axis::log("share of masked updates told apart"),
         series,
-    };
-    Ok(Exhibit {
-        id: "attack-masks".into(),
-        title: "Telling gradients apart through their masks".into(),
-        finding: format!(
-            "With masks 4 bits longer than updates the server recognises {:.1} % of the worst single \
-             values and {:.1} % of the updates of two Iris mini-batches. With 40 or 64 bits, the least \
-             and the usual, it recognises none in {} tries.",
-            100.0 * seen[0],
-            100.0 * seen[1],
-            2 * trials
-        ),
-        claims,
-        parts: vec![Part::Table(table), Part::Lines(lines)],
-        notes: vec![
-            format!(
-                "\"No\" means: no value that only one update reaches, and a Smirnov distance below \
-                 {DISTANT} (one error in a million). A sample cannot show 2^−40; the formula does."
-            ),
-            "What remains: the bound grows with the number of masked values of a lease; the sum of the \
-             true updates at the lease's end is not masked at all (attacks factorisation and \
-             reconstruction)."
-                .into(),
-        ],
-    })
+    }
 }
 
 #[cfg(test)]

@@ -13,8 +13,9 @@
 //! What stops it: sealing adds a random multiple of 2^34 above the slot, so that the response has
 //! the 34 bits of a slot and nothing else; and the ledger counts those bits, not questions.
 
+mod exhibit;
+
 use std::ops::Range;
-use std::sync::Arc;
 
 use gelu_core::ledger::{Exposure, Ledger, Policy};
 use gelu_core::plan::{Plan, Purpose};
@@ -22,17 +23,13 @@ use gelu_core::{AdditiveHE, Plaintext, SlotShape};
 use gelu_nn::Model;
 use gelu_paillier::{Ciphertext, InsecurePaillier, SecretKey};
 use num_bigint_dig::{BigInt, BigUint, Sign};
-use rand::SeedableRng;
-use rand::rngs::ChaCha20Rng;
 use rand_core::CryptoRng;
+
+pub use exhibit::exhibit;
 
 use super::digits;
 use super::target::{self, Session, Target};
-use crate::Error;
-use crate::exhibit::{
-    Cell, Claim, Column, Exhibit, Image, ImageRow, Images, Part, Row, Source, Table,
-};
-use crate::setting::{Extent, Progress, Setting};
+use crate::setting::Progress;
 
 /// Paillier in every key size, those of tests included.
 type P = InsecurePaillier;
@@ -257,212 +254,23 @@ pub fn questions_allowed(model: &Model, secret: &SecretKey) -> gelu_core::Result
     Ok((0..).take_while(answered).count() as u64)
 }
 
-/// Share of readings that are right by chance: a mask makes every reading of a weight equally likely.
-fn chance(target: &Target) -> f64 {
-    libm::exp2(-(target.weight_bits as f64))
-}
-
 /// Counts what was read of all rows, input by input: how many outputs' weights are right.
-fn right_by_input(reading: &Reading, rows: &[Vec<i128>]) -> Vec<usize> {
+pub fn right_by_input(reading: &Reading, rows: &[Vec<i128>]) -> Vec<usize> {
     let inputs = reading.rows[0].len();
     let right = |i: usize| reading.rows.iter().zip(rows).filter(|(a, b)| a[i] == b[i]).count();
     (0..inputs).map(right).collect()
 }
 
-/// The exhibit `attack-packing`.
-///
-/// # Errors
-/// [`Error::WrongAnswer`] when a reading differs from what the arithmetic says it must be.
-pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Error> {
-    let rng = &mut ChaCha20Rng::seed_from_u64(setting.seed);
-    let (model, origin) = target::model(setting)?;
-    let secret = Arc::new(P::keygen(setting.key_bits, rng)?);
-    let whole = Target::first_layer::<P>(&model, secret.public_key())?;
-    let rows = whole.rows();
-    let (inputs, outputs) = (whole.inputs(), whole.outputs());
-    let (width, slot) = (whole.weight_bits, whole.slot.bits);
-
-    let bare = read_layer(&secret, &whole, Server::Bare, progress, rng)?;
-    let all_right = bare.rows == rows && bare.offsets == whole.offsets();
-    let places = P::slots(secret.public_key(), u32::try_from(width).expect("few bits"));
-    let questions = questions(inputs, places, (slot as usize).div_ceil(width) - 1);
-
-    // Sealing is the slow part; some outputs tell as much as all.
-    let (sealed_outputs, most) = match setting.extent {
-        Extent::Quick => (outputs.min(20), 3),
-        Extent::Paper => (outputs, usize::MAX),
-    };
-    let some = whole.head(sealed_outputs);
-    let sealed = read_layer(&secret, &some, Server::Sealing, progress, rng)?;
-    let by_input = right_by_input(&sealed, &rows);
-    // A question after the first: its lowest places are in the slot, the others under the mask.
-    let question = &questions[1];
-    let held = (slot as usize).div_ceil(width);
-    let (in_slot, masked) = by_input[question.inputs.clone()].split_at(held);
-    let in_slot = in_slot.iter().sum::<usize>() as f64 / sealed_outputs as f64;
-    let masked_right: usize = masked.iter().sum();
-    let masked_all = masked.len() * sealed_outputs;
-    let expected = masked_all as f64 * chance(&whole);
-    let no_more_than_chance = masked_right as f64 <= expected + 5.0 * (expected + 1.0).sqrt();
-
-    let allowed = questions_allowed(&model, &secret)?;
-    let most = most.min(usize::try_from(allowed).unwrap_or(usize::MAX).saturating_add(1));
-    let mut session = Session::<P>::open(&model, &secret, rng)?;
-    let slots = read_slots(&mut session, &whole, held, most, progress, rng)?;
-    let read: usize = slots.rows.iter().zip(&rows).map(|(a, b)| digits::right(a, b)).sum();
-    let asked: usize = slots.rows.iter().map(Vec::len).sum();
-    let most_weights = (allowed - 1).saturating_mul(held as u64).min(inputs as u64);
-    let share = most_weights as f64 / inputs as f64;
-
-    let row = |what: String, source, questions: Cell, response: Cell, layer: Cell| Row {
-        source,
-        cells: vec![what.into(), questions, response, layer],
-    };
-    let total = inputs * outputs;
-    let table = Table {
-        caption: format!("Weights read of a layer of {inputs} inputs and {outputs} outputs"),
-        columns: vec![
-            Column::new("server"),
-            Column::new("questions"),
-            Column::new("weights read from one response"),
-            Column::with_unit("of the layer", "%"),
-        ],
-        rows: vec![
-            row(
-                "sends bare sums".into(),
-                Source::Measured,
-                bare.questions.into(),
-                digits::right(
-                    &bare.rows[0][question.inputs.clone()],
-                    &rows[0][question.inputs.clone()],
-                )
-                .into(),
-                (100.0
-                    * bare.rows.iter().zip(&rows).map(|(a, b)| digits::right(a, b)).sum::<usize>()
-                        as f64
-                    / total as f64)
-                    .into(),
-            ),
-            row(
-                format!("seals ({sealed_outputs} outputs measured)"),
-                Source::Measured,
-                sealed.questions.into(),
-                (in_slot + masked_right as f64 / sealed_outputs as f64).into(),
-                (100.0 * by_input.iter().sum::<usize>() as f64 / (sealed_outputs * inputs) as f64)
-                    .into(),
-            ),
-            row(
-                "seals and packs: the real one, asked for what a slot holds".into(),
-                Source::Measured,
-                slots.questions.into(),
-                (read as f64 / (outputs * (slots.questions - 1)) as f64).into(),
-                (100.0 * read as f64 / total as f64).into(),
-            ),
-            row(
-                "the same, until its ledger refuses".into(),
-                Source::Counted,
-                allowed.into(),
-                (held as u64).into(),
-                (100.0 * share).into(),
-            ),
-        ],
-    };
-    Ok(Exhibit {
-        id: "attack-packing".into(),
-        title: "Out-of-range packing: a layer in five questions".into(),
-        finding: format!(
-            "A client that encrypts powers of two reads {} weights from one bare response and all {total} from {} \
-             questions. Sealed, the response has the {slot} bits of a slot: {in_slot:.2} weights; the \
-             ledger counts them and stops after {allowed} questions, at {:.0} % of the layer.",
-            question.inputs.len(),
-            bare.questions,
-            100.0 * share
-        ),
-        claims: vec![
-            Claim::new(
-                format!(
-                    "bare: {} questions give all {total} weights and {outputs} biases, exactly; {} \
-                     weights from one response",
-                    bare.questions,
-                    question.inputs.len()
-                ),
-                all_right && question.inputs.len() == places.min(inputs),
-            ),
-            Claim::new(
-                format!(
-                    "sealed: a response has the slot's {slot} bits, {:.2} weights of {width} bits; \
-                     {in_slot:.2} are read",
-                    f64::from(slot) / width as f64
-                ),
-                in_slot <= held as f64 && in_slot >= (slot as usize / width) as f64,
-            ),
-            Claim::new(
-                format!(
-                    "sealed: under the mask {masked_right} of {masked_all} readings are right; \
-                     chance makes {expected:.1}"
-                ),
-                no_more_than_chance,
-            ),
-            Claim::new(
-                format!(
-                    "the ledger refuses question {}; until then {most_weights} of {inputs} weights \
-                     of each row can be read, not all",
-                    allowed + 1
-                ),
-                most_weights < inputs as u64,
-            ),
-        ],
-        parts: vec![Part::Table(table), Part::Images(images(&rows, &bare, &sealed))],
-        notes: vec![
-            format!("The weights: {origin}."),
-            format!(
-                "The real server was asked {} questions in this run, which read {read} of {asked} \
-                 weights; the rest of its budget was counted with its ledger.",
-                slots.questions
-            ),
-            "What remains: the ledger leaves something of every row unknown, not every weight of it. \
-             A client that packs may read some weights wholly before it is refused."
-                .into(),
-        ],
-    })
-}
-
-/// The weights of the first outputs as images of the input: true, as read bare, as read sealed.
-fn images(rows: &[Vec<i128>], bare: &Reading, sealed: &Reading) -> Images {
-    let shown = 6.min(sealed.rows.len());
-    let width = (1..).find(|w| w * w >= rows[0].len()).expect("a square is large enough");
-    let image = |row: &[i128], scale: i128| Image {
-        width: u32::try_from(width).expect("few inputs"),
-        pixels: (0..width * width)
-            .map(|i| {
-                let weight = row.get(i).copied().unwrap_or(0);
-                u8::try_from((128 + weight * 127 / scale).clamp(0, 255)).expect("clamped")
-            })
-            .collect(),
-        label: String::new(),
-    };
-    let images = |name: &str, all: &[Vec<i128>]| ImageRow {
-        name: name.into(),
-        images: (0..shown)
-            .map(|o| image(&all[o], rows[o].iter().map(|w| w.abs()).max().unwrap_or(1).max(1)))
-            .collect(),
-    };
-    Images {
-        caption: "Weights of six neurons, each an image of the input (grey is 0)".into(),
-        rows: vec![
-            images("true", rows),
-            images("read from bare sums", &bare.rows),
-            images("read from sealed sums", &sealed.rows),
-        ],
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
     use crate::setting::Quiet;
     use gelu_core::Precision;
     use gelu_nn::{Activation, Sequential};
+    use rand::SeedableRng;
+    use rand::rngs::ChaCha20Rng;
     use rand_core::Rng;
 
     /// 60 inputs, 20 outputs, weights over the whole of their 12 bits; a key of 512 bits has room for

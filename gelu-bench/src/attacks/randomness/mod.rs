@@ -17,24 +17,22 @@
 //! not: the client takes both logarithms, finds x in the one that it left empty, and subtracts
 //! ([`MaliciousKey::read_through_one_base`]).
 
+mod exhibit;
+
 use gelu_core::AdditiveHE;
 use gelu_paillier::{Ciphertext, InsecurePaillier, Noise, PublicKey, SecretKey};
 use num_bigint_dig::{BigInt, BigUint, ModInverse};
 use num_integer::Integer;
 use num_traits::{One, Zero};
-use rand::SeedableRng;
-use rand::rngs::ChaCha20Rng;
 use rand_core::{CryptoRng, Rng};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+pub use exhibit::exhibit;
+
 use super::digits;
 use super::smooth::SmoothPrime;
 use super::target::{self, Target};
-use crate::Error;
-use crate::exhibit::{Axis, Bar, Bars, Cell, Claim, Column, Exhibit, Part, Row, Source, Table};
-use crate::setting::{Extent, Progress, Setting};
-
 /// Paillier in every key size, those of tests included.
 type P = InsecurePaillier;
 
@@ -277,170 +275,22 @@ pub fn offers(key: &MaliciousKey, rng: &mut dyn Rng) -> Vec<Offer> {
     ]
 }
 
-/// The exhibit `attack-randomness`.
-///
-/// # Errors
-/// [`Error::WrongAnswer`] when an honest decryption is wrong.
-pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Error> {
-    let rng = &mut ChaCha20Rng::seed_from_u64(setting.seed);
-    let outputs = match setting.extent {
-        Extent::Quick => 4,
-        Extent::Paper => 40,
-    };
-    let (model, origin) = target::model(setting)?;
-    progress.begin("runs", 6);
-    let key = MaliciousKey::make(setting.key_bits, rng);
-    progress.step();
-    let public = key.public();
-    let target = Target::first_layer::<P>(&model, public)?.head(outputs);
-    let (rows, width) = (target.rows(), target.weight_bits);
-    let places = key.places(width);
-    let both = [places, places.min(target.inputs() - places)];
-    // Three places stay free for the search to know that it has found the noise.
-    let one = [places - 3, 0];
-    let pixels: Vec<u32> = (0..target.inputs()).map(|_| rng.next_u32() % 256).collect();
-    let prepare = |places: [usize; 2]| {
-        let inputs = key.encrypt_prepared(&pixels, width, places);
-        target.answer_bare::<P>(public, &inputs)
-    };
-    let (bare, bare_one) = (prepare(both)?, prepare(one)?);
-    progress.step();
-    let count = both[0] + both[1];
-    let mut run = |how: Finish| -> Result<f64, Error> {
-        let responses = finish(public, &bare, &target, how, rng)?;
-        check_answers(&key, &responses, &target, &rows, &pixels)?;
-        let read = responses.par_iter().map(|c| key.read(c, width, both)).collect::<Vec<_>>();
-        let right = read.iter().zip(&rows).map(|(a, b)| digits::right(a, b)).sum::<usize>();
-        progress.step();
-        Ok(right as f64 / outputs as f64)
-    };
-    let undefended = run(Finish::Bare)?;
-    let sealed = run(Finish::Sealed)?;
-    let uniform = run(Finish::With(Noise::Uniform))?;
-    let responses = finish(public, &bare_one, &target, Finish::With(Noise::HalfExponent), rng)?;
-    let through: Vec<_> =
-        responses.par_iter().map(|c| key.read_through_one_base(c, width, one[0])).collect();
-    let through = through.iter().zip(&rows).map(|(read, row)| match read {
-        Some(read) => digits::right(read, row),
-        None => 0,
-    });
-    let through = through.sum::<usize>() as f64 / outputs as f64;
-    progress.step();
-    let offers = offers(&key, rng);
-
-    let chance = count as f64 * libm::exp2(-(width as f64));
-    let limit = chance + 5.0 * (chance / outputs as f64).sqrt() + 1.0 / outputs as f64;
-    let row = |what: &str, asked: usize, read: f64, chance: Cell| Row {
-        source: Source::Measured,
-        cells: vec![what.into(), asked.into(), read.into(), chance],
-    };
-    let table = Table {
-        caption: format!("Weights read from the randomness of one response, mean of {outputs}"),
-        columns: vec![
-            Column::new("the response is finished with"),
-            Column::new("weights asked for"),
-            Column::new("read"),
-            Column::new("by chance"),
-        ],
-        rows: vec![
-            row("nothing (the paper)", count, undefended, Cell::Empty),
-            row("powers of one base, good for encryption", one[0], through, Cell::Empty),
-            row("the real server's seal: 64 bases", count, sealed, chance.into()),
-            row("uniform noise", count, uniform, chance.into()),
-        ],
-    };
-    let keys = Table {
-        caption: "What a server says to a client's key".into(),
-        columns: vec![Column::new("key"), Column::new("answer")],
-        rows: offers
-            .iter()
-            .map(|offer| Row {
-                source: Source::Measured,
-                cells: vec![
-                    offer.what.into(),
-                    offer.refused.clone().unwrap_or("accepted".into()).into(),
-                ],
-            })
-            .collect(),
-    };
-    let bar = |name: &str, value: f64| Bar { name: name.into(), values: vec![value] };
-    let bars = Bars {
-        caption: "Weights read from one response".into(),
-        axis: Axis::linear("weights"),
-        segments: vec!["weights read".into()],
-        bars: vec![
-            bar("no noise", undefended),
-            bar("powers of one base", through),
-            bar("the real seal", sealed),
-            bar("uniform noise", uniform),
-        ],
-    };
-    let accepted = offers[0].refused.is_none();
-    Ok(Exhibit {
-        id: "attack-randomness".into(),
-        title: "Weights from a response's randomness".into(),
-        finding: format!(
-            "With a key made for it, a client reads {undefended} of {count} weights from one response that \
-             is not rerandomised, while the plaintexts are an honest image. Through noise with one base \
-             it reads {through} of {}. From a sealed response it reads {sealed}; chance makes {chance:.2}.",
-            one[0]
-        ),
-        claims: vec![
-            Claim::new(
-                format!("not rerandomised: {undefended} of {count} weights from one response"),
-                undefended == count as f64,
-            ),
-            Claim::new(
-                format!("noise of one base hides nothing from the owner: {through} of {}", one[0]),
-                through == one[0] as f64,
-            ),
-            Claim::new(
-                format!("sealed: {sealed} of {count}, no more than chance ({chance:.2})"),
-                sealed <= limit,
-            ),
-            Claim::new(
-                format!("uniform noise: {uniform} of {count}, no more than chance ({chance:.2})"),
-                uniform <= limit,
-            ),
-            Claim::new(
-                "the server accepts the malicious key: nobody can see p − 1, so the noise has to do it",
-                accepted,
-            ),
-            Claim::new(
-                "even, square, small-factored and unproven moduli are refused",
-                offers[1..].iter().all(|offer| offer.refused.is_some()),
-            ),
-        ],
-        parts: vec![Part::Table(table), Part::Table(keys), Part::Bars(bars)],
-        notes: vec![
-            format!("The weights: {origin}. Every response also decrypts to the honest sum."),
-            "A server could look for smooth p − 1 with Pollard's method; a client then takes factors a \
-             little beyond its patience. So no check of keys stands between the client and the weights, \
-             only noise."
-                .into(),
-            "What remains: noise from 64 bases misses uniform by 2^−61 for two prime factors; a modulus \
-             of k > 60 factors, which no check excludes, shows up to k − 60 bits of each response."
-                .into(),
-        ],
-    })
-}
-
-/// Every response must decrypt to what the honest sums are.
-fn check_answers(
+/// Whether every response decrypts to the honest sum.
+fn answers_are_honest(
     key: &MaliciousKey,
     responses: &[Ciphertext],
     target: &Target,
     rows: &[Vec<i128>],
     pixels: &[u32],
-) -> Result<(), Error> {
+) -> gelu_core::Result<bool> {
     for ((response, row), offset) in responses.iter().zip(rows).zip(target.offsets()) {
         let sum: i128 = row.iter().zip(pixels).map(|(w, &x)| w * i128::from(x)).sum();
         let got = P::decrypt(&key.secret, response, target.slot)?;
         if got.values() != [sum + offset] {
-            return Err(Error::WrongAnswer("a weighted sum".into()));
+            return Ok(false);
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -448,6 +298,8 @@ mod tests {
     use super::*;
     use gelu_core::Precision;
     use gelu_nn::{Activation, Model, Sequential};
+    use rand::SeedableRng;
+    use rand::rngs::ChaCha20Rng;
 
     /// 50 inputs, 3 outputs; keys of 512 bits, so 21 weights modulo each prime.
     fn scene() -> (MaliciousKey, Target, ChaCha20Rng) {
@@ -477,7 +329,7 @@ mod tests {
         }
         for how in [Finish::Sealed, Finish::With(Noise::Uniform)] {
             let sent = finish(key.public(), &bare, &target, how, &mut rng).unwrap();
-            check_answers(&key, &sent, &target, &rows, &PIXELS).unwrap();
+            assert!(answers_are_honest(&key, &sent, &target, &rows, &PIXELS).unwrap());
             let read = sent.iter().map(|response| key.read(response, 12, places));
             let right: usize = read.zip(&rows).map(|(a, b)| digits::right(&a, b)).sum();
             assert!(right <= 2, "{how:?}: {right} of 126; chance makes 0.03");
