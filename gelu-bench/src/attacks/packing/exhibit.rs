@@ -8,7 +8,7 @@ use rand::rngs::ChaCha20Rng;
 
 use super::{
     P, Question, Reading, Server, digits, questions, questions_allowed, read_layer, read_slots,
-    right_by_input,
+    right_by_input, tight_spacing,
 };
 use crate::Error;
 use crate::attacks::target::{self, Session, Target};
@@ -29,7 +29,8 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
     let finding = format!(
         "A client that encrypts powers of two reads {} weights from one bare response, and all {} \
          from {} questions. Sealed, a response has the {slot} bits of a slot: {:.2} weights. The \
-         ledger counts those bits and refuses after {allowed} questions, at {:.0} % of the layer.",
+         ledger counts those bits and refuses after {allowed} questions; by then {:.0} % of the \
+         layer can be known.",
         runs.question.inputs.len(),
         inputs * outputs,
         runs.bare.questions,
@@ -67,9 +68,10 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
         Claim::new(
             format!(
                 "the ledger refuses question {}; until then {} of {inputs} weights of a row can be \
-                 read, not all",
+                 read at {} bits each, not all",
                 allowed + 1,
-                runs.most_weights()
+                runs.most_weights(),
+                runs.spacing
             ),
             runs.most_weights() < inputs as u64,
         ),
@@ -101,6 +103,8 @@ struct Runs {
     slot: u32,
     /// Weights that a slot holds, the last one perhaps in part.
     held: usize,
+    /// Bits that 99 of 100 weights fit.
+    spacing: usize,
     rows: Vec<Vec<i128>>,
     offsets: Vec<i128>,
     /// One of the questions, without a bias in its places.
@@ -136,8 +140,9 @@ impl Runs {
         let sealed = read_layer(&secret, &target.head(some), Server::Sealing, progress, rng)?;
         let mut session = Session::<P>::open(&model, &secret, rng)?;
         let most = most.min(usize::try_from(allowed).unwrap_or(usize::MAX).saturating_add(1));
-        let slots = read_slots(&mut session, &target, held, most, progress, rng)?;
         let (rows, offsets) = (target.rows(), target.offsets().to_vec());
+        let spacing = tight_spacing(&rows);
+        let slots = read_slots(&mut session, &target, spacing, most, progress, rng)?;
         Ok(Self {
             origin,
             inputs,
@@ -145,6 +150,7 @@ impl Runs {
             width,
             slot,
             held,
+            spacing,
             rows,
             offsets,
             question,
@@ -175,7 +181,8 @@ impl Runs {
 
     /// Weights of a row that can be read before the ledger refuses; one question tells the biases.
     fn most_weights(&self) -> u64 {
-        self.allowed.saturating_sub(1).saturating_mul(self.held as u64).min(self.inputs as u64)
+        let held = self.slot as u64 / self.spacing as u64;
+        self.allowed.saturating_sub(1).saturating_mul(held).min(self.inputs as u64)
     }
 
     /// The same in percent.
@@ -229,7 +236,7 @@ impl Runs {
                     percent(&self.sealed),
                 ),
                 row(
-                    "the real one, asked for what a slot holds".into(),
+                    format!("the real one, asked at {} bits a weight", self.spacing),
                     Source::Measured,
                     self.slots.questions.into(),
                     (right(&self.slots) / answers as f64).into(),
@@ -239,7 +246,7 @@ impl Runs {
                     "the same, until its ledger refuses".into(),
                     Source::Counted,
                     self.allowed.into(),
-                    self.held.into(),
+                    (self.slot as usize / self.spacing).into(),
                     self.share(),
                 ),
             ],
@@ -284,8 +291,12 @@ impl Runs {
                  counted with its ledger.",
                 self.slots.questions
             ),
-            "What remains: the ledger leaves something of every row unknown, not every weight of it."
-                .into(),
+            format!(
+                "What remains: the ledger counts {} bits for each weight. 99 of 100 weights fit {}, so a \
+                 client that knows this reads more of them within its budget; and something unknown \
+                 of every row is not every weight of it.",
+                self.width, self.spacing
+            ),
         ]
     }
 }

@@ -19,6 +19,7 @@ use std::ops::Range;
 
 use gelu_core::ledger::{Exposure, Ledger, Policy};
 use gelu_core::plan::{Plan, Purpose};
+use gelu_core::slots::signed_bits;
 use gelu_core::{AdditiveHE, Plaintext, SlotShape};
 use gelu_nn::Model;
 use gelu_paillier::{Ciphertext, InsecurePaillier, SecretKey};
@@ -198,21 +199,25 @@ fn read_response(
     places.split_off(question.first)
 }
 
-/// What the real server's answers give: `places` weights of each row, which should fit a slot,
-/// question by question, until it refuses or `most` questions have been asked. The first one, of
-/// zeros, tells the biases.
+/// What the real server's answers give: as many weights of each row as fit a slot at `spacing` bits
+/// each, question by question, until it refuses or `most` questions have been asked. The first one,
+/// of zeros, tells the biases.
+///
+/// Weights are often smaller than their format, so the spacing may be less than their bits; a weight
+/// that does not fit it is read wrongly and spoils the next one by 1.
 ///
 /// # Errors
 /// When the server says that we misbehave.
 pub fn read_slots(
     session: &mut Session<P>,
     target: &Target,
-    places: usize,
+    spacing: usize,
     most: usize,
     progress: &dyn Progress,
     rng: &mut dyn CryptoRng,
 ) -> gelu_core::Result<Reading> {
-    let (width, slot) = (target.weight_bits, target.slot.bits as usize);
+    let slot = target.slot.bits as usize;
+    let places = slot / spacing;
     let mut reading =
         Reading { questions: 0, rows: vec![Vec::new(); target.outputs()], offsets: Vec::new() };
     progress.begin("questions", most);
@@ -224,14 +229,14 @@ pub fn read_slots(
         }
         let mut inputs = vec![0; target.inputs()];
         if reading.questions > 0 {
-            (start..end).for_each(|i| inputs[i] = 1 << (width * (i - start)));
+            (start..end).for_each(|i| inputs[i] = 1 << (spacing * (i - start)));
         }
         let Some(sums) = session.ask(&inputs, rng)? else { break };
         if reading.questions == 0 {
             reading.offsets = sums;
         } else {
             for ((row, sum), offset) in reading.rows.iter_mut().zip(&sums).zip(&reading.offsets) {
-                let low = digits::read_short(&BigInt::from(sum - offset), width, slot);
+                let low = digits::read_short(&BigInt::from(sum - offset), spacing, slot);
                 row.extend(&low[..end - start]);
             }
         }
@@ -239,6 +244,13 @@ pub fn read_slots(
         progress.step();
     }
     Ok(reading)
+}
+
+/// The spacing that an attacker would choose who knows about how small the weights are: 99 of 100 fit.
+pub fn tight_spacing(rows: &[Vec<i128>]) -> usize {
+    let mut bits: Vec<_> = rows.iter().flatten().map(|&w| signed_bits(w)).collect();
+    bits.sort_unstable();
+    bits.get(bits.len() * 99 / 100).map_or(1, |&bits| bits as usize)
 }
 
 /// Questions that the ledger lets one account ask of one version of `model`: counted by asking it.
@@ -326,7 +338,7 @@ mod tests {
         let target = Target::first_layer::<P>(&model, secret.public_key()).unwrap();
         let allowed = questions_allowed(&model, &secret).unwrap();
         let mut session = Session::open(&model, &secret, &mut rng).unwrap();
-        let read = read_slots(&mut session, &target, 2, 1000, &Quiet, &mut rng).unwrap();
+        let read = read_slots(&mut session, &target, 12, 1000, &Quiet, &mut rng).unwrap();
         assert_eq!(read.questions as u64, allowed);
         assert_eq!(read.offsets, target.offsets());
         let known = read.rows[0].len();
@@ -334,5 +346,12 @@ mod tests {
         for (row, truth) in read.rows.iter().zip(&target.rows()) {
             assert_eq!(row[..], truth[..known]);
         }
+    }
+
+    #[test]
+    fn small_weights_are_read_more_tightly() {
+        let rows = [vec![3; 100], [vec![-40], vec![-7; 99]].concat()];
+        assert_eq!(tight_spacing(&rows), 4, "one in 200 is an outlier");
+        assert_eq!(tight_spacing(&[vec![2047; 3]]), 12);
     }
 }
