@@ -17,10 +17,10 @@ use crate::problem::{Advise, problem};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Data")]
 pub(crate) struct DataArgs {
-    /// Folder of the well-known data sets, one sub-folder each (iris needs none)
+    /// Folder of the well-known data sets, one sub-folder each (iris and digits need none)
     #[arg(long, value_name = "DIR", env = "GELU_DATA")]
     pub(crate) data: Option<PathBuf>,
-    /// Name of a data set: iris, diabetes, kr-vs-kp, mnist, …
+    /// Name of a data set: iris, digits, diabetes, kr-vs-kp, mnist, …
     #[arg(long, value_name = "NAME", conflicts_with = "csv")]
     pub(crate) dataset: Option<String>,
     /// A table of your own; words become 0/1 columns, the header is detected

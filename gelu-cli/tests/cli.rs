@@ -36,7 +36,7 @@ fn help_teaches_by_example() {
     let overview = stdout(&["--help"]);
     for command in [
         "demo", "keygen", "certs", "serve", "train", "infer", "audit", "plan", "models",
-        "datasets", "backends", "bench",
+        "datasets", "backends", "bench", "attack",
     ] {
         assert!(overview.contains(command), "{overview}");
         let help = stdout(&[command, "--help"]);
@@ -97,7 +97,8 @@ fn models_lists_the_networks_of_the_paper() {
     let names: Vec<_> =
         models.as_array().unwrap().iter().map(|m| m["name"].as_str().unwrap()).collect();
     let expected = ["iris", "diabetes", "kr-vs-kp", "mnist-dense", "dense12", "conv1", "lenet5"];
-    assert_eq!(names, expected);
+    assert_eq!(names[..7], expected);
+    assert_eq!(names[7..], ["conv1-square", "lenet5-square", "digits"]);
     assert_eq!(models[3]["also"][0], "dense300");
     let iris = &models[0];
     assert_eq!((&iris["parameters"], &iris["inference"]["rounds"]), (&43.into(), &2.into()));
@@ -107,6 +108,21 @@ fn models_lists_the_networks_of_the_paper() {
     assert!(text.contains("lenet5") && text.contains("44426"), "{text}");
     let larger = json(&["models", "--json", "--key-bits", "4096"]);
     assert_eq!(larger[0]["inference"]["bytes_per_sample"], 17 * 1024);
+}
+
+#[test]
+fn attacks_are_listed_and_run() {
+    let listed = json(&["attack", "--json"]);
+    let named = |name: &str| listed.as_array().unwrap().iter().any(|a| a["name"] == name);
+    for name in ["packing", "randomness", "low-bits", "masks"] {
+        assert!(named(name), "{listed}");
+    }
+    let text = stdout(&["attack"]);
+    assert!(text.contains("packing") && text.contains("gelu attack all"), "{text}");
+    let made = json(&["attack", "low-bits", "--json"]);
+    let claims = made["claims"].as_array().unwrap();
+    assert!(claims.iter().all(|claim| claim["holds"] == true), "{made}");
+    assert_eq!((&made["id"], claims.len()), (&"attack-low-bits".into(), 3));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use gelu_bench::files;
 use gelu_bench::setting::{Extent, Progress, Setting};
 use indicatif::{MultiProgress, ProgressBar};
 
-use super::{Entry, show};
+use super::{Entry, Made, show};
 use crate::machine;
 use crate::output::Output;
 use crate::phases;
@@ -57,13 +57,35 @@ pub(crate) enum Set {
 impl ExhibitArgs {
     /// Makes one and shows it.
     pub(crate) fn run(&self, entry: &Entry, output: Output) -> Result<()> {
+        let made = self.make(entry)?;
+        output.show(&made, show::text(&made))
+    }
+
+    /// Makes several, one after the other; as JSON they are one array.
+    pub(crate) fn run_all<'a>(
+        &self,
+        mut entries: impl Iterator<Item = &'a Entry>,
+        output: Output,
+    ) -> Result<()> {
+        if output.json {
+            let made = entries.map(|entry| self.make(entry)).collect::<Result<Vec<_>>>()?;
+            return output.show(&made, "");
+        }
+        entries.try_for_each(|entry| {
+            let made = self.make(entry)?;
+            output.show(&made, show::text(&made) + "\n")
+        })
+    }
+
+    /// Makes one, and its files if they are wanted.
+    fn make(&self, entry: &Entry) -> Result<Made> {
         let bars = ProgressBars::default();
         let made = entry.make(&self.setting.setting(), &bars, machine::command_line())?;
         bars.clear();
         if let Some(folder) = &self.out {
             files::write(&made, folder)?;
         }
-        output.show(&made, show::text(&made))
+        Ok(made)
     }
 }
 

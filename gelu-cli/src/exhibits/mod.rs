@@ -9,7 +9,7 @@ use anyhow::Result;
 use gelu_bench::evidence::Made;
 use gelu_bench::exhibit::Exhibit;
 use gelu_bench::setting::{Progress, Setting};
-use gelu_bench::{figures, tables};
+use gelu_bench::{attacks, figures, tables};
 
 mod args;
 mod show;
@@ -49,6 +49,30 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "figure-roofline",
         about: "how near the Paillier kernel comes to the processor",
         make: |setting, progress| Ok(figures::roofline::exhibit(setting, progress)?),
+    },
+    Entry {
+        id: "attack-packing",
+        about: "a client packs powers of two and reads a layer from 5 responses; \
+                sealing leaves it a slot, the ledger counts the bits",
+        make: |setting, progress| Ok(attacks::packing::exhibit(setting, progress)?),
+    },
+    Entry {
+        id: "attack-randomness",
+        about: "a client with a key made for it reads 170 weights from the randomness of one \
+                response; fresh noise leaves none",
+        make: |setting, progress| Ok(attacks::randomness::exhibit(setting, progress)?),
+    },
+    Entry {
+        id: "attack-low-bits",
+        about: "a server reads from the low bits of masked gradients which pixels are black; \
+                rates 2^-g with spare bits leave none",
+        make: |setting, progress| Ok(attacks::low_bits::exhibit(setting, progress)?),
+    },
+    Entry {
+        id: "attack-masks",
+        about: "a server tells two gradients apart through their masks; masks 40 bits longer than \
+                updates leave it to guess",
+        make: |setting, progress| Ok(attacks::masks::exhibit(setting, progress)?),
     },
 ];
 

@@ -2,7 +2,7 @@
 //!
 //! | from | by |
 //! | --- | --- |
-//! | this program | [`Dataset::iris`] |
+//! | this program | [`Dataset::iris`], [`Dataset::digits`] |
 //! | a folder of well-known data sets | [`Dataset::load`], [`Split::load`] |
 //! | a CSV file | [`Dataset::from_csv`], [`csv::Table`] |
 //! | IDX files (MNIST) | [`idx`] |
@@ -11,6 +11,7 @@
 
 pub mod batches;
 pub mod csv;
+mod digits;
 pub mod idx;
 pub mod named;
 mod shift;
@@ -89,6 +90,15 @@ impl Dataset {
         csv::Table::read(text, &csv::Options::default())
             .and_then(csv::Table::into_dataset)
             .expect("part of this program and read in its tests")
+    }
+
+    /// Handwritten digits of 8x8 pixels, which are part of this program: 1797 samples, 64 features
+    /// from 0 to 1, 10 classes.
+    ///
+    /// The values are those of UCI's `optdigits.tes`, which scikit-learn bundles as its digits
+    /// (E. Alpaydin, C. Kaynak 1998; UCI Machine Learning Repository, CC BY 4.0).
+    pub fn digits() -> Self {
+        digits::dataset()
     }
 
     /// Reads a data set of [`sources`] from the folder `dir`, ready for use: pixels between 0 and

@@ -27,6 +27,8 @@ pub struct Source {
 enum Kind {
     /// A table without header; the transformation is part of the data set's definition.
     Table { file: &'static str, label: usize, ignore: Option<usize>, twist: Twist },
+    /// The 8x8 digits that are part of this program.
+    Digits,
     /// 64 counts from 0 to 16, then the digit.
     Counts { file: &'static str, test: Option<&'static str> },
     /// Two IDX files.
@@ -47,7 +49,7 @@ impl Source {
     /// Name of the standard test part, if there is one.
     pub fn test(&self) -> Option<&'static str> {
         match self.kind {
-            Kind::Table { .. } => None,
+            Kind::Table { .. } | Kind::Digits => None,
             Kind::Counts { test, .. } | Kind::Idx { test, .. } => test,
         }
     }
@@ -85,6 +87,7 @@ pub(super) fn load(name: &str, dir: &Path) -> Result<Dataset> {
             let table = Table::open(&path, &options)?;
             twisted(table, twist).map_err(Error::data(name))
         }
+        Kind::Digits => Ok(Dataset::digits()),
         Kind::Counts { file, .. } => {
             let mut table = Table::open(&dir.join(file), &options(65, None))?;
             table.features /= 16.0;
@@ -140,7 +143,7 @@ const fn table(file: &'static str, label: usize) -> Kind {
     Kind::Table { file, label, ignore: None, twist: Twist::None }
 }
 
-static SOURCES: [Source; 10] = [
+static SOURCES: [Source; 11] = [
     Source {
         name: "iris",
         description: "Iris flowers by four measurements (Fisher 1936); part of this program",
@@ -161,6 +164,13 @@ static SOURCES: [Source; 10] = [
         inputs: 38,
         classes: 2,
         kind: table("kr-vs-kp/kr-vs-kp.data", 37),
+    },
+    Source {
+        name: "digits",
+        description: "Handwritten digits, 8x8, 1,797 (Alpaydin, Kaynak 1998); part of this program",
+        inputs: 64,
+        classes: 10,
+        kind: Kind::Digits,
     },
     Source {
         name: "mnist",
@@ -242,9 +252,10 @@ mod tests {
     }
 
     #[test]
-    fn iris_needs_no_file_and_others_say_which_they_need() {
+    fn two_need_no_file_and_others_say_which_they_need() {
         let nowhere = Path::new("/nonexistent");
         assert_eq!(Dataset::load("iris", nowhere).unwrap(), Dataset::iris());
+        assert_eq!(Dataset::load("digits", nowhere).unwrap(), Dataset::digits());
         let error = Dataset::load("mnist", nowhere).unwrap_err().to_string();
         assert!(error.contains("train-images-idx3-ubyte"), "{error}");
     }

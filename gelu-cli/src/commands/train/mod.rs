@@ -39,7 +39,7 @@ Examples:
   gelu train --plaintext --network lenet5 --data DIR --out lenet5.safetensors
   gelu train --plaintext --network iris --epochs 0 --precision training --out fresh.safetensors
 
-Files in --data: iris/ (optional, it is built in), diabetes/pima-indians-diabetes.csv,
+Files in --data (iris and digits are built in): diabetes/pima-indians-diabetes.csv,
 kr-vs-kp/kr-vs-kp.data, mnist/{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz], wdbc/wdbc.data,
 heart-disease/processed.cleveland.data, optdigits/optdigits.{tra,tes}, spambase/spambase.data.
 
