@@ -16,6 +16,7 @@
 
 use gelu_core::Precision;
 use gelu_core::client::DataPolicy;
+use gelu_core::error::PeerMisbehaved;
 use gelu_core::ledger::Policy;
 use gelu_core::network::Layer;
 use gelu_core::pass::bias_constant;
@@ -116,8 +117,12 @@ pub fn lease(
     let refused = match session.pair.train(batches, &mut session.rng) {
         Ok(_) => false,
         Err(gelu_core::Error::Refused(_)) => true,
-        // The pair has no report of a step that was refused in its middle.
-        Err(gelu_core::Error::ApiMisuse(_)) => true,
+        // A client machine that is refused in the middle of a lease takes that for a fault, since a
+        // service grants no more steps than its ledger allows; here the ledger itself is on trial.
+        Err(gelu_core::Error::PeerMisbehaved(PeerMisbehaved::UnexpectedMessage {
+            got: "Refused",
+            ..
+        })) => true,
         Err(error) => return Err(error.into()),
     };
     Ok((session.learnt(&scene.model, batches, true)?, refused))

@@ -26,9 +26,9 @@ use gelu_core::server::{Host, ServedModel, Server};
 use gelu_core::{Clear, Parameters, Precision};
 use gelu_nn::Model;
 use ndarray::Array2;
+use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 use rand::seq::SliceRandom;
-use rand::SeedableRng;
 
 use super::scene::{Pictures, measured, noise, percent};
 use super::view::{Answer, Batch, Knowledge, equations};

@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
+use gelu_bench::attacks;
 use gelu_bench::exhibit::Exhibit;
 use gelu_bench::setting::{Progress, Setting};
 use serde::Serialize;
@@ -28,7 +29,43 @@ pub(crate) struct Entry {
 type Make = fn(&Setting, &dyn Progress) -> Result<Exhibit>;
 
 /// All of them, in the order of the report.
-pub(crate) const ENTRIES: &[Entry] = &[];
+pub(crate) const ENTRIES: &[Entry] = &[
+    Entry {
+        id: "figure-1",
+        about: "Training data reconstructed from activations, by the Moore-Penrose inverse",
+        make: |setting, progress| Ok(attacks::reconstruction::figure_1(setting, progress)?),
+    },
+    Entry {
+        id: "figure-2",
+        about: "Training data reconstructed from updates, with and without gradient protection",
+        make: |setting, progress| Ok(attacks::reconstruction::figure_2(setting, progress)?),
+    },
+    Entry {
+        id: "attack-reconstruction",
+        about: "A server reads training data from updates of one sample; masks stop it",
+        make: |setting, progress| Ok(attacks::reconstruction::exhibit(setting, progress)?),
+    },
+    Entry {
+        id: "attack-extraction",
+        about: "A client solves for all weights after fan-in + 1 queries; the ledger stops it",
+        make: |setting, progress| Ok(attacks::extraction::exhibit(setting, progress)?),
+    },
+    Entry {
+        id: "attack-last-layer",
+        about: "A client solves for the last layer from propagated errors; the ledger stops it",
+        make: |setting, progress| Ok(attacks::last_layer::exhibit(setting, progress)?),
+    },
+    Entry {
+        id: "attack-factorisation",
+        about: "A server unmixes inputs from the sum of a short lease; long ones stop it",
+        make: |setting, progress| Ok(attacks::factorisation::exhibit(setting, progress)?),
+    },
+    Entry {
+        id: "attack-permutation",
+        about: "A client realigns neurons that are permuted for every query; only counting helps",
+        make: |setting, progress| Ok(attacks::permutation::exhibit(setting, progress)?),
+    },
+];
 
 /// An exhibit with the circumstances under which it was made.
 #[derive(Debug, Clone, Serialize)]
