@@ -124,6 +124,11 @@ pub fn first_columns(values: &Array2<i128>, count: usize) -> Array2<i128> {
     values.slice_axis(Axis(1), Slice::from(..count)).to_owned()
 }
 
+/// The Euclidean length.
+pub fn norm(values: &[f64]) -> f64 {
+    values.iter().map(|x| x * x).sum::<f64>().sqrt()
+}
+
 /// The arithmetic mean.
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64

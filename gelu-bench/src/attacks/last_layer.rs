@@ -23,15 +23,17 @@ use gelu_core::pass::bias_constant;
 use gelu_core::plan::Direction;
 use gelu_nn::Model;
 use nalgebra::DMatrix;
-use ndarray::{Array2, Axis, Slice};
+use ndarray::{Array2, Slice};
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
 use super::algebra::{first_columns, least_norm, real, relative_error, solve_exactly};
-use super::scene::{Pictures, Scene, measured};
+use super::scene::{Pictures, Scene, measured, stretched};
 use super::view::{Answer, Batch, stacked};
 use crate::Error;
-use crate::exhibit::{self, Bar, Bars, Claim, Column, Exhibit, Lines, Mark, Part, Series, Table};
+use crate::exhibit::{
+    Axis, Claim, Column, Exhibit, ImageRow, Images, Lines, Mark, Part, Series, Table,
+};
 use crate::setting::{Extent, Progress, Setting};
 
 /// The equations of a client about the columns of the last stage: `W'·errors = sums`.
@@ -82,7 +84,7 @@ pub fn extract(model: &Model, answers: &[Answer]) -> Option<Layer> {
     let linear = &model.network().stages()[last].linear;
     let constant = bias_constant(linear, model.precision().activations);
     let (inputs, sums) = stacked(answers, last, Direction::Forward, constant);
-    let inputs = inputs.slice_axis(Axis(0), Slice::from(..-1));
+    let inputs = inputs.slice_axis(ndarray::Axis(0), Slice::from(..-1));
     let scaled = &sums - &columns.t().dot(&inputs);
     let biases = scaled.column(0).mapv(|v| v / constant).to_vec();
     Some(Layer { weights: columns.t().iter().copied().collect(), biases })
@@ -230,7 +232,7 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
             ),
         ],
         parts: vec![
-            Part::Bars(bars(&truth, &columns.head(classes), &seen)),
+            Part::Images(images(&truth, &columns.head(classes), &seen)),
             Part::Lines(lines(&curve, allowed)),
             Part::Table(table(&curve, allowed)),
         ],
@@ -250,23 +252,23 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
     })
 }
 
-/// The weights of one hidden neuron to all classes: true, solved for, guessed.
-fn bars(truth: &Array2<i128>, columns: &Columns, seen: &Columns) -> Bars {
-    let unit = Precision::TRAINING.weights;
-    let (solved, guess) = (columns.guess(), seen.guess());
-    let solved = columns.solve().map_or(solved, |w| real(&w));
-    let one = gelu_core::fixed::exp2(unit.fraction);
-    let bar = |c: usize| {
-        let values = [truth[[0, c]] as f64, solved[(0, c)], guess[(0, c)]];
-        [("true", values[0]), ("solved for", values[1]), ("guessed", values[2])].map(|(what, v)| {
-            Bar { name: format!("class {c}, {what}"), values: vec![(v / one).abs()] }
-        })
+/// The layer as pictures, a row for each class: true, solved for, guessed.
+fn images(truth: &Array2<i128>, columns: &Columns, seen: &Columns) -> Images {
+    let width = u32::try_from(truth.nrows()).expect("a layer's width");
+    let picture = |layer: &DMatrix<f64>| {
+        let values: Vec<f64> = layer.iter().copied().collect();
+        vec![stretched(width, &values, "")]
     };
-    Bars {
-        caption: "Size of the weights of the first hidden neuron to the first four classes".into(),
-        axis: exhibit::Axis::linear("size of the weight"),
-        segments: vec!["weight".into()],
-        bars: (0..truth.ncols().min(4)).flat_map(bar).collect(),
+    let solved = columns.solve().map_or_else(|| columns.guess(), |w| real(&w));
+    let row = |name: &str, images| ImageRow { name: name.into(), images };
+    Images {
+        caption: "The weights of the last layer: a row for each class, a column for each neuron"
+            .into(),
+        rows: vec![
+            row("true", picture(&real(truth))),
+            row("solved for", picture(&solved)),
+            row("guessed within the ledger's bound", picture(&seen.guess())),
+        ],
     }
 }
 
@@ -278,8 +280,8 @@ fn lines(curve: &[Told], allowed: usize) -> Lines {
     };
     Lines {
         caption: "What propagated errors tell about the last layer".into(),
-        x: exhibit::Axis::linear("samples"),
-        y: exhibit::Axis::linear("relative error of the best guess"),
+        x: Axis::linear("samples"),
+        y: Axis::linear("relative error of the best guess"),
         series: vec![
             series("weights", |t| t.error),
             series("weights, as far as softmax sees them", |t| t.that_matters),

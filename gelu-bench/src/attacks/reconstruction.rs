@@ -18,7 +18,7 @@ use nalgebra::{DMatrix, DVector};
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
-use super::algebra::{correlation, mean, pseudo_inverse, psnr};
+use super::algebra::{correlation, mean, norm, pseudo_inverse, psnr};
 use super::factorisation::{factorise, least_samples};
 use super::scene::{Pictures, Scene, measured};
 use super::view::{Batch, Received};
@@ -138,7 +138,6 @@ impl Run {
 
     /// The part of the pictures' length that the pseudo-inverse keeps, and √(m/n).
     fn kept(&self) -> (f64, f64) {
-        let norm = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
         let pairs = self.originals.iter().zip(&self.plain);
         let shares: Vec<_> = pairs.map(|(o, g)| norm(&g.inverted) / norm(o)).collect();
         let linear = &self.scene.model.network().stages()[0].linear;
@@ -335,7 +334,6 @@ fn widths(run: &Run, setting: &Setting) -> Result<Vec<(f64, f64, f64)>, Error> {
     let rng = &mut ChaCha20Rng::seed_from_u64(setting.seed);
     let pixels = run.pictures.pixels();
     let classes = run.pictures.train.classes();
-    let norm = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
     let mut points = Vec::new();
     for eighths in [1, 2, 3, 4, 6, 8] {
         let width = pixels * eighths / 8;

@@ -71,19 +71,29 @@ impl Pictures {
 
     /// A picture of values; those below 0 and above 1 are cut off.
     pub fn image(&self, values: &[f64], label: impl Into<String>) -> Image {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 255")]
-        let byte = |v: &f64| (cut(*v) * 255.0).round() as u8;
-        Image { width: self.side, pixels: values.iter().map(byte).collect(), label: label.into() }
+        image(self.side, values, label)
     }
 
     /// A picture of values of any size: the smallest is paper, the largest ink.
     pub fn stretched(&self, values: &[f64], label: impl Into<String>) -> Image {
-        let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let range = if most > least { most - least } else { 1.0 };
-        let values: Vec<f64> = values.iter().map(|v| (v - least) / range).collect();
-        self.image(&values, label)
+        stretched(self.side, values, label)
     }
+}
+
+/// Values as grey, row by row; those below 0 and above 1 are cut off.
+pub fn image(width: u32, values: &[f64], label: impl Into<String>) -> Image {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 255")]
+    let byte = |v: &f64| (cut(*v) * 255.0).round() as u8;
+    Image { width, pixels: values.iter().map(byte).collect(), label: label.into() }
+}
+
+/// Values of any size as grey, row by row: the smallest is paper, the largest ink.
+pub fn stretched(width: u32, values: &[f64], label: impl Into<String>) -> Image {
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let range = if most > least { most - least } else { 1.0 };
+    let values: Vec<f64> = values.iter().map(|v| (v - least) / range).collect();
+    image(width, &values, label)
 }
 
 /// A model behind a server, and a client.
