@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex};
 use gelu_core::clear::ClearKey;
 use gelu_core::client::{Client, ClientOutput, DataPolicy};
 use gelu_core::error::Refused;
+use gelu_core::fixed::exp2;
 use gelu_core::ledger::{Exposure, Ledger, Policy};
 use gelu_core::message::Wire;
 use gelu_core::pair::Frame;
@@ -24,7 +25,7 @@ use gelu_core::pass::bias_constant;
 use gelu_core::plan::Purpose;
 use gelu_core::server::{Host, ServedModel, Server};
 use gelu_core::{Clear, Parameters, Precision};
-use gelu_nn::Model;
+use gelu_nn::{Activation, Model, Sequential};
 use ndarray::Array2;
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
@@ -174,12 +175,10 @@ pub fn column(base: &[i128], view: &[i128], step: i128, places: &[usize]) -> Vec
 /// `step` units of the encoding.
 fn queries(model: &Model, inputs: usize, step: i128, seed: u64) -> Vec<Batch> {
     let format = model.precision().activations;
-    let most = format.max() / 2;
-    let reach = format.decode(most);
-    let (drawn, label) = noise(model.network().inputs(), 1, reach, seed);
+    let (drawn, label) = noise(model.network().inputs(), 1, format.decode(format.max() / 2), seed);
     // On the grid of the encoding, so that a step is a step.
-    let base = drawn.mapv(|x| (x * format.decode(format.one() * format.one())).round());
-    let base = base.mapv(|x| x / format.decode(format.one() * format.one()));
+    let units = exp2(format.fraction);
+    let base = drawn.mapv(|x| (x * units).round() / units);
     let moved = |input: usize| {
         let mut query = base.clone();
         query[[input, 0]] += format.decode(step);
@@ -255,7 +254,8 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
         Extent::Paper => Pictures::load(setting)?,
     };
     let rng = &mut ChaCha20Rng::seed_from_u64(setting.seed);
-    let architecture = pictures.architecture();
+    let (pixels, classes) = (pictures.pixels(), pictures.train.classes());
+    let architecture = Sequential::dense(pixels, &[HIDDEN], classes, Activation::Sigmoid)?;
     let model = Model::initialise("victim", architecture, Precision::INFERENCE, rng)?;
     let inputs = model.network().inputs();
     let unit = model.precision().activations.one();
@@ -301,10 +301,12 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
             ),
             Claim::new(
                 format!(
-                    "permuted only: {} of the neurons realigned, 99% or more",
-                    percent(whole.neurons)
+                    "permuted only: {} of the neurons realigned, {} of the weights got bit for bit, \
+                     97% or more",
+                    percent(whole.neurons),
+                    percent(whole.weights)
                 ),
-                whole.neurons >= 0.99,
+                whole.neurons >= 0.97 && whole.weights >= 0.97,
             ),
             Claim::new(
                 format!("without realigning {} of the weights are right", percent(whole.naive)),
@@ -338,7 +340,11 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
     })
 }
 
-/// The strongest neurons' weights as pictures: true, realigned, as they came.
+/// As many hidden neurons as the paper's network for MNIST has: the more there are, the closer they
+/// lie and the harder they are to tell apart.
+const HIDDEN: usize = 300;
+
+/// Eight neurons' weights as pictures: true, realigned, as they came.
 fn images(pictures: &Pictures, model: &Model, seen: &Seen) -> Images {
     let [realigned, naive] = steal(seen, 1);
     let inputs = model.network().inputs();
