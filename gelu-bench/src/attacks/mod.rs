@@ -5,17 +5,31 @@
 //!
 //! | module | the attacker | reads |
 //! |---|---|---|
+//! | [`reconstruction`] | a server | training data, from activations and updates |
+//! | [`extraction`] | a client | all weights, from fan-in + 1 answers |
+//! | [`last_layer`] | a client | the last layer, from propagated errors |
 //! | [`packing`] | a client | weights, from plaintexts out of range |
 //! | [`randomness`] | a client | weights, from the randomness of a response |
+//! | [`permutation`] | a client | weights, although the neurons are permuted for each query |
+//! | [`factorisation`] | a server | inputs, from the sum of a short lease |
 //! | [`low_bits`] | a server | which inputs are zero, from the low bits of masked gradients |
 //! | [`masks`] | a server | anything at all, from masked updates |
 //!
-//! [`digits`], [`target`] and [`smooth`] are their tools.
+//! [`view`] reads what a party has really seen out of a transcript, [`algebra`] solves, [`scene`] has
+//! data, models and sessions; [`digits`], [`target`] and [`smooth`] are the tools of the others.
 
+pub mod algebra;
 pub mod digits;
+pub mod extraction;
+pub mod factorisation;
+pub mod last_layer;
 pub mod low_bits;
 pub mod masks;
 pub mod packing;
+pub mod permutation;
 pub mod randomness;
+pub mod reconstruction;
+pub mod scene;
 pub mod smooth;
 pub mod target;
+pub mod view;

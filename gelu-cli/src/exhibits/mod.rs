@@ -41,6 +41,16 @@ pub(crate) const ENTRIES: &[Entry] = &[
         make: |setting, progress| Ok(tables::complexity::exhibit(setting, progress)?),
     },
     Entry {
+        id: "figure-1",
+        about: "Training data reconstructed from activations, by the Moore-Penrose inverse",
+        make: |setting, progress| Ok(attacks::reconstruction::figure_1(setting, progress)?),
+    },
+    Entry {
+        id: "figure-2",
+        about: "Training data reconstructed from updates, with and without gradient protection",
+        make: |setting, progress| Ok(attacks::reconstruction::figure_2(setting, progress)?),
+    },
+    Entry {
         id: "figure-cost",
         about: "an encrypted layer against width, batch and key",
         make: |setting, progress| Ok(figures::cost::exhibit(setting, progress)?),
@@ -49,6 +59,21 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "figure-roofline",
         about: "how near the Paillier kernel comes to the processor",
         make: |setting, progress| Ok(figures::roofline::exhibit(setting, progress)?),
+    },
+    Entry {
+        id: "attack-reconstruction",
+        about: "A server reads training data from updates of one sample; masks stop it",
+        make: |setting, progress| Ok(attacks::reconstruction::exhibit(setting, progress)?),
+    },
+    Entry {
+        id: "attack-extraction",
+        about: "A client solves for all weights after fan-in + 1 queries; the ledger stops it",
+        make: |setting, progress| Ok(attacks::extraction::exhibit(setting, progress)?),
+    },
+    Entry {
+        id: "attack-last-layer",
+        about: "A client solves for the last layer from propagated errors; the ledger stops it",
+        make: |setting, progress| Ok(attacks::last_layer::exhibit(setting, progress)?),
     },
     Entry {
         id: "attack-packing",
@@ -61,6 +86,16 @@ pub(crate) const ENTRIES: &[Entry] = &[
         about: "a client with a key made for it reads 170 weights from the randomness of one \
                 response; fresh noise leaves none",
         make: |setting, progress| Ok(attacks::randomness::exhibit(setting, progress)?),
+    },
+    Entry {
+        id: "attack-permutation",
+        about: "A client realigns neurons that are permuted for every query; only counting helps",
+        make: |setting, progress| Ok(attacks::permutation::exhibit(setting, progress)?),
+    },
+    Entry {
+        id: "attack-factorisation",
+        about: "A server unmixes inputs from the sum of a short lease; long ones stop it",
+        make: |setting, progress| Ok(attacks::factorisation::exhibit(setting, progress)?),
     },
     Entry {
         id: "attack-low-bits",
