@@ -7,6 +7,7 @@
 //! | [`tables`] | the paper's tables |
 //! | [`figures`] | the paper's figures, and more |
 //! | [`attacks`] | the security laboratory |
+//! | [`learning`] | trainings in the clear, for the tables and figures of accuracy |
 //!
 //! What needs sockets is made in the program, `gelu`, which also prints and draws all of it.
 //!
@@ -21,6 +22,7 @@ pub mod complexity;
 pub mod error;
 pub mod exhibit;
 pub mod figures;
+pub mod learning;
 pub mod setting;
 pub mod tables;
 

@@ -1,1 +1,4 @@
 //! The paper's figures, and more.
+
+pub mod precision;
+pub mod training;

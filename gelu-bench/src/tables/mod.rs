@@ -1,1 +1,3 @@
 //! The paper's tables.
+
+pub mod accuracy;

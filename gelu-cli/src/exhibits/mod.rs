@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::Result;
 use gelu_bench::exhibit::Exhibit;
 use gelu_bench::setting::{Progress, Setting};
+use gelu_bench::{figures, tables};
 use serde::Serialize;
 
 mod args;
@@ -28,7 +29,23 @@ pub(crate) struct Entry {
 type Make = fn(&Setting, &dyn Progress) -> Result<Exhibit>;
 
 /// All of them, in the order of the report.
-pub(crate) const ENTRIES: &[Entry] = &[];
+pub(crate) const ENTRIES: &[Entry] = &[
+    Entry {
+        id: "table-3",
+        about: "Accuracy of the exact activation and of polynomials on four data sets",
+        make: |setting, progress| Ok(tables::accuracy::exhibit(setting, progress)?),
+    },
+    Entry {
+        id: "figure-3",
+        about: "Training curves of the exact activation and of polynomials",
+        make: |setting, progress| Ok(figures::training::exhibit(setting, progress)?),
+    },
+    Entry {
+        id: "figure-precision",
+        about: "Accuracy against bits of weights and activations, and the slots they need",
+        make: |setting, progress| Ok(figures::precision::exhibit(setting, progress)?),
+    },
+];
 
 /// An exhibit with the circumstances under which it was made.
 #[derive(Debug, Clone, Serialize)]
