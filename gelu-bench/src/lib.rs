@@ -13,6 +13,7 @@
 //! | [`evidence`] | a run of many exhibits: report, record, comparison |
 //! | [`fit`] | the laws that values follow |
 //! | [`timing`] | medians, on one core |
+//! | [`learning`] | trainings in the clear, for the tables and figures of accuracy |
 //!
 //! What needs sockets is made in the program, `gelu`.
 //!
@@ -32,6 +33,7 @@ pub mod figures;
 pub mod files;
 pub mod fit;
 pub mod html;
+pub mod learning;
 pub mod markdown;
 mod prose;
 pub mod setting;

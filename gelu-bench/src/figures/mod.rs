@@ -2,4 +2,6 @@
 
 pub mod cost;
 mod layer;
+pub mod precision;
 pub mod roofline;
+pub mod training;

@@ -1,4 +1,5 @@
 //! The paper's tables.
 
+pub mod accuracy;
 pub mod activation;
 pub mod complexity;

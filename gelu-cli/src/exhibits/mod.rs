@@ -41,6 +41,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         make: |setting, progress| Ok(tables::complexity::exhibit(setting, progress)?),
     },
     Entry {
+        id: "table-3",
+        about: "Accuracy of the exact activation and of polynomials on four data sets",
+        make: |setting, progress| Ok(tables::accuracy::exhibit(setting, progress)?),
+    },
+    Entry {
         id: "figure-1",
         about: "Training data reconstructed from activations, by the Moore-Penrose inverse",
         make: |setting, progress| Ok(attacks::reconstruction::figure_1(setting, progress)?),
@@ -51,9 +56,19 @@ pub(crate) const ENTRIES: &[Entry] = &[
         make: |setting, progress| Ok(attacks::reconstruction::figure_2(setting, progress)?),
     },
     Entry {
+        id: "figure-3",
+        about: "Training curves of the exact activation and of polynomials",
+        make: |setting, progress| Ok(figures::training::exhibit(setting, progress)?),
+    },
+    Entry {
         id: "figure-cost",
         about: "an encrypted layer against width, batch and key",
         make: |setting, progress| Ok(figures::cost::exhibit(setting, progress)?),
+    },
+    Entry {
+        id: "figure-precision",
+        about: "Accuracy against bits of weights and activations, and the slots they need",
+        make: |setting, progress| Ok(figures::precision::exhibit(setting, progress)?),
     },
     Entry {
         id: "figure-roofline",
