@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use gelu_nn::Model;
 use gelu_service::ClientTls;
 use gelu_service::certs::Authority;
+use gelu_service::link::{Carried, Profile, Relay};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
@@ -65,6 +66,29 @@ pub(crate) struct LocalServer {
     output: BufReader<ChildStdout>,
     /// Where it listens.
     pub(crate) address: SocketAddr,
+}
+
+/// The way to a local server: straight, or by a relay that simulates a link.
+pub(crate) struct Route {
+    /// Where to connect, HOST:PORT.
+    pub(crate) address: String,
+    relay: Option<Relay>,
+}
+
+impl Route {
+    /// A way to `server` that is like `link`; `seed` decides on its losses.
+    pub(crate) fn new(server: SocketAddr, link: &Profile, seed: u64) -> Result<Self> {
+        if link.is_transparent() {
+            return Ok(Self { address: server.to_string(), relay: None });
+        }
+        let relay = Relay::start(server, link, seed).context("cannot start the relay")?;
+        Ok(Self { address: relay.address().to_string(), relay: Some(relay) })
+    }
+
+    /// What went up and down, if a link was simulated.
+    pub(crate) fn carried(&self) -> Option<[Carried; 2]> {
+        self.relay.as_ref().map(Relay::carried)
+    }
 }
 
 impl World {

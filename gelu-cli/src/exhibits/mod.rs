@@ -11,6 +11,9 @@ use gelu_bench::setting::{Progress, Setting};
 use serde::Serialize;
 
 mod args;
+mod environments;
+mod networks;
+mod parties;
 mod show;
 
 pub(crate) use args::ExhibitArgs;
@@ -28,7 +31,11 @@ pub(crate) struct Entry {
 type Make = fn(&Setting, &dyn Progress) -> Result<Exhibit>;
 
 /// All of them, in the order of the report.
-pub(crate) const ENTRIES: &[Entry] = &[];
+pub(crate) const ENTRIES: &[Entry] = &[Entry {
+    id: "table-5",
+    about: "One query in three environments, over simulated links",
+    make: environments::exhibit,
+}];
 
 /// An exhibit with the circumstances under which it was made.
 #[derive(Debug, Clone, Serialize)]

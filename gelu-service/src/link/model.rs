@@ -89,7 +89,8 @@ mod tests {
         let wan = Profile::new(15 * MS, Some(100_000_000), 0.0).unwrap();
         for parts in [1, 7, 100] {
             let mut line = Direction::new(&wan, Duration::ZERO, 1);
-            let last = (0..parts).map(|_| line.send(Duration::ZERO, 700_000 / parts)).last().unwrap();
+            let last =
+                (0..parts).map(|_| line.send(Duration::ZERO, 700_000 / parts)).last().unwrap();
             let expected = wan.transfer(700_000);
             let rounding = Duration::from_micros(2);
             assert!(last.abs_diff(expected) < rounding, "{last:?}, {expected:?}");
@@ -112,8 +113,12 @@ mod tests {
         // Each transmission is lost with 0.2: 0.25 losses a segment.
         assert!((mean_losses - 0.25).abs() < 0.02, "{mean_losses}");
         let mut again = Direction::new(&lossy, Duration::ZERO, 3);
-        assert!(times.iter().zip(0..).all(|(time, n)| again.send(n * MS, SEGMENT) - n * MS == *time));
+        assert!(
+            times.iter().zip(0..).all(|(time, n)| again.send(n * MS, SEGMENT) - n * MS == *time)
+        );
         let mut other = Direction::new(&lossy, Duration::ZERO, 4);
-        assert!(times.iter().zip(0..).any(|(time, n)| other.send(n * MS, SEGMENT) - n * MS != *time));
+        assert!(
+            times.iter().zip(0..).any(|(time, n)| other.send(n * MS, SEGMENT) - n * MS != *time)
+        );
     }
 }

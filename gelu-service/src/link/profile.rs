@@ -223,9 +223,9 @@ fn share(text: &str) -> Option<f64> {
 }
 
 fn scaled(text: &str, units: &[(&str, f64)]) -> Option<f64> {
-    let (number, unit) = units.iter().find_map(|(unit, scale)| {
-        Some((text.strip_suffix(unit)?.parse::<f64>().ok()?, scale))
-    })?;
+    let (number, unit) = units
+        .iter()
+        .find_map(|(unit, scale)| Some((text.strip_suffix(unit)?.parse::<f64>().ok()?, scale)))?;
     Some(number * unit).filter(|value| value.is_finite() && *value >= 0.0)
 }
 
@@ -271,12 +271,25 @@ mod tests {
         let link: Profile = "rtt=40ms,loss=0.1%,rate=512kbit".parse().unwrap();
         assert_eq!(link.delay(), Duration::from_millis(20));
         assert_eq!((link.rate(), link.loss()), (Some(512_000), 0.001));
-        assert_eq!(Profile::wan().to_string(), "wan: 30 ms there and back, 100 Mbit/s, 0.01 % of the segments lost");
+        assert_eq!(
+            Profile::wan().to_string(),
+            "wan: 30 ms there and back, 100 Mbit/s, 0.01 % of the segments lost"
+        );
     }
 
     #[test]
     fn what_is_no_link_is_refused_with_an_example() {
-        for text in ["", "fast", "delay=20", "delay=-1ms", "rate=1kbit", "loss=50%", "delay=11s", "rate=infmbit", "jitter=1ms"] {
+        for text in [
+            "",
+            "fast",
+            "delay=20",
+            "delay=-1ms",
+            "rate=1kbit",
+            "loss=50%",
+            "delay=11s",
+            "rate=infmbit",
+            "jitter=1ms",
+        ] {
             let error = text.parse::<Profile>().unwrap_err().to_string();
             assert!(error.contains("delay=20ms,rate=100mbit"), "{text}: {error}");
         }

@@ -264,8 +264,8 @@ impl Queue {
             }
             let now = began.elapsed();
             let mut arrived = Vec::new();
-            while let Some((_, chunk)) = state.chunks.pop_front_if(|(due, _)| *due <= now) {
-                arrived.extend(chunk);
+            while state.chunks.front().is_some_and(|(due, _)| *due <= now) {
+                arrived.extend(state.chunks.pop_front().map_or(Vec::new(), |(_, chunk)| chunk));
             }
             drop(state);
             if to.write_all(&arrived).is_err() {
@@ -356,8 +356,13 @@ mod tests {
             let (answer, took) = there_and_back(&mut client, &message);
             assert!(answer == message);
             let expected = link.round_trip() + 2 * link.transfer(message.len());
-            assert!(took >= expected, "{words}: {took:?}, not {expected:?}");
-            assert!(took < expected + Duration::from_millis(150), "{words}: {took:?}, {expected:?}");
+            // The connection was opened a moment before the clock was started.
+            let earlier = Duration::from_millis(5);
+            assert!(took + earlier >= expected, "{words}: {took:?}, not {expected:?}");
+            assert!(
+                took < expected + Duration::from_millis(150),
+                "{words}: {took:?}, {expected:?}"
+            );
             let carried = relay.carried();
             assert_eq!(carried.map(|c| (c.bytes, c.lost)), [(200_000, 0); 2]);
         }
