@@ -7,6 +7,8 @@
 //! | [`tables`] | the paper's tables |
 //! | [`figures`] | the paper's figures, and more |
 //! | [`attacks`] | the security laboratory |
+//! | [`baselines`] | the systems without a client in between, on our models |
+//! | [`timed`] | a stopwatch around any cryptosystem |
 //!
 //! What needs sockets is made in the program, `gelu`, which also prints and draws all of it.
 //!
@@ -17,12 +19,14 @@
 #![forbid(unsafe_code)]
 
 pub mod attacks;
+pub mod baselines;
 pub mod complexity;
 pub mod error;
 pub mod exhibit;
 pub mod figures;
 pub mod setting;
 pub mod tables;
+pub mod timed;
 
 pub use error::Error;
 

@@ -14,6 +14,7 @@ mod args;
 mod environments;
 mod networks;
 mod parties;
+mod phases;
 mod show;
 
 pub(crate) use args::ExhibitArgs;
@@ -31,11 +32,18 @@ pub(crate) struct Entry {
 type Make = fn(&Setting, &dyn Progress) -> Result<Exhibit>;
 
 /// All of them, in the order of the report.
-pub(crate) const ENTRIES: &[Entry] = &[Entry {
-    id: "table-5",
-    about: "One query in three environments, over simulated links",
-    make: environments::exhibit,
-}];
+pub(crate) const ENTRIES: &[Entry] = &[
+    Entry {
+        id: "table-5",
+        about: "One query in three environments, over simulated links",
+        make: environments::exhibit,
+    },
+    Entry {
+        id: "figure-phases",
+        about: "What a query and a training step spend their time on",
+        make: phases::exhibit,
+    },
+];
 
 /// An exhibit with the circumstances under which it was made.
 #[derive(Debug, Clone, Serialize)]
