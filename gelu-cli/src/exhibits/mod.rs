@@ -11,11 +11,14 @@ use gelu_bench::setting::{Progress, Setting};
 use serde::Serialize;
 
 mod args;
+mod contenders;
 mod environments;
 mod networks;
+mod orion;
 mod parties;
 mod phases;
 mod show;
+mod systems;
 
 pub(crate) use args::ExhibitArgs;
 
@@ -33,6 +36,11 @@ type Make = fn(&Setting, &dyn Progress) -> Result<Exhibit>;
 
 /// All of them, in the order of the report.
 pub(crate) const ENTRIES: &[Entry] = &[
+    Entry {
+        id: "table-4",
+        about: "Conv-1 and LeNet-5: time and accuracy, GELU-Net against fully homomorphic encryption",
+        make: systems::exhibit,
+    },
     Entry {
         id: "table-5",
         about: "One query in three environments, over simulated links",

@@ -91,6 +91,19 @@ pub(super) fn queries(
     (0..count).map(|_| Array2::from_shape_fn((inputs, batch), &mut pixel)).collect()
 }
 
+/// Some model, for tests of what does not care which.
+#[cfg(test)]
+pub(super) fn tests_model() -> Model {
+    let architecture = zoo::iris();
+    Model::initialise(
+        "iris",
+        architecture,
+        Precision::INFERENCE,
+        &mut ChaCha20Rng::seed_from_u64(1),
+    )
+    .expect("small weights")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
