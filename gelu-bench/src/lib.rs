@@ -14,6 +14,8 @@
 //! | [`fit`] | the laws that values follow |
 //! | [`timing`] | medians, on one core |
 //! | [`learning`] | trainings in the clear, for the tables and figures of accuracy |
+//! | [`baselines`] | the systems without a client in between, on our models |
+//! | [`timed`] | a stopwatch around any cryptosystem |
 //!
 //! What needs sockets is made in the program, `gelu`.
 //!
@@ -25,6 +27,7 @@
 
 pub mod amounts;
 pub mod attacks;
+pub mod baselines;
 pub mod draw;
 pub mod error;
 pub mod evidence;
@@ -38,6 +41,7 @@ pub mod markdown;
 mod prose;
 pub mod setting;
 pub mod tables;
+pub mod timed;
 pub mod timing;
 
 pub use error::Error;

@@ -156,7 +156,7 @@ fn key_bits() -> impl clap::builder::TypedValueParser<Value = u32> {
 }
 
 /// How many threads compute.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, Default, Args)]
 #[command(next_help_heading = "Cryptosystem")]
 pub(crate) struct Threads {
     /// Threads that compute, in each process; its sessions share them [default: all processors]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
+use gelu_core::AdditiveHE;
 use gelu_core::client::{DataPolicy, StepReport};
 use gelu_nn::{Batches, Dataset};
 use gelu_service::certs::Identity;
@@ -80,7 +81,7 @@ pub(crate) fn fresh_key<S: Scheme>(bits: u32) -> Result<S::SecretKey> {
 }
 
 /// Connects to `address` (HOST:PORT) and opens a session with `secret`.
-pub(crate) async fn open<S: Scheme>(
+pub(crate) async fn open<S: AdditiveHE>(
     address: &str,
     tls: &ClientTls,
     secret: Arc<S::SecretKey>,

@@ -5,15 +5,19 @@
 //! standard input ends, so it does not outlive us however we end.
 
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use gelu_core::AdditiveHE;
+use gelu_core::ledger::Policy;
+use gelu_core::server::LearningRate;
 use gelu_nn::Model;
-use gelu_service::ClientTls;
-use gelu_service::certs::Authority;
+use gelu_service::certs::{Authority, Identity};
+use gelu_service::link::{Carried, Profile, Relay};
+use gelu_service::{ClientTls, Config, ServerTls};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
@@ -67,6 +71,29 @@ pub(crate) struct LocalServer {
     pub(crate) address: SocketAddr,
 }
 
+/// The way to a local server: straight, or by a relay that simulates a link.
+pub(crate) struct Route {
+    /// Where to connect, HOST:PORT.
+    pub(crate) address: String,
+    relay: Option<Relay>,
+}
+
+impl Route {
+    /// A way to `server` that is like `link`; `seed` decides on its losses.
+    pub(crate) fn new(server: SocketAddr, link: &Profile, seed: u64) -> Result<Self> {
+        if link.is_transparent() {
+            return Ok(Self { address: server.to_string(), relay: None });
+        }
+        let relay = Relay::start(server, link, seed).context("cannot start the relay")?;
+        Ok(Self { address: relay.address().to_string(), relay: Some(relay) })
+    }
+
+    /// What went up and down, if a link was simulated.
+    pub(crate) fn carried(&self) -> Option<[Carried; 2]> {
+        self.relay.as_ref().map(Relay::carried)
+    }
+}
+
 impl World {
     /// Makes the folder, the authority and the server's certificate.
     pub(crate) fn create() -> Result<Self> {
@@ -111,6 +138,23 @@ impl World {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         LocalServer::start(command)
+    }
+
+    /// A server of `model` in this very process, whose two parties are then seen by one clock. Like
+    /// [`serve`](Self::serve), it counts but does not refuse.
+    pub(crate) fn config<H: AdditiveHE>(&self, model: &Model, terms: &Terms) -> Result<Config<H>> {
+        model.save(&self.model())?;
+        let certs = self.folder.path().join("certs");
+        let identity =
+            Identity { certificate: certs.join("server.pem"), key: certs.join("server.key") };
+        let tls = ServerTls::read(&self.authority.certificate(), &identity)?;
+        let (address, ledger) =
+            ((Ipv4Addr::LOCALHOST, 0).into(), self.folder.path().join("ledger"));
+        let rate = LearningRate::Public(terms.rate.eta());
+        let mut config = Config::new(address, tls, self.model(), ledger, rate);
+        config.policy = Policy::AllowModelExtraction;
+        config.lease_samples = terms.lease_samples;
+        Ok(config)
     }
 
     /// The model as the server has stored it.

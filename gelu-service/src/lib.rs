@@ -30,6 +30,7 @@ mod files;
 pub mod frame;
 pub mod handshake;
 pub mod limits;
+pub mod link;
 pub mod server;
 pub mod tls;
 

@@ -12,7 +12,14 @@ use gelu_bench::setting::{Progress, Setting};
 use gelu_bench::{attacks, figures, tables};
 
 mod args;
+mod contenders;
+mod environments;
+mod networks;
+mod orion;
+mod parties;
+mod phases;
 mod show;
+mod systems;
 
 pub(crate) use args::{ExhibitArgs, ProgressBars, SettingArgs};
 
@@ -46,6 +53,16 @@ pub(crate) const ENTRIES: &[Entry] = &[
         make: |setting, progress| Ok(tables::accuracy::exhibit(setting, progress)?),
     },
     Entry {
+        id: "table-4",
+        about: "Conv-1 and LeNet-5: time and accuracy, GELU-Net against fully homomorphic encryption",
+        make: systems::exhibit,
+    },
+    Entry {
+        id: "table-5",
+        about: "One query in three environments, over simulated links",
+        make: environments::exhibit,
+    },
+    Entry {
         id: "figure-1",
         about: "Training data reconstructed from activations, by the Moore-Penrose inverse",
         make: |setting, progress| Ok(attacks::reconstruction::figure_1(setting, progress)?),
@@ -69,6 +86,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "figure-precision",
         about: "Accuracy against bits of weights and activations, and the slots they need",
         make: |setting, progress| Ok(figures::precision::exhibit(setting, progress)?),
+    },
+    Entry {
+        id: "figure-phases",
+        about: "What a query and a training step spend their time on",
+        make: phases::exhibit,
     },
     Entry {
         id: "figure-roofline",

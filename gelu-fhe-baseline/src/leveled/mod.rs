@@ -46,7 +46,7 @@
 //! therefore those parts are written here, where sessions replay from a seed and bytes are checked.
 //!
 //! # Measured
-//! `examples/cryptonets_batched.rs` trains the network, runs 8,192 encrypted test images, compares
+//! `gelu-bench/examples/cryptonets_batched.rs` runs 8,192 encrypted test images, compares
 //! all logits and prints times, bytes and memory. [`measure_activation`] times one activation.
 pub mod activation;
 mod evaluate;

@@ -29,6 +29,7 @@ mod session;
 mod statistics;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use gelu_core::client::{Client, DataPolicy, StepReport};
 use gelu_core::error::PeerIncompatible;
@@ -66,6 +67,8 @@ pub enum ClientEvent {
         up: u64,
         /// Bytes of the answer.
         down: u64,
+        /// From the last byte written to the last byte read: the network and the server.
+        waited: Duration,
     },
     /// A lease has begun.
     LeaseGranted {

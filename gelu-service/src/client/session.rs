@@ -244,8 +244,9 @@ impl<H: AdditiveHE> Session<H> {
         cost.up += answer.up;
         cost.down += answer.down;
         cost.server += answer.waited;
-        let (up, down, stages) = (answer.up, answer.down, self.network.stages().len());
-        (self.line.observer)(&ClientEvent::Round { phase, stage, stages, up, down });
+        let (up, down, waited) = (answer.up, answer.down, answer.waited);
+        let stages = self.network.stages().len();
+        (self.line.observer)(&ClientEvent::Round { phase, stage, stages, up, down, waited });
         self.compute(phase, |m| m.client.handle_message(answer.message, &mut m.rng)).await?
     }
 

@@ -1,5 +1,6 @@
 //! `gelu bench latency`: one encrypted query, from pixels to probabilities.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,13 +9,14 @@ use gelu_core::client::DataPolicy;
 use gelu_core::plan::Purpose;
 use gelu_nn::Model;
 use gelu_service::client::Phase;
+use gelu_service::link::Profile;
 use serde::Serialize;
 
 use super::{Circumstances, CpuTimes, NetworkArgs, Samples, Spread, seconds, wrong};
 use crate::args::{Cryptosystem, Threads};
 use crate::backend::{Scheme, Task};
 use crate::client;
-use crate::local::{Terms, World};
+use crate::local::{Route, Terms, World};
 use crate::output::{Output, table};
 use crate::phases::{Phases, bytes};
 use crate::rate::RateArgs;
@@ -26,6 +28,8 @@ Examples:
   gelu bench latency --network lenet5 --key-bits 2048 --runs 20 --json
   gelu bench latency --network dense300 --batch 64
   gelu bench latency --model lenet5.safetensors --data DIR
+  gelu bench latency --network conv1 --link wan
+  gelu bench latency --network conv1 --link delay=20ms,rate=100mbit,loss=0.1%
 
 The time of a query runs from the samples in the clear to their probabilities in the clear. Every
 answer is compared with the plaintext fixed-point model's, bit for bit.")]
@@ -42,6 +46,9 @@ pub(super) struct Args {
     /// processor time counts it)
     #[arg(long)]
     precompute: bool,
+    /// The link between the parties, simulated: loopback, lan, cloud, wan, or written out
+    #[arg(long, value_name = "PROFILE", default_value = "loopback")]
+    link: Profile,
     #[command(flatten)]
     cryptosystem: Cryptosystem,
     #[command(flatten)]
@@ -60,6 +67,7 @@ struct Report {
     runs: usize,
     /// Whether noise was made between queries.
     precompute: bool,
+    link: Profile,
     #[serde(flatten)]
     spread: Spread,
     client_cpu_s: Option<f64>,
@@ -112,9 +120,9 @@ impl Task for Query<'_> {
         let secret = Arc::new(client::fresh_key::<S>(args.cryptosystem.key_bits)?);
         let world = World::create()?;
         let server = world.serve(model, &terms)?;
-        let (tls, address) = (world.admit("client")?, server.address.to_string());
+        let (tls, route) = (world.admit("client")?, self.route(server.address)?);
         let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-        let session = client::open::<S>(&address, &tls, secret, DataPolicy::Enforce, |_| ());
+        let session = client::open::<S>(&route.address, &tls, secret, DataPolicy::Enforce, |_| ());
         let mut session = client::wait(&runtime, session)?;
         let queries: Vec<_> = (0..=runs).map(|n| samples.batch(n, batch).0).collect();
         let expected = queries.iter().map(|x| Ok(model.probabilities(x)?.0));
@@ -154,6 +162,7 @@ impl Task for Query<'_> {
             batch,
             runs,
             precompute: args.precompute,
+            link: args.link.clone(),
             spread: Spread::of(&times),
             client_cpu_s: cpu.client,
             server_cpu_s: cpu.server,
@@ -163,6 +172,12 @@ impl Task for Query<'_> {
             predictions_equal_plaintext: true,
             circumstances,
         })
+    }
+}
+
+impl Query<'_> {
+    fn route(&self, server: SocketAddr) -> Result<Route> {
+        Route::new(server, &self.args.link, self.args.network.data.seed)
     }
 }
 
@@ -187,7 +202,7 @@ impl Report {
         };
         format!(
             "{}: an encrypted query of {samples}, {} with keys of {} bits, {} runs.\n\
-             Weights {}, samples {}.\n{rows}\n\
+             Weights {}, samples {}.\nLink {}.\n{rows}\n\
              Every answer equals the plaintext model's, bit for bit.\n{}",
             self.network,
             self.backend,
@@ -195,6 +210,7 @@ impl Report {
             self.runs,
             self.weights,
             self.samples,
+            self.link,
             self.circumstances,
         )
     }

@@ -9,13 +9,14 @@ use gelu_core::client::DataPolicy;
 use gelu_core::plan::Purpose;
 use gelu_nn::{FixedTrainer, Model};
 use gelu_service::client::{ClientEvent, Statistics};
+use gelu_service::link::Profile;
 use serde::Serialize;
 
 use super::{Circumstances, CpuTimes, NetworkArgs, Samples, Spread, seconds, wrong};
 use crate::args::{Cryptosystem, Threads};
 use crate::backend::{Scheme, Task};
 use crate::client;
-use crate::local::{LocalServer, Terms, World};
+use crate::local::{LocalServer, Route, Terms, World};
 use crate::output::{Output, table};
 use crate::phases::{Phases, Screen, bytes};
 use crate::problem::problem;
@@ -29,6 +30,7 @@ Examples:
   gelu bench train-step --network dense300 --batch 64          masks of 64 bits, the default
   gelu bench train-step --network iris --batch 16 --secret-rate 3
   gelu bench train-step --network conv1 --runs 6 --steps 5     two leases of five steps each
+  gelu bench train-step --network iris --batch 16 --link wan
 
 The first step of a lease works with the true weights and is not timed, nor is the last one, which
 ends in the commit: the steps between them have masked weights and send a masked update. All of it
@@ -48,6 +50,9 @@ pub(super) struct Args {
     /// Bits by which a mask is longer than what it hides: 40 to 100
     #[arg(long, value_name = "BITS", default_value_t = Precision::TRAINING.mask_bits, value_parser = clap::value_parser!(u32).range(40..=100))]
     sigma: u32,
+    /// The link between the parties, simulated: loopback, lan, cloud, wan, or written out
+    #[arg(long, value_name = "PROFILE", default_value = "loopback")]
+    link: Profile,
     #[command(flatten)]
     rate: RateArgs,
     #[command(flatten)]
@@ -79,6 +84,7 @@ struct Report {
     batch: usize,
     sigma: u32,
     rate: String,
+    link: Profile,
     /// Timed steps of all leases.
     runs: usize,
     leases: u32,
@@ -159,12 +165,13 @@ impl Task for Leases<'_> {
         let secret = Arc::new(client::fresh_key::<S>(args.cryptosystem.key_bits)?);
         let world = World::create()?;
         let server = Arc::new(world.serve(model, &terms)?);
-        let (tls, address) = (world.admit("client")?, server.address.to_string());
+        let tls = world.admit("client")?;
+        let route = Route::new(server.address, &args.link, args.network.data.seed)?;
         let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
         let marks = Arc::new(Mutex::new(Vec::new()));
         let observer = observer(&server, &marks, screen);
         let policy = DataPolicy::AllowInputReconstruction;
-        let session = client::open::<S>(&address, &tls, secret, policy, observer);
+        let session = client::open::<S>(&route.address, &tls, secret, policy, observer);
         let mut session = client::wait(&runtime, session)?;
         let batches: Vec<_> =
             (0..(leases * steps) as usize).map(|n| samples.batch(n, batch)).collect();
@@ -209,6 +216,7 @@ impl Task for Leases<'_> {
             batch,
             sigma: args.sigma,
             rate: args.rate.to_string(),
+            link: args.link.clone(),
             runs,
             leases,
             steps,
@@ -337,7 +345,7 @@ impl Report {
         row("rounds", self.rounds.to_string());
         format!(
             "{}: an encrypted training step of {} samples, sigma {}, rate {}, {} with keys of {} \
-             bits.\nTimed: {} steps with masked weights, of {}. Weights {}, samples {}.\n{rows}\n\
+             bits.\nTimed: {} steps with masked weights, of {}. Weights {}, samples {}.\nLink {}.\n{rows}\n\
              Predictions and trained weights equal the plaintext oracle's, the weights bit for bit.\n{}",
             self.network,
             self.batch,
@@ -349,6 +357,7 @@ impl Report {
             length(self.leases, self.steps),
             self.weights,
             self.samples,
+            self.link,
             self.circumstances,
         )
     }
