@@ -214,3 +214,34 @@ def read_images(path):
     if images.ndim != 2 or images.shape[1] != 784:
         raise ModelError(f"{path}: expected a list of lists of 784 pixels, got {images.shape}")
     return images
+
+
+def asked_for(options, function):
+    """Network and images as the options `--network --weights --images --runs --seed` say."""
+    if options.weights:
+        network = read(options.weights, options.network)
+    else:
+        network = drawn(options.network, function, options.seed)
+    if options.images:
+        return network, read_images(options.images)
+    return network, random_images(min(options.runs, 10), options.seed)
+
+
+def power_of_two_above(value):
+    """The least power of two that is not below; at least 1."""
+    return 2 ** max(0, int(np.ceil(np.log2(value))))
+
+
+def check(peer, answers, expected):
+    """The largest error of the scores. Ends the program when an answer is wrong.
+
+    An answer is right when its error is small beside the scores, and when the class it predicts is
+    the clear network's, or so near to it in the clear that the error explains the exchange.
+    """
+    wanted = [expected[i % len(expected)] for i in range(len(answers))]
+    errors = [float(abs(np.ravel(got) - want).max()) for got, want in zip(answers, wanted)]
+    for i, (got, want, error) in enumerate(zip(answers, wanted, errors)):
+        lost = want.max() - want[int(np.argmax(got))]
+        if error > 0.05 * abs(expected).max() or lost > 2 * error:
+            raise SystemExit(f"{peer}: answer {i} is wrong by {error:.3g}; no time is reported")
+    return max(errors)
