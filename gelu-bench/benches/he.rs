@@ -1,10 +1,18 @@
-//! `he/<scheme>/<operation>/<bits>`: the operations of a cryptosystem, on one thread.
+//! `he/<scheme>/<operation>/<bits of the key>`: the operations of a cryptosystem, on one thread.
 //!
-//! Batches, which schemes may compute in lanes, are named after their size; criterion shows their
-//! items a second. Tables of a key are built by the checks, before anything is timed.
+//! Paillier, and every backend whose feature is on: `--features elgamal,bgn,tfhe`. Batches, which
+//! schemes may compute in lanes, are named after their size; criterion shows their items a second.
+//! Tables of a key are built by the checks, before anything is timed. Plaintexts are as large as
+//! weighted sums are, because some schemes have to search for them.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+#[cfg(feature = "bgn")]
+use gelu_bgn::Bgn;
 use gelu_core::{AdditiveHE, Plaintext, SlotShape, conformance};
+#[cfg(feature = "elgamal")]
+use gelu_elgamal::ElGamal;
+#[cfg(feature = "tfhe")]
+use gelu_fhe_baseline::lwe::Tfhe;
 use gelu_paillier::{Noise, Paillier};
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
@@ -18,13 +26,16 @@ type EncryptMany<H> = fn(
 
 const BATCH: u8 = 64;
 
+/// 27 bits, like the sums of the paper's networks.
+const VALUE: i128 = 123_456_789;
+
 fn operations<H: AdditiveHE>(c: &mut Criterion, bits: u32, encrypt_many: EncryptMany<H>) {
     let rng = &mut ChaCha20Rng::seed_from_u64(1);
     let secret = H::keygen(bits, rng).expect("an offered key size");
     conformance::check::<H>(&secret, 1, rng);
     let public = H::public_key(&secret);
     let shape = SlotShape { bits: 32, count: 1 };
-    let plain = Plaintext::new(32, vec![123_456]).expect("it fits");
+    let plain = Plaintext::new(32, vec![VALUE]).expect("it fits");
     let a = H::encrypt_as_owner(&secret, &plain, rng).expect("it fits");
     let b = H::encrypt(public, &plain, rng).expect("it fits");
     let mut group = c.benchmark_group(format!("he/{}", H::ID));
@@ -41,7 +52,7 @@ fn operations<H: AdditiveHE>(c: &mut Criterion, bits: u32, encrypt_many: Encrypt
         x.iter(|| H::rerandomize(public, &a, shape, rng));
     });
 
-    let row = |i: u8| Plaintext::new(32, vec![1000 * i128::from(i)]).expect("it fits");
+    let row = |i: u8| Plaintext::new(32, vec![VALUE - 1000 * i128::from(i)]).expect("it fits");
     let plain: Vec<_> = (0..BATCH).map(row).collect();
     let shaped = |ciphertexts: Vec<H::Ciphertext>| -> Vec<_> {
         let shaped: Vec<_> = ciphertexts.into_iter().map(|c| (c, shape)).collect();
@@ -71,6 +82,22 @@ fn benches(c: &mut Criterion) {
             public.encrypt_with(Noise::HalfExponent, plain, rng)
         });
     }
+    #[cfg(feature = "elgamal")]
+    operations::<ElGamal>(c, gelu_elgamal::KEY_BITS, one_by_one::<ElGamal>);
+    #[cfg(feature = "bgn")]
+    operations::<Bgn>(c, gelu_bgn::KEY_BITS, one_by_one::<Bgn>);
+    #[cfg(feature = "tfhe")]
+    operations::<Tfhe>(c, gelu_fhe_baseline::lwe::KEY_BITS, one_by_one::<Tfhe>);
+}
+
+/// Where a scheme has no batches for the public key.
+#[cfg(any(feature = "elgamal", feature = "bgn", feature = "tfhe"))]
+fn one_by_one<H: AdditiveHE>(
+    public: &H::PublicKey,
+    plain: &[Plaintext],
+    rng: &mut ChaCha20Rng,
+) -> gelu_core::Result<Vec<H::Ciphertext>> {
+    plain.iter().map(|plain| H::encrypt(public, plain, rng)).collect()
 }
 
 criterion_group!(he, benches);

@@ -1,11 +1,18 @@
-//! `layer/<scheme>/<inputs>x<outputs>`: encrypted matrix products with signed 8-bit weights, keys of
-//! 2048 bits, on one thread.
+//! `layer/<scheme>/<inputs>x<outputs>`: encrypted matrix products with signed 8-bit weights, on one
+//! thread.
 //!
-//! An element is a multiply-accumulate, so the inverse of criterion's throughput is its time. How
+//! Paillier with keys of 2048 bits, and every backend whose feature is on: `--features
+//! elgamal,bgn,tfhe`. An element is a multiply-accumulate, so the inverse of criterion's throughput is its time. How
 //! it falls as layers grow is the table from 10x10 to 1000x1000.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+#[cfg(feature = "bgn")]
+use gelu_bgn::Bgn;
 use gelu_core::{AdditiveHE, Plaintext, SlotShape};
+#[cfg(feature = "elgamal")]
+use gelu_elgamal::ElGamal;
+#[cfg(feature = "tfhe")]
+use gelu_fhe_baseline::lwe::Tfhe;
 use gelu_nn::layers::{Dense, Shape};
 use gelu_paillier::Paillier;
 use ndarray::Array2;
@@ -15,6 +22,10 @@ use rand::{RngExt, SeedableRng};
 /// Of the paper's networks, then square ones.
 const SHAPES: [(usize, usize); 6] =
     [(38, 15), (256, 120), (784, 300), (10, 10), (100, 100), (1000, 1000)];
+
+/// Without the last, for schemes of which one such product takes seconds.
+#[cfg(any(feature = "bgn", feature = "tfhe"))]
+const SMALLER: &[(usize, usize)] = SHAPES.split_last().expect("six").1;
 
 /// A dense layer over one-slot inputs.
 fn dense<H: AdditiveHE>(
@@ -45,13 +56,24 @@ fn dense<H: AdditiveHE>(
     group.finish();
 }
 
+/// Dense layers of these shapes under one key.
+fn layers<H: AdditiveHE>(c: &mut Criterion, bits: u32, shapes: &[(usize, usize)]) {
+    let rng = &mut ChaCha20Rng::seed_from_u64(1);
+    let secret = H::keygen(bits, rng).expect("an offered key size");
+    for &shape in shapes {
+        dense::<H>(c, &secret, shape, rng);
+    }
+}
+
 fn benches(c: &mut Criterion) {
     gelu_bench::on_one_thread();
-    let rng = &mut ChaCha20Rng::seed_from_u64(1);
-    let secret = Paillier::keygen(2048, rng).expect("an offered key size");
-    for shape in SHAPES {
-        dense::<Paillier>(c, &secret, shape, rng);
-    }
+    layers::<Paillier>(c, 2048, &SHAPES);
+    #[cfg(feature = "elgamal")]
+    layers::<ElGamal>(c, gelu_elgamal::KEY_BITS, &SHAPES);
+    #[cfg(feature = "bgn")]
+    layers::<Bgn>(c, gelu_bgn::KEY_BITS, SMALLER);
+    #[cfg(feature = "tfhe")]
+    layers::<Tfhe>(c, gelu_fhe_baseline::lwe::KEY_BITS, SMALLER);
 }
 
 criterion_group!(layer, benches);

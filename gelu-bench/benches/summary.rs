@@ -38,6 +38,9 @@ fn main() {
         }
         println!("{}", row.text());
     }
+    for family in ["he", "layer", "protocol"] {
+        side_by_side(family, &rows);
+    }
     println!(
         "Items are those of a batch, or multiply-accumulates of a layer. he, layer: one thread; \
          protocol: both\nparties in one process, on all threads."
@@ -79,6 +82,17 @@ impl Row {
         (&self.group, parts.map(|text| (part(text).unwrap_or(0), text)).collect())
     }
 
+    /// What it measures, and what it measures it of: for `he` the size of the key belongs to the
+    /// scheme, because schemes have keys of different sizes.
+    fn cell(&self) -> Option<(&str, String)> {
+        let (family, scheme) = self.group.split_once('/')?;
+        match (family, self.name.rsplit_once('/')) {
+            ("he", Some((operation, bits))) => Some((operation, format!("{scheme} {bits}"))),
+            ("he", None) => None,
+            _ => Some((&self.name, scheme.to_owned())),
+        }
+    }
+
     fn text(&self) -> String {
         let (mut each, mut rate) = (String::new(), 1e9 / self.median);
         if let Some(items) = self.items {
@@ -95,6 +109,36 @@ impl Row {
         };
         let (name, median) = (&self.name, time(self.median));
         format!("  {name:42} {median:>12} {each:>14} {rate:>14} {age:>8}")
+    }
+}
+
+/// Medians of the same thing under several schemes, one scheme a column.
+fn side_by_side(family: &str, rows: &[Row]) {
+    let of_family = |row: &&Row| row.group.split('/').next() == Some(family);
+    let mut table: Vec<(&str, Vec<(String, f64)>)> = Vec::new();
+    let mut schemes = Vec::new();
+    for row in rows.iter().filter(of_family) {
+        let Some((what, scheme)) = row.cell() else { continue };
+        if !schemes.contains(&scheme) {
+            schemes.push(scheme.clone());
+        }
+        match table.iter_mut().find(|(known, _)| *known == what) {
+            Some((_, cells)) => cells.push((scheme, row.median)),
+            None => table.push((what, vec![(scheme, row.median)])),
+        }
+    }
+    if schemes.len() < 2 {
+        return;
+    }
+    schemes.sort();
+    println!("\n{family}, medians side by side");
+    println!("{:24}{}", "", schemes.iter().map(|s| format!("{s:>16}")).collect::<String>());
+    for (what, cells) in table {
+        let cell = |scheme: &String| {
+            let median = cells.iter().find(|(known, _)| known == scheme).map(|(_, median)| *median);
+            format!("{:>16}", median.map_or_else(|| "-".to_owned(), time))
+        };
+        println!("{what:24}{}", schemes.iter().map(cell).collect::<String>());
     }
 }
 
