@@ -6,7 +6,10 @@
 //! ```
 //!
 //! [`Sequential`] leaves a mean pooling between two activations to the client. Here it is a linear
-//! map like any other: one matrix entry 1/q², shared by all windows.
+//! map like any other: one matrix entry 1/q², shared by all windows. Linear maps with nothing between
+//! them are multiplied out: nobody would compute them one by one under encryption.
+
+use std::collections::BTreeMap;
 
 use gelu_core::error::ApiMisuse;
 use gelu_core::linear::{Tap, Taps};
@@ -64,6 +67,37 @@ impl Link {
         z
     }
 
+    /// F·(E·a + b) + c as one map: this one, which has no function, and the next.
+    fn then(self, next: Self) -> Self {
+        debug_assert!(self.activation.is_none());
+        let (mut entries, mut rows) = (Vec::new(), Vec::<Vec<Tap>>::new());
+        let mut offsets = next.offsets;
+        for (output, offset) in offsets.iter_mut().enumerate() {
+            let mut row = BTreeMap::<u32, f64>::new();
+            for outer in next.taps.of(output) {
+                let factor = next.entries[outer.weight as usize];
+                *offset += factor * self.offsets[outer.source as usize];
+                for inner in self.taps.of(outer.source as usize) {
+                    *row.entry(inner.source).or_default() +=
+                        factor * self.entries[inner.weight as usize];
+                }
+            }
+            let first = u32::try_from(entries.len()).expect("entries are bounded");
+            entries.extend(row.values());
+            rows.push(
+                (first..).zip(row.keys()).map(|(weight, &source)| Tap { source, weight }).collect(),
+            );
+        }
+        Self {
+            name: format!("{}·{}", self.name, next.name),
+            inputs: self.inputs,
+            taps: Taps::from_rows(rows),
+            entries,
+            offsets,
+            activation: next.activation,
+        }
+    }
+
     /// a = f(z), or z where no function follows.
     pub fn activate(&self, z: &Array2<f64>) -> Array2<f64> {
         self.activation.map_or_else(|| z.clone(), |f| z.mapv(|z| f.value(z)))
@@ -71,7 +105,7 @@ impl Link {
 }
 
 impl Sequential {
-    /// The network with these weights as a chain.
+    /// The network with these weights as a chain: every link but the last has a function.
     ///
     /// # Errors
     /// [`Error::Core`](crate::Error::Core) for weights of other shapes, and for an activation that
@@ -80,7 +114,8 @@ impl Sequential {
         parameters.check_shapes(self)?;
         let mut chain = Vec::new();
         let mut pools = 0;
-        add_locals(&mut chain, &mut pools, self.prelude())?;
+        let mut add = |chain: &mut Vec<Link>, locals| add_locals(chain, &mut pools, locals);
+        add(&mut chain, self.prelude())?;
         for (block, layer) in self.blocks().iter().zip(&parameters.layers) {
             let map = block.affine().linear_map();
             let divisor = f64::from(map.divisor());
@@ -94,9 +129,15 @@ impl Sequential {
                 offsets,
                 activation: None,
             });
-            add_locals(&mut chain, &mut pools, block.locals())?;
+            add(&mut chain, block.locals())?;
         }
-        Ok(chain)
+        Ok(chain.into_iter().fold(Vec::new(), |mut merged: Vec<Link>, link| {
+            match merged.pop_if(|before| before.activation.is_none()) {
+                Some(before) => merged.push(before.then(link)),
+                None => merged.push(link),
+            }
+            merged
+        }))
     }
 }
 
@@ -131,7 +172,7 @@ mod tests {
     /// The chain computes what the network computes, poolings of both kinds included.
     #[test]
     fn a_chain_is_the_network() {
-        for architecture in [zoo::conv1(), zoo::lenet5(), zoo::iris()] {
+        for architecture in [zoo::conv1(), zoo::lenet5(), zoo::lenet5_square(), zoo::iris()] {
             let parameters =
                 FloatParameters::initialise(&architecture, &mut ChaCha20Rng::seed_from_u64(3));
             let features = architecture.input().features();
@@ -162,6 +203,12 @@ mod tests {
         let relu = Some(Activation::Relu);
         assert_eq!(shape, [("conv1", 720, relu), ("mean1", 180, relu), ("dense1", 10, None)]);
         assert_eq!(chain[1].entries, [0.25]);
+
+        // Its three dense layers have nothing between them.
+        let square = zoo::lenet5_square();
+        let chain = square.chain(&parameters(&square)).unwrap();
+        let names: Vec<_> = chain.iter().map(|l| (l.name.as_str(), l.taps.len())).collect();
+        assert_eq!(names[2..], [("dense1·dense2·dense3", 2_560)]);
     }
 
     #[test]

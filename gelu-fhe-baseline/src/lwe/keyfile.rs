@@ -1,4 +1,4 @@
-//! Secret keys on disk.
+//! Secret keys on disk: see [`gelu_keyfile`].
 //!
 //! ```json
 //! { "format": "gelu-tfhe-secret-key", "version": 1, "bits": 5120, "seed": "c3…", "check": "e9…" }
@@ -6,52 +6,26 @@
 //!
 //! The seed is the 32 bytes, hexadecimal, from which the whole key is made again; the check is the
 //! first word of the b that came out when it was written, so that a version that makes other keys
-//! of seeds is noticed. The file is created for its owner's eyes only (mode 0600), and one that
-//! others may read is not loaded: by then the key may be known, and somebody should hear of it.
+//! of seeds is noticed.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use gelu_keyfile::{Header, from_hex, to_hex};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::keys::SecretKey;
 use super::parameters::KEY_BITS;
 
-const FORMAT: &str = "gelu-tfhe-secret-key";
-const VERSION: u32 = 1;
-
-/// No key file is longer; bounds what is read from a wrong path.
-const LONGEST: u64 = 4096;
+const HEADER: Header = Header { format: "gelu-tfhe-secret-key", version: 1 };
 
 /// Why a key file was not written or read.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum KeyFileError {
-    /// There is a file already, and overwriting a key destroys it.
-    #[error("{0} exists already; choose another name, or replace it knowingly")]
-    Exists(PathBuf),
-    /// Other users may read the file.
-    #[error(
-        "{path} can be read by others (mode {mode:o}); if the key is still good: chmod 600 {path}"
-    )]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// Not our format, or not its version 1.
-    #[error("{0} is not a key file that this version understands")]
-    Format(PathBuf),
-    /// The seed gives another key than the one that was written.
-    #[error("{0} is damaged, or its key was made in a way that this version does not know")]
-    Key(PathBuf),
-    /// The file system says no.
-    #[error("{0}: {1}")]
-    Io(PathBuf, io::Error),
-}
+pub type KeyFileError = gelu_keyfile::Error<Damaged>;
+
+/// The seed gives another key than the one that was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it is damaged, or its key was made in a way that this version does not know")]
+pub struct Damaged;
 
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 struct KeyFile {
@@ -68,11 +42,7 @@ impl SecretKey {
     /// # Errors
     /// [`KeyFileError::Exists`] rather than overwrite anything.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), KeyFileError> {
-        let path = path.as_ref();
-        self.write(path).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => KeyFileError::Exists(path.to_owned()),
-            _ => KeyFileError::Io(path.to_owned(), error),
-        })
+        gelu_keyfile::create(path.as_ref(), &self.to_file())
     }
 
     /// Writes the key in place of whatever is at `path`, all or nothing.
@@ -80,33 +50,17 @@ impl SecretKey {
     /// # Errors
     /// [`KeyFileError::Io`], and then the old file is still there.
     pub fn save_replacing(&self, path: impl AsRef<Path>) -> Result<(), KeyFileError> {
-        let path = path.as_ref();
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.new", std::process::id()));
-        let new = path.with_file_name(name);
-        let written = self.write(&new).and_then(|()| fs::rename(&new, path));
-        written.map_err(|error| {
-            // What was half written is of no use; an error here would hide the first one.
-            let _ = fs::remove_file(&new);
-            KeyFileError::Io(path.to_owned(), error)
-        })
+        gelu_keyfile::replace(path.as_ref(), &self.to_file())
     }
 
-    fn write(&self, path: &Path) -> io::Result<()> {
-        let file = KeyFile {
-            format: FORMAT.to_owned(),
-            version: VERSION,
+    fn to_file(&self) -> KeyFile {
+        KeyFile {
+            format: HEADER.format.into(),
+            version: HEADER.version,
             bits: KEY_BITS,
             seed: to_hex(self.seed()),
             check: self.check(),
-        };
-        // Large enough not to be moved while it grows, which would leave copies behind.
-        let mut json = Zeroizing::new(Vec::with_capacity(1024));
-        serde_json::to_writer_pretty(&mut *json, &file)?;
-        json.push(b'\n');
-        let mut file = create_private(path)?;
-        file.write_all(&json)?;
-        file.sync_all()
+        }
     }
 
     /// Reads a key that [`save`](Self::save) wrote.
@@ -115,19 +69,15 @@ impl SecretKey {
     /// [`KeyFileError::Exposed`] when others may read the file.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, KeyFileError> {
         let path = path.as_ref();
-        let failed = |error| KeyFileError::Io(path.to_owned(), error);
-        let file = File::open(path).map_err(failed)?;
-        refuse_exposed(path, &file)?;
-        let mut json = Zeroizing::new(Vec::with_capacity(1024));
-        file.take(LONGEST).read_to_end(&mut json).map_err(failed)?;
+        let file: KeyFile = gelu_keyfile::read(path)?;
+        HEADER.check(path, &file.format, file.version)?;
         let unknown = || KeyFileError::Format(path.to_owned());
-        let file: KeyFile = serde_json::from_slice(&json).map_err(|_| unknown())?;
-        if file.format != FORMAT || file.version != VERSION || file.bits != KEY_BITS {
+        if file.bits != KEY_BITS {
             return Err(unknown());
         }
-        let key = Self::from_seed(from_hex(&file.seed).ok_or_else(unknown)?);
+        let key = Self::from_seed(seed(&file.seed).ok_or_else(unknown)?);
         if key.check() != file.check {
-            return Err(KeyFileError::Key(path.to_owned()));
+            return Err(KeyFileError::Key(path.to_owned(), Damaged));
         }
         Ok(key)
     }
@@ -138,66 +88,20 @@ impl SecretKey {
     }
 }
 
-/// Creates a file that only its owner may read; fails if there is one.
-fn create_private(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
-#[cfg(unix)]
-fn refuse_exposed(path: &Path, file: &File) -> Result<(), KeyFileError> {
-    use std::os::unix::fs::PermissionsExt;
-    let metadata = file.metadata().map_err(|error| KeyFileError::Io(path.to_owned(), error))?;
-    match metadata.permissions().mode() & 0o777 {
-        mode if mode & 0o077 != 0 => Err(KeyFileError::Exposed { path: path.to_owned(), mode }),
-        _ => Ok(()),
-    }
-}
-
-/// Other systems keep permissions elsewhere; there the directory must protect the file.
-#[cfg(not(unix))]
-fn refuse_exposed(_: &Path, _: &File) -> Result<(), KeyFileError> {
-    Ok(())
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(digit.into(), 16).expect("below 16"));
-        }
-    }
-    text
-}
-
-fn from_hex(text: &str) -> Option<Zeroizing<[u8; 32]>> {
-    let digit = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    let mut bytes = Zeroizing::new([0; 32]);
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if pairs.len() != bytes.len() || !rest.is_empty() {
-        return None;
-    }
-    for (byte, &[high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = digit(high)? << 4 | digit(low)?;
-    }
-    Some(bytes)
+fn seed(digits: &str) -> Option<Zeroizing<[u8; 32]>> {
+    Some(Zeroizing::new(<[u8; 32]>::try_from(&from_hex(digits)?[..]).ok()?))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::lwe::keys::tests::{KEY, OTHER_KEY};
+    use std::fs;
 
-    fn dir() -> tempfile::TempDir {
-        tempfile::tempdir().unwrap()
-    }
+    use super::*;
+    use crate::lwe::keys::tests::KEY;
 
     #[test]
     fn what_was_saved_is_loaded() {
-        let dir = dir();
+        let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key.json");
         KEY.save(&path).unwrap();
         let loaded = SecretKey::load(&path).unwrap();
@@ -213,38 +117,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_overwritten_unless_asked() {
-        let dir = dir();
-        let path = dir.path().join("key.json");
-        KEY.save(&path).unwrap();
-        assert!(matches!(OTHER_KEY.save(&path), Err(KeyFileError::Exists(_))));
-        assert_eq!(SecretKey::load(&path).unwrap().public_key(), KEY.public_key());
-        OTHER_KEY.save_replacing(&path).unwrap();
-        assert_eq!(SecretKey::load(&path).unwrap().public_key(), OTHER_KEY.public_key());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing left lying about");
-        assert!(KEY.save_replacing(dir.path().join("no/such/dir")).is_err());
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn files_are_private_or_refused() {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = dir();
-        let path = dir.path().join("key.json");
-        KEY.save(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        for mode in [0o640, 0o604, 0o620, 0o601] {
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            let error = SecretKey::load(&path).unwrap_err();
-            assert!(error.to_string().contains("chmod 600"), "{error}");
-        }
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
-        assert!(SecretKey::load(&path).is_ok());
-    }
-
-    #[test]
     fn damaged_files_are_refused() {
-        let dir = dir();
+        let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key.json");
         KEY.save(&path).unwrap();
         let good: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
@@ -272,10 +146,7 @@ mod tests {
         for (name, value) in
             [("seed", format!("{other}{}", &seed[1..]).into()), ("check", "00".into())]
         {
-            assert!(matches!(load(name, value), Err(KeyFileError::Key(_))), "{name}");
+            assert!(matches!(load(name, value), Err(KeyFileError::Key(..))), "{name}");
         }
-        fs::write(&path, "").unwrap();
-        assert!(matches!(SecretKey::load(&path), Err(KeyFileError::Format(_))));
-        assert!(matches!(SecretKey::load(dir.path().join("none")), Err(KeyFileError::Io(..))));
     }
 }

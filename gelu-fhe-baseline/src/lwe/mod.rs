@@ -103,7 +103,7 @@ mod seal;
 mod wire;
 
 pub use ciphertext::Ciphertext;
-pub use keyfile::KeyFileError;
+pub use keyfile::{Damaged, KeyFileError};
 pub use keys::{PublicKey, SecretKey};
 pub use parameters::{DIMENSION, FLOOD_BITS, KEY_BITS, PLAINTEXT_BITS, POLYNOMIAL_SIZE, RANK};
 pub use scheme::Tfhe;
