@@ -115,7 +115,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     Entry {
         id: "attack-packing",
         about: "a client packs powers of two and reads a layer from 5 responses; \
-                sealing leaves it a slot, the ledger counts the bits",
+                sealing leaves it a slot's bits, the ledger refuses before it has all",
         make: |setting, progress| Ok(attacks::packing::exhibit(setting, progress)?),
     },
     Entry {
