@@ -270,7 +270,8 @@ fn show(
     let mut notes = vec![
         "On one core; medians; keys, their tables and the network were there before. A query's client \
          and server compute in turn, so a layer's time is the sum of its parts; what the network \
-         between them takes is not in it."
+         between them takes is not in it. Times are by the clock, so other work on the machine \
+         lengthens them, the long ones most."
             .into(),
         format!(
             "Weights of 8 bits with sign, inputs of 9, slots of {SLOT_BITS} bits. A batch sits in the \

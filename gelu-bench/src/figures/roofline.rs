@@ -139,25 +139,30 @@ fn has_two(kernels: &[KernelTimes]) -> bool {
     kernels.iter().any(|times| times.kernel != times.portable_form.kernel)
 }
 
-/// 10⁹ bytes that this core reads a second from a buffer of so many bytes: the best of some passes.
+/// 10⁹ bytes that this core reads a second from a buffer of so many bytes: the median of pieces that
+/// are short enough to fall between the turns of other programs.
 fn read_rate(bytes: usize) -> f64 {
+    const PIECE: usize = 1 << 16;
     let words: Vec<u64> = (0..).take(bytes / 8).collect();
-    let passes = (1usize << 26).div_ceil(bytes).max(3);
-    let mut best = f64::INFINITY;
-    for _ in 0..5 {
-        let start = Instant::now();
-        for _ in 0..passes {
+    let mut times = Vec::new();
+    // The first pass only fetches what a cache can hold.
+    for pass in 0..3 {
+        for piece in black_box(&words).chunks(PIECE) {
+            let start = Instant::now();
             let mut sums = [0u64; 16];
-            for block in black_box(&words).chunks_exact(16) {
+            for block in piece.chunks_exact(16) {
                 for (sum, word) in sums.iter_mut().zip(block) {
                     *sum = sum.wrapping_add(*word);
                 }
             }
             black_box(sums);
+            if pass > 0 {
+                times.push(start.elapsed().as_secs_f64() * 1e9 / size_of_val(piece) as f64);
+            }
         }
-        best = best.min(start.elapsed().as_secs_f64());
     }
-    (passes * words.len() * 8) as f64 / best / 1e9
+    times.sort_by(f64::total_cmp);
+    1.0 / times[times.len() / 2]
 }
 
 /// Streams and chains of a size, by both kernels where there are two.
@@ -308,6 +313,9 @@ fn show(
             main.form.element_bytes,
             main.bits
         ),
+        "Products are timed in samples that fall between the turns of other programs; layers are too \
+         long for that, so theirs is processor time, where the system tells it."
+            .into(),
         "Work is what is multiplied, headroom in the top limbs included; lanes that had nothing to do \
          are not counted as work. Inverting, copying and choosing are in a layer's time, but are no \
          work."

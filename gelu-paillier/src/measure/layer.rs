@@ -1,5 +1,6 @@
 //! What an encrypted layer asks of the kernel, counted while it runs.
 
+use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -8,11 +9,11 @@ use gelu_core::Result;
 use gelu_core::error::ApiMisuse;
 use gelu_core::linear::Taps;
 
-use super::{Form, median};
+use super::Form;
 use crate::kernel::Choice;
 use crate::kernel::counting::Counters;
 use crate::linear;
-use crate::ring::{Elements, Ring};
+use crate::ring::Ring;
 use crate::{Ciphertext, PublicKey};
 
 /// The work of one encrypted layer, counted, and its time on one core.
@@ -31,7 +32,8 @@ pub struct LayerWork {
     /// Bytes of operands and results that went in and out of the kernel, whichever cache they were
     /// in; what it keeps between the factors of a product is not among them.
     pub bytes: u64,
-    /// The median time of a run.
+    /// Seconds of a run: processor time where the system tells it, or else by the clock. Runs are too
+    /// long to fall between the turns of other programs.
     pub seconds: f64,
 }
 
@@ -74,21 +76,40 @@ pub fn layer(
         let counters = [&counters.products, &counters.squares, &counters.room, &counters.bytes];
         counters.map(|counter| counter.swap(0, Ordering::Relaxed))
     };
-    let run = || -> (Elements, f64, [u64; 4]) {
-        take();
-        let start = Instant::now();
-        let sums = linear::matvec(&ring, taps, weights, &units.refs());
-        (sums, start.elapsed().as_secs_f64(), take())
-    };
-    let (sums, _, counted) = pool.install(run);
-    let seconds = (0..runs).map(|_| pool.install(run).1).collect();
-    let [products, squares, room, bytes] = counted;
+    let run = || linear::matvec(&ring, taps, weights, &units.refs());
+    take();
+    let sums = pool.install(run);
+    let [products, squares, room, bytes] = take();
+    let seconds = pool.install(|| time(runs, || drop(black_box(run()))));
     let form = Form::of(&ring);
-    let seconds = median(seconds).expect("at least one run");
     let work = LayerWork { form, products, squares, room, bytes, seconds };
     let sums = public.ring().import(&ring.export(&sums.refs()));
     Ok((public.ciphertexts(&sums), work))
 }
+
+/// Seconds of one call, on this thread, from `runs` calls or more.
+fn time(mut runs: usize, call: impl Fn()) -> f64 {
+    let start = Instant::now();
+    let now = || processor_time().unwrap_or_else(|| start.elapsed().as_secs_f64());
+    loop {
+        let before = now();
+        (0..runs).for_each(|_| call());
+        let seconds = now() - before;
+        if seconds >= LEAST {
+            return seconds / runs as f64;
+        }
+        runs *= 2;
+    }
+}
+
+/// Seconds that this thread has had a processor, where the system tells.
+fn processor_time() -> Option<f64> {
+    let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    Some(statistics.split(' ').next()?.parse::<f64>().ok()? / 1e9)
+}
+
+/// Seconds to be measured at least: Linux counts processor time in steps of up to 4 ms.
+const LEAST: f64 = 0.1;
 
 #[cfg(test)]
 mod tests {
