@@ -109,7 +109,8 @@ impl Summary {
         if let Some((mean, deviation)) = self.case.reference {
             let text = format!(
                 "{title}: the exact activation, {exact:.4}, is within a standard deviation of a \
-                 reference implementation in NumPy, {mean} ± {deviation}"
+                 reference implementation in NumPy, {mean} ± {deviation} ({:+.4} from it)",
+                exact - mean
             );
             claims.push(Claim::new(text, (exact - mean).abs() <= deviation));
         }
