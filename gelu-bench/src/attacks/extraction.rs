@@ -315,11 +315,11 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
             Claim::new(
                 format!(
                     "not defeated: {allowed} queries of one pixel each give {} of the first \
-                     layer's weights bit for bit, k/n = {} expected, within 2%",
+                     layer's weights bit for bit, k/n = {} expected, within 4%",
                     percent(one_by_one.exact),
                     percent(allowed as f64 / unknowns as f64)
                 ),
-                (one_by_one.exact - allowed as f64 / unknowns as f64).abs() < 0.02,
+                (one_by_one.exact - allowed as f64 / unknowns as f64).abs() < 0.04,
             ),
             Claim::new(
                 format!(
