@@ -102,8 +102,8 @@ impl Run<'_> {
                     &squares, &square, &validation, &test, setting, progress,
                 ))?,
                 _ => self.missing.push(format!(
-                    "{name} under batched BFV is not measured: its integers need more bits and levels than \
-                     the parameters of this baseline have"
+                    "{name} under batched BFV is not measured: the circuit of this baseline is written for \
+                     Conv-1 only"
                 )),
             }
         }
