@@ -57,13 +57,14 @@ impl System {
 
     pub(super) fn client_learns(self) -> &'static str {
         match self {
-            Self::Split => "weighted sums of every layer, counted",
-            Self::Bootstrapped | Self::Batched | Self::Packed => "scores, and their noise",
+            Self::Split => "the weighted sums of every layer: equations about weights, counted",
+            Self::Bootstrapped => "noise that depends on weights and keys",
+            Self::Batched | Self::Packed => "noise that depends on the weights",
         }
     }
 
     pub(super) fn server_learns(self) -> &'static str {
-        "sizes and times"
+        "sizes and times, nothing of the data"
     }
 
     /// How many times as fast the split protocol must be for the paper's claim to hold.

@@ -35,13 +35,13 @@ use crate::local::{Route, Terms, World};
 
 /// What the segments of the bars are.
 const SEGMENTS: [&str; 7] = [
-    "client encrypts",
-    "client decrypts",
-    "client: activation, encoding, gradients",
-    "server checks ciphertexts",
-    "server multiplies",
-    "server seals",
-    "network, TLS and the rest",
+    "client: encrypt",
+    "client: decrypt",
+    "client: other",
+    "server: check",
+    "server: multiply",
+    "server: seal",
+    "network, other",
 ];
 
 /// Time by phase.
@@ -188,6 +188,9 @@ fn notes(links: &[Profile], runs: usize, steps: u32, quick: bool) -> Vec<String>
              lease of {steps} that work with masked weights and end in a masked update.",
             steps - 2
         ),
+        "The client's other work is encoding, activations, gradients and masks; the server checks that \
+         ciphertexts are well-formed; the last segment is the link, TLS and the sockets."
+            .into(),
         "Client and server work in one process here, in turns, over TLS and the link. What the server does \
          beside the cryptosystem (planning, its ledger on the disk, the masked update) is in the last \
          segment."
