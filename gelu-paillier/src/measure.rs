@@ -2,7 +2,7 @@
 //!
 //! All rates of a size are sampled in turn, in short runs, so that they see the same machine; each
 //! is the median of its samples. Every product is checked between the kernels before it is timed.
-//! [`layer`] counts what a whole layer asks of the kernel.
+//! [`layer()`] counts what a whole layer asks of the kernel.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

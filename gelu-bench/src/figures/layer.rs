@@ -37,11 +37,6 @@ impl Problem {
         Ok(Self { map, weights, x })
     }
 
-    /// Multiply-accumulates of a sample.
-    pub(super) fn multiply_accumulates(&self) -> usize {
-        self.map.forward_taps().len()
-    }
-
     /// At most `count` samples.
     fn samples(&self, start: usize, count: usize) -> ArrayView2<'_, i128> {
         let end = (start + count).min(self.x.ncols());
@@ -111,7 +106,6 @@ mod tests {
     #[test]
     fn rows_and_groups() {
         let problem = Problem::random((4, 3), 5, &mut ChaCha20Rng::seed_from_u64(1)).unwrap();
-        assert_eq!(problem.multiply_accumulates(), 12);
         let rows = problem.plaintexts(2).unwrap();
         let lengths: Vec<_> = rows.iter().map(|row| (row.len(), row[0].values().len())).collect();
         assert_eq!(lengths, [(4, 2), (4, 2), (4, 1)]);

@@ -2,7 +2,7 @@
 //!
 //! | system | what is counted | how |
 //! |---|---|---|
-//! | GELU-Net | n linear layers of m inputs and outputs, one sample | a real iteration on `Clear` for every size ([`iteration`]) |
+//! | GELU-Net | n linear layers of m inputs and outputs, one sample | a real iteration on `Clear` for every size ([`mod@iteration`]) |
 //! | ElGamal-Net | two parties (Z = 2), one hidden layer, m everywhere | its crate's formula, checked against a real iteration here |
 //! | BGN-Net | training with one hidden layer; queries for all n | its crate's formulas; training is counted from the description and not run, of queries its tests compare counts with runs |
 //!
