@@ -1,5 +1,5 @@
 //! Where the attacks take place: data, a model, sessions of the real machines over
-//! [`Clear`](gelu_core::Clear), which send what Paillier would send and hide nothing from a test.
+//! [`Clear`], which send what Paillier would send and hide nothing from a test.
 
 use std::sync::Arc;
 
