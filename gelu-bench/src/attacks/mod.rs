@@ -33,3 +33,27 @@ pub mod scene;
 pub mod smooth;
 pub mod target;
 pub mod view;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+    use crate::exhibit::Exhibit;
+    use crate::setting::{Extent, Progress, Quiet, Setting};
+
+    /// With a short key, and without any folder, every sentence that an exhibit claims holds.
+    #[test]
+    fn the_exhibits_hold_what_they_claim() {
+        let (extent, key_bits, seed) = (Extent::Quick, 512, 1);
+        let setting = Setting { extent, data: None, models: None, seed, key_bits };
+        type Make = fn(&Setting, &dyn Progress) -> Result<Exhibit, Error>;
+        let all: [Make; 4] =
+            [packing::exhibit, randomness::exhibit, low_bits::exhibit, masks::exhibit];
+        for make in all {
+            let exhibit = make(&setting, &Quiet).unwrap();
+            for claim in &exhibit.claims {
+                assert!(claim.holds, "{}: {}", exhibit.id, claim.text);
+            }
+        }
+    }
+}

@@ -22,6 +22,9 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
     let chance = runs.chance();
     // Right readings of all responses together: five deviations above what chance makes.
     let limit = chance + (5.0 * (chance * runs.outputs).sqrt() + 1.0) / runs.outputs;
+    let by_chance = chance * runs.outputs;
+    let total =
+        |read: f64| format!("{:.0} of {:.0}", read * runs.outputs, asked as f64 * runs.outputs);
     let no_more = |read: f64| read <= limit;
     let claims = vec![
         Claim::new(
@@ -33,11 +36,11 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
             one_base == asked_one as f64,
         ),
         Claim::new(
-            format!("sealed: {sealed} of {asked}; chance makes {chance:.2}"),
+            format!("sealed: {} readings are right; chance makes {by_chance:.1}", total(sealed)),
             no_more(sealed),
         ),
         Claim::new(
-            format!("uniform noise: {uniform} of {asked}; chance makes {chance:.2}"),
+            format!("uniform: {} readings are right; chance makes {by_chance:.1}", total(uniform)),
             no_more(uniform),
         ),
         Claim::new(
@@ -54,9 +57,10 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
         title: "Weights from a response's randomness".into(),
         finding: format!(
             "With a key made for it, a client reads {bare} of {asked} weights from one response \
-             that is not rerandomised, while the plaintexts are an honest image. Through noise with one base it \
-             reads {one_base} of {asked_one}. From a sealed response it reads {sealed}; chance makes \
-             {chance:.2}."
+             that is not rerandomised, while the plaintexts are an honest image. Through noise with \
+             one base it reads {one_base} of {asked_one}. In sealed responses {} readings are right; \
+             chance makes {by_chance:.1}.",
+            total(sealed)
         ),
         claims,
         parts: vec![Part::Table(runs.table()), Part::Table(runs.keys()), Part::Bars(runs.bars())],
