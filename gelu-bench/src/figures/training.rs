@@ -242,8 +242,8 @@ fn claim(case: &Case, curves: &[Curve]) -> Vec<Claim> {
                 ),
                 (None, accuracy) => Claim::new(
                     format!(
-                        "{title}: {name} fails, as in the paper (here it reaches {:.4}, and its \
-                         weighted sums end within ±{after:.1})",
+                        "{title}: {name} fails, as in the paper; it does not: it reaches {:.4}, \
+                         and its weighted sums end within ±{after:.1}",
                         accuracy.unwrap_or(0.0)
                     ),
                     false,

@@ -141,7 +141,8 @@ impl Summary {
         let mut notes = Vec::new();
         let how = match case.trials {
             Trials::Folds { folds, repeats } => {
-                format!("{folds} folds with equal shares of every class, dealt {repeats} times")
+                let times = if repeats == 1 { "once".into() } else { format!("{repeats} times") };
+                format!("{folds} folds with equal shares of every class, dealt {times}")
             }
             Trials::Seeds(seeds) => format!(
                 "the standard split with {seeds} seeds in floating point, of which the first also \
@@ -198,7 +199,8 @@ fn worse(exact: f64, values: &[Option<f64>]) -> (String, bool) {
     let (diverged, all) = (values.len() - reached.len(), values.len());
     let by = exact - mean(&reached);
     match diverged {
-        0 => (format!("trails by {by:.4}"), by > 0.0),
+        0 if by > 0.0 => (format!("trails by {by:.4}"), true),
+        0 => (format!("trails; it does not: it is ahead by {:.4}", -by), false),
         _ => (format!("diverges in {diverged} of {all} trainings"), true),
     }
 }
