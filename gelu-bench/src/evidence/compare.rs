@@ -129,6 +129,8 @@ struct Place {
     /// The how manieth of how many rows of that name.
     nth: (usize, usize),
     column: String,
+    /// The how manieth of that name.
+    column_nth: usize,
     counted: bool,
 }
 
@@ -162,7 +164,7 @@ fn figures_of(number: usize, table: &Table) -> Vec<Figure> {
     let mut figures = Vec::new();
     for (n, row) in table.rows.iter().filter(ours).enumerate() {
         let (counted, row_name) = kinds[n].clone();
-        for (column, cell) in table.columns.iter().zip(&row.cells).skip(1) {
+        for (i, (column, cell)) in table.columns.iter().zip(&row.cells).enumerate().skip(1) {
             let value = match (cell, counted) {
                 (Cell::Number(value), _) | (Cell::Spread { mean: value, .. }, _) => *value,
                 (Cell::Count(count), true) => *count as f64,
@@ -173,6 +175,7 @@ fn figures_of(number: usize, table: &Table) -> Vec<Figure> {
                 row: row_name.clone(),
                 nth: (count(&kinds[..n], &kinds[n]), count(&kinds, &kinds[n])),
                 column: head(column),
+                column_nth: table.columns[..i].iter().filter(|other| *other == column).count(),
                 counted,
             };
             figures.push(Figure { place, value, counted });
@@ -272,6 +275,19 @@ mod tests {
         assert_eq!(pairs, [(1.0, 3.0), (2.0, 4.0)]);
         let more = run("2026-01-02T00:00:00Z", rows(&[3.0, 3.5, 4.0]));
         assert_eq!(compare(&more, &[before]), Comparison::default());
+    }
+
+    #[test]
+    fn columns_of_one_name_are_told_apart_by_their_order() {
+        let same = |date: &str| {
+            let mut run = run(date, vec![row(Source::Counted, "a", 1.0, 2)]);
+            let Outcome::Made(made) = &mut run.outcomes[0] else { panic!("it was made") };
+            let Part::Table(table) = &mut made.exhibit.parts[0] else { panic!("it is a table") };
+            table.columns[2] = table.columns[1].clone();
+            run
+        };
+        let found = compare(&same("2026-01-02"), &[same("2026-01-01")]);
+        assert_eq!((found.equal, found.counted), (2, vec![]));
     }
 
     #[test]
