@@ -349,6 +349,7 @@ fn notes(setting: &Setting) -> Vec<String> {
          real network adds its round trip, once for all values that travel together; `at 1 Gbit/s` is \
          computed from the bytes, without a round trip or headers."
             .into(),
+        "Times are by the clock: other work on the machine lengthens them, long batches most.".into(),
         "What stays at the server needs no message for an activation; its encryption, decryption and \
          bytes (second table) come once a network. BFV computes all slots at once, so `alone` is a whole \
          batch for the sake of one value. The split protocol tells the client the sums, and the others do \
