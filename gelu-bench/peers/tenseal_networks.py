@@ -22,13 +22,13 @@ import networks
 from networks import CONVOLUTION, DENSE, POOL
 from report import emit, missing, versions
 
-# A level a layer; log QP is at most 192 of the 218 that 128 bits allow at N = 8192, and SEAL enforces it.
-DEGREE, SCALE = 8192, 2**26
+# A level a layer; log QP is at most 215 of the 218 that 128 bits allow at N = 8192, and SEAL enforces it.
+DEGREE, SCALE = 8192, 2**29
 
 
 def moduli(depth):
     """The primes of a chain with `depth` levels, in bits, the key-switching prime last."""
-    return [31, *[26] * depth, 31]
+    return [35, *[29] * depth, 35]
 
 
 def as_matrix(layer, shape):
