@@ -84,7 +84,7 @@ impl Run<'_> {
             let square = networks::trained(&format!("{network}-square"), setting, progress)?;
             let squares = format!("{name}, squares");
             let split = [RUNS[0], BATCH];
-            self.add(contenders::split(name, &relu, &test, split, setting, progress))?;
+            self.measured.push(contenders::split(name, &relu, &test, split, setting, progress)?);
             self.add(contenders::packed(&squares, network, &square, &test, RUNS[1], progress))?;
             for (name, model) in [(&squares, &square), (&name.to_owned(), &relu)] {
                 self.add(contenders::bootstrapped(
@@ -118,16 +118,17 @@ impl Run<'_> {
         let model = networks::trained("iris", setting, progress)?;
         let (Split { train, test }, _) = Split::load("iris", &folder, setting.seed)?;
         let name = "Iris, dense 4-5-3";
-        self.add(contenders::split(name, &model, &test, [5, 30], setting, progress))?;
+        self.measured.push(contenders::split(name, &model, &test, [5, 30], setting, progress)?);
         self.add(contenders::bootstrapped(name, &model, &train, &test, 3, setting, progress))
     }
 
-    /// Keeps what was measured; what is not there is noted.
+    /// Keeps what was measured of a baseline; one that is not there, or that refuses this network, is
+    /// noted. A wrong answer ends the run.
     fn add(&mut self, measured: Result<Measured>) -> Result<()> {
         match measured {
             Ok(measured) => self.measured.push(measured),
             Err(error) => match error.downcast_ref() {
-                Some(Error::Missing { .. } | Error::Program { .. }) => {
+                Some(Error::Missing { .. } | Error::Program { .. } | Error::Network(_)) => {
                     let left_out = format!("Left out: {error}");
                     if !self.missing.contains(&left_out) {
                         self.missing.push(left_out);
