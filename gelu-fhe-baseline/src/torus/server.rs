@@ -77,7 +77,7 @@ impl EvaluationKey {
     /// `progress` is called from several threads after each output of a layer with a table.
     ///
     /// # Errors
-    /// [`PeerMisbehaved::WrongShape`] for another number of inputs, [`ApiMisuse`] for a plan made for
+    /// [`PeerMisbehaved::CiphertextLength`] for another number of inputs, [`ApiMisuse`] for a plan made for
     /// other parameters.
     pub fn evaluate(
         &self,
