@@ -42,7 +42,7 @@ impl PublicKey {
         Ok(in_chunks(plaintexts, LANES, rng).flat_map_iter(encrypt).collect())
     }
 
-    /// [`AdditiveHE::rerandomize`] with a chosen kind of [`Noise`].
+    /// [`AdditiveHE::rerandomize`](gelu_core::AdditiveHE::rerandomize) with a chosen kind of [`Noise`].
     ///
     /// Powers of one base hide from outsiders only, which is of no use towards the key's owner.
     ///
@@ -117,7 +117,7 @@ impl PublicKey {
 impl SecretKey {
     /// Encrypts each plaintext, noise and all in time that does not depend on them, if `lookup`
     /// says so: [`Lookup::Scan`] takes about sixteen times as long as [`Lookup::Direct`], which is what
-    /// [`AdditiveHE::encrypt_many`] uses.
+    /// [`AdditiveHE::encrypt_many`](gelu_core::AdditiveHE::encrypt_many) uses.
     ///
     /// # Errors
     /// [`ApiMisuse::SlotOverflow`] when the slots need more than the key's bits less 2.
