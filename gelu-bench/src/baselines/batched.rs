@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use crate::Error;
 
-/// Share of validation images that a narrower circuit may lose.
+/// Share of validation images that the narrower circuit may lose.
 const TOLERANCE: f64 = 0.001;
 /// Filters, and side of their output, of Conv-1.
 const FILTERS: usize = 5;
@@ -33,10 +33,10 @@ pub struct Widths {
 }
 
 /// The circuit with the fewest bits at its end whose accuracy on `validation` is within a thousandth of
-/// the widest one's, for a trained Conv-1 with squares.
+/// the best one's, for a trained Conv-1 with squares. Those tried need up to 69 bits.
 ///
 /// # Errors
-/// For weights of another network, or when no narrow circuit is accurate enough.
+/// For weights of another network.
 pub fn narrowest(
     weights: &FloatParameters,
     validation: &Dataset,
@@ -47,12 +47,6 @@ pub fn narrowest(
         let bits = circuit.requirements().last()?.bits;
         Some((bits, accuracy(&logits, validation.labels()), widths, circuit))
     };
-    let none = |what: &str| Error::Missing {
-        what: format!("{what} of this network"),
-        advice: "take a trained conv1-square".into(),
-    };
-    let widest = Widths { pixels: 8, kernels: 8, dense: 9 };
-    let (.., best, _, _) = measure(widest).ok_or_else(|| none("a wide circuit"))?;
     let all = (0..3 * 4 * 4).into_par_iter().map(|n| Widths {
         pixels: 2 + n % 3,
         kernels: 4 + n / 3 % 4,
@@ -60,8 +54,12 @@ pub fn narrowest(
     });
     let mut found: Vec<_> = all.filter_map(measure).collect();
     found.sort_by_key(|f| f.0);
+    let best = found.iter().map(|f| f.1).fold(0.0, f64::max);
     let narrow = found.into_iter().find(|f| f.1 >= best - TOLERANCE);
-    let (.., widths, circuit) = narrow.ok_or_else(|| none("a narrow circuit"))?;
+    let (.., widths, circuit) = narrow.ok_or_else(|| Error::Missing {
+        what: "a circuit of this network".into(),
+        advice: "take a trained conv1-square".into(),
+    })?;
     Ok((widths, circuit))
 }
 
