@@ -13,11 +13,9 @@ use rayon::prelude::*;
 use zeroize::Zeroizing;
 
 use crate::digits::{self, capacity};
-use crate::hash::{Purpose, unit};
 use crate::kernel::{LANES, Line};
 use crate::keys::{PublicKey, SecretKey};
 use crate::noise::Noise;
-use crate::power_table::Lookup;
 use crate::ring::{Digits, Elements};
 use crate::scheme::Ciphertext;
 
@@ -115,15 +113,9 @@ impl PublicKey {
 }
 
 impl SecretKey {
-    /// Encrypts each plaintext, noise and all in time that does not depend on them, if `lookup`
-    /// says so: [`Lookup::Scan`] takes about sixteen times as long as [`Lookup::Direct`], which is what
-    /// [`AdditiveHE::encrypt_many`](gelu_core::AdditiveHE::encrypt_many) uses.
-    ///
-    /// # Errors
-    /// [`ApiMisuse::SlotOverflow`] when the slots need more than the key's bits less 2.
-    pub fn encrypt_with(
+    /// [`AdditiveHE::encrypt_many`](gelu_core::AdditiveHE::encrypt_many).
+    pub(crate) fn encrypt_many(
         &self,
-        lookup: Lookup,
         plaintexts: &[Plaintext],
         rng: &mut dyn CryptoRng,
     ) -> Result<Vec<Ciphertext>> {
@@ -135,10 +127,7 @@ impl SecretKey {
                 plaintexts.iter().map(|p| digits::encode(p, public.mod_n().value())).collect();
             public.ciphertexts(&public.ring().multiply(noise, &public.messages(&messages).refs()))
         };
-        let stock = match lookup {
-            Lookup::Direct => self.encryptions().take(plaintexts.len()),
-            Lookup::Scan => Vec::new(),
-        };
+        let stock = self.encryptions().take(plaintexts.len());
         let (first, rest) = plaintexts.split_at(stock.len());
         let chunks = |items: usize| chunk_size(items, LANES);
         let mut encrypted: Vec<_> = first
@@ -148,7 +137,7 @@ impl SecretKey {
             .collect();
         encrypted.par_extend(in_chunks(rest, LANES, rng).flat_map_iter(
             |(plaintexts, mut rngs)| {
-                let noise = self.fresh_noise(lookup, &mut rngs);
+                let noise = self.fresh_noise(&mut rngs);
                 finish(plaintexts, &noise.refs())
             },
         ));
@@ -159,15 +148,13 @@ impl SecretKey {
     pub(crate) fn precompute_encryptions(&self, count: usize, rng: &mut dyn CryptoRng) {
         let missing = vec![(); self.encryptions().missing(count)];
         let chunks: Vec<_> = in_chunks(&missing, LANES, rng)
-            .map(|(_, mut rngs)| self.fresh_noise(Lookup::Direct, &mut rngs))
+            .map(|(_, mut rngs)| self.fresh_noise(&mut rngs))
             .collect();
         chunks.iter().for_each(|noise| self.encryptions().put(noise));
     }
 
-    fn fresh_noise(&self, lookup: Lookup, rngs: &mut [ChaCha20Rng]) -> Zeroizing<Elements> {
-        let public = self.public_key();
-        let unit = |i| unit(public.mod_n(), Purpose::Owner, i);
-        self.owner().noise(public.ring(), unit, rngs, lookup)
+    fn fresh_noise(&self, rngs: &mut [ChaCha20Rng]) -> Zeroizing<Elements> {
+        self.owner().noise(self.public_key().ring(), rngs)
     }
 
     /// Decrypts each ciphertext: four at a time on each processor, their halves side by side.

@@ -14,8 +14,6 @@ pub(crate) enum Purpose {
     ShortExponent,
     /// The bases of [`Noise::Statistical`](crate::Noise::Statistical).
     Statistical,
-    /// The bases of the owner's noise.
-    Owner,
 }
 
 impl Purpose {
@@ -24,7 +22,6 @@ impl Purpose {
             Self::Certificate => b"certificate",
             Self::ShortExponent => b"short exponent",
             Self::Statistical => b"statistical",
-            Self::Owner => b"owner",
         }
     }
 }
@@ -69,12 +66,7 @@ mod tests {
         let mut seen = std::collections::HashSet::new();
         for key in [&KEY, &OTHER_KEY] {
             let n = key.public_key().mod_n();
-            let all = [
-                Purpose::Certificate,
-                Purpose::ShortExponent,
-                Purpose::Statistical,
-                Purpose::Owner,
-            ];
+            let all = [Purpose::Certificate, Purpose::ShortExponent, Purpose::Statistical];
             for purpose in all {
                 for index in 0..3 {
                     let u = unit(n, purpose, index);

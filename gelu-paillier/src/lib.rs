@@ -62,7 +62,7 @@
 //! | who acts | constant in time with respect to |
 //! |---|---|
 //! | owner: decryption, certificate | key and message |
-//! | owner: encryption | message; the noise with [`Lookup::Scan`] only |
+//! | owner: encryption | message and noise |
 //! | owner: generation, loading of keys | nothing |
 //! | others: encoding of messages | message |
 //! | others: noise | exponents, up to the cache lines of table look-ups |
@@ -93,6 +93,7 @@ mod owner;
 pub mod phe;
 mod power;
 mod power_table;
+mod prime_products;
 mod ring;
 mod scheme;
 mod stock;
@@ -101,7 +102,6 @@ mod wire;
 pub use keyfile::KeyFileError;
 pub use keys::{InvalidSecretKey, PublicKey, STANDARD_KEY_BITS, SecretKey};
 pub use noise::Noise;
-pub use power_table::Lookup;
 pub use scheme::{
     Ciphertext, InsecureKeys, InsecurePaillier, KeyPolicy, Paillier, Scheme, StandardKeys,
 };

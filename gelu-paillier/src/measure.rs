@@ -15,7 +15,6 @@ use rand::rngs::ChaCha20Rng;
 use rand_core::CryptoRng;
 
 use crate::kernel::{Choice, LANES, Line};
-use crate::power_table::Lookup;
 use crate::ring::{Digits, Ring};
 use crate::{Ciphertext, Noise, Paillier, SecretKey};
 
@@ -213,27 +212,22 @@ pub fn operation_times(
     let shaped = |ciphertexts: Vec<Ciphertext>| -> Vec<(Ciphertext, SlotShape)> {
         ciphertexts.into_iter().map(|c| (c, shape)).collect()
     };
-    let encrypted = shaped(secret.encrypt_with(Lookup::Direct, &rows, rng)?);
+    let encrypted = shaped(secret.encrypt_many(&rows, rng)?);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
     let pool = pool.map_err(|why| ApiMisuse::configuration("a thread", why.to_string()))?;
 
     type Maker<'a> = &'a (dyn Fn(&mut ChaCha20Rng) -> Result<Vec<Ciphertext>> + Sync);
-    let owner = |lookup| {
-        let rows = &rows;
-        move |rng: &mut ChaCha20Rng| secret.encrypt_with(lookup, rows, rng)
-    };
+    let owner = |rng: &mut ChaCha20Rng| secret.encrypt_many(&rows, rng);
     let other = |noise| {
         let rows = &rows;
         move |rng: &mut ChaCha20Rng| public.encrypt_with(noise, rows, rng)
     };
     let seal =
         |rng: &mut ChaCha20Rng| Ok(public.rerandomize_with(Noise::Statistical, &encrypted, rng));
-    let (direct, scan) = (owner(Lookup::Direct), owner(Lookup::Scan));
     let (half, fast) = (other(Noise::HalfExponent), other(Noise::FastExponent));
     let uniform = other(Noise::Uniform);
-    let makers: [(&'static str, Maker<'_>); 6] = [
-        ("encrypt as owner", &direct),
-        ("encrypt as owner, tables read in full", &scan),
+    let makers: [(&'static str, Maker<'_>); 5] = [
+        ("encrypt as owner", &owner),
         ("encrypt, half-width exponents", &half),
         ("encrypt, fast exponents", &fast),
         ("encrypt, uniform noise", &uniform),

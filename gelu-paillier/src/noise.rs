@@ -16,6 +16,8 @@
 //! Nielsen, *A generalization of Paillier's public-key system*, Int. J. Inf. Secur. 9, 2010,
 //! section 4.2) takes h_s = hⁿ with h = −u² mod n and noise h_s^x for x of half the key's length.
 //!
+//! The key's owner has a quicker way, [`prime_products`](crate::prime_products).
+//!
 //! # Sealing
 //! hides the server's weights from the client, *who owns the key and may have made it in bad
 //! faith*. Knowing p and q, it can choose p − 1 smooth, take discrete logarithms modulo p² and q²
@@ -50,8 +52,8 @@ use zeroize::Zeroizing;
 
 use crate::hash::{Purpose, unit};
 use crate::keys::PublicKey;
-use crate::power::power;
-use crate::power_table::{Lookup, PowerTable};
+use crate::power::{Lookup, power};
+use crate::power_table::PowerTable;
 use crate::ring::{Digits, Elements};
 
 /// How the noise of a ciphertext is made. The source file compares them; the default for
@@ -117,7 +119,7 @@ impl PublicKey {
                 self.tables().fast_exponent.get_or_init(|| single(bits))
             }
         };
-        table.random_products(ring, rngs, Lookup::Direct)
+        table.random_products(ring, rngs)
     }
 
     /// rⁿ mod n² for each r.
@@ -144,16 +146,15 @@ mod tests {
     #[derive(Clone, Copy, Debug)]
     enum Maker {
         Public(Noise),
-        Owner(Lookup),
+        Owner,
     }
 
-    const MAKERS: [Maker; 6] = [
+    const MAKERS: [Maker; 5] = [
         Maker::Public(Noise::Uniform),
         Maker::Public(Noise::Statistical),
         Maker::Public(Noise::HalfExponent),
         Maker::Public(Noise::FastExponent),
-        Maker::Owner(Lookup::Direct),
-        Maker::Owner(Lookup::Scan),
+        Maker::Owner,
     ];
 
     fn values(maker: Maker, count: usize, rng: &mut ChaCha20Rng) -> Vec<BigUint> {
@@ -162,10 +163,7 @@ mod tests {
             (0..count).map(|_| ChaCha20Rng::seed_from_u64(rng.next_u64())).collect();
         let noise = match maker {
             Maker::Public(noise) => Zeroizing::new(public.noise(noise, &mut rngs)),
-            Maker::Owner(lookup) => {
-                let unit = |i| unit(public.mod_n(), Purpose::Owner, i);
-                KEY.owner().noise(public.ring(), unit, &mut rngs, lookup)
-            }
+            Maker::Owner => KEY.owner().noise(public.ring(), &mut rngs),
         };
         // From the owner the noise is a sum, which must be multiplied once.
         let one = vec![public.ring().one(0); count];

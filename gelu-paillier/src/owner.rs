@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! decrypt   c^(p−1) = 1 + k·p  mod p²,   m_p = k·h_p  mod p,   h_p = (−q)⁻¹ mod p
-//! noise     rⁿ mod p², uniform, from the table of bases uᵖ mod p²
+//! noise     rⁿ mod p², from the lifts ℓᵖ mod p² of small primes
 //! ```
 //!
 //! h_p is L_p((1 + n)^(p−1) mod p²)⁻¹, since (1 + n)^(p−1) = 1 + (p−1)·n modulo p² and
@@ -26,9 +26,7 @@
 //!
 //! # Constant time
 //! All products take the same time for all values; the exponents p − 1 and q − 1 are used in fixed
-//! windows, whose tables are read in full ([`Lookup::Scan`]). Noise reads its table directly by
-//! default: its exponents are no key, they are drawn for one ciphertext and forgotten. Reading in
-//! full is offered too ([`SecretKey::encrypt_with`](crate::SecretKey::encrypt_with)).
+//! windows, whose tables are read in full ([`Lookup::Scan`]); noise looks nothing up.
 //! Not constant in time: key generation and the check of a loaded key (primality tests, which tell
 //! how many candidates failed).
 //!
@@ -44,22 +42,12 @@ use rand_core::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::kernel::{LANES, Line};
-use crate::power::power;
-use crate::power_table::{Lookup, PowerTable};
+use crate::power::{Lookup, power};
+use crate::prime_products::PrimeProducts;
 use crate::ring::{Elements, Ring};
 
 /// The lengths of n that this crate was built for.
 pub(crate) const KEY_BITS: [u32; 5] = [512, 1024, 2048, 3072, 4096];
-
-/// Bases of the noise modulo each prime: see [`Owner::noise`].
-const BASES: u32 = 48;
-
-/// Exponent bits beyond the group's size: the distance from uniform is about 2^(−SURPLUS/2).
-const SURPLUS_BITS: u32 = 128;
-
-/// Digits of 8 bits: a product of 144 table entries modulo each square, at 2048 bits. The tables
-/// take 28 MB then.
-const WINDOW: u32 = 8;
 
 /// Everything the owner of n = p·q knows.
 pub(crate) struct Owner {
@@ -72,7 +60,7 @@ pub(crate) struct Owner {
     pieces: Pieces,
     /// h_p·q⁻¹ and h_q·p⁻¹, as pairs that are not in Montgomery form.
     leave: Zeroizing<Elements>,
-    table: OnceLock<Zeroizing<PowerTable>>,
+    noise: OnceLock<Zeroizing<PrimeProducts>>,
 }
 
 impl Owner {
@@ -97,7 +85,7 @@ impl Owner {
         let factors = [p, q].map(|x| Zeroizing::new(x.clone()));
         let orders = [p, q].map(order);
         let n = nonzero(&outside.modulus(0));
-        Some(Self { factors, n, orders, ring, pieces, leave, table: OnceLock::new() })
+        Some(Self { factors, n, orders, ring, pieces, leave, noise: OnceLock::new() })
     }
 
     /// p and q.
@@ -132,47 +120,18 @@ impl Owner {
         Zeroizing::new(a.add_mod(&b, &self.n))
     }
 
-    /// Noise for each generator: an n-th residue modulo n², uniform but for 2^−62.
-    ///
-    /// `unit(i)` gives public units modulo n that nobody chose. Modulo p² the n-th residues are a
-    /// cyclic group of p − 1 elements, and so are the powers of the [`BASES`] bases uᵢᵖ, unless a
-    /// prime ℓ divides p − 1 and every base is an ℓ-th power. For ℓ = 2 that is excluded by trying
-    /// (the bases are replaced until one is no square), for other ℓ it happens with probability
-    /// ℓ^−BASES. Together the exponents have [`SURPLUS_BITS`] more bits than the group, which makes
-    /// the product uniform up to 2^−63 (the leftover hash lemma, as in
-    /// [`noise`](crate::Noise)).
+    /// Noise for each generator: an n-th residue modulo n², from [small primes](PrimeProducts). The
+    /// first call lifts them, for the price of about as many decryptions.
     pub(crate) fn noise<R: CryptoRng>(
         &self,
         outside: &Ring,
-        unit: impl Fn(u32) -> BoxedUint,
         rngs: &mut [R],
-        lookup: Lookup,
     ) -> Zeroizing<Elements> {
-        let table = self.table.get_or_init(|| Zeroizing::new(self.build_table(unit)));
-        let noise = Zeroizing::new(table.random_products(&self.ring, rngs, lookup));
+        let [p, q] = &self.orders;
+        let noise =
+            self.noise.get_or_init(|| Zeroizing::new(PrimeProducts::new(&self.ring, [p, q])));
+        let noise = Zeroizing::new(noise.random(&self.ring, rngs));
         self.pieces.outward(outside, &noise)
-    }
-
-    fn build_table(&self, unit: impl Fn(u32) -> BoxedUint) -> PowerTable {
-        let [p, q] = &self.factors;
-        let bits = self.half_bits();
-        let power = |bases: &Elements, [p, q]: [&BoxedUint; 2]| {
-            Zeroizing::new(power(&self.ring, &bases.refs(), &[p, q], bits, Lookup::Scan))
-        };
-        let halves = [&self.orders[0], &self.orders[1]].map(|x| Zeroizing::new(x.shr(1)));
-        let bases = (0u32..).map(|attempt| {
-            let numbers = (attempt * BASES..(attempt + 1) * BASES).map(&unit);
-            let digits: Vec<_> =
-                numbers.flat_map(|u| [0, 1].map(|i| self.ring.residue(i, &u))).collect();
-            power(&self.ring.import(&digits), [p, q])
-        });
-        let sound = |bases: &Zeroizing<Elements>| {
-            let signs = power(bases, [&halves[0], &halves[1]]);
-            let signs = self.ring.export(&signs.refs());
-            (0..2).all(|i| signs.iter().skip(i).step_by(2).any(|sign| sign.low == *self.orders[i]))
-        };
-        let bases = { bases }.find(sound).expect("half of all units are no squares");
-        PowerTable::new(&self.ring, &bases, bits + SURPLUS_BITS, WINDOW)
     }
 
     /// The n-th root of `x` modulo n, unique as gcd(n, φ(n)) = 1.

@@ -11,8 +11,16 @@ use crypto_bigint::BoxedUint;
 use zeroize::Zeroizing;
 
 use crate::kernel::{LANES, Line};
-use crate::power_table::Lookup;
 use crate::ring::{Elements, Ring};
+
+/// How a table is read at a secret digit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    /// At the entry: which one it was shows in the cache.
+    Direct,
+    /// In full: the time and the cache are the same for all digits.
+    Scan,
+}
 
 /// base^exponent for the low `bits` bits of the exponents, of which each modulus has its own: base
 /// k and its power live modulo number k mod (number of moduli).

@@ -77,6 +77,10 @@ impl Elements {
         &mut self.lines[i * self.stride..][..self.stride]
     }
 
+    pub(crate) fn lines_mut(&mut self) -> &mut [Line] {
+        &mut self.lines
+    }
+
     /// Makes room for `count` more.
     pub(crate) fn reserve(&mut self, count: usize) {
         self.lines.reserve_exact(count * self.stride);
@@ -179,7 +183,7 @@ impl Ring {
     }
 
     /// 2^exponent modulo the square of number `i`.
-    fn power_of_two(&self, i: usize, exponent: u32) -> Digits {
+    pub(crate) fn power_of_two(&self, i: usize, exponent: u32) -> Digits {
         let one = BoxedUint::one_with_precision((exponent + 1).next_multiple_of(64));
         self.residue(i, &Zeroizing::new(one.shl(exponent)))
     }

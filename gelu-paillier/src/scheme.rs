@@ -16,7 +16,7 @@ use crate::kernel::{LANES, Line};
 use crate::keys::{PublicKey, STANDARD_KEY_BITS, SecretKey};
 use crate::linear;
 use crate::noise::Noise;
-use crate::power_table::{Lookup, PowerTable};
+use crate::power_table::PowerTable;
 use crate::ring::Elements;
 use crate::wire;
 
@@ -237,7 +237,7 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
         plaintexts: &[Plaintext],
         rng: &mut dyn CryptoRng,
     ) -> Result<Vec<Ciphertext>> {
-        secret.encrypt_with(Lookup::Direct, plaintexts, rng)
+        secret.encrypt_many(plaintexts, rng)
     }
 
     fn decrypt_many(
@@ -338,7 +338,7 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
                     .map(|row| BoxedUint::clone(&digits::encode(row, public.mod_n().value())))
                     .collect(),
             );
-            public.ciphertexts(&table.powers(ring, &exponents, Lookup::Direct))
+            public.ciphertexts(&table.powers(ring, &exponents))
         };
         Ok(rows.par_chunks(chunk_size(rows.len(), LANES)).flat_map_iter(scale).collect())
     }

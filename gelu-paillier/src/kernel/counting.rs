@@ -73,6 +73,16 @@ impl Kernel for Counting {
         self.inner.select(table, digit, out);
     }
 
+    fn powers_of_primes(&self, primes: &[u32], exponents: &[[u8; LANES]], out: &mut [Line]) {
+        self.count(|c| &c.bytes, size_of_val(out));
+        self.inner.powers_of_primes(primes, exponents, out);
+    }
+
+    fn combine(&self, terms: [&[Line]; 2], factors: &[[u8; LANES]]) -> [Line; LANES] {
+        self.count(|c| &c.bytes, size_of_val(terms[0]) + size_of_val(terms[1]));
+        self.inner.combine(terms, factors)
+    }
+
     fn prefetch(&self, element: &[Line]) {
         self.inner.prefetch(element);
     }

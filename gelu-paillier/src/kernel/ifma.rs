@@ -30,9 +30,10 @@
 
 use core::arch::x86_64::{
     __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi64, _mm512_and_si512, _mm512_load_si512,
-    _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_or_si512, _mm512_set1_epi64,
-    _mm512_setzero_si512, _mm512_shuffle_i64x2, _mm512_slli_epi64, _mm512_srli_epi64,
-    _mm512_store_si512, _mm512_ternarylogic_epi64, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
+    _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_mul_epu32, _mm512_or_si512,
+    _mm512_set1_epi64, _mm512_setzero_si512, _mm512_shuffle_i64x2, _mm512_slli_epi64,
+    _mm512_srli_epi64, _mm512_store_si512, _mm512_ternarylogic_epi64, _mm512_unpackhi_epi64,
+    _mm512_unpacklo_epi64,
 };
 
 use zeroize::Zeroize;
@@ -152,6 +153,17 @@ impl<const L: usize> Kernel for Ifma<L> {
         unsafe { select_lines(table, digit, out) };
     }
 
+    fn powers_of_primes(&self, primes: &[u32], exponents: &[[u8; LANES]], out: &mut [Line]) {
+        assert!((1..=LANES).contains(&(out.len() / (2 * L.div_ceil(LANES)))));
+        // SAFETY: `Ifma` is only made where the instructions are available.
+        unsafe { powers_of_primes::<L>(primes, exponents, out) };
+    }
+
+    fn combine(&self, terms: [&[Line]; 2], factors: &[[u8; LANES]]) -> [Line; LANES] {
+        // SAFETY: `Ifma` is only made where the instructions are available.
+        unsafe { combine_lines(terms, factors) }
+    }
+
     fn prefetch(&self, element: &[Line]) {
         for line in element {
             // SAFETY: every x86-64 processor has the instruction, and any address may be given.
@@ -232,6 +244,61 @@ fn select_lines(table: &[&[Line]], digit: u8, out: &mut [Line]) {
             store(out, found);
         }
     }
+}
+
+/// [`Kernel::powers_of_primes`].
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn powers_of_primes<const L: usize>(primes: &[u32], exponents: &[[u8; LANES]], out: &mut [Line]) {
+    let (zero, one) = (_mm512_setzero_si512(), _mm512_set1_epi64(1));
+    let mask = _mm512_set1_epi64((1 << RADIX) - 1);
+    let mut product = Pairs::<L>::zero();
+    product.low[0] = one;
+    let (mut bits, mut limbs) = (1, 1);
+    for (&prime, exponents) in primes.iter().zip(exponents) {
+        // One of 1, l, l², l³ in each lane, as (1 + bit·(l − 1))·(1 + bit·(l² − 1)).
+        let exponents = load(&Line(exponents.map(u64::from)));
+        let prime = i64::from(prime);
+        let chosen = |bit: V, factor: i64| {
+            let bit = _mm512_and_si512(bit, one);
+            _mm512_add_epi64(one, _mm512_mul_epu32(bit, _mm512_set1_epi64(factor - 1)))
+        };
+        let power = _mm512_mul_epu32(
+            chosen(exponents, prime),
+            chosen(_mm512_srli_epi64::<1>(exponents), prime * prime),
+        );
+        // The most limbs that the product can have by now.
+        bits += 64 - (prime * prime * prime).leading_zeros() as usize;
+        let next = bits.div_ceil(RADIX as usize).min(L);
+        let (mut high, mut carry) = (zero, zero);
+        for limb in &mut product.low[..limbs] {
+            let low = _mm512_madd52lo_epu64(high, *limb, power);
+            high = _mm512_madd52hi_epu64(zero, *limb, power);
+            let sum = _mm512_add_epi64(low, carry);
+            *limb = _mm512_and_si512(sum, mask);
+            carry = _mm512_srli_epi64::<RADIX>(sum);
+        }
+        if next > limbs {
+            product.low[limbs] = _mm512_add_epi64(high, carry);
+            limbs = next;
+        }
+    }
+    product.write(out, out.len() / (2 * L.div_ceil(LANES)));
+}
+
+/// [`Kernel::combine`].
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn combine_lines(terms: [&[Line]; 2], factors: &[[u8; LANES]]) -> [Line; LANES] {
+    let mut sums = [_mm512_setzero_si512(); LANES];
+    for ((even, odd), factors) in terms[0].iter().zip(terms[1]).zip(factors) {
+        let terms = [load(even), load(odd)];
+        for (k, (sum, &factor)) in sums.iter_mut().zip(factors).enumerate() {
+            let factor = _mm512_set1_epi64(i64::from(factor));
+            *sum = _mm512_madd52lo_epu64(*sum, terms[k % 2], factor);
+        }
+    }
+    let mut lines = [Line::default(); LANES];
+    lines.iter_mut().zip(sums).for_each(|(line, sum)| store(line, sum));
+    lines
 }
 
 /// Low half of the products added: `acc + (a·b mod 2^52)`.

@@ -97,6 +97,50 @@ pub(crate) trait Kernel: Send + Sync {
         select(table, 0, digit, out);
     }
 
+    /// The integers Π_i primes\[i\]^exponents\[i\]\[k\] for lanes k, as the low halves of elements
+    /// whose high halves are 0, by the same operations for all exponents, which are below 4.
+    ///
+    /// Cubes of the primes are below 2^52, their product is below R.
+    fn powers_of_primes(&self, primes: &[u32], exponents: &[[u8; LANES]], out: &mut [Line]) {
+        let words = (self.radix() as usize * self.limbs()).div_ceil(64);
+        let (mut product, mut bit) = (Zeroizing::new(vec![0; words]), [0, 0]);
+        for (lane, out) in out.chunks_exact_mut(2 * self.limbs().div_ceil(LANES)).enumerate() {
+            product.fill(0);
+            product[0] = 1;
+            for (&prime, exponents) in primes.iter().zip(exponents) {
+                for (i, bit) in (0..).zip(&mut bit) {
+                    // The compiler must not see that these are bits: it would branch.
+                    *bit = core::hint::black_box(u64::from(exponents[lane] >> i & 1));
+                }
+                let prime = u64::from(prime);
+                let power = (1 + (prime - 1) * bit[0]) * (1 + (prime * prime - 1) * bit[1]);
+                let mut carry = 0;
+                for word in product.iter_mut() {
+                    let sum = u128::from(*word) * u128::from(power) + carry;
+                    #[expect(clippy::cast_possible_truncation, reason = "the low word")]
+                    let low = sum as u64;
+                    (*word, carry) = (low, sum >> 64);
+                }
+            }
+            out.fill(Line::default());
+            to_limbs(&product, self.radix(), self.limbs(), out);
+        }
+    }
+
+    /// The sums Σ_i terms\[k mod 2\]\[i\]·factors\[i\]\[k\] for lanes k, limb by limb and without
+    /// carries, for products of a limb and a factor below 2^52 and sums below 2^64.
+    fn combine(&self, terms: [&[Line]; 2], factors: &[[u8; LANES]]) -> [Line; LANES] {
+        core::array::from_fn(|k| {
+            let mut sum = Line::default();
+            for (term, factors) in terms[k % 2].iter().zip(factors) {
+                for (sum, limb) in sum.0.iter_mut().zip(term.0) {
+                    *sum += limb * u64::from(factors[k]);
+                }
+            }
+            sum
+        })
+    }
+
     /// Says that an element will soon be used.
     fn prefetch(&self, _element: &[Line]) {}
 }
