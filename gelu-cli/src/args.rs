@@ -9,8 +9,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::backend::Backend;
 use crate::commands::{
-    attack, audit, backends, bench, certs, datasets, demo, infer, keygen, models, plan, serve,
-    train,
+    attack, audit, backends, bench, certs, datasets, demo, infer, keygen, models, plan, round,
+    serve, train,
 };
 use crate::output::Output;
 
@@ -49,6 +49,7 @@ enum Command {
     Backends(backends::Args),
     Audit(audit::Args),
     Plan(plan::Args),
+    Round(round::Args),
     Train(Box<train::Args>),
     Infer(Box<infer::Args>),
     Bench(Box<bench::Args>),
@@ -77,6 +78,7 @@ impl Cli {
             Command::Backends(args) => backends::run(&args, output),
             Command::Audit(args) => audit::run(&args, output),
             Command::Plan(args) => plan::run(&args, output),
+            Command::Round(args) => round::run(&args, output),
             Command::Train(args) => train::run(&args, output),
             Command::Infer(args) => infer::run(&args, output),
             Command::Bench(args) => bench::run(&args, output),

@@ -111,14 +111,33 @@ impl Precision {
         mask_bits: 64,
     };
 
-    /// For inference with a trained model: 8 fractional bits of weight and of activation.
+    /// For inference with a trained model: 6 fractional bits of weight, 8 of activation.
+    ///
+    /// One integer bit does for weights as drawn and for a trained LeNet-5; it is for planning where
+    /// the weights are not known. A trained model gets as many as it needs ([`fitted`](Self::fitted)).
     pub const INFERENCE: Self = Self {
         activations: Format::new(4, 8),
-        weights: Format::new(3, 8),
+        weights: Format::new(1, 6),
         errors: Format::new(1, 8),
         update_bits: 8,
         mask_bits: 64,
     };
+
+    /// The same with the fewest integer bits of weight that hold ±`largest`, rounded: what a finished
+    /// model needs and no more, as each bit widens every slot. The widest format, if none holds it.
+    ///
+    /// Not for training, whose updates need the room.
+    #[must_use]
+    pub fn fitted(self, largest: f64) -> Self {
+        let format = |integer| Format::new(integer, self.weights.fraction);
+        let holds = |format: &Format| {
+            let saturations = Saturations::default();
+            format.encode(largest, &saturations);
+            saturations.total() == 0
+        };
+        let weights = (0..MOST_BITS).map(format).find(holds).unwrap_or(format(MOST_BITS));
+        Self { weights, ..self }
+    }
 
     /// The largest `g_max` of a secret learning rate: that many fractional bits of the weights can
     /// be spent on it, and at least one bit of an update must be left.
@@ -135,7 +154,7 @@ impl Precision {
             true => Ok(()),
             false => Err(ApiMisuse::configuration(what, why)),
         };
-        let fits = |f: Format| f.integer <= 40 && (1..=40).contains(&f.fraction);
+        let fits = |f: Format| f.integer <= MOST_BITS && (1..=MOST_BITS).contains(&f.fraction);
         let why = "needs 1 to 40 fractional and at most 40 integer bits";
         rule(fits(self.activations), "precision of activations", why)?;
         rule(fits(self.weights), "precision of weights", why)?;
@@ -146,9 +165,13 @@ impl Precision {
     }
 }
 
+/// Integer bits at most, and fractional bits at most.
+const MOST_BITS: u32 = 40;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn encoding_rounds_half_away_from_zero_and_saturates() {
@@ -162,6 +185,47 @@ mod tests {
         assert_eq!(f.encode(f64::NEG_INFINITY, &s), -15);
         assert_eq!(f.encode(f64::NAN, &s), 0);
         assert_eq!(s.total(), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn fitted_formats_hold_the_largest_and_no_fewer_bits_do(
+            mantissa in -1.0..1.0f64, exponent in 0..40u32, fraction in 1..=40u32,
+        ) {
+            let largest = mantissa * exp2(exponent);
+            let usual = Precision { weights: Format::new(7, fraction), ..Precision::INFERENCE };
+            let fitted = usual.fitted(largest);
+            let format = fitted.weights;
+            let cut_off = |format: Format| {
+                let s = Saturations::default();
+                format.encode(largest, &s);
+                s.total() > 0
+            };
+            prop_assert!(!cut_off(format) && format.fraction == fraction);
+            prop_assert!(
+                format.integer == 0 || cut_off(Format::new(format.integer - 1, fraction))
+            );
+            let rounded = format.decode(format.encode(largest, &Saturations::default()));
+            prop_assert_eq!(fitted.fitted(rounded), fitted, "rounded already");
+            prop_assert!(fitted.validate().is_ok());
+        }
+    }
+
+    #[test]
+    fn fitted_by_hand() {
+        let bits = |largest| Precision::INFERENCE.fitted(largest).weights.integer;
+        // 63.4 and 63.6 units of 1/64: the second is rounded to 1.
+        for (largest, expected) in [
+            (0.0, 0),
+            (63.4 / 64.0, 0),
+            (63.6 / 64.0, 1),
+            (-1.5, 1),
+            (2.0, 2),
+            (1e30, MOST_BITS),
+            (f64::NAN, MOST_BITS),
+        ] {
+            assert_eq!(bits(largest), expected, "{largest}");
+        }
     }
 
     #[test]

@@ -9,10 +9,25 @@
 //! ```text
 //! equations:   samples · members             < unknowns                  (honest client)
 //! bits:        samples · members · slot_bits < unknowns · weight_bits    (any client)
+//!
+//! weight_bits = f_w + 1 − ⌈½·log2 n⌉, at least 1              n: unknowns of a row of the layer
 //! ```
 //!
 //! The second line is the one enforced: a client that packs out-of-range values into its slots
-//! reads up to `slot_bits` bits from each (`docs/src/security.md`). Revealed bits are counted by account
+//! reads up to `slot_bits` bits from each (`docs/src/security.md`).
+//!
+//! A weight is not worth the bits of its format, because most weights are far smaller than the
+//! largest, and a client knows. Weights of a layer with n inputs are of the order of 1/√n, or its sums
+//! would saturate (Glorot, Bengio 2010); so a weight counts as one of the 2·2^f_w/√n integers within
+//! ±1/√n. No layer of our trained networks for MNIST has less entropy a weight than that, and it
+//! depends on nothing but the architecture and the format, so that the budget says nothing about the
+//! weights.
+//!
+//! Where the loss ignores a constant added to all scores, as softmax does, it also ignores one added
+//! to a column of the last layer, and the errors, which add up to zero, do not ask for it: backwards,
+//! that layer has one unknown less.
+//!
+//! Revealed bits are counted by account
 //! and model version; an account is a person or an organisation, not a key, so the count survives
 //! new keys, and it is plain data, so that the host can keep it across restarts.
 //!
@@ -31,7 +46,7 @@ use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Refused, Result};
-use crate::fixed::Precision;
+use crate::fixed::{Format, Precision};
 use crate::linear::LinearMap;
 use crate::network::Network;
 use crate::plan::{Direction, Plan, Purpose};
@@ -44,7 +59,7 @@ pub struct LayerExposure {
     /// `forward`: rows, from weighted sums. `backward`: columns, from propagated errors.
     #[serde(serialize_with = "as_text")]
     pub direction: Direction,
-    /// Weights (and biases) of the narrowest component.
+    /// Weights (and biases) of the narrowest component, without what the loss ignores.
     pub unknowns: u64,
     /// Equations about them that one sample gives.
     pub equations_per_sample: u64,
@@ -102,18 +117,27 @@ pub struct Exposure {
 impl Exposure {
     /// Counts unknowns and equations of every exchange of `plan`.
     pub fn new(network: &Network, precision: &Precision, plan: &Plan) -> Self {
-        let weight_bits = u64::from(precision.weights.integer + precision.weights.fraction + 1);
         let model = plan.exchanges().map(|(i, direction, exchange)| {
             let linear = &network.stages()[i].linear;
-            let of = |c: &Component| LayerExposure {
-                layer: plan.stages[i].name.clone(),
-                direction,
-                unknowns: c.unknowns,
-                equations_per_sample: c.members,
-                secret_bits: c.unknowns * weight_bits,
-                revealed_bits_per_sample: c.members * exchange.revealed_bits_per_output(),
+            let rows = components(linear, Direction::Forward);
+            let widest = rows.iter().map(|row| row.unknowns).max().expect("a component");
+            let weight_bits = weight_bits(precision.weights, widest);
+            let ignored = u64::from(direction == Direction::Backward && ignores_shift(network, i));
+            let of = |c: &Component| {
+                let unknowns = (c.unknowns - ignored).max(1);
+                LayerExposure {
+                    layer: plan.stages[i].name.clone(),
+                    direction,
+                    unknowns,
+                    equations_per_sample: c.members,
+                    secret_bits: unknowns * weight_bits,
+                    revealed_bits_per_sample: c.members * exchange.revealed_bits_per_output(),
+                }
             };
-            let all = components(linear, direction);
+            let all = match direction {
+                Direction::Forward => rows,
+                Direction::Backward => components(linear, direction),
+            };
             all.iter().map(of).min_by_key(LayerExposure::safe_samples).expect("a component")
         });
         let training = plan.purpose != Purpose::Inference;
@@ -167,6 +191,18 @@ impl Exposure {
             ),
         }
     }
+}
+
+/// What a weight is worth in a layer whose rows have `unknowns`: see the [module](self).
+fn weight_bits(format: Format, unknowns: u64) -> u64 {
+    let halvings = (0..32).find(|k| unknowns <= 1 << (2 * k)).unwrap_or(32);
+    u64::from(format.fraction + 1).saturating_sub(halvings).max(1)
+}
+
+/// Whether the outputs of a stage are scores, and the loss ignores a constant added to all of them.
+fn ignores_shift(network: &Network, stage: usize) -> bool {
+    let is_last = stage + 1 == network.stages().len();
+    is_last && network.stages()[stage].locals.is_empty() && network.loss().ignores_shift()
 }
 
 /// Outputs (or inputs) that share weights.
@@ -370,11 +406,14 @@ mod tests {
     use rand::rngs::ChaCha20Rng;
     use std::collections::BTreeSet;
 
+    fn exposure_of(network: &Network, purpose: Purpose) -> Exposure {
+        let (key, precision) = (ClearKey::new(2048).unwrap(), Precision::TRAINING);
+        let plan = Plan::new::<Clear>(network, &precision, 1, purpose, &key).unwrap();
+        Exposure::new(network, &precision, &plan)
+    }
+
     fn exposure(purpose: Purpose) -> Exposure {
-        let (network, precision) = (networks::network(), Precision::TRAINING);
-        let key = ClearKey::new(2048).unwrap();
-        let plan = Plan::new::<Clear>(&network, &precision, 1, purpose, &key).unwrap();
-        Exposure::new(&network, &precision, &plan)
+        exposure_of(&networks::network(), purpose)
     }
 
     /// By hand: the convolution has 2 weights and a bias and gives 4 equations a sample; rows of
@@ -403,6 +442,31 @@ mod tests {
         let least: Vec<_> = exposure.data.iter().map(DataExposure::least_samples).collect();
         assert_eq!(least, [1, 6, 4]);
         assert!(exposure.verdict().starts_with("no lease protects both"));
+    }
+
+    /// Three classes, so two samples determine what softmax sees of a column: one is safe.
+    #[test]
+    fn a_loss_that_ignores_a_shift_has_one_unknown_less() {
+        let centred = networks::network_with(Box::new(networks::Centred));
+        let purpose = Purpose::Training { steps: 1 };
+        let (centred, plain) = (exposure_of(&centred, purpose), exposure(purpose));
+        let changed: Vec<_> =
+            centred.model.iter().zip(&plain.model).filter(|(a, b)| a != b).collect();
+        let [(with, without)] = changed[..] else { panic!("{changed:?}") };
+        assert_eq!((with.layer.as_str(), with.direction), ("third", Direction::Backward));
+        assert_eq!((with.unknowns, without.unknowns), (2, 3));
+        assert_eq!((with.safe_samples_honest(), without.safe_samples_honest()), (1, 2));
+        assert_eq!(3 * with.secret_bits, 2 * without.secret_bits);
+    }
+
+    /// 2·2^f/√n values; the format's integer bits count for nothing.
+    #[test]
+    fn weights_are_worth_what_their_layer_makes_of_them() {
+        for (n, expected) in [(1, 7), (4, 6), (5, 5), (16, 5), (17, 4), (785, 2), (1 << 20, 1)] {
+            for integer in [0, 3] {
+                assert_eq!(weight_bits(Format::new(integer, 6), n), expected, "{n}");
+            }
+        }
     }
 
     #[test]

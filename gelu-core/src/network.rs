@@ -38,6 +38,9 @@ pub trait Loss: Debug + Send + Sync {
     fn value(&self, probabilities: &Array2<f64>, labels: &[usize]) -> f64;
     /// dL/dscore of each sample (not averaged).
     fn gradient(&self, probabilities: &Array2<f64>, labels: &[usize]) -> Array2<f64>;
+    /// Whether a constant added to all scores of a sample changes nothing, as with softmax. Then its
+    /// errors add up to zero, which the [ledger](crate::ledger) counts.
+    fn ignores_shift(&self) -> bool;
 }
 
 /// One linear map and the local functions that follow it.

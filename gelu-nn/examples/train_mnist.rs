@@ -53,7 +53,8 @@ fn main() -> Result<(), Error> {
 
     let start = Instant::now();
     let weights = trainer.parameters();
-    let model = Model::from_float(entry.name, architecture, Precision::INFERENCE, &weights)?;
+    let precision = Precision::INFERENCE.fitted(weights.largest());
+    let model = Model::from_float(entry.name, architecture, precision, &weights)?;
     let in_fixed = model.evaluate(&split.test)?;
     println!("test accuracy: {in_float:.4} in floating point");
     println!(

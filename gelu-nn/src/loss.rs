@@ -52,6 +52,10 @@ impl Loss for SoftmaxCrossEntropy {
         }
         gradient
     }
+
+    fn ignores_shift(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]
@@ -79,6 +83,8 @@ mod tests {
             let shifted = SoftmaxCrossEntropy.probabilities(&(&scores + shift));
             prop_assert!((p.sum() - 1.0).abs() < 1e-12);
             prop_assert!((&p - &shifted).iter().all(|d| d.abs() < 1e-8));
+            prop_assert!(SoftmaxCrossEntropy.ignores_shift());
+            prop_assert!(SoftmaxCrossEntropy.gradient(&p, &[2]).sum().abs() < 1e-12);
         }
 
         #[test]

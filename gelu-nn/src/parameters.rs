@@ -70,6 +70,12 @@ impl FloatParameters {
         }
     }
 
+    /// The largest magnitude of a weight or bias, for [`Precision::fitted`](gelu_core::Precision::fitted).
+    pub fn largest(&self) -> f64 {
+        let values = self.layers.iter().flat_map(FloatLayer::values);
+        values.fold(0.0, |largest, v| largest.max(v.abs()))
+    }
+
     /// The nearest integers of `format`.
     ///
     /// # Errors
@@ -152,6 +158,19 @@ mod tests {
             assert!(a.values().zip(b.values()).all(|(a, b)| (a - b).abs() <= 0.5 / 1024.0));
         }
         assert_eq!(back.quantise(&zoo::iris(), FORMAT).unwrap(), integers);
+    }
+
+    #[test]
+    fn the_largest_value_may_be_a_bias_and_decides_the_format() {
+        let mut parameters = iris();
+        let (fan_in, fan_out) = (4.0, 5.0);
+        assert!(parameters.largest() < 2.0 * f64::sqrt(6.0 / (fan_in + fan_out)));
+        parameters.layers[1].biases[2] = -5.25;
+        assert_eq!(parameters.largest(), 5.25);
+        let fitted = gelu_core::Precision::INFERENCE.fitted(parameters.largest()).weights;
+        assert!(parameters.quantise(&zoo::iris(), fitted).is_ok());
+        let narrower = Format::new(fitted.integer - 1, fitted.fraction);
+        assert!(parameters.quantise(&zoo::iris(), narrower).is_err());
     }
 
     #[test]

@@ -5,13 +5,13 @@
 //!
 //! | network | test accuracy, f32 | in integers | seconds of one core |
 //! | --- | --- | --- | --- |
-//! | mnist-dense | 0.9790 | 0.9790 | 48 |
+//! | mnist-dense | 0.9790 | 0.9792 | 48 |
 //! | dense12 | 0.9453 | 0.9453 | 10 ¹ |
-//! | conv1 | 0.9796 | 0.9795 | 9 |
-//! | lenet5 | 0.9935 | 0.9935 | 64 |
+//! | conv1 | 0.9796 | 0.9803 | 9 |
+//! | lenet5 | 0.9935 | 0.9936 | 64 |
 //!
-//! Integers are those of [`Precision::INFERENCE`](gelu_core::Precision::INFERENCE), with no value cut
-//! off. Printed by `cargo run --release -p gelu-nn --example train_mnist -- NAME DATA 0 FILE`
+//! Integers are those of [`Precision::INFERENCE`](gelu_core::Precision::INFERENCE),
+//! [fitted](gelu_core::Precision::fitted), with no value cut off. Printed by `cargo run --release -p gelu-nn --example train_mnist -- NAME DATA 0 FILE`
 //! (Xeon with AVX-512, baseline x86-64 code, November 2026; ¹ a build for development, with other
 //! work on the machine).
 

@@ -242,9 +242,9 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
                 model.architecture()
             ),
             format!(
-                "Counted as an honest client counts, {} samples would leave the last layer \
-                 undetermined; since softmax errors add up to zero, they determine all of it that \
-                 matters. The bound that is enforced counts bits and stops at {allowed}.",
+                "A column has {classes} weights, but softmax errors add up to zero, so {} samples \
+                 determine all of it that matters, and the ledger counts as many unknowns. The bound \
+                 that is enforced counts bits and stops at {allowed}.",
                 classes - 1
             ),
         ],

@@ -450,7 +450,7 @@ mod tests {
         let seen = session(&model, Policy::AllowModelExtraction, &batches, 3).unwrap();
         assert_eq!(seen.answered, 65);
         let right = judge(&model, &seen, 1);
-        assert!(right.neurons >= 0.99 && right.weights >= 0.99, "{right:?}");
+        assert!(right.neurons >= 0.97 && right.weights >= 0.97, "{right:?}");
         assert!(right.naive < 0.2, "{right:?}");
     }
 

@@ -26,22 +26,24 @@ use crate::setting::Setting;
 /// # Errors
 /// When a model or a data set cannot be read.
 pub fn model(setting: &Setting) -> Result<(Model, &'static str), Error> {
-    let precision = gelu_core::Precision::INFERENCE;
+    let usual = gelu_core::Precision::INFERENCE;
     let mut rng = ChaCha20Rng::seed_from_u64(setting.seed);
     let file = setting.models.as_ref().map(|dir| dir.join("mnist-dense.safetensors"));
     if let Some(file) = file.filter(|file| file.exists()) {
-        let model = Model::load(&file)?.requantised(precision)?;
-        return Ok((model, "the trained model that was given"));
+        let model = Model::load(&file)?;
+        let precision = usual.fitted(model.weights().largest());
+        return Ok((model.requantised(precision)?, "the trained model that was given"));
     }
     let images = setting.data.as_ref().map(|dir| Dataset::load("mnist-test", dir));
     let Some(images) = images.transpose()? else {
-        let model = Model::initialise("mnist-dense", zoo::mnist_dense(), precision, &mut rng)?;
+        let model = Model::initialise("mnist-dense", zoo::mnist_dense(), usual, &mut rng)?;
         return Ok((model, "random weights, as before training (--data DIR trains it)"));
     };
     let recipe = Recipe { epochs: 2, batch: 32, rate: 0.1, ..Recipe::default() };
     let mut trainer = FloatTrainer::<f32>::new(&zoo::mnist_dense(), recipe, &mut rng)?;
     trainer.train(&images, setting.seed, |_| ())?;
     let (weights, architecture) = (trainer.parameters(), zoo::mnist_dense());
+    let precision = usual.fitted(weights.largest());
     let model = Model::from_float("mnist-dense", architecture, precision, &weights)?;
     Ok((model, "trained in this run: two epochs on the 10 000 test images of MNIST"))
 }

@@ -22,7 +22,7 @@ use crate::output::{self, Output};
     after_help = "\
 Examples:
   gelu attack                         every attack in a line: who, what for, what stops it
-  gelu attack packing                 a whole layer from 5 questions; sealed, 3 weights a response
+  gelu attack packing                 a whole layer from 4 questions; sealed, 4 weights a response
   gelu attack randomness --out pictures
                                       as files, too: JSON, tables, images
   gelu attack low-bits --set paper --data DIR

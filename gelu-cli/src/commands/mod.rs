@@ -11,5 +11,6 @@ pub(crate) mod infer;
 pub(crate) mod keygen;
 pub(crate) mod models;
 pub(crate) mod plan;
+pub(crate) mod round;
 pub(crate) mod serve;
 pub(crate) mod train;

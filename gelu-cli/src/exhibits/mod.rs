@@ -114,13 +114,13 @@ pub(crate) const ENTRIES: &[Entry] = &[
     },
     Entry {
         id: "attack-packing",
-        about: "a client packs powers of two and reads a layer from 5 responses; \
+        about: "a client packs powers of two and reads a layer from 4 responses; \
                 sealing leaves it a slot's bits, the ledger refuses before it has all",
         make: |setting, progress| Ok(attacks::packing::exhibit(setting, progress)?),
     },
     Entry {
         id: "attack-randomness",
-        about: "a client with a key made for it reads 170 weights from the randomness of one \
+        about: "a client with a key made for it reads 254 weights from the randomness of one \
                 response; fresh noise leaves none",
         make: |setting, progress| Ok(attacks::randomness::exhibit(setting, progress)?),
     },

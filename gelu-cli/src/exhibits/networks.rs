@@ -11,7 +11,7 @@ use rand::rngs::ChaCha20Rng;
 use rand::{RngExt, SeedableRng};
 
 /// The network of that name, trained: from `setting.models`, or trained now on `setting.data` and
-/// kept there.
+/// kept there. Rounded for inference, whatever the file's precision.
 ///
 /// # Errors
 /// [`Error::Missing`] where there is neither.
@@ -20,7 +20,9 @@ pub(super) fn trained(name: &str, setting: &Setting, progress: &dyn Progress) ->
     let path =
         setting.models.as_ref().map(|folder| folder.join(format!("{}.safetensors", entry.name)));
     if let Some(path) = path.as_ref().filter(|path| path.exists()) {
-        return Ok(Model::load(path)?);
+        let model = Model::load(path)?;
+        let precision = Precision::INFERENCE.fitted(model.weights().largest());
+        return Ok(model.requantised(precision)?);
     }
     let data = setting.data.as_deref().ok_or_else(|| Error::Missing {
         what: format!("a trained {}", entry.name),
@@ -35,8 +37,9 @@ pub(super) fn trained(name: &str, setting: &Setting, progress: &dyn Progress) ->
     let rng = &mut ChaCha20Rng::seed_from_u64(setting.seed);
     let mut trainer = FloatTrainer::<f32>::new(&architecture, entry.recipe, rng)?;
     trainer.train(&split.train, setting.seed, |_| progress.step())?;
-    let precision = Precision::INFERENCE;
-    let model = Model::from_float(entry.name, architecture, precision, &trainer.parameters())?;
+    let weights = trainer.parameters();
+    let precision = Precision::INFERENCE.fitted(weights.largest());
+    let model = Model::from_float(entry.name, architecture, precision, &weights)?;
     if let (Some(path), Some(folder)) = (path, &setting.models) {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;

@@ -1,6 +1,6 @@
 //! A small network for this crate's tests (layers proper live in `gelu-nn`).
 
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 
 use crate::error::Result;
 use crate::linear::{LinearMap, Tap};
@@ -44,6 +44,31 @@ impl Loss for Squared {
         labels.iter().enumerate().for_each(|(s, &label)| d[[label, s]] -= 1.0);
         d
     }
+    fn ignores_shift(&self) -> bool {
+        false
+    }
+}
+
+/// The same for scores without their mean.
+#[derive(Debug)]
+pub(crate) struct Centred;
+
+impl Loss for Centred {
+    fn name(&self) -> &str {
+        "centred"
+    }
+    fn probabilities(&self, scores: &Array2<f64>) -> Array2<f64> {
+        scores - &scores.mean_axis(Axis(0)).expect("a class")
+    }
+    fn value(&self, p: &Array2<f64>, labels: &[usize]) -> f64 {
+        Squared.value(p, labels)
+    }
+    fn gradient(&self, p: &Array2<f64>, labels: &[usize]) -> Array2<f64> {
+        self.probabilities(&Squared.gradient(p, labels))
+    }
+    fn ignores_shift(&self) -> bool {
+        true
+    }
 }
 
 /// Every output from every input.
@@ -67,11 +92,16 @@ pub(crate) fn pooled_convolution(inputs: u32) -> LinearMap {
 
 /// Nine inputs, a fused convolution (4 outputs), a dense layer (5), another one (3 classes).
 pub(crate) fn network() -> Network {
+    network_with(Box::new(Squared))
+}
+
+/// The same with another loss.
+pub(crate) fn network_with(loss: Box<dyn Loss>) -> Network {
     let stage = |name: &str, linear, locals| Stage { name: name.into(), linear, locals };
     let stages = vec![
         stage("first", pooled_convolution(9), vec![Box::new(Tanh) as _]),
         stage("second", dense(4, 5), vec![Box::new(Tanh) as _]),
         stage("third", dense(5, 3), vec![]),
     ];
-    Network::new(9, vec![], stages, Box::new(Squared)).expect("a chain")
+    Network::new(9, vec![], stages, loss).expect("a chain")
 }

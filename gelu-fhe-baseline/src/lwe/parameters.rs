@@ -23,8 +23,8 @@
 //! what a sieve does besides its exponent, "core SVP", that is 105 bits, against the standard's 95.)
 //!
 //! A smaller dimension does not do. At n = 4096 the noise must be TUniform(30), and what is left
-//! between it and 2^128 after flooding holds 29 bits of value or so, where a layer of 784 inputs at
-//! 8 fractional bits takes 34.
+//! between it and 2^128 after flooding holds 29 bits of value or so, where a layer of 784 inputs takes
+//! 30 at `Precision::INFERENCE`.
 //!
 //! # Noise
 //! TUniform(b) is uniform on −2^b … 2^b with half weight on the two ends. So it has a *bound*, and

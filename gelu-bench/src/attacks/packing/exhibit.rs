@@ -68,12 +68,12 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
         Claim::new(
             format!(
                 "the ledger refuses question {}; until then {} of {inputs} weights of a row can be \
-                 read at {} bits each, not all",
+                 read at {} bits each, less than half",
                 allowed + 1,
                 runs.most_weights(),
                 runs.spacing
             ),
-            runs.most_weights() < inputs as u64,
+            2 * runs.most_weights() < inputs as u64,
         ),
     ];
     if setting.extent == Extent::Paper {
@@ -84,7 +84,7 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
     }
     Ok(Exhibit {
         id: "attack-packing".into(),
-        title: "Out-of-range packing: a layer in five questions".into(),
+        title: "Out-of-range packing: a layer in a few questions".into(),
         finding,
         claims,
         parts: vec![Part::Table(runs.table()), Part::Images(runs.images())],
@@ -292,9 +292,10 @@ impl Runs {
                 self.slots.questions
             ),
             format!(
-                "What remains: the ledger counts {} bits for each weight. 99 of 100 weights fit {}, so a \
-                 client that knows this reads more of them within its budget; and something unknown \
-                 of every row is not every weight of it.",
+                "Weights of {} bits are mostly small: 99 of 100 fit {}, and a client that knows this \
+                 reads them that close. So the ledger counts what weights of such a layer are usually \
+                 worth, not their format. What remains: something unknown of every row is not every \
+                 weight of it.",
                 self.width, self.spacing
             ),
         ]

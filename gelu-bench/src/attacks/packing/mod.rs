@@ -1,17 +1,17 @@
 //! Out-of-range packing: a client reads weights instead of a sum.
 //!
-//! A plaintext of Paillier has 2048 bits, an honest sum 34. A client that encrypts, instead of
-//! pixels, the numbers xᵢ = 2^(12·i), gets
+//! A plaintext of Paillier has 2048 bits, an honest sum 30. A client that encrypts, instead of
+//! pixels, the numbers xᵢ = 2^(8·i), gets
 //!
 //! ```text
-//! Σ wᵢ·xᵢ + b  =  b + Σ wᵢ·2^(12·i)
+//! Σ wᵢ·xᵢ + b  =  b + Σ wᵢ·2^(8·i)
 //! ```
 //!
-//! which is the weights of 12 bits themselves, side by side, 170 of them: a layer of 784 inputs
-//! takes 5 questions instead of the 785 that solving equations takes.
+//! which is the weights of 8 bits themselves, side by side, 255 of them: a layer of 784 inputs
+//! takes 4 questions instead of the 785 that solving equations takes.
 //!
-//! What stops it: sealing adds a random multiple of 2^34 above the slot, so that the response has
-//! the 34 bits of a slot and nothing else; and the ledger counts those bits, not questions.
+//! What stops it: sealing adds a random multiple of 2^30 above the slot, so that the response has
+//! the 30 bits of a slot and nothing else; and the ledger counts those bits, not questions.
 
 mod exhibit;
 
@@ -90,13 +90,34 @@ pub fn integers(secret: &SecretKey, responses: &[Ciphertext]) -> gelu_core::Resu
     let width = (1..=127).rev().find(|w| capacity.is_multiple_of(*w)).expect("1 divides");
     let bits = u32::try_from(width).expect("at most 127");
     let whole = SlotShape { bits, count: capacity / width };
-    let shaped: Vec<_> = responses.iter().map(|c| (c.clone(), whole)).collect();
-    let integer = |plaintext: Plaintext| {
-        let slots = plaintext.values().iter().enumerate();
-        slots.map(|(j, &v)| BigInt::from(v) << (width * j)).sum()
+    let integer = |values: Vec<i128>| {
+        values.iter().enumerate().map(|(j, &v)| BigInt::from(v) << (width * j)).sum()
     };
-    Ok(P::decrypt_many(secret, &shaped)?.into_iter().map(integer).collect())
+    Ok(slots(secret, responses, whole)?.into_iter().map(integer).collect())
 }
+
+/// The slots of responses. −2^(b−1) is no value of an honest slot and does not decode, but weights of
+/// 0 below one power of two are just that: so all slots but the top one are moved first, then back.
+fn slots(
+    secret: &SecretKey,
+    responses: &[Ciphertext],
+    shape: SlotShape,
+) -> gelu_core::Result<Vec<Vec<i128>>> {
+    let moved = shape.count.saturating_sub(1).max(1);
+    let offset = MOVE & ((1 << (shape.bits - 2)) - 1);
+    let by = Plaintext::new(shape.bits, vec![offset; moved])?;
+    let shaped: Vec<_> =
+        responses.iter().map(|c| (P::add_plain(secret.public_key(), c, &by), shape)).collect();
+    let back = |plaintext: Plaintext| {
+        let mut values = plaintext.values().to_vec();
+        values[..moved].iter_mut().for_each(|v| *v -= offset);
+        values
+    };
+    Ok(P::decrypt_many(secret, &shaped)?.into_iter().map(back).collect())
+}
+
+/// Bits without a pattern, those of π.
+const MOVE: i128 = 0x0324_3f6a_8885_a308_d313_198a_2e03_7073;
 
 /// The same for sealed responses. They are numbers between 0 and n, so the wide slots may show one
 /// less by n; the low bits, as an honest client reads them from its slot, tell.
@@ -111,13 +132,12 @@ pub fn sealed_integers(
     let n = BigUint::from_bytes_be(&secret.public_key().modulus());
     let n = BigInt::from_biguint(Sign::Plus, n);
     let modulus = BigInt::from(1) << slot.bits as usize;
-    let shaped: Vec<_> = responses.iter().map(|c| (c.clone(), slot)).collect();
-    let choose = |(sum, low): (BigInt, Plaintext)| {
-        let low = BigInt::from(low.values()[0]);
+    let choose = |(sum, low): (BigInt, Vec<i128>)| {
+        let low = BigInt::from(low[0]);
         let agrees = |candidate: &BigInt| (candidate - &low) % &modulus == BigInt::from(0);
         [sum.clone(), &sum + &n].into_iter().find(agrees).unwrap_or(sum)
     };
-    let (sums, lows) = (integers(secret, responses)?, P::decrypt_many(secret, &shaped)?);
+    let (sums, lows) = (integers(secret, responses)?, slots(secret, responses, slot)?);
     Ok(sums.into_iter().zip(lows).map(choose).collect())
 }
 
@@ -279,7 +299,7 @@ mod tests {
     use std::sync::Arc;
 
     use crate::setting::Quiet;
-    use gelu_core::Precision;
+    use gelu_core::{Format, Precision};
     use gelu_nn::{Activation, Sequential};
     use rand::SeedableRng;
     use rand::rngs::ChaCha20Rng;
@@ -293,7 +313,8 @@ mod tests {
         let mut parameters = architecture.network().zeros();
         let mut draw = || i128::from(rng.next_u32() % 4095) - 2047;
         parameters.values_mut().for_each(|w| *w = draw());
-        let model = Model::new("test", architecture, Precision::INFERENCE, parameters).unwrap();
+        let precision = Precision { weights: Format::new(3, 8), ..Precision::INFERENCE };
+        let model = Model::new("test", architecture, precision, parameters).unwrap();
         let secret = P::keygen(512, &mut rng).unwrap();
         (model, Arc::new(secret), rng)
     }
@@ -345,6 +366,23 @@ mod tests {
         assert!(known > 0 && known < 60, "{known} weights of a row before the refusal");
         for (row, truth) in read.rows.iter().zip(&target.rows()) {
             assert_eq!(row[..], truth[..known]);
+        }
+    }
+
+    /// Three weights of 0 and a fourth that ends in binary 10: the slot of 32 bits would hold −2^31.
+    #[test]
+    fn the_one_value_that_no_slot_holds_is_read() {
+        let (_, secret, mut rng) = scene();
+        let public = secret.public_key();
+        for (bits, value) in [(32, 1 << 31), (32, 7 << 31), (102, -(1 << 101)), (102, 1 << 101)] {
+            let plaintext = Plaintext::new(126, vec![value]).unwrap();
+            let ciphertext = P::encrypt(public, &plaintext, &mut rng).unwrap();
+            let slot = SlotShape { bits, count: 1 };
+            assert!(P::decrypt(&secret, &ciphertext, slot).is_err());
+            let read = slots(&secret, std::slice::from_ref(&ciphertext), slot).unwrap();
+            assert_eq!((read[0][0] - value).rem_euclid(1 << bits), 0);
+            let sum = integers(&secret, &[ciphertext]).unwrap();
+            assert_eq!(sum, [BigInt::from(value)]);
         }
     }
 

@@ -5,12 +5,12 @@
 //! client that owns the key can: modulo n the message vanishes, as (1 + n)^m = 1, and
 //!
 //! ```text
-//! c mod p  =  (Π rᵢ^wᵢ)ⁿ mod p         with  rᵢ = g^(2^(12·i)):      log c  =  Σ wᵢ·2^(12·i)  mod p − 1
+//! c mod p  =  (Π rᵢ^wᵢ)ⁿ mod p         with  rᵢ = g^(2^(8·i)):       log c  =  Σ wᵢ·2^(8·i)  mod p − 1
 //! ```
 //!
 //! to the base gⁿ. A logarithm modulo a prime of 1024 bits is hard, unless the client *made* the
-//! prime so that p − 1 has small factors only. Then one response gives 85 weights modulo p and 85
-//! more modulo q. The plaintexts may be an honest image all the while.
+//! prime so that p − 1 has small factors only. Then one response gives 127 weights modulo p
+//! and 127 more modulo q. The plaintexts may be an honest image all the while.
 //!
 //! What stops it: a fresh n-th residue on every response, uniform over all of them. The paper does
 //! not ask for it. Noise that is good enough for encryption, random powers h^x of *one* residue, is
@@ -296,19 +296,20 @@ fn answers_are_honest(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gelu_core::Precision;
+    use gelu_core::{Format, Precision};
     use gelu_nn::{Activation, Model, Sequential};
     use rand::SeedableRng;
     use rand::rngs::ChaCha20Rng;
 
-    /// 50 inputs, 3 outputs; keys of 512 bits, so 21 weights modulo each prime.
+    /// 50 inputs, 3 outputs, weights of 12 bits; keys of 512 bits, so 21 weights modulo each prime.
     fn scene() -> (MaliciousKey, Target, ChaCha20Rng) {
         let mut rng = ChaCha20Rng::seed_from_u64(2);
         let architecture = Sequential::dense(50, &[3], 2, Activation::Sigmoid).unwrap();
         let mut parameters = architecture.network().zeros();
         let mut draw = || i128::from(rng.next_u32() % 4095) - 2047;
         parameters.values_mut().for_each(|w| *w = draw());
-        let model = Model::new("test", architecture, Precision::INFERENCE, parameters).unwrap();
+        let precision = Precision { weights: Format::new(3, 8), ..Precision::INFERENCE };
+        let model = Model::new("test", architecture, precision, parameters).unwrap();
         let key = MaliciousKey::make(512, &mut rng);
         let target = Target::first_layer::<P>(&model, key.public()).unwrap();
         (key, target, rng)

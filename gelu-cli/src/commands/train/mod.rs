@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use gelu_core::Precision;
 use gelu_core::client::DataPolicy;
 use gelu_nn::Dataset;
 
@@ -111,15 +110,6 @@ enum PrecisionArg {
     Inference,
     /// Many bits: no more difference to floating point
     Training,
-}
-
-impl From<PrecisionArg> for Precision {
-    fn from(precision: PrecisionArg) -> Self {
-        match precision {
-            PrecisionArg::Inference => Self::INFERENCE,
-            PrecisionArg::Training => Self::TRAINING,
-        }
-    }
 }
 
 const BATCH: usize = 16;

@@ -7,7 +7,7 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 use serde::Serialize;
 
-use super::Args;
+use super::{Args, PrecisionArg};
 use crate::data;
 use crate::output::Output;
 use crate::phases::{Phases, say};
@@ -55,10 +55,14 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
 
     let running = phases.begin("testing", 0);
     let accuracy_float = trainer.accuracy(&split.test)?;
-    let (precision, parameters) = (args.precision.into(), architecture.parameters());
+    let (weights, parameters) = (trainer.parameters(), architecture.parameters());
+    let precision = match args.precision {
+        PrecisionArg::Inference => Precision::INFERENCE.fitted(weights.largest()),
+        PrecisionArg::Training => Precision::TRAINING,
+    };
     let layers = architecture.to_string();
-    let model = Model::from_float(&name, architecture, precision, &trainer.parameters())
-        .advise(|| "train with a smaller --rate, or save with --precision training".into())?;
+    let model = Model::from_float(&name, architecture, precision, &weights)
+        .advise(|| "train with a smaller --rate".into())?;
     let fixed = model.evaluate(&split.test)?;
     phases.end(running, "testing", &format!("tested on {} new rows", split.test.len()));
 
