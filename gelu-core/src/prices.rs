@@ -43,7 +43,7 @@ impl Prices {
             u32::try_from(scaled.max(1)).unwrap_or(u32::MAX)
         };
         Self {
-            encrypt: grown(38_000, 3),
+            encrypt: grown(15_000, 3),
             decrypt: grown(260_000, 3),
             rerandomize: grown(175_000, 3),
             product: grown(450, 2),
