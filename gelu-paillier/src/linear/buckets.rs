@@ -18,7 +18,7 @@ use super::cost::{self, Workload};
 use super::digits::BitString;
 use super::layer::{Layer, OutputClass};
 use super::products::{Lists, Products, multiply, threads};
-use super::sums::Sums;
+use super::sums::{Slots, Sums};
 use crate::kernel::Line;
 use crate::ring::Ring;
 
@@ -32,8 +32,10 @@ struct Task<'c> {
     cuts: Vec<usize>,
 }
 
-/// The products of each output's planes: slot `output · planes + plane`.
+/// The products of each output's planes; in two's complement, the top one is negative.
 pub(super) fn sums(ring: &Ring, layer: &Layer<'_>, load: &Workload) -> Sums {
+    let planes = layer.planes;
+    let slots = Slots { planes, lowest: planes - usize::from(layer.signed) };
     let mut tasks = Vec::new();
     let mut total = 0;
     for class in &layer.outputs {
@@ -51,10 +53,10 @@ pub(super) fn sums(ring: &Ring, layer: &Layer<'_>, load: &Workload) -> Sums {
         total += products;
     }
     let rows: Vec<_> = match threads(total) {
-        1 => tasks.iter().map(|task| task.run(ring, layer)).collect(),
-        _ => tasks.par_iter().map(|task| task.run(ring, layer)).collect(),
+        1 => tasks.iter().map(|task| task.run(ring, layer, slots)).collect(),
+        _ => tasks.par_iter().map(|task| task.run(ring, layer, slots)).collect(),
     };
-    let mut sums = Sums::new(ring, layer.taps.outputs(), layer.planes, 0);
+    let mut sums = Sums::new(ring, layer.taps.outputs(), slots, 0);
     for (slots, products) in rows {
         slots.iter().zip(products.iter()).for_each(|(&slot, product)| sums.set(slot, product));
     }
@@ -67,7 +69,7 @@ impl Task<'_> {
     }
 
     /// The slots of the rows that are not empty, and their products.
-    fn run(&self, ring: &Ring, layer: &Layer<'_>) -> (Vec<usize>, Products) {
+    fn run(&self, ring: &Ring, layer: &Layer<'_>, slots: Slots) -> (Vec<usize>, Products) {
         let (taps, planes) = (layer.taps, layer.planes);
         let width = self.windows().map(|(_, width)| width).max().expect("a task has windows");
         let (first, last) = (self.cuts[0], self.cuts[self.cuts.len() - 1]);
@@ -100,14 +102,14 @@ impl Task<'_> {
         let bucket = |filled: &bool| filled.then(|| next.next()).flatten();
         let buckets: Vec<Option<&[Line]>> = filled.iter().map(bucket).collect();
         let windows: Vec<_> = buckets.chunks(1 << width).map(<[_]>::to_vec).collect();
-        self.fold(ring, planes, &windows, (Vec::new(), Lists::default()))
+        self.fold(ring, slots, &windows, (Vec::new(), Lists::default()))
     }
 
     /// The rows of windows of as many buckets each, besides those that are `done`.
     fn fold<'f>(
         &self,
         ring: &Ring,
-        planes: usize,
+        slots: Slots,
         windows: &[Vec<Option<&'f [Line]>>],
         mut done: (Vec<usize>, Lists<'f>),
     ) -> (Vec<usize>, Products) {
@@ -120,7 +122,11 @@ impl Task<'_> {
             let (lower, upper) = window.split_at(half);
             if upper.iter().any(Option::is_some) {
                 let row = start + half.trailing_zeros() as usize;
-                done.0.push(self.class.members[row / planes] as usize * planes + row % planes);
+                let output = self.class.members[row / slots.planes] as usize;
+                done.0.push(match row % slots.planes {
+                    plane if plane < slots.lowest => slots.positive(output, plane),
+                    plane => slots.negative(output, plane),
+                });
                 done.1.extend(upper.iter().flatten().copied());
             }
             for (lower, upper) in lower.iter().zip(upper).skip(1) {
@@ -144,7 +150,7 @@ impl Task<'_> {
                 lower.iter().zip(upper).enumerate().map(merge).collect()
             })
             .collect();
-        self.fold(ring, planes, &windows, done)
+        self.fold(ring, slots, &windows, done)
     }
 }
 

@@ -5,10 +5,11 @@
 //!
 //! | algorithm | products | best for |
 //! |---|---|---|
-//! | [`subsets`](super::subsets), g inputs together | b/g + 2^g/(g·M) | most layers |
+//! | [`subsets`](super::subsets), g inputs together | b'/g + 2^g/(g·M) | most layers |
 //! | [`powers`](super::powers), windows of w bits | (b + 1)/(w + 1) + 2^(w−1)/M | inputs that share their outputs with few others |
 //! | [`buckets`](super::buckets), windows of c rows | b/c · (1 + 2^(c+1)/N) | few outputs of many inputs |
 //!
+//! where b' ≤ b planes suffice for a group of g ([`offsets`](super::offsets)),
 //! and the functions below count more exactly: what is only copied, digits that are 0, groups of
 //! unequal size, inversions. All algorithms end with planes that [`horner`](super::horner) joins;
 //! that is left out. Examples, at 2048 bits:
@@ -19,7 +20,7 @@
 //! | dense 784 to 300 | 62 | 6.3 | subsets, g = 11 |
 //! | dense 256 to 120 | 8 | 1.28 | subsets |
 //! | dense 784 to 10 | 8 | 1.5 | buckets, c = 8 |
-//! | 16 filters of 5x5 on 6 channels of 12x12 | 8 | 1.4 | subsets |
+//! | 16 filters of 5x5 on 6 channels of 12x12 | 8 | 1.3 | subsets |
 //! | 6 filters of 5x5 on 28x28 | 8 | 1.6 | powers |
 //!
 //! Windows of several bits for several inputs, with tables of 2^(g·w) entries, would contain both
@@ -28,6 +29,7 @@
 
 use super::digits::{MOST, WIDEST, Wnaf};
 use super::layer::{InputClass, Layer, OutputClass};
+use super::offsets::Fit;
 use super::products::threads;
 use crate::kernel::Line;
 use crate::ring::Ring;
@@ -46,6 +48,9 @@ const INVERSION: f64 = 140.0;
 /// What a product costs more than elsewhere where lists are short and uneven, so that lanes stay
 /// empty and operands are read anew (measured: 1.03 to 1.2).
 const UNEVEN: f64 = 1.1;
+
+/// What a square costs, in products.
+const SQUARE: f64 = 0.8;
 
 /// A usual size of a group, where a rough count will do.
 pub(super) const MEAN_GROUP: usize = 6;
@@ -72,6 +77,8 @@ pub(super) struct Workload {
     pub(super) planes: usize,
     /// Whether the top plane is negative.
     pub(super) signed: bool,
+    /// The offsets of [`subsets`](super::subsets).
+    pub(super) fit: Fit,
     /// Bit positions at which a weight has wNAF digits.
     pub(super) positions: usize,
     /// The mean number of wNAF digits, for each width.
@@ -94,15 +101,18 @@ impl Workload {
             sample().map(digits).sum::<usize>() as f64 / sample().len().max(1) as f64
         });
         let element = core::mem::size_of::<Line>() * ring.stride();
+        let widest = ((MOST_MEMORY / element).max(2).ilog2() as usize).min(MOST);
+        let fit = Fit::new(layer, widest, |fit| fitted(layer, widest, fit));
         Self {
             outputs: layer.taps.outputs(),
             planes: layer.planes,
             signed: layer.signed,
+            fit,
             // |k| ≤ 2^planes, and the last carry goes one further.
             positions: layer.planes + 1,
             digits,
             room: TABLES / element,
-            widest: ((MOST_MEMORY / element).max(2).ilog2() as usize).min(MOST),
+            widest,
         }
     }
 }
@@ -126,13 +136,34 @@ fn in_parts(count: usize, size: usize, cost: impl Fn(usize) -> f64) -> f64 {
 
 /// Inputs with `uses` outputs each, in groups of g: a product for each table entry, and one for
 /// each group and plane.
-fn subsets(load: &Workload, inputs: usize, uses: usize, g: usize) -> f64 {
-    in_parts(inputs, g, |g| table(g) + present(g) * (uses * load.planes) as f64)
+fn subsets(fit: &Fit, inputs: usize, uses: usize, g: usize) -> f64 {
+    in_parts(inputs, g, |g| table(g) + present(g) * fit.planes[g] * uses as f64)
 }
 
 /// The size of groups that costs least.
 pub(super) fn group_size(load: &Workload, inputs: usize, uses: usize) -> usize {
-    cheapest(1..=load.widest.min(inputs), |g| subsets(load, inputs, uses, g))
+    size_for(&load.fit, load.widest, inputs, uses)
+}
+
+fn size_for(fit: &Fit, widest: usize, inputs: usize, uses: usize) -> usize {
+    cheapest(1..=widest.min(inputs), |g| subsets(fit, inputs, uses, g))
+}
+
+/// What the planes of an output that may be negative cost more than one: to be joined.
+fn joining(fit: &Fit, planes: usize) -> f64 {
+    SQUARE * (planes.saturating_sub(1) - fit.grain) as f64
+}
+
+/// What a layer costs that is like its largest class of inputs, up to what is the same for all offsets.
+fn fitted(layer: &Layer<'_>, widest: usize, fit: &Fit) -> f64 {
+    let Some(class) = layer.groups.iter().max_by_key(|class| class.members.len() * class.uses)
+    else {
+        return 0.0;
+    };
+    let (inputs, uses) = (class.members.len(), class.uses);
+    let share = (inputs * uses) as f64 / layer.taps.len() as f64;
+    subsets(fit, inputs, uses, size_for(fit, widest, inputs, uses))
+        + share * layer.taps.outputs() as f64 * joining(fit, layer.planes)
 }
 
 /// An input with `uses` outputs and windows of width w: powers of both signs, and the digits.
@@ -178,10 +209,11 @@ pub(super) fn cost(
         Algorithm::Subsets => {
             let products = |class: &InputClass| {
                 let (members, uses) = (class.members.len(), class.uses);
-                subsets(load, members, uses, group_size(load, members, uses))
+                subsets(&load.fit, members, uses, group_size(load, members, uses))
             };
             let products: f64 = inputs.iter().map(products).sum();
-            products - (load.outputs * load.planes) as f64 + signs
+            let joining = load.outputs as f64 * joining(&load.fit, load.planes);
+            products - (load.outputs * load.planes) as f64 + signs + joining
         }
         Algorithm::Powers => {
             let products = |class: &InputClass| {
@@ -261,7 +293,7 @@ mod tests {
             (dense(84, 120), 8, Subsets, 1.34),
             (dense(10, 784), 8, Buckets, 1.45),
             (dense(1, 784), 8, Buckets, 1.65),
-            (convolution(12, 6, 5, 1, 16), 8, Subsets, 1.4),
+            (convolution(12, 6, 5, 1, 16), 8, Subsets, 1.33),
             (convolution(12, 6, 6, 2, 16), 9, Subsets, 1.5),
             (convolution(28, 1, 6, 2, 6), 9, Subsets, 2.0),
             (convolution(28, 1, 5, 1, 6), 8, Powers, 1.55),

@@ -12,7 +12,7 @@
 //! | who shares what | `layer` | inputs that reach the same outputs, outputs that read the same inputs |
 //! | choice | `cost` | the cheapest of three algorithms, by a written formula |
 //! | planes | `subsets`, `powers`, `buckets` | tables of subsets, tables of powers, or no tables |
-//! | signs | `invert` | the top plane of two's complement counts negatively: one inversion for all |
+//! | signs | `offsets`, `signs`, `invert` | which planes of which weights are negative; one inversion for all |
 //! | outputs | `horner` | from planes to outputs, and from outputs to packed slots, in one go |
 //!
 //! All products go through `products`, which fills the lanes of the kernel, and keeps a product there
@@ -27,14 +27,15 @@
 //!
 //! # Timing
 //! Which entries of tables are read, and how many products are taken, follows the weights, and so
-//! does the choice of the algorithm (from the longest weight, the signs, and the density of a
-//! sample). The weights are the server's secret: somebody who observes its caches learns their
+//! does the choice of the algorithm (from the longest weight, the signs, and the density and
+//! the ranges of samples). The weights are the server's secret: somebody who observes its caches learns their
 //! digits, and whoever can measure many responses with weights of his own choice learns about their
-//! number. Over the network the client sees one time for a whole layer. With subsets or buckets it
-//! depends on the length of the longest weight, on whether there are negative ones, and on how many
-//! groups of digits are all 0, which for g random bits is one in 2^g; with powers, on the density of
-//! the weights' non-adjacent forms. Ciphertexts, and so the client's data, have no influence but in
-//! the inversion, whose argument is a ciphertext, too, and public.
+//! number. Over the network the client sees one time for a whole layer. With subsets it depends on
+//! how long the ranges of the weights of groups are, in the mean; with buckets, on the length of the
+//! longest weight and on whether there are negative ones; with both, on how many groups of digits
+//! are all 0, which for g random bits is one in 2^g; with powers, on the density of the weights'
+//! non-adjacent forms. Ciphertexts, and so the client's data, have no influence but in the inversion,
+//! whose argument is a ciphertext, too, and public.
 
 mod buckets;
 mod cost;
@@ -42,8 +43,10 @@ mod digits;
 mod horner;
 mod invert;
 mod layer;
+mod offsets;
 mod powers;
 mod products;
+mod signs;
 mod subsets;
 mod sums;
 #[cfg(test)]
@@ -143,28 +146,21 @@ fn evaluate(
         let count = layer.taps.outputs().div_ceil(group);
         return horner::evaluate(ring, vec![Vec::new(); count]);
     }
-    let (mut sums, planes, negative) = match algorithm {
-        Algorithm::Subsets => (subsets::sums(ring, layer, load), layer.planes, layer.signed),
-        Algorithm::Powers => (powers::sums(ring, layer, load), load.positions, false),
-        Algorithm::Buckets => (buckets::sums(ring, layer, load), layer.planes, layer.signed),
+    let mut sums = match algorithm {
+        Algorithm::Subsets => subsets::sums(ring, layer, load),
+        Algorithm::Powers => powers::sums(ring, layer, load),
+        Algorithm::Buckets => buckets::sums(ring, layer, load),
     };
-
-    if negative {
-        let top = |output: usize| output * planes + planes - 1;
-        let tops: Vec<usize> =
-            (0..layer.taps.outputs()).map(top).filter(|&slot| sums.get(slot).is_some()).collect();
-        let units: Vec<&[Line]> = tops.iter().filter_map(|&slot| sums.get(slot)).collect();
-        let inverses = invert::invert_all(ring, &units);
-        tops.iter().zip(inverses.iter()).for_each(|(&slot, inverse)| sums.set(slot, inverse));
-    }
+    signs::fold(ring, &mut sums, layer.taps.outputs());
+    let slots = sums.slots();
 
     let chain = |first: usize| -> horner::Chain<'_> {
         let last = (first + group).min(layer.taps.outputs());
         let factor = |output: usize, plane: usize| {
             let position = slot_bits * (output - first) + plane;
-            sums.get(output * planes + plane).map(|factor| (position, factor))
+            sums.get(slots.positive(output, plane)).map(|factor| (position, factor))
         };
-        let all = (first..last).rev().flat_map(|o| (0..planes).rev().map(move |p| (o, p)));
+        let all = (first..last).rev().flat_map(|o| (0..slots.planes).rev().map(move |p| (o, p)));
         all.filter_map(|(output, plane)| factor(output, plane)).collect()
     };
     horner::evaluate(ring, (0..layer.taps.outputs()).step_by(group).map(chain).collect())

@@ -14,7 +14,7 @@ use super::digits::Wnaf;
 use super::invert::invert_all;
 use super::layer::{InputClass, Layer};
 use super::products::{in_lanes, threads};
-use super::sums::{Sums, Updates};
+use super::sums::{Slots, Sums, Updates};
 use crate::kernel::{LANES, Line};
 use crate::ring::Ring;
 
@@ -36,7 +36,7 @@ struct Table<'e> {
     lines: Vec<Line>,
 }
 
-/// The products of each output's planes: slot `output · load.positions + plane`.
+/// The products of each output's planes, all of which are positive.
 pub(super) fn sums(ring: &Ring, layer: &Layer<'_>, load: &Workload) -> Sums {
     let mut used: Vec<(u32, usize)> = Vec::new();
     for InputClass { members, uses } in &layer.groups {
@@ -53,7 +53,8 @@ pub(super) fn sums(ring: &Ring, layer: &Layer<'_>, load: &Workload) -> Sums {
         .collect();
 
     let products = layer.taps.len() * load.positions.div_ceil(5);
-    let mut sums = Sums::new(ring, layer.taps.outputs(), load.positions, products);
+    let slots = Slots { planes: load.positions, lowest: load.positions };
+    let mut sums = Sums::new(ring, layer.taps.outputs(), slots, products);
     let mut rest = &bases[..];
     let mut spare = Vec::new();
     while !rest.is_empty() {

@@ -1,13 +1,15 @@
 //! Tables of subset products ("four Russians" on bit planes).
 //!
 //! For a group of g inputs that reach the same outputs, a table holds all 2^g products of some of
-//! them. A bit plane of an output's weights says which of the g inputs take part, so it takes *one*
+//! them. A plane of an output's weights says which of the g inputs take part, so it takes *one*
 //! product from the table:
 //!
 //! ```text
-//! plane_(o,p)  =  Π_groups  table_group[ bits p of the weights from the group to o ]
+//! plane_(o,p)  =  Π_groups  table_group[ digits p of the weights from the group to o ]
 //! ```
 //!
+//! Which planes are negative is up to the group and the output ([`offsets`](super::offsets)), so an
+//! output has two products of some planes.//!
 //! An entry is one product of two smaller ones. Half the table is made from the other half and one
 //! input, so all those products are independent.
 
@@ -16,8 +18,9 @@ use rayon::prelude::*;
 use super::cost::{self, Workload};
 use super::digits::{self, MOST};
 use super::layer::{InputClass, Layer};
+use super::offsets::{self, Range};
 use super::products::{in_lanes, threads};
-use super::sums::{Sums, Updates};
+use super::sums::{Slots, Sums, Updates};
 use crate::kernel::{LANES, Line};
 use crate::ring::Ring;
 
@@ -33,7 +36,7 @@ struct Tables<'c> {
     lines: Vec<Line>,
 }
 
-/// The products of each output's planes: slot `output · planes + plane`.
+/// The products of each output's planes.
 pub(super) fn sums(ring: &Ring, layer: &Layer<'_>, load: &Workload) -> Sums {
     let mut groups = Vec::new();
     for InputClass { members, uses } in &layer.groups {
@@ -49,7 +52,9 @@ pub(super) fn sums(ring: &Ring, layer: &Layer<'_>, load: &Workload) -> Sums {
     // Neighbours together, so that the groups of a pass of a convolution share their outputs.
     groups.sort_by_key(|group| group.inputs[0]);
     let products = layer.taps.len() * layer.planes / cost::MEAN_GROUP;
-    let mut sums = Sums::new(ring, layer.taps.outputs(), layer.planes, products);
+    let lowest = if layer.signed { load.fit.grain } else { layer.planes };
+    let slots = Slots { planes: layer.planes, lowest };
+    let mut sums = Sums::new(ring, layer.taps.outputs(), slots, products);
     let mut groups = groups.into_iter().peekable();
     let mut spare = Vec::new();
     while groups.peek().is_some() {
@@ -62,7 +67,7 @@ pub(super) fn sums(ring: &Ring, layer: &Layer<'_>, load: &Workload) -> Sums {
             pass.push(group);
         }
         let tables = tables(ring, layer, pass, &mut spare);
-        multiply(ring, layer, &tables, &mut sums);
+        multiply(ring, layer, &tables, load.fit.grain, &mut sums);
         spare.extend(tables.into_iter().map(|tables| tables.lines));
     }
     sums
@@ -142,8 +147,8 @@ struct Use {
 }
 
 /// Multiplies entries of the tables to the planes of the outputs.
-fn multiply(ring: &Ring, layer: &Layer<'_>, tables: &[Tables<'_>], sums: &mut Sums) {
-    let planes = layer.planes;
+fn multiply(ring: &Ring, layer: &Layer<'_>, tables: &[Tables<'_>], grain: usize, sums: &mut Sums) {
+    let (slots, planes) = (sums.slots(), layer.planes);
     let mut uses: Vec<Vec<Use>> = vec![Vec::new(); layer.taps.outputs()];
     for (number, tables) in (0..).zip(tables) {
         for (t, group) in (0..).zip(&tables.groups) {
@@ -157,25 +162,36 @@ fn multiply(ring: &Ring, layer: &Layer<'_>, tables: &[Tables<'_>], sums: &mut Su
     sums.multiply(ring, |outputs| {
         let mut updates = Updates::default();
         let mut numbers = [0; MOST];
-        let mut sets = Vec::new();
+        let (mut sets, mut offsets) = (Vec::new(), Vec::new());
         for output in outputs {
             // One row of planes for each use.
             let uses = &uses[output];
             sets.resize(uses.len() * planes, 0u16);
+            offsets.clear();
             for (used, sets) in uses.iter().zip(sets.chunks_exact_mut(planes)) {
                 let group = &tables[used.tables as usize].groups[used.t as usize];
                 let numbers = &mut numbers[..group.inputs.len()];
                 for (number, &input) in numbers.iter_mut().zip(group.inputs) {
                     *number = layer.weight(output, input, used.reader);
                 }
+                let offset = Range::of(numbers).offset(grain);
+                offsets.push(offset);
+                offsets::digits(numbers, offset);
                 digits::planes(numbers, sets);
             }
             for plane in 0..planes {
-                let set = |(i, used): (usize, &Use)| match sets[i * planes + plane] {
-                    0 => None,
-                    set => Some(tables[used.tables as usize].entry(ring, used.t as usize, set)),
+                let factors = |negative: bool| {
+                    let (sets, offsets) = (&sets, &offsets);
+                    uses.iter().enumerate().filter_map(move |(i, used)| {
+                        let set = sets[i * planes + plane];
+                        let here = set != 0 && (offsets[i] >> plane & 1 == 1) == negative;
+                        here.then(|| tables[used.tables as usize].entry(ring, used.t as usize, set))
+                    })
                 };
-                updates.push(output * planes + plane, uses.iter().enumerate().filter_map(set));
+                updates.push(slots.positive(output, plane), factors(false));
+                if plane >= slots.lowest {
+                    updates.push(slots.negative(output, plane), factors(true));
+                }
             }
         }
         updates

@@ -11,9 +11,35 @@ use crate::ring::{Elements, Ring};
 /// Products that are made at a time: so few that the results stay in a core's own cache.
 const BLOCK: usize = 256;
 
-/// A product for each plane of each output; empty ones take no memory.
+/// Which products an output has: one for each plane, and one more for planes that may be negative.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slots {
+    pub(super) planes: usize,
+    /// The lowest plane that may be negative; `planes` if there is none.
+    pub(super) lowest: usize,
+}
+
+impl Slots {
+    /// Of an output.
+    fn count(self) -> usize {
+        2 * self.planes - self.lowest
+    }
+
+    /// The slot of 2^`plane`.
+    pub(super) fn positive(self, output: usize, plane: usize) -> usize {
+        output * self.count() + plane
+    }
+
+    /// The slot of −2^`plane`, which is not below [`lowest`](Self::lowest).
+    pub(super) fn negative(self, output: usize, plane: usize) -> usize {
+        debug_assert!(self.lowest <= plane);
+        output * self.count() + self.planes + plane - self.lowest
+    }
+}
+
+/// A product for each slot of each output; empty ones take no memory.
 pub(super) struct Sums {
-    planes: usize,
+    slots: Slots,
     /// Outputs of a part.
     each: usize,
     parts: Vec<Part>,
@@ -27,8 +53,7 @@ struct Part {
     elements: Elements,
 }
 
-/// New factors for some slots, each of which occurs once. Slot `output · planes + plane` belongs
-/// to a plane of an output.
+/// New factors for some slots, each of which occurs once.
 #[derive(Default)]
 pub(super) struct Updates<'f> {
     slots: Vec<usize>,
@@ -37,7 +62,7 @@ pub(super) struct Updates<'f> {
 
 impl Sums {
     /// Empty products, in as many parts as `products` products are worth.
-    pub(super) fn new(ring: &Ring, outputs: usize, planes: usize, products: usize) -> Self {
+    pub(super) fn new(ring: &Ring, outputs: usize, slots: Slots, products: usize) -> Self {
         let parts = match threads(products) {
             1 => 1,
             // More than there are cores: the parts may differ.
@@ -47,20 +72,24 @@ impl Sums {
         let part = |first: usize| {
             let outputs = first..(first + each).min(outputs);
             let mut elements = ring.empty();
-            elements.reserve(outputs.len() * planes);
-            Part { place: vec![0; outputs.len() * planes], outputs, elements }
+            elements.reserve(outputs.len() * slots.planes);
+            Part { place: vec![0; outputs.len() * slots.count()], outputs, elements }
         };
-        Self { planes, each, parts: (0..outputs).step_by(each).map(part).collect() }
+        Self { slots, each, parts: (0..outputs).step_by(each).map(part).collect() }
+    }
+
+    pub(super) fn slots(&self) -> Slots {
+        self.slots
     }
 
     /// The product of a slot, unless it is empty.
     pub(super) fn get(&self, slot: usize) -> Option<&[Line]> {
-        let slots = self.each * self.planes;
+        let slots = self.each * self.slots.count();
         self.parts[slot / slots].get(slot % slots)
     }
 
     pub(super) fn set(&mut self, slot: usize, value: &[Line]) {
-        let slots = self.each * self.planes;
+        let slots = self.each * self.slots.count();
         self.parts[slot / slots].set(slot % slots, value);
     }
 
@@ -70,12 +99,12 @@ impl Sums {
         ring: &Ring,
         factors: impl Fn(Range<usize>) -> Updates<'f> + Sync,
     ) {
-        let planes = self.planes;
+        let slots = self.slots.count();
         let update = |part: &mut Part| {
             let all = part.outputs.clone();
-            let block = (BLOCK / planes).max(1);
+            let block = (BLOCK / slots).max(1);
             for first in all.clone().step_by(block) {
-                part.multiply(ring, planes, &factors(first..(first + block).min(all.end)));
+                part.multiply(ring, slots, &factors(first..(first + block).min(all.end)));
             }
         };
         match &mut self.parts[..] {
@@ -100,8 +129,8 @@ impl Part {
         }
     }
 
-    fn multiply(&mut self, ring: &Ring, planes: usize, updates: &Updates<'_>) {
-        let start = self.outputs.start * planes;
+    fn multiply(&mut self, ring: &Ring, slots: usize, updates: &Updates<'_>) {
+        let start = self.outputs.start * slots;
         let slots = updates.slots.iter().map(|slot| slot - start);
         let mut lists = Lists::default();
         for (slot, list) in slots.clone().zip(updates.lists.iter()) {

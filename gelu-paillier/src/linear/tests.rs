@@ -1,9 +1,15 @@
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use gelu_core::linear::{Tap, Taps};
 use num_bigint_dig::{BigUint, ModInverse};
 use proptest::prelude::*;
 
 use super::cost::{Algorithm, Workload};
+use super::digits::MOST;
 use super::layer::Layer;
+use super::offsets::Fit;
+use crate::kernel::counting::Counters;
 use crate::kernel::{Choice, Line};
 use crate::oracle::{big, boxed, rng};
 use crate::ring::{Digits, Elements, Ring};
@@ -89,10 +95,14 @@ impl Pair {
         let packed = self.pack(&expected, group, slot_bits);
         let layer = Layer::new(taps, weights, &inputs);
         let load = Workload::new(&self.ring, &layer);
-        // All tables at once, and in many passes.
+        // All tables at once, and in many passes; the offsets that were chosen, and others.
         let cramped = Workload { room: 20, ..load.clone() };
+        let [finest, middle, top] = [0, layer.planes / 2, layer.planes.saturating_sub(1)]
+            .map(|grain| with_grain(&load, grain));
         for algorithm in ALGORITHMS {
-            for load in [&load, &cramped] {
+            let others = [&finest, &middle, &top];
+            let others = others.into_iter().filter(|_| algorithm == Algorithm::Subsets);
+            for load in [&load, &cramped].into_iter().chain(others) {
                 let got = super::evaluate(&self.ring, &layer, load, algorithm, 1, 0);
                 assert_eq!(self.export(&got), expected, "{algorithm:?}");
                 let got = super::evaluate(&self.ring, &layer, load, algorithm, group, slot_bits);
@@ -106,6 +116,70 @@ impl Pair {
         let outputs = self.import(&expected);
         let got = super::pack(&self.ring, &outputs.refs(), group, slot_bits);
         assert_eq!(self.export(&got), packed, "packed alone");
+    }
+}
+
+/// With other offsets; those of the top plane are two's complement for all weights alike.
+fn with_grain(load: &Workload, grain: usize) -> Workload {
+    Workload { fit: Fit { grain, ..load.fit.clone() }, ..load.clone() }
+}
+
+/// Weights as training leaves them: Laplace distributed about 0 with mean |w| about 8, and a few
+/// far away.
+fn trained(count: usize, seed: u64) -> Vec<i128> {
+    let mut rng = rng(seed);
+    let mut weight = |i: usize| {
+        // An exponential magnitude from a uniform fraction.
+        let fraction = f64::from(rng.next_u32()).mul_add(f64::from(2).powi(-32), 1e-10);
+        let magnitude = (-8.0 * fraction.ln()).round();
+        #[expect(clippy::cast_possible_truncation, reason = "at most 8·24")]
+        let magnitude = magnitude as i128;
+        match i % 997 {
+            0 => 1000 - magnitude,
+            500 => magnitude - 1900,
+            _ if rng.next_u32() & 1 == 0 => magnitude,
+            _ => -magnitude,
+        }
+    };
+    (0..count).map(&mut weight).collect()
+}
+
+#[test]
+fn trained_layers_cost_less() {
+    for choice in [Choice::Best, Choice::Portable] {
+        let pair = Pair::new(512, choice);
+        let counters = Arc::new(Counters::default());
+        let n = boxed(&pair.n, 512);
+        let ring = Ring::counted(&n, choice, Arc::clone(&counters)).unwrap();
+        // Products where two's complement of the longest weight takes 100: 12 planes of 8 or 9.
+        for (taps, most) in [(dense(60, 128), 70), (convolution(8, 4, 5, 1, 8), 85)] {
+            let weights = (0..taps.outputs()).flat_map(|o| taps.of(o)).map(|t| t.weight).max();
+            let weights = trained(weights.unwrap() as usize + 1, 3);
+            let x = pair.units(256, 3);
+            let inputs = pair.import(&x);
+            let inputs = inputs.refs();
+            let expected = pair.matvec(&taps, &weights, &x);
+            let layer = Layer::new(&taps, &weights, &inputs);
+            let load = Workload::new(&ring, &layer);
+            assert!(load.fit.grain < layer.planes - 1, "{:?}", load.fit);
+            let products = |load: &Workload| {
+                let take = || {
+                    let counters = [&counters.products, &counters.squares];
+                    counters.map(|counter| counter.swap(0, Ordering::Relaxed)).iter().sum::<u64>()
+                };
+                take();
+                let sums = super::evaluate(&ring, &layer, load, Algorithm::Subsets, 1, 0);
+                let products = take();
+                assert_eq!(pair.export(&sums), expected);
+                products
+            };
+            // As wide as if all planes were used.
+            let planes = [layer.planes as f64; MOST + 1];
+            let before = Fit { grain: layer.planes - 1, planes };
+            let before = products(&Workload { fit: before, ..load.clone() });
+            let now = products(&load);
+            assert!(now * 100 < before * most, "{now} of {before}: {:?}", load.fit);
+        }
     }
 }
 
@@ -153,6 +227,8 @@ fn weights(count: usize) -> impl Strategy<Value = Vec<i128>> {
         prop::collection::vec(weight(), count),
         prop::collection::vec(-128i128..128, count),
         prop::collection::vec(0i128..4, count),
+        prop::collection::vec(-9i128..0, count),
+        any::<u64>().prop_map(move |seed| trained(count, seed)),
         prop::collection::vec(-1i128..1, count),
         prop::collection::vec(Just(0), count),
     ]
