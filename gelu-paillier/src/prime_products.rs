@@ -14,7 +14,7 @@
 //! ```
 //!
 //! So noise takes an integer product, gathered into *chunks* as long as p, a sum, and one product
-//! modulo p² for each chunk: 21 at 2048 bits, where tables of powers take 144. The exponents
+//! modulo p² for each of them: 19 at 2048 bits, where tables of powers take 144. The exponents
 //! e are uniform in 0 … 3, drawn anew for each ciphertext and for each of p² and q², for the first
 //! (bits of p + [`SURPLUS_BITS`])/2 primes.
 //!
