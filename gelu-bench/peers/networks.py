@@ -196,9 +196,9 @@ def drawn(name, function, seed):
 
 
 def weights(rng, size, fan_in):
-    """Uniform as PyTorch draws them, rounded to the 8 fractional bits of gelu's own weights."""
+    """Uniform as PyTorch draws them, rounded to the 6 fractional bits of gelu's own weights."""
     bound = 1 / np.sqrt(fan_in)
-    return np.round(rng.uniform(-bound, bound, size) * 256) / 256
+    return np.round(rng.uniform(-bound, bound, size) * 64) / 64
 
 
 def random_images(count, seed):

@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PEERS = ["phe", "heu", "tenseal", "orion", "crypten"]
+PEERS = ["phe", "heu", "tenseal", "orion", "crypten", "spu"]
+# These compute ReLU as well, so they also run the networks that the split protocol runs.
+SHARING = ("crypten", "spu")
 # TenSEAL rotates once a diagonal, so that a query takes long; one is enough to know it.
 TENSEAL_RUNS = 1
 
@@ -22,13 +24,12 @@ def commands(peer, options):
     if peer in ("phe", "heu"):
         return [["paillier_peers.py", peer, *seed]]
     runs = TENSEAL_RUNS if peer == "tenseal" else options.runs
-    # CrypTen computes ReLU as well, so it also runs the networks that the split protocol runs.
-    functions = ["square", "relu"] if peer == "crypten" else ["square"]
+    functions = ["square", "relu"] if peer in SHARING else ["square"]
     lines = [[f"{peer}_networks.py", "--network", "dense300", "--runs", str(runs), *seed]]
     for network in ("conv1", "lenet5"):
         for function in functions:
             line = [f"{peer}_networks.py", "--network", network, "--runs", str(runs), *seed]
-            if peer == "crypten":
+            if peer in SHARING:
                 line += ["--function", function]
             if options.models:
                 suffix = "-square" if function == "square" else ""
