@@ -1,4 +1,4 @@
-//! The leakage ledger: how many linear equations each party learns about the other's secret.
+//! What each party learns about the other's secret, layer by layer, before anything is sent.
 //!
 //! # What the client learns about the model
 //! It sees z = W·a + b and q = W'·δ in the clear. In each layer the outputs that share weights form
@@ -27,10 +27,6 @@
 //! to a column of the last layer, and the errors, which add up to zero, do not ask for it: backwards,
 //! that layer has one unknown less.
 //!
-//! Revealed bits are counted by account
-//! and model version; an account is a person or an organisation, not a key, so the count survives
-//! new keys, and it is plain data, so that the host can keep it across restarts.
-//!
 //! # What the server learns about the data
 //! At the end of a lease it sees the sum of the true updates, Σ a·δ'. While the samples of the lease
 //! are few, that sum determines or spans the inputs. So the model wants short leases and the data
@@ -42,10 +38,9 @@
 
 use std::collections::BTreeMap;
 
-use rand_core::CryptoRng;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::error::{Refused, Result};
+use crate::error::Result;
 use crate::fixed::{Format, Precision};
 use crate::linear::LinearMap;
 use crate::network::Network;
@@ -264,147 +259,11 @@ fn as_text<S: serde::Serializer>(d: &Direction, serializer: S) -> Result<S::Ok, 
     serializer.collect_str(d)
 }
 
-/// What the operator lets happen at the bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Policy {
-    /// Refuse what would let an account determine weights.
-    #[default]
-    Enforce,
-    /// Count, but answer: the operator accepts that clients can extract the model.
-    AllowModelExtraction,
-}
-
-/// The lease that a client asks for, and the operator's limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeaseWish {
-    /// Samples of a mini-batch.
-    pub batch: u64,
-    /// Mini-batches that the client would like.
-    pub steps: u32,
-    /// Samples that the operator grants at most.
-    pub most_samples: u64,
-}
-
-/// Bits revealed so far: account → model version → layer and direction → bits.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Ledger {
-    accounts: BTreeMap<String, BTreeMap<u64, BTreeMap<String, u64>>>,
-}
-
-impl Ledger {
-    /// Samples that `account` may still see of `version`, whatever the policy.
-    pub fn remaining(&self, account: &str, version: u64, exposure: &Exposure) -> u64 {
-        let left = |layer: &LayerExposure| {
-            let revealed = self.revealed(account, version, layer);
-            (layer.secret_bits - 1).saturating_sub(revealed) / layer.revealed_bits_per_sample
-        };
-        exposure.model.iter().map(left).min().unwrap_or(0)
-    }
-
-    /// Bits of a layer that `account` has seen.
-    pub fn revealed(&self, account: &str, version: u64, layer: &LayerExposure) -> u64 {
-        let versions = self.accounts.get(account);
-        let layers = versions.and_then(|v| v.get(&version));
-        layers.and_then(|l| l.get(&key(layer))).copied().unwrap_or(0)
-    }
-
-    /// Books `samples` samples before they are answered.
-    ///
-    /// # Errors
-    /// [`Refused::Budget`] under [`Policy::Enforce`] when a bound would be crossed; nothing is
-    /// booked then.
-    pub fn charge(
-        &mut self,
-        account: &str,
-        version: u64,
-        exposure: &Exposure,
-        samples: u64,
-        policy: Policy,
-    ) -> Result<(), Refused> {
-        let after = |layer: &LayerExposure| {
-            let new = samples.saturating_mul(layer.revealed_bits_per_sample);
-            self.revealed(account, version, layer).saturating_add(new)
-        };
-        let totals: Vec<_> = exposure.model.iter().map(after).collect();
-        if policy == Policy::Enforce {
-            let crossed = exposure.model.iter().zip(&totals).find(|(l, t)| **t >= l.secret_bits);
-            if let Some((layer, &revealed)) = crossed {
-                let bound = layer.secret_bits;
-                return Err(Refused::Budget { layer: layer.layer.clone(), revealed, bound });
-            }
-        }
-        let versions = self.accounts.entry(account.to_owned()).or_default();
-        let layers = versions.entry(version).or_default();
-        layers.extend(exposure.model.iter().map(key).zip(totals));
-        Ok(())
-    }
-
-    /// Carries what `account` has seen of version `from` over to `to`, which its own lease made: it
-    /// knows the difference, so equations about one are equations about the other.
-    ///
-    /// Versions that others made begin at zero for it: their updates are unknowns to it.
-    pub fn carry(&mut self, account: &str, from: u64, to: u64) {
-        let Some(versions) = self.accounts.get_mut(account) else { return };
-        let Some(seen) = versions.get(&from).cloned() else { return };
-        let carried = versions.entry(to).or_default();
-        for (layer, bits) in seen {
-            let total = carried.entry(layer).or_default();
-            *total = bits.max(*total);
-        }
-    }
-
-    /// Draws the length of a lease, in mini-batches: `d_max` is uniform between one mini-batch and
-    /// as many as the account may still see (or as the operator's limit makes, where extraction is
-    /// allowed); no more than the wish are granted (paper, section 4.1).
-    ///
-    /// # Errors
-    /// [`Refused::TooNarrow`] when not even one mini-batch is left.
-    pub fn draw_lease(
-        &self,
-        account: &str,
-        version: u64,
-        exposure: &Exposure,
-        wish: LeaseWish,
-        policy: Policy,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<u32, Refused> {
-        let LeaseWish { batch, steps, most_samples } = wish;
-        let safe = match policy {
-            Policy::Enforce => self.remaining(account, version, exposure).min(most_samples),
-            Policy::AllowModelExtraction => most_samples.max(batch),
-        };
-        if batch > safe {
-            let layer = exposure.safe_samples().1.layer.clone();
-            return Err(Refused::TooNarrow { layer, samples: batch, safe });
-        }
-        let d_max = 1 + uniform_below(safe / batch, rng);
-        Ok(steps.min(u32::try_from(d_max).unwrap_or(u32::MAX)).max(1))
-    }
-}
-
-fn key(layer: &LayerExposure) -> String {
-    format!("{} {}", layer.layer, layer.direction)
-}
-
-/// A uniform number below `n` > 0, by rejection.
-fn uniform_below(n: u64, rng: &mut dyn CryptoRng) -> u64 {
-    let zone = u64::MAX - u64::MAX % n;
-    loop {
-        let draw = rng.next_u64();
-        if draw < zone {
-            return draw % n;
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::clear::{Clear, ClearKey};
     use crate::tests::networks;
-    use rand::SeedableRng;
-    use rand::rngs::ChaCha20Rng;
-    use std::collections::BTreeSet;
 
     fn exposure_of(network: &Network, purpose: Purpose) -> Exposure {
         let (key, precision) = (ClearKey::new(2048).unwrap(), Precision::TRAINING);
@@ -412,7 +271,8 @@ mod tests {
         Exposure::new(network, &precision, &plan)
     }
 
-    fn exposure(purpose: Purpose) -> Exposure {
+    /// That of the test network.
+    pub(in crate::ledger) fn exposure(purpose: Purpose) -> Exposure {
         exposure_of(&networks::network(), purpose)
     }
 
@@ -467,56 +327,5 @@ mod tests {
                 assert_eq!(weight_bits(Format::new(integer, 6), n), expected, "{n}");
             }
         }
-    }
-
-    #[test]
-    fn the_bound_is_never_crossed_and_survives_a_restart() {
-        let exposure =
-            Exposure { model: exposure(Purpose::Inference).model.split_off(1), data: Vec::new() };
-        let safe = exposure.safe_samples().0;
-        let mut ledger = Ledger::default();
-        assert_eq!(ledger.remaining("alice", 1, &exposure), safe);
-        for _ in 0..safe {
-            ledger.charge("alice", 1, &exposure, 1, Policy::Enforce).unwrap();
-            let bytes = postcard::to_stdvec(&ledger).unwrap();
-            ledger = postcard::from_bytes(&bytes).unwrap();
-        }
-        assert_eq!(ledger.remaining("alice", 1, &exposure), 0);
-        let before = ledger.clone();
-        let refused = ledger.charge("alice", 1, &exposure, 1, Policy::Enforce).unwrap_err();
-        assert!(matches!(refused, Refused::Budget { .. }));
-        assert_eq!(ledger, before, "a refusal books nothing");
-        ledger.charge("alice", 2, &exposure, 1, Policy::Enforce).unwrap();
-        ledger.charge("bob", 1, &exposure, safe, Policy::Enforce).unwrap();
-        ledger.charge("alice", 1, &exposure, 1, Policy::AllowModelExtraction).unwrap();
-    }
-
-    #[test]
-    fn versions_of_ones_own_making_share_one_budget() {
-        let exposure =
-            Exposure { model: exposure(Purpose::Inference).model.split_off(1), data: Vec::new() };
-        let safe = exposure.safe_samples().0;
-        let mut ledger = Ledger::default();
-        ledger.charge("alice", 1, &exposure, safe, Policy::Enforce).unwrap();
-        ledger.charge("bob", 1, &exposure, 1, Policy::Enforce).unwrap();
-        for _ in 0..2 {
-            ledger.carry("alice", 1, 2);
-        }
-        assert_eq!(ledger.remaining("alice", 2, &exposure), 0);
-        assert_eq!(ledger.remaining("bob", 2, &exposure), safe);
-        ledger.carry("bob", 2, 3);
-        assert_eq!(ledger.remaining("alice", 3, &exposure), safe);
-    }
-
-    #[test]
-    fn leases_end_below_the_bound() {
-        let exposure = exposure(Purpose::Training { steps: 1 });
-        let (ledger, rng) = (Ledger::default(), &mut ChaCha20Rng::seed_from_u64(5));
-        let wish = LeaseWish { batch: 10, steps: 50, most_samples: 200 };
-        let mut draw = |policy| ledger.draw_lease("a", 1, &exposure, wish, policy, rng);
-        assert!(matches!(draw(Policy::Enforce), Err(Refused::TooNarrow { samples: 10, .. })));
-        let drawn: BTreeSet<_> =
-            (0..300).map(|_| draw(Policy::AllowModelExtraction).unwrap()).collect();
-        assert_eq!(drawn, (1..=20).collect());
     }
 }
