@@ -11,7 +11,7 @@ use crate::error::{PeerMisbehaved, Result};
 use crate::network::Parameters;
 
 /// The protocol version that these messages belong to.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// From client to server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
