@@ -42,7 +42,7 @@
 //! | `keys` | generation, checks, who may know what |
 //! | `certificate` | what a public modulus can be made to prove, and why the server needs it |
 //! | `noise` | four kinds of noise, and which of them hide weights from the key's owner |
-//! | `owner` | decryption and encryption modulo p² and q² |
+//! | `owner`, `prime_products` | decryption and encryption modulo p² and q²; the owner's noise |
 //! | `arithmetic`, `hash` | what happens once a key: arithmetic modulo n, numbers that nobody chose |
 //! | `scheme`, `wire` | the trait; bytes and their validation |
 //! | `batches` | many encryptions, seals and decryptions at once |
@@ -54,10 +54,11 @@
 //!
 //! # Security
 //! *The client's data* is protected from the server by the decisional composite residuosity
-//! assumption. (Encryption by others than the owner leans on short discrete logarithms as well;
-//! see [`Noise`].) *The server's weights* are protected from what a response's noise and
-//! overflow would tell, whatever key the client chose; the result itself is the client's to know.
-//! Ciphertexts are malleable: IND-CPA, nothing more.
+//! assumption. (Encryption by the owner also leans on the even spread of products of small primes,
+//! see `prime_products`; that by others on short discrete logarithms, see [`Noise`].) *The server's
+//! weights* are protected from what a response's noise and overflow would tell, whatever key the
+//! client chose; the result itself is the client's to know. Ciphertexts are malleable: IND-CPA,
+//! nothing more.
 //!
 //! | who acts | constant in time with respect to |
 //! |---|---|

@@ -50,7 +50,7 @@ pub(crate) struct SettingArgs {
 pub(crate) enum Set {
     /// Seconds each; all together less than five minutes
     Quick,
-    /// What the paper ran, or more: hours
+    /// What the paper ran, or more: half an hour, and more without trained models
     Paper,
 }
 

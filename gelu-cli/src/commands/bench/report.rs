@@ -91,7 +91,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
     }
 }
 
-/// Makes all of them, each with its files as soon as it is there: the next may take hours.
+/// Makes all of them, each with its files as soon as it is there: the next may take long.
 fn make(entries: &[&Entry], setting: &SettingArgs, folder: &Path) -> Result<Evidence> {
     files::make(folder)?;
     let circumstances = circumstances(setting);
