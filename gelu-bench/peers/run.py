@@ -6,6 +6,7 @@ Called by `run`. A peer that is not installed is named with the reason. Status 1
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -40,18 +41,23 @@ def commands(peer, options):
     return lines
 
 
-def execute(line):
+def execute(line, patience):
     """The JSON objects of one process, or one that says why there are none."""
     print(" ".join(line), file=sys.stderr, flush=True)
-    done = subprocess.run(
-        [sys.executable, str(HERE / line[0]), *line[1:]], capture_output=True, text=True, check=False
+    # A session of its own, so that parties which wait for each other can be ended together.
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / line[0]), *line[1:]],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )
-    rows = []
-    for text in done.stdout.splitlines():
-        if text.startswith("{"):
-            rows.append(json.loads(text))
-    if done.returncode not in (0, 3):
-        said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+    try:
+        out, err = process.communicate(timeout=patience)
+        said = (err.strip().splitlines() or ["no reason given"])[-1]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, _ = process.communicate()
+        said = f"no end after {patience} s (CrypTen's parties sometimes miss each other: run it again)"
+    rows = [json.loads(text) for text in out.splitlines() if text.startswith("{")]
+    if process.returncode not in (0, 3):
         rows.append({"peer": line[0], "what": " ".join(line[1:]), "failed": said})
     return [uniform(row) for row in rows]
 
@@ -101,11 +107,12 @@ def main():
     parser.add_argument("--images", type=Path, help="JSON list of lists of 784 pixels")
     parser.add_argument("--runs", type=int, default=5, help="queries of each network")
     parser.add_argument("--seed", type=int, default=1, help="of random weights, images and plaintexts")
+    parser.add_argument("--patience", type=float, default=600, help="seconds for each process")
     options = parser.parse_args()
     rows = []
     for peer in [options.only] if options.only else PEERS:
         for line in commands(peer, options):
-            answered = execute(line)
+            answered = execute(line, options.patience)
             for row in answered:
                 print(json.dumps(row), flush=True)
             rows += answered
