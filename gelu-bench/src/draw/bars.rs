@@ -113,7 +113,9 @@ impl Picture<'_> {
         }
         let (ink, fills) = (self.palette.ink, self.palette.segments);
         let corners = [(left, top), (right, bottom)];
-        area.draw(&Rectangle::new(corners, fills[index % fills.len()].filled()))?;
+        // The seventh is as light as the fourth, with lines of its own.
+        let fill = (index + index / fills.len() * 3) % fills.len();
+        area.draw(&Rectangle::new(corners, fills[fill].filled()))?;
         for [from, to] in hatching(index, corners) {
             area.draw(&PathElement::new([from, to], ink))?;
         }
@@ -121,7 +123,7 @@ impl Picture<'_> {
     }
 }
 
-/// Parallel lines across a rectangle: rising for one, falling for the next, none for every other.
+/// Parallel lines across a rectangle: rising, falling, upright for every other part, level for the seventh.
 fn hatching(index: usize, [(left, top), (right, bottom)]: [(i32, i32); 2]) -> Vec<[(i32, i32); 2]> {
     let (width, height) = (right - left, bottom - top);
     let rising = (1..).map(|i| i * HATCH).take_while(|d| *d < width + height).map(|d| {
@@ -133,10 +135,13 @@ fn hatching(index: usize, [(left, top), (right, bottom)]: [(i32, i32); 2]) -> Ve
     let mirror = |(x, y): (i32, i32)| (width - x, y);
     let upright =
         (1..).map(|i| i * HATCH).take_while(|x| *x < width).map(|x| [(x, 0), (x, height)]);
-    let lines: Vec<_> = match index % 6 {
+    let level =
+        (1..).map(|i| i * HATCH / 2).take_while(|y| *y < height).map(|y| [(0, y), (width, y)]);
+    let lines: Vec<_> = match index % 12 {
         1 => rising.collect(),
         3 => rising.map(|line| line.map(mirror)).collect(),
         5 => upright.collect(),
+        6 => level.collect(),
         _ => vec![],
     };
     lines.into_iter().map(|line| line.map(|(x, y)| (left + x, top + y))).collect()
@@ -184,9 +189,9 @@ mod tests {
     #[test]
     fn hatchings_stay_inside() {
         let corners = [(10, 20), (55, 40)];
-        for index in 0..6 {
+        for index in 0..7 {
             let lines = hatching(index, corners);
-            assert_eq!(lines.is_empty(), index % 2 == 0);
+            assert_eq!(lines.is_empty(), [0, 2, 4].contains(&index));
             for (x, y) in lines.into_iter().flatten() {
                 assert!((10..=55).contains(&x) && (20..=40).contains(&y), "{x}, {y}");
             }
