@@ -10,7 +10,6 @@ parties follow the protocol. The dealer's triples are drawn by both from a commo
 bytes here and would elsewhere. Times run from the image in the clear at one party to its scores there.
 """
 
-import argparse
 import statistics
 import sys
 import time
@@ -64,14 +63,7 @@ def evaluate(network, images, runs):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Secret sharing through CrypTen.")
-    parser.add_argument("--network", choices=["dense300", "conv1", "lenet5"], required=True)
-    parser.add_argument("--weights")
-    parser.add_argument("--images")
-    parser.add_argument("--function", choices=["square", "relu"], default="square")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+    options = networks.options("Secret sharing through CrypTen.")
     try:
         import crypten.mpc as mpc
     except ImportError as reason:
@@ -86,10 +78,9 @@ def main():
     (answers, stats, _), = [party for party in parties if party[2] == 1]
     expected = network.clear(images)
     error = networks.check("CrypTen", [np.array(scores) for scores, _ in answers], expected)
-    activation = next((layer.function for layer in network.layers if layer.function), None)
     emit(
         "CrypTen",
-        f"network/{options.network}" + (f"-{activation}" if activation else ""),
+        networks.named(network),
         statistics.median(seconds for _, seconds in answers),
         runs=len(answers),
         max_error=error,

@@ -5,6 +5,7 @@ The clear network is plain float64 arithmetic without any bound or rounding: eve
 compared with it before a time is reported.
 """
 
+import argparse
 import json
 import struct
 from dataclasses import dataclass, field
@@ -214,6 +215,24 @@ def read_images(path):
     if images.ndim != 2 or images.shape[1] != 784:
         raise ModelError(f"{path}: expected a list of lists of 784 pixels, got {images.shape}")
     return images
+
+
+def options(description):
+    """The options of a peer that computes both activations."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--network", choices=list(ARCHITECTURES), required=True)
+    parser.add_argument("--weights")
+    parser.add_argument("--images")
+    parser.add_argument("--function", choices=["square", "relu"], default="square")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args()
+
+
+def named(network):
+    """What a measurement of it is called: its name, and its activation if it has one."""
+    activation = next((layer.function for layer in network.layers if layer.function), None)
+    return f"network/{network.name}" + (f"-{activation}" if activation else "")
 
 
 def asked_for(options, function):

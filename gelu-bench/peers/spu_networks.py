@@ -11,7 +11,6 @@ oblivious transfer. Fixed point, rings of 64 bits, 18 of them fractional (SPU's 
 the image in the clear at the client to its scores there; weights are shared before.
 """
 
-import argparse
 import os
 import socket
 import statistics
@@ -140,14 +139,7 @@ def on_loopback():
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Secure two-party computation through SPU.")
-    parser.add_argument("--network", choices=["dense300", "conv1", "lenet5"], required=True)
-    parser.add_argument("--weights")
-    parser.add_argument("--images")
-    parser.add_argument("--function", choices=["square", "relu"], default="square")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+    options = networks.options("Secure two-party computation through SPU.")
     try:
         import jax  # noqa: F401
         import spu  # noqa: F401
@@ -165,10 +157,9 @@ def main():
     answers = [parties.query(images[i % len(images)]) for i in range(options.runs)]
     expected = network.clear(images)
     error = networks.check("SPU", [scores for scores, _ in answers], expected)
-    activation = next((layer.function for layer in network.layers if layer.function), None)
     emit(
         "SPU",
-        f"network/{options.network}" + (f"-{activation}" if activation else ""),
+        networks.named(network),
         statistics.median(seconds for _, seconds in answers),
         runs=len(answers),
         max_error=error,

@@ -21,9 +21,10 @@ use gelu_core::{AdditiveHE, Plaintext, SlotShape};
 use rand::rngs::ChaCha20Rng;
 use rand_core::Rng;
 
-use crate::kernel::Choice;
+use crate::kernel::{Choice, LANES};
 use crate::oracle::{boxed, rng};
 use crate::power::{Lookup, power};
+use crate::prime_products::PrimeProducts;
 use crate::ring::{Digits, Ring};
 use crate::{InsecurePaillier, SecretKey};
 
@@ -128,6 +129,25 @@ fn claims_hold() {
                 claim(t, &name);
             }
         }
+    }
+
+    let (p, q) = secret.primes();
+    let orders = [&p, &q].map(|x| x.wrapping_sub(BoxedUint::one()));
+    for choice in [Choice::Best, Choice::Portable] {
+        let ring = Ring::new(&[&p, &q], choice).unwrap();
+        let noise = PrimeProducts::new(&ring, orders.each_ref());
+        let prepare = |special: bool, rng: &mut ChaCha20Rng| {
+            let mut exponents = noise.draw(&mut [&mut *rng]);
+            if special {
+                exponents.fill([0; LANES]);
+            }
+            exponents
+        };
+        let name = format!("noise, exponents 0 or random ({})", ring.kernel().name());
+        let t = test(&name, 4_000, rng, prepare, |exponents| {
+            black_box(noise.lifts(&ring, exponents, 2));
+        });
+        claim(t, &name);
     }
 
     let shape = SlotShape { bits: 60, count: 2 };

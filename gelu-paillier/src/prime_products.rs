@@ -111,7 +111,7 @@ impl PrimeProducts {
     }
 
     /// Uniform in 0 … 3 each: for every prime the exponents of the lanes.
-    fn draw<R: CryptoRng>(&self, rngs: &mut [R]) -> Zeroizing<Vec<[u8; LANES]>> {
+    pub(crate) fn draw<R: CryptoRng>(&self, rngs: &mut [R]) -> Zeroizing<Vec<[u8; LANES]>> {
         let mut exponents = Zeroizing::new(vec![[0; LANES]; self.primes.len()]);
         let mut bytes = Zeroizing::new(vec![0u8; self.primes.len().div_ceil(2)]);
         for (k, rng) in rngs.iter_mut().enumerate() {
@@ -127,7 +127,7 @@ impl PrimeProducts {
     }
 
     /// ω(Π ℓ^e) for each of the first `lanes` lanes.
-    fn lifts(&self, ring: &Ring, exponents: &[[u8; LANES]], lanes: usize) -> Elements {
+    pub(crate) fn lifts(&self, ring: &Ring, exponents: &[[u8; LANES]], lanes: usize) -> Elements {
         let half = ring.stride() / 2;
         let mut operands = Zeroizing::new(ring.zeros((self.chunks.len() + 1) * lanes));
         let (products, sums) =
