@@ -14,6 +14,7 @@ use gelu_service::{ClientTls, Connection, Limits, Session};
 use tokio::runtime::Runtime;
 
 use crate::backend::Scheme;
+use crate::leases::Rules;
 use crate::problem::{Advise, problem};
 
 /// Which server, and who we are there.
@@ -49,6 +50,12 @@ impl ServerArgs {
                 name = self.account,
             )
         })
+    }
+
+    /// Where the sums are counted that our account has revealed: beside its certificate, for all servers
+    /// of that authority together.
+    pub(crate) fn sums(&self) -> PathBuf {
+        self.certs.join("clients").join(&self.account).with_added_extension("sums")
     }
 
     /// The key that was named, or a fresh one.
@@ -88,13 +95,20 @@ pub(crate) async fn open<S: AdditiveHE>(
     policy: DataPolicy,
     observer: impl FnMut(&ClientEvent) + Send + 'static,
 ) -> Result<Session<S>> {
+    Ok(connect(address, tls, observer).await?.open(secret, policy).await?)
+}
+
+/// Connects to `address` (HOST:PORT), and sends nothing yet.
+pub(crate) async fn connect<S: AdditiveHE>(
+    address: &str,
+    tls: &ClientTls,
+    observer: impl FnMut(&ClientEvent) + Send + 'static,
+) -> Result<Connection<S>> {
     let (host, _) = address.rsplit_once(':').ok_or_else(|| {
         problem(format!("{address:?} has no port"), "write HOST:PORT, such as localhost:7878")
     })?;
     let name = host.trim_start_matches('[').trim_end_matches(']');
-    let connection =
-        Connection::<S>::connect(address, name, tls, Limits::default(), observer).await?;
-    Ok(connection.open(secret, policy).await?)
+    Ok(Connection::<S>::connect(address, name, tls, Limits::default(), observer).await?)
 }
 
 /// The mini-batches of a client, in order: `steps` of them, all of the same size. What is left
@@ -129,18 +143,24 @@ pub(crate) struct Lease {
     pub(crate) steps: Vec<StepReport>,
 }
 
-/// Trains on every mini-batch of `schedule`, by as many leases as the server makes of them.
+/// Trains on every mini-batch of `schedule`, by as many leases as the server makes of them, each of a
+/// length that keeps the data safe and lets the rest be trained.
 pub(crate) async fn train<S: Scheme>(
     session: &mut Session<S>,
     client: usize,
     data: &Dataset,
     schedule: &[Vec<usize>],
 ) -> Result<Vec<Lease>> {
+    let (sums, policy) = (Arc::clone(session.sums()), session.policy());
+    let ids = sums.ledger()?.ids(data.features());
+    let batch = schedule.first().map_or(0, Vec::len);
+    let card = session.card();
+    let rules = Rules::new(session.network(), &card.precision, batch, policy, card.lease_samples);
     let (mut leases, mut rest) = (Vec::new(), schedule);
     while !rest.is_empty() {
-        let wanted = u32::try_from(rest.len()).unwrap_or(u32::MAX);
+        let lengths = rules.lengths(&sums.ledger()?, &ids, rest)?;
         let mut batches = rest.iter().map(|samples| data.batch(samples)).peekable();
-        let report = session.train(wanted, &mut batches).await?;
+        let report = session.train_to(&lengths, &mut batches).await?;
         let (done, left) = rest.split_at(report.steps.len());
         let (version, steps) = (report.version, report.steps);
         leases.push(Lease { client, version, batches: done.to_vec(), steps });

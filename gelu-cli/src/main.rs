@@ -23,6 +23,7 @@ mod cost;
 mod data;
 mod exhibits;
 mod experiment;
+mod leases;
 mod local;
 mod machine;
 mod output;

@@ -93,8 +93,14 @@ const INCOMPATIBLE: &str = "run the same version and --backend on both sides";
 fn of_refusal(refused: &Refused) -> &'static str {
     match refused {
         Refused::ExposesData { .. } => {
-            "ask for more (--batch, --epochs) or longer leases (--lease-samples), or accept the \
-             loss of privacy with --allow-input-reconstruction"
+            "train on more different rows; as a last resort --allow-input-reconstruction gives the \
+             protection of the data up"
+        }
+        Refused::ShortMasks { .. } => {
+            "use a model with longer masks (sigma), or ask for shorter leases"
+        }
+        Refused::Unbooked(_) => {
+            "check the file and the folder that it is in; --sums names another one"
         }
         _ => {
             "`gelu audit MODEL` shows how many samples are safe; only the server's operator can \

@@ -99,7 +99,11 @@ async fn messages_that_do_not_belong() {
         ("update", message(ClientMessage::MaskedUpdate(none())), "got MaskedUpdate"),
         ("final", message(ClientMessage::FinalUpdate(none())), "got FinalUpdate"),
         ("open", message(common::open_message(2048)), "got Open"),
-        ("steps", message(ClientMessage::RequestLease { batch: 1, steps: 0 }), "steps is 0"),
+        (
+            "steps",
+            message(ClientMessage::RequestLease { batch: 1, steps: 0, least: 1 }),
+            "steps is 0",
+        ),
     ];
     for (account, bytes, reason) in cases {
         let error = after(&site, &running, account, &bytes).await;
@@ -121,7 +125,7 @@ async fn impatience() {
     let (tls, address) = (site.tls("impatient"), running.address);
     running.log.wait(granted).await;
     let mut raw = Raw::opened(address, &tls).await;
-    let request = ClientMessage::RequestLease { batch: 1, steps: 1 };
+    let request = ClientMessage::RequestLease { batch: 1, steps: 1, least: 1 };
     raw.write(&frame(2, &Up::Message(request))).await;
     assert_eq!(raw.read().await.unwrap(), Down::Waiting { position: 1 });
     raw.write(&frame(3, &Up::Message(activations(4 * 512)))).await;
@@ -144,7 +148,7 @@ async fn an_update_of_other_shapes() {
     let site = Site::new();
     let running = site.start().await;
     let mut raw = Raw::opened(running.address, &site.tls("liar")).await;
-    let request = ClientMessage::RequestLease { batch: 1, steps: 1 };
+    let request = ClientMessage::RequestLease { batch: 1, steps: 1, least: 1 };
     let encrypted = |stage, values: usize| {
         let ciphertexts = vec![0; values * Clear::ciphertext_len(&key())];
         ClientMessage::EncryptedActivations { stage, batch: 1, ciphertexts }

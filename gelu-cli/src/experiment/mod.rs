@@ -16,7 +16,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use gelu_core::Precision;
 use gelu_core::client::DataPolicy;
-use gelu_core::ledger::Exposure;
+use gelu_core::ledger::{DataLedger, Exposure};
 use gelu_core::plan::Purpose;
 use gelu_nn::{Dataset, Model, Sequential, Split};
 use gelu_service::client::Statistics;
@@ -25,6 +25,7 @@ use rand::rngs::ChaCha20Rng;
 
 use crate::backend::{Scheme, Task};
 use crate::client::{self, Lease};
+use crate::leases::Rules;
 use crate::local::{Terms, World};
 use crate::machine;
 use crate::phases::Phases;
@@ -95,6 +96,12 @@ impl Experiment {
         Ok(Model::initialise(name, self.architecture.clone(), precision, &mut rng)?)
     }
 
+    /// How long the leases of its clients may be.
+    fn rules(&self, model: &Model) -> Rules {
+        let (network, precision, policy) = (model.network(), model.precision(), self.data_policy);
+        Rules::new(network, precision, self.batch, policy, self.terms.lease_samples)
+    }
+
     /// Each client's own rows: every `clients`-th one of a shuffled data set.
     fn shares(&self, data: &Dataset) -> Vec<Arc<Dataset>> {
         let share = |client| (client..data.len()).step_by(self.clients).collect::<Vec<_>>();
@@ -124,6 +131,11 @@ impl Task for Run {
             client::schedule(share.len(), experiment.batch, experiment.steps, seed)
         });
         let schedules = schedules.collect::<Result<Vec<_>>>()?;
+        // And so is what cannot end. Every client begins with a ledger of its own.
+        for (share, schedule) in shares.iter().zip(&schedules) {
+            let ledger = DataLedger::new([0; 32]);
+            experiment.rules(&initial).lengths(&ledger, &ledger.ids(share.features()), schedule)?;
+        }
 
         let world = World::create()?;
         let running = phases.begin("starting a server", 0);

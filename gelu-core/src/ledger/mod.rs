@@ -4,7 +4,10 @@
 //! what accounts were given, and refuses before a bound is crossed. Revealed bits are counted by
 //! account and model version; an account is a person or an organisation, not a key, so the count
 //! survives new keys, and it is plain data, so that the host can keep it across restarts.
+//!
+//! Its mirror at the client is the [`DataLedger`]: which samples are in which revealed sums.
 
+pub mod data;
 mod exposure;
 
 use std::collections::BTreeMap;
@@ -14,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Refused, Result};
 
+pub use data::{DataLedger, SampleId, SumLedger};
 pub use exposure::{DataExposure, Exposure, LayerExposure};
 
 /// What the operator lets happen at the bound.
@@ -33,6 +37,8 @@ pub struct LeaseWish {
     pub batch: u64,
     /// Mini-batches that the client would like.
     pub steps: u32,
+    /// Mini-batches below which its data does not let it go: 1 to `steps`.
+    pub least: u32,
     /// Samples that the operator grants at most.
     pub most_samples: u64,
 }
@@ -105,12 +111,13 @@ impl Ledger {
         }
     }
 
-    /// Draws the length of a lease, in mini-batches: `d_max` is uniform between one mini-batch and
-    /// as many as the account may still see (or as the operator's limit makes, where extraction is
-    /// allowed); no more than the wish are granted (paper, section 4.1).
+    /// Draws the length of a lease, in mini-batches: `d_max` is uniform between the client's least and
+    /// as many as the account may still see and the operator grants (the latter alone, where extraction
+    /// is allowed); no more than the wish are granted (paper, section 4.1).
     ///
     /// # Errors
-    /// [`Refused::TooNarrow`] when not even one mini-batch is left.
+    /// [`Refused::LeaseLimit`] when the operator grants less than the client's least;
+    /// [`Refused::TooNarrow`] when the account may see less.
     pub fn draw_lease(
         &self,
         account: &str,
@@ -120,17 +127,22 @@ impl Ledger {
         policy: Policy,
         rng: &mut dyn CryptoRng,
     ) -> Result<u32, Refused> {
-        let LeaseWish { batch, steps, most_samples } = wish;
+        let LeaseWish { batch, steps, least, most_samples } = wish;
+        let samples = batch.saturating_mul(u64::from(least));
+        if samples > most_samples {
+            return Err(Refused::LeaseLimit { samples, most: most_samples });
+        }
         let safe = match policy {
             Policy::Enforce => self.remaining(account, version, exposure).min(most_samples),
-            Policy::AllowModelExtraction => most_samples.max(batch),
+            Policy::AllowModelExtraction => most_samples,
         };
-        if batch > safe {
+        if samples > safe {
             let layer = exposure.safe_samples().1.layer.clone();
-            return Err(Refused::TooNarrow { layer, samples: batch, safe });
+            return Err(Refused::TooNarrow { layer, samples, safe });
         }
-        let d_max = 1 + uniform_below(safe / batch, rng);
-        Ok(steps.min(u32::try_from(d_max).unwrap_or(u32::MAX)).max(1))
+        let least = u64::from(least);
+        let d_max = least + uniform_below(safe / batch - least + 1, rng);
+        Ok(steps.min(u32::try_from(d_max).unwrap_or(u32::MAX)))
     }
 }
 
@@ -197,15 +209,56 @@ mod tests {
         assert_eq!(ledger.remaining("alice", 3, &exposure), safe);
     }
 
+    /// Neither below what the client can accept nor above what the operator grants, whatever the policy.
     #[test]
-    fn leases_end_below_the_bound() {
+    fn leases_lie_between_the_clients_least_and_the_operators_most() {
         let exposure = exposure(Purpose::Training { steps: 1 });
         let (ledger, rng) = (Ledger::default(), &mut ChaCha20Rng::seed_from_u64(5));
-        let wish = LeaseWish { batch: 10, steps: 50, most_samples: 200 };
-        let mut draw = |policy| ledger.draw_lease("a", 1, &exposure, wish, policy, rng);
-        assert!(matches!(draw(Policy::Enforce), Err(Refused::TooNarrow { samples: 10, .. })));
-        let drawn: BTreeSet<_> =
-            (0..300).map(|_| draw(Policy::AllowModelExtraction).unwrap()).collect();
-        assert_eq!(drawn, (1..=20).collect());
+        let mut draw = |least, steps, most_samples, policy| {
+            let wish = LeaseWish { batch: 10, steps, least, most_samples };
+            ledger.draw_lease("a", 1, &exposure, wish, policy, rng)
+        };
+        let allow = Policy::AllowModelExtraction;
+        for (least, steps, most, expected) in [
+            (1, 50, 200, 1..=20),
+            (7, 50, 200, 7..=20),
+            (7, 12, 209, 7..=12),
+            (20, 50, 200, 20..=20),
+        ] {
+            let drawn: BTreeSet<_> =
+                (0..300).map(|_| draw(least, steps, most, allow).unwrap()).collect();
+            assert_eq!(drawn, expected.collect(), "{least} to {steps}, {most} samples");
+        }
+        for policy in [allow, Policy::Enforce] {
+            let refused = draw(21, 50, 200, policy).unwrap_err();
+            assert_eq!(refused, Refused::LeaseLimit { samples: 210, most: 200 });
+            // A single mini-batch above the maximum is above it, too.
+            let refused = draw(1, 1, 9, policy).unwrap_err();
+            assert_eq!(refused, Refused::LeaseLimit { samples: 10, most: 9 });
+        }
+        let refused = draw(2, 50, 200, Policy::Enforce).unwrap_err();
+        let safe = exposure.safe_samples().0;
+        assert_eq!(refused, Refused::TooNarrow { layer: "first".into(), samples: 20, safe });
+    }
+
+    /// The account's own remainder bounds the draw where the ledger is enforced.
+    #[test]
+    fn leases_end_below_the_bound() {
+        let exposure =
+            Exposure { model: exposure(Purpose::Inference).model.split_off(1), data: Vec::new() };
+        let (mut ledger, rng) = (Ledger::default(), &mut ChaCha20Rng::seed_from_u64(5));
+        let safe = exposure.safe_samples().0;
+        ledger.charge("a", 1, &exposure, 1, Policy::Enforce).unwrap();
+        let left = u32::try_from(safe - 1).unwrap();
+        let mut draw = |least| {
+            let wish = LeaseWish { batch: 1, steps: 99, least, most_samples: 1000 };
+            ledger.draw_lease("a", 1, &exposure, wish, Policy::Enforce, rng)
+        };
+        let drawn: BTreeSet<_> = (0..300).map(|_| draw(1).unwrap()).collect();
+        assert_eq!(drawn, (1..=left).collect());
+        assert_eq!(draw(left).unwrap(), left);
+        let refused = draw(left + 1).unwrap_err();
+        let (samples, safe) = (safe, safe - 1);
+        assert_eq!(refused, Refused::TooNarrow { layer: "second".into(), samples, safe });
     }
 }

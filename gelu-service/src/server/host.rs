@@ -100,6 +100,7 @@ impl<H: AdditiveHE> Host<H> {
             account: account.into(),
             inference: inference.clone(),
             training: training.clone(),
+            lease_samples: self.config.lease_samples,
         }
     }
 
@@ -115,11 +116,12 @@ impl<H: AdditiveHE> Host<H> {
         version: u64,
         exposure: &Exposure,
         batch: usize,
-        steps: u32,
+        lengths: RangeInclusive<u32>,
     ) -> Result<u32, Refused> {
         let policy = self.config.policy;
         let most_samples = self.config.lease_samples;
-        let wish = LeaseWish { batch: batch as u64, steps, most_samples };
+        let (least, steps) = lengths.into_inner();
+        let wish = LeaseWish { batch: batch as u64, steps, least, most_samples };
         let mut rng = self.lease_rng.lock().expect(NO_PANIC);
         let ledger = self.ledger();
         ledger.ledger().draw_lease(account, version, exposure, wish, policy, &mut *rng)

@@ -5,6 +5,7 @@
 
 use std::future::pending;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use gelu_core::error::{PeerIncompatible, PeerMisbehaved};
@@ -128,8 +129,8 @@ impl<H: AdditiveHE> Session<H> {
             Ok::<_, Error>(machine.server.poll_output())
         });
         match handled.await?? {
-            Some(ServerOutput::LeaseRequested { batch, steps }) => {
-                self.request_lease(batch, steps).await?;
+            Some(ServerOutput::LeaseRequested { batch, steps, least }) => {
+                self.request_lease(batch, least..=steps).await?;
             }
             Some(ServerOutput::Commit { base, parameters }) => {
                 self.commit(base, parameters).await?;
@@ -175,10 +176,14 @@ impl<H: AdditiveHE> Session<H> {
     }
 
     /// Waits for this client's turn, then draws the terms of its lease.
-    async fn request_lease(&mut self, batch: usize, steps: u32) -> Result<(), Over> {
+    async fn request_lease(
+        &mut self,
+        batch: usize,
+        lengths: RangeInclusive<u32>,
+    ) -> Result<(), Over> {
         let ticket = self.await_turn().await?;
         let until = Instant::now() + self.host.config.limits.lease;
-        let granted = self.compute(move |machine, host| grant(machine, host, batch, steps));
+        let granted = self.compute(move |machine, host| grant(machine, host, batch, lengths));
         if let Some((base, steps)) = granted.await?? {
             self.lease = Some(Lease { _ticket: ticket, until });
             let account = self.account.clone();
@@ -337,11 +342,11 @@ fn grant<H: AdditiveHE>(
     machine: &mut Machine<H>,
     host: &AccountHost<H>,
     batch: usize,
-    wanted: u32,
+    lengths: RangeInclusive<u32>,
 ) -> Result<Option<(u64, u32)>> {
     let model = host.host.served();
     let drawn = machine.server.exposure(&model).and_then(|exposure| {
-        Ok(host.host.draw(&host.account, model.version, &exposure, batch, wanted)?)
+        Ok(host.host.draw(&host.account, model.version, &exposure, batch, lengths)?)
     });
     match drawn {
         Ok(steps) => {

@@ -14,6 +14,7 @@ use crate::args::{Cryptosystem, Threads};
 use crate::client::ServerArgs;
 use crate::data::{self, DataArgs};
 use crate::experiment::Experiment;
+use crate::leases;
 use crate::local::Terms;
 use crate::output::Output;
 use crate::phases::say;
@@ -67,10 +68,14 @@ pub(crate) struct Args {
     /// Clients that share the rows and train in turn (without --server)
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64), conflicts_with = "server")]
     clients: u8,
-    /// The most samples of a lease (without --server)
-    #[arg(long, value_name = "N", default_value_t = 512, conflicts_with = "server")]
-    lease_samples: u64,
-    /// Let leases end that are so short that the server could reconstruct inputs from them
+    /// The most samples of a lease (without --server) [default: 512, or as many as the data needs]
+    #[arg(long, value_name = "N", conflicts_with = "server")]
+    lease_samples: Option<u64>,
+    /// Where the sums are counted that our account has revealed (with --server) [default:
+    /// clients/ACCOUNT.sums in --certs]
+    #[arg(long, value_name = "FILE", requires = "server", help_heading = "Server and identity")]
+    sums: Option<PathBuf>,
+    /// Reveal sums of leases over so few different rows that the server could reconstruct inputs
     #[arg(long)]
     allow_input_reconstruction: bool,
     /// Train in the clear, by the network's recipe
@@ -153,20 +158,24 @@ fn local(args: &Args, output: Output) -> Result<()> {
     head(&mut samples.split.test, args.held_out);
     let (clients, batch) = (usize::from(args.clients), args.batch.unwrap_or(BATCH));
     let rows = samples.split.train.len();
+    let steps = args.steps(rows / clients, batch.max(1));
+    let lease_samples = args.lease_samples.unwrap_or_else(|| {
+        leases::enough_samples(&architecture.network(), rows / clients, batch, steps)
+    });
     let experiment = Experiment {
         name,
         dataset: samples.name,
         architecture,
         clients,
         batch,
-        steps: args.steps(rows / clients, batch.max(1)),
+        steps,
         seed: args.data.seed,
         data_policy: args.data_policy(),
         terms: Terms {
             cryptosystem: args.cryptosystem,
             threads: args.threads,
             rate: args.rate.or(RATE),
-            lease_samples: args.lease_samples,
+            lease_samples,
             lease_seed: args.data.seed,
             precompute: false,
         },

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use gelu_bench::exhibit::Claim;
 use gelu_core::client::StepReport;
-use gelu_core::ledger::Exposure;
+use gelu_core::ledger::{Exposure, SumLedger};
 use gelu_core::plan::Purpose;
-use gelu_service::client::{ClientEvent, Statistics};
+use gelu_service::client::{ClientEvent, Statistics, SumsFile};
 use serde_json::{Value, json};
 
 use super::{Args, BATCH};
@@ -15,6 +15,7 @@ use crate::backend::{Scheme, Task};
 use crate::client::{self, Lease};
 use crate::data::Samples;
 use crate::experiment::protocol;
+use crate::leases::Rules;
 use crate::machine::{self, Machine};
 use crate::output::Output;
 use crate::phases::{Phases, Screen, bytes, say, seconds};
@@ -57,18 +58,14 @@ impl Task for Remote<'_> {
         let steps = args.steps(train.len(), batch.max(1));
         let schedule = client::schedule(train.len(), batch, steps, args.data.seed)?;
         let tls = args.server.tls()?;
+        let sums = args.sums.clone().unwrap_or_else(|| args.server.sums());
+        let sums: Arc<dyn SumLedger> = Arc::new(SumsFile::open(&sums)?);
         let mut phases = Phases::start();
-        let running = phases.begin("preparing the key", 0);
-        let secret = args.server.secret::<S>(args.cryptosystem.key_bits)?;
-        phases.end(running, "keys", "the key is ready");
-
         let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
         let screen = Screen::default();
-        let observer = observer(screen.clone());
-        let session =
-            client::open::<S>(server, &tls, Arc::clone(&secret), args.data_policy(), observer);
-        let mut session = client::wait(&runtime, session)?;
-        let (inputs, classes) = (session.network().inputs(), session.network().classes());
+        let connection = client::connect::<S>(server, &tls, observer(screen.clone()));
+        let connection = client::wait(&runtime, connection)?;
+        let (inputs, classes) = (connection.network().inputs(), connection.network().classes());
         if (inputs, classes) != (train.inputs(), train.classes()) {
             return Err(problem(
                 format!(
@@ -80,7 +77,19 @@ impl Task for Remote<'_> {
                 "use data of the kind that the server's operator has asked for",
             ));
         }
-        say(&format!("{server} serves {}; {}", session.card().name, session.card().training));
+        let card = connection.card();
+        say(&format!("{server} serves {}; {}", card.name, card.training));
+        // What cannot end is refused before there is a key.
+        let (network, policy) = (connection.network(), args.data_policy());
+        let rules = Rules::new(network, &card.precision, batch, policy, card.lease_samples);
+        let ledger = sums.ledger()?;
+        rules.lengths(&ledger, &ledger.ids(train.features()), &schedule)?;
+
+        let running = phases.begin("preparing the key", 0);
+        let secret = args.server.secret::<S>(args.cryptosystem.key_bits)?;
+        phases.end(running, "keys", "the key is ready");
+        let opening = async { Ok(connection.open_counted(secret, policy, sums).await?) };
+        let mut session = client::wait(&runtime, opening)?;
 
         let running = phases.begin("training under encryption", steps as u64);
         screen.show(&running);
@@ -115,15 +124,22 @@ impl Task for Remote<'_> {
     }
 }
 
+const SECRET_RATE: &str = "the server keeps its learning rate secret: nothing proves the rate that it sends \
+                           encrypted, and a dishonest server that sends 0 reads every update";
+
 /// Rows of one query: they share ciphertexts.
 const QUERY: usize = 16;
 
 fn observer(screen: Screen) -> impl FnMut(&ClientEvent) + Send {
+    let mut told = false;
     move |event| match event {
         ClientEvent::Waiting { position } => {
             screen.note(|| format!("waiting, {position} before us"));
         }
-        ClientEvent::LeaseGranted { steps, .. } => {
+        ClientEvent::LeaseGranted { steps, secret_rate, .. } => {
+            if *secret_rate && !std::mem::replace(&mut told, true) {
+                say(SECRET_RATE);
+            }
             screen.note(|| format!("our turn, {steps} mini-batches"));
         }
         ClientEvent::StepDone(report) => {
