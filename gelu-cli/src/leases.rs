@@ -44,8 +44,8 @@ impl Rules {
         Self { policy, data, batch, most_samples, values, sigma: precision.mask_bits }
     }
 
-    /// The lengths, in ascending order, that the next lease may have; `rest` are the mini-batches that are
-    /// left, `ids` the samples of the data, and `ledger` what was revealed before.
+    /// The lengths, in ascending order, that the next lease may have (none, where nothing is left); `rest`
+    /// are the mini-batches that are left, `ids` the samples of the data, and `ledger` what was revealed before.
     ///
     /// # Errors
     /// The rule that lets the training not end, with its numbers and the way out.
@@ -55,6 +55,9 @@ impl Rules {
         ids: &[SampleId],
         rest: &[Vec<usize>],
     ) -> Result<Vec<u32>> {
+        if rest.is_empty() {
+            return Ok(Vec::new());
+        }
         let steps = self.most_samples / (self.batch as u64).max(1);
         let of_operator = u32::try_from(steps).unwrap_or(MAX_STEPS).min(MAX_STEPS);
         if self.policy == DataPolicy::AllowInputReconstruction {

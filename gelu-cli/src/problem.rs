@@ -47,7 +47,7 @@ pub(crate) fn explain(error: &Error) -> String {
 }
 
 /// The chain of causes as one sentence; a cause that its parent repeats is left out.
-fn sentence(error: &Error) -> String {
+pub(crate) fn sentence(error: &Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |sentence, cause| {
         match (sentence.is_empty(), sentence.contains(&cause)) {
             (true, _) => cause,
@@ -58,7 +58,7 @@ fn sentence(error: &Error) -> String {
 }
 
 /// The advice that came with an error, or what is known to help against one of its kind.
-fn advice(error: &Error) -> Option<String> {
+pub(crate) fn advice(error: &Error) -> Option<String> {
     if let Some(problem) = error.chain().find_map(|e| e.downcast_ref::<Problem>()) {
         return Some(problem.next.clone());
     }

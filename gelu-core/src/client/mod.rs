@@ -31,7 +31,7 @@ use ndarray::Array2;
 use rand_core::CryptoRng;
 
 use crate::error::{ApiMisuse, PeerMisbehaved, Refused, Result};
-use crate::fixed::Precision;
+use crate::fixed::{Precision, add_by_layer};
 use crate::he::AdditiveHE;
 use crate::ledger::{DataExposure, DataLedger, Exposure, SumLedger, data};
 use crate::mask;
@@ -76,7 +76,7 @@ pub enum ClientOutput {
 }
 
 /// What one training step looked like to the owner of the data.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StepReport {
     /// Mean loss of the mini-batch, before the update.
     pub loss: f64,
@@ -84,8 +84,9 @@ pub struct StepReport {
     pub correct: usize,
     /// Samples of the mini-batch.
     pub samples: usize,
-    /// Values that were cut off at the bound of their format.
-    pub saturations: u64,
+    /// Values that were cut off at the bound of their format: a layer's inputs, its errors and its
+    /// update; by layer, those after the last one with any left out.
+    pub saturations: Vec<u64>,
     /// Whether this was the last step of the lease.
     pub last: bool,
 }
@@ -155,6 +156,8 @@ pub struct Client<H: AdditiveHE> {
     state: State<H>,
     transmit: VecDeque<ClientMessage>,
     outputs: VecDeque<ClientOutput>,
+    /// Values of all queries so far that were cut off, by layer.
+    saturations: Vec<u64>,
 }
 
 impl<H: AdditiveHE> Client<H> {
@@ -176,6 +179,7 @@ impl<H: AdditiveHE> Client<H> {
             state: State::AwaitOpened,
             transmit: [open].into(),
             outputs: VecDeque::new(),
+            saturations: Vec::new(),
         }
     }
 
@@ -336,6 +340,12 @@ impl<H: AdditiveHE> Client<H> {
         self.outputs.pop_front()
     }
 
+    /// Values of all queries so far that were cut off at the bound of their format: the inputs of
+    /// each layer, those after the last one with any left out. Steps report their own.
+    pub fn saturations(&self) -> &[u64] {
+        &self.saturations
+    }
+
     /// Takes a message from the server.
     ///
     /// # Errors
@@ -380,6 +390,7 @@ impl<H: AdditiveHE> Client<H> {
                     return Ok(State::Query(round));
                 }
                 self.outputs.push_back(ClientOutput::Probabilities(round.pass.probabilities()?));
+                add_by_layer(&mut self.saturations, &round.pass.saturations().by_layer());
                 Ok(State::Idle)
             }
             (State::AwaitLease { batch, lengths }, ServerMessage::LeaseGranted(lease)) => {

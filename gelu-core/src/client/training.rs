@@ -107,7 +107,7 @@ impl<H: AdditiveHE> Training<H> {
     }
 
     pub(super) fn report(&self) -> StepReport {
-        self.last_report.expect("asked only after a step")
+        self.last_report.clone().expect("asked only after a step")
     }
 
     /// Algorithm 3: the update of the last step under a fresh mask, which joins ΣR.
@@ -235,7 +235,7 @@ impl<H: AdditiveHE> TrainingRound<H> {
             loss,
             correct,
             samples: labels.len(),
-            saturations: pass.saturations().total(),
+            saturations: pass.saturations().by_layer(),
             last: training.is_over(),
         });
         Ok(training)

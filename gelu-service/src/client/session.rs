@@ -40,6 +40,8 @@ pub struct Session<H: AdditiveHE> {
     /// What forward exchanges are for: [`Phase::Inference`] or [`Phase::Forward`].
     forward: Phase,
     statistics: Statistics,
+    /// Values of all queries so far that were cut off, by layer.
+    saturations: Vec<u64>,
 }
 
 /// A lease that has become a version.
@@ -72,7 +74,9 @@ impl<H: AdditiveHE> Session<H> {
         let (sums, policy) = (Arc::clone(client.sums()), client.policy());
         let machine = Some(Machine { client, rng: fresh_rng()? });
         let (forward, statistics) = (Phase::Inference, Statistics::default());
-        let mut session = Self { line, card, network, machine, sums, policy, forward, statistics };
+        let saturations = Vec::new();
+        let mut session =
+            Self { line, card, network, machine, sums, policy, forward, statistics, saturations };
         match session.rounds().await?.pop() {
             Some(ClientOutput::Opened) => Ok(session),
             other => Err(no_such(other)),
@@ -104,6 +108,12 @@ impl<H: AdditiveHE> Session<H> {
         &self.statistics
     }
 
+    /// Values of all queries so far that were cut off at the bound of their format: see
+    /// [`Client::saturations`]. Steps report their own.
+    pub fn saturations(&self) -> &[u64] {
+        &self.saturations
+    }
+
     /// Takes randomness from `seed` instead of the operating system: whoever knows it can
     /// decrypt. For tests and demonstrations that must repeat bit for bit.
     pub fn danger_seed(&mut self, seed: [u8; 32]) {
@@ -129,7 +139,11 @@ impl<H: AdditiveHE> Session<H> {
     pub async fn classify(&mut self, inputs: &Array2<f64>) -> Result<Array2<f64>> {
         let inputs = inputs.clone();
         self.wish(Phase::Inference, move |m| m.client.classify(&inputs, &mut m.rng)).await?;
-        match self.rounds().await?.pop() {
+        let mut outputs = self.rounds().await?;
+        if let Some(machine) = &self.machine {
+            machine.client.saturations().clone_into(&mut self.saturations);
+        }
+        match outputs.pop() {
             Some(ClientOutput::Probabilities(probabilities)) => Ok(probabilities),
             other => Err(no_such(other)),
         }
@@ -240,7 +254,7 @@ impl<H: AdditiveHE> Session<H> {
             for output in self.rounds().await? {
                 match output {
                     ClientOutput::StepDone(report) => {
-                        (self.line.observer)(&ClientEvent::StepDone(report));
+                        (self.line.observer)(&ClientEvent::StepDone(report.clone()));
                         reports.push(report);
                     }
                     ClientOutput::Committed { version } => return Ok((version, reports)),

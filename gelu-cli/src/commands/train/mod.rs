@@ -10,16 +10,18 @@ use clap::ValueEnum;
 use gelu_core::client::DataPolicy;
 use gelu_nn::Dataset;
 
-use crate::args::{Cryptosystem, Threads};
+use crate::args::{self, Cryptosystem, Threads};
 use crate::client::ServerArgs;
-use crate::data::{self, DataArgs};
+use crate::data::{self, Chosen, DataArgs};
+use crate::destination;
 use crate::experiment::Experiment;
 use crate::leases;
 use crate::local::Terms;
 use crate::output::Output;
 use crate::phases::say;
-use crate::problem::Advise;
+use crate::problem::{Advise, problem};
 use crate::rate::RateArgs;
+use crate::report;
 
 /// Train a network under encryption, or in the clear with --plaintext
 ///
@@ -44,26 +46,30 @@ kr-vs-kp/kr-vs-kp.data, mnist/{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz],
 heart-disease/processed.cleveland.data, optdigits/optdigits.{tra,tes}, spambase/spambase.data.
 
 Tables: columns of numbers are used as they are, words become 0/1 columns; features are
-standardised on the training part."
+standardised on the training part.
+
+A run that ends early, by a refusal, Ctrl-C or a lost server, shows and writes what the leases up to
+then have made, and exits with 3."
 )]
 pub(crate) struct Args {
     /// A network of `gelu models` or a JSON file [default: the one made for the data]
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
     /// Samples of a mini-batch [default: 16; with --plaintext the recipe's]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = args::batch())]
     batch: Option<usize>,
-    /// How often every row is seen [default: 5; with --plaintext the recipe's]
+    /// How often every row is seen; 0 trains nothing and classifies with the weights as they are
+    /// [default: 5; with --plaintext the recipe's]
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
-    /// Mini-batches of each client, instead of --epochs
+    /// Mini-batches of each client, instead of --epochs; 0 trains nothing
     #[arg(long, value_name = "N", conflicts_with = "epochs")]
     steps: Option<usize>,
-    /// Train on the first N rows only
-    #[arg(long, value_name = "N", conflicts_with_all = ["server", "plaintext"])]
+    /// Train on the first N rows only, 1 or more
+    #[arg(long, value_name = "N", value_parser = args::count(1..), conflicts_with_all = ["server", "plaintext"])]
     rows: Option<usize>,
-    /// Classify the first N held-out rows only, afterwards
-    #[arg(long, value_name = "N", conflicts_with_all = ["server", "plaintext"])]
+    /// Classify the first N held-out rows only, afterwards; 1 or more
+    #[arg(long, value_name = "N", value_parser = args::count(1..), conflicts_with_all = ["server", "plaintext"])]
     held_out: Option<usize>,
     /// Clients that share the rows and train in turn (without --server)
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64), conflicts_with = "server")]
@@ -87,15 +93,9 @@ pub(crate) struct Args {
     /// Where to write the trained model (not with --server, which keeps it)
     #[arg(long, value_name = "FILE", help_heading = "Output", conflicts_with = "server")]
     out: Option<PathBuf>,
-    /// Where to write the report
-    #[arg(
-        long,
-        value_name = "PATH",
-        default_value = "gelu-train-report.html",
-        help_heading = "Output",
-        conflicts_with = "plaintext"
-    )]
-    report: PathBuf,
+    /// Where to write the report [default: gelu-train-report.html, if it can be written]
+    #[arg(long, value_name = "PATH", help_heading = "Output", conflicts_with = "plaintext")]
+    report: Option<PathBuf>,
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
@@ -129,12 +129,37 @@ impl Args {
         }
     }
 
-    /// Mini-batches of a client with so many rows.
-    fn steps(&self, rows: usize, batch: usize) -> usize {
-        let epochs = self.epochs.unwrap_or(EPOCHS);
-        self.steps.unwrap_or_else(|| (epochs * rows / batch).max(1))
+    /// Mini-batches of each of `clients` with so many rows, if that many can be planned.
+    fn steps(&self, clients: usize, rows: usize, batch: usize) -> Result<usize> {
+        let wide = |n: usize| n as u128;
+        let steps = match (self.steps, self.epochs.unwrap_or(EPOCHS)) {
+            (Some(steps), _) => wide(steps),
+            (None, 0) => 0,
+            (None, epochs) => (wide(epochs) * wide(rows) / wide(batch)).max(1),
+        };
+        let samples = steps * wide(batch) * wide(clients);
+        match usize::try_from(steps) {
+            Ok(steps) if steps <= MOST_STEPS && samples <= MOST_SAMPLES => Ok(steps),
+            _ => Err(problem(
+                format!(
+                    "{steps} mini-batches of {batch} samples for each of {clients} clients: a run \
+                     takes at most {MOST_STEPS} of them for each, and {MOST_SAMPLES} samples in all"
+                ),
+                "ask for fewer --epochs or --steps",
+            )),
+        }
+    }
+
+    /// Where the report goes.
+    fn report(&self) -> Result<Option<PathBuf>> {
+        report::destination(self.report.as_deref(), "gelu-train-report.html")
     }
 }
+
+/// Mini-batches of a client: those of the longest lease.
+const MOST_STEPS: usize = gelu_core::plan::MAX_STEPS as usize;
+/// Samples of all mini-batches of a run: their numbers are held in memory, a gigabyte at most.
+const MOST_SAMPLES: u128 = 1 << 27;
 
 /// Trains where and how it was asked.
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
@@ -147,8 +172,19 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
 }
 
 fn local(args: &Args, output: Output) -> Result<()> {
+    if args.server.key.is_some() {
+        return Err(problem(
+            "--key is for --server: here every client makes a key of its own and forgets it",
+            "leave out --key",
+        ));
+    }
+    let report = args.report()?;
+    args.out
+        .as_deref()
+        .map_or(Ok(()), destination::check)
+        .advise(|| "choose another --out".into())?;
     let mut samples = args.data.load(args.network.as_deref())?;
-    let (name, architecture) = data::network(args.network.as_deref(), &samples)?;
+    let Chosen { name, architecture, .. } = data::network(args.network.as_deref(), &samples)?;
     let head = |part: &mut Dataset, rows: Option<usize>| {
         if let Some(rows) = rows {
             *part = part.head(rows);
@@ -158,7 +194,7 @@ fn local(args: &Args, output: Output) -> Result<()> {
     head(&mut samples.split.test, args.held_out);
     let (clients, batch) = (usize::from(args.clients), args.batch.unwrap_or(BATCH));
     let rows = samples.split.train.len();
-    let steps = args.steps(rows / clients, batch.max(1));
+    let steps = args.steps(clients, rows / clients, batch)?;
     let lease_samples = args.lease_samples.unwrap_or_else(|| {
         leases::enough_samples(&architecture.network(), rows / clients, batch, steps)
     });
@@ -188,9 +224,7 @@ fn local(args: &Args, output: Output) -> Result<()> {
         experiment.split.test.len()
     ));
     let outcome = experiment.run()?;
-    if let Some(path) = &args.out {
-        outcome.model.save(path).advise(|| "choose another --out".into())?;
-    }
-    outcome.report().write(&args.report)?;
-    output.show(&outcome.json(&args.report), outcome.text(&args.report))
+    // The model first: whatever fails afterwards, the work is kept.
+    let saved = args.out.as_deref().map_or(Ok(()), |path| outcome.model.save(path));
+    outcome.deliver(saved.advise(|| "choose another --out".into()), report.as_deref(), output)
 }
