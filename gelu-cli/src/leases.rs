@@ -123,14 +123,16 @@ fn refusal(refused: &Refused, next: &str, shorter: Option<u32>) -> Error {
     )
 }
 
-/// Samples of a lease that let every training of so many different rows end, when it is cut into leases
-/// of any lengths up to this: for the operator of a local server, who knows the data.
+/// Samples of a lease that let every training of so many different rows end, for the operator of a local
+/// server, who knows the data.
+///
+/// With w mini-batches for enough different rows, an epoch of at least 2w − 1 is cut into leases of w to
+/// 2w − 1, and a last epoch that was begun and has fewer than w joins one of them: 3w suffice. With fewer
+/// rows than that everything may have to be one lease.
 pub(crate) fn enough_samples(network: &Network, rows: usize, batch: usize, steps: usize) -> u64 {
-    // A lease of twice as many samples as are enough has enough different ones, although an epoch ends
-    // in it. With fewer rows than that everything may have to be one lease.
     let (batch, enough) = (batch.max(1) as u64, enough(network));
-    let steps = if (rows as u64) < 2 * enough + batch { steps as u64 } else { 0 };
-    steps.max(2 * enough.div_ceil(batch)).max(DEFAULT.div_ceil(batch)) * batch
+    let whole = if (rows as u64) < 2 * enough + batch { steps as u64 } else { 0 };
+    whole.max(3 * enough.div_ceil(batch)).max(DEFAULT.div_ceil(batch)) * batch
 }
 
 /// Different samples that are enough for any number of sums over them.

@@ -77,6 +77,9 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
             _ => None,
         };
     }
+    if let Some(refused) = cause.downcast_ref::<Refused>() {
+        return Some(of_refusal(refused));
+    }
     match cause.downcast_ref::<Core>() {
         Some(Core::Refused(refused)) => Some(of_refusal(refused)),
         Some(Core::PeerIncompatible(_)) => Some(INCOMPATIBLE),
@@ -96,6 +99,7 @@ fn of_refusal(refused: &Refused) -> &'static str {
             "train on more different rows; as a last resort --allow-input-reconstruction gives the \
              protection of the data up"
         }
+        Refused::LeaseLimit { .. } => "--lease-samples where the server is started must be larger",
         Refused::ShortMasks { .. } => {
             "use a model with longer masks (sigma), or ask for shorter leases"
         }

@@ -210,7 +210,7 @@ impl Measured {
             })
             .collect();
         claims.push(Claim::new(
-            "defended: a client that counts different samples reveals none of these sums".into(),
+            "defended: a client that counts different samples reveals none of these sums",
             self.repeated.iter().all(|r| r.refused),
         ));
         let Stacked { rows, members, strangers, .. } = self.stacked;

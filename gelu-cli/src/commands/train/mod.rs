@@ -45,6 +45,10 @@ Files in --data (iris and digits are built in): diabetes/pima-indians-diabetes.c
 kr-vs-kp/kr-vs-kp.data, mnist/{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz], wdbc/wdbc.data,
 heart-disease/processed.cleveland.data, optdigits/optdigits.{tra,tes}, spambase/spambase.data.
 
+The sum of a lease over few different rows gives them away. A training that would come to one is
+refused before it begins, and says what to change; rows shown again in another epoch or another
+run with --server are not different ones.
+
 Tables: columns of numbers are used as they are, words become 0/1 columns; features are
 standardised on the training part.
 
