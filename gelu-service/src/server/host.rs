@@ -19,8 +19,9 @@ use rand::{SeedableRng, TryRng};
 use tokio::sync::Semaphore;
 
 use super::Config;
+use super::door::{Seats, Strangers};
 use super::ledger::{LedgerFile, NotBooked};
-use super::observer::{ServerEvent, Summary};
+use super::observer::{ServerEvent, Summary, guarded};
 use super::queue::Queue;
 use crate::error::{Error, Result};
 use crate::files;
@@ -30,9 +31,10 @@ use crate::handshake::Card;
 pub(crate) struct Host<H: AdditiveHE> {
     pub(super) config: Config<H>,
     pub(super) queue: Queue,
-    /// One permit for each evaluation at a time, and one for each session.
+    /// One permit for each evaluation at a time.
     pub(super) computing: Arc<Semaphore>,
-    pub(super) seats: Arc<Semaphore>,
+    pub(super) strangers: Arc<Strangers>,
+    pub(super) seats: Arc<Seats>,
     model: RwLock<Arc<Current>>,
     ledger: Mutex<LedgerFile>,
     lease_rng: Mutex<ChaCha20Rng>,
@@ -52,37 +54,42 @@ impl<H: AdditiveHE> Host<H> {
     /// Opens the files and checks that the configuration can work.
     pub(super) fn open(config: Config<H>) -> Result<Self> {
         config.limits.validate()?;
-        let locks = [files::lock(&config.model)?, files::lock(&config.ledger)?];
-        let model = Model::load(&config.model)?;
-        if model.version() > 0 && !config.ledger.exists() {
-            let (version, ledger) = (model.version(), config.ledger.display());
-            tracing::warn!(version, %ledger, "a trained model without a ledger: begins an empty one");
-        }
-        let ledger = LedgerFile::open(&config.ledger, model.name())?;
-        let served = Arc::new(ServedModel::from(&model));
-        check_rate(&config.rate, &served)?;
         if config.lease_samples == 0 {
             return Err(Error::configuration("lease samples", "must be 1 or more"));
         }
         if config.key_bits.is_empty() {
             return Err(Error::configuration("key bits", "the range is empty"));
         }
+        let locks = [files::lock(&config.model)?, files::lock(&config.ledger)?];
+        let model = Model::load(&config.model)?;
+        let served = Arc::new(ServedModel::from(&model));
+        check_rate(&config.rate, &served)?;
+        let verdicts = verdicts::<H>(&served, &config.key_bits)?;
         let lease_rng = match config.danger_lease_seed {
             Some(seed) => ChaCha20Rng::from_seed(seed),
             None => fresh_rng()?,
         };
-        Ok(Self {
+        // Last: an attempt that fails begins no ledger.
+        let ledger_missing = model.version() > 0 && !config.ledger.exists();
+        let ledger = LedgerFile::open(&config.ledger, model.name())?;
+        let host = Self {
             queue: Queue::default(),
             computing: Arc::new(Semaphore::new(config.limits.computations)),
-            seats: Arc::new(Semaphore::new(config.limits.sessions)),
-            verdicts: verdicts::<H>(&served, &config.key_bits)?,
+            strangers: Arc::new(Strangers::new(&config.limits)),
+            seats: Arc::new(Seats::new(&config.limits)),
+            verdicts,
             config,
             model: RwLock::new(Arc::new(Current { model, served })),
             ledger: Mutex::new(ledger),
             lease_rng: Mutex::new(lease_rng),
             summary: Mutex::default(),
             _locks: locks,
-        })
+        };
+        if ledger_missing {
+            let (version, ledger) = (host.served().version, host.config.ledger.clone());
+            host.emit(ServerEvent::LedgerMissing { version, ledger });
+        }
+        Ok(host)
     }
 
     /// What a client is told at its greeting.
@@ -147,8 +154,8 @@ impl<H: AdditiveHE> Host<H> {
     /// Counts, logs and passes on.
     pub(super) fn emit(&self, event: ServerEvent) {
         self.summary.lock().expect(NO_PANIC).count(&event);
-        event.log();
-        self.config.observer.event(&event);
+        guarded(|| event.log());
+        guarded(|| self.config.observer.event(&event));
     }
 
     /// What was done so far.
