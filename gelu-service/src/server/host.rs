@@ -135,8 +135,8 @@ impl<H: AdditiveHE> Host<H> {
     /// Makes `parameters` the successor of `base`: on the disk first, then for everybody. Only the
     /// holder of the lease calls this, so nobody else can have made one meanwhile.
     ///
-    /// What the holder has seen of `base` is carried over first: should the rest fail, the ledger
-    /// has counted too much rather than too little.
+    /// From here on what the holder has seen of `base` counts on the new version too, also what
+    /// its other sessions are still shown of `base`; see [`Ledger`](gelu_core::ledger::Ledger).
     pub(super) fn commit(&self, account: &str, base: u64, parameters: Parameters) -> Result<u64> {
         let current = self.current();
         let expected = current.model.version();
@@ -144,9 +144,10 @@ impl<H: AdditiveHE> Host<H> {
             return Err(Error::Bug(format!("a lease of version {base} ends at {expected}")));
         }
         let model = current.model.successor(parameters)?;
-        self.ledger().carry(account, base, model.version())?;
-        model.save(&self.config.model)?;
         let (version, served) = (model.version(), Arc::new(ServedModel::from(&model)));
+        // Nobody books while the version changes.
+        let mut ledger = self.ledger();
+        ledger.carry(account, base, version, || Ok(model.save(&self.config.model)?))?;
         *self.model.write().expect(NO_PANIC) = Arc::new(Current { model, served });
         Ok(version)
     }
@@ -268,8 +269,116 @@ pub(super) fn check_paths(model: &Path, ledger: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certs::Authority;
+    use crate::tls::ServerTls;
     use gelu_core::Precision;
+    use gelu_core::ledger::Policy;
     use gelu_nn::zoo;
+
+    const ALICE: &str = "alice";
+
+    fn host(folder: &Path) -> Arc<Host<Clear>> {
+        let rng = &mut ChaCha20Rng::seed_from_u64(1);
+        let model = Model::initialise("iris", zoo::iris(), Precision::TRAINING, rng).unwrap();
+        let (path, ledger) = (folder.join("model.safetensors"), folder.join("ledger.json"));
+        model.save(&path).unwrap();
+        let authority = Authority::create(&folder.join("certs")).unwrap();
+        let identity = authority.issue_server(&[]).unwrap();
+        let tls = ServerTls::read(&authority.certificate(), &identity).unwrap();
+        let address = "127.0.0.1:0".parse().unwrap();
+        let rate = LearningRate::Public(0.1);
+        let mut config = Config::new(address, tls, path, ledger, rate);
+        config.policy = Policy::AllowModelExtraction;
+        Arc::new(Host::open(config).unwrap())
+    }
+
+    fn exposure(model: &ServedModel) -> Exposure {
+        let (key, purpose) = (ClearKey::new(2048).unwrap(), Purpose::Inference);
+        let plan = Plan::new::<Clear>(&model.network, &model.precision, 1, purpose, &key).unwrap();
+        Exposure::new(&model.network, &model.precision, &plan)
+    }
+
+    fn commit(host: &Host<Clear>) -> u64 {
+        let model = host.served();
+        host.commit(ALICE, model.version, model.parameters.clone()).unwrap()
+    }
+
+    /// A session has the model in hand, another one of its account commits, and only then the first
+    /// one books: the booking is on the version that it answers from, and counts on the new one.
+    #[test]
+    fn a_booking_that_comes_after_the_commit_counts_on_the_new_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = host(folder.path());
+        let of = |account: &str| AccountHost { host: Arc::clone(&host), account: account.into() };
+        let (alice, bob) = (of(ALICE), of("bob"));
+        let old = server::Host::model(&alice);
+        let exposure = exposure(&old);
+        let layer = &exposure.model[0];
+        let revealed = |account, version| {
+            host.ledger().ledger().revealed(account, version, layer)
+                / layer.revealed_bits_per_sample
+        };
+        server::Host::charge(&alice, old.version, &exposure, 1).unwrap();
+        let new = commit(&host);
+        assert_eq!(new, old.version + 1);
+        server::Host::charge(&alice, old.version, &exposure, 2).unwrap();
+        server::Host::charge(&bob, old.version, &exposure, 1).unwrap();
+        let newest = commit(&host);
+        server::Host::charge(&alice, old.version, &exposure, 4).unwrap();
+        server::Host::charge(&alice, new, &exposure, 8).unwrap();
+        for version in [old.version, new, newest] {
+            assert_eq!(revealed(ALICE, version), 15, "{version}");
+        }
+        assert_eq!((revealed("bob", old.version), revealed("bob", new)), (1, 0));
+        drop((alice, bob));
+        drop(Arc::into_inner(host));
+        let file = LedgerFile::open(&folder.path().join("ledger.json"), "iris").unwrap();
+        let again = file.ledger().revealed(ALICE, newest, layer);
+        assert_eq!(again, 15 * layer.revealed_bits_per_sample);
+    }
+
+    /// Four sessions of one account ask, a fifth commits, in whatever order the machine chooses.
+    #[test]
+    fn no_booking_is_lost_while_versions_change() {
+        const QUERIES: u64 = 8;
+        let folder = tempfile::tempdir().unwrap();
+        let host = host(folder.path());
+        let exposure = exposure(&host.served());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let (host, exposure) = (Arc::clone(&host), &exposure);
+                let session = AccountHost { host, account: ALICE.into() };
+                scope.spawn(move || {
+                    for _ in 0..QUERIES {
+                        let version = server::Host::model(&session).version;
+                        std::thread::yield_now();
+                        server::Host::charge(&session, version, exposure, 1).unwrap();
+                    }
+                });
+            }
+            scope.spawn(|| (0..4).map(|_| commit(&host)).last());
+        });
+        let version = host.served().version;
+        assert_eq!(version, 4);
+        let layer = &exposure.model[0];
+        let revealed = host.ledger().ledger().revealed(ALICE, version, layer);
+        assert_eq!(revealed, 4 * QUERIES * layer.revealed_bits_per_sample);
+    }
+
+    /// A lease of a version that is no longer the last one cannot end as the next.
+    #[test]
+    fn a_commit_on_an_old_version_is_a_mistake() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = host(folder.path());
+        let parameters = || host.served().parameters.clone();
+        for base in [1, 7] {
+            let error = host.commit(ALICE, base, parameters()).unwrap_err();
+            assert!(matches!(error, Error::Bug(_)), "{error}");
+        }
+        host.commit(ALICE, 0, parameters()).unwrap();
+        assert!(host.commit(ALICE, 0, parameters()).is_err());
+        assert_eq!(host.served().version, 1);
+    }
 
     /// A key of the only size and the twin of the largest one have the same slots; those of a
     /// scheme with one small slot have no room for masks, which is said and is no error.
