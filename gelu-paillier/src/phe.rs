@@ -99,7 +99,7 @@ impl EncryptedNumber {
         };
         let bytes = Zeroizing::new(residue.to_bytes_be().1);
         let m = BoxedUint::from_be_slice(&bytes, public.mod_n().precision()).expect("below n");
-        let noise = public.noise(Noise::HalfExponent, &mut [rng]);
+        let noise = public.noise(Noise::HalfExponent, 1).make(&mut [rng]);
         let message = public.messages(&[Zeroizing::new(m)]);
         let product = public.ring().multiply(&message.refs(), &noise.refs());
         let ciphertext = Ciphertext::new(public, product.get(0));
