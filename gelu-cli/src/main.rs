@@ -9,11 +9,16 @@
 //! | `local` | a server process on this machine, for runs that need no other |
 //! | `experiment` | a whole training on this machine, encrypted and in the clear |
 //! | `exhibits` | the evidence: tables, figures, attacks |
+//! | `destination` | where a result goes, checked before the work |
+//! | `signals` | how a process ends early and leaves nothing behind |
 //! | `report` | the HTML page of a run |
 //! | `phases`, `output`, `problem` | what a person sees: progress, results, errors |
 //!
-//! Exit codes: 0 done, 1 failed (one sentence and the next step on stderr), 2 wrong usage.
+//! Exit codes: 0 done, 1 failed (one sentence and the next step on stderr), 2 wrong usage, 129, 130
+//! and 143 ended by SIGHUP, SIGINT and SIGTERM.
 #![forbid(unsafe_code)]
+// Both end the program when nobody reads: `phases::say` and `output::Output` do not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod args;
 mod backend;
@@ -21,6 +26,7 @@ mod client;
 mod commands;
 mod cost;
 mod data;
+mod destination;
 mod exhibits;
 mod experiment;
 mod local;
@@ -30,6 +36,7 @@ mod phases;
 mod problem;
 mod rate;
 mod report;
+mod signals;
 
 use std::process::ExitCode;
 
@@ -38,11 +45,12 @@ use clap::Parser;
 fn main() -> ExitCode {
     let cli = args::Cli::parse();
     cli.init_logs();
+    signals::listen();
     match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}", problem::explain(&error));
-            ExitCode::FAILURE
+            phases::say(&problem::explain(&error));
+            signals::code().map_or(ExitCode::FAILURE, ExitCode::from)
         }
     }
 }
