@@ -1,6 +1,5 @@
 //! The command line.
 
-use std::io::IsTerminal;
 use std::ops::RangeBounds;
 
 use anyhow::{Context, Result};
@@ -15,7 +14,7 @@ use crate::commands::{
     attack, audit, backends, bench, certs, datasets, demo, infer, keygen, models, plan, round,
     serve, train,
 };
-use crate::output::Output;
+use crate::output::{self, LogOrNothing, Output};
 
 /// Train and query neural networks on data that the server cannot see.
 ///
@@ -67,8 +66,8 @@ impl Cli {
     pub(crate) fn init_logs(&self) {
         let level = ["warn", "info", "debug"][usize::from(self.verbose.min(2))];
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        logs.with_ansi(std::io::stderr().is_terminal()).init();
+        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LogOrNothing);
+        logs.with_ansi(output::colours(&std::io::stderr())).init();
     }
 
     /// Does what was asked.

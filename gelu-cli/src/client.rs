@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -18,6 +19,7 @@ use crate::args::Cryptosystem;
 use crate::backend::Scheme;
 use crate::leases::Rules;
 use crate::problem::{Advise, problem};
+use crate::signals;
 
 /// Which server, and who we are there.
 #[derive(Debug, Clone, Args)]
@@ -79,19 +81,25 @@ impl ServerArgs {
     }
 }
 
-/// Waits for `work`, unless the user presses Ctrl-C first: then everything is cleaned up on the way
-/// out, as after any other error.
+/// Waits for `work`, unless we are asked to end first: then everything is cleaned up on the way out,
+/// as after any other error.
 pub(crate) fn wait<T>(runtime: &Runtime, work: impl Future<Output = Result<T>>) -> Result<T> {
     runtime.block_on(async {
         tokio::select! {
             done = work => done,
-            Ok(()) = tokio::signal::ctrl_c() => Err(problem(
-                "interrupted",
-                "an unfinished lease was rolled back; run the command again to start over",
-            )),
+            () = signals::asked_to_stop() => {
+                signals::end_within(ENDING);
+                Err(problem(
+                    "interrupted",
+                    "an unfinished lease was rolled back; run the command again to start over",
+                ))
+            }
         }
     })
 }
+
+/// An evaluation in work cannot be broken off, so ending in order may take long.
+const ENDING: Duration = Duration::from_secs(10);
 
 /// A key that nobody has had before.
 pub(crate) fn fresh_key<S: Scheme>(bits: u32) -> Result<S::SecretKey> {

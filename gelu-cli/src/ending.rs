@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Error, Result};
 use serde_json::Value;
 
+use crate::destination::Destination;
 use crate::output::Output;
 use crate::phases::say;
 use crate::problem;
@@ -71,7 +72,7 @@ pub(crate) fn is_early(error: &Error) -> bool {
 /// What a run has to show, in the order in which it is shown.
 pub(crate) struct Results<'a> {
     /// The page, and where it goes if it goes anywhere.
-    pub(crate) report: Option<(Report, &'a Path)>,
+    pub(crate) report: Option<(Report, &'a Destination)>,
     /// Files that had to be written before: a trained model.
     pub(crate) saved: Result<()>,
     /// Why the run ended early, and how much was done by then.
@@ -87,7 +88,7 @@ impl Results<'_> {
         json: impl FnOnce(Option<&Path>) -> Value,
         text: impl FnOnce(Option<&Path>) -> String,
     ) -> Result<()> {
-        let written = self.report.map(|(report, path)| report.write(path).map(|()| path));
+        let written = self.report.map(|(report, to)| report.write(to).map(|()| to.path()));
         let path = written.as_ref().and_then(|written| written.as_ref().ok()).copied();
         let shown = match output.json {
             true => output.show(&json(path), ""),
@@ -106,6 +107,7 @@ impl Results<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::destination::Kind;
     use crate::problem::problem;
 
     #[test]
@@ -130,8 +132,12 @@ mod tests {
     #[test]
     fn a_failed_report_hides_nothing_and_is_an_error() {
         let (folder, report) = (tempfile::tempdir().unwrap(), Report::of_tests("a"));
+        // The folder was there when the run began.
         let path = folder.path().join("nothing").join("r.html");
-        let results = Results { report: Some((report, &path)), saved: Ok(()), ended: None };
+        std::fs::create_dir(path.parent().unwrap()).unwrap();
+        let to = Destination::check(&path, Kind::Report, &[], false).unwrap();
+        std::fs::remove_dir(path.parent().unwrap()).unwrap();
+        let results = Results { report: Some((report, &to)), saved: Ok(()), ended: None };
         let mut told = Some(Path::new("untold").to_owned());
         let delivered = results.deliver(
             Output { json: false },

@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -19,11 +20,11 @@ use gelu_service::certs::{Authority, Identity};
 use gelu_service::link::{Carried, Profile, Relay};
 use gelu_service::{ClientTls, Config, ServerTls};
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 
 use crate::args::{Cryptosystem, Threads};
 use crate::problem::problem;
 use crate::rate::RateArgs;
+use crate::signals::{self, TempFolder};
 
 /// The terms on which the local server serves.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +45,7 @@ pub(crate) struct Terms {
 
 /// A folder with an authority, a model and a ledger.
 pub(crate) struct World {
-    folder: TempDir,
+    folder: TempFolder,
     authority: Authority,
 }
 
@@ -65,7 +66,7 @@ pub(crate) struct Listening {
 
 /// A running server process.
 pub(crate) struct LocalServer {
-    child: Child,
+    child: Arc<Mutex<Child>>,
     output: BufReader<ChildStdout>,
     /// Where it listens.
     pub(crate) address: SocketAddr,
@@ -97,8 +98,7 @@ impl Route {
 impl World {
     /// Makes the folder, the authority and the server's certificate.
     pub(crate) fn create() -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("gelu-").tempdir();
-        let folder = folder.context("cannot make a temporary folder")?;
+        let folder = TempFolder::create()?;
         let authority = Authority::create(&folder.path().join("certs"))?;
         authority.issue_server(&[])?;
         Ok(Self { folder, authority })
@@ -167,11 +167,14 @@ impl LocalServer {
     fn start(mut command: Command) -> Result<Self> {
         let mut child = command.spawn().context("cannot start the server process")?;
         let mut output = BufReader::new(child.stdout.take().expect("piped"));
+        let child = Arc::new(Mutex::new(child));
+        signals::ends_with_us(&child);
         let mut line = String::new();
         output.read_line(&mut line)?;
         match serde_json::from_str::<Listening>(&line) {
             Ok(Listening { address, .. }) => Ok(Self { child, output, address }),
             Err(_) => {
+                let mut child = lock(&child);
                 let _ = child.kill();
                 let status = child.wait()?;
                 let what = format!("the server process did not start ({status})");
@@ -181,11 +184,11 @@ impl LocalServer {
     }
 
     /// Ends its input, which it takes as the wish to stop, and waits until it has stopped.
-    pub(crate) fn stop(mut self) -> Result<()> {
-        drop(self.child.stdin.take());
+    pub(crate) fn stop(self) -> Result<()> {
+        drop(lock(&self.child).stdin.take());
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = lock(&self.child).try_wait()? {
                 return match status.success() {
                     true => Ok(()),
                     false => Err(problem(
@@ -201,24 +204,30 @@ impl LocalServer {
 
     /// Processor time that the process has used, where the system tells.
     pub(crate) fn cpu_seconds(&self) -> Option<f64> {
-        crate::machine::cpu_seconds(&self.child.id().to_string())
+        crate::machine::cpu_seconds(&lock(&self.child).id().to_string())
     }
 
     /// Bytes of memory that the process has held at most, where the system tells.
     pub(crate) fn peak_memory(&self) -> Option<u64> {
-        crate::machine::peak_memory(&self.child.id().to_string())
+        crate::machine::peak_memory(&lock(&self.child).id().to_string())
     }
 }
 
 /// A server that was not stopped is killed: an error ended this run.
 impl Drop for LocalServer {
     fn drop(&mut self) {
-        if let Ok(None) = self.child.try_wait() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+        let mut child = lock(&self.child);
+        if let Ok(None) = child.try_wait() {
+            let _ = child.kill();
+            let _ = child.wait();
         }
+        drop(child);
         let _ = std::io::copy(&mut self.output, &mut std::io::sink());
     }
+}
+
+fn lock(child: &Mutex<Child>) -> MutexGuard<'_, Child> {
+    child.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,10 +1,11 @@
 //! What goes to stdout: a table for people, or one JSON object for programs.
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
 
 use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+use gelu_core::text::printable_lines;
 use serde::Serialize;
 
 /// How results are printed.
@@ -15,27 +16,51 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Prints one line of JSON: for programs that read while we run.
+    /// Prints one line of JSON: for programs that read while we run. If nobody can read it, the
+    /// work goes on.
     pub(crate) fn line(self, value: &impl Serialize) -> Result<()> {
-        print(&serde_json::to_string(value)?)
+        if let Err(error) = print(&serde_json::to_string(value)?) {
+            tracing::warn!("{error:#}");
+        }
+        Ok(())
     }
 
     /// Prints a result, as `value` or as `text`.
     pub(crate) fn show(self, value: &impl Serialize, text: impl Display) -> Result<()> {
         match self.json {
             true => print(&serde_json::to_string_pretty(value)?),
-            false => print(&text.to_string()),
+            false => print(&printable_lines(&text.to_string())),
         }
     }
 }
 
 fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         // `gelu models | head` is no error.
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write the result to stdout"),
     }
+}
+
+/// The standard error, as long as somebody reads it: a log that is lost ends no work.
+pub(crate) struct LogOrNothing;
+
+impl Write for LogOrNothing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = io::stderr().write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whether colours are welcome: a terminal, and nobody said no (<https://no-color.org>).
+pub(crate) fn colours(to: &impl IsTerminal) -> bool {
+    let no = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !no && to.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// A table with a header; columns whose header starts with `#` hold numbers.

@@ -1,9 +1,11 @@
 //! What took how long: every piece of long work goes through a stopwatch that the terminal shows
 //! while it runs and the report shows afterwards.
 
+use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use gelu_core::text::{printable, printable_lines};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
@@ -75,7 +77,7 @@ impl Running {
 
     /// What is happening right now.
     pub(crate) fn note(&self, text: impl Into<String>) {
-        self.bar.set_message(text.into());
+        self.bar.set_message(printable(&text.into()));
     }
 }
 
@@ -107,9 +109,9 @@ impl Screen {
     }
 }
 
-/// A line for the person who watches; data goes to stdout, this does not.
+/// A line for the person who watches, if there still is one; data goes to stdout, this does not.
 pub(crate) fn say(line: &str) {
-    eprintln!("{line}");
+    let _ = writeln!(std::io::stderr(), "{}", printable_lines(line));
 }
 
 /// A bar for counted work, a spinner for the rest; nothing unless somebody watches.

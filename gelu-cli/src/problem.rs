@@ -95,6 +95,9 @@ const INCOMPATIBLE: &str = "run the same version and --backend on both sides";
 
 fn of_refusal(refused: &Refused) -> &'static str {
     match refused {
+        Refused::ByPeer(reason) if reason.contains("tell its operator") => {
+            "the server's own log says what is wrong there; run the command again when it is mended"
+        }
         Refused::ExposesData { .. } => {
             "train on more different rows; as a last resort --allow-input-reconstruction gives the \
              protection of the data up"
@@ -113,12 +116,21 @@ fn of_refusal(refused: &Refused) -> &'static str {
     }
 }
 
-fn of_io(error: &std::io::Error) -> Option<&'static str> {
+/// What helps when the system says no.
+pub(crate) fn of_io(error: &std::io::Error) -> Option<&'static str> {
     use std::io::ErrorKind;
     Some(match error.kind() {
         ErrorKind::NotFound => "check the path",
         ErrorKind::PermissionDenied => "check who may read and write there",
         ErrorKind::AlreadyExists => "choose another path, or move the old file away",
+        ErrorKind::IsADirectory => "name a file, not a folder",
+        ErrorKind::NotADirectory => "check the path: what stands for a folder in it is a file",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "make room on that disk, or choose a path on another one"
+        }
+        ErrorKind::ReadOnlyFilesystem => "choose a path that can be written to",
+        ErrorKind::FileTooLarge => "choose a path on a file system without that limit",
+        ErrorKind::InvalidFilename | ErrorKind::InvalidInput => "choose another name",
         ErrorKind::AddrInUse => "choose another address with --listen, or port 0 for a free one",
         ErrorKind::ConnectionRefused => "check the address, and that `gelu serve` is running",
         _ => return None,
@@ -142,6 +154,51 @@ mod tests {
         assert!(explain(&error).ends_with("next: check the path"));
         let advised = Err::<(), _>(anyhow::anyhow!("a")).advise(|| "b".into()).unwrap_err();
         assert_eq!(explain(&advised), "error: a\n next: b");
+    }
+
+    #[test]
+    fn whoever_can_make_room_is_told_so() {
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let wrapped = [
+            anyhow::Error::new(full()).context("cannot write"),
+            gelu_service::Error::from(gelu_nn::Error::Io { path: "m".into(), source: full() })
+                .into(),
+        ];
+        for error in wrapped {
+            assert!(explain(&error).contains("next: make room on that disk"), "{error:?}");
+        }
+        let theirs = Refused::ByPeer("the server cannot keep its ledger; tell its operator".into());
+        let said = explain(&gelu_service::Error::from(theirs).into());
+        assert!(said.contains("the server's own log") && !said.contains("gelu audit"), "{said}");
+        for kind in [
+            std::io::ErrorKind::ReadOnlyFilesystem,
+            std::io::ErrorKind::IsADirectory,
+            std::io::ErrorKind::NotADirectory,
+            std::io::ErrorKind::QuotaExceeded,
+        ] {
+            assert!(of_io(&kind.into()).is_some(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn words_of_others_do_not_reach_the_terminal_raw() {
+        for (raw, shown) in [
+            ("\u{1b}[2J", "\\u{1b}[2J"),
+            ("no\nerror: lost", "no\\nerror: lost"),
+            ("a\rb", "a\\rb"),
+            ("\u{202e}gnp", "\\u{202e}gnp"),
+        ] {
+            let refused = gelu_service::Error::from(Refused::ByPeer(raw.into()));
+            assert!(explain(&refused.into()).contains(shown), "{raw:?}");
+            let backend = gelu_core::error::PeerIncompatible::Backend {
+                ours: "paillier".into(),
+                theirs: raw.into(),
+            };
+            let said = explain(&gelu_service::Error::from(backend).into());
+            assert!(!said.contains(raw), "{said:?}");
+        }
+        let long = Refused::ByPeer("x".repeat(1 << 20));
+        assert!(explain(&gelu_service::Error::from(long).into()).len() < 1000);
     }
 
     #[test]

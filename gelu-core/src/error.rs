@@ -1,5 +1,7 @@
 //! Errors, sorted by who must act.
 
+use crate::text::printable;
+
 /// Shorthand for this crate's results.
 pub type Result<T, E = Error> = core::result::Result<T, E>;
 
@@ -98,7 +100,7 @@ pub enum PeerIncompatible {
         theirs: (u16, u16),
     },
     /// Different cryptosystems.
-    #[error("we use the backend {ours:?}, the peer {theirs:?}")]
+    #[error("we use the backend {ours:?}, the peer {:?}", printable(theirs))]
     Backend {
         /// Our backend's identifier.
         ours: String,
@@ -106,7 +108,7 @@ pub enum PeerIncompatible {
         theirs: String,
     },
     /// A key size outside what this party accepts.
-    #[error("a key of {got} bits, but this party accepts {accepted}")]
+    #[error("a key of {got} bits, but this party accepts {}", printable(accepted))]
     KeySize {
         /// The size that came.
         got: u32,
@@ -145,7 +147,7 @@ pub enum PeerMisbehaved {
     #[error("an invalid public key: {0}")]
     InvalidKey(&'static str),
     /// A count, a shape or a number outside its bounds.
-    #[error("{what} is {got}, must be {expected}")]
+    #[error("{what} is {}, must be {expected}", printable(got))]
     OutOfBounds {
         /// Which number.
         what: &'static str,
@@ -242,7 +244,7 @@ pub enum Refused {
     #[error("the ledger of revealed sums cannot be kept: {0}")]
     Unbooked(String),
     /// The other party said no, in its own words.
-    #[error("{0}")]
+    #[error("{}", printable(.0))]
     ByPeer(String),
 }
 

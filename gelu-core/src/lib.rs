@@ -43,6 +43,7 @@ pub mod server;
 pub mod slots;
 #[cfg(test)]
 mod tests;
+pub mod text;
 
 pub use clear::Clear;
 pub use error::{Error, Result};

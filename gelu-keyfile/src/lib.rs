@@ -39,10 +39,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use gelu_files::Access;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
@@ -75,7 +76,7 @@ pub enum Error<E> {
     Key(PathBuf, E),
     /// The file system says no.
     #[error("{0}: {1}")]
-    Io(PathBuf, io::Error),
+    Io(PathBuf, #[source] io::Error),
 }
 
 /// What a key file says of itself in its fields `format` and `version`.
@@ -100,12 +101,13 @@ impl Header {
     }
 }
 
-/// Writes a key to a new file that only its owner may read.
+/// Writes a key to a new file that only its owner may read: whole, or not at all.
 ///
 /// # Errors
 /// [`Error::Exists`] rather than overwrite anything.
 pub fn create<E>(path: &Path, key: &(impl Serialize + ZeroizeOnDrop)) -> Result<(), Error<E>> {
-    write(path, key).map_err(|error| match error.kind() {
+    let json = json(key).map_err(|error| Error::Io(path.to_owned(), error))?;
+    gelu_files::create(path, &json, Access::Secret).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => Error::Exists(path.to_owned()),
         _ => Error::Io(path.to_owned(), error),
     })
@@ -116,14 +118,9 @@ pub fn create<E>(path: &Path, key: &(impl Serialize + ZeroizeOnDrop)) -> Result<
 /// # Errors
 /// [`Error::Io`], and then the old file is still there.
 pub fn replace<E>(path: &Path, key: &(impl Serialize + ZeroizeOnDrop)) -> Result<(), Error<E>> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let new = path.with_file_name(name);
-    write(&new, key).and_then(|()| fs::rename(&new, path)).map_err(|error| {
-        // What was half written is of no use; an error here would hide the first one.
-        let _ = fs::remove_file(&new);
-        Error::Io(path.to_owned(), error)
-    })
+    json(key)
+        .and_then(|json| gelu_files::replace(path, &json, Access::Secret))
+        .map_err(|error| Error::Io(path.to_owned(), error))
 }
 
 /// Reads what [`create`] or [`replace`] wrote. The caller checks the header and the key.
@@ -150,27 +147,16 @@ pub fn from_hex(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     base16ct::mixed::decode_vec(text).ok().map(Zeroizing::new)
 }
 
-fn write(path: &Path, key: &impl Serialize) -> io::Result<()> {
+fn json(key: &impl Serialize) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut json = room();
     serde_json::to_writer_pretty(&mut *json, key)?;
     json.push(b'\n');
-    let mut file = create_private(path)?;
-    file.write_all(&json)?;
-    file.sync_all()
+    Ok(json)
 }
 
 /// Large enough not to be moved while it grows, which would leave copies behind.
 fn room() -> Zeroizing<Vec<u8>> {
     Zeroizing::new(Vec::with_capacity(8192))
-}
-
-/// Creates a file that only its owner may read; fails if there is one.
-fn create_private(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }
 
 #[cfg(unix)]
@@ -193,6 +179,7 @@ fn refuse_exposed<E>(_: &Path, _: &File) -> Result<(), Error<E>> {
 mod tests {
     use super::*;
     use serde::Deserialize;
+    use std::fs;
     use zeroize::Zeroize;
 
     #[derive(Debug, PartialEq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]

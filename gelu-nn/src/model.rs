@@ -6,6 +6,7 @@ use std::sync::Arc;
 use gelu_core::fixed::add_by_layer;
 use gelu_core::pass::{argmax, bias_constant};
 use gelu_core::server::ServedModel;
+use gelu_core::text::printable;
 use gelu_core::{Network, Parameters, Pass, Precision};
 use ndarray::{Array2, Axis};
 use rand_core::CryptoRng;
@@ -47,7 +48,7 @@ impl Model {
         precision.validate()?;
         let network = Arc::new(architecture.network());
         network.check(&parameters, precision.weights)?;
-        let (name, metadata) = (name.into(), BTreeMap::new());
+        let (name, metadata) = (printable(&name.into()), BTreeMap::new());
         Ok(Self { name, version: 0, metadata, architecture, precision, parameters, network })
     }
 

@@ -16,15 +16,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 use gelu_core::network::Layer;
 use gelu_core::{Parameters, Precision};
+use gelu_files::Access;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 
 use crate::error::{Error, ModelFileError, Result};
 use crate::layers::MAX_TAPS;
@@ -65,27 +65,14 @@ struct FormatOnly {
 impl Model {
     /// Writes a file, all or nothing: readers see the old one or the new one, also after a crash.
     ///
-    /// The file is readable by its owner only.
+    /// A new file is readable by its owner only; an old one keeps its permissions, and a link stays a
+    /// link.
     ///
     /// # Errors
     /// [`Error::Io`], or as [`to_bytes`](Self::to_bytes).
     pub fn save(&self, path: &Path) -> Result<()> {
         let bytes = self.to_bytes()?;
-        let folder = match path.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
-        let write = || {
-            let mut file = NamedTempFile::new_in(folder)?;
-            file.write_all(&bytes)?;
-            file.as_file().sync_all()?;
-            file.persist(path).map_err(|e| e.error)?;
-            // The new name is durable once the folder is.
-            #[cfg(unix)]
-            File::open(folder)?.sync_all()?;
-            Ok(())
-        };
-        write().map_err(Error::io(path))
+        gelu_files::replace(path, &bytes, Access::Private).map_err(Error::io(path))
     }
 
     /// Reads a file that [`save`](Self::save) wrote.

@@ -67,6 +67,41 @@ impl Authority {
         Ok(Self { folder: folder.to_owned(), issuer: Issuer::new(params, key) })
     }
 
+    /// Makes a new authority and its server's certificate for `names`: all of it, or
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create) and [`issue_server`](Self::issue_server).
+    pub fn init(folder: &Path, names: &[&str]) -> Result<(Self, Identity)> {
+        check_names(names)?;
+        for name in ["ca.key", "ca.pem", "server.key", "server.pem"] {
+            let path = folder.join(name);
+            if path.symlink_metadata().is_ok() {
+                return Err(FileError::at(&path)(FileProblem::Exists).into());
+            }
+        }
+        let there = folder.is_dir();
+        let made = first_missing(folder);
+        let all = || -> Result<_> {
+            fs::create_dir_all(folder).map_err(FileError::at(folder))?;
+            let authority = Self::create(folder)?;
+            let identity = authority.issue_server(names)?;
+            Ok((authority, identity))
+        };
+        all().inspect_err(|_| {
+            // What is here now is ours: the names were free. An error would hide the first one.
+            match (there, made) {
+                (false, Some(made)) => drop(fs::remove_dir_all(made)),
+                _ => {
+                    for name in ["server.pem", "server.key", "ca.pem", "ca.key"] {
+                        let _ = fs::remove_file(folder.join(name));
+                    }
+                    let _ = fs::remove_dir(folder.join("clients"));
+                }
+            }
+        })
+    }
+
     /// Opens the authority that [`create`](Self::create) has made in `folder`.
     ///
     /// # Errors
@@ -98,11 +133,7 @@ impl Authority {
     /// cannot stand in a certificate.
     pub fn issue_server(&self, names: &[&str]) -> Result<Identity> {
         let all: Vec<&str> = LOCAL_NAMES.iter().chain(names).copied().collect();
-        for &name in names {
-            ServerName::try_from(name).map_err(|e| {
-                Error::configuration("name of the server", format!("{name:?}: {e}"))
-            })?;
-        }
+        check_names(names)?;
         let mut params = params("gelu server", &all, LEAF_DAYS)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.issue(params, &self.folder.join("server"))
@@ -134,9 +165,28 @@ impl Authority {
             return Err(FileError::at(&identity.certificate)(FileProblem::Exists).into());
         }
         files::create(&identity.key, &key.serialize_pem(), true)?;
-        files::create(&identity.certificate, &signed.pem(), false)?;
+        files::create(&identity.certificate, &signed.pem(), false).inspect_err(|_| {
+            // A key without its certificate would be in the way of the next attempt.
+            let _ = fs::remove_file(&identity.key);
+        })?;
         Ok(identity)
     }
+}
+
+fn check_names(names: &[&str]) -> Result<()> {
+    for &name in names {
+        ServerName::try_from(name)
+            .map_err(|e| Error::configuration("name of the server", format!("{name:?}: {e}")))?;
+    }
+    Ok(())
+}
+
+/// The uppermost folder on the way to `folder` that is not there yet.
+fn first_missing(folder: &Path) -> Option<PathBuf> {
+    let missing = folder
+        .ancestors()
+        .take_while(|folder| !folder.as_os_str().is_empty() && folder.symlink_metadata().is_err());
+    missing.last().map(Path::to_owned)
 }
 
 /// Valid from yesterday (clocks differ) for so many days.
@@ -182,6 +232,25 @@ mod tests {
             assert!(error.to_string().ends_with(&exists), "{error}");
         }
         assert_eq!(fs::read(folder.path().join("clients/alice.key")).unwrap(), before);
+    }
+
+    #[test]
+    fn an_authority_is_made_wholly_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        assert!(Authority::init(&at("new/certs"), &["good.example", "bad host"]).is_err());
+        assert!(!at("new").exists(), "names are checked first");
+        // Something stands where the folder of accounts should be: it fails when files are there.
+        fs::create_dir(at("taken")).unwrap();
+        fs::write(at("taken/clients"), "mine").unwrap();
+        assert!(Authority::init(&at("taken"), &[]).is_err());
+        assert_eq!(fs::read_dir(at("taken")).unwrap().count(), 1, "only what was there");
+        fs::remove_file(at("taken/clients")).unwrap();
+        Authority::init(&at("taken"), &[]).unwrap();
+        let before = fs::read(at("taken/ca.key")).unwrap();
+        assert!(Authority::init(&at("taken"), &[]).is_err());
+        assert_eq!(fs::read(at("taken/ca.key")).unwrap(), before);
+        Authority::init(&at("new/certs"), &["good.example"]).unwrap();
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The peers do not trust each other's certificates.
-    #[error("the secure channel cannot be opened: {0}; check that both sides use the same ca.pem")]
+    #[error("the secure channel cannot be opened: {0}")]
     Tls(String),
     /// Both parties are honest and have nothing in common: version, backend or key size.
     #[error("the peers do not fit together: {0}")]
@@ -108,6 +108,7 @@ pub struct FileError {
     /// The file.
     pub path: PathBuf,
     /// What is wrong with it, and what to do.
+    #[source]
     pub problem: FileProblem,
 }
 
@@ -129,6 +130,9 @@ pub enum FileProblem {
         /// What is wrong.
         why: String,
     },
+    /// A certificate of ours that no peer would accept.
+    #[error("{0}")]
+    Certificate(String),
     /// Another process works with it.
     #[error("in use by another server; stop that one first or name another file")]
     InUse,

@@ -24,6 +24,7 @@ use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 use gelu_core::error::PeerMisbehaved;
 
 use crate::error::{Error, FrameError, Result};
+use crate::trust;
 
 /// Bytes of a frame's length.
 const LENGTH_BYTES: u64 = 4;
@@ -149,7 +150,7 @@ pub(crate) fn broken(error: io::Error, limit: usize, doing: &'static str) -> Err
         return FrameError::TooLarge { limit }.into();
     }
     match inner.and_then(|e| e.downcast_ref::<rustls::Error>()) {
-        Some(error) => Error::Tls(error.to_string()),
+        Some(error) => Error::Tls(trust::explain(error)),
         None => Error::ConnectionLost { doing },
     }
 }

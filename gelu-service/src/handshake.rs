@@ -17,6 +17,7 @@ use gelu_core::Precision;
 use gelu_core::error::PeerIncompatible;
 use gelu_core::ledger::Policy;
 use gelu_core::message::{ClientMessage, PROTOCOL_VERSION, ServerMessage};
+use gelu_core::text::printable;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Farewell, FrameError, Result};
@@ -116,6 +117,16 @@ pub enum Incompatible {
         /// The server's.
         accepted: String,
     },
+}
+
+impl Card {
+    /// With words that can be shown as they are, whatever the server sent.
+    pub(crate) fn printable(self) -> Self {
+        let Self { name, backend, account, inference, training, .. } = &self;
+        let [name, backend, account, inference, training] =
+            [name, backend, account, inference, training].map(|text| printable(text));
+        Self { name, backend, account, inference, training, ..self }
+    }
 }
 
 impl Hello {

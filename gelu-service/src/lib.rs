@@ -33,6 +33,7 @@ pub mod limits;
 pub mod link;
 pub mod server;
 pub mod tls;
+mod trust;
 
 pub use client::{Connection, Session};
 pub use error::{Error, Result};

@@ -14,6 +14,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::certs::Identity;
 use crate::error::{Error, FileError, Result};
+use crate::trust::{self, Use};
 
 /// What this protocol is called inside TLS; the number is that of the framing.
 pub const ALPN: &[u8] = b"gelu/1";
@@ -37,7 +38,7 @@ impl ServerTls {
         let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
             .build()
             .map_err(|e| FileError::damaged(authority, AUTHORITY, e))?;
-        let (certificates, key) = read(identity)?;
+        let (certificates, key) = read(identity, Use::Server)?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(unsupported)?
@@ -61,7 +62,7 @@ impl ClientTls {
     /// # Errors
     /// [`Error::File`] naming the file that cannot be used.
     pub fn read(authority: &Path, identity: &Identity) -> Result<Self> {
-        let (certificates, key) = read(identity)?;
+        let (certificates, key) = read(identity, Use::Client)?;
         let mut config =
             ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
                 .with_protocol_versions(&[&rustls::version::TLS13])
@@ -93,11 +94,14 @@ fn roots(authority: &Path) -> Result<RootCertStore, FileError> {
 
 fn read(
     identity: &Identity,
+    of: Use,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), FileError> {
     let key = std::fs::read(&identity.key).map_err(FileError::at(&identity.key))?;
     let key = PrivateKeyDer::from_pem_slice(&key)
         .map_err(|e| FileError::damaged(&identity.key, "a private key in PEM", e))?;
-    Ok((certificates(&identity.certificate)?, key))
+    let certificates = certificates(&identity.certificate)?;
+    trust::check_own(&identity.certificate, &certificates[0], of)?;
+    Ok((certificates, key))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {

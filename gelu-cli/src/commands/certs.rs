@@ -8,7 +8,7 @@ use gelu_service::certs::{Authority, Identity};
 use serde::Serialize;
 
 use crate::output::Output;
-use crate::problem::Advise;
+use crate::problem::{Advise, problem};
 
 /// Make certificates for the server and its clients (a development authority)
 #[derive(Debug, clap::Args)]
@@ -57,11 +57,9 @@ struct Made {
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     match &args.action {
         Action::Init { dir, host } => {
-            let authority = Authority::create(dir).advise(|| {
-                "choose another folder with --dir, or go on with that authority".into()
-            })?;
             let names: Vec<_> = host.iter().map(String::as_str).collect();
-            let made = made(&authority, authority.issue_server(&names)?);
+            let (authority, identity) = Authority::init(dir, &names).map_err(advised)?;
+            let made = made(&authority, identity);
             let (ca, server) = (made.authority.display(), made.certificate.display());
             let next = format!("next: gelu certs add NAME --dir {}", dir.display());
             output.show(&made, format_args!("{ca}: the authority\n{server}: the server\n{next}"))
@@ -74,6 +72,20 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
             let files = format!("{} and {}", made.certificate.display(), made.key.display());
             output.show(&made, format_args!("{files}: the account {account:?}"))
         }
+    }
+}
+
+fn advised(error: gelu_service::Error) -> anyhow::Error {
+    use gelu_service::error::{Error, FileError, FileProblem};
+    match &error {
+        Error::File(FileError { problem: FileProblem::Exists, .. }) => {
+            let next = "choose another folder with --dir, or go on with that authority";
+            problem(error.to_string(), next)
+        }
+        Error::Configuration { .. } => {
+            problem(error.to_string(), "write --host with a host name or an address")
+        }
+        _ => error.into(),
     }
 }
 

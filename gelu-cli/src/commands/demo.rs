@@ -43,6 +43,9 @@ pub(crate) struct Args {
     /// Where to write the report [default: gelu-demo-report.html, if it can be written]
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     report: Option<PathBuf>,
+    /// Overwrite what stands at --report, be it an input or a file of another kind
+    #[arg(long, help_heading = "Output")]
+    force: bool,
     #[command(flatten)]
     cryptosystem: Cryptosystem,
     #[command(flatten)]
@@ -58,7 +61,7 @@ const LEASE_SAMPLES: u64 = 300;
 /// Runs the demonstration.
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     args.threads.start()?;
-    let report = report::destination(args.report.as_deref(), "gelu-demo-report.html")?;
+    let report = report::destination(args.report.as_deref(), "gelu-demo-report.html", &[], args.force)?;
     let (split, _) = Split::load("iris", Path::new(""), args.seed)?;
     let steps_per_epoch = split.train.len() / CLIENTS / BATCH;
     let experiment = Experiment {
@@ -86,5 +89,5 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
         experiment.split.train.len() / CLIENTS,
         experiment.split.test.len()
     ));
-    experiment.run()?.deliver(Ok(()), report.as_deref(), output)
+    experiment.run()?.deliver(Ok(()), report.as_ref(), output)
 }

@@ -59,6 +59,10 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
             format!("{} exists already, and keys are never overwritten", args.file.display());
         return Err(problem(what, "choose another name, or move the old key away"));
     }
+    gelu_files::check_writable(&args.file).map_err(|error| {
+        let next = crate::problem::of_io(&error).unwrap_or("choose another path");
+        problem(format!("cannot write {}: {error}", args.file.display()), next)
+    })?;
     let mut phases = Phases::start();
     let running = phases.begin("making a key", 0);
     args.backend.run(Keygen { file: &args.file, bits })?;

@@ -7,6 +7,7 @@ use gelu_core::{Format, Precision};
 use gelu_nn::Model;
 use serde::Serialize;
 
+use crate::destination::{Destination, Kind};
 use crate::output::Output;
 use crate::problem::Advise;
 
@@ -27,6 +28,9 @@ pub(crate) struct Args {
     /// Write the rounded model to this file
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Overwrite what stands at --out, be it the model itself or a file of another kind
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Serialize)]
@@ -43,9 +47,10 @@ struct Rounded {
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     let model = Model::load(&args.model)
         .advise(|| "make one with `gelu train --plaintext --network NAME --out FILE`".into())?;
+    let out = Destination::check(&args.out, Kind::Model, &[&args.model], args.force)?;
     let largest_weight = model.weights().largest();
     let rounded = model.requantised(Precision::INFERENCE.fitted(largest_weight))?;
-    rounded.save(&args.out).advise(|| "choose another --out".into())?;
+    out.write(&rounded.to_bytes()?)?;
     let shown = Rounded {
         name: model.name().into(),
         version: model.version(),

@@ -23,6 +23,7 @@ use crate::output::Output;
 use crate::phases::{bytes, say};
 use crate::problem::{Advise, problem};
 use crate::rate::RateArgs;
+use crate::signals;
 
 /// Serve a model: encrypted training in turn, encrypted inference for everybody
 #[derive(Debug, clap::Args)]
@@ -174,7 +175,9 @@ fn config<S: Scheme>(args: &Args, model: &Model) -> Result<Config<S>> {
         Identity { certificate: certs.join("server.pem"), key: certs.join("server.key") };
     let tls = ServerTls::read(&certs.join("ca.pem"), &identity)
         .advise(|| format!("make certificates with `gelu certs init --dir {}`", certs.display()))?;
-    let ledger = args.ledger.clone().unwrap_or_else(|| args.model.with_added_extension("ledger"));
+    // Beside the model itself: one model has one ledger, whichever link leads to it.
+    let file = gelu_files::resolve(&args.model).unwrap_or_else(|_| args.model.clone());
+    let ledger = args.ledger.clone().unwrap_or_else(|| file.with_added_extension("ledger"));
     let mut config = Config::new(args.listen, tls, &args.model, ledger, learning_rate::<S>(args)?);
     config.key_bits = S::KEY_BITS[0]..=S::KEY_BITS[S::KEY_BITS.len() - 1];
     // Twice as many different samples as are enough, and room for a remainder.
@@ -242,33 +245,10 @@ fn display(path: &Path) -> String {
 
 /// Ready when the operator wants us to stop.
 async fn stop_signal(with_stdin: bool) {
-    let interrupted = async {
-        // Without a handler for Ctrl-C the process just ends, which is what was wanted.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
     tokio::select! {
-        () = interrupted => {}
-        () = terminated() => {}
+        () = signals::asked_to_stop() => {}
         () = stdin_ended(), if with_stdin => {}
     }
-}
-
-#[cfg(unix)]
-async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut signal) => {
-            signal.recv().await;
-        }
-        Err(_) => std::future::pending().await,
-    }
-}
-
-#[cfg(not(unix))]
-async fn terminated() {
-    std::future::pending().await
 }
 
 /// A thread of its own, since reading the standard input cannot be broken off.

@@ -12,6 +12,8 @@ use gelu_bench::Error;
 use gelu_nn::{Dataset, Model};
 use serde::Deserialize;
 
+use crate::signals::TempFolder;
+
 /// What the script prints. It ends with an error unless all answers are those of the clear network.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct Answered {
@@ -42,7 +44,7 @@ pub(super) fn run(
     images: &Dataset,
     runs: usize,
 ) -> Result<Answered> {
-    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let folder = TempFolder::create()?;
     let (weights, pixels) =
         (folder.path().join("model.safetensors"), folder.path().join("images.json"));
     model.save(&weights)?;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Outcome, Step};
+use crate::destination::Destination;
 use crate::ending::{Ended, Results};
 use crate::machine::{self, Machine};
 use crate::output::Output;
@@ -124,7 +125,7 @@ impl Outcome {
     pub(crate) fn deliver(
         &self,
         saved: Result<()>,
-        report: Option<&Path>,
+        report: Option<&Destination>,
         output: Output,
     ) -> Result<()> {
         let ended = self.ended.clone().map(|ended| (ended, self.how_much()));

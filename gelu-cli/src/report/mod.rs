@@ -5,15 +5,15 @@
 
 mod page;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use gelu_bench::exhibit::{Axis, Claim, Lines, Mark, Series};
 use gelu_core::ledger::Exposure;
 
-use crate::destination;
+use crate::destination::{Destination, Kind};
 use crate::phases::say;
-use crate::problem::{self, Advise};
+use crate::problem;
 
 /// What a run has to say.
 pub(crate) struct Report {
@@ -73,23 +73,27 @@ pub(crate) struct Facts {
 
 /// Where the report goes: `given`, which must be possible, or `default` in this folder, if that is
 /// possible. Asked before the work begins.
-pub(crate) fn destination(given: Option<&Path>, default: &str) -> Result<Option<PathBuf>> {
+pub(crate) fn destination(
+    given: Option<&Path>,
+    default: &str,
+    inputs: &[&Path],
+    force: bool,
+) -> Result<Option<Destination>> {
     let path = given.unwrap_or(Path::new(default));
-    match (destination::check(path), given) {
-        (Ok(()), _) => Ok(Some(path.to_owned())),
+    match (Destination::check(path, Kind::Report, inputs, force), given) {
+        (Ok(found), _) => Ok(Some(found)),
         (Err(why), None) => {
             say(&format!("no report: {}", problem::sentence(&why)));
             Ok(None)
         }
-        (Err(why), Some(_)) => Err(why).advise(|| "choose another --report".into()),
+        (Err(why), Some(_)) => Err(why),
     }
 }
 
 impl Report {
     /// Writes the page.
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        std::fs::write(path, page::render(self))
-            .with_context(|| format!("cannot write the report to {}", path.display()))
+    pub(crate) fn write(&self, to: &Destination) -> Result<()> {
+        to.write(page::render(self).as_bytes())
     }
 }
 

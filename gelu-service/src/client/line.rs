@@ -82,7 +82,7 @@ impl Line {
                     let expected = format!("{VERSIONS:?}");
                     return Err(PeerMisbehaved::out_of_bounds("version", version, expected).into());
                 }
-                Ok(card)
+                Ok(card.printable())
             }
             other => Err(self.other(&other, "Welcome")),
         }

@@ -1,13 +1,14 @@
 //! The client's ledger of revealed sums on the disk: what is revealed has been booked there first.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use gelu_core::client::DataPolicy;
 use gelu_core::error::Refused;
 use gelu_core::ledger::{DataExposure, DataLedger, SampleId, SumLedger};
+use gelu_files::Access;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -43,8 +44,8 @@ impl SumsFile {
     /// A file that cannot be read or written is an error, never a reason to begin anew: that would
     /// forget what was revealed.
     pub fn open(path: &Path) -> Result<Self> {
-        // A link is followed once, so that its target is locked and replaced.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        // The file itself is locked and replaced, whatever links lead to it.
+        let path = gelu_files::resolve(path).map_err(FileError::at(path))?;
         let file = Self { path };
         let _locked = file.lock()?;
         if let Err(error) = fs::symlink_metadata(&file.path) {
@@ -80,23 +81,7 @@ impl SumsFile {
     fn write(&self, ledger: DataLedger) -> Result<(), FileError> {
         let json = serde_json::to_vec(&Content { format: FORMAT, ledger });
         let json = json.expect("names and numbers only");
-        let aside = self.path.with_added_extension("new");
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let write = || {
-            match fs::remove_file(&aside) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut file = options.open(&aside)?;
-            file.write_all(&json)?;
-            file.sync_all()?;
-            fs::rename(&aside, &self.path)?;
-            crate::files::sync_parent(&self.path)
-        };
-        write().map_err(FileError::at(&self.path))
+        gelu_files::replace(&self.path, &json, Access::Secret).map_err(FileError::at(&self.path))
     }
 
     /// Waits until no other process books.

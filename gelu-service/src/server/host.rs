@@ -1,7 +1,6 @@
 //! What all sessions of a server share: the model, the ledger, the line, the accounts of what was
 //! done.
 
-use std::fs::File;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
@@ -13,6 +12,7 @@ use gelu_core::ledger::{Exposure, LeaseWish};
 use gelu_core::plan::{Plan, Purpose, UpdateLayout};
 use gelu_core::server::{LearningRate, ServedModel};
 use gelu_core::{Parameters, server};
+use gelu_files::Lock;
 use gelu_nn::Model;
 use rand::rngs::{ChaCha20Rng, SysRng};
 use rand::{SeedableRng, TryRng};
@@ -41,7 +41,7 @@ pub(crate) struct Host<H: AdditiveHE> {
     summary: Mutex<Summary>,
     verdicts: (String, String),
     /// Held as long as the server lives.
-    _locks: [File; 2],
+    _locks: [Lock; 2],
 }
 
 /// The current version, as it is stored and as it is served.
@@ -52,7 +52,7 @@ struct Current {
 
 impl<H: AdditiveHE> Host<H> {
     /// Opens the files and checks that the configuration can work.
-    pub(super) fn open(config: Config<H>) -> Result<Self> {
+    pub(super) fn open(mut config: Config<H>) -> Result<Self> {
         config.limits.validate()?;
         if config.lease_samples == 0 {
             return Err(Error::configuration("lease samples", "must be 1 or more"));
@@ -61,6 +61,12 @@ impl<H: AdditiveHE> Host<H> {
             return Err(Error::configuration("key bits", "the range is empty"));
         }
         let locks = [files::lock(&config.model)?, files::lock(&config.ledger)?];
+        // From here on the files themselves, wherever links will lead to one day.
+        [config.model, config.ledger] = locks.each_ref().map(|lock| lock.path().to_owned());
+        if let Ok(names @ 2..) = gelu_files::names(&config.model) {
+            let model = config.model.display();
+            tracing::warn!(%model, names, "the file has other names, which will keep the old version");
+        }
         let model = Model::load(&config.model)?;
         let served = Arc::new(ServedModel::from(&model));
         check_rate(&config.rate, &served)?;
@@ -262,7 +268,7 @@ fn verdicts<H: AdditiveHE>(
 
 /// The paths of a server's files must differ.
 pub(super) fn check_paths(model: &Path, ledger: &Path) -> Result<()> {
-    match model == ledger {
+    match gelu_files::same(model, ledger) {
         true => Err(Error::configuration("ledger", "cannot be the model's file")),
         false => Ok(()),
     }

@@ -244,7 +244,9 @@ impl<H: AdditiveHE> Session<H> {
             let stored = host.host.commit(&host.account, base, parameters);
             match &stored {
                 Ok(version) => machine.server.committed(*version)?,
-                Err(_) => machine.server.refuse("the new version cannot be stored".into())?,
+                Err(_) => machine
+                    .server
+                    .refuse("the server cannot keep the new version; tell its operator".into())?,
             }
             Ok::<_, Error>(stored)
         });

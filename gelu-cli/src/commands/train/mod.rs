@@ -3,7 +3,7 @@
 mod plaintext;
 mod remote;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -13,13 +13,13 @@ use gelu_nn::Dataset;
 use crate::args::{self, Cryptosystem, Threads};
 use crate::client::ServerArgs;
 use crate::data::{self, Chosen, DataArgs};
-use crate::destination;
+use crate::destination::{Destination, Kind};
 use crate::experiment::Experiment;
 use crate::leases;
 use crate::local::Terms;
 use crate::output::Output;
 use crate::phases::say;
-use crate::problem::{Advise, problem};
+use crate::problem::problem;
 use crate::rate::RateArgs;
 use crate::report;
 
@@ -100,6 +100,9 @@ pub(crate) struct Args {
     /// Where to write the report [default: gelu-train-report.html, if it can be written]
     #[arg(long, value_name = "PATH", help_heading = "Output", conflicts_with = "plaintext")]
     report: Option<PathBuf>,
+    /// Overwrite what stands at --out and --report, be it an input or a file of another kind
+    #[arg(long, help_heading = "Output")]
+    force: bool,
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
@@ -154,9 +157,23 @@ impl Args {
         }
     }
 
+    /// Where the model goes.
+    fn out(&self) -> Result<Option<Destination>> {
+        let check = |path| Destination::check(path, Kind::Model, &self.inputs(), self.force);
+        self.out.as_deref().map(check).transpose()
+    }
+
+    /// The files that this run reads, which it must not write.
+    fn inputs(&self) -> Vec<&Path> {
+        let network = self.network.as_deref().map(Path::new);
+        let files = [self.data.csv.as_deref(), self.server.key.as_deref(), network];
+        files.into_iter().flatten().collect()
+    }
+
     /// Where the report goes.
-    fn report(&self) -> Result<Option<PathBuf>> {
-        report::destination(self.report.as_deref(), "gelu-train-report.html")
+    fn report(&self) -> Result<Option<Destination>> {
+        let (report, inputs) = (self.report.as_deref(), self.inputs());
+        report::destination(report, "gelu-train-report.html", &inputs, self.force)
     }
 }
 
@@ -183,10 +200,7 @@ fn local(args: &Args, output: Output) -> Result<()> {
         ));
     }
     let report = args.report()?;
-    args.out
-        .as_deref()
-        .map_or(Ok(()), destination::check)
-        .advise(|| "choose another --out".into())?;
+    let out = args.out()?;
     let mut samples = args.data.load(args.network.as_deref())?;
     let Chosen { name, architecture, .. } = data::network(args.network.as_deref(), &samples)?;
     let head = |part: &mut Dataset, rows: Option<usize>| {
@@ -229,6 +243,6 @@ fn local(args: &Args, output: Output) -> Result<()> {
     ));
     let outcome = experiment.run()?;
     // The model first: whatever fails afterwards, the work is kept.
-    let saved = args.out.as_deref().map_or(Ok(()), |path| outcome.model.save(path));
-    outcome.deliver(saved.advise(|| "choose another --out".into()), report.as_deref(), output)
+    let saved = out.as_ref().map_or(Ok(()), |out| out.write(&outcome.model.to_bytes()?));
+    outcome.deliver(saved, report.as_ref(), output)
 }

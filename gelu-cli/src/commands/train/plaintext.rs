@@ -11,7 +11,6 @@ use serde_json::Value;
 use super::{Args, PrecisionArg};
 use crate::cut_off::CutOff;
 use crate::data::{self, Chosen};
-use crate::destination;
 use crate::output::Output;
 use crate::phases::{Phases, say};
 use crate::problem::Advise;
@@ -40,10 +39,7 @@ struct Trained {
 
 /// Trains, evaluates, saves.
 pub(super) fn run(args: &Args, output: Output) -> Result<()> {
-    args.out
-        .as_deref()
-        .map_or(Ok(()), destination::check)
-        .advise(|| "choose another --out".into())?;
+    let out = args.out()?;
     let samples = args.data.load(args.network.as_deref())?;
     let Chosen { name, architecture, recipe } = data::network(args.network.as_deref(), &samples)?;
     let recipe = with_arguments(recipe, args);
@@ -79,7 +75,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
         .with_metadata("dataset", &samples.name)
         .with_metadata("test accuracy", accuracy)
         .with_metadata("seed", seed.to_string());
-    let saved = args.out.as_deref().map_or(Ok(()), |path| model.save(path));
+    let saved = out.as_ref().map_or(Ok(()), |out| out.write(&model.to_bytes()?));
     let cut_off = CutOff::new(model.network(), &fixed.saturations);
     let trained = Trained {
         network: name,
@@ -107,7 +103,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
         100.0 * fixed.accuracy,
     );
     output.show(&trained, text)?;
-    saved.advise(|| "choose another --out".into())
+    saved
 }
 
 /// A recipe with what was asked for in its place.

@@ -30,11 +30,11 @@ use crate::report::{self, Facts, Leakage, Report, epochs};
 
 /// Trains until the schedule is over, then classifies the held-out rows.
 pub(super) fn run(args: &Args, server: &str, output: Output) -> Result<()> {
-    let path = args.report()?;
+    let to = args.report()?;
     let samples = args.data.load(args.network.as_deref())?;
     let done = args.cryptosystem.backend.run(Remote { args, server, samples: &samples })?;
     let ended = done.ended.clone().map(|ended| (ended, done.how_much()));
-    let report = path.as_deref().map(|path| (done.report(args, server), path));
+    let report = to.as_ref().map(|to| (done.report(args, server), to));
     let results = Results { report, saved: Ok(()), ended };
     results.deliver(output, |path| done.json(args, server, path), |path| done.text(path))
 }

@@ -1,0 +1,254 @@
+//! How a process is asked to end, and what it leaves behind: nothing.
+//!
+//! | signal | from | exit code |
+//! |---|---|---|
+//! | SIGHUP | a terminal that closes | 129 |
+//! | SIGINT | Ctrl-C | 130 |
+//! | SIGTERM | `kill`, a system that shuts down | 143 |
+//!
+//! Whoever can end in order waits for [`asked_to_stop`]. While nobody does (a key is being made, a
+//! training in the clear goes on), or at a second signal, the processes and folders that were registered
+//! here ([`TempFolder`], [`ends_with_us`]) go, and this process ends at once.
+//!
+//! `nohup` stands for itself: a SIGHUP that our parent had ignored stays ignored.
+
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+
+/// Begins to listen. Must come before anything that is worth cleaning up.
+pub(crate) fn listen() {
+    let listener = std::thread::Builder::new().name("gelu-signals".into());
+    // Without it signals end the process as they always have.
+    let _ = listener.spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        if let Ok(runtime) = runtime {
+            runtime.block_on(handle());
+        }
+    });
+}
+
+/// Ready as soon as this process is asked to end; its owner then ends in order.
+pub(crate) async fn asked_to_stop() {
+    let _waiting = Waiting::begin();
+    let asked = ASKED.notified();
+    if code().is_none() {
+        asked.await;
+    }
+}
+
+/// The exit code of a process that was asked to end: 128 and the signal's number.
+pub(crate) fn code() -> Option<u8> {
+    match SIGNAL.load(Ordering::SeqCst) {
+        0 => None,
+        signal => u8::try_from(128 + signal).ok(),
+    }
+}
+
+/// Ends in this time at the latest, for those who end in order.
+pub(crate) fn end_within(limit: Duration) {
+    std::thread::spawn(move || {
+        std::thread::sleep(limit);
+        end();
+    });
+}
+
+/// A folder that is gone when this is dropped, or when a signal ends the process.
+#[derive(Debug)]
+pub(crate) struct TempFolder {
+    folder: TempDir,
+}
+
+impl TempFolder {
+    /// Makes the folder.
+    pub(crate) fn create() -> Result<Self> {
+        // Under the lock: no signal comes between the folder and its entry.
+        let mut left = left();
+        let folder = tempfile::Builder::new().prefix("gelu-").tempdir();
+        let folder = folder.context("cannot make a temporary folder")?;
+        left.folders.push(folder.path().to_owned());
+        Ok(Self { folder })
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+impl Drop for TempFolder {
+    /// Removed before it is forgotten, so that a signal between the two finds nothing to do.
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(self.folder.path());
+        left().folders.retain(|path| path != self.folder.path());
+    }
+}
+
+/// A process of ours that ends with us.
+pub(crate) fn ends_with_us(child: &Arc<Mutex<Child>>) {
+    let mut left = left();
+    left.children.retain(|child| child.strong_count() > 0);
+    left.children.push(Arc::downgrade(child));
+}
+
+/// What must not outlive us.
+struct Left {
+    folders: Vec<PathBuf>,
+    children: Vec<Weak<Mutex<Child>>>,
+}
+
+static LEFT: Mutex<Left> = Mutex::new(Left { folders: Vec::new(), children: Vec::new() });
+static SIGNAL: AtomicI32 = AtomicI32::new(0);
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+static ASKED: Notify = Notify::const_new();
+
+fn left() -> MutexGuard<'static, Left> {
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Somebody who will end in order.
+struct Waiting;
+
+impl Waiting {
+    fn begin() -> Self {
+        WAITING.fetch_add(1, Ordering::SeqCst);
+        Self
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        WAITING.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Processes first, since they write into the folders.
+fn end() -> ! {
+    let left = left();
+    for child in left.children.iter().filter_map(Weak::upgrade) {
+        let mut child = child.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    for folder in &left.folders {
+        let _ = std::fs::remove_dir_all(folder);
+    }
+    std::process::exit(code().unwrap_or(1).into())
+}
+
+async fn handle() {
+    let Some(mut signals) = Signals::listen() else { return };
+    loop {
+        let signal = signals.next().await;
+        let first = SIGNAL.swap(signal, Ordering::SeqCst) == 0;
+        if !first || WAITING.load(Ordering::SeqCst) == 0 {
+            end();
+        }
+        ASKED.notify_waiters();
+    }
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    /// `None` where our parent had it ignored.
+    hangup: Option<Signal>,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> Option<Self> {
+        Some(Self {
+            interrupt: signal(SignalKind::interrupt()).ok()?,
+            terminate: signal(SignalKind::terminate()).ok()?,
+            hangup: if ignored(HANGUP) { None } else { signal(SignalKind::hangup()).ok() },
+        })
+    }
+
+    async fn next(&mut self) -> i32 {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(signal) => signal.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => INTERRUPT,
+            _ = self.terminate.recv() => TERMINATE,
+            _ = hangup => HANGUP,
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> Option<Self> {
+        Some(Self)
+    }
+
+    async fn next(&mut self) -> i32 {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        INTERRUPT
+    }
+}
+
+/// Whether our parent has ignored a signal for us, where the system tells.
+#[cfg(unix)]
+fn ignored(signal: i32) -> bool {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
+    ignored_in(&status, signal)
+}
+
+#[cfg(unix)]
+fn ignored_in(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+const INTERRUPT: i32 = 2;
+#[cfg(unix)]
+const TERMINATE: i32 = 15;
+#[cfg(unix)]
+const HANGUP: i32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn what_the_parent_ignored_is_read_from_the_mask() {
+        let status = "Name:\tgelu\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n";
+        for (signal, expected) in
+            [(HANGUP, true), (13, true), (INTERRUPT, false), (TERMINATE, false)]
+        {
+            assert_eq!(ignored_in(status, signal), expected, "{signal}");
+        }
+        assert!(!ignored_in("", HANGUP) && !ignored_in("SigIgn:\txyz", HANGUP));
+    }
+
+    #[test]
+    fn a_folder_is_known_as_long_as_it_lives() {
+        let folder = TempFolder::create().unwrap();
+        let path = folder.path().to_owned();
+        std::fs::write(path.join("key"), "secret").unwrap();
+        assert!(left().folders.contains(&path));
+        drop(folder);
+        assert!(!path.exists() && !left().folders.contains(&path));
+    }
+}
