@@ -178,7 +178,7 @@ impl Drop for Seat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::FutureExt;
+    use tokio::sync::oneshot::error::TryRecvError;
 
     fn pool(strangers: usize, strangers_of_network: usize) -> Arc<Strangers> {
         let limits = Limits { strangers, strangers_of_network, ..Limits::default() };
@@ -190,7 +190,7 @@ mod tests {
     }
 
     fn gone(places: &mut [Place]) -> Vec<bool> {
-        places.iter_mut().map(|p| p.sent_away().now_or_never().is_some()).collect()
+        places.iter_mut().map(|p| p.sent_away.try_recv() == Err(TryRecvError::Closed)).collect()
     }
 
     #[test]

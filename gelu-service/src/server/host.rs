@@ -364,7 +364,11 @@ mod tests {
                     }
                 });
             }
-            scope.spawn(|| (0..4).map(|_| commit(&host)).last());
+            scope.spawn(|| {
+                for _ in 0..4 {
+                    commit(&host);
+                }
+            });
         });
         let version = host.served().version;
         assert_eq!(version, 4);
