@@ -1,23 +1,34 @@
 //! The exhibit `attack-randomness`.
 
+use gelu_nn::Model;
 use gelu_paillier::Noise;
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 use rand_core::Rng;
 use rayon::prelude::*;
 
+use super::many_factors::ManyFactors;
 use super::{Finish, MaliciousKey, Offer, P, answers_are_honest, digits, finish, offers};
 use crate::Error;
 use crate::attacks::target::{self, Target};
 use crate::exhibit::{Axis, Bar, Bars, Cell, Claim, Column, Exhibit, Part, Row, Source, Table};
 use crate::setting::{Extent, Progress, Setting};
 
-/// The attack on a layer of 784 inputs, with responses finished in four ways.
+/// Bits of the key of many factors: the least that a server accepts.
+const MANY_BITS: usize = 2048;
+
+/// Bases of noise: what sealing once had, and a base for each digit, which it has.
+const BASES: [u32; 2] = [64, 363];
+
+/// The attack on a layer of 784 inputs, with responses finished in four ways; and that of a key of many
+/// factors, with noise from two numbers of bases.
 ///
 /// # Errors
 /// [`Error::WrongAnswer`] when an honest decryption is wrong.
 pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Error> {
-    let runs = Runs::make(setting, progress)?;
+    let (model, origin) = target::model(setting)?;
+    let runs = Runs::make(setting, &model, origin, progress)?;
+    let many = Many::make(setting, &model, progress)?;
     let Runs { asked, asked_one, bare, one_base, sealed, uniform, .. } = runs;
     let chance = runs.chance();
     // Right readings of all responses together: five deviations above what chance makes.
@@ -44,6 +55,25 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
             no_more(uniform),
         ),
         Claim::new(
+            format!(
+                "a certified key of {} factors, noise of {} bases: {:.0} bits and {} of {} weights \
+                 from one response",
+                many.factors, BASES[0], many.bits[0], many.read[0], many.asked
+            ),
+            many.read[0] == many.asked as f64,
+        ),
+        Claim::new(
+            format!(
+                "the same key, noise of {} bases, as seals have: {:.0} bits; {:.0} readings are right, \
+                 chance makes {:.1}",
+                BASES[1],
+                many.bits[1],
+                many.read[1] * many.outputs,
+                many.by_chance()
+            ),
+            many.bits[1] == 0.0 && many.read[1] * many.outputs <= 5.0 + 5.0 * many.by_chance(),
+        ),
+        Claim::new(
             "the server accepts this key: nobody sees p − 1, so the noise has to protect",
             runs.offers[0].refused.is_none(),
         ),
@@ -59,11 +89,21 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
             "With a key made for it, a client reads {bare} of {asked} weights from one response \
              that is not rerandomised, while the plaintexts are an honest image. Through noise with \
              one base it reads {one_base} of {asked_one}. In sealed responses {} readings are right; \
-             chance makes {by_chance:.1}.",
-            total(sealed)
+             chance makes {by_chance:.1}. A key of {} factors reads {} weights through noise of {} \
+             bases, and none through that of {}.",
+            total(sealed),
+            many.factors,
+            many.read[0],
+            BASES[0],
+            BASES[1]
         ),
         claims,
-        parts: vec![Part::Table(runs.table()), Part::Table(runs.keys()), Part::Bars(runs.bars())],
+        parts: vec![
+            Part::Table(runs.table()),
+            Part::Table(many.table()),
+            Part::Table(runs.keys()),
+            Part::Bars(runs.bars()),
+        ],
         notes: runs.notes(),
     })
 }
@@ -85,9 +125,13 @@ struct Runs {
 }
 
 impl Runs {
-    fn make(setting: &Setting, progress: &dyn Progress) -> Result<Self, Error> {
+    fn make(
+        setting: &Setting,
+        model: &Model,
+        origin: &'static str,
+        progress: &dyn Progress,
+    ) -> Result<Self, Error> {
         let rng = &mut ChaCha20Rng::seed_from_u64(setting.seed);
-        let (model, origin) = target::model(setting)?;
         progress.begin("key, questions, four ways to finish", 6);
         let key = MaliciousKey::make(setting.key_bits, rng);
         let public = key.public();
@@ -96,7 +140,7 @@ impl Runs {
             Extent::Quick => 4,
             Extent::Paper => 40,
         };
-        let target = Target::first_layer::<P>(&model, public)?.head(outputs);
+        let target = Target::first_layer::<P>(model, public)?.head(outputs);
         let (rows, width) = (target.rows(), target.weight_bits);
         let places = key.places(width);
         let both = [places, places.min(target.inputs() - places)];
@@ -150,7 +194,7 @@ impl Runs {
         [
             ("nothing (the paper)", self.asked, self.bare),
             ("powers of one base, good for encryption", self.asked_one, self.one_base),
-            ("the real seal: powers of 64 bases", self.asked, self.sealed),
+            ("the real seal", self.asked, self.sealed),
             ("uniform noise", self.asked, self.uniform),
         ]
     }
@@ -203,9 +247,87 @@ impl Runs {
             "A server could look for smooth p − 1 with Pollard's method; a client then takes factors \
              a little beyond its patience. Checks of keys do not stop this client, noise does."
                 .into(),
-            "What remains: noise of 64 bases is within 2^−61 of uniform for two prime factors; under \
-             a modulus of k > 60 factors, which no check excludes, a response may show k − 60 bits."
+            "No check sees how many factors above 2^16 a modulus has. So seals have a base for each \
+             digit of their exponents: 64 more than a key can have factors, and more."
                 .into(),
         ]
+    }
+}
+
+/// What a key of many factors reads through noise from each of the [`BASES`], on average over the
+/// outputs.
+struct Many {
+    factors: usize,
+    outputs: f64,
+    asked: usize,
+    /// Bits of a response's randomness that the noise leaves.
+    bits: [f64; 2],
+    /// Weights that were read right.
+    read: [f64; 2],
+}
+
+impl Many {
+    fn make(setting: &Setting, model: &Model, progress: &dyn Progress) -> Result<Self, Error> {
+        let rng = &mut ChaCha20Rng::seed_from_u64(setting.seed);
+        progress.begin("a key of many factors, two kinds of noise", 3);
+        let key = ManyFactors::make(MANY_BITS)?;
+        progress.step();
+        let target = Target::first_layer::<P>(model, key.public())?.head(4);
+        let (rows, outputs) = (target.rows(), target.outputs() as f64);
+        let pixels: Vec<u32> = (0..target.inputs()).map(|_| rng.next_u32() % 256).collect();
+        let characters = key.factors().characters(BASES[0]);
+        let inputs = key.encrypt_prepared(&pixels, &characters);
+        let answers = target.answer_bare::<P>(key.public(), &inputs)?;
+        let mut read = [0.0; 2];
+        for (read, bases) in read.iter_mut().zip(BASES) {
+            let sent = finish(key.public(), &answers, &target, Finish::Bases(bases), rng)?;
+            for ((response, row), offset) in sent.iter().zip(&rows).zip(target.offsets()) {
+                let sum: i128 = row.iter().zip(&pixels).map(|(w, &x)| w * i128::from(x)).sum();
+                if key.decrypt(response, target.slot) != (sum + offset).into() {
+                    return Err(Error::WrongAnswer("a weighted sum".into()));
+                }
+                let weights = key.read(response, &characters);
+                *read += digits::right(&weights, row) as f64 / outputs;
+            }
+            progress.step();
+        }
+        Ok(Self {
+            factors: key.factors().count(),
+            outputs,
+            asked: characters.places(),
+            bits: [characters.bits(), key.factors().characters(BASES[1]).bits()],
+            read,
+        })
+    }
+
+    /// Readings of all responses that are right by chance: a uniform reading is one of 2310.
+    fn by_chance(&self) -> f64 {
+        self.asked as f64 * self.outputs / 2310.0
+    }
+
+    fn table(&self) -> Table {
+        let row = |i: usize| Row {
+            source: Source::Measured,
+            cells: vec![
+                Cell::Count(BASES[i].into()),
+                Cell::Number(self.bits[i]),
+                self.asked.into(),
+                Cell::Number(self.read[i]),
+            ],
+        };
+        Table {
+            caption: format!(
+                "A certified key of {MANY_BITS} bits and {} factors, each 1 modulo 2310: one response \
+                 (mean of {})",
+                self.factors, self.outputs
+            ),
+            columns: vec![
+                Column::new("bases of the noise"),
+                Column::new("bits of randomness left"),
+                Column::new("weights asked for"),
+                Column::new("read"),
+            ],
+            rows: vec![row(0), row(1)],
+        }
     }
 }

@@ -15,9 +15,11 @@
 //! What stops it: a fresh n-th residue on every response, uniform over all of them. The paper does
 //! not ask for it. Noise that is good enough for encryption, random powers h^x of *one* residue, is
 //! not: the client takes both logarithms, finds x in the one that it left empty, and subtracts
-//! ([`MaliciousKey::read_through_one_base`]).
+//! ([`MaliciousKey::read_through_one_base`]). Noise from several bases is not good enough either while
+//! a key may have more factors than that: [`many_factors`].
 
 mod exhibit;
+pub mod many_factors;
 
 use gelu_core::AdditiveHE;
 use gelu_paillier::{Ciphertext, InsecurePaillier, Noise, PublicKey, SecretKey};
@@ -33,6 +35,7 @@ pub use exhibit::exhibit;
 use super::digits;
 use super::smooth::SmoothPrime;
 use super::target::{self, Target};
+
 /// Paillier in every key size, those of tests included.
 type P = InsecurePaillier;
 
@@ -74,13 +77,7 @@ impl MaliciousKey {
     fn encrypt(&self, m: &BigUint, r: &BigUint) -> Ciphertext {
         let n2 = &self.n * &self.n;
         let noise = if r.is_one() { BigUint::one() } else { r.modpow(&self.n, &n2) };
-        let c = (&self.n * m + 1u8) * noise % &n2;
-        let width = P::ciphertext_len(self.public()) / 2;
-        let digits = [&c / &self.n, &c % &self.n].map(|digit| {
-            let bytes = digit.to_bytes_be();
-            [vec![0; width - bytes.len()], bytes].concat()
-        });
-        P::ciphertext_from_bytes(self.public(), &digits.concat()).expect("a unit below n²")
+        ciphertext(self.public(), &((&self.n * m + 1u8) * noise % &n2))
     }
 
     /// Encrypts honest messages with prepared randomness: rᵢ = g^(2^(w·i)) modulo p and 1 modulo q
@@ -156,10 +153,7 @@ impl MaliciousKey {
 
     /// The logarithms of a response modulo p and q, to the bases gⁿ.
     fn logarithms(&self, response: &Ciphertext) -> [BigUint; 2] {
-        let mut bytes = Vec::new();
-        P::ciphertext_to_bytes(self.public(), response, &mut bytes);
-        // c = high·n + low.
-        let low = BigUint::from_bytes_be(&bytes[bytes.len() / 2..]);
+        let low = low_digit(self.public(), response);
         self.primes.each_ref().map(|prime| {
             let base = prime.generator().modpow(&self.n, prime.prime());
             prime.logarithm(&base, &low).expect("the base generates the group")
@@ -168,21 +162,47 @@ impl MaliciousKey {
 
     /// The h of `Noise::HalfExponent`: −u² for a u that the library hashes from n, as anybody can.
     fn one_base(&self) -> BigUint {
-        let n = self.n.to_bytes_be();
-        let seed = Sha256::new()
-            .chain_update(b"gelu-paillier v1 short exponent")
-            .chain_update(0_u32.to_be_bytes())
-            .chain_update(&n)
-            .finalize();
-        let length = n.len() + 16;
-        let block = |block: u32| {
-            let hash = Sha256::new().chain_update(seed).chain_update(0_u32.to_be_bytes());
-            hash.chain_update(block.to_be_bytes()).finalize()
-        };
-        let bytes: Vec<u8> = (0_u32..).flat_map(block).take(length).collect();
-        let u = BigUint::from_bytes_be(&bytes) % &self.n;
+        let u = hashed_unit(&self.n, "short exponent", 0);
         &self.n - &u * &u % &self.n
     }
+}
+
+/// The unit that the library hashes from n for a purpose, as anybody can.
+fn hashed_unit(n: &BigUint, purpose: &str, index: u32) -> BigUint {
+    let bytes = n.to_bytes_be();
+    let seed = Sha256::new()
+        .chain_update(b"gelu-paillier v1 ")
+        .chain_update(purpose)
+        .chain_update(index.to_be_bytes())
+        .chain_update(&bytes)
+        .finalize();
+    let candidate = |attempt: u32| {
+        let block = |block: u32| {
+            let hash = Sha256::new().chain_update(seed).chain_update(attempt.to_be_bytes());
+            hash.chain_update(block.to_be_bytes()).finalize()
+        };
+        let bytes: Vec<u8> = (0_u32..).flat_map(block).take(bytes.len() + 16).collect();
+        BigUint::from_bytes_be(&bytes) % n
+    };
+    (0..).map(candidate).find(|u| u.gcd(n).is_one()).expect("almost all are units")
+}
+
+/// The ciphertext of a unit below n².
+fn ciphertext(public: &PublicKey, c: &BigUint) -> Ciphertext {
+    let n = BigUint::from_bytes_be(&public.modulus());
+    let width = P::ciphertext_len(public) / 2;
+    let digits = [c / &n, c % &n].map(|digit| {
+        let bytes = digit.to_bytes_be();
+        [vec![0; width - bytes.len()], bytes].concat()
+    });
+    P::ciphertext_from_bytes(public, &digits.concat()).expect("a unit below n²")
+}
+
+/// A ciphertext modulo n, where its message vanishes: c = high·n + low.
+fn low_digit(public: &PublicKey, c: &Ciphertext) -> BigUint {
+    let mut bytes = Vec::new();
+    P::ciphertext_to_bytes(public, c, &mut bytes);
+    BigUint::from_bytes_be(&bytes[bytes.len() / 2..])
 }
 
 /// The representative of a logarithm between −(p − 1)/2 and (p − 1)/2.
@@ -203,6 +223,8 @@ pub enum Finish {
     Sealed,
     /// With another kind of noise that the library has.
     With(Noise),
+    /// As sealing once did it: with noise from a number of bases.
+    Bases(u32),
 }
 
 /// What the client receives.
@@ -216,13 +238,12 @@ pub fn finish(
     finish: Finish,
     rng: &mut dyn CryptoRng,
 ) -> gelu_core::Result<Vec<Ciphertext>> {
+    let shaped = || -> Vec<_> { responses.iter().map(|c| (c.clone(), target.slot)).collect() };
     match finish {
         Finish::Bare => Ok(responses.to_vec()),
         Finish::Sealed => target::sealed::<P>(public, responses, target.slot, rng),
-        Finish::With(noise) => {
-            let shaped: Vec<_> = responses.iter().map(|c| (c.clone(), target.slot)).collect();
-            Ok(public.rerandomize_with(noise, &shaped, rng))
-        }
+        Finish::With(noise) => Ok(public.rerandomize_with(noise, &shaped(), rng)),
+        Finish::Bases(bases) => Ok(public.danger_rerandomize_with_bases(bases, &shaped(), rng)),
     }
 }
 
@@ -328,7 +349,7 @@ mod tests {
         for (response, row) in bare.iter().zip(&rows) {
             assert_eq!(key.read(response, 12, places), row[..42]);
         }
-        for how in [Finish::Sealed, Finish::With(Noise::Uniform)] {
+        for how in [Finish::Sealed, Finish::With(Noise::Uniform), Finish::Bases(107)] {
             let sent = finish(key.public(), &bare, &target, how, &mut rng).unwrap();
             assert!(answers_are_honest(&key, &sent, &target, &rows, &PIXELS).unwrap());
             let read = sent.iter().map(|response| key.read(response, 12, places));
