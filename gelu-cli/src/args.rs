@@ -3,10 +3,10 @@
 use std::ops::RangeBounds;
 
 use anyhow::{Context, Result};
-use clap::builder::RangedU64ValueParser;
+use clap::builder::{RangedI64ValueParser, RangedU64ValueParser};
 use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use gelu_core::plan::MAX_BATCH;
+use gelu_core::plan::{MAX_BATCH, MAX_STEPS};
 use tracing_subscriber::EnvFilter;
 
 use crate::backend::Backend;
@@ -155,6 +155,11 @@ pub(crate) fn count(range: impl RangeBounds<u64>) -> RangedU64ValueParser<usize>
 /// Samples of a mini-batch or of a query: as many as the protocol allows.
 pub(crate) fn batch() -> RangedU64ValueParser<usize> {
     count(1..=MAX_BATCH as u64)
+}
+
+/// Mini-batches of a lease: as many as the protocol allows.
+pub(crate) fn lease_steps() -> RangedI64ValueParser<u32> {
+    RangedI64ValueParser::new().range(1..=i64::from(MAX_STEPS))
 }
 
 /// The size of a key of Paillier's cryptosystem, for commands that only count.

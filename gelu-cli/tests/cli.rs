@@ -47,7 +47,7 @@ fn help_teaches_by_example() {
 
 #[test]
 fn wrong_usage_is_exit_code_2() {
-    let wrong: [&[&str]; 9] = [
+    let wrong: [&[&str]; 11] = [
         &[],
         &["frobnicate"],
         &["demo", "--key-bits", "1000"],
@@ -55,6 +55,8 @@ fn wrong_usage_is_exit_code_2() {
         &["demo", "--threads", "0"],
         &["infer", "--dataset", "iris"],
         &["plan", "iris", "--sigma", "80"],
+        &["plan", "iris", "--train", "--sigma", "39"],
+        &["plan", "iris", "--batch", "0"],
         &["train", "--dataset", "iris", "--rate", "-1"],
         &["train", "--plaintext", "--server", "localhost:1", "--dataset", "iris"],
     ];
@@ -239,8 +241,6 @@ fn plan_shows_layouts_and_what_they_cost() {
     assert!(slots(&training) > slots(&plan), "masks take room");
     let larger = json(&["plan", "lenet5", "--json", "--key-bits", "3072"]);
     assert_eq!(larger["costs"]["exchanges"][0]["ciphertexts_up"], 36 * 2);
-    assert!(error(&["plan", "iris", "--batch", "0"]).contains("batch"));
-    assert!(error(&["plan", "iris", "--train", "--sigma", "39"]).contains("sigma"));
 }
 
 #[cfg(feature = "paillier")]

@@ -9,7 +9,7 @@ use gelu_core::{Network, Precision};
 use gelu_nn::{Model, Sequential, zoo};
 use serde::Serialize;
 
-use crate::args::KeySize;
+use crate::args::{self, KeySize};
 use crate::cost::{self, Costs};
 use crate::output::{Output, table};
 use crate::phases::bytes;
@@ -33,10 +33,10 @@ pub(crate) struct Args {
     #[arg(value_name = "MODEL")]
     model: String,
     /// Samples of a mini-batch in training
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = args::batch())]
     batch: usize,
     /// Mini-batches of a lease in training
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = args::lease_steps())]
     steps: u32,
     #[command(flatten)]
     key: KeySize,

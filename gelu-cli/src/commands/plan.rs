@@ -6,7 +6,7 @@ use gelu_core::plan::Purpose;
 use serde::Serialize;
 
 use super::audit::open;
-use crate::args::KeySize;
+use crate::args::{self, KeySize};
 use crate::cost::{self, Costs};
 use crate::output::{Output, table};
 use crate::phases::{bytes, seconds};
@@ -35,16 +35,16 @@ pub(crate) struct Args {
     #[arg(value_name = "MODEL")]
     model: String,
     /// Samples at a time [default: 1, or 10 with --train]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = args::batch())]
     batch: Option<usize>,
     /// A mini-batch of a training instead of a query
     #[arg(long)]
     train: bool,
     /// Mini-batches of a lease: each one's mask makes the slots wider
-    #[arg(long, value_name = "N", default_value_t = 20, requires = "train")]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = args::lease_steps(), requires = "train")]
     steps: u32,
-    /// Bits by which a mask is longer than what it hides [default: the model's]
-    #[arg(long, value_name = "BITS", requires = "train")]
+    /// Bits by which a mask is longer than what it hides, 40 to 100 [default: the model's]
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(40..=100), requires = "train")]
     sigma: Option<u32>,
     #[command(flatten)]
     key: KeySize,
