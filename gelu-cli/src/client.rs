@@ -98,8 +98,9 @@ pub(crate) fn wait<T>(runtime: &Runtime, work: impl Future<Output = Result<T>>) 
     })
 }
 
-/// An evaluation in work cannot be broken off, so ending in order may take long.
-const ENDING: Duration = Duration::from_secs(10);
+/// An evaluation in work cannot be broken off, and what was done is still compared and written; so
+/// ending in order may take long. A second signal ends at once.
+const ENDING: Duration = Duration::from_secs(60);
 
 /// A key that nobody has had before.
 pub(crate) fn fresh_key<S: Scheme>(bits: u32) -> Result<S::SecretKey> {
