@@ -83,7 +83,11 @@ impl Task for Remote<'_> {
         let (network, policy) = (connection.network(), args.data_policy());
         let rules = Rules::new(network, &card.precision, batch, policy, card.lease_samples);
         let ledger = sums.ledger()?;
-        rules.lengths(&ledger, &ledger.ids(train.features()), &schedule)?;
+        let lengths = rules.lengths(&ledger, &ledger.ids(train.features()), &schedule);
+        if let Err(error) = lengths {
+            runtime.block_on(connection.close());
+            return Err(error);
+        }
 
         let running = phases.begin("preparing the key", 0);
         let secret = args.server.secret::<S>(args.cryptosystem.key_bits)?;
