@@ -92,7 +92,13 @@ impl Rules {
     fn limit(&self, steps: u32, shorter: Option<u32>) -> Error {
         let samples = u64::from(steps) * self.batch as u64;
         let next = format!("--lease-samples {samples} where the server is started");
-        refusal(&Refused::LeaseLimit { samples, most: self.most_samples }, &next, shorter)
+        let refused = Refused::LeaseLimit { samples, most: self.most_samples };
+        match self.policy {
+            DataPolicy::Enforce => refusal(&refused, &next, shorter),
+            DataPolicy::AllowInputReconstruction => {
+                problem(format!("refused: {refused}"), format!("{next}, or a smaller --batch"))
+            }
+        }
     }
 
     /// Whatever the leases, too few different samples are in them.
@@ -427,7 +433,8 @@ mod tests {
         let allow = DataPolicy::AllowInputReconstruction;
         let rules = Rules { policy: allow, ..rules(16, 10) };
         let error = of(&rules, 400, &schedule(400, 16, 1)).unwrap_err();
-        assert!(crate::problem::explain(&error).contains("needs 16"), "{error}");
+        let said = crate::problem::explain(&error);
+        assert!(said.contains("needs 16") && !said.contains("last resort"), "{said}");
         let rules = Rules { most_samples: 33, ..rules };
         assert_eq!(of(&rules, 400, &schedule(400, 16, 1)).unwrap(), [1, 2]);
     }

@@ -98,7 +98,11 @@ impl Task for Remote<'_> {
         let policy = args.data_policy();
         let rules = Rules::new(&network, &card.precision, batch, policy, card.lease_samples);
         let ledger = sums.ledger()?;
-        rules.lengths(&ledger, &ledger.ids(train.features()), &schedule)?;
+        let lengths = rules.lengths(&ledger, &ledger.ids(train.features()), &schedule);
+        if let Err(error) = lengths {
+            runtime.block_on(connection.close());
+            return Err(error);
+        }
 
         let mut phases = Phases::start();
         let running = phases.begin("preparing the key", 0);
