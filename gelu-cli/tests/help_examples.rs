@@ -24,7 +24,10 @@ const SLOW: [(&str, &str); 6] = [
     ("gelu bench report", "CI makes it in its step `evidence`"),
     ("gelu bench kernels", "measures for half a minute"),
     ("gelu bench kernels --json", "measures for half a minute"),
-    ("gelu train --plaintext --network lenet5 --data DIR --out lenet5.safetensors", "trains for minutes"),
+    (
+        "gelu train --plaintext --network lenet5 --data DIR --out lenet5.safetensors",
+        "trains for minutes",
+    ),
 ];
 
 /// The program, in a folder that has everything the examples name.
@@ -134,8 +137,11 @@ impl Bench {
         let mut all: BTreeSet<_> =
             commands.flat_map(|line| line.split(" && ")).map(String::from).collect();
         // Names of subcommands are indented by two, their descriptions by more.
-        let names = section("Commands:").filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-        for name in names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help") {
+        let names =
+            section("Commands:").filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+        for name in
+            names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help")
+        {
             all.extend(self.examples(&[page, &[name]].concat()));
         }
         all
@@ -146,7 +152,8 @@ impl Bench {
         if example.contains("COMMAND") {
             return;
         }
-        if let Some((_, reason)) = SLOW.iter().find(|(slow, _)| *slow == example && !self.thorough) {
+        if let Some((_, reason)) = SLOW.iter().find(|(slow, _)| *slow == example && !self.thorough)
+        {
             return println!("SKIP: {example}: {reason}");
         }
         let mut words: Vec<String> = example.split_whitespace().skip(1).map(String::from).collect();
@@ -191,7 +198,8 @@ impl Bench {
                 }
                 Some(at) => {
                     let server = self.partner(command == "train");
-                    let there = [&words[..at], &[server.address.as_str()], &words[at + 1..], seed].concat();
+                    let there =
+                        [&words[..at], &[server.address.as_str()], &words[at + 1..], seed].concat();
                     self.gelu(&there);
                     server.stop(example);
                 }
@@ -202,9 +210,28 @@ impl Bench {
     /// A server of a fresh model that fits `mine.csv` and `new.csv`.
     fn partner(&self, training: bool) -> Server {
         let precision = if training { "training" } else { "inference" };
-        self.gelu(&["train", "--plaintext", "--csv", "mine.csv", "--epochs", "0", "--precision", precision, "--out", "partner.safetensors"]);
+        self.gelu(&[
+            "train",
+            "--plaintext",
+            "--csv",
+            "mine.csv",
+            "--epochs",
+            "0",
+            "--precision",
+            precision,
+            "--out",
+            "partner.safetensors",
+        ]);
         std::fs::remove_file(self.path("partner.safetensors.ledger")).ok();
-        let serve = ["serve", "--model", "partner.safetensors", "--listen", "127.0.0.1:0", "--backend", "insecure-clear"];
+        let serve = [
+            "serve",
+            "--model",
+            "partner.safetensors",
+            "--listen",
+            "127.0.0.1:0",
+            "--backend",
+            "insecure-clear",
+        ];
         self.serve(&[&serve[..], &["--allow-model-extraction"]].concat())
     }
 }

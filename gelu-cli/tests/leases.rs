@@ -103,7 +103,7 @@ fn a_server_gets_one_sum_over_the_same_rows_under_whatever_name() {
     let cell = |row: usize, column: usize| ((row * 37 + column * 101) % 89).to_string();
     let row = |row: usize| {
         let cells: Vec<_> = (0..30).map(|column| cell(row, column)).collect();
-        format!("{},{}\n", cells.join(","), if row % 2 == 0 { "even" } else { "odd" })
+        format!("{},{}\n", cells.join(","), if row.is_multiple_of(2) { "even" } else { "odd" })
     };
     std::fs::write(path.join("t.csv"), (0..30).map(row).collect::<String>()).unwrap();
     gelu(path, &["certs", "init"]).assert().success();

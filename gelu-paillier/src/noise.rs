@@ -398,7 +398,7 @@ mod tests {
         take();
         let uniform = uniform_products(512);
         let three = BoxedUint::from(3u8).resize_unchecked(512);
-        nth_residues(&ring, &vec![three; 8]);
+        nth_residues(&ring, &[(); 8].map(|()| three.clone()));
         assert_eq!(take(), 8 * uniform);
         for bases in [64, bases(512)] {
             let table = statistical(n, &ring, bases);

@@ -160,11 +160,9 @@ impl Owner {
         }
     }
 
-    fn small_primes(&self) -> &PrimeProducts {
+    fn small_primes(&self) -> &Zeroizing<PrimeProducts> {
         let [p, q] = &self.orders;
-        let make = || Zeroizing::new(PrimeProducts::new(&self.ring, [p, q]));
-        let made: &Zeroizing<PrimeProducts> = ready(&self.noise, make);
-        made
+        ready(&self.noise, || Zeroizing::new(PrimeProducts::new(&self.ring, [p, q])))
     }
 
     /// A uniform unit modulo p and one modulo q for each generator.
@@ -368,7 +366,8 @@ mod tests {
         fn wiped<T: ZeroizeOnDrop>(_: &T) {}
         let Owner { factors, n: _, orders, ring, pieces, leave, noise } = KEY.owner();
         factors.iter().chain(orders).for_each(wiped);
-        (wiped(ring), wiped(leave));
+        wiped(ring);
+        wiped(leave);
         noise.get().into_iter().for_each(wiped);
         let Pieces { inward, outward, limbs: _ } = pieces;
         inward.iter().for_each(wiped);

@@ -61,7 +61,8 @@ const LEASE_SAMPLES: u64 = 300;
 /// Runs the demonstration.
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     args.threads.start()?;
-    let report = report::destination(args.report.as_deref(), "gelu-demo-report.html", &[], args.force)?;
+    let report =
+        report::destination(args.report.as_deref(), "gelu-demo-report.html", &[], args.force)?;
     let (split, _) = Split::load("iris", Path::new(""), args.seed)?;
     let steps_per_epoch = split.train.len() / CLIENTS / BATCH;
     let experiment = Experiment {
