@@ -2,9 +2,12 @@
 
 mod faults;
 mod golden;
+mod guards;
 mod low_bits;
 pub(crate) mod networks;
 mod oracle;
+mod session;
+mod states;
 
 use std::sync::Arc;
 
