@@ -28,7 +28,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         let Ok(message) = ClientMessage::from_bytes(frame) else { return };
         if let Err(error) = server.receive(message) {
             must_not_blame_us(&error);
-            let again = ClientMessage::RequestLease { batch: 1, steps: 1 };
+            let again = ClientMessage::RequestLease { batch: 1, steps: 1, least: 1 };
             assert!(server.receive(again).is_err(), "failed machines stay failed");
             return;
         }

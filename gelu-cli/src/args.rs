@@ -1,10 +1,13 @@
 //! The command line.
 
 use std::io::IsTerminal;
+use std::ops::RangeBounds;
 
 use anyhow::{Context, Result};
+use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use gelu_core::plan::MAX_BATCH;
 use tracing_subscriber::EnvFilter;
 
 use crate::backend::Backend;
@@ -94,7 +97,10 @@ impl Cli {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cryptosystem {
     pub(crate) backend: Backend,
+    /// Of the keys that are made; a key from a file has its own.
     pub(crate) key_bits: u32,
+    /// Whether they were asked for: a key from a file must then have them.
+    pub(crate) key_bits_given: bool,
 }
 
 /// A [`Cryptosystem`] as it is typed.
@@ -105,7 +111,8 @@ struct CryptosystemArgs {
     #[arg(long, value_enum, default_value_t = Backend::DEFAULT)]
     backend: Backend,
     /// Bits of a key: 2048, 3072 or 4096 for paillier; most others have one size, which is their
-    /// default [default: 2048 for paillier, the paper's size; 3072 is the one for new keys]
+    /// default [default: 2048 for paillier, the paper's size; 3072 is the one for new keys; those of
+    /// --key where it is given]
     #[arg(long, value_name = "BITS")]
     key_bits: Option<u32>,
 }
@@ -113,10 +120,10 @@ struct CryptosystemArgs {
 impl FromArgMatches for Cryptosystem {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let CryptosystemArgs { backend, key_bits } = CryptosystemArgs::from_arg_matches(matches)?;
-        let offered = backend.key_bits();
-        let key_bits = key_bits.unwrap_or(offered[0]);
+        let key_bits_given = key_bits.is_some();
+        let key_bits = key_bits.unwrap_or(backend.key_bits()[0]);
         backend.check_key_bits(key_bits).map_err(|why| usage_error("--key-bits", &why))?;
-        Ok(Self { backend, key_bits })
+        Ok(Self { backend, key_bits, key_bits_given })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -139,6 +146,16 @@ impl Args for Cryptosystem {
 pub(crate) fn usage_error(option: &str, why: &str) -> clap::Error {
     let message = format!("invalid value for '{option}': {why}");
     Cli::command().error(ErrorKind::ValueValidation, message)
+}
+
+/// A number of things on the command line, within the bounds of what can be worked on.
+pub(crate) fn count(range: impl RangeBounds<u64>) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(range)
+}
+
+/// Samples of a mini-batch or of a query: as many as the protocol allows.
+pub(crate) fn batch() -> RangedU64ValueParser<usize> {
+    count(1..=MAX_BATCH as u64)
 }
 
 /// The size of a key of Paillier's cryptosystem, for commands that only count.

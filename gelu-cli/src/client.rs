@@ -7,13 +7,16 @@ use anyhow::Result;
 use clap::Args;
 use gelu_core::AdditiveHE;
 use gelu_core::client::{DataPolicy, StepReport};
+use gelu_core::error::PeerIncompatible;
 use gelu_nn::{Batches, Dataset};
 use gelu_service::certs::Identity;
 use gelu_service::client::ClientEvent;
-use gelu_service::{ClientTls, Connection, Limits, Session};
+use gelu_service::{Card, ClientTls, Connection, Limits, Session};
 use tokio::runtime::Runtime;
 
+use crate::args::Cryptosystem;
 use crate::backend::Scheme;
+use crate::leases::Rules;
 use crate::problem::{Advise, problem};
 
 /// Which server, and who we are there.
@@ -51,12 +54,28 @@ impl ServerArgs {
         })
     }
 
-    /// The key that was named, or a fresh one.
-    pub(crate) fn secret<S: Scheme>(&self, bits: u32) -> Result<Arc<S::SecretKey>> {
-        Ok(Arc::new(match &self.key {
-            Some(path) => S::read_key(path)?,
-            None => fresh_key::<S>(bits)?,
-        }))
+    /// Where the sums are counted that our account has revealed: beside its certificate, for all servers
+    /// of that authority together.
+    pub(crate) fn sums(&self) -> PathBuf {
+        self.certs.join("clients").join(&self.account).with_added_extension("sums")
+    }
+
+    /// The key that was named, if one was; `cryptosystem` must not contradict it. Making one is for
+    /// later, when nothing can be refused any more.
+    pub(crate) fn named_key<S: Scheme>(
+        &self,
+        cryptosystem: Cryptosystem,
+    ) -> Result<Option<S::SecretKey>> {
+        let Some(path) = &self.key else { return Ok(None) };
+        let secret = S::read_key(path)?;
+        let (bits, asked) = (key_bits::<S>(&secret), cryptosystem.key_bits);
+        if cryptosystem.key_bits_given && bits != asked {
+            return Err(problem(
+                format!("the key in {} has {bits} bits, not {asked}", path.display()),
+                "leave out --key-bits, or name another --key",
+            ));
+        }
+        Ok(Some(secret))
     }
 }
 
@@ -80,6 +99,23 @@ pub(crate) fn fresh_key<S: Scheme>(bits: u32) -> Result<S::SecretKey> {
     Ok(S::keygen(bits, &mut rng)?)
 }
 
+/// Bits of a key.
+pub(crate) fn key_bits<S: AdditiveHE>(secret: &S::SecretKey) -> u32 {
+    S::key_bits(S::public_key(secret))
+}
+
+/// Refuses a key that the server of this card would refuse, before it is made.
+pub(crate) fn check_key_bits(card: &Card, got: u32) -> Result<()> {
+    let (least, most) = card.key_bits;
+    match (least..=most).contains(&got) {
+        true => Ok(()),
+        false => {
+            let accepted = format!("{least} to {most} bits");
+            Err(gelu_service::Error::from(PeerIncompatible::KeySize { got, accepted }).into())
+        }
+    }
+}
+
 /// Connects to `address` (HOST:PORT) and opens a session with `secret`.
 pub(crate) async fn open<S: AdditiveHE>(
     address: &str,
@@ -88,13 +124,20 @@ pub(crate) async fn open<S: AdditiveHE>(
     policy: DataPolicy,
     observer: impl FnMut(&ClientEvent) + Send + 'static,
 ) -> Result<Session<S>> {
+    Ok(connect::<S>(address, tls, observer).await?.open(secret, policy).await?)
+}
+
+/// Connects to `address` (HOST:PORT) and reads what is served there; no key of ours is used yet.
+pub(crate) async fn connect<S: AdditiveHE>(
+    address: &str,
+    tls: &ClientTls,
+    observer: impl FnMut(&ClientEvent) + Send + 'static,
+) -> Result<Connection<S>> {
     let (host, _) = address.rsplit_once(':').ok_or_else(|| {
         problem(format!("{address:?} has no port"), "write HOST:PORT, such as localhost:7878")
     })?;
     let name = host.trim_start_matches('[').trim_end_matches(']');
-    let connection =
-        Connection::<S>::connect(address, name, tls, Limits::default(), observer).await?;
-    Ok(connection.open(secret, policy).await?)
+    Ok(Connection::connect(address, name, tls, Limits::default(), observer).await?)
 }
 
 /// The mini-batches of a client, in order: `steps` of them, all of the same size. What is left
@@ -129,54 +172,77 @@ pub(crate) struct Lease {
     pub(crate) steps: Vec<StepReport>,
 }
 
-/// Trains on every mini-batch of `schedule`, by as many leases as the server makes of them.
+/// Trains on every mini-batch of `schedule`, by as many leases as the server makes of them, each of a
+/// length that keeps the data safe and lets the rest be trained. Those that were committed stand in
+/// `leases`, however it ends.
 pub(crate) async fn train<S: Scheme>(
     session: &mut Session<S>,
     client: usize,
     data: &Dataset,
     schedule: &[Vec<usize>],
-) -> Result<Vec<Lease>> {
-    let (mut leases, mut rest) = (Vec::new(), schedule);
+    leases: &mut Vec<Lease>,
+) -> Result<()> {
+    let (sums, policy) = (Arc::clone(session.sums()), session.policy());
+    let ids = sums.ledger()?.ids(data.features());
+    let batch = schedule.first().map_or(0, Vec::len);
+    let card = session.card();
+    let rules = Rules::new(session.network(), &card.precision, batch, policy, card.lease_samples);
+    let mut rest = schedule;
     while !rest.is_empty() {
-        let wanted = u32::try_from(rest.len()).unwrap_or(u32::MAX);
+        let lengths = rules.lengths(&sums.ledger()?, &ids, rest)?;
         let mut batches = rest.iter().map(|samples| data.batch(samples)).peekable();
-        let report = session.train(wanted, &mut batches).await?;
+        let report = session.train_to(&lengths, &mut batches).await?;
         let (done, left) = rest.split_at(report.steps.len());
         let (version, steps) = (report.version, report.steps);
         leases.push(Lease { client, version, batches: done.to_vec(), steps });
         rest = left;
     }
-    Ok(leases)
+    Ok(())
 }
 
-/// The most probable class of every sample of `data`, `batch` samples a query.
+/// The most probable class of every sample of `data`, `batch` samples a query; `answered` gets them
+/// as they come, so that they are there however it ends.
+///
+/// A server refuses a query as a whole: it is asked again for half as many, so that an account can
+/// use all that is left of its budget.
 pub(crate) async fn classify<S: Scheme>(
     session: &mut Session<S>,
     data: &Dataset,
     batch: usize,
     mut answered: impl FnMut(&[usize]) + Send,
-) -> Result<Vec<usize>> {
-    let samples: Vec<_> = (0..data.len()).collect();
-    let mut predictions = Vec::with_capacity(samples.len());
-    for query in samples.chunks(batch.max(1)) {
-        let probabilities = session.classify(&data.batch(query).0).await?;
-        let classes = probabilities.columns().into_iter();
-        let answer: Vec<_> = classes.map(|p| gelu_core::pass::argmax(p.iter().copied())).collect();
-        answered(&answer);
-        predictions.extend(answer);
+) -> Result<()> {
+    let (mut batch, mut next) = (batch.max(1), 0);
+    while next < data.len() {
+        let query: Vec<_> = (next..data.len().min(next + batch)).collect();
+        match session.classify(&data.batch(&query).0).await {
+            Ok(probabilities) => {
+                let classes = probabilities.columns().into_iter();
+                let answer = classes.map(|p| gelu_core::pass::argmax(p.iter().copied()));
+                answered(&answer.collect::<Vec<_>>());
+                next += query.len();
+            }
+            Err(gelu_service::Error::Refused(_)) if query.len() > 1 => batch = query.len() / 2,
+            Err(error) => return Err(error.into()),
+        }
     }
-    Ok(predictions)
+    Ok(())
 }
 
-/// The share of `predictions` that are right.
-pub(crate) fn accuracy(predictions: &[usize], labels: &[usize]) -> f64 {
+/// The share of `predictions` that are right, of the first samples; unknown where there are none.
+pub(crate) fn accuracy(predictions: &[usize], labels: &[usize]) -> Option<f64> {
     let right = predictions.iter().zip(labels).filter(|(a, b)| a == b).count();
-    right as f64 / labels.len().max(1) as f64
+    (!predictions.is_empty()).then(|| right as f64 / predictions.len() as f64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn accuracy_is_that_of_what_was_answered() {
+        assert_eq!(accuracy(&[0, 1, 1], &[0, 1, 2, 0, 0]), Some(2.0 / 3.0));
+        assert_eq!(accuracy(&[], &[0]), None);
+    }
 
     #[test]
     fn schedules_hold_full_batches_and_see_every_sample() {

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use gelu_nn::data::csv::{Column, Options};
 use gelu_nn::data::sources;
-use gelu_nn::{Activation, Dataset, Sequential, Split, Standardiser, zoo};
+use gelu_nn::{Activation, Dataset, Recipe, Sequential, Split, Standardiser, zoo};
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
@@ -41,6 +41,9 @@ pub(crate) struct DataArgs {
 #[derive(Debug, Clone)]
 pub(crate) struct Samples {
     pub(crate) name: String,
+    /// Whether it is the well-known data set of that name, for which the zoo may have a network. A
+    /// file can have any name.
+    well_known: bool,
     pub(crate) split: Split,
 }
 
@@ -55,7 +58,7 @@ impl DataArgs {
         let name = self.name(network)?;
         let (split, _) =
             Split::load(name, &self.folder(), self.seed).advise(|| self.where_files_are())?;
-        Ok(Samples { name: name.into(), split })
+        Ok(Samples { name: name.into(), well_known: true, split })
     }
 
     /// The held-out part alone, which is all that a query needs; and the data set's name.
@@ -66,7 +69,7 @@ impl DataArgs {
             let loaded = Dataset::load(test, &self.folder());
             return Ok((test.into(), loaded.advise(|| self.where_files_are())?));
         }
-        let Samples { name, split } = self.load(network)?;
+        let Samples { name, split, .. } = self.load(network)?;
         Ok((name, split.test))
     }
 
@@ -108,39 +111,59 @@ impl DataArgs {
         scaling.apply(&mut split.train)?;
         scaling.apply(&mut split.test)?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Samples { name, split })
+        Ok(Samples { name, well_known: false, split })
     }
 }
 
+/// A network to train, and how it is trained in the clear.
+#[derive(Debug, Clone)]
+pub(crate) struct Chosen {
+    pub(crate) name: String,
+    pub(crate) architecture: Sequential,
+    pub(crate) recipe: Recipe,
+}
+
 /// A network for `samples`: by its name in the zoo, from an architecture file, or the one that the
-/// zoo has for this data set; one hidden layer where it has none.
-pub(crate) fn network(wanted: Option<&str>, samples: &Samples) -> Result<(String, Sequential)> {
-    let entry = match wanted {
-        Some(name) => zoo::by_name(name),
-        None => zoo::entries().iter().find(|entry| entry.dataset == samples.name),
-    };
+/// zoo has for this data set; one hidden layer where it has none that fits.
+pub(crate) fn network(wanted: Option<&str>, samples: &Samples) -> Result<Chosen> {
     let (inputs, classes) = (samples.split.train.inputs(), samples.split.train.classes());
-    let (name, network) = match (entry, wanted) {
-        (Some(entry), _) => (entry.name.to_owned(), (entry.architecture)()),
-        (None, Some(file)) => (samples.name.clone(), read_architecture(Path::new(file))?),
-        (None, None) => {
-            let hidden = (inputs + classes).clamp(4, 16);
-            let network = Sequential::dense(inputs, &[hidden], classes, Activation::Sigmoid)?;
-            (samples.name.clone(), network)
-        }
+    let fits =
+        |network: &Sequential| network.input().features() == inputs && network.classes() == classes;
+    let of_zoo = |entry: &zoo::Entry| Chosen {
+        name: entry.name.into(),
+        architecture: (entry.architecture)(),
+        recipe: entry.recipe,
     };
-    if network.input().features() != inputs || network.classes() != classes {
+    let of_data = |architecture| Chosen {
+        name: samples.name.clone(),
+        architecture,
+        recipe: Recipe::default(),
+    };
+    let Some(wanted) = wanted else {
+        let made_for = |entry: &&zoo::Entry| samples.well_known && entry.dataset == samples.name;
+        let made = zoo::entries().iter().find(made_for).map(of_zoo);
+        if let Some(chosen) = made.filter(|chosen| fits(&chosen.architecture)) {
+            return Ok(chosen);
+        }
+        let hidden = (inputs + classes).clamp(4, 16);
+        return Ok(of_data(Sequential::dense(inputs, &[hidden], classes, Activation::Sigmoid)?));
+    };
+    let chosen = match zoo::by_name(wanted) {
+        Some(entry) => of_zoo(entry),
+        None => of_data(read_architecture(Path::new(wanted))?),
+    };
+    if !fits(&chosen.architecture) {
         return Err(problem(
             format!(
                 "the network takes {} inputs and tells {} classes apart, but the data has {inputs} \
                  and {classes}",
-                network.input().features(),
-                network.classes()
+                chosen.architecture.input().features(),
+                chosen.architecture.classes()
             ),
-            "choose another --network; without it, gelu makes one that fits",
+            "choose another --network, or leave it out: gelu then makes one that fits",
         ));
     }
-    Ok((name, network))
+    Ok(chosen)
 }
 
 fn read_architecture(path: &Path) -> Result<Sequential> {
@@ -155,4 +178,44 @@ fn read_architecture(path: &Path) -> Result<Sequential> {
         )
     })?;
     Ok(Sequential::from_json(&json)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file may be called like a data set, or like a network: it gets what any other table gets.
+    #[test]
+    fn a_table_gets_its_own_network_whatever_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["iris", "diabetes", "digits", "mnist", "lenet5", "table"] {
+            let path = folder.path().join(name).with_extension("csv");
+            let rows =
+                (0..12).map(|i| format!("{i},{},{}\n", i % 5, if i < 6 { "a" } else { "b" }));
+            std::fs::write(&path, "x,y,class\n".to_owned() + &rows.collect::<String>()).unwrap();
+            let samples = arguments(&["--csv", path.to_str().unwrap()]).load(None).unwrap();
+            let chosen = network(None, &samples).unwrap();
+            assert_eq!((chosen.name.as_str(), chosen.architecture.classes()), (name, 2));
+            assert_eq!(chosen.recipe, Recipe::default(), "{name}");
+            let error = network(Some("lenet5"), &samples).unwrap_err();
+            assert!(error.to_string().contains("784 inputs"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_well_known_data_set_gets_the_network_of_the_zoo() {
+        let samples = arguments(&["--dataset", "iris"]).load(None).unwrap();
+        let chosen = network(None, &samples).unwrap();
+        assert_eq!(chosen.architecture, zoo::iris());
+        assert_ne!(chosen.recipe, Recipe::default());
+    }
+
+    fn arguments(words: &[&str]) -> DataArgs {
+        #[derive(clap::Parser)]
+        struct Alone {
+            #[command(flatten)]
+            data: DataArgs,
+        }
+        <Alone as clap::Parser>::parse_from(["gelu"].iter().chain(words)).data
+    }
 }

@@ -47,7 +47,7 @@ pub(crate) fn explain(error: &Error) -> String {
 }
 
 /// The chain of causes as one sentence; a cause that its parent repeats is left out.
-fn sentence(error: &Error) -> String {
+pub(crate) fn sentence(error: &Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |sentence, cause| {
         match (sentence.is_empty(), sentence.contains(&cause)) {
             (true, _) => cause,
@@ -58,7 +58,7 @@ fn sentence(error: &Error) -> String {
 }
 
 /// The advice that came with an error, or what is known to help against one of its kind.
-fn advice(error: &Error) -> Option<String> {
+pub(crate) fn advice(error: &Error) -> Option<String> {
     if let Some(problem) = error.chain().find_map(|e| e.downcast_ref::<Problem>()) {
         return Some(problem.next.clone());
     }
@@ -77,6 +77,9 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
             _ => None,
         };
     }
+    if let Some(refused) = cause.downcast_ref::<Refused>() {
+        return Some(of_refusal(refused));
+    }
     match cause.downcast_ref::<Core>() {
         Some(Core::Refused(refused)) => Some(of_refusal(refused)),
         Some(Core::PeerIncompatible(_)) => Some(INCOMPATIBLE),
@@ -93,8 +96,15 @@ const INCOMPATIBLE: &str = "run the same version and --backend on both sides";
 fn of_refusal(refused: &Refused) -> &'static str {
     match refused {
         Refused::ExposesData { .. } => {
-            "ask for more (--batch, --epochs) or longer leases (--lease-samples), or accept the \
-             loss of privacy with --allow-input-reconstruction"
+            "train on more different rows; as a last resort --allow-input-reconstruction gives the \
+             protection of the data up"
+        }
+        Refused::LeaseLimit { .. } => "--lease-samples where the server is started must be larger",
+        Refused::ShortMasks { .. } => {
+            "use a model with longer masks (sigma), or ask for shorter leases"
+        }
+        Refused::Unbooked(_) => {
+            "check the file and the folder that it is in; --sums names another one"
         }
         _ => {
             "`gelu audit MODEL` shows how many samples are safe; only the server's operator can \

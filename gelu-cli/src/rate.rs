@@ -12,7 +12,8 @@ pub(crate) struct RateArgs {
     #[arg(long, value_name = "ETA", conflicts_with = "secret_rate", value_parser = positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rate: Option<f64>,
-    /// Keep the rate from the clients: 2^-G; updates then travel under the server's key
+    /// Keep the rate from the clients: 2^-G; updates then travel under the server's key, and the clients
+    /// must trust the server, which could send ⟦0⟧ for ⟦2^G⟧ and read every update
     #[arg(long, value_name = "G", value_parser = clap::value_parser!(u32).range(0..=16))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) secret_rate: Option<u32>,

@@ -167,14 +167,14 @@ impl PeerMisbehaved {
     }
 }
 
-/// Refusals by the leakage ledger.
+/// Refusals by either party's ledger, or by a rule of its operator.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {
     /// Answering would let this account solve for a layer's weights.
     #[error(
         "layer {layer}: this account's equations about the model would reach {revealed} bits, \
-         and {bound} already determine weights"
+         and {bound} can determine weights"
     )]
     Budget {
         /// The layer whose bound would be crossed.
@@ -184,29 +184,75 @@ pub enum Refused {
         /// Bits that determine a row or a column of the layer.
         bound: u64,
     },
-    /// The network is so narrow that not even one mini-batch is safe.
+    /// The network is so narrow, or the account has seen so much, that not even the shortest lease that
+    /// the client can accept is safe.
     #[error(
-        "layer {layer}: a lease of {samples} samples was asked for, {safe} keep the weights undetermined"
+        "layer {layer}: the ledger's bound leaves {safe} samples before weights can be determined, this \
+         client needs a lease of {samples}"
     )]
     TooNarrow {
         /// The narrowest layer.
         layer: String,
-        /// Samples that were asked for, one mini-batch at least.
+        /// Samples of the shortest lease that the client can accept.
         samples: u64,
-        /// Samples that keep every row and column undetermined.
+        /// Samples that this account may still see.
         safe: u64,
     },
-    /// The sum of a lease this short would expose the client's own data.
-    #[error("the sum of {samples} samples exposes the inputs; a lease should have {least} or more")]
-    ExposesData {
-        /// Samples of the lease.
+    /// The operator's maximum is below what the client's data, or its mini-batch, needs.
+    #[error(
+        "the server's operator grants at most {most} samples a lease (--lease-samples), this client \
+         needs {samples}"
+    )]
+    LeaseLimit {
+        /// Samples of the shortest lease that the client can accept.
         samples: u64,
-        /// The fewest samples that protect the data.
-        least: u64,
+        /// Samples that the operator grants.
+        most: u64,
     },
+    /// The sum of a lease of so few different samples would expose the client's own data.
+    #[error(
+        "the sum of a lease over {samples} different samples exposes the inputs: it needs {least} or \
+         more{}",
+        after(*.sums)
+    )]
+    ExposesData {
+        /// Different samples of the lease.
+        samples: u64,
+        /// The fewest that protect the data.
+        least: u64,
+        /// Sums that are linked by samples in common, this one included.
+        sums: u64,
+    },
+    /// Masks so short that over a whole lease they do not hide the updates.
+    #[error(
+        "masks of sigma = {sigma} bits hide {values} updates a step within 2^-40 for at most {most} \
+         steps of a lease, this client needs {steps}"
+    )]
+    ShortMasks {
+        /// Bits by which masks are longer than what they hide.
+        sigma: u32,
+        /// Values that are masked in each step.
+        values: u64,
+        /// Steps of the shortest lease that the client can accept.
+        steps: u32,
+        /// Steps that keep the total distance within 2^-40.
+        most: u32,
+    },
+    /// The client's own ledger of revealed sums cannot be kept: nothing is revealed without it.
+    #[error("the ledger of revealed sums cannot be kept: {0}")]
+    Unbooked(String),
     /// The other party said no, in its own words.
     #[error("{0}")]
     ByPeer(String),
+}
+
+/// How many other sums a sum is linked with, where there are any.
+fn after(sums: u64) -> String {
+    match sums.saturating_sub(1) {
+        0 => String::new(),
+        1 => ", after the sum of another lease with samples in common".into(),
+        n => format!(", after the sums of {n} other leases with samples in common"),
+    }
 }
 
 /// A number that does not fit.

@@ -4,7 +4,7 @@
 //! Nothing is rescaled under encryption: every layer ends at the client, which decodes and
 //! re-encodes (`docs/src/numbers.md`).
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
@@ -71,19 +71,45 @@ pub fn exp2(n: u32) -> f64 {
     libm::ldexp(1.0, n as i32)
 }
 
-/// How many values were cut off at the bound of their format.
+/// How many values were cut off at the bound of their format, by the layer that they belong to.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Saturations(Cell<u64>);
+pub struct Saturations {
+    /// Whose values are encoded now.
+    layer: Cell<usize>,
+    /// By layer, as far as the last one with any.
+    counts: RefCell<Vec<u64>>,
+}
 
 impl Saturations {
+    /// What is encoded from here on belongs to layer number `layer`, from 0.
+    pub fn of_layer(&self, layer: usize) -> &Self {
+        self.layer.set(layer);
+        self
+    }
+
     fn count(&self) {
-        self.0.set(self.0.get() + 1);
+        let (layer, mut counts) = (self.layer.get(), self.counts.borrow_mut());
+        if counts.len() <= layer {
+            counts.resize(layer + 1, 0);
+        }
+        counts[layer] += 1;
     }
 
     /// The number of values cut off so far.
     pub fn total(&self) -> u64 {
-        self.0.get()
+        self.counts.borrow().iter().sum()
     }
+
+    /// The same by layer; layers after the last one with any are left out.
+    pub fn by_layer(&self) -> Vec<u64> {
+        self.counts.borrow().clone()
+    }
+}
+
+/// Adds counts by layer to others, of which there may be fewer.
+pub fn add_by_layer(sum: &mut Vec<u64>, counts: &[u64]) {
+    sum.resize(sum.len().max(counts.len()), 0);
+    sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
 }
 
 /// The scales and bounds of one model: everything that turns it into integers.
@@ -185,6 +211,17 @@ mod tests {
         assert_eq!(f.encode(f64::NEG_INFINITY, &s), -15);
         assert_eq!(f.encode(f64::NAN, &s), 0);
         assert_eq!(s.total(), 3);
+    }
+
+    #[test]
+    fn what_is_cut_off_is_counted_by_layer() {
+        let (f, s) = (Format::new(2, 2), Saturations::default());
+        assert_eq!(s.by_layer(), [0u64; 0]);
+        f.encode(9.0, s.of_layer(2));
+        f.encode(1.0, s.of_layer(3));
+        f.encode(9.0, s.of_layer(0));
+        f.encode(-9.0, &s);
+        assert_eq!((s.by_layer(), s.total()), (vec![2, 0, 1], 3));
     }
 
     proptest! {

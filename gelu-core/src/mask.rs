@@ -25,12 +25,43 @@ pub fn draw(like: &Parameters, bits: u32, rng: &mut dyn CryptoRng) -> Parameters
     })
 }
 
+/// Mini-batches of a lease, so that the distances of all its masked values add up to at most 2^−40.
+///
+/// ```text
+/// values · steps · 2^(−sigma−1)  ≤  2^(−TOTAL)
+/// ```
+pub fn most_steps(values: usize, sigma: u32) -> u32 {
+    let all = 1u128 << (sigma + 1).saturating_sub(TOTAL).min(127);
+    u32::try_from(all / (values as u128).max(1)).unwrap_or(u32::MAX)
+}
+
+/// The statistical distance of a whole lease is at most 2^−TOTAL.
+const TOTAL: u32 = 40;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::network::Layer;
     use rand::SeedableRng;
     use rand::rngs::ChaCha20Rng;
+
+    /// LeNet-5 has 431,080 parameters: 2^25 / 431,080 = 77.8 steps at sigma = 64, none at 40.
+    #[test]
+    fn the_distance_of_a_lease_is_bounded_as_a_whole() {
+        for (values, sigma, steps) in [
+            (431_080, 64, 77),
+            (431_080, 65, 155),
+            (44_000, 40, 0),
+            (1, 40, 2),
+            (2, 40, 1),
+            (3, 40, 0),
+            (1, 64, 1 << 25),
+            (1, 100, u32::MAX),
+            (0, 40, 2),
+        ] {
+            assert_eq!(most_steps(values, sigma), steps, "{values} values, sigma {sigma}");
+        }
+    }
 
     /// Each bit of a masked update is 1 half of the time, within five standard deviations, even
     /// when the update is always the same.

@@ -11,7 +11,7 @@ use crate::error::{PeerMisbehaved, Result};
 use crate::network::Parameters;
 
 /// The protocol version that these messages belong to.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;
 
 /// From client to server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +48,8 @@ pub enum ClientMessage {
         batch: u32,
         /// Mini-batches that the client would like.
         steps: u32,
+        /// Mini-batches below which its data does not let it go.
+        least: u32,
     },
     /// U + R in the open (Algorithm 3; the client knows the learning rate).
     MaskedUpdate(Parameters),
@@ -107,7 +109,7 @@ pub enum ServerMessage {
 pub struct Lease {
     /// The version of the model on which the lease starts.
     pub version: u64,
-    /// Mini-batches granted (`d_max`, drawn below the ledger's bound).
+    /// Mini-batches granted (`d_max`, drawn between the client's least and the ledger's bound).
     pub steps: u32,
     /// Samples of a mini-batch.
     pub batch: u32,
@@ -121,6 +123,10 @@ pub enum LeaseRate {
     /// The client applies the rate itself.
     Public(f64),
     /// 1/eta = 2^g, encrypted under the server's key.
+    ///
+    /// Nothing proves that this is what the ciphertext holds. The client multiplies its masks by it, so a
+    /// server that sends ⟦0⟧ has none and reads every update: the secret rate asks the client to trust
+    /// the server with its data.
     Secret {
         /// The server's public key.
         #[serde(with = "serde_bytes")]

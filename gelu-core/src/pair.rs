@@ -192,7 +192,7 @@ impl<H: AdditiveHE> Pair<H> {
             self.client.train(inputs, labels, rng)?;
             outputs = self.run(rng)?;
             let report = outputs.iter().find_map(|output| match output {
-                ClientOutput::StepDone(report) => Some(*report),
+                ClientOutput::StepDone(report) => Some(report.clone()),
                 _ => None,
             });
             reports.push(report.ok_or_else(unanswered)?);

@@ -92,7 +92,8 @@ impl Pass {
         let values = chain(sums.mapv(|z| z as f64 / scale), locals);
         if stage + 1 < self.network.stages().len() {
             let a = values.last().expect("z at least");
-            self.activations.push(self.precision.activations.encode_all(a, &self.saturations));
+            let saturations = self.saturations.of_layer(stage + 1);
+            self.activations.push(self.precision.activations.encode_all(a, saturations));
         }
         self.locals.push(values);
         Ok(())
@@ -174,7 +175,8 @@ impl Pass {
             .fold(grad, |grad, (i, local)| local.backward(&values[i], &values[i + 1], &grad));
         let divisor = f64::from(linear.divisor());
         let scaled = delta.mapv(|d| d / divisor);
-        self.errors.push(self.precision.errors.encode_all(&scaled, &self.saturations));
+        let saturations = self.saturations.of_layer(stage);
+        self.errors.push(self.precision.errors.encode_all(&scaled, saturations));
     }
 
     /// The gradient, summed over the batch, in units of 2^−(f_a + f_d): exact integers.
@@ -196,7 +198,7 @@ impl Pass {
         Ok(Parameters { layers: layers.collect() })
     }
 
-    /// How many values were cut off at their bounds.
+    /// How many values were cut off at their bounds: a layer's inputs and its errors.
     pub fn saturations(&self) -> &Saturations {
         &self.saturations
     }
@@ -245,7 +247,8 @@ pub enum Rounding {
 }
 
 /// The update (or, for [`Rounding::PowerOfTwo`], the gradient G still to be divided by 2^g) that a
-/// mini-batch of `batch` samples contributes, cut off so that the update stays below 2^(l−1).
+/// mini-batch of `batch` samples contributes, cut off so that the update stays below 2^(l−1);
+/// `saturations` counts what was cut off, by layer.
 pub fn update(
     gradient: &Parameters,
     batch: usize,
@@ -255,7 +258,7 @@ pub fn update(
 ) -> Parameters {
     let unit = exp2(precision.activations.fraction + precision.errors.fraction) * batch as f64;
     let weights = precision.weights.fraction;
-    gradient.map(|g| {
+    let of_value = |g: i128| {
         let real = g as f64 / unit;
         match rounding {
             Rounding::Rate(eta) => {
@@ -266,7 +269,13 @@ pub fn update(
                 limit(real * exp2(weights - g_max), bits, saturations) << g_max
             }
         }
-    })
+    };
+    let mut update = gradient.clone();
+    for (layer, values) in update.layers.iter_mut().enumerate() {
+        saturations.of_layer(layer);
+        values.values_mut().for_each(|value| *value = of_value(*value));
+    }
+    update
 }
 
 /// round(x), cut off at ±(2^bits − 1).

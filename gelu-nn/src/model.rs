@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use gelu_core::fixed::add_by_layer;
 use gelu_core::pass::{argmax, bias_constant};
 use gelu_core::server::ServedModel;
 use gelu_core::{Network, Parameters, Pass, Precision};
@@ -174,17 +175,21 @@ impl Model {
                 let mut pass = Pass::new(Arc::clone(&self.network), self.precision, &inputs)?;
                 forward(&mut pass, &self.network, &self.precision, &self.parameters)?;
                 let predictions = predictions(&pass.probabilities()?);
-                let saturations = pass.saturations().total();
+                let saturations = pass.saturations().by_layer();
                 let loss = pass.compare(&labels)? * labels.len() as f64;
                 Ok((predictions, loss, saturations))
             })
             .collect::<Result<_>>()?;
-        let mut evaluation =
-            Evaluation { accuracy: 0.0, loss: 0.0, predictions: Vec::new(), saturations: 0 };
+        let mut evaluation = Evaluation {
+            accuracy: 0.0,
+            loss: 0.0,
+            predictions: Vec::new(),
+            saturations: Vec::new(),
+        };
         for (predictions, loss, saturations) in parts {
             evaluation.predictions.extend(predictions);
             evaluation.loss += loss / dataset.len() as f64;
-            evaluation.saturations += saturations;
+            add_by_layer(&mut evaluation.saturations, &saturations);
         }
         evaluation.accuracy = accuracy(&evaluation.predictions, dataset.labels());
         Ok(evaluation)
@@ -212,8 +217,9 @@ pub struct Evaluation {
     pub loss: f64,
     /// The predicted class of every sample.
     pub predictions: Vec<usize>,
-    /// Inputs and activations that were cut off at their bound.
-    pub saturations: u64,
+    /// Inputs of each layer that were cut off at their bound; layers after the last one with any are
+    /// left out.
+    pub saturations: Vec<u64>,
 }
 
 /// Samples that are evaluated at once.
@@ -300,7 +306,7 @@ mod tests {
         assert!(evaluation.loss > 0.0 && evaluation.accuracy <= 1.0);
         let narrow = Precision { activations: Format::new(1, 14), ..Precision::TRAINING };
         let cut = model.requantised(narrow).unwrap().evaluate(&iris).unwrap();
-        assert!(cut.saturations > 0 && evaluation.saturations == 0);
+        assert!(cut.saturations[0] > 0 && evaluation.saturations.is_empty());
         assert!(model.probabilities(&Array2::zeros((3, 1))).is_err());
     }
 }

@@ -31,10 +31,11 @@ impl PublicKey {
         rng: &mut dyn CryptoRng,
     ) -> Result<Vec<Ciphertext>> {
         plaintexts.iter().try_for_each(|plaintext| self.check_shape(plaintext.shape()))?;
+        let maker = self.noise(noise, plaintexts.len());
         let encrypt = |(plaintexts, mut rngs): (&[Plaintext], Vec<ChaCha20Rng>)| {
             let messages: Vec<_> =
                 plaintexts.iter().map(|p| digits::encode(p, self.mod_n().value())).collect();
-            let noise = self.noise(noise, &mut rngs);
+            let noise = maker.make(&mut rngs);
             self.ciphertexts(&self.ring().multiply(&self.messages(&messages).refs(), &noise.refs()))
         };
         Ok(in_chunks(plaintexts, LANES, rng).flat_map_iter(encrypt).collect())
@@ -52,17 +53,6 @@ impl PublicKey {
         ciphertexts: &[(Ciphertext, SlotShape)],
         rng: &mut dyn CryptoRng,
     ) -> Vec<Ciphertext> {
-        let finish =
-            |chunk: &[(Ciphertext, SlotShape)], noise: &[&[Line]], rngs: &mut [ChaCha20Rng]| {
-                let masks = chunk.iter().zip(rngs).map(|((_, shape), rng)| {
-                    self.check_shape(*shape).expect("a shape that the key can hold");
-                    digits::mask(*shape, self.mod_n().value(), rng)
-                });
-                let masks: Vec<_> = masks.collect();
-                let fresh = self.ring().multiply(noise, &self.messages(&masks).refs());
-                let old: Vec<_> = chunk.iter().map(|(c, _)| c.under(self)).collect();
-                self.ciphertexts(&self.ring().multiply(&fresh.refs(), &old))
-            };
         let stock = match noise {
             Noise::Statistical => self.seals().take(ciphertexts.len()),
             _ => Vec::new(),
@@ -70,21 +60,61 @@ impl PublicKey {
         let (first, rest) = ciphertexts.split_at(stock.len());
         let mut sealed: Vec<_> = in_chunks(first, LANES, rng)
             .zip(stock.par_chunks(chunk_size(first.len(), LANES)))
-            .flat_map_iter(|((chunk, mut rngs), noise)| finish(chunk, &refs(noise), &mut rngs))
+            .flat_map_iter(|((chunk, mut rngs), noise)| {
+                self.rerandomized(chunk, &refs(noise), &mut rngs)
+            })
             .collect();
+        let maker = self.noise(noise, rest.len());
         sealed.par_extend(in_chunks(rest, LANES, rng).flat_map_iter(|(chunk, mut rngs)| {
-            let noise = self.noise(noise, &mut rngs);
-            finish(chunk, &noise.refs(), &mut rngs)
+            let noise = maker.make(&mut rngs);
+            self.rerandomized(chunk, &noise.refs(), &mut rngs)
         }));
         sealed
+    }
+
+    /// [`rerandomize_with`](Self::rerandomize_with) [`Noise::Statistical`], but from `bases` bases.
+    ///
+    /// **Too few hide nothing** from an owner who made a key for it; as many as the key has bits divided
+    /// by six do. For the demonstration of that attack.
+    ///
+    /// # Panics
+    /// As [`rerandomize_with`](Self::rerandomize_with), and without bases.
+    #[doc(hidden)]
+    pub fn danger_rerandomize_with_bases(
+        &self,
+        bases: u32,
+        ciphertexts: &[(Ciphertext, SlotShape)],
+        rng: &mut dyn CryptoRng,
+    ) -> Vec<Ciphertext> {
+        let seeds = seeds(ciphertexts.len(), rng);
+        let mut rngs: Vec<_> = seeds.iter().map(|seed| ChaCha20Rng::from_seed(*seed)).collect();
+        let noise = self.noise_of_bases(bases, &mut rngs);
+        self.rerandomized(ciphertexts, &noise.refs(), &mut rngs)
+    }
+
+    /// Ciphertexts times noise, with masks above the slots.
+    fn rerandomized(
+        &self,
+        ciphertexts: &[(Ciphertext, SlotShape)],
+        noise: &[&[Line]],
+        rngs: &mut [ChaCha20Rng],
+    ) -> Vec<Ciphertext> {
+        let masks = ciphertexts.iter().zip(rngs).map(|((_, shape), rng)| {
+            self.check_shape(*shape).expect("a shape that the key can hold");
+            digits::mask(*shape, self.mod_n().value(), rng)
+        });
+        let masks: Vec<_> = masks.collect();
+        let fresh = Zeroizing::new(self.ring().multiply(noise, &self.messages(&masks).refs()));
+        let old: Vec<_> = ciphertexts.iter().map(|(c, _)| c.under(self)).collect();
+        self.ciphertexts(&self.ring().multiply(&fresh.refs(), &old))
     }
 
     /// Noise for the next `count` seals, made now.
     pub(crate) fn precompute_seals(&self, count: usize, rng: &mut dyn CryptoRng) {
         let missing = vec![(); self.seals().missing(count)];
-        let chunks: Vec<_> = in_chunks(&missing, LANES, rng)
-            .map(|(_, mut rngs)| self.noise(Noise::Statistical, &mut rngs))
-            .collect();
+        let maker = self.noise(Noise::Statistical, missing.len());
+        let chunks: Vec<_> =
+            in_chunks(&missing, LANES, rng).map(|(_, mut rngs)| maker.make(&mut rngs)).collect();
         chunks.iter().for_each(|noise| self.seals().put(noise));
     }
 
@@ -95,7 +125,7 @@ impl PublicKey {
             .iter()
             .map(|m| Digits { low: one.clone(), high: (&**m).resize_unchecked(self.bits()) })
             .collect();
-        Zeroizing::new(self.ring().import(&Zeroizing::new(digits)))
+        Zeroizing::new(self.ring().import(&digits))
     }
 
     pub(crate) fn ciphertexts(&self, units: &Elements) -> Vec<Ciphertext> {
@@ -130,6 +160,9 @@ impl SecretKey {
         let stock = self.encryptions().take(plaintexts.len());
         let (first, rest) = plaintexts.split_at(stock.len());
         let chunks = |items: usize| chunk_size(items, LANES);
+        if !rest.is_empty() {
+            self.owner().prepare_noise(self.owner_noise());
+        }
         let mut encrypted: Vec<_> = first
             .par_chunks(chunks(first.len()))
             .zip(stock.par_chunks(chunks(first.len())))
@@ -147,6 +180,9 @@ impl SecretKey {
     /// Noise for the next `count` encryptions, made now.
     pub(crate) fn precompute_encryptions(&self, count: usize, rng: &mut dyn CryptoRng) {
         let missing = vec![(); self.encryptions().missing(count)];
+        if !missing.is_empty() {
+            self.owner().prepare_noise(self.owner_noise());
+        }
         let chunks: Vec<_> = in_chunks(&missing, LANES, rng)
             .map(|(_, mut rngs)| self.fresh_noise(&mut rngs))
             .collect();
@@ -154,7 +190,7 @@ impl SecretKey {
     }
 
     fn fresh_noise(&self, rngs: &mut [ChaCha20Rng]) -> Zeroizing<Elements> {
-        self.owner().noise(self.public_key().ring(), rngs)
+        self.owner().noise(self.owner_noise(), self.public_key().ring(), rngs)
     }
 
     /// Decrypts each ciphertext: four at a time on each processor, their halves side by side.

@@ -29,14 +29,16 @@
 //!
 //! # What stays unproven
 //! That n has two prime factors only, that they are large, and that p − 1 has no small factors.
-//! None of it hurts the server, whose noise ([`Noise::Statistical`](crate::Noise::Statistical))
-//! leans on none of it up to the bound stated there; a client with a weak key hurts only itself.
+//! None of it hurts the server: its noise ([`Noise::Statistical`](crate::Noise::Statistical)) covers
+//! every modulus that passes, with up to bits/16 factors of whatever form. What it does lean on is
+//! that no factor is below 2^16, which bounds their number; a client with a weak key hurts only itself.
 
 use std::sync::LazyLock;
 
 use crypto_bigint::{BoxedUint, Limb, NonZero, Odd, Resize};
 use gelu_core::error::PeerMisbehaved;
 use rayon::prelude::*;
+use zeroize::Zeroizing;
 
 use crate::arithmetic::Modulus;
 use crate::hash::{Purpose, unit};
@@ -50,8 +52,20 @@ pub(crate) struct Certificate(Vec<BoxedUint>);
 
 impl Certificate {
     /// Proves gcd(n, φ(n)) = 1 with an oracle for n-th roots modulo n.
-    pub(crate) fn prove(n: &Modulus, nth_root: impl Fn(&BoxedUint) -> BoxedUint) -> Self {
-        Self((0..ROOTS).map(|i| nth_root(&unit(n, Purpose::Certificate, i))).collect())
+    ///
+    /// `None` if it errs once. No wrong root is ever shown: the owner computes modulo p and q apart,
+    /// and if a fault of the machine makes one half wrong, gcd(σⁿ − ρ, n) is the other factor (Boneh,
+    /// DeMillo and Lipton, EUROCRYPT '97).
+    pub(crate) fn prove(
+        n: &Modulus,
+        nth_root: impl Fn(&BoxedUint) -> Option<BoxedUint> + Sync,
+    ) -> Option<Self> {
+        let root = |i| {
+            let challenge = unit(n, Purpose::Certificate, i);
+            let root = Zeroizing::new(nth_root(&challenge)?);
+            (n.power(&root, n.value()) == challenge).then(|| BoxedUint::clone(&root))
+        };
+        (0..ROOTS).into_par_iter().map(root).collect::<Option<_>>().map(Self)
     }
 
     /// Reads and verifies a proof about a modulus that passed [`check_modulus`].
@@ -158,22 +172,53 @@ mod tests {
         let public = KEY.public_key();
         let n = public.mod_n();
         let mut good = Vec::new();
-        let roots = Certificate::prove(n, |x| KEY.nth_root(x));
+        let roots = Certificate::prove(n, |x| KEY.owner().nth_root(x)).unwrap();
         roots.to_bytes(&mut good);
         assert_eq!(good.len(), 64 * ROOTS as usize);
         assert!(Certificate::verify(n, &good).is_ok());
-        assert!(Certificate::verify(n, &good[1..]).is_err(), "truncated");
+        for wrong in [&good[1..], &good[..7 * 64], &[&good[..], &good[..64]].concat(), &[]] {
+            assert!(Certificate::verify(n, wrong).is_err(), "{} bytes", wrong.len());
+        }
         for i in 0..ROOTS as usize {
             let mut bad = good.clone();
             bad[64 * i + 63] ^= 1;
             assert!(Certificate::verify(n, &bad).is_err(), "root {i} changed");
         }
-        let mut unreduced = good.clone();
-        let first = boxed(&(big(&roots.0[0]) + big(n.value())), 576).to_be_bytes();
-        if first[..8] == [0; 8] {
-            unreduced[..64].copy_from_slice(&first[8..]);
-            assert!(Certificate::verify(n, &unreduced).is_err(), "a root above n");
+        let mut tried = 0;
+        for (root, at) in roots.0.iter().zip((0..).step_by(64)) {
+            let above = boxed(&(big(root) + big(n.value())), 576).to_be_bytes();
+            if above[..8] == [0; 8] {
+                let mut unreduced = good.clone();
+                unreduced[at..at + 64].copy_from_slice(&above[8..]);
+                assert!(Certificate::verify(n, &unreduced).is_err(), "a root above n");
+                tried += 1;
+            }
         }
+        assert!(tried > 0, "some root is small enough");
+    }
+
+    /// A fault in one half of one root: shown, it would factor n.
+    #[test]
+    fn no_wrong_root_is_shown() {
+        let n = KEY.public_key().mod_n();
+        let (p, q) = KEY.primes();
+        let modulus = big(n.value());
+        for (right, wrong) in [(&p, &q), (&q, &p)] {
+            for faulty in [0, 3, ROOTS - 1] {
+                let challenge = unit(n, Purpose::Certificate, faulty);
+                let oracle = |x: &BoxedUint| {
+                    let root = KEY.owner().nth_root(x)?;
+                    let fault = (big(&root) + big(right)) % &modulus;
+                    Some(if *x == challenge { boxed(&fault, 512) } else { root })
+                };
+                let shown = big(&oracle(&challenge).unwrap()).modpow(&modulus, &modulus);
+                let difference = (shown + &modulus - big(&challenge)) % &modulus;
+                assert_eq!(num_integer::Integer::gcd(&difference, &modulus), big(right));
+                assert!(&difference % big(wrong) != BigUint::from(0u8));
+                assert!(Certificate::prove(n, oracle).is_none(), "root {faulty}");
+            }
+        }
+        assert!(Certificate::prove(n, |_| None).is_none());
     }
 
     /// n = p²·q passes every visible check; no choice of roots certifies it.

@@ -63,7 +63,8 @@ pub(crate) fn mask(
     let shift = u32::try_from(shape.total_bits()).expect("at most the key's bits");
     let room = NonZero::new(n.shr(shift)).expect("the shape leaves the key two bits");
     let rho = Zeroizing::new(BoxedUint::random_mod_vartime(rng, &room));
-    Zeroizing::new((&*rho).resize_unchecked(n.bits_precision()).shl(shift))
+    let rho = Zeroizing::new((&*rho).resize_unchecked(n.bits_precision()));
+    Zeroizing::new(rho.shl(shift))
 }
 
 /// B: half a slot's range in every slot.

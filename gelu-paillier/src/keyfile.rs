@@ -8,9 +8,9 @@
 
 use std::path::Path;
 
-use gelu_keyfile::{Header, from_hex};
+use gelu_keyfile::{Header, from_hex, to_hex};
 use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::keys::{InvalidSecretKey, SecretKey};
 
@@ -47,7 +47,7 @@ impl SecretKey {
 
     fn to_file(&self) -> KeyFile {
         let (p, q) = self.primes();
-        let hex = |x: &crypto_bigint::BoxedUint| format!("{x:x}");
+        let hex = |x: &crypto_bigint::BoxedUint| to_hex(&Zeroizing::new(x.to_be_bytes()));
         KeyFile {
             format: HEADER.format.into(),
             version: HEADER.version,

@@ -1,6 +1,6 @@
 //! Keys: what everybody may know and what only the owner may.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crypto_bigint::{BoxedUint, ConcatenatingMul, Gcd, Limb, Odd};
 use crypto_primes::hazmat::{SetBits, SmallFactorsSieveFactory};
@@ -13,8 +13,8 @@ use zeroize::Zeroizing;
 use crate::arithmetic::Modulus;
 use crate::certificate::{Certificate, check_modulus};
 use crate::kernel::Choice;
-use crate::owner::{KEY_BITS, Owner};
-use crate::power_table::PowerTable;
+use crate::noise::Tables;
+use crate::owner::{KEY_BITS, Owner, OwnerNoise};
 use crate::ring::Ring;
 use crate::stock::Stock;
 
@@ -36,14 +36,6 @@ struct Public {
     certificate: Option<Certificate>,
     tables: Tables,
     seals: Stock,
-}
-
-/// Built at the first use; see [`Noise`](crate::Noise).
-#[derive(Default)]
-pub(crate) struct Tables {
-    pub(crate) statistical: OnceLock<PowerTable>,
-    pub(crate) half_exponent: OnceLock<PowerTable>,
-    pub(crate) fast_exponent: OnceLock<PowerTable>,
 }
 
 impl PublicKey {
@@ -164,6 +156,9 @@ pub enum InvalidSecretKey {
     /// A factor is composite.
     #[error("a factor is not prime")]
     NotPrime,
+    /// A proof that was made with the key is wrong. It was not shown to anybody.
+    #[error("this machine has computed wrongly with the key: check its memory, then try again")]
+    Fault,
 }
 
 /// Paillier's secret key: the factors p and q of n.
@@ -173,6 +168,7 @@ pub enum InvalidSecretKey {
 pub struct SecretKey {
     public: PublicKey,
     owner: Owner,
+    owner_noise: OwnerNoise,
     encryptions: Stock,
 }
 
@@ -188,6 +184,9 @@ impl SecretKey {
     /// p and q are random primes of half the length with their two top bits set (so n has exactly
     /// `bits` bits), both 3 modulo 4 with gcd(p − 1, q − 1) = 2, as Damgård, Jurik and Nielsen
     /// (2010, section 4.2) want for short exponents.
+    ///
+    /// # Panics
+    /// When this machine computes wrongly ([`InvalidSecretKey::Fault`]).
     pub fn insecure_generate(bits: u32, rng: &mut dyn CryptoRng) -> Option<Self> {
         if !KEY_BITS.contains(&bits) {
             return None;
@@ -197,7 +196,7 @@ impl SecretKey {
             let minus_one = |x: &BoxedUint| Zeroizing::new(x.wrapping_sub(Limb::ONE));
             let gcd = Zeroizing::new(minus_one(&p).gcd(&*minus_one(&q)));
             if *gcd == BoxedUint::from(2u64) {
-                return Some(Self::assemble(&p, &q).expect("a length built for"));
+                return Some(Self::assemble(&p, &q).expect("a sound key, and a sound machine"));
             }
         }
     }
@@ -227,19 +226,31 @@ impl SecretKey {
         if !is_prime(Flavor::Any, &*p) || !is_prime(Flavor::Any, &*q) {
             return Err(InvalidSecretKey::NotPrime);
         }
-        Self::assemble(&p, &q).ok_or(InvalidSecretKey::Size)
+        Self::assemble(&p, &q)
     }
 
     /// For distinct primes of the same length whose product is twice as long.
-    fn assemble(p: &BoxedUint, q: &BoxedUint) -> Option<Self> {
+    fn assemble(p: &BoxedUint, q: &BoxedUint) -> Result<Self, InvalidSecretKey> {
         let n = Odd::new(p.concatenating_mul(q)).expect("a product of odd primes");
-        let ring = ring(&n)?;
-        let owner = Owner::new(p, q, &ring)?;
+        let ring = ring(&n).ok_or(InvalidSecretKey::Size)?;
+        let owner = Owner::new(p, q, &ring).ok_or(InvalidSecretKey::Size)?;
         let modulus = Modulus::new_vartime(n.clone());
-        let root = |challenge: &BoxedUint| owner.nth_root(challenge).expect("gcd(n, φ(n)) = 1");
-        let certificate = Certificate::prove(&modulus, root);
+        let certificate = Certificate::prove(&modulus, |challenge| owner.nth_root(challenge));
+        let certificate = certificate.ok_or(InvalidSecretKey::Fault)?;
         let public = PublicKey::new(n, ring, Some(certificate));
-        Some(Self { public, owner, encryptions: Stock::default() })
+        let owner_noise = OwnerNoise::default();
+        Ok(Self { public, owner, owner_noise, encryptions: Stock::default() })
+    }
+
+    /// The same key, which encrypts with another kind of noise from now on.
+    #[must_use]
+    pub fn with_owner_noise(self, owner_noise: OwnerNoise) -> Self {
+        Self { owner_noise, encryptions: Stock::default(), ..self }
+    }
+
+    /// How this key makes the noise of its encryptions.
+    pub fn owner_noise(&self) -> OwnerNoise {
+        self.owner_noise
     }
 
     /// The half that everybody may know.
@@ -259,11 +270,6 @@ impl SecretKey {
     /// p and q, for files.
     pub(crate) fn primes(&self) -> (Zeroizing<BoxedUint>, Zeroizing<BoxedUint>) {
         self.owner.primes()
-    }
-
-    #[cfg(test)]
-    pub(crate) fn nth_root(&self, x: &BoxedUint) -> BoxedUint {
-        self.owner.nth_root(x).expect("gcd(n, φ(n)) = 1")
     }
 }
 
@@ -340,9 +346,14 @@ mod tests {
         let mut composite = q.to_vec();
         composite[31] ^= 2;
         assert_eq!(why(&p, &composite), InvalidSecretKey::NotPrime);
+        assert_eq!(why(&composite, &p), InvalidSecretKey::NotPrime);
         let mut small = q.to_vec();
         small[0] = 1;
         assert_eq!(why(&p, &small), InvalidSecretKey::Size);
+        assert_eq!(why(&small, &p), InvalidSecretKey::Size);
+        // Of the right length each, but not their product.
+        let edge = |last: u8| [&[0x80][..], &[0; 30], &[last]].concat();
+        assert_eq!(why(&edge(1), &edge(3)), InvalidSecretKey::Size);
     }
 
     #[test]
@@ -358,12 +369,37 @@ mod tests {
         assert!(shown.contains("bits: 512"));
     }
 
-    /// Every field that holds a secret wipes itself: the types are the proof.
+    /// What a server says to p·q, with a valid proof.
+    fn verdict(p: &BigUint, q: &BigUint) -> Result<PublicKey, PeerMisbehaved> {
+        let n = p * q;
+        let bits = u32::try_from(n.bits()).unwrap();
+        let order = (p - 1u8) * (q - 1u8);
+        let root = num_bigint_dig::ModInverse::mod_inverse(&n, &order).unwrap();
+        let root = root.to_biguint().unwrap();
+        let boxed = |x: &BigUint| crate::oracle::boxed(x, bits);
+        let modulus = Modulus::new_vartime(Odd::new(boxed(&n)).unwrap());
+        let oracle = |x: &BoxedUint| Some(boxed(&big(x).modpow(&root, &n)));
+        let mut proof = Vec::new();
+        Certificate::prove(&modulus, oracle).unwrap().to_bytes(&mut proof);
+        assert!(Certificate::verify(&modulus, &proof).is_ok());
+        PublicKey::certified(&boxed(&n), bits, &proof)
+    }
+
     #[test]
-    fn secrets_are_wiped() {
-        fn wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
-        let (p, _) = KEY.primes();
-        wiped(&p);
-        assert!(core::mem::needs_drop::<SecretKey>());
+    fn a_valid_proof_excuses_nothing() {
+        let prime = |bits: u32, seed: u64| big(&blum_prime(bits, &mut rng(seed)));
+        assert!(verdict(&prime(256, 1), &prime(256, 2)).is_ok());
+        assert!(verdict(&65_537u32.into(), &prime(496, 3)).is_ok(), "nobody sees that it is weak");
+        let why = |p: &BigUint, q: &BigUint| match verdict(p, q) {
+            Err(PeerMisbehaved::InvalidKey(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            why(&65_521u32.into(), &prime(496, 3)),
+            "the modulus has a prime factor below 2^16"
+        );
+        assert_eq!(why(&prime(288, 1), &prime(288, 2)), "a modulus of an unusual size");
+        let unusual = prime(288, 1) * prime(288, 2);
+        assert!(PublicKey::from_uncertified_modulus(&unusual.to_bytes_be()).is_err());
     }
 }

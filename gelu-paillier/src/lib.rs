@@ -42,6 +42,7 @@
 //! | `keys` | generation, checks, who may know what |
 //! | `certificate` | what a public modulus can be made to prove, and why the server needs it |
 //! | `noise` | four kinds of noise, and which of them hide weights from the key's owner |
+//! | `memory` | what the tables of all keys together may take |
 //! | `owner`, `prime_products` | decryption and encryption modulo p² and q²; the owner's noise |
 //! | `arithmetic`, `hash` | what happens once a key: arithmetic modulo n, numbers that nobody chose |
 //! | `scheme`, `wire` | the trait; bytes and their validation |
@@ -55,7 +56,8 @@
 //! # Security
 //! *The client's data* is protected from the server by the decisional composite residuosity
 //! assumption. (Encryption by the owner also leans on the even spread of products of small primes,
-//! see `prime_products`; that by others on short discrete logarithms, see [`Noise`].) *The server's
+//! see `prime_products`, unless its key asks for [`OwnerNoise::Uniform`]; that by others on short
+//! discrete logarithms, see [`Noise`].) *The server's
 //! weights* are protected from what a response's noise and overflow would tell, whatever key the
 //! client chose; the result itself is the client's to know. Ciphertexts are malleable: IND-CPA,
 //! nothing more.
@@ -69,8 +71,8 @@
 //! | others: noise | exponents, up to the cache lines of table look-ups |
 //! | server: `mul_plain`, `linear_combination`, `matvec` | ciphertexts, *not* weights |
 //!
-//! Keys are wiped on drop (`owner` says what is out of reach). Encoded plaintexts are wiped as far
-//! as they are plain integers; the residues 1 + m·n on their way into a ciphertext are not.
+//! Keys, encoded plaintexts and noise are wiped on drop (`owner` says what is out of reach); the
+//! generators that noise is drawn from are not.
 //!
 //! Not audited.
 #![deny(unsafe_code)]
@@ -87,6 +89,7 @@ mod keyfile;
 mod keys;
 mod linear;
 pub mod measure;
+mod memory;
 mod noise;
 #[cfg(test)]
 mod oracle;
@@ -103,6 +106,7 @@ mod wire;
 pub use keyfile::KeyFileError;
 pub use keys::{InvalidSecretKey, PublicKey, STANDARD_KEY_BITS, SecretKey};
 pub use noise::Noise;
+pub use owner::OwnerNoise;
 pub use scheme::{
     Ciphertext, InsecureKeys, InsecurePaillier, KeyPolicy, Paillier, Scheme, StandardKeys,
 };

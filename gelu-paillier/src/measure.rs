@@ -237,6 +237,7 @@ pub fn operation_times(
     rng.fill_bytes(&mut seed);
     pool.install(|| {
         let rng = &mut ChaCha20Rng::from_seed(seed);
+        public.prepare_seals();
         let mut times = Vec::new();
         for (name, make) in makers {
             let made = shaped(make(rng)?);

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! decrypt   c^(p−1) = 1 + k·p  mod p²,   m_p = k·h_p  mod p,   h_p = (−q)⁻¹ mod p
-//! noise     rⁿ mod p², from the lifts ℓᵖ mod p² of small primes
+//! noise     rⁿ mod p², from the lifts ℓᵖ mod p² of small primes, or rᵖ mod p² for a uniform r
 //! ```
 //!
 //! h_p is L_p((1 + n)^(p−1) mod p²)⁻¹, since (1 + n)^(p−1) = 1 + (p−1)·n modulo p² and
@@ -31,23 +31,40 @@
 //! how many candidates failed).
 //!
 //! # Wiping
-//! The factors, everything derived from them and the tables are overwritten on drop, integers on
-//! the heap that pass through here likewise. Out of reach: copies that the compiler leaves in
-//! registers and on the stack, and those of the prime search inside `crypto-primes`.
+//! The factors, everything derived from them and the tables are overwritten on drop, and so is every
+//! integer on the heap that passes through here; blocks that grow wipe what they leave
+//! ([`Elements`]). Out of reach: copies that the compiler leaves in registers and on the stack, and
+//! what `crypto-bigint` (divisions, inverses) and `crypto-primes` (the search for primes) allocate
+//! inside.
 
 use std::sync::OnceLock;
 
-use crypto_bigint::{BoxedUint, ConcatenatingMul, Limb, NonZero, Odd, Resize};
+use crypto_bigint::{BoxedUint, ConcatenatingMul, Limb, NonZero, Odd, RandomMod, Resize};
 use rand_core::CryptoRng;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::kernel::{LANES, Line};
+use crate::noise::ready;
 use crate::power::{Lookup, power};
 use crate::prime_products::PrimeProducts;
-use crate::ring::{Elements, Ring};
+use crate::ring::{Digits, Elements, Ring};
 
 /// The lengths of n that this crate was built for.
 pub(crate) const KEY_BITS: [u32; 5] = [512, 1024, 2048, 3072, 4096];
+
+/// How the owner of a key makes the noise of its encryptions. All kinds take the same time for all
+/// messages and all noise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum OwnerNoise {
+    /// Random products of small primes: within 2^−128 of uniform for each ciphertext, if the first
+    /// primes behave modulo a random p like random units. The distances of several ciphertexts add up.
+    #[default]
+    SmallPrimes,
+    /// rⁿ for uniform r, modulo p² and q²: exactly uniform, and resting on nothing. An encryption
+    /// then takes as long as a decryption.
+    Uniform,
+}
 
 /// Everything the owner of n = p·q knows.
 pub(crate) struct Owner {
@@ -73,18 +90,19 @@ impl Owner {
         let pieces = Pieces::new(&ring, outside, [p, q])?;
         let order = |x: &BoxedUint| Zeroizing::new(x.wrapping_sub(Limb::ONE));
         let mut leave = Zeroizing::new(ring.empty());
+        leave.reserve(2);
         for (i, [a, b]) in [[p, q], [q, p]].into_iter().enumerate() {
-            let (modulus, odd) = (nonzero(a), odd(a)?);
+            let modulus = nonzero(a);
             let b = Zeroizing::new(b.rem(&modulus));
-            let inverse = Zeroizing::new(b.invert_odd_mod(&odd).into_option()?);
+            let inverse = Zeroizing::new(b.invert_odd_mod(&*odd(a)?).into_option()?);
             // (−b)⁻¹·b⁻¹
             let square = Zeroizing::new(inverse.square_mod(&modulus));
             let constant = Zeroizing::new(square.neg_mod(&modulus));
-            leave.append(ring.raw(i, &ring.residue(i, &constant)));
+            leave.append(&Zeroizing::new(ring.raw(i, &ring.residue(i, &constant))));
         }
         let factors = [p, q].map(|x| Zeroizing::new(x.clone()));
         let orders = [p, q].map(order);
-        let n = nonzero(&outside.modulus(0));
+        let n = NonZero::clone(&nonzero(&outside.modulus(0)));
         Some(Self { factors, n, orders, ring, pieces, leave, noise: OnceLock::new() })
     }
 
@@ -120,46 +138,81 @@ impl Owner {
         Zeroizing::new(a.add_mod(&b, &self.n))
     }
 
-    /// Noise for each generator: an n-th residue modulo n², from [small primes](PrimeProducts). The
-    /// first call lifts them, for the price of about as many decryptions.
+    /// Noise for each generator: an n-th residue modulo n².
     pub(crate) fn noise<R: CryptoRng>(
         &self,
+        kind: OwnerNoise,
         outside: &Ring,
         rngs: &mut [R],
     ) -> Zeroizing<Elements> {
-        let [p, q] = &self.orders;
-        let noise =
-            self.noise.get_or_init(|| Zeroizing::new(PrimeProducts::new(&self.ring, [p, q])));
-        let noise = Zeroizing::new(noise.random(&self.ring, rngs));
-        self.pieces.outward(outside, &noise)
+        let noise = match kind {
+            OwnerNoise::SmallPrimes => self.small_primes().random(&self.ring, rngs),
+            OwnerNoise::Uniform => self.lifts(&self.draw(rngs)),
+        };
+        self.pieces.outward(outside, &Zeroizing::new(noise))
     }
 
-    /// The n-th root of `x` modulo n, unique as gcd(n, φ(n)) = 1.
+    /// Makes what a kind of noise needs. The first call for [small primes](PrimeProducts) lifts
+    /// them, for the price of about as many decryptions.
+    pub(crate) fn prepare_noise(&self, kind: OwnerNoise) {
+        if kind == OwnerNoise::SmallPrimes {
+            self.small_primes();
+        }
+    }
+
+    fn small_primes(&self) -> &PrimeProducts {
+        let [p, q] = &self.orders;
+        let make = || Zeroizing::new(PrimeProducts::new(&self.ring, [p, q]));
+        let made: &Zeroizing<PrimeProducts> = ready(&self.noise, make);
+        made
+    }
+
+    /// A uniform unit modulo p and one modulo q for each generator.
+    pub(crate) fn draw<R: CryptoRng>(&self, rngs: &mut [R]) -> Vec<Digits> {
+        let mut units = Vec::with_capacity(2 * rngs.len());
+        for rng in rngs {
+            for (factor, order) in self.factors.iter().zip(&self.orders) {
+                // 1 … p − 1
+                let below = Zeroizing::new(BoxedUint::random_mod_vartime(rng, &nonzero(order)));
+                let low = below.wrapping_add(Limb::ONE);
+                let high = BoxedUint::zero_with_precision(factor.bits_precision());
+                units.push(Digits { low, high });
+            }
+        }
+        units
+    }
+
+    /// The n-th residues of the classes of units modulo p and q, in turns: rᵖ mod p².
+    pub(crate) fn lifts(&self, units: &[Digits]) -> Elements {
+        let [p, q] = &self.factors;
+        let bases = Zeroizing::new(self.ring.import(units));
+        power(&self.ring, &bases.refs(), &[p, q], self.half_bits(), Lookup::Scan)
+    }
+
+    /// The n-th root of `x` modulo n, unique as gcd(n, φ(n)) = 1. **To be checked before it is
+    /// shown**: if a fault made one half wrong, it tells a factor of n.
     pub(crate) fn nth_root(&self, x: &BoxedUint) -> Option<BoxedUint> {
         let mut exponents = Vec::new();
         let mut halves = Vec::new();
         for i in 0..2 {
             // n = q modulo p − 1.
-            let order = Zeroizing::new(nonzero(&self.orders[i]));
+            let order = nonzero(&self.orders[i]);
             let n = Zeroizing::new(self.factors[1 - i].rem(&order));
             exponents.push(Zeroizing::new(n.invert_mod(&order).into_option()?));
             halves.push(self.ring.residue(i, x));
         }
         let bases = Zeroizing::new(self.ring.import(&halves));
-        let roots = power(
-            &self.ring,
-            &bases.refs(),
-            &[&exponents[0], &exponents[1]],
-            self.half_bits(),
-            Lookup::Scan,
-        );
+        let exponents = [&*exponents[0], &*exponents[1]];
+        let bits = self.half_bits();
+        let roots = power(&self.ring, &bases.refs(), &exponents, bits, Lookup::Scan);
+        let roots = Zeroizing::new(roots);
         let roots = self.ring.export(&roots.refs());
         let [p, q] = &self.factors;
         // a = r_p·q⁻¹ modulo p, and the like.
         let scaled = |root: &BoxedUint, a: &BoxedUint, b: &BoxedUint| {
-            let modulus = Zeroizing::new(nonzero(a));
+            let modulus = nonzero(a);
             let b = Zeroizing::new(b.rem(&modulus));
-            let inverse = Zeroizing::new(b.invert_odd_mod(&odd(a)?).into_option()?);
+            let inverse = Zeroizing::new(b.invert_odd_mod(&*odd(a)?).into_option()?);
             Some(Zeroizing::new(root.mul_mod(&inverse, &modulus)))
         };
         let (a, b) = (scaled(&roots[0].low, p, q)?, scaled(&roots[1].low, q, p)?);
@@ -167,12 +220,18 @@ impl Owner {
     }
 }
 
-fn nonzero(x: &BoxedUint) -> NonZero<BoxedUint> {
-    NonZero::new(x.clone()).expect("primes and their orders are not zero")
+fn nonzero(x: &BoxedUint) -> Zeroizing<NonZero<BoxedUint>> {
+    Zeroizing::new(NonZero::new(x.clone()).expect("primes and their orders are not zero"))
 }
 
-fn odd(x: &BoxedUint) -> Option<Odd<BoxedUint>> {
-    Odd::new(x.clone()).into_option()
+fn odd(x: &BoxedUint) -> Option<Zeroizing<Odd<BoxedUint>>> {
+    Odd::new(x.clone()).into_option().map(Zeroizing::new)
+}
+
+/// x modulo `modulus`, as long as `bits`.
+fn remainder(x: &BoxedUint, modulus: &NonZero<BoxedUint>, bits: u32) -> Zeroizing<BoxedUint> {
+    let rest = Zeroizing::new(x.rem(modulus));
+    Zeroizing::new((&*rest).resize_unchecked(bits))
 }
 
 /// The linear maps between the ring modulo n² and the rings modulo p² and q².
@@ -203,16 +262,17 @@ impl Pieces {
         debug_assert_eq!(inside.kernel().radix(), outside.kernel().radix());
         let bits = 4 * p.bits_precision();
         let wide = |x: &BoxedUint| Zeroizing::new(x.resize_unchecked(bits));
-        let squares = [p, q].map(|x| Zeroizing::new(nonzero(&wide(x).wrapping_square())));
+        let square = |x: &BoxedUint| Zeroizing::new(wide(x).wrapping_square());
+        let squares = [p, q].map(|x| nonzero(&square(x)));
         let n = Zeroizing::new(wide(p).wrapping_mul(&*wide(q)));
-        let n2 = Zeroizing::new(nonzero(&n.wrapping_square()));
+        let n2 = nonzero(&n.wrapping_square());
         let power_of_two = |exponent: u32, modulus: &NonZero<BoxedUint>| {
             let one = BoxedUint::one_with_precision((exponent + 64).next_multiple_of(64).max(bits));
-            Zeroizing::new(one.shl(exponent).rem(modulus).resize_unchecked(bits))
+            remainder(&one.shl(exponent), modulus, bits)
         };
         let (big_r, small_r) = (outside.r_bits(), inside.r_bits());
         let inverse = |x: &BoxedUint, modulus: &NonZero<BoxedUint>| {
-            let inverse = x.invert_odd_mod(&odd(modulus.as_ref())?).into_option()?;
+            let inverse = x.invert_odd_mod(&*odd(modulus.as_ref())?).into_option()?;
             Some(Zeroizing::new(inverse))
         };
         let mut inward = core::array::from_fn(|_| Zeroizing::new(inside.empty()));
@@ -220,11 +280,11 @@ impl Pieces {
             let r_inverse = inverse(&power_of_two(big_r, square), square)?;
             let c1 = Zeroizing::new(r_inverse.mul_mod(&power_of_two(2 * small_r, square), square));
             let c2 = Zeroizing::new(c1.mul_mod(&power_of_two(small_r, square), square));
-            let minus_n = Zeroizing::new(n.rem(square).neg_mod(square));
+            let minus_n = Zeroizing::new(remainder(&n, square, bits).neg_mod(square));
             let c3 = Zeroizing::new(c1.mul_mod(&minus_n, square));
             let c4 = Zeroizing::new(c2.mul_mod(&minus_n, square));
             for (all, c) in inward.iter_mut().zip([c1, c2, c3, c4]) {
-                all.append(inside.raw(i, &inside.residue(i, &c)));
+                all.append(&Zeroizing::new(inside.raw(i, &inside.residue(i, &c))));
             }
         }
         let mut outward = Zeroizing::new(outside.empty());
@@ -232,13 +292,13 @@ impl Pieces {
         let enter = Zeroizing::new(r_inverse.mul_mod(&power_of_two(2 * big_r, &n2), &n2));
         for (i, x) in [p, q].into_iter().enumerate() {
             let (this, other): (&NonZero<BoxedUint>, &BoxedUint) = (&squares[i], &squares[1 - i]);
-            let rest = Zeroizing::new(other.rem(this).resize_unchecked(bits));
+            let rest = remainder(other, this, bits);
             let idempotent = Zeroizing::new(inverse(&rest, this)?.wrapping_mul(other));
             let d1 = Zeroizing::new(enter.mul_mod(&idempotent, &n2));
             let minus_p = Zeroizing::new(wide(x).neg_mod(&n2));
             let d2 = Zeroizing::new(d1.mul_mod(&minus_p, &n2));
             for d in [d1, d2] {
-                outward.append(outside.raw(0, &outside.residue(0, &d)));
+                outward.append(&Zeroizing::new(outside.raw(0, &outside.residue(0, &d))));
             }
         }
         Some(Self { inward, outward, limbs: inside.kernel().limbs() })
@@ -295,8 +355,51 @@ fn copy_limbs(source: &[Line], start: usize, count: usize, target: &mut [Line]) 
     }
 }
 
-impl Drop for Pieces {
-    fn drop(&mut self) {
-        self.inward.iter_mut().for_each(|c| c.zeroize());
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::{KEY, big, rng};
+    use num_bigint_dig::BigUint;
+    use zeroize::ZeroizeOnDrop;
+
+    /// The types are the proof, and the patterns name every field.
+    #[test]
+    fn every_secret_field_wipes_itself() {
+        fn wiped<T: ZeroizeOnDrop>(_: &T) {}
+        let Owner { factors, n: _, orders, ring, pieces, leave, noise } = KEY.owner();
+        factors.iter().chain(orders).for_each(wiped);
+        (wiped(ring), wiped(leave));
+        noise.get().into_iter().for_each(wiped);
+        let Pieces { inward, outward, limbs: _ } = pieces;
+        inward.iter().for_each(wiped);
+        wiped(outward);
+        KEY.owner().draw(&mut [rng(1)]).iter().for_each(wiped);
+    }
+
+    /// rᵖ mod p² and rᵠ mod q², by the definition, for units at the edges and random ones.
+    #[test]
+    fn uniform_noise_is_the_lift_of_a_uniform_class() {
+        let owner = KEY.owner();
+        let (p, q) = KEY.primes();
+        let mut units = owner.draw(&mut [rng(1), rng(2), rng(3)]);
+        for (k, unit) in units.iter().enumerate() {
+            let low = big(&unit.low);
+            assert!(low >= 1u8.into() && low < big([&p, &q][k % 2]), "a unit");
+        }
+        for (edge, order) in [(0, &owner.orders[0]), (1, &owner.orders[1])] {
+            let mut largest = units[edge].clone();
+            largest.low = BoxedUint::clone(order);
+            units[2 + edge] = largest;
+            units[edge].low = BoxedUint::one_with_precision(256);
+        }
+        let lifts = Zeroizing::new(owner.lifts(&units));
+        for (k, (lift, unit)) in owner.ring.export(&lifts.refs()).iter().zip(&units).enumerate() {
+            let p = big([&p, &q][k % 2]);
+            let expected = big(&unit.low).modpow(&p, &(&p * &p));
+            assert_eq!(big(&lift.low) + big(&lift.high) * &p, expected);
+        }
+        assert_ne!(units[4], units[2]);
+        let one = |k: usize| owner.ring.export(&[lifts.get(k), lifts.get(k + 1)])[0].low.clone();
+        assert_eq!(big(&one(0)), BigUint::from(1u8));
     }
 }

@@ -25,7 +25,7 @@ use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::keys::{InvalidSecretKey, PublicKey, SecretKey};
+use crate::keys::{InvalidSecretKey, PublicKey, STANDARD_KEY_BITS, SecretKey};
 use crate::noise::Noise;
 use crate::scheme::Ciphertext;
 use crate::wire;
@@ -37,6 +37,14 @@ pub enum PheError {
     /// Not the JSON of such an object.
     #[error("not a pheutil {0}")]
     Format(&'static str),
+    /// A key that is too short for real use.
+    #[error(
+        "a key of {0} bits is too short: make one of 2048 bits (pheutil genpkey --keysize 2048)"
+    )]
+    KeySize(u32),
+    /// The public half belongs to another key.
+    #[error("the modulus is not the product of p and q: the public half belongs to another key")]
+    OtherModulus,
     /// Numbers that are no secret key.
     #[error("not a key: {0}")]
     SecretKey(#[from] InvalidSecretKey),
@@ -99,7 +107,7 @@ impl EncryptedNumber {
         };
         let bytes = Zeroizing::new(residue.to_bytes_be().1);
         let m = BoxedUint::from_be_slice(&bytes, public.mod_n().precision()).expect("below n");
-        let noise = public.noise(Noise::HalfExponent, &mut [rng]);
+        let noise = public.noise(Noise::HalfExponent, 1).make(&mut [rng]);
         let message = public.messages(&[Zeroizing::new(m)]);
         let product = public.ring().multiply(&message.refs(), &noise.refs());
         let ciphertext = Ciphertext::new(public, product.get(0));
@@ -154,12 +162,21 @@ impl EncryptedNumber {
 }
 
 impl PublicKey {
-    /// Reads a key that `pheutil extract` wrote: see
+    /// Reads a key of [standard](STANDARD_KEY_BITS) size that `pheutil extract` wrote: see
     /// [`from_uncertified_modulus`](Self::from_uncertified_modulus).
     ///
     /// # Errors
     /// [`PheError`] for anything else.
     pub fn from_phe_json(json: &str) -> Result<Self, PheError> {
+        let key = Self::insecure_from_phe_json(json)?;
+        long_enough(key.bits()).map(|()| key)
+    }
+
+    /// [`from_phe_json`](Self::from_phe_json) for keys that may be as short as 512 bits: for tests.
+    ///
+    /// # Errors
+    /// [`PheError`] for anything else.
+    pub fn insecure_from_phe_json(json: &str) -> Result<Self, PheError> {
         let format = PheError::Format("public key");
         let key: PublicJson = serde_json::from_str(json).map_err(|_| format.clone())?;
         if key.kty != KTY || key.alg != ALG {
@@ -176,18 +193,33 @@ impl PublicKey {
 }
 
 impl SecretKey {
-    /// Reads a key that `pheutil genpkey` wrote.
+    /// Reads a key of [standard](STANDARD_KEY_BITS) size that `pheutil genpkey` wrote.
     ///
     /// # Errors
-    /// [`PheError`] for anything else.
+    /// [`PheError`] for anything else, and for a public half that is not p·q.
     pub fn from_phe_json(json: &str) -> Result<Self, PheError> {
+        let key = Self::insecure_from_phe_json(json)?;
+        long_enough(key.public_key().bits()).map(|()| key)
+    }
+
+    /// [`from_phe_json`](Self::from_phe_json) for keys that may be as short as 512 bits: for tests.
+    ///
+    /// # Errors
+    /// [`PheError`] for anything else, and for a public half that is not p·q.
+    pub fn insecure_from_phe_json(json: &str) -> Result<Self, PheError> {
         let format = PheError::Format("private key");
         let key: SecretJson = serde_json::from_str(json).map_err(|_| format.clone())?;
         if key.kty != KTY {
             return Err(format);
         }
         let factor = |text: &str| from_base64url(text).ok_or(format.clone());
-        Ok(Self::from_primes(&factor(&key.p)?, &factor(&key.q)?)?)
+        let n = from_base64url(&key.public.n).ok_or(format.clone())?;
+        let secret = Self::from_primes(&factor(&key.p)?, &factor(&key.q)?)?;
+        let zeros = n.iter().take_while(|&&byte| byte == 0).count();
+        if n[zeros..] != *secret.public_key().modulus() {
+            return Err(PheError::OtherModulus);
+        }
+        Ok(secret)
     }
 
     /// Writes the key as `pheutil decrypt` reads it. The text holds the key in the open.
@@ -208,6 +240,10 @@ impl SecretKey {
         serde_json::to_writer(&mut *json, &key).expect("plain fields");
         Zeroizing::new(core::str::from_utf8(&json).expect("JSON is UTF-8").to_owned())
     }
+}
+
+fn long_enough(bits: u32) -> Result<(), PheError> {
+    if STANDARD_KEY_BITS.contains(&bits) { Ok(()) } else { Err(PheError::KeySize(bits)) }
 }
 
 /// The largest mantissa: what lies between it and its negative modulo n reveals an overflow.
@@ -336,9 +372,10 @@ mod tests {
 
     #[test]
     fn keys_and_numbers_round_trip() {
-        let public = PublicKey::from_phe_json(&KEY.public_key().to_phe_json()).unwrap();
+        let public = KEY.public_key().to_phe_json();
+        let public = PublicKey::insecure_from_phe_json(&public).unwrap();
         assert_eq!(&public, KEY.public_key());
-        let secret = SecretKey::from_phe_json(&KEY.to_phe_json()).unwrap();
+        let secret = SecretKey::insecure_from_phe_json(&KEY.to_phe_json()).unwrap();
         assert_eq!(secret.public_key(), &public);
 
         let n = big(public.mod_n().value());
@@ -393,11 +430,43 @@ mod tests {
 
         let key = public.to_phe_json();
         for (from, to) in [("DAJ", "RSA"), ("PAI-GN1", "none"), ("\"n\"", "\"m\"")] {
-            assert!(PublicKey::from_phe_json(&key.replace(from, to)).is_err(), "{from}");
+            let error = PublicKey::insecure_from_phe_json(&key.replace(from, to)).unwrap_err();
+            assert_eq!(error, PheError::Format("public key"), "{from}");
         }
         let key = KEY.to_phe_json();
-        assert!(SecretKey::from_phe_json(&key.replacen("DAJ", "RSA", 1)).is_err());
-        assert!(SecretKey::from_phe_json(&key.replacen("\"p\":\"", "\"p\":\"A", 1)).is_err());
-        assert!(SecretKey::from_phe_json(&public.to_phe_json()).is_err());
+        let read = |json: &str| SecretKey::insecure_from_phe_json(json).map(|_| ()).unwrap_err();
+        let format = PheError::Format("private key");
+        assert_eq!(read(&key.replacen("DAJ", "RSA", 1)), format);
+        assert_eq!(read(&public.to_phe_json()), format);
+        let longer = key.replacen("\"p\":\"", "\"p\":\"A", 1);
+        assert_eq!(read(&longer), PheError::SecretKey(InvalidSecretKey::Size));
+    }
+
+    /// What is decrypted under p·q must have been encrypted under p·q.
+    #[test]
+    fn the_public_half_is_that_of_the_private_one() {
+        let n = |key: &PublicKey| to_base64url(&key.modulus());
+        let (ours, theirs) = (n(KEY.public_key()), n(OTHER_KEY.public_key()));
+        let read = |n: &str| {
+            SecretKey::insecure_from_phe_json(&KEY.to_phe_json().replacen(&ours, n, 1)).map(|_| ())
+        };
+        assert_eq!(read(&ours), Ok(()));
+        assert_eq!(read(&format!("AAAA{ours}")), Ok(()), "leading zeros do not count");
+        for other in [&theirs[..], "", "Zg", &ours[4..], &format!("{ours}AAAA")] {
+            assert_eq!(read(other), Err(PheError::OtherModulus), "{other}");
+        }
+        assert_eq!(read("!"), Err(PheError::Format("private key")));
+    }
+
+    #[test]
+    fn short_keys_are_refused_by_name() {
+        for (bits, seed) in [(512, 1), (1024, 3)] {
+            let key = SecretKey::insecure_generate(bits, &mut rng(seed)).unwrap();
+            let (secret, public) = (key.to_phe_json(), key.public_key().to_phe_json());
+            assert_eq!(SecretKey::from_phe_json(&secret).map(|_| ()), Err(PheError::KeySize(bits)));
+            assert_eq!(PublicKey::from_phe_json(&public), Err(PheError::KeySize(bits)));
+        }
+        assert!(PheError::KeySize(512).to_string().contains("2048 bits"));
+        assert!(STANDARD_KEY_BITS.iter().all(|&bits| long_enough(bits) == Ok(())));
     }
 }

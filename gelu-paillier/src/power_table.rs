@@ -17,7 +17,7 @@
 
 use crypto_bigint::BoxedUint;
 use rand_core::CryptoRng;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::kernel::{LANES, Line};
 use crate::power::digit;
@@ -36,27 +36,33 @@ impl PowerTable {
         debug_assert_eq!(ring.moduli(), 1);
         let count = bases.len();
         let rows = exponent_bits.div_ceil(window) as usize;
-        let depth = rows.div_ceil(count);
-        // All bases at once: entry d of the current row of each, for d = 0, 1, 2, …
-        let mut layers = Zeroizing::new(Vec::with_capacity(depth));
-        let mut base = Zeroizing::new(bases.clone());
-        for _ in 0..depth {
-            let mut entries = Vec::with_capacity(1 << window);
-            let mut entry = ring.empty();
-            (0..count).for_each(|_| entry.push(ring.one(0)));
-            for _ in 0..1 << window {
-                let next = ring.multiply(&entry.refs(), &base.refs());
-                entries.push(core::mem::replace(&mut entry, next));
+        let mut entries = ring.zeros(rows << window);
+        for start in (0..count).step_by(LANES) {
+            let lanes = start..count.min(start + LANES);
+            let mut base = Zeroizing::new(ring.empty());
+            lanes.clone().for_each(|b| base.push(bases.get(b)));
+            // Entry d of the current row of each base, for d = 0, 1, 2, …
+            let mut row = start;
+            while row < rows {
+                let mut entry = Zeroizing::new(ring.empty());
+                lanes.clone().for_each(|_| entry.push(ring.one(0)));
+                for d in 0..1 << window {
+                    for (row, entry) in (row..rows).zip(entry.iter()) {
+                        entries.get_mut((row << window) + d).copy_from_slice(entry);
+                    }
+                    entry = Zeroizing::new(ring.multiply(&entry.refs(), &base.refs()));
+                }
+                base = entry; // base^(2^window)
+                row += count;
             }
-            base = Zeroizing::new(entry); // base^(2^window)
-            layers.push(entries);
         }
-        let mut all = ring.empty();
-        all.reserve(rows << window);
-        for row in 0..rows {
-            layers[row / count].iter().for_each(|entry| all.push(entry.get(row % count)));
-        }
-        Self { window, entries: all }
+        Self { window, entries }
+    }
+
+    /// Bytes of a table.
+    pub(crate) fn bytes(ring: &Ring, exponent_bits: u32, window: u32) -> usize {
+        let entries = (exponent_bits.div_ceil(window) as usize) << window;
+        entries * ring.stride() * size_of::<Line>()
     }
 
     fn rows(&self) -> usize {
@@ -69,13 +75,14 @@ impl PowerTable {
     pub(crate) fn random_products<R: CryptoRng>(&self, ring: &Ring, rngs: &mut [R]) -> Elements {
         let mask = u8::MAX >> (u8::BITS - self.window);
         let mut products = ring.empty();
+        products.reserve(rngs.len());
         for rngs in rngs.chunks_mut(LANES) {
             let mut digits = Zeroizing::new(vec![0u8; rngs.len() * self.rows()]);
             for (rng, digits) in rngs.iter_mut().zip(digits.chunks_mut(self.rows())) {
                 rng.fill_bytes(digits);
             }
             digits.iter_mut().for_each(|digit| *digit &= mask);
-            products.append(self.products(ring, &digits));
+            products.append(&Zeroizing::new(self.products(ring, &digits)));
         }
         products
     }
@@ -85,12 +92,13 @@ impl PowerTable {
     /// Exponents have at most the bits that the table was made for.
     pub(crate) fn powers(&self, ring: &Ring, exponents: &[BoxedUint]) -> Elements {
         let mut powers = ring.empty();
+        powers.reserve(exponents.len());
         for exponents in exponents.chunks(LANES) {
             let rows = u32::try_from(self.rows()).expect("few rows");
             let digits = |e| (0..rows).map(move |row| digit(e, row * self.window, self.window));
             let digits: Zeroizing<Vec<u8>> =
                 Zeroizing::new(exponents.iter().flat_map(digits).collect());
-            powers.append(self.products(ring, &digits));
+            powers.append(&Zeroizing::new(self.products(ring, &digits)));
         }
         powers
     }
@@ -116,12 +124,6 @@ impl PowerTable {
         let partial = Zeroizing::new(ring.product(&factors, parts * count));
         let partial: Vec<_> = partial.iter().collect();
         ring.product(&partial, count)
-    }
-}
-
-impl Zeroize for PowerTable {
-    fn zeroize(&mut self) {
-        self.entries.zeroize();
     }
 }
 

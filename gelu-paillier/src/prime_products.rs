@@ -14,21 +14,23 @@
 //! ```
 //!
 //! So noise takes an integer product, gathered into *chunks* as long as p, a sum, and one product
-//! modulo p² for each of them: 19 at 2048 bits, where tables of powers take 144. The exponents
+//! modulo p² for each of them: 22 at 2048 bits, where tables of powers take 144. The exponents
 //! e are uniform in 0 … 3, drawn anew for each ciphertext and for each of p² and q², for the first
 //! (bits of p + [`SURPLUS_BITS`])/2 primes.
 //!
 //! # Why that is as good as uniform
 //! There are 2^[`SURPLUS_BITS`] times as many exponents as residues. If the first primes behave
 //! modulo a random p like random units, which is what is *assumed* here, the leftover hash lemma
-//! puts the product within 2^(−SURPLUS_BITS/2) of uniform on average.
+//! puts the product within 2^(−SURPLUS_BITS/2) = 2^−128 of uniform on average. That is for one
+//! ciphertext: the distances of N of them add up to N·2^−128.
 //!
 //! What is proven is less. Different exponents give different integers, which meet modulo p only if
-//! p divides their difference. No difference has more than 20 prime factors as long as p, and the
+//! p divides their difference. No difference has more than 20 prime factors as long as p (from keys of
+//! 2048 bits on; 26 in the keys of tests), and the
 //! owner draws p from more than 2^(bits − 14) primes, while the small primes are always the same.
 //! So two draws collide with a probability below 2^−(bits − 19): the collision entropy of the noise
 //! is within 19 bits of the most that there is. Who wants uniform noise proven takes
-//! [`Noise::Statistical`](crate::Noise) or [`Noise::Uniform`](crate::Noise).
+//! [`OwnerNoise::Uniform`](crate::OwnerNoise::Uniform).
 //!
 //! This is about a p that was drawn at random, as who makes his own key can know. It says nothing
 //! to a server about its clients' keys: seals are made otherwise.
@@ -49,7 +51,7 @@ use crate::power::{Lookup, power};
 use crate::ring::{Digits, Elements, Ring};
 
 /// Bits of exponents beyond the group's size.
-const SURPLUS_BITS: u32 = 128;
+const SURPLUS_BITS: u32 = 256;
 
 /// Bits of a limb of k: three times a limb is below 2^52, which is what a kernel can sum up.
 const RADIX: u32 = 50;
@@ -91,8 +93,8 @@ impl PrimeProducts {
         let lost = u32::try_from(chunks.len()).expect("a few") + 2;
         let mut start = Zeroizing::new(ring.empty());
         for i in 0..2 {
-            let power = Zeroizing::new(ring.power_of_two(i, lost * ring.r_bits()));
-            start.append(ring.raw(i, &power));
+            let power = ring.power_of_two(i, lost * ring.r_bits());
+            start.append(&Zeroizing::new(ring.raw(i, &power)));
         }
         let moduli = [0, 1].map(|i| Modulus::new(ring.modulus(i).as_words()));
         Self { primes, chunks, moduli, quotients, start }
@@ -103,9 +105,10 @@ impl PrimeProducts {
     /// What a generator yields decides its noise alone.
     pub(crate) fn random<R: CryptoRng>(&self, ring: &Ring, rngs: &mut [R]) -> Elements {
         let mut all = ring.empty();
+        all.reserve(2 * rngs.len());
         for rngs in rngs.chunks_mut(LANES / 2) {
             let exponents = self.draw(rngs);
-            all.append(self.lifts(ring, &exponents, 2 * rngs.len()));
+            all.append(&Zeroizing::new(self.lifts(ring, &exponents, 2 * rngs.len())));
         }
         all
     }
@@ -240,17 +243,18 @@ fn negated_quotients(
     primes: &[u32],
 ) -> Vec<Zeroizing<BoxedUint>> {
     let bits = orders[0].bits_precision();
-    let moduli = [0, 1].map(|i| Zeroizing::new(ring.modulus(i)));
+    let moduli = [0, 1].map(|i| ring.modulus(i));
     let quotients = |primes: &[u32]| -> Vec<Zeroizing<BoxedUint>> {
         let low = |&l: &u32| BoxedUint::from(l).resize_unchecked(bits);
         let digits = |l| Digits { low: low(l), high: BoxedUint::zero_with_precision(bits) };
         let digits: Vec<_> = primes.iter().flat_map(|l| [digits(l), digits(l)]).collect();
-        let powers = power(ring, &ring.import(&digits).refs(), &orders, bits, Lookup::Scan);
-        let powers = Zeroizing::new(ring.export(&Zeroizing::new(powers).refs()));
+        let bases = Zeroizing::new(ring.import(&digits));
+        let powers = Zeroizing::new(power(ring, &bases.refs(), &orders, bits, Lookup::Scan));
+        let powers = ring.export(&powers.refs());
         let negated = |(j, power): (usize, &Digits)| {
             debug_assert_eq!(power.low, BoxedUint::one(), "Fermat");
             let wide = Zeroizing::new((&power.high).resize_unchecked(bits + 64));
-            let k = Zeroizing::new(ring.residue(j % 2, &Zeroizing::new(wide.shl(64))));
+            let k = ring.residue(j % 2, &Zeroizing::new(wide.shl(64)));
             Zeroizing::new(moduli[j % 2].wrapping_sub(&k.low))
         };
         powers.iter().enumerate().map(negated).collect()
@@ -324,7 +328,7 @@ mod tests {
     #[test]
     fn chunks_are_shorter_than_the_prime() {
         for bits in [256, 512, 1024, 1536, 2048] {
-            let primes = first_primes((bits as usize + 128) / 2);
+            let primes = first_primes((bits + SURPLUS_BITS) as usize / 2);
             let mut length = 0;
             let mut end = 0;
             for chunk in chunks(&primes, bits) {
@@ -337,8 +341,17 @@ mod tests {
             }
             assert_eq!(end, primes.len());
             assert!(3 * primes.len() < 1 << GROWTH);
-            assert!(length / bits as usize <= 20, "prime factors of a difference");
+            let largest = u64::from(primes[primes.len() - 1]);
+            assert!(largest.pow(3) < 1 << 52, "a cube is a factor of the kernel");
+            assert!(3 * (primes.len() as u128) << RADIX < 1 << 63, "limbs that carry");
+            let factors = length / bits as usize;
+            assert!(
+                factors <= if bits < 1024 { 26 } else { 20 },
+                "{factors} factors of a difference"
+            );
         }
+        let primes = first_primes((1024 + SURPLUS_BITS as usize) / 2);
+        assert_eq!((primes.len(), chunks(&primes, 1024).len()), (640, 21));
         assert_eq!(first_primes(6), [2, 3, 5, 7, 11, 13]);
         assert_eq!(first_primes(1000).last(), Some(&7919));
     }

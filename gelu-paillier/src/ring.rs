@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use crypto_bigint::{BoxedUint, NonZero, Resize};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::kernel::counting::{Counters, Counting};
 use crate::kernel::{Choice, Kernel, LANES, Line, Modulus, from_limbs, kernel, to_limbs};
@@ -33,6 +33,9 @@ pub(crate) struct Ring {
 }
 
 /// Residues in Montgomery form, one behind the other.
+///
+/// They are public or secret: secret ones are held as `Zeroizing<Elements>`, because wiping every
+/// ciphertext would cost a tenth of a product. What grows here leaves no copies behind.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Elements {
     lines: Vec<Line>,
@@ -45,18 +48,11 @@ impl Zeroize for Elements {
     }
 }
 
-/// A residue as digits in base n: `low + high·n`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A residue as digits in base n: `low + high·n`. Wiped on drop.
+#[derive(Debug, Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub(crate) struct Digits {
     pub(crate) low: BoxedUint,
     pub(crate) high: BoxedUint,
-}
-
-impl Zeroize for Digits {
-    fn zeroize(&mut self) {
-        self.low.zeroize();
-        self.high.zeroize();
-    }
 }
 
 impl Elements {
@@ -83,17 +79,30 @@ impl Elements {
 
     /// Makes room for `count` more.
     pub(crate) fn reserve(&mut self, count: usize) {
-        self.lines.reserve_exact(count * self.stride);
+        let needed = self.lines.len() + count * self.stride;
+        if needed > self.lines.capacity() {
+            self.lines = moved(&mut self.lines, needed);
+        }
     }
 
     pub(crate) fn push(&mut self, element: &[Line]) {
         debug_assert_eq!(element.len(), self.stride);
-        self.lines.extend_from_slice(element);
+        self.extend(element);
     }
 
-    pub(crate) fn append(&mut self, mut other: Self) {
+    /// Copies of all elements of `other`, whose owner wipes it if need be.
+    pub(crate) fn append(&mut self, other: &Self) {
         debug_assert_eq!(other.stride, self.stride);
-        self.lines.append(&mut other.lines);
+        self.extend(&other.lines);
+    }
+
+    fn extend(&mut self, lines: &[Line]) {
+        let needed = self.lines.len() + lines.len();
+        if needed > self.lines.capacity() {
+            let room = needed.max(2 * self.lines.len());
+            self.lines = moved(&mut self.lines, room);
+        }
+        self.lines.extend_from_slice(lines);
     }
 
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &[Line]> {
@@ -104,6 +113,14 @@ impl Elements {
     pub(crate) fn refs(&self) -> Vec<&[Line]> {
         self.iter().collect()
     }
+}
+
+/// The same lines in a place with more room; the old place is wiped.
+fn moved(lines: &mut Vec<Line>, capacity: usize) -> Vec<Line> {
+    let mut new = Vec::with_capacity(capacity);
+    new.extend_from_slice(lines);
+    lines.zeroize();
+    new
 }
 
 impl Ring {
@@ -129,11 +146,10 @@ impl Ring {
         let (enter, leave, one) = (empty.clone(), empty.clone(), empty);
         let mut ring = Self { choice, kernel, moduli, enter, leave, one };
         for i in 0..ring.moduli.len() {
-            let r2 = Zeroizing::new(ring.power_of_two(i, 2 * ring.r_bits()));
-            let r2 = ring.raw(i, &r2);
-            ring.enter.append(r2);
+            let r2 = Zeroizing::new(ring.raw(i, &ring.power_of_two(i, 2 * ring.r_bits())));
+            ring.enter.append(&r2);
             let one = ring.raw(i, &ring.small(i, 1));
-            ring.leave.append(one);
+            ring.leave.append(&one);
         }
         ring.one = ring.multiply(&ring.leave.refs(), &ring.enter.refs());
         ring
@@ -149,9 +165,9 @@ impl Ring {
     }
 
     /// Number i of the moduli, as an integer.
-    pub(crate) fn modulus(&self, i: usize) -> BoxedUint {
+    pub(crate) fn modulus(&self, i: usize) -> Zeroizing<BoxedUint> {
         let words = self.moduli[i].words();
-        BoxedUint::from_words(words.iter().copied())
+        Zeroizing::new(BoxedUint::from_words(words.iter().copied()))
     }
 
     /// log₂ R.
@@ -190,12 +206,14 @@ impl Ring {
 
     /// The residue of any integer modulo the square of number `i`, in constant time.
     pub(crate) fn residue(&self, i: usize, x: &BoxedUint) -> Digits {
-        let n = Zeroizing::new(NonZero::new(self.modulus(i)).expect("moduli are not zero"));
+        let n = Zeroizing::new(NonZero::new(BoxedUint::clone(&self.modulus(i))).expect("not zero"));
         let bits = n.bits_precision();
         let wide = Zeroizing::new(x.resize_unchecked(x.bits_precision().max(2 * bits)));
         let (quotient, low) = wide.div_rem(&n);
-        let high = Zeroizing::new(quotient).rem(&n);
-        Digits { low: low.resize_unchecked(bits), high: high.resize_unchecked(bits) }
+        let (quotient, low) = (Zeroizing::new(quotient), Zeroizing::new(low));
+        let high = Zeroizing::new(quotient.rem(&n));
+        let digit = |x: &BoxedUint| x.resize_unchecked(bits);
+        Digits { low: digit(&low), high: digit(&high) }
     }
 
     fn small(&self, i: usize, x: u64) -> Digits {
@@ -206,22 +224,24 @@ impl Ring {
 
     /// A split pair from its digits, which is not in Montgomery form.
     pub(crate) fn raw(&self, i: usize, digits: &Digits) -> Elements {
-        let n = self.modulus(i);
-        let negated = Zeroizing::new(n.wrapping_sub(&digits.high));
-        let mut element =
-            Elements { lines: vec![Line::default(); self.stride()], stride: self.stride() };
-        let (low, high) = element.lines.split_at_mut(self.stride() / 2);
+        let mut element = self.zeros(1);
+        self.write_raw(i, digits, element.get_mut(0));
+        element
+    }
+
+    fn write_raw(&self, i: usize, digits: &Digits, element: &mut [Line]) {
+        let negated = Zeroizing::new(self.modulus(i).wrapping_sub(&digits.high));
+        let (low, high) = element.split_at_mut(self.stride() / 2);
         let (radix, limbs) = (self.kernel.radix(), self.kernel.limbs());
         to_limbs(digits.low.as_words(), radix, limbs, low);
         to_limbs(negated.as_words(), radix, limbs, high);
-        element
     }
 
     /// Residues from their digits; number k belongs to modulus k mod (number of moduli).
     pub(crate) fn import(&self, digits: &[Digits]) -> Elements {
-        let mut raw = Zeroizing::new(self.empty());
+        let mut raw = Zeroizing::new(self.zeros(digits.len()));
         for (k, digits) in digits.iter().enumerate() {
-            raw.append(self.raw(k % self.moduli.len(), digits));
+            self.write_raw(k % self.moduli.len(), digits, raw.get_mut(k));
         }
         let enter: Vec<_> =
             (0..digits.len()).map(|k| self.enter.get(k % self.moduli.len())).collect();
@@ -356,7 +376,9 @@ impl Ring {
     }
 }
 
-/// A ring's moduli may be secret: its constants are wiped, and kernels wipe themselves.
+/// A ring's moduli may be secret: they and its constants are wiped, and kernels wipe themselves.
+impl ZeroizeOnDrop for Ring {}
+
 impl Drop for Ring {
     fn drop(&mut self) {
         for constants in [&mut self.enter, &mut self.leave, &mut self.one] {
@@ -573,6 +595,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Only wiping empties the old place.
+    #[test]
+    fn growth_leaves_no_copy_behind() {
+        let mut old = vec![Line([7; LANES]); 5];
+        let new = moved(&mut old, 9);
+        assert_eq!((new.len(), new.capacity() >= 9), (5, true));
+        assert!(new.iter().all(|line| line.0 == [7; LANES]));
+        assert!(old.is_empty());
+        let mut elements = Elements::new(2);
+        let element = |x: u64| [Line([x; LANES]), Line([x + 1; LANES])];
+        (0..20).for_each(|x| elements.push(&element(x)));
+        let copy = elements.clone();
+        elements.append(&copy);
+        elements.reserve(100);
+        assert_eq!(elements.len(), 40);
+        assert!((0..40).all(|i| *elements.get(i) == element(i as u64 % 20)));
     }
 
     #[test]

@@ -280,7 +280,10 @@ fn malformed_ciphertexts_are_refused_alone_and_in_blocks() {
         };
         [digit(x / &n), digit(x % &n)].concat()
     };
-    for bad in [[0xff; 128].to_vec(), [fixed(&n)[64..].to_vec(), n.to_bytes_be()].concat()] {
+    // Each digit alone, where what is left is a unit.
+    let (one, above) = (fixed(&1u8.into())[64..].to_vec(), (&n + 1u8).to_bytes_be());
+    let (high, low) = ([n.to_bytes_be(), one].concat(), [vec![0; 64], above].concat());
+    for bad in [[0xff; 128].to_vec(), high, low] {
         let error = P::ciphertext_from_bytes(public, &bad).unwrap_err();
         assert_eq!(error, PeerMisbehaved::InvalidCiphertext.into(), "a digit above its range");
     }

@@ -82,9 +82,10 @@ fn python_paillier_and_we_understand_each_other() {
     let number = EncryptedNumber::from_json(public, serialised).unwrap();
     assert_eq!((number.exponent, number.decrypt(&secret).unwrap().to_f64()), (-32, 2.5));
 
-    let theirs = SecretKey::from_phe_json(answer["their_secret"].as_str().unwrap()).unwrap();
+    let theirs =
+        SecretKey::insecure_from_phe_json(answer["their_secret"].as_str().unwrap()).unwrap();
     for (key, name) in [(&secret, "under_ours"), (&theirs, "under_theirs")] {
-        let public = PublicKey::from_phe_json(&key.public_key().to_phe_json()).unwrap();
+        let public = PublicKey::insecure_from_phe_json(&key.public_key().to_phe_json()).unwrap();
         let values = answer["values"].as_array().unwrap();
         for (value, text) in values.iter().zip(answer[name].as_array().unwrap()) {
             let number = EncryptedNumber::from_json(&public, text.as_str().unwrap()).unwrap();

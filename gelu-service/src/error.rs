@@ -190,4 +190,9 @@ pub enum Farewell {
     /// As many sessions as the server takes.
     #[error("the server is busy; connect again later")]
     Busy,
+    /// As many sessions of our account as the server takes.
+    #[error(
+        "this account has as many sessions as the server allows; close one, then connect again"
+    )]
+    TooManySessions,
 }

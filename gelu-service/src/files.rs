@@ -38,7 +38,7 @@ pub(crate) fn create(path: &Path, text: &str, private: bool) -> Result<(), FileE
 }
 
 /// A rename is on the disk only when its folder is.
-fn sync_parent(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     match path.parent() {
         #[cfg(unix)]
         Some(folder) if folder.as_os_str().is_empty() => File::open(".")?.sync_all(),

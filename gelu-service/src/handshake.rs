@@ -98,6 +98,8 @@ pub struct Card {
     pub inference: String,
     /// The ledger's verdict on training, one sentence.
     pub training: String,
+    /// The most samples of a lease that the operator grants.
+    pub lease_samples: u64,
 }
 
 /// Why two honest peers do not fit together, as the server sees it.

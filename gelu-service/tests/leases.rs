@@ -9,6 +9,7 @@ use common::{
     BATCH, Log, PATIENCE, Raw, Site, batches, batches_for, endless, frame, halting, long_leases,
     model, replay, wide_model,
 };
+use gelu_core::Clear;
 use gelu_core::client::DataPolicy;
 use gelu_core::error::Refused;
 use gelu_core::ledger::Policy;
@@ -17,7 +18,7 @@ use gelu_service::client::ClientEvent;
 use gelu_service::error::Farewell;
 use gelu_service::handshake::{Down, Up};
 use gelu_service::server::{Observer, Server, ServerEvent};
-use gelu_service::{Error, Limits};
+use gelu_service::{Error, Limits, Session};
 use tokio::time::timeout;
 
 fn granted_to(who: &str) -> impl Fn(&ServerEvent) -> Option<()> {
@@ -103,7 +104,7 @@ async fn a_holder_that_falls_silent_or_takes_too_long_loses_the_lease() {
         let site = Site::new();
         let running = site.start_with(|c| limit(&mut c.limits)).await;
         let mut raw = Raw::opened(running.address, &site.tls("sleeper")).await;
-        let request = ClientMessage::RequestLease { batch: 1, steps: 1 };
+        let request = ClientMessage::RequestLease { batch: 1, steps: 1, least: 1 };
         raw.write(&frame(2, &Up::Message(request))).await;
         let granted = raw.answer().await.unwrap();
         assert!(matches!(granted, Down::Message(ServerMessage::LeaseGranted(_))));
@@ -148,7 +149,7 @@ async fn the_ledger_refuses_and_remembers() {
         }
         let error = answer.unwrap_err();
         assert!(matches!(&error, Error::Refused(Refused::ByPeer(_))), "{error}");
-        assert!(error.to_string().contains("already determine weights"), "{error}");
+        assert!(error.to_string().contains("can determine weights"), "{error}");
         // The session goes on, and the answer stays the same; training is refused as well.
         assert!(matches!(session.classify(&one).await, Err(Error::Refused(_))));
         let mut data = batches_for(64, 1, 1).into_iter().peekable();
@@ -201,9 +202,7 @@ async fn a_killed_server_comes_back_with_a_whole_model() {
 
     let expected = replay(&model(), &data);
     assert_eq!((site.stored().version(), site.stored().parameters()), (1, &expected));
-    let ledger = std::fs::read_to_string(site.ledger_path()).unwrap();
     let running = site.start().await;
-    assert_eq!(std::fs::read_to_string(site.ledger_path()).unwrap(), ledger);
     let mut session = site.client(&running, "alice").await;
     assert_eq!(session.card().version, 1);
     let report = session.train(1, &mut data.into_iter().peekable()).await.unwrap();
@@ -226,7 +225,6 @@ async fn a_version_that_cannot_be_stored_is_no_version() {
     let error = session.train(1, &mut batches(1, 1).into_iter().peekable()).await.unwrap_err();
     assert!(error.to_string().contains("cannot be stored"), "{error}");
     assert!(!running.log.rolled_back("alice").await.is_empty());
-    let mut session = site.client(&running, "bob").await;
     assert_eq!(session.classify(&inputs).await.unwrap(), before);
     std::fs::remove_dir(site.model_path()).unwrap();
     std::fs::rename(&moved, site.model_path()).unwrap();
@@ -284,13 +282,17 @@ async fn a_shutdown_does_not_wait_for_ever() {
     assert_eq!(site.stored().version(), 0);
 }
 
-/// Whoever protects its data gives back a lease that is too short for that, and goes on.
+async fn guarded(site: &Site, running: &common::Running) -> Session<Clear> {
+    let connection = common::connect(running.address, &site.tls("alice")).await.unwrap();
+    connection.open(common::key(), DataPolicy::Enforce).await.unwrap()
+}
+
+/// Whoever protects its data does not ask for a lease that is too short for that, and goes on.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lease_too_short_for_the_data_is_given_back() {
+async fn a_lease_too_short_for_the_data_is_not_asked_for() {
     let site = Site::new();
     let running = site.start().await;
-    let connection = common::connect(running.address, &site.tls("alice")).await.unwrap();
-    let mut session = connection.open(common::key(), DataPolicy::Enforce).await.unwrap();
+    let mut session = guarded(&site, &running).await;
     let data = batches_for(4, 1, 1)
         .into_iter()
         .map(|(inputs, labels)| (inputs.slice_move(ndarray::s![.., ..1]), labels[..1].to_vec()));
@@ -303,9 +305,95 @@ async fn a_lease_too_short_for_the_data_is_given_back() {
         );
     }
     session.close().await;
+    running.log.left("alice").await;
     let received = running.log.received.lock().unwrap().clone();
-    let expected = ["Open", "RequestLease", "ReturnLease", "RequestLease", "ReturnLease"];
-    assert_eq!(received.iter().map(|(_, m)| m.name()).collect::<Vec<_>>(), expected);
+    assert_eq!(received.iter().map(|(_, m)| m.name()).collect::<Vec<_>>(), ["Open"]);
+    running.shut_down().await;
+}
+
+/// The same rows step after step: the lease goes back before its last step, and the session goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_over_too_few_different_samples_is_given_back() {
+    let site = Site::new();
+    let running = site.start_with(long_leases).await;
+    let mut session = guarded(&site, &running).await;
+    // Two rows shown six times each; five are what the layer of 4 inputs needs.
+    let two = |(inputs, labels): common::Batch| {
+        (inputs.slice_move(ndarray::s![.., ..2]), labels[..2].to_vec())
+    };
+    let rows: Vec<_> = batches(3, 1).into_iter().map(two).collect();
+    let mut again = rows.into_iter().cycle().take(6).peekable();
+    let error = session.train(6, &mut again).await.unwrap_err();
+    let Error::Refused(Refused::ExposesData { samples: 2, sums: 1, .. }) = error else {
+        panic!("{error}")
+    };
+    running.log.rolled_back("alice").await;
+    assert_eq!(site.stored().version(), 0);
+    // Whole data is trained in the same session, by a lease of a length that suits it.
+    let data = batches(1, 5);
+    let report = session.train_to(&[2, 5], &mut data.clone().into_iter().peekable()).await.unwrap();
+    assert_eq!(report.version, 1);
+    assert!([2, 5].contains(&report.steps.len()), "{report:?}");
+    assert!(report.steps.len() <= report.granted as usize);
+    assert_eq!(*site.stored().parameters(), replay(&model(), &data[..report.steps.len()]));
+    session.close().await;
+    running.shut_down().await;
+}
+
+/// The operator's maximum is one for every lease and every policy; whoever needs more is told both
+/// numbers, before anything is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_lease_is_longer_than_the_operator_grants() {
+    let site = Site::new();
+    let running = site.start_with(|c| c.lease_samples = 2 * BATCH as u64 + 1).await;
+    let mut session = site.client(&running, "alice").await;
+    assert_eq!(session.card().lease_samples, 13);
+    let mut data = batches(1, 12).into_iter().peekable();
+    let error = session.train_to(&[3, 4], &mut data).await.unwrap_err();
+    assert!(matches!(error, Error::Refused(Refused::ByPeer(_))), "{error}");
+    let said = error.to_string();
+    assert!(said.contains("at most 13 samples a lease (--lease-samples)"), "{said}");
+    assert!(said.contains("needs 18"), "{said}");
+    while data.peek().is_some() {
+        let report = session.train(12, &mut data).await.unwrap();
+        assert!(report.granted <= 2, "{report:?}");
+    }
+    session.close().await;
+    running.shut_down().await;
+
+    let running = site.start_with(|c| c.lease_samples = BATCH as u64 - 1).await;
+    let mut session = site.client(&running, "alice").await;
+    let mut data = batches(1, 1).into_iter().peekable();
+    let said = session.train(1, &mut data).await.unwrap_err().to_string();
+    assert!(said.contains("at most 5") && said.contains("needs 6"), "{said}");
+    session.close().await;
+    running.shut_down().await;
+}
+
+/// The ledger says no in the middle of a lease: the lease is over, the client is told why, and the
+/// session goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_inside_a_lease_leaves_the_session_open() {
+    let site = Site::new();
+    let running = site.start_with(long_leases).await;
+    let mut session = site.client(&running, "alice").await;
+    // Without its folder the ledger cannot be kept, and an unbooked step gets no answer.
+    let blocked = site.ledger_path().with_added_extension("new");
+    let (inputs, labels) = batches(1, 1).remove(0);
+    let steps = (0..3).map(|n| {
+        if n == 1 {
+            std::fs::create_dir(&blocked).unwrap();
+        }
+        (inputs.clone(), labels.clone())
+    });
+    let error = session.train(3, &mut steps.peekable()).await.unwrap_err();
+    assert!(matches!(error, Error::Refused(Refused::ByPeer(_))), "{error}");
+    assert!(error.to_string().contains("cannot keep its ledger"), "{error}");
+    running.log.rolled_back("alice").await;
+    std::fs::remove_dir(&blocked).unwrap();
+    let report = session.train(1, &mut batches(1, 1).into_iter().peekable()).await.unwrap();
+    assert_eq!(report.version, 1);
+    session.close().await;
     running.shut_down().await;
 }
 

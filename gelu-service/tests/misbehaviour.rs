@@ -2,13 +2,19 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{BATCH, Raw, Running, Site, batches, endless, frame, key, long_leases, model};
 use gelu_core::message::{ClientMessage, ServerMessage};
-use gelu_core::{AdditiveHE, Clear, Parameters};
+use gelu_core::{AdditiveHE, Clear, Parameters, Precision};
+use gelu_nn::{Activation, Model, Sequential};
 use gelu_service::error::Farewell;
 use gelu_service::handshake::{Down, Hello, Up};
 use gelu_service::{Error, Session};
 use ndarray::Array2;
+use rand::SeedableRng;
+use rand::rngs::ChaCha20Rng;
+use tokio::io::AsyncWriteExt;
 
 async fn serves(bystander: &mut Session<Clear>) {
     bystander.classify(&batches(1, 1)[0].0).await.unwrap();
@@ -99,7 +105,11 @@ async fn messages_that_do_not_belong() {
         ("update", message(ClientMessage::MaskedUpdate(none())), "got MaskedUpdate"),
         ("final", message(ClientMessage::FinalUpdate(none())), "got FinalUpdate"),
         ("open", message(common::open_message(2048)), "got Open"),
-        ("steps", message(ClientMessage::RequestLease { batch: 1, steps: 0 }), "steps is 0"),
+        (
+            "steps",
+            message(ClientMessage::RequestLease { batch: 1, steps: 0, least: 1 }),
+            "steps is 0",
+        ),
     ];
     for (account, bytes, reason) in cases {
         let error = after(&site, &running, account, &bytes).await;
@@ -121,7 +131,7 @@ async fn impatience() {
     let (tls, address) = (site.tls("impatient"), running.address);
     running.log.wait(granted).await;
     let mut raw = Raw::opened(address, &tls).await;
-    let request = ClientMessage::RequestLease { batch: 1, steps: 1 };
+    let request = ClientMessage::RequestLease { batch: 1, steps: 1, least: 1 };
     raw.write(&frame(2, &Up::Message(request))).await;
     assert_eq!(raw.read().await.unwrap(), Down::Waiting { position: 1 });
     raw.write(&frame(3, &Up::Message(activations(4 * 512)))).await;
@@ -131,6 +141,65 @@ async fn impatience() {
     assert!(error.contains("expected nothing, got EncryptedActivations"), "{error}");
     holding.abort();
     running.log.rolled_back("holder").await;
+    running.shut_down().await;
+}
+
+/// Whoever waits for its turn may leave, and may not greet again.
+#[tokio::test(flavor = "multi_thread")]
+async fn words_of_those_who_wait() {
+    let site = Site::new();
+    let running = site.start_with(long_leases).await;
+    let mut holder = site.client(&running, "holder").await;
+    let holding = tokio::spawn(async move { holder.train(10_000, &mut endless()).await });
+    running.log.wait(granted).await;
+    let told = |account: &'static str, word: Up| {
+        let (tls, address) = (site.tls(account), running.address);
+        async move {
+            let mut raw = Raw::opened(address, &tls).await;
+            let request = ClientMessage::RequestLease { batch: 1, steps: 1 };
+            raw.write(&frame(2, &Up::Message(request))).await;
+            assert_eq!(raw.read().await.unwrap(), Down::Waiting { position: 1 });
+            raw.write(&frame(3, &word)).await;
+            raw.answer().await
+        }
+    };
+    let again = told("again", Up::Hello(Hello::ours())).await.unwrap();
+    assert_eq!(again, Down::Farewell(Farewell::Ended));
+    let error = running.log.left("again").await.unwrap();
+    assert!(error.contains("expected nothing, got Hello"), "{error}");
+    assert!(told("leaving", Up::Bye).await.is_err(), "nothing more is said");
+    assert_eq!(running.log.left("leaving").await, None);
+    holding.abort();
+    running.log.rolled_back("holder").await;
+    assert_eq!(running.shut_down().await.leases, 1);
+}
+
+/// A peer that never reads what it asks for holds its session no longer than the limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read() {
+    let rng = &mut ChaCha20Rng::seed_from_u64(1);
+    let wide = Sequential::dense(4, &[2000], 3, Activation::Tanh).unwrap();
+    let wide = Model::initialise("wide", wide, Precision::TRAINING, rng).unwrap();
+    let site = Site::with(&wide);
+    let running = site.start_with(|c| c.limits.send = Duration::from_millis(300)).await;
+    let mut deaf = Raw::opened(running.address, &site.tls("deaf")).await;
+    let query = |stage, values| {
+        let ciphertexts = vec![0; values * Clear::ciphertext_len(&key())];
+        Up::Message(ClientMessage::EncryptedActivations { stage, batch: 1, ciphertexts })
+    };
+    let asking = tokio::spawn(async move {
+        for n in (2..).step_by(2) {
+            for bytes in [frame(n, &query(0, 4)), frame(n + 1, &query(1, 2000))] {
+                if deaf.write.write_all(&bytes).await.is_err() {
+                    return deaf;
+                }
+            }
+        }
+        deaf
+    });
+    let error = running.log.left("deaf").await.unwrap();
+    assert!(error.starts_with("the client to read took longer than 0.3 seconds"), "{error}");
+    drop(asking.await.unwrap());
     running.shut_down().await;
 }
 
@@ -144,7 +213,7 @@ async fn an_update_of_other_shapes() {
     let site = Site::new();
     let running = site.start().await;
     let mut raw = Raw::opened(running.address, &site.tls("liar")).await;
-    let request = ClientMessage::RequestLease { batch: 1, steps: 1 };
+    let request = ClientMessage::RequestLease { batch: 1, steps: 1, least: 1 };
     let encrypted = |stage, values: usize| {
         let ciphertexts = vec![0; values * Clear::ciphertext_len(&key())];
         ClientMessage::EncryptedActivations { stage, batch: 1, ciphertexts }

@@ -41,6 +41,8 @@ async fn a_greeting_that_is_none() {
         frame(0, &Up::Message(open_message(2048))),
         frame(0, &Up::Hello(other_magic)),
         frame(1, &Up::Hello(Hello::ours())),
+        // Judged by its length: the rest of it never comes.
+        1025u32.to_be_bytes().to_vec(),
     ];
     for greeting in greetings {
         let running = site.start().await;
@@ -149,6 +151,7 @@ async fn keys_that_the_server_does_not_accept() {
     let other = ClientMessage::Open { backend: "rot13".into(), public_key: vec![] };
     let told = [
         (open_message(1024), "a key of 1024 bits, but this party accepts 2048 to 8192 bits"),
+        (open_message(8256), "a key of 8256 bits, but this party accepts 2048 to 8192 bits"),
         (other, "we use the backend \"insecure-clear\", the peer \"rot13\""),
     ];
     for (n, (message, reason)) in told.into_iter().enumerate() {
@@ -228,6 +231,20 @@ async fn a_client_without_certificate_or_account() {
     let error = Receiver::new(channel, 1 << 20).receive::<Down>("test").await.unwrap_err();
     assert!(error.to_string().contains("CertificateRequired"), "{error}");
 
+    // With one, but without the name of the protocol, it opens, and that is all.
+    let alice = site.identity("alice");
+    let certificate = CertificateDer::from_pem_file(&alice.certificate).unwrap();
+    let key = PrivateKeyDer::from_pem_file(&alice.key).unwrap();
+    let nameless = config().with_client_auth_cert(vec![certificate], key).unwrap();
+    let tcp = TcpStream::connect(running.address).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(nameless));
+    let channel = connector.connect("localhost".try_into().unwrap(), tcp).await.unwrap();
+    let (read, mut write) = tokio::io::split(channel);
+    write.write_all(&frame(0, &Up::Hello(Hello::ours()))).await.unwrap();
+    write.flush().await.unwrap();
+    let (answer, _) = Receiver::new(read, 1 << 20).receive::<Down>("test").await.unwrap();
+    assert_eq!(answer, Down::Farewell(Farewell::Ended));
+
     // With one whose Common Name is no account, the client is told.
     let key = rcgen::KeyPair::generate().unwrap();
     let ca_key = std::fs::read_to_string(site.folder.path().join("certs/ca.key")).unwrap();
@@ -257,13 +274,13 @@ async fn a_client_without_certificate_or_account() {
         assert_eq!(answer, Down::Farewell(Farewell::NoAccount), "{name:?}");
     }
     serves(&site, &running).await;
-    assert_eq!(running.shut_down().await.turned_away, 4);
+    assert_eq!(running.shut_down().await.turned_away, 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn those_who_never_finish_their_greeting() {
     let site = Site::new();
-    let running = site.start_with(|c| c.limits.handshake = Duration::from_secs(2)).await;
+    let running = site.start_with(|c| c.limits.greeting = Duration::from_secs(2)).await;
     let mut silent = TcpStream::connect(running.address).await.unwrap();
     silent.write_all(&[22, 3, 1]).await.unwrap();
     let mut halfway = Raw::open(running.address, &site.tls("alice")).await;
@@ -278,6 +295,73 @@ async fn those_who_never_finish_their_greeting() {
     serves(&site, &running).await;
     drop(silent);
     assert_eq!(running.shut_down().await.turned_away, 2);
+}
+
+/// Far more than the server has seats, then 51 a second, all from the address of the honest client, and
+/// with time without end: the oldest of them make room, and only they.
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_keep_nobody_out() {
+    let site = Site::new();
+    let running = site.start().await;
+    let address = running.address;
+    let most = Limits::default().strangers_of_network;
+    let mut silent = Vec::new();
+    for _ in 0..600 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    let knocking = tokio::spawn(async move {
+        let mut often = tokio::time::interval(Duration::from_secs(1) / 51);
+        loop {
+            often.tick().await;
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+    });
+    for _ in 0..5 {
+        serves(&site, &running).await;
+    }
+    let reason = running.log.turned_away().await;
+    assert_eq!(reason, "it had not greeted yet and made room for a newer connection");
+    knocking.abort();
+    let summary = running.shut_down().await;
+    assert!(summary.turned_away >= 600 - most as u64, "{}", summary.turned_away);
+    assert_eq!((summary.sessions, summary.failed), (5, 0));
+}
+
+/// A connection among the strangers is one until its greeting, not until its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_no_strangers() {
+    let site = Site::new();
+    let one = |c: &mut gelu_service::Config<_>| {
+        (c.limits.strangers, c.limits.strangers_of_network) = (1, 1);
+    };
+    let running = site.start_with(one).await;
+    let mut first = site.client(&running, "first").await;
+    let mut second = site.client(&running, "second").await;
+    let silent = TcpStream::connect(running.address).await.unwrap();
+    for session in [&mut first, &mut second] {
+        session.classify(&batches(1, 1)[0].0).await.unwrap();
+    }
+    first.close().await;
+    second.close().await;
+    drop(silent);
+    assert_eq!(running.shut_down().await.failed, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_has_so_many_sessions_and_no_more() {
+    let site = Site::new();
+    let running = site.start_with(|c| c.limits.sessions_of_account = 2).await;
+    let (first, second) =
+        (site.client(&running, "alice").await, site.client(&running, "alice").await);
+    let error = connect(running.address, &site.tls("alice")).await.err().expect("too many");
+    assert!(matches!(error, Error::Ended(Farewell::TooManySessions)), "{error}");
+    assert!(error.to_string().contains("close one, then connect again"), "{error}");
+    serves(&site, &running).await;
+    first.close().await;
+    running.log.left("alice").await;
+    site.client(&running, "alice").await.close().await;
+    second.close().await;
+    assert_eq!(running.shut_down().await.turned_away, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,6 +25,7 @@ use rand::rngs::ChaCha20Rng;
 use rand::seq::SliceRandom;
 
 use super::algebra::{correlation, mean, share_in, span};
+use super::repetition::Measured;
 use super::scene::{Pictures, Scene, measured, percent};
 use super::view::Received;
 use crate::Error;
@@ -243,7 +244,7 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
     let wide = scene.model.network().stages()[0].linear.outputs();
     let sizes = sizes(wide, least);
     let repetitions = 10;
-    progress.begin("leases", sizes.len() + 1);
+    progress.begin("leases", sizes.len() + 2);
     let single = single(&scene, &pictures, rng)?;
     progress.step();
     let mut leaks = Vec::new();
@@ -252,6 +253,8 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
         progress.step();
     }
     let refused = refused(&scene, &pictures.train, least)?;
+    let again = Measured::new(&scene, &pictures.train, rng)?;
+    progress.step();
     let of = |n: usize| leaks.iter().find(|l| l.samples == n).copied().expect("measured");
     let (two, four, bound) = (of(2), of(4), of(least));
     let longest = leaks.last().copied().expect("several");
@@ -268,7 +271,7 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
             percent(bound.recovered),
             percent(bound.membership),
         ),
-        claims: vec![
+        claims: [vec![
             Claim::new(
                 format!(
                     "undefended, one sample: {} of {} pixels are exact after rounding to 1/{}",
@@ -318,11 +321,13 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
                 ),
                 bound.membership > 0.55,
             ),
-        ],
+        ], again.claims()].concat(),
         parts: vec![
             Part::Images(single.images),
             Part::Lines(lines(&leaks, least)),
             Part::Table(table(&leaks, least)),
+            Part::Images(images_of_repetition(&pictures, &again)),
+            Part::Table(again.table()),
         ],
         notes: vec![
             format!(
@@ -399,6 +404,18 @@ fn single(scene: &Scene, pictures: &Pictures, rng: &mut ChaCha20Rng) -> Result<S
             ],
         },
     })
+}
+
+fn images_of_repetition(pictures: &Pictures, again: &Measured) -> Images {
+    let row = |name: &str, of: fn(&(Vec<f64>, Vec<f64>)) -> &Vec<f64>| ImageRow {
+        name: name.into(),
+        images: again.pictures().iter().map(|pair| pictures.image(of(pair), "")).collect(),
+    };
+    Images {
+        caption: "Four rows, shown until a client that counts presentations reveals their sum"
+            .into(),
+        rows: vec![row("inputs", |pair| &pair.0), row("from the sum", |pair| &pair.1)],
+    }
 }
 
 /// Whether a client that minds its data refuses a lease of one sample less than `least`.

@@ -29,6 +29,7 @@ pub mod packing;
 pub mod permutation;
 pub mod randomness;
 pub mod reconstruction;
+pub mod repetition;
 pub mod scene;
 pub mod smooth;
 pub mod target;

@@ -198,8 +198,7 @@ impl Run {
             ),
             Claim::new(
                 format!(
-                    "the client gives back a lease of {} samples and reveals nothing of it, since \
-                     {} are needed",
+                    "the client does not ask for a lease of {} samples, since {} are needed",
                     self.originals.len() + 1,
                     self.least
                 ),

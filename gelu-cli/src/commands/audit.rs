@@ -23,10 +23,11 @@ Examples:
   gelu audit lenet5.safetensors            a model file
   gelu audit kr-vs-kp --batch 32 --steps 20
 
-How to read it: a client sees linear equations about the weights. Fewer samples than the `safe`
-column leave every weight undetermined; the server's ledger enforces the column for any client,
-which may pack its ciphertexts as it likes. The data's column is the other side: the sum of a
-lease of fewer samples exposes the inputs to the server. What it all costs: `gelu plan`.")]
+How to read it: a client sees linear equations about the weights. Up to the `safe` column's samples
+each row (forward) or column (backward) stays undetermined by sums of that direction; the server's
+ledger enforces the column for any client, which may pack its ciphertexts as it likes. The data's
+column is the other side: the sum of a lease over fewer different samples exposes the inputs to the
+server. What it all costs: `gelu plan`.")]
 pub(crate) struct Args {
     /// A model file, or the name of a network
     #[arg(value_name = "MODEL")]

@@ -12,6 +12,7 @@ use crate::local::Terms;
 use crate::output::Output;
 use crate::phases::say;
 use crate::rate::RateArgs;
+use crate::report;
 
 /// Train and query a network under encryption, start to finish, in under a minute
 ///
@@ -39,14 +40,9 @@ pub(crate) struct Args {
     /// Fixes the split, the first weights, the order of samples and of leases; never keys
     #[arg(long, default_value_t = SEED)]
     seed: u64,
-    /// Where to write the report
-    #[arg(
-        long,
-        value_name = "PATH",
-        default_value = "gelu-demo-report.html",
-        help_heading = "Output"
-    )]
-    report: PathBuf,
+    /// Where to write the report [default: gelu-demo-report.html, if it can be written]
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    report: Option<PathBuf>,
     #[command(flatten)]
     cryptosystem: Cryptosystem,
     #[command(flatten)]
@@ -62,6 +58,7 @@ const LEASE_SAMPLES: u64 = 300;
 /// Runs the demonstration.
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     args.threads.start()?;
+    let report = report::destination(args.report.as_deref(), "gelu-demo-report.html")?;
     let (split, _) = Split::load("iris", Path::new(""), args.seed)?;
     let steps_per_epoch = split.train.len() / CLIENTS / BATCH;
     let experiment = Experiment {
@@ -89,7 +86,5 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
         experiment.split.train.len() / CLIENTS,
         experiment.split.test.len()
     ));
-    let outcome = experiment.run()?;
-    outcome.report().write(&args.report)?;
-    output.show(&outcome.json(&args.report), outcome.text(&args.report))
+    experiment.run()?.deliver(Ok(()), report.as_deref(), output)
 }

@@ -1,25 +1,29 @@
 //! `gelu infer`: queries under encryption.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use gelu_core::Network;
 use gelu_core::client::DataPolicy;
 use gelu_core::plan::Purpose;
 use gelu_nn::{Dataset, Model};
 use gelu_service::client::{ClientEvent, Statistics};
 use serde_json::{Value, json};
 
-use crate::args::{Cryptosystem, Threads};
+use crate::args::{self, Cryptosystem, Threads};
 use crate::backend::{Scheme, Task};
 use crate::client::{self, ServerArgs};
+use crate::cut_off::CutOff;
 use crate::data::DataArgs;
+use crate::ending::{Ended, Results};
 use crate::experiment::protocol;
 use crate::local::{Terms, World};
 use crate::machine::{self, Machine};
 use crate::output::Output;
 use crate::phases::{Phases, Screen, bytes, seconds};
-use crate::problem::{Advise, problem};
+use crate::problem::{self, Advise, problem};
 use crate::rate::RateArgs;
 
 /// Classify samples under encryption
@@ -38,7 +42,8 @@ Examples:
 
 The samples are those that `gelu train` with the same --seed holds out; MNIST has its own
 test set. One sample a query (--batch 1) is quickest to the first answer; a batch shares its
-ciphertexts."
+ciphertexts. A run that ends early, by a spent budget, Ctrl-C or a lost server, shows the answers
+that it has, says how many of how many they are, and exits with 3."
 )]
 pub(crate) struct Args {
     /// The model to serve here
@@ -49,12 +54,12 @@ pub(crate) struct Args {
         required_unless_present = "server"
     )]
     model: Option<PathBuf>,
-    /// How many samples [default: all that are held out]
-    #[arg(long, value_name = "N")]
+    /// How many samples, 1 or more [default: all that are held out]
+    #[arg(long, value_name = "N", value_parser = args::count(1..))]
     count: Option<usize>,
     /// Samples of one query
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    batch: u16,
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = args::batch())]
+    batch: usize,
     #[command(flatten)]
     server: ServerArgs,
     #[command(flatten)]
@@ -77,16 +82,22 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     drop(held_out);
     let asked =
         args.cryptosystem.backend.run(Ask { args, model: model.as_ref(), samples: &samples })?;
-    let in_clear = model.map(|model| model.evaluate(&samples)).transpose()?;
-    let answered = Answered {
+    let answered = asked.predictions.len();
+    let in_clear = model.map(|model| model.evaluate(&samples.head(answered))).transpose();
+    let answer = Answer {
         args,
         dataset: &name,
-        accuracy: client::accuracy(&asked.predictions, samples.labels()),
-        expected: in_clear.map(|evaluation| evaluation.predictions),
+        accuracy: client::accuracy(&asked.predictions, samples.labels())
+            .filter(|_| asked.names_fit),
+        expected: in_clear.as_ref().ok().cloned().flatten().map(|in_clear| in_clear.predictions),
         samples: &samples,
-        asked,
+        asked: &asked,
     };
-    output.show(&answered.json(), answered.text())
+    let (json, text) = (answer.json(), answer.text());
+    let done = format!("{answered} of {} samples are answered", samples.len());
+    let ended = asked.ended.clone().map(|ended| (ended, done));
+    let saved = in_clear.map(|_| ()).context("cannot compare with the model in the clear");
+    Results { report: None, saved, ended }.deliver(output, |_| json, |_| text)
 }
 
 struct Ask<'a> {
@@ -98,6 +109,13 @@ struct Ask<'a> {
 /// The answers and what they cost.
 struct Asked {
     predictions: Vec<usize>,
+    /// Why there are no more.
+    ended: Option<Ended>,
+    /// Whether the data names the classes that the network has.
+    names_fit: bool,
+    classes: usize,
+    key_bits: u32,
+    cut_off: CutOff,
     /// Of each query.
     times: Vec<Duration>,
     statistics: Statistics,
@@ -110,19 +128,19 @@ impl Task for Ask<'_> {
 
     fn run<S: Scheme>(self) -> Result<Asked> {
         let Self { args, model, samples } = self;
+        // Whatever can be refused is refused here, before a key is made or a server is asked.
+        let named = args.server.named_key::<S>(args.cryptosystem)?;
+        let key_bits =
+            named.as_ref().map_or(args.cryptosystem.key_bits, |key| client::key_bits::<S>(key));
         if let Some(model) = model {
-            // What does not fit the plaintexts is refused here, before there is a server.
-            let (batch, bits) = (args.batch.into(), args.cryptosystem.key_bits);
-            S::plan(model.network(), model.precision(), batch, Purpose::Inference, bits)?;
+            check_fit(model.network(), samples)?;
+            let (network, precision) = (model.network(), model.precision());
+            S::plan(network, precision, args.batch, Purpose::Inference, key_bits)?;
         }
-        let mut phases = Phases::start();
-        let running = phases.begin("preparing the key", 0);
-        let secret = args.server.secret::<S>(args.cryptosystem.key_bits)?;
-        phases.end(running, "keys", "the key is ready");
         // The world and its server live until the last answer is here.
         let here = model.map(|model| {
             let world = World::create()?;
-            let server = world.serve(model, &args.terms())?;
+            let server = world.serve(model, &args.terms(key_bits))?;
             anyhow::Ok((world.admit("client")?, server, world))
         });
         let here = here.transpose()?;
@@ -133,39 +151,66 @@ impl Task for Ask<'_> {
                 return Err(problem("neither --model nor --server", "give one of them"));
             }
         };
-
         let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
         let screen = Screen::default();
-        let session =
-            client::open::<S>(&address, &tls, secret, DataPolicy::Enforce, observer(&screen));
-        let mut session = client::wait(&runtime, session)?;
-        check_fit(session.network().inputs(), samples)?;
+        let connecting = client::connect::<S>(&address, &tls, observer(&screen));
+        let connection = client::wait(&runtime, connecting)?;
+        let network = Arc::clone(connection.network());
+        check_fit(&network, samples)?;
+        client::check_key_bits(connection.card(), key_bits)?;
+
+        let mut phases = Phases::start();
+        let running = phases.begin("preparing the key", 0);
+        let secret = Arc::new(match named {
+            Some(secret) => secret,
+            None => client::fresh_key::<S>(key_bits)?,
+        });
+        phases.end(running, "keys", "the key is ready");
+        let opening = async { Ok(connection.open(secret, DataPolicy::Enforce).await?) };
+        let mut session = client::wait(&runtime, opening)?;
         let running = phases.begin("classifying", samples.len() as u64);
         screen.show(&running);
-        let (mut times, mut last) = (Vec::new(), Instant::now());
+        let (mut predictions, mut times, mut last) = (Vec::new(), Vec::new(), Instant::now());
         let answered = |answer: &[usize]| {
             times.push(last.elapsed());
             last = Instant::now();
             running.steps(answer.len());
+            predictions.extend(answer);
         };
-        let classifying = client::classify(&mut session, samples, args.batch.into(), answered);
-        let predictions = client::wait(&runtime, classifying)?;
+        let classifying = client::classify(&mut session, samples, args.batch, answered);
+        let classified = client::wait(&runtime, classifying);
+        let cut_off = CutOff::new(&network, session.saturations());
         let statistics = runtime.block_on(session.close());
-        let said = format!("classified {} samples under encryption", samples.len());
+        let said = format!("classified {} samples under encryption", predictions.len());
         phases.end(running, "inference", &said);
+        let ended = Ended::of(classified, !predictions.is_empty())?;
         let mut peak_memory = None;
         if let Some((_, server, _world)) = here {
             peak_memory = machine::peak_memory("self").zip(server.peak_memory()).map(Into::into);
-            server.stop()?;
+            // All answers are here: how the server ends changes none of them.
+            if let Err(error) = server.stop() {
+                tracing::warn!("{}", problem::sentence(&error));
+            }
         }
-        Ok(Asked { predictions, times, statistics, phases, peak_memory })
+        Ok(Asked {
+            predictions,
+            ended,
+            names_fit: samples.classes() == network.classes(),
+            classes: network.classes(),
+            key_bits,
+            cut_off,
+            times,
+            statistics,
+            phases,
+            peak_memory,
+        })
     }
 }
 
 impl Args {
-    fn terms(&self) -> Terms {
+    fn terms(&self, key_bits: u32) -> Terms {
         Terms {
-            cryptosystem: self.cryptosystem,
+            cryptosystem: Cryptosystem { key_bits, ..self.cryptosystem },
             threads: self.threads,
             rate: RateArgs::public(0.1),
             lease_samples: 1,
@@ -175,15 +220,24 @@ impl Args {
     }
 }
 
-fn check_fit(inputs: usize, samples: &Dataset) -> Result<()> {
-    if inputs == samples.inputs() {
-        return Ok(());
+/// Refuses samples that the network cannot take. Fewer classes are no reason: new data need not show
+/// all of them.
+fn check_fit(network: &Network, samples: &Dataset) -> Result<()> {
+    let (inputs, got) = (network.inputs(), samples.inputs());
+    if inputs != got {
+        return Err(problem(
+            format!("the network takes {inputs} inputs, but the data has {got}"),
+            "choose the --dataset that the model was trained on",
+        ));
     }
-    let got = samples.inputs();
-    Err(problem(
-        format!("the network takes {inputs} inputs, but the data has {got}"),
-        "choose the --dataset that the model was trained on",
-    ))
+    let (classes, got) = (network.classes(), samples.classes());
+    if classes < got {
+        return Err(problem(
+            format!("the network tells {classes} classes apart, but the data has {got}"),
+            "choose the --dataset that the model was trained on, or another --label",
+        ));
+    }
+    Ok(())
 }
 
 fn observer(screen: &Screen) -> impl FnMut(&ClientEvent) + Send + 'static {
@@ -196,21 +250,26 @@ fn observer(screen: &Screen) -> impl FnMut(&ClientEvent) + Send + 'static {
     }
 }
 
-struct Answered<'a> {
+struct Answer<'a> {
     args: &'a Args,
     dataset: &'a str,
     samples: &'a Dataset,
-    accuracy: f64,
+    /// Of the answers; unknown where the data's classes are not the network's.
+    accuracy: Option<f64>,
     /// The same model's predictions in the clear, where it is here.
     expected: Option<Vec<usize>>,
-    asked: Asked,
+    asked: &'a Asked,
 }
 
-impl Answered<'_> {
+impl Answer<'_> {
     fn median(&self) -> f64 {
         let mut times = self.asked.times.clone();
         times.sort_unstable();
         times.get(times.len() / 2).map_or(0.0, Duration::as_secs_f64)
+    }
+
+    fn count(&self) -> usize {
+        self.asked.predictions.len()
     }
 
     fn equal(&self) -> Option<usize> {
@@ -218,23 +277,33 @@ impl Answered<'_> {
         Some(pairs.filter(|(a, b)| a == b).count())
     }
 
+    fn bytes_per_sample(&self) -> u64 {
+        let total = self.asked.statistics.total();
+        (total.up + total.down) / self.count().max(1) as u64
+    }
+
     fn json(&self) -> Value {
-        let (total, asked) = (self.asked.statistics.total(), &self.asked);
-        let count = self.samples.len();
+        let (total, asked) = (self.asked.statistics.total(), self.asked);
+        let count = self.count();
         json!({
             "dataset": self.dataset,
             "count": count,
+            "answered": count,
+            "asked": self.samples.len(),
+            "ended": asked.ended.as_ref().map(Ended::reason),
             "batch": self.args.batch,
             "accuracy": self.accuracy,
             "predictions_equal_plaintext": self.equal().map(|equal| equal == count),
             "equal": self.equal(),
+            "saturations": asked.cut_off.total(),
+            "saturations_by_layer": asked.cut_off.by_layer(),
             "median_seconds": self.median(),
             "seconds": asked.phases.elapsed().as_secs_f64(),
             "bytes": total.up + total.down,
-            "bytes_per_sample": (total.up + total.down) / count as u64,
+            "bytes_per_sample": self.bytes_per_sample(),
             "rounds": total.rounds,
             "backend": self.args.cryptosystem.backend,
-            "key_bits": self.args.cryptosystem.key_bits,
+            "key_bits": asked.key_bits,
             "phases": asked.phases.done(),
             "protocol": protocol(&asked.statistics),
             "peak_memory_bytes": asked.peak_memory.map(|[ours, servers]| {
@@ -246,11 +315,27 @@ impl Answered<'_> {
     }
 
     fn text(&self) -> String {
-        let (total, count) = (self.asked.statistics.total(), self.samples.len());
-        let classes = self.samples.class_names();
-        let names: Vec<_> =
-            self.asked.predictions.iter().map(|&class| classes[class].as_str()).collect();
-        let lines: Vec<_> = names.chunks(20).map(|line| line.join(" ")).collect();
+        let (count, asked) = (self.count(), self.asked);
+        let names = self.samples.class_names();
+        let name = |class: &usize| match names.get(*class).filter(|_| asked.names_fit) {
+            Some(name) => name.clone(),
+            None => class.to_string(),
+        };
+        let named: Vec<_> = asked.predictions.iter().map(name).collect();
+        let lines: Vec<_> = named.chunks(20).map(|line| line.join(" ")).collect();
+        let early = match asked.ended {
+            Some(_) => format!("\nended early: {count} of {} answered", self.samples.len()),
+            None => String::new(),
+        };
+        let accuracy = match self.accuracy {
+            Some(accuracy) => format!("accuracy {:.1}% of {count}", 100.0 * accuracy),
+            None => format!(
+                "{count} answered by number, from 0: the data names {} of the model's {} classes, so \
+                 which number has which name is not known, nor is the accuracy",
+                names.len(),
+                asked.classes
+            ),
+        };
         let compared = match self.equal() {
             Some(equal) if equal == count => {
                 "\n✓ every encrypted prediction equals the model's prediction in the clear".into()
@@ -261,12 +346,12 @@ impl Answered<'_> {
             None => String::new(),
         };
         format!(
-            "{}\n\naccuracy {:.1}% of {count}{compared}\n{} a query (median), {} a sample, {} rounds",
+            "{}\n{early}\n{accuracy}{compared}\n{}\n{} a query (median), {} a sample, {} rounds",
             lines.join("\n"),
-            100.0 * self.accuracy,
+            asked.cut_off,
             seconds(self.median()),
-            bytes((total.up + total.down) / count as u64),
-            total.rounds
+            bytes(self.bytes_per_sample()),
+            asked.statistics.total().rounds
         )
     }
 }

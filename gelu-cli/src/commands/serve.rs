@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::args::{Cryptosystem, Threads};
 use crate::backend::{Scheme, Task};
+use crate::leases;
 use crate::local::Listening;
 use crate::output::Output;
 use crate::phases::{bytes, say};
@@ -55,9 +56,9 @@ pub(crate) struct Args {
     /// The server's own key for --secret-rate [default: a fresh one]
     #[arg(long, value_name = "FILE", requires = "secret_rate")]
     key: Option<PathBuf>,
-    /// The most samples of a lease
-    #[arg(long, value_name = "N", default_value_t = 4096)]
-    lease_samples: u64,
+    /// The most samples of a lease [default: 4096, or as many as clients of this model may need]
+    #[arg(long, value_name = "N")]
+    lease_samples: Option<u64>,
     /// Answer beyond the ledger's bound: clients can then solve for this model's weights
     #[arg(long)]
     allow_model_extraction: bool,
@@ -98,7 +99,7 @@ impl Task for Serve<'_> {
 
     fn run<S: Scheme>(self) -> Result<()> {
         let verdicts = verdicts::<S>(self.model, self.args)?;
-        let config = config::<S>(self.args)?;
+        let config = config::<S>(self.args, self.model)?;
         let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
         runtime.block_on(async {
             let server = Server::bind(config).await?;
@@ -167,7 +168,7 @@ struct Closed {
     bytes: u64,
 }
 
-fn config<S: Scheme>(args: &Args) -> Result<Config<S>> {
+fn config<S: Scheme>(args: &Args, model: &Model) -> Result<Config<S>> {
     let certs = &args.certs;
     let identity =
         Identity { certificate: certs.join("server.pem"), key: certs.join("server.key") };
@@ -176,7 +177,9 @@ fn config<S: Scheme>(args: &Args) -> Result<Config<S>> {
     let ledger = args.ledger.clone().unwrap_or_else(|| args.model.with_added_extension("ledger"));
     let mut config = Config::new(args.listen, tls, &args.model, ledger, learning_rate::<S>(args)?);
     config.key_bits = S::KEY_BITS[0]..=S::KEY_BITS[S::KEY_BITS.len() - 1];
-    config.lease_samples = args.lease_samples;
+    // Twice as many different samples as are enough, and room for a remainder.
+    let needed = 4 * leases::enough(model.network());
+    config.lease_samples = args.lease_samples.unwrap_or(config.lease_samples.max(needed));
     config.precompute = args.precompute;
     config.danger_lease_seed = args.danger_lease_seed.map(seed);
     if args.allow_model_extraction {

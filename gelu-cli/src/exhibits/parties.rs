@@ -76,7 +76,11 @@ impl Asked {
 /// How a local server is started for an exhibit: it refuses nothing, both parties being ours.
 pub(super) fn terms(setting: &Setting) -> Terms {
     Terms {
-        cryptosystem: Cryptosystem { backend: Backend::DEFAULT, key_bits: setting.key_bits },
+        cryptosystem: Cryptosystem {
+            backend: Backend::DEFAULT,
+            key_bits: setting.key_bits,
+            key_bits_given: true,
+        },
         threads: Threads::default(),
         rate: RateArgs::public(0.1),
         lease_samples: 1 << 40,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use futures_util::future::{join_all, try_join_all};
+use gelu_core::fixed::add_by_layer;
 use gelu_nn::Dataset;
 use gelu_service::Session;
 use gelu_service::client::{ClientEvent, Statistics};
@@ -65,60 +66,84 @@ impl<S: Scheme> Cast<S> {
         Ok(Self { members, screen, runtime })
     }
 
-    /// Everybody trains in turn on its own rows; the leases come in the order of their versions.
+    /// Everybody trains in turn on its own rows; the leases come in the order of their versions. With
+    /// an error if there are fewer than there should be.
     pub(super) fn train(
         &mut self,
         shares: &[Arc<Dataset>],
         schedules: &[Vec<Vec<usize>>],
         phases: &mut Phases,
-    ) -> Result<Vec<Lease>> {
+    ) -> (Vec<Lease>, Result<()>) {
         let steps: usize = schedules.iter().map(Vec::len).sum();
         let running = phases.begin("training under encryption", steps as u64);
         self.screen.show(&running);
         let before: Vec<_> = self.members.iter().map(|m| Arc::clone(&m.in_line)).collect();
-        let runs = self.members.iter_mut().enumerate().map(|(client, member)| {
-            let (share, schedule) = (&shares[client], &schedules[client]);
-            let before = client.checked_sub(1).map(|client| Arc::clone(&before[client]));
+        let mut done: Vec<_> = self.members.iter().map(|_| Vec::new()).collect();
+        let members = self.members.iter_mut().zip(shares.iter().zip(schedules)).zip(&mut done);
+        let runs = members.enumerate().map(|(client, ((member, (share, schedule)), leases))| {
+            let before = client.checked_sub(1).and_then(|client| before.get(client).cloned());
             async move {
                 if let Some(before) = before {
                     before.notified().await;
                 }
-                client::train(&mut member.session, client, share, schedule).await
+                let trained =
+                    client::train(&mut member.session, client, share, schedule, leases).await;
+                // Who had nothing to train was never in line.
+                member.in_line.notify_one();
+                trained
             }
         });
-        let mut leases = client::wait(&self.runtime, try_join_all(runs))?.concat();
+        let trained = client::wait(&self.runtime, try_join_all(runs)).map(|_| ());
+        let mut leases = done.concat();
         leases.sort_by_key(|lease| lease.version);
+        let steps: usize = leases.iter().map(|lease| lease.steps.len()).sum();
         let said = format!(
             "trained on {steps} encrypted mini-batches in {} leases, {}",
             leases.len(),
             bytes(self.traffic())
         );
         phases.end(running, "training", &said);
-        Ok(leases)
+        (leases, trained)
     }
 
-    /// Everybody classifies its share of `samples` new rows, all at the same time.
+    /// Everybody classifies its share of `samples` new rows, all at the same time. With an error if
+    /// some rows have no answer.
     pub(super) fn classify(
         &mut self,
         shares: &[Arc<Dataset>],
         samples: usize,
         phases: &mut Phases,
-    ) -> Result<Vec<usize>> {
+    ) -> (Vec<Option<usize>>, Result<()>) {
         let (running, before) = (phases.begin("classifying", samples as u64), self.traffic());
         self.screen.show(&running);
-        let members = self.members.iter_mut().zip(shares);
-        let runs = members.map(|(member, share)| {
-            let answered = |answer: &[usize]| running.steps(answer.len());
+        let mut answers: Vec<_> = shares.iter().map(|_| Vec::new()).collect();
+        let members = self.members.iter_mut().zip(shares).zip(&mut answers);
+        let runs = members.map(|((member, share), answers)| {
+            let answered = |answer: &[usize]| {
+                running.steps(answer.len());
+                answers.extend_from_slice(answer);
+            };
             client::classify(&mut member.session, share, QUERY, answered)
         });
-        let answers = client::wait(&self.runtime, try_join_all(runs))?;
+        let classified = client::wait(&self.runtime, try_join_all(runs)).map(|_| ());
         // Row r went to client r mod clients.
-        let clients = answers.len();
-        let predictions = (0..samples).map(|row| answers[row % clients][row / clients]).collect();
+        let clients = answers.len().max(1);
+        let of_row = |row: usize| answers.get(row % clients)?.get(row / clients).copied();
+        let predictions: Vec<_> = (0..samples).map(of_row).collect();
+        let answered = predictions.iter().flatten().count();
         let traffic = bytes(self.traffic() - before);
-        let said = format!("classified {samples} new rows under encryption, {traffic}");
+        let said = format!("classified {answered} new rows under encryption, {traffic}");
         phases.end(running, "inference", &said);
-        Ok(predictions)
+        (predictions, classified)
+    }
+
+    /// Values of all queries so far that were cut off, by layer.
+    pub(super) fn saturations(&self) -> Vec<u64> {
+        let mut sum = Vec::new();
+        for member in &self.members {
+            add_by_layer(&mut sum, member.session.saturations());
+        }
+        sum
     }
 
     /// Everybody says goodbye; what it has cost them all.

@@ -16,7 +16,8 @@ use std::sync::Arc;
 use anyhow::Result;
 use gelu_core::Precision;
 use gelu_core::client::DataPolicy;
-use gelu_core::ledger::Exposure;
+use gelu_core::fixed::add_by_layer;
+use gelu_core::ledger::{DataLedger, Exposure};
 use gelu_core::plan::Purpose;
 use gelu_nn::{Dataset, Model, Sequential, Split};
 use gelu_service::client::Statistics;
@@ -25,6 +26,9 @@ use rand::rngs::ChaCha20Rng;
 
 use crate::backend::{Scheme, Task};
 use crate::client::{self, Lease};
+use crate::cut_off::CutOff;
+use crate::ending::Ended;
+use crate::leases::Rules;
 use crate::local::{Terms, World};
 use crate::machine;
 use crate::phases::Phases;
@@ -68,12 +72,19 @@ pub(crate) struct Outcome {
     pub(crate) model: Model,
     /// Loss and accuracy of every step in floating point.
     pub(crate) float_steps: Vec<Step>,
-    pub(crate) accuracy_encrypted: f64,
+    /// Why there is not all that was asked for.
+    pub(crate) ended: Option<Ended>,
+    /// New rows that were classified under encryption.
+    pub(crate) answered: usize,
+    /// On those rows.
+    pub(crate) accuracy_encrypted: Option<f64>,
     pub(crate) accuracy_plaintext: f64,
-    pub(crate) predictions_equal_plaintext: bool,
-    pub(crate) weights_equal_oracle: bool,
+    /// Of those rows; unknown where there are none.
+    pub(crate) predictions_equal_plaintext: Option<bool>,
+    /// Unknown when the server has stored a lease of which its client has not heard.
+    pub(crate) weights_equal_oracle: Option<bool>,
     /// Values that the encrypted clients cut off at the bounds of their formats.
-    pub(crate) saturations: u64,
+    pub(crate) cut_off: CutOff,
     /// What the leases gave away.
     pub(crate) exposure: Exposure,
     pub(crate) phases: Phases,
@@ -93,6 +104,12 @@ impl Experiment {
         let mut rng = ChaCha20Rng::seed_from_u64(self.seed);
         let (name, precision) = (self.name.as_str(), Precision::TRAINING);
         Ok(Model::initialise(name, self.architecture.clone(), precision, &mut rng)?)
+    }
+
+    /// How long the leases of its clients may be.
+    fn rules(&self, model: &Model) -> Rules {
+        let (network, precision, policy) = (model.network(), model.precision(), self.data_policy);
+        Rules::new(network, precision, self.batch, policy, self.terms.lease_samples)
     }
 
     /// Each client's own rows: every `clients`-th one of a shuffled data set.
@@ -120,10 +137,15 @@ impl Task for Run {
         experiment.exposure::<S>(&initial, 1)?;
         let shares = experiment.shares(&experiment.split.train);
         let schedules = shares.iter().enumerate().map(|(client, share)| {
-            let seed = experiment.seed + client as u64;
+            let seed = experiment.seed.wrapping_add(client as u64);
             client::schedule(share.len(), experiment.batch, experiment.steps, seed)
         });
         let schedules = schedules.collect::<Result<Vec<_>>>()?;
+        // And so is what cannot end. Every client begins with a ledger of its own.
+        for (share, schedule) in shares.iter().zip(&schedules) {
+            let ledger = DataLedger::new([0; 32]);
+            experiment.rules(&initial).lengths(&ledger, &ledger.ids(share.features()), schedule)?;
+        }
 
         let world = World::create()?;
         let running = phases.begin("starting a server", 0);
@@ -132,12 +154,22 @@ impl Task for Run {
         phases.end(running, "server", &said);
 
         let mut cast = Cast::<S>::open(&experiment, &world, server.address, &mut phases)?;
-        let leases = cast.train(&shares, &schedules, &mut phases)?;
+        let (leases, trained) = cast.train(&shares, &schedules, &mut phases);
         let test = &experiment.split.test;
-        let predictions = cast.classify(&experiment.shares(test), test.len(), &mut phases)?;
+        let (predictions, ended) = match trained {
+            Ok(()) => cast.classify(&experiment.shares(test), test.len(), &mut phases),
+            early => (vec![None; test.len()], early),
+        };
+        let mut cut_off = cast.saturations();
+        for step in leases.iter().flat_map(|lease| &lease.steps) {
+            add_by_layer(&mut cut_off, &step.saturations);
+        }
         let statistics = cast.close();
         let peak_memory = server.peak_memory();
-        server.stop()?;
+        let stopped = server.stop();
+        let any = !leases.is_empty() || predictions.iter().any(Option::is_some);
+        // A server that fails when it has nothing left to do takes nothing away.
+        let ended = Ended::of(ended.and(stopped), any)?;
         let model = world.stored_model()?;
 
         let running = phases.begin("the same training in the clear", 0);
@@ -146,17 +178,27 @@ impl Task for Run {
         let in_clear = model.evaluate(test)?;
         phases.end(running, "plaintext runs", "repeated the same mini-batches in the clear");
 
+        let answers = predictions.iter().zip(test.labels().iter().zip(&in_clear.predictions));
+        let answers: Vec<_> = answers.filter_map(|(p, (l, c))| Some(((*p)?, *l, *c))).collect();
+        let share_of = |holds: fn(&&(usize, usize, usize)) -> bool| {
+            let count = answers.iter().filter(holds).count();
+            (!answers.is_empty()).then(|| count as f64 / answers.len() as f64)
+        };
+        let known = model.version() == leases.last().map_or(0, |lease| lease.version);
         let steps = leases.iter().map(|lease| lease.steps.len()).max().unwrap_or(1);
         Ok(Outcome {
-            accuracy_encrypted: client::accuracy(&predictions, test.labels()),
+            answered: answers.len(),
+            accuracy_encrypted: share_of(|(prediction, label, _)| prediction == label),
             accuracy_plaintext,
-            predictions_equal_plaintext: predictions == in_clear.predictions,
-            weights_equal_oracle: replayed.fixed.parameters() == model.parameters(),
-            saturations: leases.iter().flat_map(|l| &l.steps).map(|s| s.saturations).sum(),
+            predictions_equal_plaintext: share_of(|(prediction, _, clear)| prediction == clear)
+                .map(|share| share == 1.0),
+            weights_equal_oracle: known.then(|| replayed.fixed.parameters() == model.parameters()),
+            cut_off: CutOff::new(model.network(), &cut_off),
             exposure: experiment.exposure::<S>(&model, u32::try_from(steps)?)?,
             float_steps: replayed.float_steps,
             peak_memory: machine::peak_memory("self").zip(peak_memory).map(Into::into),
             experiment,
+            ended,
             leases,
             statistics,
             model,

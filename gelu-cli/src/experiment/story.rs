@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::Result;
 use gelu_bench::exhibit::{Claim, Lines};
 use gelu_nn::Rate;
 use gelu_service::client::{Phase, Statistics};
@@ -9,9 +10,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Outcome, Step};
+use crate::ending::{Ended, Results};
 use crate::machine::{self, Machine};
+use crate::output::Output;
 use crate::phases::{bytes, seconds};
-use crate::report::{Facts, Leakage, Report, epochs};
+use crate::report::{self, Facts, Leakage, Report, epochs};
 
 /// One lease, for the JSON object.
 #[derive(Serialize)]
@@ -24,7 +27,7 @@ struct LeaseLine {
 
 impl Outcome {
     /// For programs. Every name here is part of the program's interface.
-    pub(crate) fn json(&self, report: &Path) -> Value {
+    pub(crate) fn json(&self, report: Option<&Path>) -> Value {
         let (experiment, terms) = (&self.experiment, &self.experiment.terms);
         let total = self.statistics.total();
         let (safe, narrowest) = self.exposure.safe_samples();
@@ -36,7 +39,13 @@ impl Outcome {
             "accuracy_plaintext": self.accuracy_plaintext,
             "predictions_equal_plaintext": self.predictions_equal_plaintext,
             "weights_equal_oracle": self.weights_equal_oracle,
-            "saturations": self.saturations,
+            "saturations": self.cut_off.total(),
+            "saturations_by_layer": self.cut_off.by_layer(),
+            "steps_done": self.steps_done(),
+            "steps_asked": self.steps_asked(),
+            "answered": self.answered,
+            "asked": experiment.split.test.len(),
+            "ended": self.ended.as_ref().map(Ended::reason),
             "seconds": self.phases.elapsed().as_secs_f64(),
             "bytes": total.up + total.down,
             "rounds": total.rounds,
@@ -76,29 +85,52 @@ impl Outcome {
     }
 
     /// For a person.
-    pub(crate) fn text(&self, report: &Path) -> String {
-        let mark = |holds| if holds { "✓" } else { "✗" };
+    pub(crate) fn text(&self, report: Option<&Path>) -> String {
+        let mark = |holds| match holds {
+            Some(true) => "✓",
+            Some(false) => "✗",
+            None => " ",
+        };
         let total = self.statistics.total();
         format!(
             "\n{}\n\n\
-             {} accuracy on new rows    encrypted {:.1}%, in the clear {:.1}%\n\
-             {} final weights           {} the plaintext oracle's, bit for bit\n\
-             \x20 cost                    {}, {} in {} rounds\n\n\
-             The ledger's verdict: {}.\n{}\n\n\
-             Report: {}",
+             {} accuracy on new rows    encrypted {}, in the clear {:.1}%\n\
+             {} final weights           {}\n\
+             \x20 cost                    {}, {} in {} rounds\n\
+             \x20 bounds                  {}\n\n\
+             The ledger's verdict: {}.\n{}\n{}",
             self.headline(),
             mark(self.accuracies_are_equal()),
-            100.0 * self.accuracy_encrypted,
+            self.accuracy_encrypted.map_or("unknown".into(), |x| format!("{:.1}%", 100.0 * x)),
             100.0 * self.accuracy_plaintext,
             mark(self.weights_equal_oracle),
-            if self.weights_equal_oracle { "equal" } else { "DIFFER FROM" },
+            match self.weights_equal_oracle {
+                Some(true) => "equal the plaintext oracle's, bit for bit",
+                Some(false) => "DIFFER FROM the plaintext oracle's, bit for bit",
+                None => UNHEARD,
+            },
             seconds(self.phases.elapsed().as_secs_f64()),
             bytes(total.up + total.down),
             total.rounds,
+            self.cut_off,
             self.exposure.verdict(),
             self.meaning(),
-            report.display(),
+            report::line(report),
         )
+    }
+
+    /// Writes the report, shows the result, and fails if the run ended early or anything could not
+    /// be written: `saved` is what came of writing the model.
+    pub(crate) fn deliver(
+        &self,
+        saved: Result<()>,
+        report: Option<&Path>,
+        output: Output,
+    ) -> Result<()> {
+        let ended = self.ended.clone().map(|ended| (ended, self.how_much()));
+        let report = report.map(|path| (self.report(), path));
+        let results = Results { report, saved, ended };
+        results.deliver(output, |path| self.json(path), |path| self.text(path))
     }
 
     /// The HTML page.
@@ -121,19 +153,40 @@ impl Outcome {
         }
     }
 
-    fn accuracies_are_equal(&self) -> bool {
-        self.accuracy_encrypted == self.accuracy_plaintext
+    /// Whether the encrypted training was as good as the one in the clear, if all new rows say so.
+    fn accuracies_are_equal(&self) -> Option<bool> {
+        let all = self.answered == self.experiment.split.test.len();
+        self.accuracy_encrypted.filter(|_| all).map(|x| x == self.accuracy_plaintext)
     }
 
     fn samples_seen(&self) -> usize {
         self.leases.iter().flat_map(|lease| &lease.steps).map(|step| step.samples).sum()
     }
 
+    fn steps_done(&self) -> usize {
+        self.leases.iter().map(|lease| lease.steps.len()).sum()
+    }
+
+    fn steps_asked(&self) -> usize {
+        self.experiment.steps * self.experiment.clients
+    }
+
+    /// What the end of the run must say where it came early.
+    fn how_much(&self) -> String {
+        format!(
+            "{} of {} mini-batches are committed, {} of {} new rows classified",
+            self.steps_done(),
+            self.steps_asked(),
+            self.answered,
+            self.experiment.split.test.len()
+        )
+    }
+
     fn headline(&self) -> String {
         let experiment = &self.experiment;
         let (rows, test) = (experiment.split.train.len(), experiment.split.test.len());
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to rows")]
-        let right = |accuracy: f64| (accuracy * test as f64).round() as usize;
+        let right = |accuracy: f64, of: usize| (accuracy * of as f64).round() as usize;
         let who = match experiment.clients {
             1 => "A client".into(),
             2 => "Two clients in turn".into(),
@@ -143,18 +196,30 @@ impl Outcome {
             true => ("rows that the server never saw", "Under encryption"),
             false => ("rows, WITHOUT ENCRYPTION", "Through the protocol"),
         };
+        let early = match self.ended {
+            Some(_) => format!("The run ended early: {}. ", self.how_much()),
+            None => String::new(),
+        };
+        let classified = self.accuracy_encrypted.map(|accuracy| {
+            let (right, of) = (right(accuracy, self.answered), self.answered);
+            format!("{then} {right} of {of} new rows were classified correctly; ")
+        });
         format!(
-            "{who} trained {} on {rows} {how}. {then} {} of {test} new rows were classified \
-             correctly; the same training in the clear gets {}.",
+            "{early}{who} trained {} on {rows} {how}. {}the same training in the clear gets {} of \
+             {test}.",
             experiment.name,
-            right(self.accuracy_encrypted),
-            right(self.accuracy_plaintext),
+            classified.unwrap_or_default(),
+            right(self.accuracy_plaintext, test),
         )
     }
 
+    /// What is known to hold or not to hold.
     fn claims(&self) -> Vec<Claim> {
-        let claim = |holds, yes: &str, no: &str| Claim::new(if holds { yes } else { no }, holds);
-        vec![
+        let claim = |holds: Option<bool>, yes: &str, no: &str| {
+            holds.map(|holds| Claim::new(if holds { yes } else { no }, holds))
+        };
+        let claims = [
+            claim(self.ended.as_ref().map(|_| false), "", "the run ended early"),
             claim(
                 self.accuracies_are_equal(),
                 "encrypted accuracy equals plaintext accuracy",
@@ -170,7 +235,8 @@ impl Outcome {
                 "every encrypted prediction equals its plaintext prediction",
                 "some encrypted predictions differ from their plaintext predictions",
             ),
-        ]
+        ];
+        claims.into_iter().flatten().collect()
     }
 
     /// Samples that one client saw, about.
@@ -269,7 +335,7 @@ impl Outcome {
                     item("mini-batches", &self.float_steps.len()),
                     item("learning rate", &terms.rate),
                     item("leases", &self.leases.len()),
-                    item("values cut off at a bound", &self.saturations),
+                    item("values cut off at a bound", &self.cut_off),
                 ],
             },
             Facts {
@@ -290,6 +356,10 @@ impl Outcome {
         ]
     }
 }
+
+/// What is said of weights that cannot be compared.
+const UNHEARD: &str =
+    "not compared: the server has stored a lease of which its client has not heard";
 
 /// The rounds that do the work; waiting in the queue is other clients' work.
 const WORK: [Phase; 5] =

@@ -188,26 +188,11 @@ equations as there are unknowns can solve for them.</p>
 
 #[cfg(test)]
 mod tests {
-    use super::super::epochs;
     use super::*;
-    use gelu_bench::exhibit::Claim;
 
     #[test]
     fn a_page_stands_alone_and_escapes_what_it_is_given() {
-        let nasty = || "<script>alert('x')</script>".to_owned();
-        let report = Report {
-            title: nasty(),
-            headline: nasty(),
-            claims: vec![Claim::new(nasty(), true)],
-            warning: Some(nasty()),
-            curves: vec![epochs(&nasty(), &nasty(), vec![(&nasty(), vec![1.0, 0.5])])],
-            time: vec![(nasty(), 1.0)],
-            traffic: vec![(nasty(), 1_500_000)],
-            leakage: None,
-            facts: vec![Facts { title: "x", items: vec![(nasty(), nasty())] }],
-            command_line: nasty(),
-        };
-        let page = render(&report);
+        let page = render(&Report::of_tests("<script>alert('x')</script>"));
         assert!(!page.contains("<script"), "{page}");
         assert!(page.matches("&lt;script&gt;").count() >= 9);
         assert!(page.contains("1.0 s") && page.contains("1.5 MB"), "{page}");

@@ -13,21 +13,28 @@
 //!                                               └ return_lease ──▶ AwaitReturn ──▶ Idle
 //! ```
 //!
+//! Whatever waits for an answer may get `Refused` instead, which leads to Idle: a lease is over then.
+//!
+//! The sum of a lease is booked in a [`SumLedger`] before it is sent. A new machine has one of its own,
+//! which it forgets; a client that comes back gives it one that lasts ([`Client::with_sums`]).
+//!
 //! A machine that has returned an error stays failed.
 
 mod round;
 mod training;
 
+use core::ops::RangeInclusive;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use ndarray::Array2;
 use rand_core::CryptoRng;
 
 use crate::error::{ApiMisuse, PeerMisbehaved, Refused, Result};
-use crate::fixed::Precision;
+use crate::fixed::{Precision, add_by_layer};
 use crate::he::AdditiveHE;
-use crate::ledger::Exposure;
+use crate::ledger::{DataExposure, DataLedger, Exposure, SumLedger, data};
+use crate::mask;
 use crate::message::{ClientMessage, Lease, ServerMessage};
 use crate::network::Network;
 use crate::plan::{Plan, Purpose};
@@ -37,10 +44,11 @@ use training::{Training, TrainingRound};
 /// What a client lets happen to its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DataPolicy {
-    /// Give back a lease whose sum would be one of too few samples (`docs/src/security.md`).
+    /// Reveal no sum of too few different samples, and none of a lease so long that its masks wear
+    /// thin (`docs/src/security.md`).
     #[default]
     Enforce,
-    /// Reveal it all the same: the owner accepts that inputs can be reconstructed from it.
+    /// Reveal them all the same, and count: the owner accepts that inputs can be reconstructed.
     AllowInputReconstruction,
 }
 
@@ -68,7 +76,7 @@ pub enum ClientOutput {
 }
 
 /// What one training step looked like to the owner of the data.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StepReport {
     /// Mean loss of the mini-batch, before the update.
     pub loss: f64,
@@ -76,8 +84,9 @@ pub struct StepReport {
     pub correct: usize,
     /// Samples of the mini-batch.
     pub samples: usize,
-    /// Values that were cut off at the bound of their format.
-    pub saturations: u64,
+    /// Values that were cut off at the bound of their format: a layer's inputs, its errors and its
+    /// update; by layer, those after the last one with any left out.
+    pub saturations: Vec<u64>,
     /// Whether this was the last step of the lease.
     pub last: bool,
 }
@@ -88,6 +97,7 @@ pub(crate) struct Context<H: AdditiveHE> {
     pub(crate) network: Arc<Network>,
     pub(crate) precision: Precision,
     pub(crate) policy: DataPolicy,
+    pub(crate) sums: Arc<dyn SumLedger>,
 }
 
 impl<H: AdditiveHE> Context<H> {
@@ -101,16 +111,12 @@ enum State<H: AdditiveHE> {
     AwaitOpened,
     Idle,
     Query(Box<Round>),
-    AwaitLease {
-        batch: usize,
-        steps: u32,
-    },
+    AwaitLease { batch: usize, lengths: RangeInclusive<u32> },
     Training(Box<Training<H>>),
     Step(Box<TrainingRound<H>>),
     AwaitUpdateApplied(Box<Training<H>>),
     AwaitCommit,
-    /// With the reason, if it was not the caller's wish.
-    AwaitReturn(Option<Refused>),
+    AwaitReturn,
     Failed,
 }
 
@@ -125,7 +131,7 @@ impl<H: AdditiveHE> State<H> {
             Self::Step(_) => "is in the middle of a step",
             Self::AwaitUpdateApplied(_) => "waits for its update to be applied",
             Self::AwaitCommit => "waits for its lease to be committed",
-            Self::AwaitReturn(_) => "gives its lease back",
+            Self::AwaitReturn => "gives its lease back",
             Self::Failed => "has failed",
         }
     }
@@ -138,7 +144,7 @@ impl<H: AdditiveHE> State<H> {
             Self::Step(_) => "WeightedSums or PropagatedErrors",
             Self::AwaitUpdateApplied(_) => "UpdateApplied",
             Self::AwaitCommit => "Committed",
-            Self::AwaitReturn(_) => "LeaseReturned",
+            Self::AwaitReturn => "LeaseReturned",
             Self::Idle | Self::Training(_) | Self::Failed => "nothing",
         }
     }
@@ -150,6 +156,8 @@ pub struct Client<H: AdditiveHE> {
     state: State<H>,
     transmit: VecDeque<ClientMessage>,
     outputs: VecDeque<ClientOutput>,
+    /// Values of all queries so far that were cut off, by layer.
+    saturations: Vec<u64>,
 }
 
 impl<H: AdditiveHE> Client<H> {
@@ -165,12 +173,21 @@ impl<H: AdditiveHE> Client<H> {
     ) -> Self {
         let public_key = H::public_key_to_bytes(H::public_key(&secret));
         let open = ClientMessage::Open { backend: H::ID.into(), public_key };
+        let sums = Arc::new(Mutex::new(DataLedger::new([0; 32])));
         Self {
-            context: Context { secret, network, precision, policy },
+            context: Context { secret, network, precision, policy, sums },
             state: State::AwaitOpened,
             transmit: [open].into(),
             outputs: VecDeque::new(),
+            saturations: Vec::new(),
         }
+    }
+
+    /// Books sums in `sums`, where what was revealed before is still known.
+    #[must_use]
+    pub fn with_sums(mut self, sums: Arc<dyn SumLedger>) -> Self {
+        self.context.sums = sums;
+        self
     }
 
     /// Starts an encrypted inference of `inputs`, `[features, batch]`.
@@ -198,24 +215,71 @@ impl<H: AdditiveHE> Client<H> {
         Ok(())
     }
 
-    /// Asks for the next turn to train: `steps` mini-batches of `batch` samples, if possible.
+    /// Asks for the next turn to train: `steps` mini-batches of `batch` samples, or as many as the
+    /// server grants.
     ///
     /// # Errors
-    /// [`ApiMisuse::State`] unless idle, and what the range analysis says.
+    /// As [`request_lease_of`](Self::request_lease_of).
     pub fn request_lease(&mut self, batch: usize, steps: u32) -> Result<()> {
+        self.request_lease_of(batch, 1..=steps)
+    }
+
+    /// Asks for the next turn to train: as many mini-batches of `batch` samples as `lengths` says.
+    ///
+    /// Under [`DataPolicy::Enforce`] none fewer are asked for than the data needs at least, and none
+    /// more than the [masks](crate::mask::most_steps) bear.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::State`] unless idle, [`ApiMisuse::Configuration`] for an empty range,
+    /// [`Refused::ExposesData`] and [`Refused::ShortMasks`] when no length is left, and what the range
+    /// analysis says. Nothing is sent then.
+    pub fn request_lease_of(&mut self, batch: usize, lengths: RangeInclusive<u32>) -> Result<()> {
         self.require(matches!(self.state, State::Idle), "ask for a lease")?;
+        if lengths.is_empty() || *lengths.start() == 0 {
+            return Err(ApiMisuse::configuration("lease", "needs lengths of 1 step or more").into());
+        }
+        let lengths = match self.context.policy {
+            DataPolicy::Enforce => self.allowed(batch, lengths)?,
+            DataPolicy::AllowInputReconstruction => lengths,
+        };
+        let (least, steps) = (*lengths.start(), *lengths.end());
         self.context.plan(batch, Purpose::Training { steps })?;
         let wanted = u32::try_from(batch).expect("a planned batch is below 2^16");
-        self.transmit.push_back(ClientMessage::RequestLease { batch: wanted, steps });
-        self.state = State::AwaitLease { batch, steps };
+        self.transmit.push_back(ClientMessage::RequestLease { batch: wanted, steps, least });
+        self.state = State::AwaitLease { batch, lengths };
         Ok(())
+    }
+
+    /// Those of `lengths` that keep the data and its masks safe.
+    fn allowed(
+        &self,
+        batch: usize,
+        lengths: RangeInclusive<u32>,
+    ) -> Result<RangeInclusive<u32>, Refused> {
+        let Context { network, precision, .. } = &self.context;
+        let least = data::least_samples(&DataExposure::of(network), 1);
+        let needed = least.div_ceil((batch as u64).max(1));
+        let (start, end) = (u64::from(*lengths.start()), u64::from(*lengths.end()));
+        if end < needed {
+            let samples = end * batch as u64;
+            return Err(Refused::ExposesData { samples, least, sums: 1 });
+        }
+        let steps = u32::try_from(start.max(needed)).expect("at most the end");
+        let (values, sigma) = (network.zeros().len(), precision.mask_bits);
+        let most = mask::most_steps(values, sigma);
+        if steps > most {
+            return Err(Refused::ShortMasks { sigma, values: values as u64, steps, most });
+        }
+        Ok(steps..=most.min(*lengths.end()))
     }
 
     /// Trains on one mini-batch of exactly the lease's size.
     ///
     /// # Errors
     /// [`ApiMisuse::State`] without a lease or in the middle of a step; [`ApiMisuse::Shape`];
-    /// [`ApiMisuse::Configuration`] for labels that are no classes.
+    /// [`ApiMisuse::Configuration`] for labels that are no classes; [`Refused::ExposesData`] when this
+    /// would be the last step of a lease of too few different samples. The lease goes on then, and can
+    /// be [given back](Self::return_lease).
     pub fn train(
         &mut self,
         inputs: &Array2<f64>,
@@ -243,8 +307,8 @@ impl<H: AdditiveHE> Client<H> {
     ///
     /// # Errors
     /// [`ApiMisuse::State`] without a lease or before its first step;
-    /// [`Refused::ExposesData`] when the sum of so few samples would expose the data: train on, or
-    /// [give the lease back](Self::return_lease).
+    /// [`Refused::ExposesData`] when the sum of so few different samples would expose the data: train
+    /// on, or [give the lease back](Self::return_lease); [`Refused::Unbooked`].
     pub fn finish(&mut self) -> Result<()> {
         let may = matches!(&self.state, State::Training(training) if training.steps_done() > 0);
         self.require(may, "finish the lease")?;
@@ -262,7 +326,7 @@ impl<H: AdditiveHE> Client<H> {
     pub fn return_lease(&mut self) -> Result<()> {
         self.require(matches!(self.state, State::Training(_)), "give a lease back")?;
         self.transmit.push_back(ClientMessage::ReturnLease);
-        self.state = State::AwaitReturn(None);
+        self.state = State::AwaitReturn;
         Ok(())
     }
 
@@ -274,6 +338,12 @@ impl<H: AdditiveHE> Client<H> {
     /// The next event for this side, if any.
     pub fn poll_output(&mut self) -> Option<ClientOutput> {
         self.outputs.pop_front()
+    }
+
+    /// Values of all queries so far that were cut off at the bound of their format: the inputs of
+    /// each layer, those after the last one with any left out. Steps report their own.
+    pub fn saturations(&self) -> &[u64] {
+        &self.saturations
     }
 
     /// Takes a message from the server.
@@ -303,7 +373,11 @@ impl<H: AdditiveHE> Client<H> {
                 Ok(State::Idle)
             }
             (
-                State::Query(_) | State::AwaitLease { .. } | State::AwaitCommit,
+                State::Query(_)
+                | State::AwaitLease { .. }
+                | State::Step(_)
+                | State::AwaitUpdateApplied(_)
+                | State::AwaitCommit,
                 ServerMessage::Refused { reason },
             ) => {
                 self.outputs.push_back(ClientOutput::Refused(Refused::ByPeer(reason)));
@@ -316,14 +390,11 @@ impl<H: AdditiveHE> Client<H> {
                     return Ok(State::Query(round));
                 }
                 self.outputs.push_back(ClientOutput::Probabilities(round.pass.probabilities()?));
+                add_by_layer(&mut self.saturations, &round.pass.saturations().by_layer());
                 Ok(State::Idle)
             }
-            (State::AwaitLease { batch, steps }, ServerMessage::LeaseGranted(lease)) => {
-                let training = Training::new(&self.context, &lease, batch, steps)?;
-                if let Err(refused) = training.check_samples(&self.context, lease.steps) {
-                    self.transmit.push_back(ClientMessage::ReturnLease);
-                    return Ok(State::AwaitReturn(Some(refused)));
-                }
+            (State::AwaitLease { batch, lengths }, ServerMessage::LeaseGranted(lease)) => {
+                let training = Training::new(&self.context, &lease, batch, lengths)?;
                 self.outputs.push_back(ClientOutput::LeaseGranted(lease));
                 Ok(State::Training(Box::new(training)))
             }
@@ -343,9 +414,8 @@ impl<H: AdditiveHE> Client<H> {
                 self.outputs.push_back(ClientOutput::Committed { version });
                 Ok(State::Idle)
             }
-            (State::AwaitReturn(refused), ServerMessage::LeaseReturned) => {
-                let returned = ClientOutput::LeaseReturned;
-                self.outputs.push_back(refused.map_or(returned, ClientOutput::Refused));
+            (State::AwaitReturn, ServerMessage::LeaseReturned) => {
+                self.outputs.push_back(ClientOutput::LeaseReturned);
                 Ok(State::Idle)
             }
             (state, message) => Err(PeerMisbehaved::UnexpectedMessage {
@@ -384,6 +454,21 @@ impl<H: AdditiveHE> Client<H> {
     pub fn exposure(&self, batch: usize, purpose: Purpose) -> Result<Exposure> {
         let plan = self.context.plan(batch, purpose)?;
         Ok(Exposure::new(&self.context.network, &self.context.precision, &plan))
+    }
+
+    /// Whether it holds a lease, between two steps.
+    pub fn holds_lease(&self) -> bool {
+        matches!(self.state, State::Training(_))
+    }
+
+    /// Where it books its sums.
+    pub fn sums(&self) -> &Arc<dyn SumLedger> {
+        &self.context.sums
+    }
+
+    /// What it lets happen to its data.
+    pub fn policy(&self) -> DataPolicy {
+        self.context.policy
     }
 
     fn require(&self, holds: bool, asked: &'static str) -> Result<()> {

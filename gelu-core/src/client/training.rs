@@ -1,15 +1,17 @@
 //! A lease, seen by the client that holds it: true updates, masks, and the final sum.
 
+use core::ops::RangeInclusive;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ndarray::Array2;
 use rand_core::CryptoRng;
 
 use super::round::Round;
-use super::{Context, DataPolicy, StepReport};
-use crate::error::{ApiMisuse, Error, PeerMisbehaved, Refused, Result};
+use super::{Context, StepReport};
+use crate::error::{ApiMisuse, Error, PeerMisbehaved, Result};
 use crate::he::{AdditiveHE, Sealed};
-use crate::ledger::Exposure;
+use crate::ledger::{DataExposure, DataLedger, SampleId};
 use crate::mask;
 use crate::message::{ClientMessage, Lease, LeaseRate};
 use crate::network::Parameters;
@@ -39,7 +41,11 @@ pub(super) struct Training<H: AdditiveHE> {
     /// U (or G) of the last step.
     last_update: Parameters,
     last_report: Option<StepReport>,
-    least_samples: u64,
+    /// The different samples in the sum.
+    samples: BTreeSet<SampleId>,
+    data: Vec<DataExposure>,
+    /// As it was when the lease began.
+    ledger: DataLedger,
 }
 
 impl<H: AdditiveHE> Training<H> {
@@ -48,10 +54,10 @@ impl<H: AdditiveHE> Training<H> {
         context: &Context<H>,
         lease: &Lease,
         batch: usize,
-        wanted: u32,
+        lengths: RangeInclusive<u32>,
     ) -> Result<Self> {
-        if !(1..=wanted).contains(&lease.steps) {
-            let expected = format!("1 to {wanted}");
+        if !lengths.contains(&lease.steps) {
+            let expected = format!("{} to {}", lengths.start(), lengths.end());
             return Err(PeerMisbehaved::out_of_bounds("steps", lease.steps, expected).into());
         }
         if lease.batch as usize != batch {
@@ -76,9 +82,10 @@ impl<H: AdditiveHE> Training<H> {
                 (mode, Rounding::PowerOfTwo { g_max: *g_max })
             }
         };
-        let exposure = Exposure::new(&context.network, &context.precision, &plan);
         Ok(Self {
-            least_samples: exposure.least_samples().map_or(0, |(least, _)| least),
+            samples: BTreeSet::new(),
+            data: DataExposure::of(&context.network),
+            ledger: context.sums.ledger()?,
             plan,
             steps: lease.steps,
             steps_done: 0,
@@ -100,7 +107,7 @@ impl<H: AdditiveHE> Training<H> {
     }
 
     pub(super) fn report(&self) -> StepReport {
-        self.last_report.expect("asked only after a step")
+        self.last_report.clone().expect("asked only after a step")
     }
 
     /// Algorithm 3: the update of the last step under a fresh mask, which joins ΣR.
@@ -138,18 +145,9 @@ impl<H: AdditiveHE> Training<H> {
         Ok(message)
     }
 
-    /// Whether the sum of `steps` mini-batches may be revealed.
-    pub(super) fn check_samples(&self, context: &Context<H>, steps: u32) -> Result<(), Refused> {
-        let samples = u64::from(steps) * self.plan.batch as u64;
-        if context.policy == DataPolicy::Enforce && samples < self.least_samples {
-            return Err(Refused::ExposesData { samples, least: self.least_samples });
-        }
-        Ok(())
-    }
-
-    /// Algorithm 5: the sum of the true updates, unless it would expose the data.
+    /// Algorithm 5: the sum of the true updates, once it is booked.
     pub(super) fn final_update(&self, context: &Context<H>) -> Result<ClientMessage> {
-        self.check_samples(context, self.steps_done)?;
+        context.sums.book(&self.samples, &self.data, context.policy)?;
         Ok(ClientMessage::FinalUpdate(self.sum.clone()))
     }
 }
@@ -176,7 +174,7 @@ impl<H: AdditiveHE> TrainingRound<H> {
     #[expect(clippy::result_large_err, reason = "the lease itself is handed back")]
     pub(super) fn new(
         context: &Context<H>,
-        training: Training<H>,
+        mut training: Training<H>,
         inputs: &Array2<f64>,
         labels: &[usize],
     ) -> Result<Self, (Training<H>, Error)> {
@@ -191,10 +189,20 @@ impl<H: AdditiveHE> TrainingRound<H> {
             return Err((training, error.into()));
         }
         let (plan, masks) = (training.plan.clone(), Arc::clone(&training.masks));
-        match Round::new(context, plan, inputs, Some(masks)) {
-            Ok(round) => Ok(Self { training, round, labels: labels.to_vec(), compared: None }),
-            Err(error) => Err((training, error)),
+        let round = match Round::new(context, plan, inputs, Some(masks)) {
+            Ok(round) => round,
+            Err(error) => return Err((training, error)),
+        };
+        let ids = training.ledger.ids(inputs);
+        // After the last step there is no way back: its sum follows at once.
+        if training.steps_done + 1 == training.steps {
+            let all = training.samples.iter().chain(&ids).copied().collect();
+            if let Err(refused) = training.ledger.check(&all, &training.data, context.policy) {
+                return Err((training, refused.into()));
+            }
         }
+        training.samples.extend(ids);
+        Ok(Self { training, round, labels: labels.to_vec(), compared: None })
     }
 
     /// Turns from the forward to the backward pass, once.
@@ -227,7 +235,7 @@ impl<H: AdditiveHE> TrainingRound<H> {
             loss,
             correct,
             samples: labels.len(),
-            saturations: pass.saturations().total(),
+            saturations: pass.saturations().by_layer(),
             last: training.is_over(),
         });
         Ok(training)

@@ -16,6 +16,12 @@
 //! The second line is the one enforced: a client that packs out-of-range values into its slots
 //! reads up to `slot_bits` bits from each (`docs/src/security.md`).
 //!
+//! Each direction has an account of its own: rows by forward sums, columns by backward ones. Across
+//! them nothing is counted. A query of a unit vector returns a column, and 0 the biases; an error that is
+//! a unit vector returns a whole row from one backward sample. So the budget keeps something unknown in
+//! each row from whoever only asks, and in each row and column from a client that trains as the protocol
+//! says. It does not keep a dishonest client that trains from reading a row a sample.
+//!
 //! A weight is not worth the bits of its format, because most weights are far smaller than the
 //! largest, and a client knows. Weights of a layer with n inputs are of the order of 1/√n, or its sums
 //! would saturate (Glorot, Bengio 2010); so a weight counts as one of the 2·2^f_w/√n integers within
@@ -28,9 +34,10 @@
 //! that layer has one unknown less.
 //!
 //! # What the server learns about the data
-//! At the end of a lease it sees the sum of the true updates, Σ a·δ'. While the samples of the lease
-//! are few, that sum determines or spans the inputs. So the model wants short leases and the data
-//! long ones; [`Exposure`] shows both, side by side, and few networks satisfy both.
+//! At the end of a lease it sees the sum of the true updates, Σ a·δ'. While the different samples of the
+//! lease are few, that sum determines or spans the inputs, and several sums over the same samples do so
+//! for more of them; the client's [ledger](super::data) counts both. So the model wants short leases and
+//! the data long ones; [`Exposure`] shows both, side by side, and few networks satisfy both.
 //!
 //! Source: the paper, section 4.1 (the bound m + 2) and 4.5; it counts iterations, which with
 //! mini-batches are samples, and it looks only at rows, although the last layer's columns are
@@ -43,7 +50,7 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::fixed::{Format, Precision};
 use crate::linear::LinearMap;
-use crate::network::Network;
+use crate::network::{Network, Stage};
 use crate::plan::{Direction, Plan, Purpose};
 
 /// What one layer gives away in one direction.
@@ -65,12 +72,12 @@ pub struct LayerExposure {
 }
 
 impl LayerExposure {
-    /// Samples after which an honest client's equations still leave the weights undetermined.
+    /// Samples after which an honest client's equations still leave each row (or column) undetermined.
     pub fn safe_samples_honest(&self) -> u64 {
         (self.unknowns - 1) / self.equations_per_sample
     }
 
-    /// Samples after which any client's revealed bits still leave the weights undetermined.
+    /// Samples after which any client's revealed bits still leave each row (or column) undetermined.
     pub fn safe_samples(&self) -> u64 {
         (self.secret_bits - 1) / self.revealed_bits_per_sample
     }
@@ -85,18 +92,72 @@ pub struct DataExposure {
     pub equations: u64,
     /// Unknowns that each sample brings: its activations and its errors.
     pub unknowns_per_sample: u64,
-    /// Components forward: with no more than this many rows, the sum spans the inputs.
+    /// Those of them that it brings anew to each sum: its errors.
+    pub outputs: u64,
+    /// Components forward: with no more samples than this many rows, the sum spans the inputs.
     pub rows: u64,
+    /// Unknowns of a row, its bias included: more samples than that span everything, whatever they are.
+    pub width: u64,
     /// Rank-one terms that each sample adds to the sum.
     pub terms_per_sample: u64,
 }
 
 impl DataExposure {
-    /// The fewest samples of a lease whose sum neither determines nor spans the layer's inputs.
+    /// What the final update of each layer of `network` gives away.
+    pub fn of(network: &Network) -> Vec<Self> {
+        let of_stage = |stage: &Stage| {
+            let linear = &stage.linear;
+            let rows = components(linear, Direction::Forward);
+            Self {
+                layer: stage.name.clone(),
+                equations: (linear.weights() + linear.biases()) as u64,
+                unknowns_per_sample: (linear.inputs() + linear.outputs()) as u64,
+                outputs: linear.outputs() as u64,
+                rows: rows.len() as u64,
+                width: rows.iter().map(|c| c.unknowns).max().unwrap_or(1),
+                terms_per_sample: rows.iter().map(|c| c.members).min().unwrap_or(1),
+            }
+        };
+        network.stages().iter().map(of_stage).collect()
+    }
+
+    /// The fewest different samples of a lease whose sum, the only one over them, neither determines
+    /// nor spans the layer's inputs.
     pub fn least_samples(&self) -> u64 {
-        let underdetermined = self.equations / self.unknowns_per_sample + 1;
-        let not_spanning = self.rows / self.terms_per_sample + 1;
-        underdetermined.max(not_spanning)
+        self.least_samples_linked(1)
+    }
+
+    /// The fewest different samples of the last of `sums` sums that are
+    /// [linked](super::data) by samples in common.
+    ///
+    /// ```text
+    /// determined   min( E·(s·I + O) / (I + O)²,  E / O ) + 1       E: equations, I: inputs, O: outputs
+    /// spanned      min( s·rows, max(rows, width) ) / terms + 1
+    /// ```
+    ///
+    /// **Not determined.** The last of t ≤ s linked sums has n ≥ D(t) samples, the others n ≥ D(1) >
+    /// E/(I + O), and there are k ≥ D(t) different ones. Where D(t) is the first term of the minimum,
+    /// k·I + O·Σn ≥ (I + O)·D(t) + (t−1)·O·D(1) > t·E. Where it is the second, O·n > E: the sum alone
+    /// brings more unknowns than equations, and its predecessors hold the law among themselves.
+    ///
+    /// **Not spanned.** t sums span at most t·rows dimensions, which must be fewer than the samples have;
+    /// more samples than the layer is wide span the whole space, and then their span says nothing.
+    pub fn least_samples_linked(&self, sums: u64) -> u64 {
+        let [s, equations, outputs, unknowns, rows, width, terms] = [
+            sums,
+            self.equations,
+            self.outputs,
+            self.unknowns_per_sample,
+            self.rows,
+            self.width,
+            self.terms_per_sample,
+        ]
+        .map(u128::from);
+        let inputs = unknowns - outputs;
+        let determined = equations * (s * inputs + outputs) / (unknowns * unknowns);
+        let determined = determined.min(equations / outputs);
+        let spanned = (s * rows).min(rows.max(width)) / terms;
+        u64::try_from(determined.max(spanned)).unwrap_or(u64::MAX).saturating_add(1)
     }
 }
 
@@ -135,22 +196,15 @@ impl Exposure {
             };
             all.iter().map(of).min_by_key(LayerExposure::safe_samples).expect("a component")
         });
-        let training = plan.purpose != Purpose::Inference;
-        let data = network.stages().iter().filter(|_| training).map(|stage| {
-            let linear = &stage.linear;
-            let rows = components(linear, Direction::Forward);
-            DataExposure {
-                layer: stage.name.clone(),
-                equations: (linear.weights() + linear.biases()) as u64,
-                unknowns_per_sample: (linear.inputs() + linear.outputs()) as u64,
-                rows: rows.len() as u64,
-                terms_per_sample: rows.iter().map(|c| c.members).min().unwrap_or(1),
-            }
-        });
-        Self { model: model.collect(), data: data.collect() }
+        let data = match plan.purpose {
+            Purpose::Inference => Vec::new(),
+            Purpose::Training { .. } => DataExposure::of(network),
+        };
+        Self { model: model.collect(), data }
     }
 
-    /// Samples that leave every layer's weights undetermined, and the layer that decides.
+    /// Samples that leave every row undetermined by forward sums and every column by backward ones, and
+    /// the layer that decides.
     pub fn safe_samples(&self) -> (u64, &LayerExposure) {
         let narrowest = self.model.iter().min_by_key(|l| l.safe_samples()).expect("a layer");
         (narrowest.safe_samples(), narrowest)
@@ -172,16 +226,16 @@ impl Exposure {
                  this model can extract it"
             ),
             None => format!(
-                "{safe} queries per client and model version leave all weights undetermined; \
-                 {name} ({direction}) is the narrowest"
+                "{safe} queries per client and model version leave every row of weights undetermined, \
+                 though not each weight of it; {name} ({direction}) is the narrowest"
             ),
             Some((least, _)) if least <= safe => format!(
-                "leases of {least} to {safe} samples protect the model and the data; {name} \
-                 ({direction}) is the narrowest"
+                "leases of {least} to {safe} samples protect the data, and against an honest client \
+                 every row and column of weights; {name} ({direction}) is the narrowest"
             ),
             Some((least, data)) => format!(
-                "no lease protects both: the model is determined after more than {safe} samples \
-                 ({name}, {direction}), the data is exposed by fewer than {least} ({})",
+                "no lease protects both: more than {safe} samples can determine weights ({name}, \
+                 {direction}), fewer than {least} different ones expose the data ({})",
                 data.layer
             ),
         }
@@ -265,6 +319,30 @@ pub(super) mod tests {
     use crate::clear::{Clear, ClearKey};
     use crate::tests::networks;
 
+    /// What each verdict promises, it promises of rows and columns, not of every weight: a chosen query
+    /// reads a column of weights, whatever the budget.
+    #[test]
+    fn verdicts_promise_no_more_than_is_counted() {
+        let mut exposure = exposure(Purpose::Training { steps: 1 });
+        let impossible = exposure.verdict();
+        assert_eq!(
+            impossible,
+            "no lease protects both: more than 0 samples can determine weights (first, forward), fewer \
+             than 6 different ones expose the data (second)"
+        );
+        exposure.model.iter_mut().for_each(|layer| layer.secret_bits = 1_000_000);
+        let both = exposure.verdict();
+        assert!(both.contains("against an honest client every row and column"), "{both}");
+        exposure.data.clear();
+        let queries = exposure.verdict();
+        assert!(
+            queries.contains("every row of weights undetermined, though not each"),
+            "{queries}"
+        );
+        exposure.model[0].secret_bits = 1;
+        assert!(exposure.verdict().starts_with("a single query can determine weights"));
+    }
+
     fn exposure_of(network: &Network, purpose: Purpose) -> Exposure {
         let (key, precision) = (ClearKey::new(2048).unwrap(), Precision::TRAINING);
         let plan = Plan::new::<Clear>(network, &precision, 1, purpose, &key).unwrap();
@@ -302,6 +380,32 @@ pub(super) mod tests {
         let least: Vec<_> = exposure.data.iter().map(DataExposure::least_samples).collect();
         assert_eq!(least, [1, 6, 4]);
         assert!(exposure.verdict().starts_with("no lease protects both"));
+    }
+
+    /// 64-32-10: equations 2080, a sample brings 64 inputs and, to each sum, 32 errors.
+    #[test]
+    fn more_sums_over_the_same_samples_need_more_of_them_by_hand() {
+        let wide = DataExposure {
+            layer: "dense1".into(),
+            equations: 2080,
+            unknowns_per_sample: 96,
+            outputs: 32,
+            rows: 32,
+            width: 65,
+            terms_per_sample: 1,
+        };
+        let least = |d: &DataExposure| [1, 2, 3, 4, u64::MAX].map(|s| d.least_samples_linked(s));
+        assert_eq!(least(&wide), [33, 65, 66, 66, 66]);
+        // Many terms a sample, as a convolution has: equations decide.
+        assert_eq!(least(&DataExposure { terms_per_sample: 144, ..wide }), [22, 37, 51, 66, 66]);
+        // More rows than inputs: one sum spans them all already.
+        let tall = DataExposure {
+            rows: 100,
+            width: 5,
+            equations: 0,
+            ..DataExposure::of(&networks::network()).remove(1)
+        };
+        assert_eq!(least(&tall), [101; 5]);
     }
 
     /// Three classes, so two samples determine what softmax sees of a column: one is safe.

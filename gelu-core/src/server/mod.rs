@@ -20,6 +20,7 @@
 
 mod lease;
 
+use core::ops::RangeInclusive;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -98,6 +99,8 @@ pub enum ServerOutput {
         batch: usize,
         /// Mini-batches that the client would like.
         steps: u32,
+        /// Mini-batches below which its data does not let it go.
+        least: u32,
     },
     /// The lease is over: store the parameters as the successor of `base`, then call
     /// [`Server::committed`] (or [`Server::refuse`], which rolls back).
@@ -151,7 +154,7 @@ enum State<H: AdditiveHE> {
     AwaitOpen,
     Ready(Opened<H>),
     Query(Opened<H>, Query),
-    AwaitGrant(Opened<H>, usize, u32),
+    AwaitGrant(Opened<H>, usize, RangeInclusive<u32>),
     Lease(Opened<H>, Box<Lease<H>>),
     Committing(Opened<H>),
     Failed,
@@ -215,7 +218,7 @@ impl<H: AdditiveHE> Server<H> {
         self.outputs.pop_front()
     }
 
-    /// Gives the waiting client its turn: `steps` mini-batches on `model`.
+    /// Gives the waiting client its turn: `steps` mini-batches on `model`, cut to what it asked for.
     ///
     /// # Errors
     /// [`ApiMisuse::State`] when no client waits; what the range analysis says.
@@ -226,10 +229,10 @@ impl<H: AdditiveHE> Server<H> {
         rate: LearningRate<H>,
         rng: &mut dyn CryptoRng,
     ) -> Result<()> {
-        let State::AwaitGrant(mut opened, batch, wanted) = self.take() else {
+        let State::AwaitGrant(mut opened, batch, lengths) = self.take() else {
             return Err(ApiMisuse::State { asked: "grant", state: "has no client waiting" }.into());
         };
-        let steps = steps.min(wanted).max(1);
+        let steps = steps.clamp(*lengths.start(), *lengths.end());
         let planned = opened.plan(model, batch, Purpose::Training { steps })?;
         let (lease, terms) = Lease::new(model, planned, rate, rng)?;
         self.transmit.push_back(ServerMessage::LeaseGranted(terms));
@@ -278,11 +281,11 @@ impl<H: AdditiveHE> Server<H> {
     /// # Errors
     /// [`ApiMisuse::State`] when no client waits; what the range analysis says.
     pub fn exposure(&mut self, model: &ServedModel) -> Result<Exposure> {
-        let State::AwaitGrant(opened, batch, steps) = &mut self.state else {
+        let State::AwaitGrant(opened, batch, lengths) = &mut self.state else {
             let state = "has no client waiting";
             return Err(ApiMisuse::State { asked: "weigh a lease", state }.into());
         };
-        let planned = opened.plan(model, *batch, Purpose::Training { steps: *steps })?;
+        let planned = opened.plan(model, *batch, Purpose::Training { steps: *lengths.end() })?;
         Ok(planned.exposure.clone())
     }
 
@@ -354,14 +357,18 @@ impl<H: AdditiveHE> Server<H> {
                 check_equal("batch", batch as usize, query.planned.plan.batch)?;
                 self.answer(opened, query, stage, &ciphertexts, rng)
             }
-            (State::Ready(opened), ClientMessage::RequestLease { batch, steps }) => {
+            (State::Ready(opened), ClientMessage::RequestLease { batch, steps, least }) => {
                 let batch = check_batch(batch)?;
                 if !(1..=MAX_STEPS).contains(&steps) {
                     let expected = format!("1 to {MAX_STEPS}");
                     return Err(PeerMisbehaved::out_of_bounds("steps", steps, expected).into());
                 }
-                self.outputs.push_back(ServerOutput::LeaseRequested { batch, steps });
-                Ok(State::AwaitGrant(opened, batch, steps))
+                if !(1..=steps).contains(&least) {
+                    let expected = format!("1 to {steps}");
+                    return Err(PeerMisbehaved::out_of_bounds("least", least, expected).into());
+                }
+                self.outputs.push_back(ServerOutput::LeaseRequested { batch, steps, least });
+                Ok(State::AwaitGrant(opened, batch, least..=steps))
             }
             (State::Lease(opened, mut lease), message) => {
                 match lease.handle(&opened.public, message, host, rng)? {

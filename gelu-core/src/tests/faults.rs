@@ -1,5 +1,7 @@
 //! What honest peers never send: an error on the living side, no panic, no partial model.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
@@ -31,6 +33,61 @@ fn honest(rate: LearningRate<Clear>) -> (Vec<ClientMessage>, Vec<ServerMessage>)
         }
     }
     (up, down)
+}
+
+/// A client is asked for no more bits of a rate than its precision has to spare.
+#[test]
+fn a_secret_rate_beyond_the_spare_bits_is_refused() {
+    let most = model().precision.most_g_max();
+    for (g_max, accepted) in [(0, true), (most, true), (most + 1, false), (u32::MAX, false)] {
+        let key = Arc::new(ClearKey::new(2048).unwrap());
+        let (network, policy) = (model().network, DataPolicy::Enforce);
+        let mut client = Client::<Clear>::new(network, model().precision, Arc::clone(&key), policy);
+        let rng = &mut ChaCha20Rng::seed_from_u64(1);
+        client.handle_message(ServerMessage::Opened, rng).unwrap();
+        client.request_lease(6, 1).unwrap();
+        let mut inverse_rate = Vec::new();
+        let one = Clear::encrypt(&key, &Plaintext::new(64, vec![1]).unwrap(), rng).unwrap();
+        Clear::ciphertext_to_bytes(&key, &one, &mut inverse_rate);
+        let public_key = Clear::public_key_to_bytes(&key);
+        let rate = LeaseRate::Secret { public_key, inverse_rate, g_max };
+        let lease = Lease { version: 1, steps: 1, batch: 6, rate };
+        let granted = client.handle_message(ServerMessage::LeaseGranted(lease), rng);
+        assert_eq!(granted.is_ok(), accepted, "g_max {g_max}: {granted:?}");
+        if let Err(error) = granted {
+            assert!(error.to_string().contains("g_max is"), "{error}");
+        }
+    }
+}
+
+/// No step beyond those of the lease, and none that hides behind a masked update in place of the sum.
+#[test]
+fn a_lease_ends_with_its_last_step() {
+    let rate = LearningRate::Public(0.1);
+    let (mut up, _) = honest(rate.clone());
+    let masked = up.iter().find(|m| m.name() == "MaskedUpdate").unwrap().clone();
+    let last = up.iter().position(|m| m.name() == "FinalUpdate").unwrap();
+    up[last] = masked;
+    let (result, host) = feed(&up, &rate);
+    let (expected, got) = ("FinalUpdate", "MaskedUpdate");
+    assert_eq!(result.unwrap_err(), PeerMisbehaved::UnexpectedMessage { expected, got }.into());
+    assert_eq!(host.model().version, 1);
+}
+
+#[test]
+fn requests_for_impossible_leases_are_refused() {
+    let (up, _) = honest(LearningRate::Public(0.1));
+    for (batch, steps, least, what) in [
+        (0, 1, 1, "batch"),
+        (1, 0, 1, "steps"),
+        (1, u32::MAX, 1, "steps"),
+        (1, 5, 0, "least"),
+        (1, 5, 6, "least"),
+    ] {
+        let request = ClientMessage::RequestLease { batch, steps, least };
+        let error = feed(&[up[0].clone(), request], &LearningRate::Public(0.1)).0.unwrap_err();
+        assert!(error.to_string().contains(&format!("{what} is")), "{error}");
+    }
 }
 
 /// Feeds a fresh server, granting every lease and storing every commit.
@@ -208,7 +265,10 @@ fn leases_on_other_terms_than_asked_for_are_refused() {
         let lease = Lease { version: 1, steps, batch, rate };
         client.handle_message(ServerMessage::LeaseGranted(lease), rng)
     };
+    // Two mini-batches of three are what the data needs.
     terms(5, 3, LeaseRate::Public(0.1)).unwrap();
+    terms(2, 3, LeaseRate::Public(0.1)).unwrap();
+    assert!(terms(1, 3, LeaseRate::Public(0.1)).is_err());
     assert!(terms(6, 3, LeaseRate::Public(0.1)).is_err());
     assert!(terms(0, 3, LeaseRate::Public(0.1)).is_err());
     assert!(terms(5, 4, LeaseRate::Public(0.1)).is_err());

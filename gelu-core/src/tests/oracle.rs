@@ -1,6 +1,6 @@
 //! The encrypted run equals the plaintext fixed-point run, bit for bit.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use ndarray::Array2;
 use rand::SeedableRng;
@@ -8,10 +8,11 @@ use rand::rngs::ChaCha20Rng;
 
 use super::{G, G_MAX, batches, model, pair, secret_rate};
 use crate::clear::{Clear, ClearKey};
-use crate::client::{ClientOutput, DataPolicy};
+use crate::client::{Client, ClientOutput, DataPolicy};
 use crate::error::{Error, Refused};
-use crate::fixed::Saturations;
-use crate::ledger::Policy;
+use crate::fixed::{Precision, Saturations};
+use crate::ledger::{DataLedger, Policy};
+use crate::message::{ClientMessage, ServerMessage};
 use crate::network::Parameters;
 use crate::pair::{Pair, PairHost};
 use crate::pass::{Pass, Rounding, bias_constant, update};
@@ -98,33 +99,163 @@ fn a_lease_that_ends_early() {
     assert!(host.model().parameters == oracle(&model(), &batches, Rounding::Rate(0.1)));
 }
 
-/// A lease of 2 samples, where 6 are needed to hide the data, is given back and leaves no trace;
-/// one of 8 samples passes.
-#[test]
-fn a_lease_that_would_expose_the_data_is_given_back() {
+fn guarded() -> (Pair<Clear>, Arc<PairHost>, ChaCha20Rng) {
     let mut rng = ChaCha20Rng::seed_from_u64(13);
     let host = Arc::new(PairHost::new(model(), "test", Policy::AllowModelExtraction));
     let key = Arc::new(ClearKey::new(2048).unwrap());
     let (rate, policy) = (LearningRate::Public(0.1), DataPolicy::Enforce);
-    let mut pair =
-        Pair::<Clear>::open_with(Arc::clone(&host), key, rate, policy, &mut rng).unwrap();
+    let pair = Pair::open_with(Arc::clone(&host), key, rate, policy, &mut rng).unwrap();
+    (pair, host, rng)
+}
+
+/// A lease of 2 samples, where 6 are needed to hide the data, is not even asked for; one that is to
+/// end too early is not committed; one of 8 samples passes.
+#[test]
+fn a_lease_that_would_expose_the_data_is_not_committed() {
+    let (mut pair, host, mut rng) = guarded();
     let batches = batches(&model().network, 1, 8);
+    let before = pair.transcript.len();
     let refused = pair.train(&batches[..2], &mut rng).unwrap_err();
-    assert_eq!(refused, Refused::ExposesData { samples: 2, least: 6 }.into());
-    assert_eq!(host.model().version, 1);
+    assert_eq!(refused, Refused::ExposesData { samples: 2, least: 6, sums: 1 }.into());
+    assert_eq!(pair.transcript.len(), before, "nothing was sent");
 
     pair.client.request_lease(1, 8).unwrap();
     pair.run(&mut rng).unwrap();
     pair.client.train(&batches[0].0, &batches[0].1, &mut rng).unwrap();
     pair.run(&mut rng).unwrap();
     let refused = pair.client.finish().unwrap_err();
-    assert_eq!(refused, Refused::ExposesData { samples: 1, least: 6 }.into());
+    assert_eq!(refused, Refused::ExposesData { samples: 1, least: 6, sums: 1 }.into());
     pair.client.return_lease().unwrap();
     assert_eq!(pair.run(&mut rng).unwrap(), [ClientOutput::LeaseReturned]);
     assert_eq!(host.model().version, 1);
 
     pair.train(&batches, &mut rng).unwrap();
     assert!(host.model().parameters == oracle(&model(), &batches, Rounding::Rate(0.1)));
+}
+
+/// Presentations are not samples: a lease of 8 steps over 2 samples stops before its last step, and
+/// can be given back.
+#[test]
+fn a_lease_over_the_same_samples_again_and_again_is_not_committed() {
+    let (mut pair, host, mut rng) = guarded();
+    let batches = batches(&model().network, 1, 2);
+    pair.client.request_lease(1, 8).unwrap();
+    pair.run(&mut rng).unwrap();
+    for (inputs, labels) in batches.iter().cycle().take(7) {
+        pair.client.train(inputs, labels, &mut rng).unwrap();
+        pair.run(&mut rng).unwrap();
+    }
+    let (inputs, labels) = &batches[1];
+    let refused = pair.client.train(inputs, labels, &mut rng).unwrap_err();
+    assert_eq!(refused, Refused::ExposesData { samples: 2, least: 6, sums: 1 }.into());
+    pair.client.return_lease().unwrap();
+    assert_eq!(pair.run(&mut rng).unwrap(), [ClientOutput::LeaseReturned]);
+    assert_eq!(host.model().version, 1);
+}
+
+/// What one session has revealed the next one knows, if it is given the same ledger; with one of its
+/// own it starts anew.
+#[test]
+fn a_second_sum_over_the_same_samples_needs_more_of_them() {
+    let sums = Arc::new(Mutex::new(DataLedger::new([9; 32])));
+    let batches = batches(&model().network, 1, 6);
+    for (again, counted) in [(false, true), (true, true), (true, false)] {
+        let (mut pair, host, mut rng) = guarded();
+        if counted {
+            pair.client = pair.client.with_sums(Arc::<Mutex<_>>::clone(&sums));
+        }
+        let result = pair.train(&batches, &mut rng);
+        let refused = again && counted;
+        assert_eq!(host.model().version, if refused { 1 } else { 2 });
+        if refused {
+            let expected = Refused::ExposesData { samples: 6, least: 7, sums: 2 };
+            assert_eq!(result.unwrap_err(), expected.into());
+        }
+    }
+    assert_eq!(sums.lock().unwrap().groups()[0].sums, 1, "nothing is booked by a refusal");
+}
+
+/// A sum is booked before it leaves, so a commit that the server refuses has counted.
+#[test]
+fn a_sum_counts_as_revealed_although_its_commit_is_refused() {
+    let sums = Arc::new(Mutex::new(DataLedger::new([9; 32])));
+    let (mut pair, _, mut rng) = guarded();
+    pair.client = pair.client.with_sums(Arc::<Mutex<_>>::clone(&sums));
+    let (inputs, labels) = batches(&model().network, 8, 1).remove(0);
+    pair.client.request_lease(8, 1).unwrap();
+    pair.run(&mut rng).unwrap();
+    pair.client.train(&inputs, &labels, &mut rng).unwrap();
+    while sums.lock().unwrap().groups().is_empty() {
+        let message = pair.client.poll_transmit().expect("a step has a next message");
+        assert_ne!(message.name(), "FinalUpdate", "booked before it is sent");
+        pair.server.handle_message(message, &*pair_host(), &mut rng).unwrap();
+        let answer = pair.server.poll_transmit().unwrap();
+        pair.client.handle_message(answer, &mut rng).unwrap();
+    }
+    assert_eq!(pair.client.poll_transmit().map(|m| m.name()), Some("FinalUpdate"));
+    let reason = ServerMessage::Refused { reason: "no room".into() };
+    pair.client.handle_message(reason, &mut rng).unwrap();
+    let outputs: Vec<_> = core::iter::from_fn(|| pair.client.poll_output()).collect();
+    let refused = ClientOutput::Refused(Refused::ByPeer("no room".into()));
+    assert_eq!(outputs.last(), Some(&refused));
+    assert_eq!(sums.lock().unwrap().groups()[0].sums, 1);
+}
+
+fn pair_host() -> Arc<PairHost> {
+    Arc::new(PairHost::new(model(), "test", Policy::AllowModelExtraction))
+}
+
+/// The server says no in the middle of a step: the lease is over at both sides, the session is not.
+#[test]
+fn a_refusal_inside_a_lease_ends_the_lease_and_not_the_session() {
+    let batches = batches(&model().network, 3, 2);
+    let refusal = || ServerMessage::Refused { reason: "no".into() };
+    // Instead of the answers to a forward, a backward exchange and an update.
+    for answered in [0, 1, 3, 5] {
+        let (mut pair, host, mut rng) =
+            pair(Policy::AllowModelExtraction, LearningRate::Public(0.1));
+        pair.client.request_lease(3, 2).unwrap();
+        pair.run(&mut rng).unwrap();
+        pair.client.train(&batches[0].0, &batches[0].1, &mut rng).unwrap();
+        for _ in 0..answered {
+            let question = pair.client.poll_transmit().unwrap();
+            pair.server.handle_message(question, &*host, &mut rng).unwrap();
+            let answer = pair.server.poll_transmit().unwrap();
+            pair.client.handle_message(answer, &mut rng).unwrap();
+        }
+        pair.client.poll_transmit().expect("a question");
+        pair.client.handle_message(refusal(), &mut rng).unwrap();
+        let refused = ClientOutput::Refused(Refused::ByPeer("no".into()));
+        assert_eq!(pair.client.poll_output(), Some(refused), "after {answered} answers");
+        assert!(pair.client.finish().is_err(), "the lease is over");
+        pair.client.request_lease(3, 2).unwrap();
+    }
+}
+
+/// Masks hide every value within 2^-65; all values of a lease together within 2^-40.
+#[test]
+fn leases_are_no_longer_than_their_masks_bear() {
+    let most = |mask_bits, policy| -> Result<_, Error> {
+        let precision = Precision { mask_bits, ..model().precision };
+        let key = Arc::new(ClearKey::new(2048).unwrap());
+        let mut client = Client::<Clear>::new(model().network, precision, key, policy);
+        let rng = &mut ChaCha20Rng::seed_from_u64(1);
+        client.handle_message(ServerMessage::Opened, rng).unwrap();
+        client.poll_transmit();
+        client.request_lease_of(2, 2..=1000)?;
+        match client.poll_transmit() {
+            Some(ClientMessage::RequestLease { steps, least, .. }) => Ok((least, steps)),
+            other => panic!("{other:?}"),
+        }
+    };
+    let values = u32::try_from(model().parameters.len()).unwrap();
+    let enforce = DataPolicy::Enforce;
+    // Six samples are needed, so three steps of two.
+    assert_eq!(most(64, enforce), Ok((3, 1000)));
+    assert_eq!(most(48, enforce), Ok((3, 512 / values)));
+    let refused = Refused::ShortMasks { sigma: 40, values: values.into(), steps: 3, most: 0 };
+    assert_eq!(most(40, enforce), Err(refused.into()));
+    assert_eq!(most(40, DataPolicy::AllowInputReconstruction), Ok((2, 1000)));
 }
 
 #[test]

@@ -49,9 +49,9 @@ fn invert_one(ring: &Ring, unit: &[Line]) -> Elements {
     let x = ring.import(&[Digits { low, high: zero.clone() }]);
 
     let product = ring.multiply(&[unit], &[x.get(0)]);
-    let Digits { low: one, high: t } = ring.export(&[product.get(0)]).remove(0);
-    debug_assert_eq!(one, BoxedUint::one().resize_unchecked(bits));
-    let high = if t == zero { t } else { n.wrapping_sub(&t) };
-    let correction = ring.import(&[Digits { low: one, high }]);
+    let product = ring.export(&[product.get(0)]).remove(0);
+    debug_assert_eq!(product.low, BoxedUint::one().resize_unchecked(bits));
+    let high = if product.high == zero { zero } else { n.wrapping_sub(&product.high) };
+    let correction = ring.import(&[Digits { low: product.low.clone(), high }]);
     ring.multiply(&[x.get(0)], &[correction.get(0)])
 }

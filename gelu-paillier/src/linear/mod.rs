@@ -105,11 +105,12 @@ pub(crate) fn power(ring: &Ring, base: &[Line], exponent: i128) -> Elements {
     // Windows of `width` bits that begin and end with a one.
     let width = if digits::length(exponent) <= 16 { 1 } else { 4 };
     let mut odd = ring.empty();
+    odd.reserve(1 << (width - 1));
     odd.push(base);
     if width > 1 {
         let square = ring.square(&[base], 1);
         for i in 1..1 << (width - 1) {
-            odd.append(ring.multiply(&[odd.get(i - 1)], &[square.get(0)]));
+            odd.append(&ring.multiply(&[odd.get(i - 1)], &[square.get(0)]));
         }
     }
     let mut chain = Vec::new();

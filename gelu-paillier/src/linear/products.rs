@@ -46,10 +46,10 @@ pub(super) fn multiply(ring: &Ring, a: &[&[Line]], b: &[&[Line]]) -> Elements {
 
 /// All parts behind each other.
 pub(super) fn concatenate(ring: &Ring, parts: Vec<Elements>) -> Elements {
-    parts.into_iter().fold(ring.empty(), |mut all, part| {
-        all.append(part);
-        all
-    })
+    let mut all = ring.empty();
+    all.reserve(parts.iter().map(Elements::len).sum());
+    parts.iter().for_each(|part| all.append(part));
+    all
 }
 
 /// Lists of factors, behind each other.

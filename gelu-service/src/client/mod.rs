@@ -20,19 +20,21 @@
 //! # }
 //! ```
 //!
-//! A refusal leaves the session as it was, and so does a wish that the machine does not accept (inputs
+//! A refusal leaves the session open, without its lease if it had one, and so does a wish that the machine does not accept (inputs
 //! of another shape). After every other error it is over: connect again. A call that is cancelled
 //! leaves an exchange half done; drop the session then, and the server rolls back.
 
 mod line;
 mod session;
 mod statistics;
+mod sums;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gelu_core::client::{Client, DataPolicy, StepReport};
 use gelu_core::error::PeerIncompatible;
+use gelu_core::ledger::{DataLedger, SumLedger};
 use gelu_core::{AdditiveHE, Network};
 use gelu_nn::Sequential;
 use tokio::net::ToSocketAddrs;
@@ -45,6 +47,7 @@ use crate::tls::ClientTls;
 use line::Line;
 pub use session::{LeaseReport, Session};
 pub use statistics::{Cost, Phase, Statistics};
+pub use sums::SumsFile;
 
 /// What a client can tell while it works: for progress bars and logs.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,6 +79,9 @@ pub enum ClientEvent {
         base: u64,
         /// Mini-batches.
         steps: u32,
+        /// Whether the rate is the server's secret: see [`LeaseRate::Secret`](gelu_core::message::LeaseRate)
+        /// for what the client then trusts it with.
+        secret_rate: bool,
     },
     /// A mini-batch is done.
     StepDone(StepReport),
@@ -146,11 +152,28 @@ impl<H: AdditiveHE> Connection<H> {
         &self.network
     }
 
-    /// Sends the public half of `secret`; from here on the session can ask and train.
+    /// Sends the public half of `secret`; from here on the session can ask and train. The sums of its
+    /// leases are counted as long as it lives; where earlier ones count, as they should for data that is
+    /// used again, take [`open_counted`](Self::open_counted).
     ///
     /// # Errors
     /// [`PeerIncompatible::KeySize`] without a word to the server; what the server says.
     pub async fn open(self, secret: Arc<H::SecretKey>, policy: DataPolicy) -> Result<Session<H>> {
+        let sums = Arc::new(Mutex::new(DataLedger::new([0; 32])));
+        self.open_counted(secret, policy, sums).await
+    }
+
+    /// As [`open`](Self::open), with the ledger of the sums that this client has revealed, such as a
+    /// [`SumsFile`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_counted(
+        self,
+        secret: Arc<H::SecretKey>,
+        policy: DataPolicy,
+        sums: Arc<dyn SumLedger>,
+    ) -> Result<Session<H>> {
         let Self { mut line, card, network, .. } = self;
         let (least, most) = card.key_bits;
         let got = H::key_bits(H::public_key(&secret));
@@ -160,7 +183,7 @@ impl<H: AdditiveHE> Connection<H> {
             return Err(PeerIncompatible::KeySize { got, accepted }.into());
         }
         let client = Client::new(Arc::clone(&network), card.precision, secret, policy);
-        Session::begin(line, card, network, client).await
+        Session::begin(line, card, network, client.with_sums(sums)).await
     }
 
     /// Leaves without having asked anything.

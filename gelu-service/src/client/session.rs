@@ -4,9 +4,9 @@ use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::Instant;
 
-use gelu_core::client::{Client, ClientOutput, StepReport};
+use gelu_core::client::{Client, ClientOutput, DataPolicy, StepReport};
 use gelu_core::error::ApiMisuse;
-use gelu_core::ledger::Exposure;
+use gelu_core::ledger::{Exposure, SumLedger};
 use gelu_core::message::{ClientMessage, LeaseRate};
 use gelu_core::plan::Purpose;
 use gelu_core::{AdditiveHE, Network};
@@ -35,9 +35,13 @@ pub struct Session<H: AdditiveHE> {
     network: Arc<Network>,
     /// `None` once the session is over.
     machine: Option<Machine<H>>,
+    sums: Arc<dyn SumLedger>,
+    policy: DataPolicy,
     /// What forward exchanges are for: [`Phase::Inference`] or [`Phase::Forward`].
     forward: Phase,
     statistics: Statistics,
+    /// Values of all queries so far that were cut off, by layer.
+    saturations: Vec<u64>,
 }
 
 /// A lease that has become a version.
@@ -67,9 +71,12 @@ impl<H: AdditiveHE> Session<H> {
         network: Arc<Network>,
         client: Client<H>,
     ) -> Result<Self> {
+        let (sums, policy) = (Arc::clone(client.sums()), client.policy());
         let machine = Some(Machine { client, rng: fresh_rng()? });
         let (forward, statistics) = (Phase::Inference, Statistics::default());
-        let mut session = Self { line, card, network, machine, forward, statistics };
+        let saturations = Vec::new();
+        let mut session =
+            Self { line, card, network, machine, sums, policy, forward, statistics, saturations };
         match session.rounds().await?.pop() {
             Some(ClientOutput::Opened) => Ok(session),
             other => Err(no_such(other)),
@@ -86,9 +93,25 @@ impl<H: AdditiveHE> Session<H> {
         &self.network
     }
 
+    /// Where the sums that it reveals are counted.
+    pub fn sums(&self) -> &Arc<dyn SumLedger> {
+        &self.sums
+    }
+
+    /// What it lets happen to the data.
+    pub fn policy(&self) -> DataPolicy {
+        self.policy
+    }
+
     /// What this session has cost so far.
     pub fn statistics(&self) -> &Statistics {
         &self.statistics
+    }
+
+    /// Values of all queries so far that were cut off at the bound of their format: see
+    /// [`Client::saturations`]. Steps report their own.
+    pub fn saturations(&self) -> &[u64] {
+        &self.saturations
     }
 
     /// Takes randomness from `seed` instead of the operating system: whoever knows it can
@@ -116,7 +139,11 @@ impl<H: AdditiveHE> Session<H> {
     pub async fn classify(&mut self, inputs: &Array2<f64>) -> Result<Array2<f64>> {
         let inputs = inputs.clone();
         self.wish(Phase::Inference, move |m| m.client.classify(&inputs, &mut m.rng)).await?;
-        match self.rounds().await?.pop() {
+        let mut outputs = self.rounds().await?;
+        if let Some(machine) = &self.machine {
+            machine.client.saturations().clone_into(&mut self.saturations);
+        }
+        match outputs.pop() {
             Some(ClientOutput::Probabilities(probabilities)) => Ok(probabilities),
             other => Err(no_such(other)),
         }
@@ -138,18 +165,34 @@ impl<H: AdditiveHE> Session<H> {
     /// fewer; those that it did not grant stay in `batches`, for the next lease.
     ///
     /// # Errors
-    /// [`Error::Refused`] before the first step leaves the session open and `batches` as they were,
-    /// and so does [`ApiMisuse::Empty`] without data. Under [`DataPolicy::Enforce`](gelu_core::client::DataPolicy::Enforce) a lease that is
-    /// too short to hide the data is given back at once
-    /// ([`Refused::ExposesData`](gelu_core::error::Refused::ExposesData)). Whatever happens later
-    /// ends the session: the server rolls back, and its model is what it was.
+    /// As [`train_to`](Self::train_to).
     pub async fn train<I: Iterator<Item = (Array2<f64>, Vec<usize>)>>(
         &mut self,
         steps: u32,
         batches: &mut Peekable<I>,
     ) -> Result<LeaseReport> {
+        self.train_to(&(1..=steps).collect::<Vec<_>>(), batches).await
+    }
+
+    /// As [`train`](Self::train), by a lease that ends after one of `lengths` mini-batches, in ascending
+    /// order: of the longest that does not exceed what the server grants.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] leaves the session open; before the first step it leaves `batches` as they
+    /// were, afterwards the lease is over and was not committed. [`ApiMisuse::Empty`] without data leaves
+    /// everything as it was. Whatever else happens later ends the session: the server rolls back, and
+    /// its model is what it was.
+    ///
+    /// Under [`DataPolicy::Enforce`] a lease that is too short to
+    /// hide the data is not asked for, and one whose sum is over too few different samples is given back
+    /// ([`Refused::ExposesData`](gelu_core::error::Refused::ExposesData)).
+    pub async fn train_to<I: Iterator<Item = (Array2<f64>, Vec<usize>)>>(
+        &mut self,
+        lengths: &[u32],
+        batches: &mut Peekable<I>,
+    ) -> Result<LeaseReport> {
         let before = core::mem::take(&mut self.statistics);
-        let trained = self.lease(steps, batches).await;
+        let trained = self.lease(lengths, batches).await;
         let spent = core::mem::replace(&mut self.statistics, before);
         self.statistics.absorb(&spent);
         trained.map(|report| LeaseReport { statistics: spent, ..report })
@@ -163,23 +206,31 @@ impl<H: AdditiveHE> Session<H> {
 
     async fn lease<I: Iterator<Item = (Array2<f64>, Vec<usize>)>>(
         &mut self,
-        steps: u32,
+        lengths: &[u32],
         batches: &mut Peekable<I>,
     ) -> Result<LeaseReport> {
         let nothing = gelu_core::Error::from(ApiMisuse::Empty("a lease"));
         let batch = batches.peek().ok_or(nothing)?.0.ncols();
-        self.wish(Phase::Queue, move |m| m.client.request_lease(batch, steps)).await?;
+        let wanted = lengths.first().copied().unwrap_or(1)..=lengths.last().copied().unwrap_or(0);
+        let request = move |m: &mut Machine<H>| m.client.request_lease_of(batch, wanted);
+        self.wish(Phase::Queue, request).await?;
         let lease = match self.rounds().await?.pop() {
             Some(ClientOutput::LeaseGranted(lease)) => lease,
             other => return Err(no_such(other)),
         };
         let (base, granted) = (lease.version, lease.steps);
-        (self.line.observer)(&ClientEvent::LeaseGranted { base, steps: granted });
+        let secret_rate = matches!(lease.rate, LeaseRate::Secret { .. });
+        let event = ClientEvent::LeaseGranted { base, steps: granted, secret_rate };
+        (self.line.observer)(&event);
+        let within = lengths.partition_point(|&length| length <= granted);
+        let steps = within.checked_sub(1).map_or(granted, |last| lengths[last]);
         self.forward = Phase::Forward;
-        let held = self.hold(batches).await;
+        let held = self.hold(&mut batches.take(steps as usize)).await;
         self.forward = Phase::Inference;
-        if held.is_err() {
-            self.abandon().await;
+        match &held {
+            Ok(_) => {}
+            Err(Error::Refused(_)) => self.let_go().await?,
+            Err(_) => self.abandon().await,
         }
         let (version, steps) = held?;
         (self.line.observer)(&ClientEvent::Committed { version });
@@ -203,7 +254,7 @@ impl<H: AdditiveHE> Session<H> {
             for output in self.rounds().await? {
                 match output {
                     ClientOutput::StepDone(report) => {
-                        (self.line.observer)(&ClientEvent::StepDone(report));
+                        (self.line.observer)(&ClientEvent::StepDone(report.clone()));
                         reports.push(report);
                     }
                     ClientOutput::Committed { version } => return Ok((version, reports)),
@@ -216,6 +267,15 @@ impl<H: AdditiveHE> Session<H> {
             Some(ClientOutput::Committed { version }) => Ok((version, reports)),
             other => Err(no_such(other)),
         }
+    }
+
+    /// After a refusal: gives the lease back, if it was not the server that ended it.
+    async fn let_go(&mut self) -> Result<()> {
+        if self.machine.as_ref().is_some_and(|machine| machine.client.holds_lease()) {
+            self.wish(Phase::Queue, |m| m.client.return_lease()).await?;
+            self.rounds().await?;
+        }
+        Ok(())
     }
 
     /// Carries questions and answers until the machine waits for a wish of ours.

@@ -6,12 +6,13 @@ use std::time::Duration;
 use gelu_core::AdditiveHE;
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::door::Seat;
 use super::host::Host;
+use super::observer::guarded;
 use crate::error::{Error, Farewell, FrameError, Result};
 use crate::frame::{self, Receiver, Sender};
 use crate::handshake::{Down, Incompatible, Up, Welcome};
@@ -24,8 +25,7 @@ type Channel = TlsStream<TcpStream>;
 pub(super) struct Guest {
     pub(super) account: String,
     pub(super) line: Line,
-    /// One of the server's [`sessions`](crate::Limits::sessions).
-    pub(super) seat: OwnedSemaphorePermit,
+    pub(super) seat: Seat,
 }
 
 /// Opens the channel, learns who is there, agrees on a version, hands out the card.
@@ -67,7 +67,7 @@ async fn welcome<H: AdditiveHE>(
     line: &mut Line,
     account: Result<String, String>,
     speaks_gelu: bool,
-) -> Result<(String, OwnedSemaphorePermit)> {
+) -> Result<(String, Seat)> {
     if !speaks_gelu {
         return Err(FrameError::NoGreeting.into());
     }
@@ -78,10 +78,10 @@ async fn welcome<H: AdditiveHE>(
     };
     let version = hello.agree()?;
     let account = account.map_err(|why| {
-        tracing::warn!(why, "no account");
+        guarded(|| tracing::warn!(why, "no account"));
         Farewell::NoAccount
     })?;
-    let seat = Arc::clone(&host.seats).try_acquire_owned().map_err(|_| Farewell::Busy)?;
+    let seat = host.seats.take(&account)?;
     let card = host.card(&account);
     line.send(&Down::Welcome(Box::new(Welcome { version, card }))).await?;
     Ok((account, seat))

@@ -19,8 +19,9 @@ use rand::{SeedableRng, TryRng};
 use tokio::sync::Semaphore;
 
 use super::Config;
+use super::door::{Seats, Strangers};
 use super::ledger::{LedgerFile, NotBooked};
-use super::observer::{ServerEvent, Summary};
+use super::observer::{ServerEvent, Summary, guarded};
 use super::queue::Queue;
 use crate::error::{Error, Result};
 use crate::files;
@@ -30,9 +31,10 @@ use crate::handshake::Card;
 pub(crate) struct Host<H: AdditiveHE> {
     pub(super) config: Config<H>,
     pub(super) queue: Queue,
-    /// One permit for each evaluation at a time, and one for each session.
+    /// One permit for each evaluation at a time.
     pub(super) computing: Arc<Semaphore>,
-    pub(super) seats: Arc<Semaphore>,
+    pub(super) strangers: Arc<Strangers>,
+    pub(super) seats: Arc<Seats>,
     model: RwLock<Arc<Current>>,
     ledger: Mutex<LedgerFile>,
     lease_rng: Mutex<ChaCha20Rng>,
@@ -52,37 +54,42 @@ impl<H: AdditiveHE> Host<H> {
     /// Opens the files and checks that the configuration can work.
     pub(super) fn open(config: Config<H>) -> Result<Self> {
         config.limits.validate()?;
-        let locks = [files::lock(&config.model)?, files::lock(&config.ledger)?];
-        let model = Model::load(&config.model)?;
-        if model.version() > 0 && !config.ledger.exists() {
-            let (version, ledger) = (model.version(), config.ledger.display());
-            tracing::warn!(version, %ledger, "a trained model without a ledger: begins an empty one");
-        }
-        let ledger = LedgerFile::open(&config.ledger, model.name())?;
-        let served = Arc::new(ServedModel::from(&model));
-        check_rate(&config.rate, &served)?;
         if config.lease_samples == 0 {
             return Err(Error::configuration("lease samples", "must be 1 or more"));
         }
         if config.key_bits.is_empty() {
             return Err(Error::configuration("key bits", "the range is empty"));
         }
+        let locks = [files::lock(&config.model)?, files::lock(&config.ledger)?];
+        let model = Model::load(&config.model)?;
+        let served = Arc::new(ServedModel::from(&model));
+        check_rate(&config.rate, &served)?;
+        let verdicts = verdicts::<H>(&served, &config.key_bits)?;
         let lease_rng = match config.danger_lease_seed {
             Some(seed) => ChaCha20Rng::from_seed(seed),
             None => fresh_rng()?,
         };
-        Ok(Self {
+        // Last: an attempt that fails begins no ledger.
+        let ledger_missing = model.version() > 0 && !config.ledger.exists();
+        let ledger = LedgerFile::open(&config.ledger, model.name())?;
+        let host = Self {
             queue: Queue::default(),
             computing: Arc::new(Semaphore::new(config.limits.computations)),
-            seats: Arc::new(Semaphore::new(config.limits.sessions)),
-            verdicts: verdicts::<H>(&served, &config.key_bits)?,
+            strangers: Arc::new(Strangers::new(&config.limits)),
+            seats: Arc::new(Seats::new(&config.limits)),
+            verdicts,
             config,
             model: RwLock::new(Arc::new(Current { model, served })),
             ledger: Mutex::new(ledger),
             lease_rng: Mutex::new(lease_rng),
             summary: Mutex::default(),
             _locks: locks,
-        })
+        };
+        if ledger_missing {
+            let (version, ledger) = (host.served().version, host.config.ledger.clone());
+            host.emit(ServerEvent::LedgerMissing { version, ledger });
+        }
+        Ok(host)
     }
 
     /// What a client is told at its greeting.
@@ -100,6 +107,7 @@ impl<H: AdditiveHE> Host<H> {
             account: account.into(),
             inference: inference.clone(),
             training: training.clone(),
+            lease_samples: self.config.lease_samples,
         }
     }
 
@@ -115,11 +123,12 @@ impl<H: AdditiveHE> Host<H> {
         version: u64,
         exposure: &Exposure,
         batch: usize,
-        steps: u32,
+        lengths: RangeInclusive<u32>,
     ) -> Result<u32, Refused> {
         let policy = self.config.policy;
         let most_samples = self.config.lease_samples;
-        let wish = LeaseWish { batch: batch as u64, steps, most_samples };
+        let (least, steps) = lengths.into_inner();
+        let wish = LeaseWish { batch: batch as u64, steps, least, most_samples };
         let mut rng = self.lease_rng.lock().expect(NO_PANIC);
         let ledger = self.ledger();
         ledger.ledger().draw_lease(account, version, exposure, wish, policy, &mut *rng)
@@ -128,8 +137,8 @@ impl<H: AdditiveHE> Host<H> {
     /// Makes `parameters` the successor of `base`: on the disk first, then for everybody. Only the
     /// holder of the lease calls this, so nobody else can have made one meanwhile.
     ///
-    /// What the holder has seen of `base` is carried over first: should the rest fail, the ledger
-    /// has counted too much rather than too little.
+    /// From here on what the holder has seen of `base` counts on the new version too, also what
+    /// its other sessions are still shown of `base`; see [`Ledger`](gelu_core::ledger::Ledger).
     pub(super) fn commit(&self, account: &str, base: u64, parameters: Parameters) -> Result<u64> {
         let current = self.current();
         let expected = current.model.version();
@@ -137,9 +146,10 @@ impl<H: AdditiveHE> Host<H> {
             return Err(Error::Bug(format!("a lease of version {base} ends at {expected}")));
         }
         let model = current.model.successor(parameters)?;
-        self.ledger().carry(account, base, model.version())?;
-        model.save(&self.config.model)?;
         let (version, served) = (model.version(), Arc::new(ServedModel::from(&model)));
+        // Nobody books while the version changes.
+        let mut ledger = self.ledger();
+        ledger.carry(account, base, version, || Ok(model.save(&self.config.model)?))?;
         *self.model.write().expect(NO_PANIC) = Arc::new(Current { model, served });
         Ok(version)
     }
@@ -147,8 +157,8 @@ impl<H: AdditiveHE> Host<H> {
     /// Counts, logs and passes on.
     pub(super) fn emit(&self, event: ServerEvent) {
         self.summary.lock().expect(NO_PANIC).count(&event);
-        event.log();
-        self.config.observer.event(&event);
+        guarded(|| event.log());
+        guarded(|| self.config.observer.event(&event));
     }
 
     /// What was done so far.
@@ -261,8 +271,116 @@ pub(super) fn check_paths(model: &Path, ledger: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certs::Authority;
+    use crate::tls::ServerTls;
     use gelu_core::Precision;
+    use gelu_core::ledger::Policy;
     use gelu_nn::zoo;
+
+    const ALICE: &str = "alice";
+
+    fn host(folder: &Path) -> Arc<Host<Clear>> {
+        let rng = &mut ChaCha20Rng::seed_from_u64(1);
+        let model = Model::initialise("iris", zoo::iris(), Precision::TRAINING, rng).unwrap();
+        let (path, ledger) = (folder.join("model.safetensors"), folder.join("ledger.json"));
+        model.save(&path).unwrap();
+        let authority = Authority::create(&folder.join("certs")).unwrap();
+        let identity = authority.issue_server(&[]).unwrap();
+        let tls = ServerTls::read(&authority.certificate(), &identity).unwrap();
+        let address = "127.0.0.1:0".parse().unwrap();
+        let rate = LearningRate::Public(0.1);
+        let mut config = Config::new(address, tls, path, ledger, rate);
+        config.policy = Policy::AllowModelExtraction;
+        Arc::new(Host::open(config).unwrap())
+    }
+
+    fn exposure(model: &ServedModel) -> Exposure {
+        let (key, purpose) = (ClearKey::new(2048).unwrap(), Purpose::Inference);
+        let plan = Plan::new::<Clear>(&model.network, &model.precision, 1, purpose, &key).unwrap();
+        Exposure::new(&model.network, &model.precision, &plan)
+    }
+
+    fn commit(host: &Host<Clear>) -> u64 {
+        let model = host.served();
+        host.commit(ALICE, model.version, model.parameters.clone()).unwrap()
+    }
+
+    /// A session has the model in hand, another one of its account commits, and only then the first
+    /// one books: the booking is on the version that it answers from, and counts on the new one.
+    #[test]
+    fn a_booking_that_comes_after_the_commit_counts_on_the_new_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = host(folder.path());
+        let of = |account: &str| AccountHost { host: Arc::clone(&host), account: account.into() };
+        let (alice, bob) = (of(ALICE), of("bob"));
+        let old = server::Host::model(&alice);
+        let exposure = exposure(&old);
+        let layer = &exposure.model[0];
+        let revealed = |account, version| {
+            host.ledger().ledger().revealed(account, version, layer)
+                / layer.revealed_bits_per_sample
+        };
+        server::Host::charge(&alice, old.version, &exposure, 1).unwrap();
+        let new = commit(&host);
+        assert_eq!(new, old.version + 1);
+        server::Host::charge(&alice, old.version, &exposure, 2).unwrap();
+        server::Host::charge(&bob, old.version, &exposure, 1).unwrap();
+        let newest = commit(&host);
+        server::Host::charge(&alice, old.version, &exposure, 4).unwrap();
+        server::Host::charge(&alice, new, &exposure, 8).unwrap();
+        for version in [old.version, new, newest] {
+            assert_eq!(revealed(ALICE, version), 15, "{version}");
+        }
+        assert_eq!((revealed("bob", old.version), revealed("bob", new)), (1, 0));
+        drop((alice, bob));
+        drop(Arc::into_inner(host));
+        let file = LedgerFile::open(&folder.path().join("ledger.json"), "iris").unwrap();
+        let again = file.ledger().revealed(ALICE, newest, layer);
+        assert_eq!(again, 15 * layer.revealed_bits_per_sample);
+    }
+
+    /// Four sessions of one account ask, a fifth commits, in whatever order the machine chooses.
+    #[test]
+    fn no_booking_is_lost_while_versions_change() {
+        const QUERIES: u64 = 8;
+        let folder = tempfile::tempdir().unwrap();
+        let host = host(folder.path());
+        let exposure = exposure(&host.served());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let (host, exposure) = (Arc::clone(&host), &exposure);
+                let session = AccountHost { host, account: ALICE.into() };
+                scope.spawn(move || {
+                    for _ in 0..QUERIES {
+                        let version = server::Host::model(&session).version;
+                        std::thread::yield_now();
+                        server::Host::charge(&session, version, exposure, 1).unwrap();
+                    }
+                });
+            }
+            scope.spawn(|| (0..4).map(|_| commit(&host)).last());
+        });
+        let version = host.served().version;
+        assert_eq!(version, 4);
+        let layer = &exposure.model[0];
+        let revealed = host.ledger().ledger().revealed(ALICE, version, layer);
+        assert_eq!(revealed, 4 * QUERIES * layer.revealed_bits_per_sample);
+    }
+
+    /// A lease of a version that is no longer the last one cannot end as the next.
+    #[test]
+    fn a_commit_on_an_old_version_is_a_mistake() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = host(folder.path());
+        let parameters = || host.served().parameters.clone();
+        for base in [1, 7] {
+            let error = host.commit(ALICE, base, parameters()).unwrap_err();
+            assert!(matches!(error, Error::Bug(_)), "{error}");
+        }
+        host.commit(ALICE, 0, parameters()).unwrap();
+        assert!(host.commit(ALICE, 0, parameters()).is_err());
+        assert_eq!(host.served().version, 1);
+    }
 
     /// A key of the only size and the twin of the largest one have the same slots; those of a
     /// scheme with one small slot have no room for masks, which is said and is no error.

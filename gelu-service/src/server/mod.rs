@@ -17,6 +17,7 @@
 //! which the ledger books. A client that breaks a rule learns only that its session has ended.
 //! See [`gelu_core::server`] for what response times tell.
 
+mod door;
 mod greeting;
 mod host;
 mod ledger;
@@ -45,6 +46,7 @@ use crate::limits::Limits;
 use crate::tls::ServerTls;
 pub(crate) use host::fresh_rng;
 use host::{Host, check_paths};
+use observer::guarded;
 pub use observer::{Observer, ServerEvent, Summary, Traffic, Way};
 
 /// Everything that a server needs to know.
@@ -163,8 +165,9 @@ impl<H: AdditiveHE> Server<H> {
                 accepted = listener.accept() => match accepted {
                     Ok((tcp, peer)) => admit(&host, &mut sessions, tcp, peer, &stopping),
                     Err(error) => {
-                        // Out of file descriptors, most likely: they come back when sessions end.
-                        tracing::warn!(%error, "cannot accept");
+                        // Out of file descriptors, most likely: strangers have to give theirs back.
+                        guarded(|| tracing::warn!(%error, "cannot accept"));
+                        host.strangers.make_room();
                         sleep(Duration::from_millis(100)).await;
                     }
                 },
@@ -188,7 +191,7 @@ impl<H: AdditiveHE> Server<H> {
     }
 }
 
-/// Begins a session, unless far too many are knocking; the seats proper are given to known clients.
+/// Lets somebody in who is not yet known.
 fn admit<H: AdditiveHE>(
     host: &Arc<Host<H>>,
     sessions: &mut JoinSet<()>,
@@ -196,16 +199,13 @@ fn admit<H: AdditiveHE>(
     peer: SocketAddr,
     stopping: &watch::Receiver<Stop>,
 ) {
-    if sessions.len() >= 2 * host.config.limits.sessions {
-        let reason = "too many connections".into();
-        return host.emit(ServerEvent::TurnedAway { peer, reason });
-    }
+    let place = host.strangers.admit(peer.ip());
     host.emit(ServerEvent::Connected { peer });
-    sessions.spawn(session::run(Arc::clone(host), tcp, peer, stopping.clone()));
+    sessions.spawn(session::run(Arc::clone(host), tcp, peer, place, stopping.clone()));
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "a session broke off");
+        guarded(|| tracing::error!(%error, "a session broke off"));
     }
 }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 
 use gelu_core::message::ClientMessage;
 
-/// Looks on. Called on the server's own threads: return soon.
+/// Looks on. Called on the server's own threads: return soon. A panic in it ends nothing.
 pub trait Observer: Send + Sync + 'static {
     /// Something has happened.
     fn event(&self, _event: &ServerEvent) {}
@@ -25,6 +27,14 @@ impl Observer for () {}
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ServerEvent {
+    /// A trained model came without a ledger, so an empty one was begun: whatever accounts have
+    /// been shown before counts no more.
+    LedgerMissing {
+        /// The model's version.
+        version: u64,
+        /// Where the ledger should have been.
+        ledger: PathBuf,
+    },
     /// Somebody has come, and is not yet known.
     Connected {
         /// From where.
@@ -96,7 +106,7 @@ pub enum ServerEvent {
     },
     /// The disk failed us; what depended on it was refused.
     StoreFailed {
-        /// What the operating system said.
+        /// Which file, and what the operating system said.
         reason: String,
     },
     /// A session has ended.
@@ -168,6 +178,7 @@ impl Summary {
             }
             ServerEvent::Left { error: Some(_), .. } => self.failed += 1,
             ServerEvent::Left { error: None, .. }
+            | ServerEvent::LedgerMissing { .. }
             | ServerEvent::Connected { .. }
             | ServerEvent::Queued { .. }
             | ServerEvent::StoreFailed { .. } => {}
@@ -179,6 +190,10 @@ impl ServerEvent {
     /// One line for the log.
     pub(super) fn log(&self) {
         match self {
+            Self::LedgerMissing { version, ledger } => {
+                let ledger = ledger.display();
+                tracing::warn!(version, %ledger, "a trained model without a ledger: begins an empty one");
+            }
             Self::Connected { peer } => tracing::debug!(%peer, "connected"),
             Self::TurnedAway { peer, reason } => tracing::warn!(%peer, reason, "turned away"),
             Self::Accepted { account, peer } => tracing::info!(account, %peer, "session begins"),
@@ -203,4 +218,10 @@ impl ServerEvent {
             }
         }
     }
+}
+
+/// Calls an observer or writes to the log. Whatever is on the other end (a closed pipe, somebody
+/// else's code), a panic there must not end a session, let alone the server.
+pub(super) fn guarded(look: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(look));
 }

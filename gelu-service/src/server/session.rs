@@ -5,21 +5,25 @@
 
 use std::future::pending;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use gelu_core::error::{PeerIncompatible, PeerMisbehaved};
 use gelu_core::message::{ClientMessage, ServerMessage};
 use gelu_core::server::{self, ServerOutput};
 use gelu_core::{AdditiveHE, Parameters};
 use rand::rngs::ChaCha20Rng;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
 
 use super::Stop;
+use super::door::{Place, Seat};
 use super::greeting::{Guest, Line, greet};
 use super::host::{AccountHost, Host, fresh_rng};
-use super::observer::{ServerEvent as Event, Way};
+use super::observer::{ServerEvent as Event, Way, guarded};
 use super::queue::Ticket;
 use crate::compute::on_pool;
 use crate::error::{Error, Farewell, Result};
@@ -44,34 +48,46 @@ pub(super) async fn run<H: AdditiveHE>(
     host: Arc<Host<H>>,
     tcp: TcpStream,
     peer: SocketAddr,
+    mut place: Place,
     stopping: watch::Receiver<Stop>,
 ) {
-    let limit = host.config.limits.handshake;
-    let greeting = tokio::select! {
-        greeting = timeout(limit, greet(&host, tcp)) => greeting,
-        () = asked_to_stop(stopping.clone(), false) => Ok(Err(Farewell::ShuttingDown.into())),
+    let limit = host.config.limits.greeting;
+    let greeting = async {
+        let greeting = timeout(limit, greet(&host, tcp)).await;
+        let waiting_for = "the greeting of a client";
+        let guest = greeting.unwrap_or(Err(Error::Timeout { waiting_for, limit }))?;
+        Ok::<_, Error>((guest, fresh_rng()?))
     };
-    let waiting_for = "the greeting of a client";
-    let greeting = greeting.unwrap_or(Err(Error::Timeout { waiting_for, limit }));
-    match greeting.and_then(|guest| Ok((guest, fresh_rng()?))) {
-        Err(error) => host.emit(Event::TurnedAway { peer, reason: error.to_string() }),
+    let greeting = tokio::select! {
+        biased;
+        greeting = greeting => greeting.map_err(|error| error.to_string()),
+        () = place.sent_away() => Err(MADE_ROOM.to_owned()),
+        () = asked_to_stop(stopping.clone(), false) => Err(Farewell::ShuttingDown.to_string()),
+    };
+    drop(place);
+    match greeting {
+        Err(reason) => host.emit(Event::TurnedAway { peer, reason }),
         Ok((guest, rng)) => {
             let account = guest.account.clone();
             host.emit(Event::Accepted { account: account.clone(), peer });
             let mut session = Session::new(Arc::clone(&host), guest, rng, stopping);
-            let error = match session.serve().await {
-                Over::Left => None,
-                Over::Failed(error) => Some(error),
+            let error = match AssertUnwindSafe(session.serve()).catch_unwind().await {
+                Ok(Over::Left) => None,
+                Ok(Over::Failed(error)) => Some(error),
+                Err(_) => Some(Error::Bug("a session panicked".into())),
             };
             let reason = error.as_ref().map(Error::to_string);
             session.roll_back(reason.as_deref().unwrap_or("the client left"));
             if let Some(error) = &error {
                 session.part(error).await;
             }
+            drop(session); // and its seat, before anybody hears of it
             host.emit(Event::Left { account, error: reason });
         }
     }
 }
+
+const MADE_ROOM: &str = "it had not greeted yet and made room for a newer connection";
 
 /// The core's machine and its randomness: together they go where the computing is done.
 struct Machine<H: AdditiveHE> {
@@ -95,7 +111,7 @@ struct Session<H: AdditiveHE> {
     machine: Option<Machine<H>>,
     lease: Option<Lease>,
     stopping: watch::Receiver<Stop>,
-    _seat: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
 impl<H: AdditiveHE> Session<H> {
@@ -123,13 +139,13 @@ impl<H: AdditiveHE> Session<H> {
         let message = self.next_message().await?;
         let handled = self.compute(move |machine, host| {
             check_key_size::<H>(&message, &host.host)?;
-            host.host.config.observer.received(&host.account, &message);
+            guarded(|| host.host.config.observer.received(&host.account, &message));
             machine.server.handle_message(message, host, &mut machine.rng)?;
             Ok::<_, Error>(machine.server.poll_output())
         });
         match handled.await?? {
-            Some(ServerOutput::LeaseRequested { batch, steps }) => {
-                self.request_lease(batch, steps).await?;
+            Some(ServerOutput::LeaseRequested { batch, steps, least }) => {
+                self.request_lease(batch, least..=steps).await?;
             }
             Some(ServerOutput::Commit { base, parameters }) => {
                 self.commit(base, parameters).await?;
@@ -175,10 +191,14 @@ impl<H: AdditiveHE> Session<H> {
     }
 
     /// Waits for this client's turn, then draws the terms of its lease.
-    async fn request_lease(&mut self, batch: usize, steps: u32) -> Result<(), Over> {
+    async fn request_lease(
+        &mut self,
+        batch: usize,
+        lengths: RangeInclusive<u32>,
+    ) -> Result<(), Over> {
         let ticket = self.await_turn().await?;
         let until = Instant::now() + self.host.config.limits.lease;
-        let granted = self.compute(move |machine, host| grant(machine, host, batch, steps));
+        let granted = self.compute(move |machine, host| grant(machine, host, batch, lengths));
         if let Some((base, steps)) = granted.await?? {
             self.lease = Some(Lease { _ticket: ticket, until });
             let account = self.account.clone();
@@ -337,11 +357,11 @@ fn grant<H: AdditiveHE>(
     machine: &mut Machine<H>,
     host: &AccountHost<H>,
     batch: usize,
-    wanted: u32,
+    lengths: RangeInclusive<u32>,
 ) -> Result<Option<(u64, u32)>> {
     let model = host.host.served();
     let drawn = machine.server.exposure(&model).and_then(|exposure| {
-        Ok(host.host.draw(&host.account, model.version, &exposure, batch, wanted)?)
+        Ok(host.host.draw(&host.account, model.version, &exposure, batch, lengths)?)
     });
     match drawn {
         Ok(steps) => {

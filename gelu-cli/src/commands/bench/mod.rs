@@ -121,12 +121,20 @@ impl NetworkArgs {
 
     /// `count` samples: from --data, or drawn from the seed.
     fn samples(&self, architecture: &Sequential, name: &str, count: usize) -> Result<Samples> {
+        let inputs = architecture.input().features();
+        if inputs.checked_mul(count).is_none_or(|values| values > MOST_VALUES) {
+            return Err(problem(
+                format!(
+                    "{count} samples of {inputs} values: a measurement takes at most {MOST_VALUES} values"
+                ),
+                "ask for fewer --runs or a smaller --batch",
+            ));
+        }
         if self.data.data.is_some() || self.data.dataset.is_some() || self.data.csv.is_some() {
             let (source, all) = self.data.load_held_out(Some(name))?;
             return Ok(Samples { source, kind: Kind::Real(all.head(count)) });
         }
         let mut rng = ChaCha20Rng::seed_from_u64(self.data.seed ^ 0x005a_3b1e);
-        let inputs = architecture.input().features();
         // Images of 8-bit pixels, most of them dark.
         let pixel = |_| f64::from(rng.random_range(-255i32..=255).max(0)) / 255.0;
         let values: Vec<f64> = (0..inputs * count).map(pixel).collect();
@@ -135,6 +143,9 @@ impl NetworkArgs {
         Ok(Samples { source, kind: Kind::Drawn { all, classes: architecture.classes() } })
     }
 }
+
+/// Values of all samples of a measurement, which are held in memory: a gigabyte.
+const MOST_VALUES: usize = 1 << 27;
 
 /// Samples to classify or to train on.
 struct Samples {

@@ -10,15 +10,18 @@ use clap::ValueEnum;
 use gelu_core::client::DataPolicy;
 use gelu_nn::Dataset;
 
-use crate::args::{Cryptosystem, Threads};
+use crate::args::{self, Cryptosystem, Threads};
 use crate::client::ServerArgs;
-use crate::data::{self, DataArgs};
+use crate::data::{self, Chosen, DataArgs};
+use crate::destination;
 use crate::experiment::Experiment;
+use crate::leases;
 use crate::local::Terms;
 use crate::output::Output;
 use crate::phases::say;
-use crate::problem::Advise;
+use crate::problem::{Advise, problem};
 use crate::rate::RateArgs;
+use crate::report;
 
 /// Train a network under encryption, or in the clear with --plaintext
 ///
@@ -42,35 +45,47 @@ Files in --data (iris and digits are built in): diabetes/pima-indians-diabetes.c
 kr-vs-kp/kr-vs-kp.data, mnist/{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz], wdbc/wdbc.data,
 heart-disease/processed.cleveland.data, optdigits/optdigits.{tra,tes}, spambase/spambase.data.
 
+The sum of a lease over few different rows gives them away. A training that would come to one is
+refused before it begins, and says what to change; rows shown again in another epoch or another
+run with --server are not different ones.
+
 Tables: columns of numbers are used as they are, words become 0/1 columns; features are
-standardised on the training part."
+standardised on the training part.
+
+A run that ends early, by a refusal, Ctrl-C or a lost server, shows and writes what the leases up to
+then have made, and exits with 3."
 )]
 pub(crate) struct Args {
     /// A network of `gelu models` or a JSON file [default: the one made for the data]
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
     /// Samples of a mini-batch [default: 16; with --plaintext the recipe's]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = args::batch())]
     batch: Option<usize>,
-    /// How often every row is seen [default: 5; with --plaintext the recipe's]
+    /// How often every row is seen; 0 trains nothing and classifies with the weights as they are
+    /// [default: 5; with --plaintext the recipe's]
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
-    /// Mini-batches of each client, instead of --epochs
+    /// Mini-batches of each client, instead of --epochs; 0 trains nothing
     #[arg(long, value_name = "N", conflicts_with = "epochs")]
     steps: Option<usize>,
-    /// Train on the first N rows only
-    #[arg(long, value_name = "N", conflicts_with_all = ["server", "plaintext"])]
+    /// Train on the first N rows only, 1 or more
+    #[arg(long, value_name = "N", value_parser = args::count(1..), conflicts_with_all = ["server", "plaintext"])]
     rows: Option<usize>,
-    /// Classify the first N held-out rows only, afterwards
-    #[arg(long, value_name = "N", conflicts_with_all = ["server", "plaintext"])]
+    /// Classify the first N held-out rows only, afterwards; 1 or more
+    #[arg(long, value_name = "N", value_parser = args::count(1..), conflicts_with_all = ["server", "plaintext"])]
     held_out: Option<usize>,
     /// Clients that share the rows and train in turn (without --server)
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64), conflicts_with = "server")]
     clients: u8,
-    /// The most samples of a lease (without --server)
-    #[arg(long, value_name = "N", default_value_t = 512, conflicts_with = "server")]
-    lease_samples: u64,
-    /// Let leases end that are so short that the server could reconstruct inputs from them
+    /// The most samples of a lease (without --server) [default: 512, or as many as the data needs]
+    #[arg(long, value_name = "N", conflicts_with = "server")]
+    lease_samples: Option<u64>,
+    /// Where the sums are counted that our account has revealed (with --server) [default:
+    /// clients/ACCOUNT.sums in --certs]
+    #[arg(long, value_name = "FILE", requires = "server", help_heading = "Server and identity")]
+    sums: Option<PathBuf>,
+    /// Reveal sums of leases over so few different rows that the server could reconstruct inputs
     #[arg(long)]
     allow_input_reconstruction: bool,
     /// Train in the clear, by the network's recipe
@@ -82,15 +97,9 @@ pub(crate) struct Args {
     /// Where to write the trained model (not with --server, which keeps it)
     #[arg(long, value_name = "FILE", help_heading = "Output", conflicts_with = "server")]
     out: Option<PathBuf>,
-    /// Where to write the report
-    #[arg(
-        long,
-        value_name = "PATH",
-        default_value = "gelu-train-report.html",
-        help_heading = "Output",
-        conflicts_with = "plaintext"
-    )]
-    report: PathBuf,
+    /// Where to write the report [default: gelu-train-report.html, if it can be written]
+    #[arg(long, value_name = "PATH", help_heading = "Output", conflicts_with = "plaintext")]
+    report: Option<PathBuf>,
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
@@ -124,12 +133,37 @@ impl Args {
         }
     }
 
-    /// Mini-batches of a client with so many rows.
-    fn steps(&self, rows: usize, batch: usize) -> usize {
-        let epochs = self.epochs.unwrap_or(EPOCHS);
-        self.steps.unwrap_or_else(|| (epochs * rows / batch).max(1))
+    /// Mini-batches of each of `clients` with so many rows, if that many can be planned.
+    fn steps(&self, clients: usize, rows: usize, batch: usize) -> Result<usize> {
+        let wide = |n: usize| n as u128;
+        let steps = match (self.steps, self.epochs.unwrap_or(EPOCHS)) {
+            (Some(steps), _) => wide(steps),
+            (None, 0) => 0,
+            (None, epochs) => (wide(epochs) * wide(rows) / wide(batch)).max(1),
+        };
+        let samples = steps * wide(batch) * wide(clients);
+        match usize::try_from(steps) {
+            Ok(steps) if steps <= MOST_STEPS && samples <= MOST_SAMPLES => Ok(steps),
+            _ => Err(problem(
+                format!(
+                    "{steps} mini-batches of {batch} samples for each of {clients} clients: a run \
+                     takes at most {MOST_STEPS} of them for each, and {MOST_SAMPLES} samples in all"
+                ),
+                "ask for fewer --epochs or --steps",
+            )),
+        }
+    }
+
+    /// Where the report goes.
+    fn report(&self) -> Result<Option<PathBuf>> {
+        report::destination(self.report.as_deref(), "gelu-train-report.html")
     }
 }
+
+/// Mini-batches of a client: those of the longest lease.
+const MOST_STEPS: usize = gelu_core::plan::MAX_STEPS as usize;
+/// Samples of all mini-batches of a run: their numbers are held in memory, a gigabyte at most.
+const MOST_SAMPLES: u128 = 1 << 27;
 
 /// Trains where and how it was asked.
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
@@ -142,8 +176,19 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
 }
 
 fn local(args: &Args, output: Output) -> Result<()> {
+    if args.server.key.is_some() {
+        return Err(problem(
+            "--key is for --server: here every client makes a key of its own and forgets it",
+            "leave out --key",
+        ));
+    }
+    let report = args.report()?;
+    args.out
+        .as_deref()
+        .map_or(Ok(()), destination::check)
+        .advise(|| "choose another --out".into())?;
     let mut samples = args.data.load(args.network.as_deref())?;
-    let (name, architecture) = data::network(args.network.as_deref(), &samples)?;
+    let Chosen { name, architecture, .. } = data::network(args.network.as_deref(), &samples)?;
     let head = |part: &mut Dataset, rows: Option<usize>| {
         if let Some(rows) = rows {
             *part = part.head(rows);
@@ -153,20 +198,24 @@ fn local(args: &Args, output: Output) -> Result<()> {
     head(&mut samples.split.test, args.held_out);
     let (clients, batch) = (usize::from(args.clients), args.batch.unwrap_or(BATCH));
     let rows = samples.split.train.len();
+    let steps = args.steps(clients, rows / clients, batch)?;
+    let lease_samples = args.lease_samples.unwrap_or_else(|| {
+        leases::enough_samples(&architecture.network(), rows / clients, batch, steps)
+    });
     let experiment = Experiment {
         name,
         dataset: samples.name,
         architecture,
         clients,
         batch,
-        steps: args.steps(rows / clients, batch.max(1)),
+        steps,
         seed: args.data.seed,
         data_policy: args.data_policy(),
         terms: Terms {
             cryptosystem: args.cryptosystem,
             threads: args.threads,
             rate: args.rate.or(RATE),
-            lease_samples: args.lease_samples,
+            lease_samples,
             lease_seed: args.data.seed,
             precompute: false,
         },
@@ -179,9 +228,7 @@ fn local(args: &Args, output: Output) -> Result<()> {
         experiment.split.test.len()
     ));
     let outcome = experiment.run()?;
-    if let Some(path) = &args.out {
-        outcome.model.save(path).advise(|| "choose another --out".into())?;
-    }
-    outcome.report().write(&args.report)?;
-    output.show(&outcome.json(&args.report), outcome.text(&args.report))
+    // The model first: whatever fails afterwards, the work is kept.
+    let saved = args.out.as_deref().map_or(Ok(()), |path| outcome.model.save(path));
+    outcome.deliver(saved.advise(|| "choose another --out".into()), report.as_deref(), output)
 }

@@ -2,13 +2,16 @@
 
 use anyhow::Result;
 use gelu_core::Precision;
-use gelu_nn::{FloatTrainer, Model, Recipe, zoo};
+use gelu_nn::{FloatTrainer, Model, Recipe};
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{Args, PrecisionArg};
-use crate::data;
+use crate::cut_off::CutOff;
+use crate::data::{self, Chosen};
+use crate::destination;
 use crate::output::Output;
 use crate::phases::{Phases, say};
 use crate::problem::Advise;
@@ -28,6 +31,7 @@ struct Trained {
     /// Test accuracy in the protocol's integers, which is what encrypted queries get.
     accuracy_fixed: f64,
     saturations: u64,
+    saturations_by_layer: Value,
     precision: Precision,
     seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,9 +40,13 @@ struct Trained {
 
 /// Trains, evaluates, saves.
 pub(super) fn run(args: &Args, output: Output) -> Result<()> {
+    args.out
+        .as_deref()
+        .map_or(Ok(()), destination::check)
+        .advise(|| "choose another --out".into())?;
     let samples = args.data.load(args.network.as_deref())?;
-    let (name, architecture) = data::network(args.network.as_deref(), &samples)?;
-    let recipe = recipe(args, &name);
+    let Chosen { name, architecture, recipe } = data::network(args.network.as_deref(), &samples)?;
+    let recipe = with_arguments(recipe, args);
     let (split, seed) = (&samples.split, args.data.seed);
     say(&format!("{name}, {architecture}\n{} rows, {} epochs", split.train.len(), recipe.epochs));
 
@@ -66,14 +74,13 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
     let fixed = model.evaluate(&split.test)?;
     phases.end(running, "testing", &format!("tested on {} new rows", split.test.len()));
 
-    if let Some(path) = &args.out {
-        let accuracy = format!("{:.4}", fixed.accuracy);
-        let model = model
-            .with_metadata("dataset", &samples.name)
-            .with_metadata("test accuracy", accuracy)
-            .with_metadata("seed", seed.to_string());
-        model.save(path).advise(|| "choose another --out".into())?;
-    }
+    let accuracy = format!("{:.4}", fixed.accuracy);
+    let model = model
+        .with_metadata("dataset", &samples.name)
+        .with_metadata("test accuracy", accuracy)
+        .with_metadata("seed", seed.to_string());
+    let saved = args.out.as_deref().map_or(Ok(()), |path| model.save(path));
+    let cut_off = CutOff::new(model.network(), &fixed.saturations);
     let trained = Trained {
         network: name,
         dataset: samples.name.clone(),
@@ -85,26 +92,26 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
         test_samples: split.test.len(),
         accuracy_float,
         accuracy_fixed: fixed.accuracy,
-        saturations: fixed.saturations,
+        saturations: cut_off.total(),
+        saturations_by_layer: cut_off.by_layer(),
         precision,
         seconds: phases.elapsed().as_secs_f64(),
-        model: args.out.as_ref().map(|path| path.display().to_string()),
+        model: args.out.as_ref().filter(|_| saved.is_ok()).map(|path| path.display().to_string()),
     };
-    let saved = trained.model.as_ref().map(|path| format!("\nmodel: {path}")).unwrap_or_default();
+    let model = trained.model.as_ref().map(|path| format!("\nmodel: {path}")).unwrap_or_default();
     let text = format!(
         "accuracy on {} new rows: {:.2}% in floating point, {:.2}% in the protocol's integers \
-         ({} values cut off){saved}",
+         ({cut_off}){model}",
         trained.test_samples,
         100.0 * accuracy_float,
         100.0 * fixed.accuracy,
-        fixed.saturations,
     );
-    output.show(&trained, text)
+    output.show(&trained, text)?;
+    saved.advise(|| "choose another --out".into())
 }
 
-/// The network's own recipe, or the default one, with what was asked for in its place.
-fn recipe(args: &Args, network: &str) -> Recipe {
-    let own = zoo::by_name(network).map(|entry| entry.recipe).unwrap_or_default();
+/// A recipe with what was asked for in its place.
+fn with_arguments(own: Recipe, args: &Args) -> Recipe {
     Recipe {
         epochs: args.epochs.unwrap_or(own.epochs),
         batch: args.batch.unwrap_or(own.batch),

@@ -1,32 +1,42 @@
 //! Training with a server elsewhere: one client among others.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use gelu_bench::exhibit::Claim;
+use gelu_core::Network;
 use gelu_core::client::StepReport;
-use gelu_core::ledger::Exposure;
+use gelu_core::fixed::add_by_layer;
+use gelu_core::ledger::{Exposure, SumLedger};
 use gelu_core::plan::Purpose;
-use gelu_service::client::{ClientEvent, Statistics};
+use gelu_nn::Dataset;
+use gelu_service::client::{ClientEvent, Statistics, SumsFile};
 use serde_json::{Value, json};
 
 use super::{Args, BATCH};
 use crate::backend::{Scheme, Task};
 use crate::client::{self, Lease};
+use crate::cut_off::CutOff;
 use crate::data::Samples;
+use crate::ending::{Ended, Results};
 use crate::experiment::protocol;
+use crate::leases::Rules;
 use crate::machine::{self, Machine};
 use crate::output::Output;
 use crate::phases::{Phases, Screen, bytes, say, seconds};
 use crate::problem::problem;
-use crate::report::{Facts, Leakage, Report, epochs};
+use crate::report::{self, Facts, Leakage, Report, epochs};
 
 /// Trains until the schedule is over, then classifies the held-out rows.
 pub(super) fn run(args: &Args, server: &str, output: Output) -> Result<()> {
+    let path = args.report()?;
     let samples = args.data.load(args.network.as_deref())?;
     let done = args.cryptosystem.backend.run(Remote { args, server, samples: &samples })?;
-    done.report(args, server).write(&args.report)?;
-    output.show(&done.json(args, server), done.text(args))
+    let ended = done.ended.clone().map(|ended| (ended, done.how_much()));
+    let report = path.as_deref().map(|path| (done.report(args, server), path));
+    let results = Results { report, saved: Ok(()), ended };
+    results.deliver(output, |path| done.json(args, server, path), |path| done.text(path))
 }
 
 struct Remote<'a> {
@@ -39,9 +49,17 @@ struct Remote<'a> {
 struct Done {
     model: String,
     leases: Vec<Lease>,
-    accuracy: f64,
+    /// Mini-batches that were asked for.
+    asked: usize,
+    predictions: Vec<usize>,
+    /// Why there is no more of both.
+    ended: Option<Ended>,
+    /// Of the rows that were classified.
+    accuracy: Option<f64>,
     samples: [usize; 2],
     steps_per_epoch: usize,
+    key_bits: u32,
+    cut_off: CutOff,
     exposure: Exposure,
     statistics: Statistics,
     phases: Phases,
@@ -53,65 +71,108 @@ impl Task for Remote<'_> {
     fn run<S: Scheme>(self) -> Result<Done> {
         let Self { args, server, samples } = self;
         let (train, test) = (&samples.split.train, &samples.split.test);
+        // Whatever can be refused is refused here, before a key is made or the server is asked.
         let batch = args.batch.unwrap_or(BATCH);
-        let steps = args.steps(train.len(), batch.max(1));
+        let steps = args.steps(1, train.len(), batch)?;
         let schedule = client::schedule(train.len(), batch, steps, args.data.seed)?;
         let tls = args.server.tls()?;
-        let mut phases = Phases::start();
-        let running = phases.begin("preparing the key", 0);
-        let secret = args.server.secret::<S>(args.cryptosystem.key_bits)?;
-        phases.end(running, "keys", "the key is ready");
-
+        let sums = args.sums.clone().unwrap_or_else(|| args.server.sums());
+        let sums: Arc<dyn SumLedger> = Arc::new(SumsFile::open(&sums)?);
+        let named = args.server.named_key::<S>(args.cryptosystem)?;
+        let key_bits =
+            named.as_ref().map_or(args.cryptosystem.key_bits, |key| client::key_bits::<S>(key));
         let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
         let screen = Screen::default();
-        let observer = observer(screen.clone());
-        let session =
-            client::open::<S>(server, &tls, Arc::clone(&secret), args.data_policy(), observer);
-        let mut session = client::wait(&runtime, session)?;
-        let (inputs, classes) = (session.network().inputs(), session.network().classes());
-        if (inputs, classes) != (train.inputs(), train.classes()) {
-            return Err(problem(
-                format!(
-                    "the server's network takes {inputs} inputs and tells {classes} classes apart, \
-                     but the data has {} and {}",
-                    train.inputs(),
-                    train.classes()
-                ),
-                "use data of the kind that the server's operator has asked for",
-            ));
-        }
-        say(&format!("{server} serves {}; {}", session.card().name, session.card().training));
+        let connecting = client::connect::<S>(server, &tls, observer(screen.clone()));
+        let connection = client::wait(&runtime, connecting)?;
+        let (network, card) = (Arc::clone(connection.network()), connection.card().clone());
+        check_fit(&network, train)?;
+        client::check_key_bits(&card, key_bits)?;
+        let exposure = |steps: usize| -> Result<Exposure> {
+            let purpose = Purpose::Training { steps: u32::try_from(steps)? };
+            let plan = S::plan(&network, &card.precision, batch, purpose, key_bits)?;
+            Ok(Exposure::new(&network, &card.precision, &plan))
+        };
+        exposure(1)?;
+        say(&format!("{server} serves {}; {}", card.name, card.training));
+        let policy = args.data_policy();
+        let rules = Rules::new(&network, &card.precision, batch, policy, card.lease_samples);
+        let ledger = sums.ledger()?;
+        rules.lengths(&ledger, &ledger.ids(train.features()), &schedule)?;
+
+        let mut phases = Phases::start();
+        let running = phases.begin("preparing the key", 0);
+        let secret = Arc::new(match named {
+            Some(secret) => secret,
+            None => client::fresh_key::<S>(key_bits)?,
+        });
+        phases.end(running, "keys", "the key is ready");
+        let opening = async { Ok(connection.open_counted(secret, policy, sums).await?) };
+        let mut session = client::wait(&runtime, opening)?;
 
         let running = phases.begin("training under encryption", steps as u64);
         screen.show(&running);
-        let trained = client::wait(&runtime, client::train(&mut session, 0, train, &schedule));
-        let leases = match trained {
-            Ok(leases) => leases,
-            Err(error) => {
-                runtime.block_on(session.close());
-                return Err(error);
-            }
-        };
-        phases.end(running, "training", &format!("trained on {steps} encrypted mini-batches"));
+        let (mut leases, mut predictions) = (Vec::new(), Vec::new());
+        let training = client::train(&mut session, 0, train, &schedule, &mut leases);
+        let trained = client::wait(&runtime, training);
+        let mini_batches: usize = leases.iter().map(|lease| lease.steps.len()).sum();
+        let said = format!("trained on {mini_batches} encrypted mini-batches");
+        phases.end(running, "training", &said);
 
-        let running = phases.begin("classifying", test.len() as u64);
-        let answered = |answer: &[usize]| running.steps(answer.len());
-        let predictions = client::classify(&mut session, test, QUERY, answered);
-        let predictions = client::wait(&runtime, predictions)?;
-        phases.end(running, "inference", &format!("classified {} new rows", test.len()));
-
+        let ended = trained.and_then(|()| {
+            let running = phases.begin("classifying", test.len() as u64);
+            let answered = |answer: &[usize]| {
+                running.steps(answer.len());
+                predictions.extend(answer);
+            };
+            let classifying = client::classify(&mut session, test, QUERY, answered);
+            let classified = client::wait(&runtime, classifying);
+            let said = format!("classified {} new rows", predictions.len());
+            phases.end(running, "inference", &said);
+            classified
+        });
+        let mut cut_off = session.saturations().to_vec();
+        for step in leases.iter().flat_map(|lease| &lease.steps) {
+            add_by_layer(&mut cut_off, &step.saturations);
+        }
+        let statistics = runtime.block_on(session.close());
+        let any = !leases.is_empty() || !predictions.is_empty();
+        let ended = Ended::of(ended, any)?;
         let longest = leases.iter().map(|lease| lease.steps.len()).max().unwrap_or(1);
-        let purpose = Purpose::Training { steps: u32::try_from(longest)? };
         Ok(Done {
-            model: session.card().name.clone(),
+            model: card.name.clone(),
             accuracy: client::accuracy(&predictions, test.labels()),
             samples: [train.len(), test.len()],
             steps_per_epoch: (train.len() / batch).max(1),
-            exposure: session.exposure(batch, purpose)?,
-            statistics: runtime.block_on(session.close()),
+            key_bits,
+            cut_off: CutOff::new(&network, &cut_off),
+            exposure: exposure(longest)?,
+            statistics,
+            asked: steps,
             leases,
+            predictions,
+            ended,
             phases,
         })
+    }
+}
+
+const SECRET_RATE: &str = "the server keeps its learning rate secret: nothing proves the rate that it sends \
+                           encrypted, and a dishonest server that sends 0 reads every update";
+
+fn check_fit(network: &Network, train: &Dataset) -> Result<()> {
+    let (inputs, classes) = (network.inputs(), network.classes());
+    match (inputs, classes) == (train.inputs(), train.classes()) {
+        true => Ok(()),
+        false => Err(problem(
+            format!(
+                "the server's network takes {inputs} inputs and tells {classes} classes apart, but \
+                 the data has {} and {}",
+                train.inputs(),
+                train.classes()
+            ),
+            "use data of the kind that the server's operator has asked for",
+        )),
     }
 }
 
@@ -119,11 +180,15 @@ impl Task for Remote<'_> {
 const QUERY: usize = 16;
 
 fn observer(screen: Screen) -> impl FnMut(&ClientEvent) + Send {
+    let mut told = false;
     move |event| match event {
         ClientEvent::Waiting { position } => {
             screen.note(|| format!("waiting, {position} before us"));
         }
-        ClientEvent::LeaseGranted { steps, .. } => {
+        ClientEvent::LeaseGranted { steps, secret_rate, .. } => {
+            if *secret_rate && !std::mem::replace(&mut told, true) {
+                say(SECRET_RATE);
+            }
             screen.note(|| format!("our turn, {steps} mini-batches"));
         }
         ClientEvent::StepDone(report) => {
@@ -139,7 +204,18 @@ impl Done {
         self.leases.iter().flat_map(|lease| &lease.steps)
     }
 
-    fn json(&self, args: &Args, server: &str) -> Value {
+    /// What the end of the run must say where it came early.
+    fn how_much(&self) -> String {
+        format!(
+            "{} of {} mini-batches are committed, {} of {} new rows classified",
+            self.steps().count(),
+            self.asked,
+            self.predictions.len(),
+            self.samples[1]
+        )
+    }
+
+    fn json(&self, args: &Args, server: &str, report: Option<&Path>) -> Value {
         let total = self.statistics.total();
         json!({
             "network": self.model,
@@ -149,39 +225,52 @@ impl Done {
             "bytes": total.up + total.down,
             "rounds": total.rounds,
             "backend": args.cryptosystem.backend,
-            "key_bits": args.cryptosystem.key_bits,
+            "key_bits": self.key_bits,
             "samples": { "train": self.samples[0], "test": self.samples[1] },
             "versions": self.leases.iter().map(|lease| lease.version).collect::<Vec<_>>(),
+            "steps_done": self.steps().count(),
+            "steps_asked": self.asked,
+            "answered": self.predictions.len(),
+            "asked": self.samples[1],
+            "ended": self.ended.as_ref().map(Ended::reason),
+            "saturations": self.cut_off.total(),
+            "saturations_by_layer": self.cut_off.by_layer(),
             "losses": self.steps().map(|step| step.loss).collect::<Vec<_>>(),
             "phases": self.phases.done(),
             "protocol": protocol(&self.statistics),
             "ledger": { "verdict": self.exposure.verdict() },
-            "report": args.report,
+            "report": report,
         })
     }
 
     fn headline(&self) -> String {
-        format!(
-            "Trained {} on {} rows that the server never saw; {:.1}% of {} new rows were \
-             classified correctly under encryption.",
-            self.model,
-            self.samples[0],
-            100.0 * self.accuracy,
-            self.samples[1]
-        )
+        let (model, [rows, _]) = (&self.model, self.samples);
+        let trained = match self.ended {
+            None => format!("Trained {model} on {rows} rows that the server never saw"),
+            Some(_) => format!("The training of {model} ended early, {}", self.how_much()),
+        };
+        match self.accuracy {
+            None => format!("{trained}."),
+            Some(accuracy) => format!(
+                "{trained}; {:.1}% of {} new rows were classified correctly under encryption.",
+                100.0 * accuracy,
+                self.predictions.len()
+            ),
+        }
     }
 
-    fn text(&self, args: &Args) -> String {
+    fn text(&self, report: Option<&Path>) -> String {
         let total = self.statistics.total();
         format!(
-            "\n{}\n{}, {} in {} rounds, {} leases\nThe ledger's verdict: {}.\nReport: {}",
+            "\n{}\n{}, {} in {} rounds, {} leases\n{}\nThe ledger's verdict: {}.{}",
             self.headline(),
             seconds(self.phases.elapsed().as_secs_f64()),
             bytes(total.up + total.down),
             total.rounds,
             self.leases.len(),
+            self.cut_off,
             self.exposure.verdict(),
-            args.report.display()
+            report::line(report)
         )
     }
 
@@ -202,7 +291,10 @@ impl Done {
         Report {
             title: format!("Encrypted training of {}", self.model),
             headline: self.headline(),
-            claims: vec![Claim::new("every lease was committed", true)],
+            claims: vec![match self.ended {
+                None => Claim::new("every lease was committed", true),
+                Some(_) => Claim::new("the run ended early", false),
+            }],
             warning: args.cryptosystem.backend.warning(),
             curves: vec![
                 curves("loss", "Loss on the training rows", |step| step.loss),
@@ -222,7 +314,10 @@ impl Done {
                     items: vec![
                         item("server", server.into()),
                         item("cryptosystem", args.cryptosystem.backend.id().into()),
+                        item("keys", format!("{} bits", self.key_bits)),
                         item("leases", self.leases.len().to_string()),
+                        item("mini-batches", self.steps().count().to_string()),
+                        item("values cut off at a bound", self.cut_off.to_string()),
                         item("seed", args.data.seed.to_string()),
                     ],
                 },

@@ -1,0 +1,485 @@
+//! How long the leases of a training may be, so that it ends and every sum that it reveals is over enough
+//! different samples.
+//!
+//! The server draws the length of each lease; the client says which lengths it can accept. A length g
+//! is one when the first g mini-batches of what is left may be revealed as one sum, *and what is left
+//! after them can be trained as well*: by one lease more, or by several, each over as many different
+//! samples as are enough after any number of sums, or as a first sum needs where they have nothing in
+//! common with others. So a remainder too small for a lease of its own joins
+//! the lease before it, and what cannot end is refused before it begins.
+
+use std::collections::HashMap;
+
+use anyhow::{Error, Result};
+use gelu_core::client::DataPolicy;
+use gelu_core::error::Refused;
+use gelu_core::ledger::data::least_samples;
+use gelu_core::ledger::{DataExposure, DataLedger, SampleId};
+use gelu_core::plan::MAX_STEPS;
+use gelu_core::{Network, Precision, mask};
+
+use crate::problem::problem;
+
+/// What bounds the leases of one client.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules {
+    policy: DataPolicy,
+    data: Vec<DataExposure>,
+    batch: usize,
+    most_samples: u64,
+    values: usize,
+    sigma: u32,
+}
+
+impl Rules {
+    /// Of a client with mini-batches of `batch` samples, at a server that grants `most_samples` a lease.
+    pub(crate) fn new(
+        network: &Network,
+        precision: &Precision,
+        batch: usize,
+        policy: DataPolicy,
+        most_samples: u64,
+    ) -> Self {
+        let (data, values) = (DataExposure::of(network), network.zeros().len());
+        Self { policy, data, batch, most_samples, values, sigma: precision.mask_bits }
+    }
+
+    /// The lengths, in ascending order, that the next lease may have (none, where nothing is left); `rest`
+    /// are the mini-batches that are left, `ids` the samples of the data, and `ledger` what was revealed before.
+    ///
+    /// # Errors
+    /// The rule that lets the training not end, with its numbers and the way out.
+    pub(crate) fn lengths(
+        &self,
+        ledger: &DataLedger,
+        ids: &[SampleId],
+        rest: &[Vec<usize>],
+    ) -> Result<Vec<u32>> {
+        if rest.is_empty() {
+            return Ok(Vec::new());
+        }
+        let steps = self.most_samples / (self.batch as u64).max(1);
+        let of_operator = u32::try_from(steps).unwrap_or(MAX_STEPS).min(MAX_STEPS);
+        if self.policy == DataPolicy::AllowInputReconstruction {
+            let most = of_operator.min(u32::try_from(rest.len()).unwrap_or(u32::MAX));
+            let lengths: Vec<u32> = (1..=most).collect();
+            return if lengths.is_empty() { Err(self.limit(1, None)) } else { Ok(lengths) };
+        }
+        let of_masks = mask::most_steps(self.values, self.sigma);
+        let left = Left::new(&self.data, ledger, ids, rest);
+        let most = of_operator.min(of_masks);
+        let lengths = left.lengths(most);
+        if !lengths.is_empty() {
+            return Ok(lengths);
+        }
+        let shorter = Some(most).filter(|&steps| left.can_stop_after(steps));
+        Err(match left.shortest_maximum() {
+            None => self.too_few(&left),
+            Some(steps) if steps > of_masks => {
+                let (sigma, values) = (self.sigma, self.values as u64);
+                let refused = Refused::ShortMasks { sigma, values, steps, most: of_masks };
+                refusal(
+                    &refused,
+                    "a model with longer masks, more rows, or a larger --batch",
+                    shorter,
+                )
+            }
+            Some(steps) => self.limit(steps, shorter),
+        })
+    }
+
+    /// The operator's maximum is below `steps` mini-batches.
+    fn limit(&self, steps: u32, shorter: Option<u32>) -> Error {
+        let samples = u64::from(steps) * self.batch as u64;
+        let next = format!("--lease-samples {samples} where the server is started");
+        refusal(&Refused::LeaseLimit { samples, most: self.most_samples }, &next, shorter)
+    }
+
+    /// Whatever the leases, too few different samples are in them.
+    fn too_few(&self, left: &Left<'_>) -> Error {
+        let (samples, sums) = (left.samples[left.steps].seen, 1 + left.sums());
+        let least = least_samples(&self.data, sums);
+        let next = match (left.rows >= least, sums) {
+            (true, _) => {
+                format!("a longer training: more --steps, until {least} different rows are in it")
+            }
+            (false, 1) => format!("train on {least} different rows or more"),
+            (false, _) => {
+                format!("train on {least} different rows or more, or on rows not used before")
+            }
+        };
+        refusal(&Refused::ExposesData { samples, least, sums }, &next, None)
+    }
+}
+
+fn refusal(refused: &Refused, next: &str, shorter: Option<u32>) -> Error {
+    let shorter = shorter.map(|steps| format!(", or a shorter training: --steps {steps}"));
+    problem(
+        format!("refused: {refused}"),
+        format!(
+            "{next}{}; as a last resort --allow-input-reconstruction gives the protection of the data up",
+            shorter.unwrap_or_default()
+        ),
+    )
+}
+
+/// Samples of a lease that let every training of so many different rows end, for the operator of a local
+/// server, who knows the data.
+///
+/// With w mini-batches for enough different rows, an epoch of at least 2w − 1 is cut into leases of w to
+/// 2w − 1, and a last epoch that was begun and has fewer than w joins one of them: 3w suffice. With fewer
+/// rows than that everything may have to be one lease.
+pub(crate) fn enough_samples(network: &Network, rows: usize, batch: usize, steps: usize) -> u64 {
+    let (batch, enough) = (batch.max(1) as u64, enough(network));
+    let whole = if (rows as u64) < 2 * enough + batch { steps as u64 } else { 0 };
+    whole.max(3 * enough.div_ceil(batch)).max(DEFAULT.div_ceil(batch)) * batch
+}
+
+/// Different samples that are enough for any number of sums over them.
+pub(crate) fn enough(network: &Network) -> u64 {
+    least_samples(&DataExposure::of(network), u64::MAX)
+}
+
+/// Samples of a lease of a local run, where its data does not need more.
+const DEFAULT: u64 = 512;
+
+/// What is counted at a boundary between two mini-batches.
+#[derive(Debug, Clone, Copy, Default)]
+struct Boundary {
+    /// In the mini-batches before it.
+    seen: u64,
+    /// In those after it.
+    ahead: u64,
+}
+
+/// The mini-batches that are left, counted at each boundary between two of them.
+struct Left<'a> {
+    data: &'a [DataExposure],
+    steps: usize,
+    /// Different samples that there are.
+    rows: u64,
+    /// Different samples.
+    samples: Vec<Boundary>,
+    /// Earlier sums that are linked with them.
+    linked: Vec<Boundary>,
+    /// For each boundary the first later one with enough samples in between for any number of sums.
+    enough: Vec<usize>,
+    /// The same for a sum that is linked with no other.
+    first: Vec<usize>,
+    /// For each boundary the last later one without an earlier sum in between.
+    unlinked: Vec<usize>,
+}
+
+impl<'a> Left<'a> {
+    fn new(
+        data: &'a [DataExposure],
+        ledger: &DataLedger,
+        ids: &[SampleId],
+        rest: &[Vec<usize>],
+    ) -> Self {
+        let mut numbers = HashMap::new();
+        let number = |id: &SampleId| {
+            let next = numbers.len();
+            *numbers.entry(*id).or_insert(next)
+        };
+        let of_row: Vec<usize> = ids.iter().map(number).collect();
+        let rest: Vec<Vec<usize>> =
+            rest.iter().map(|rows| rows.iter().map(|&row| of_row[row]).collect()).collect();
+        let mut groups = vec![None; numbers.len()];
+        for (n, group) in ledger.groups().iter().enumerate() {
+            let known = group.samples.iter().filter_map(|id| numbers.get(id));
+            known.for_each(|&sample| groups[sample] = Some(n));
+        }
+        let ones = vec![1; numbers.len()];
+        let sums: Vec<u64> = ledger.groups().iter().map(|group| group.sums).collect();
+        let in_groups: Vec<Vec<usize>> =
+            rest.iter().map(|step| step.iter().filter_map(|&s| groups[s]).collect()).collect();
+        let window = |sums| {
+            let least = usize::try_from(least_samples(data, sums)).unwrap_or(usize::MAX);
+            windows(&rest, numbers.len(), least)
+        };
+        let mut unlinked = vec![rest.len(); rest.len() + 1];
+        for at in (0..rest.len()).rev() {
+            unlinked[at] = if in_groups[at].is_empty() { unlinked[at + 1] } else { at };
+        }
+        Self {
+            data,
+            steps: rest.len(),
+            rows: numbers.len() as u64,
+            samples: boundaries(&rest, &ones),
+            linked: boundaries(&in_groups, &sums),
+            enough: window(u64::MAX),
+            first: window(1),
+            unlinked,
+        }
+    }
+
+    /// Earlier sums that are linked with any of it.
+    fn sums(&self) -> u64 {
+        self.linked[self.steps].seen
+    }
+
+    fn holds(&self, samples: u64, sums: u64) -> bool {
+        samples >= least_samples(self.data, sums)
+    }
+
+    /// Whether the first `steps` mini-batches may be revealed as one sum.
+    fn can_stop_after(&self, steps: u32) -> bool {
+        let at = (steps as usize).min(self.steps);
+        at > 0 && self.holds(self.samples[at].seen, 1 + self.linked[at].seen)
+    }
+
+    /// Whether no sample is on both sides of a boundary.
+    fn parts(&self, at: usize) -> bool {
+        let Boundary { seen, ahead } = self.samples[at];
+        seen + ahead == self.samples[self.steps].seen
+    }
+
+    /// Whether what is ahead of a boundary may be one sum, after one over what was before it.
+    fn can_end_after(&self, at: usize) -> bool {
+        let Boundary { seen, ahead } = self.linked[at];
+        let sums = match self.parts(at) && seen + ahead == self.sums() {
+            true => 1 + ahead,
+            false => 2 + self.sums(),
+        };
+        self.holds(self.samples[at].ahead, sums)
+    }
+
+    /// Every length of a next lease, of at most `most`, after which the rest can be trained as well.
+    fn lengths(&self, most: u32) -> Vec<u32> {
+        let most = most as usize;
+        // From which boundaries on leases with enough samples each reach the end; and how many of them
+        // there are from a boundary on, of all and of those that part the samples.
+        let mut reaches = vec![false; self.steps + 1];
+        let (mut all, mut parting) = (vec![0usize; self.steps + 2], vec![0usize; self.steps + 2]);
+        let any = |counts: &[usize], from, to| from <= to && counts[from] > counts[to + 1];
+        for at in (0..=self.steps).rev() {
+            let to = self.steps.min(at.saturating_add(most));
+            reaches[at] = at == self.steps
+                || any(&all, self.enough[at], to)
+                || (self.parts(at) && any(&parting, self.first[at], to.min(self.unlinked[at])));
+            all[at] = all[at + 1] + usize::from(reaches[at]);
+            parting[at] = parting[at + 1] + usize::from(reaches[at] && self.parts(at));
+        }
+        let ends = |&at: &usize| {
+            let rest = self.steps - at;
+            u32::try_from(at).is_ok_and(|at| self.can_stop_after(at))
+                && (reaches[at] || (rest <= most && self.can_end_after(at)))
+        };
+        let lengths = (1..=self.steps.min(most)).filter(ends);
+        lengths.map(|at| u32::try_from(at).expect("checked")).collect()
+    }
+
+    /// The smallest maximum of a lease with which all of it can be trained, if there is one.
+    fn shortest_maximum(&self) -> Option<u32> {
+        let (mut low, mut high) = (0, u32::try_from(self.steps).ok()?);
+        if self.lengths(high).is_empty() {
+            return None;
+        }
+        while high - low > 1 {
+            let middle = low.midpoint(high);
+            match self.lengths(middle).is_empty() {
+                true => low = middle,
+                false => high = middle,
+            }
+        }
+        Some(high)
+    }
+}
+
+/// At each boundary, the weight of the different items before it and after it.
+fn boundaries(steps: &[Vec<usize>], weights: &[u64]) -> Vec<Boundary> {
+    let count = |order: &mut dyn Iterator<Item = &Vec<usize>>| {
+        let (mut seen, mut sum, mut sums) = (vec![false; weights.len()], 0, vec![0]);
+        for step in order {
+            for &item in step {
+                sum += if std::mem::replace(&mut seen[item], true) { 0 } else { weights[item] };
+            }
+            sums.push(sum);
+        }
+        sums
+    };
+    let (seen, ahead) = (count(&mut steps.iter()), count(&mut steps.iter().rev()));
+    let pairs = seen.into_iter().zip(ahead.into_iter().rev());
+    pairs.map(|(seen, ahead)| Boundary { seen, ahead }).collect()
+}
+
+/// For each boundary the first later one with `enough` different samples in between; one beyond the last
+/// where there is none.
+fn windows(steps: &[Vec<usize>], samples: usize, enough: usize) -> Vec<usize> {
+    let (mut shown, mut different, mut end) = (vec![0u32; samples], 0, 0);
+    let mut ends = Vec::with_capacity(steps.len() + 1);
+    for start in 0..=steps.len() {
+        while different < enough && end < steps.len() {
+            for &sample in &steps[end] {
+                different += usize::from(shown[sample] == 0);
+                shown[sample] += 1;
+            }
+            end += 1;
+        }
+        ends.push(if different < enough { steps.len() + 1 } else { end });
+        for &sample in steps.get(start).into_iter().flatten().filter(|_| start < end) {
+            shown[sample] -= 1;
+            different -= usize::from(shown[sample] == 0);
+        }
+    }
+    ends
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gelu_nn::zoo;
+    use ndarray::Array2;
+    use proptest::prelude::*;
+
+    /// 64-32-10: 33 samples for a first sum, 65 for a second over some of them, 66 for all others.
+    fn rules(batch: usize, most_samples: u64) -> Rules {
+        let (network, enforce) = (zoo::digits().network(), DataPolicy::Enforce);
+        Rules::new(&network, &Precision::TRAINING, batch, enforce, most_samples)
+    }
+
+    fn ids(ledger: &DataLedger, rows: usize) -> Vec<SampleId> {
+        ledger.ids(&Array2::from_shape_fn((1, rows), |(_, row)| row as f64))
+    }
+
+    /// `epochs` times the rows in order, `batch` at a time.
+    fn schedule(rows: usize, batch: usize, epochs: usize) -> Vec<Vec<usize>> {
+        let order = (0..epochs * (rows / batch)).map(|n| n * batch % (rows / batch * batch));
+        order.map(|start| (start..start + batch).collect()).collect()
+    }
+
+    fn of(rules: &Rules, rows: usize, schedule: &[Vec<usize>]) -> Result<Vec<u32>> {
+        let ledger = DataLedger::new([0; 32]);
+        rules.lengths(&ledger, &ids(&ledger, rows), schedule)
+    }
+
+    fn said(error: &Error) -> String {
+        crate::problem::explain(error)
+    }
+
+    /// Five mini-batches of 10 over 50 rows: 33 samples are four of them, which would leave one, too
+    /// small for a lease of its own. It joins.
+    #[test]
+    fn a_remainder_too_small_joins_the_lease_before() {
+        assert_eq!(of(&rules(10, 512), 50, &schedule(50, 10, 1)).unwrap(), [5]);
+        // 4 and 4, or all 8; 4 and 5, 5 and 4, or all 9.
+        assert_eq!(of(&rules(10, 512), 80, &schedule(80, 10, 1)).unwrap(), [4, 8]);
+        assert_eq!(of(&rules(10, 512), 90, &schedule(90, 10, 1)).unwrap(), [4, 5, 9]);
+        // A second lease over the same 60 rows would need 65: both epochs are one lease.
+        assert_eq!(of(&rules(10, 512), 60, &schedule(60, 10, 2)).unwrap(), [12]);
+        // Over 70 rows they are two, once the second one has all of them.
+        assert_eq!(of(&rules(10, 512), 70, &schedule(70, 10, 2)).unwrap(), [4, 5, 6, 7, 14]);
+    }
+
+    #[test]
+    fn few_rows_shown_often_are_refused_and_epochs_are_no_way_out() {
+        for (rows, batch, epochs) in [(1, 1, 33), (4, 4, 9), (8, 8, 5), (32, 16, 40)] {
+            let error = of(&rules(batch, 4096), rows, &schedule(rows, batch, epochs)).unwrap_err();
+            let said = said(&error);
+            assert!(said.contains(&format!("over {rows} different samples")), "{said}");
+            assert!(said.contains("33 different rows or more"), "{said}");
+            assert!(!said.contains("--epochs") && !said.contains("--steps"), "{said}");
+            let flag = said.find("--allow-input-reconstruction").unwrap();
+            assert!(flag > said.find("33 different rows").unwrap(), "last of all: {said}");
+        }
+        // Copies of a row are one row.
+        let ledger = DataLedger::new([0; 32]);
+        let copies = ledger.ids(&Array2::zeros((1, 40)));
+        let error = rules(10, 4096).lengths(&ledger, &copies, &schedule(40, 10, 1)).unwrap_err();
+        assert!(said(&error).contains("over 1 different samples"), "{}", said(&error));
+        // A schedule that does not come to the rows that there are.
+        let error = of(&rules(10, 4096), 60, &schedule(60, 10, 1)[..3]).unwrap_err();
+        assert!(said(&error).contains("more --steps, until 33"), "{}", said(&error));
+    }
+
+    #[test]
+    fn what_was_revealed_before_counts() {
+        let mut ledger = DataLedger::new([0; 32]);
+        let (ids, schedule) = (ids(&ledger, 80), schedule(60, 10, 1));
+        let first = ids[..60].iter().copied().collect();
+        let data = DataExposure::of(&zoo::digits().network());
+        ledger.book(&first, &data, DataPolicy::Enforce).unwrap();
+        let error = rules(10, 4096).lengths(&ledger, &ids[..60], &schedule).unwrap_err();
+        let said = said(&error);
+        assert!(said.contains("needs 65 or more, after the sum of another lease"), "{said}");
+        assert!(said.contains("rows not used before"), "{said}");
+        // Others are free: the first 40 rows here are the last of before and twenty new ones.
+        let error = rules(10, 4096).lengths(&ledger, &ids[40..], &schedule[..4]).unwrap_err();
+        assert!(crate::problem::explain(&error).contains("over 40 different"), "{error}");
+        assert!(rules(10, 4096).lengths(&ledger, &ids[..80], &schedule).is_err());
+        let all = super::tests::schedule(80, 10, 1);
+        assert_eq!(rules(10, 4096).lengths(&ledger, &ids, &all).unwrap(), [8]);
+    }
+
+    #[test]
+    fn a_maximum_too_small_is_said_before_anything_is_trained() {
+        let error = of(&rules(10, 39), 400, &schedule(400, 10, 1)).unwrap_err();
+        let said = said(&error);
+        assert!(said.contains("grants at most 39 samples a lease (--lease-samples)"), "{said}");
+        assert!(said.contains("needs 40") && said.contains("--lease-samples 40"), "{said}");
+        assert_eq!(of(&rules(10, 40), 400, &schedule(400, 10, 1)).unwrap(), [4]);
+        // 60 rows twice must be one lease of 120; once would do with less.
+        let error = of(&rules(10, 100), 60, &schedule(60, 10, 2)).unwrap_err();
+        let said = crate::problem::explain(&error);
+        assert!(said.contains("needs 120") && said.contains("--steps 10"), "{said}");
+        // Not even one mini-batch, whatever the client allows.
+        let allow = DataPolicy::AllowInputReconstruction;
+        let rules = Rules { policy: allow, ..rules(16, 10) };
+        let error = of(&rules, 400, &schedule(400, 16, 1)).unwrap_err();
+        assert!(crate::problem::explain(&error).contains("needs 16"), "{error}");
+        let rules = Rules { most_samples: 33, ..rules };
+        assert_eq!(of(&rules, 400, &schedule(400, 16, 1)).unwrap(), [1, 2]);
+    }
+
+    #[test]
+    fn masks_bound_the_length_as_well() {
+        let short = Rules { sigma: 40, ..rules(10, 4096) };
+        let error = of(&short, 400, &schedule(400, 10, 1)).unwrap_err();
+        assert!(said(&error).contains("sigma = 40 bits hide 2410 updates a step"), "{error}");
+        let allow = Rules { policy: DataPolicy::AllowInputReconstruction, ..short };
+        assert_eq!(of(&allow, 400, &schedule(400, 10, 1)).unwrap().len(), 40);
+        // 2^15 / 2410 = 13.6 steps.
+        let lengths = of(&Rules { sigma: 54, ..rules(10, 4096) }, 400, &schedule(400, 10, 1));
+        assert_eq!(lengths.unwrap().last(), Some(&13));
+    }
+
+    proptest! {
+        /// However the server draws, the training ends: every lease is one that the ledger books, and the
+        /// rest has one again. That holds for the maximum of a local run, whatever the data.
+        #[test]
+        fn what_begins_ends(
+            rows in 1usize..200, batch in 1usize..40, epochs in 1usize..8,
+            most in prop::option::of(1u64..300), draws in prop::collection::vec(any::<u32>(), 64),
+        ) {
+            let batch = batch.min(rows);
+            let (network, schedule) = (zoo::digits().network(), schedule(rows, batch, epochs));
+            let own = enough_samples(&network, rows, batch, schedule.len());
+            let rules = rules(batch, most.unwrap_or(own));
+            let mut ledger = DataLedger::new([0; 32]);
+            let ids = ids(&ledger, rows);
+            let data = DataExposure::of(&network);
+            let (mut rest, mut draws) = (&schedule[..], draws.into_iter().cycle());
+            let mut lengths = rules.lengths(&ledger, &ids, rest);
+            prop_assert!(
+                lengths.is_ok() || most.is_some() || rows / batch * batch < 33,
+                "{}", said(&lengths.unwrap_err())
+            );
+            while let Ok(allowed) = lengths {
+                let most = allowed[allowed.len() - 1];
+                prop_assert!(u64::from(most) * batch as u64 <= rules.most_samples);
+                let granted = allowed[0] + draws.next().unwrap() % (most - allowed[0] + 1);
+                let length = *allowed.iter().rev().find(|&&length| length <= granted).unwrap();
+                let (done, left) = rest.split_at(length as usize);
+                let samples = done.concat().into_iter().map(|row| ids[row]).collect();
+                ledger.book(&samples, &data, DataPolicy::Enforce).unwrap();
+                rest = left;
+                if rest.is_empty() {
+                    return Ok(());
+                }
+                lengths = rules.lengths(&ledger, &ids, rest);
+                prop_assert!(lengths.is_ok(), "a training that began must end");
+            }
+        }
+    }
+}
