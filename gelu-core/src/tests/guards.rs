@@ -49,18 +49,19 @@ fn a_masked_update_may_be_a_sum_of_update_and_mask_and_no_more() {
         Ok(())
     };
     for value in [0, -UPDATE, MASK + UPDATE - 1] {
-        single(value).map(|update| sent(update).unwrap());
+        single(value).into_iter().for_each(|update| sent(update).unwrap());
     }
     for value in [-UPDATE - 1, MASK + UPDATE, i128::MIN, i128::MAX] {
-        single(value).map(|update| assert_eq!(out_of_bounds(sent(update)), "a masked update"));
+        single(value)
+            .into_iter()
+            .for_each(|update| assert_eq!(out_of_bounds(sent(update)), "a masked update"));
     }
 }
 
 /// An update under the server's key, each value as it is.
 fn encrypted(update: &Parameters) -> ClientMessage {
     let (model, key) = (model(), ClearKey::new(2048).unwrap());
-    let layout =
-        UpdateLayout::new::<Clear>(update.len(), &model.precision, G_MAX, &key).unwrap();
+    let layout = UpdateLayout::new::<Clear>(update.len(), &model.precision, G_MAX, &key).unwrap();
     let values: Vec<i128> = update.values().copied().collect();
     let mut ciphertexts = Vec::new();
     for values in values.chunks(layout.slots) {
@@ -83,13 +84,17 @@ fn an_encrypted_update_is_a_multiple_of_the_inverse_rate_within_the_same_bounds(
     };
     let inverse = 1i128 << G;
     for value in [0, inverse, -inverse, -UPDATE * inverse, (MASK + UPDATE - 1) * inverse] {
-        single(value).map(|update| sent(&update).unwrap());
+        single(value).into_iter().for_each(|update| sent(&update).unwrap());
     }
     for value in [(-UPDATE - 1) * inverse, (MASK + UPDATE) * inverse] {
-        single(value).map(|update| assert_eq!(out_of_bounds(sent(&update)), "a masked update"));
+        single(value)
+            .into_iter()
+            .for_each(|update| assert_eq!(out_of_bounds(sent(&update)), "a masked update"));
     }
     for value in [1, inverse - 1, inverse / 2, -1, -inverse - 1, 3 * inverse + inverse / 2] {
-        single(value).map(|update| assert_eq!(out_of_bounds(sent(&update)), "a masked update"));
+        single(value)
+            .into_iter()
+            .for_each(|update| assert_eq!(out_of_bounds(sent(&update)), "a masked update"));
     }
     // It says why: a value that is no multiple is none even inside the bounds.
     let error = sent(&single(1)[0]).unwrap_err().to_string();
@@ -123,9 +128,7 @@ fn a_final_sum_is_one_of_as_many_updates_as_the_lease_has_steps() {
     for value in [0, 1, most, -most] {
         for sum in single(value) {
             let after = end(Session::new(&PUBLIC), sum.clone()).unwrap().unwrap();
-            assert_eq!(after.values().collect::<Vec<_>>(), {
-                minus(&model().parameters, &sum).values().collect::<Vec<_>>()
-            });
+            assert!(after == minus(&model().parameters, &sum), "{value}");
         }
     }
     for value in [most + 1, -most - 1, i128::MAX, i128::MIN] {
@@ -265,16 +268,22 @@ fn a_batch_stays_the_same() {
 #[test]
 fn a_query_and_a_lease_have_one_to_the_most_samples_and_steps() {
     let most = u32::try_from(MAX_BATCH).unwrap();
-    let ask = |batch, steps| {
+    let ask_of = |batch, steps, least| {
         let mut session = Session::until(&PUBLIC, "RequestLease", 1);
-        session.tell(ClientMessage::RequestLease { batch, steps })?;
-        let Event::Asked(ServerOutput::LeaseRequested { batch, steps }) = session.next() else {
+        session.tell(ClientMessage::RequestLease { batch, steps, least })?;
+        let Event::Asked(ServerOutput::LeaseRequested { batch, steps, least }) = session.next()
+        else {
             panic!("not asked for")
         };
-        Ok((batch, steps))
+        Ok((batch, steps, least))
     };
+    let ask = |batch, steps| ask_of(batch, steps, 1);
     for (batch, steps) in [(1, 1), (most, 1), (1, MAX_STEPS), (most, MAX_STEPS)] {
-        assert_eq!(ask(batch, steps).unwrap(), (batch as usize, steps));
+        assert_eq!(ask(batch, steps).unwrap(), (batch as usize, steps, 1));
+    }
+    assert_eq!(ask_of(1, 5, 5).unwrap(), (1, 5, 5));
+    for least in [0, 6, u32::MAX] {
+        assert_eq!(out_of_bounds(ask_of(1, 5, least)), "least", "{least}");
     }
     for (batch, steps, what) in [
         (0, 1, "batch"),
@@ -293,10 +302,8 @@ fn a_query_and_a_lease_have_one_to_the_most_samples_and_steps() {
     };
     for batch in [1, most] {
         let error = query(batch).unwrap_err();
-        let length = matches!(
-            error,
-            Error::PeerMisbehaved(PeerMisbehaved::CiphertextLength { got: 0, .. })
-        );
+        let length =
+            matches!(error, Error::PeerMisbehaved(PeerMisbehaved::CiphertextLength { got: 0, .. }));
         assert!(length, "{error}");
     }
     for batch in [0, most + 1, u32::MAX] {
@@ -342,7 +349,7 @@ fn a_refused_booking_rolls_the_lease_back() {
         assert!(session.server.client_key().is_some() && !session.server.holds_lease());
         assert_eq!(session.books.model().version, 1);
         // The session goes on, and the next lease begins anew.
-        session.tell(ClientMessage::RequestLease { batch: BATCH, steps: STEPS }).unwrap();
+        session.tell(ClientMessage::RequestLease { batch: BATCH, steps: STEPS, least: 1 }).unwrap();
         assert_eq!(session.next().name(), "a lease is asked for");
     }
 }
@@ -423,10 +430,7 @@ fn a_secret_rate_comes_as_one_ciphertext_under_a_key() {
     }
     for wrong in [&public_key[1..], &[0; 4], &[]] {
         let error = with(wrong, &inverse_rate).unwrap_err();
-        assert!(
-            matches!(error, Error::PeerMisbehaved(PeerMisbehaved::InvalidKey(_))),
-            "{error}"
-        );
+        assert!(matches!(error, Error::PeerMisbehaved(PeerMisbehaved::InvalidKey(_))), "{error}");
     }
 }
 
@@ -436,8 +440,9 @@ fn a_server_grants_no_rate_that_spends_more_bits_than_there_are() {
     let key = Arc::new(ClearKey::new(2048).unwrap());
     let grant = |g, g_max, precision: Precision| {
         let rate = LearningRate::Secret { key: Arc::clone(&key), g, g_max };
-        let mut session = Session::of(ServedModel { precision, ..model() }, &rate)
-            .play("a lease is asked for", 1);
+        let parameters = model().network.zeros();
+        let served = ServedModel { precision, parameters, ..model() };
+        let mut session = Session::of(served, &rate).play("a lease is asked for", 1);
         let served = session.books.model();
         session.server.grant(&served, STEPS, rate, &mut session.rng)
     };

@@ -1,8 +1,10 @@
 //! Whole sessions of both machines over [`Clear`], joined by a [`Pair`].
 
+mod books;
 mod faults;
 mod golden;
 mod guards;
+mod limits;
 mod low_bits;
 pub(crate) mod networks;
 mod oracle;

@@ -175,7 +175,9 @@ impl Session {
                 let model = self.books.model();
                 self.server.grant(&model, steps, self.rate.clone(), &mut self.rng)
             }
-            Event::Asked(ServerOutput::Commit { base, parameters }) => self.commit(base, parameters),
+            Event::Asked(ServerOutput::Commit { base, parameters }) => {
+                self.commit(base, parameters)
+            }
             Event::Told(output) => self.go_on(output),
             Event::End => Ok(()),
         }

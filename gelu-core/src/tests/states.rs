@@ -2,6 +2,7 @@
 
 use super::secret_rate;
 use super::session::{Event, Session};
+use crate::clear::Clear;
 use crate::error::{Error, PeerMisbehaved, Result};
 use crate::message::{ClientMessage, ServerMessage};
 use crate::server::LearningRate;
@@ -45,10 +46,10 @@ const CLIENT: [State; 13] = [
     ("WeightedSums", 3, &["WeightedSums", "Refused"], "WeightedSums"),
     ("LeaseGranted", 1, &["LeaseGranted", "Refused"], "LeaseGranted"),
     ("the client may train", 1, &[], "nothing"),
-    ("WeightedSums", 4, &["WeightedSums"], "WeightedSums"),
-    ("WeightedSums", 6, &["WeightedSums"], "WeightedSums"),
-    ("PropagatedErrors", 1, &["PropagatedErrors"], "PropagatedErrors"),
-    ("UpdateApplied", 1, &["UpdateApplied"], "UpdateApplied"),
+    ("WeightedSums", 4, &["WeightedSums", "Refused"], "WeightedSums"),
+    ("WeightedSums", 6, &["WeightedSums", "Refused"], "WeightedSums"),
+    ("PropagatedErrors", 1, &["PropagatedErrors", "Refused"], "PropagatedErrors"),
+    ("UpdateApplied", 1, &["UpdateApplied", "Refused"], "UpdateApplied"),
     ("Committed", 1, &["Committed", "Refused"], "Committed"),
     ("LeaseReturned", 1, &["LeaseReturned"], "LeaseReturned"),
     ("the end", 1, &[], "nothing"),
@@ -134,10 +135,8 @@ fn a_client_takes_what_it_waits_for_and_nothing_else() {
                     continue;
                 }
                 if let Event::Down(due) = session.pending {
-                    let (result, got) = (
-                        session.client.handle_message(due.clone(), &mut session.rng),
-                        due.name(),
-                    );
+                    let (result, got) =
+                        (session.client.handle_message(due.clone(), &mut session.rng), due.name());
                     assert!(check(result, false, "nothing", got, "a failed client"));
                 }
             }
