@@ -84,7 +84,7 @@ fn every_page_of_the_books_is_its_own() {
     ];
     for booked in &pages {
         let mut ledger = Ledger::default();
-        ledger.charge("alice", 1, &of(&[booked.clone()]), 3, Policy::Enforce).unwrap();
+        ledger.charge("alice", 1, &of(core::slice::from_ref(booked)), 3, Policy::Enforce).unwrap();
         for page in &pages {
             let seen = if page == booked { 30 } else { 0 };
             assert_eq!(ledger.revealed("alice", 1, page), seen, "{page:?} after {booked:?}");
@@ -115,7 +115,7 @@ fn a_version_of_ones_own_begins_with_what_was_seen() {
     let (a, b) = (layer("a", Forward, 100, 10), layer("b", Forward, 100, 20));
     let mut ledger = Ledger::default();
     ledger.charge("alice", 4, &of(&[a.clone(), b.clone()]), 2, Policy::Enforce).unwrap();
-    ledger.charge("bob", 4, &of(&[a.clone()]), 1, Policy::Enforce).unwrap();
+    ledger.charge("bob", 4, &of(core::slice::from_ref(&a)), 1, Policy::Enforce).unwrap();
     ledger.apply(&Entry::Carried { account: "alice".into(), from: 4, to: 5 });
     for (account, version, expected) in
         [("alice", 4, [20, 40]), ("alice", 5, [20, 40]), ("bob", 4, [10, 0]), ("bob", 5, [0, 0])]

@@ -41,7 +41,7 @@ fn single(value: i128) -> [Parameters; 2] {
 #[test]
 fn a_masked_update_may_be_a_sum_of_update_and_mask_and_no_more() {
     assert_eq!(UPDATE, 1 << (model().precision.update_bits - 1));
-    assert_eq!(MASK, 2 * UPDATE << model().precision.mask_bits);
+    assert_eq!(MASK, (2 * UPDATE) << model().precision.mask_bits);
     let sent = |update| {
         let mut session = Session::until(&PUBLIC, "MaskedUpdate", 1);
         session.tell(ClientMessage::MaskedUpdate(update))?;
