@@ -201,17 +201,52 @@ mod tests {
         }
     }
 
+    /// What the client hears is what the server means, with the two sides exchanged.
     #[test]
-    fn an_incompatibility_reads_the_same_on_both_sides() {
-        let theirs = (VERSIONS.1 + 1, VERSIONS.1 + 1);
-        let errors = [
-            PeerIncompatible::Version { ours: VERSIONS, theirs },
-            PeerIncompatible::KeySize { got: 512, accepted: "2048 to 4096".into() },
-        ];
-        for error in errors {
-            let heard = Incompatible::tell(&error, "server").heard("client");
-            let (at_client, at_server) = (heard.to_string(), error.to_string());
-            assert_eq!(at_client.split(' ').next(), at_server.split(' ').next());
+    fn an_incompatibility_says_the_same_on_both_sides() {
+        let theirs = (VERSIONS.1 + 1, VERSIONS.1 + 2);
+        let size = || PeerIncompatible::KeySize { got: 512, accepted: "2048 to 4096".into() };
+        let backend = |ours: &str, theirs: &str| PeerIncompatible::Backend {
+            ours: ours.into(),
+            theirs: theirs.into(),
+        };
+        let versions = |ours, theirs| PeerIncompatible::Version { ours, theirs };
+        for (meant, told, heard) in [
+            (
+                versions(VERSIONS, theirs),
+                Incompatible::Versions(VERSIONS.0, VERSIONS.1),
+                versions(VERSIONS, VERSIONS),
+            ),
+            (size(), Incompatible::KeySize { got: 512, accepted: "2048 to 4096".into() }, size()),
+            (
+                backend("server", "client"),
+                Incompatible::Backend("server".into()),
+                backend("client", "server"),
+            ),
+        ] {
+            let said = Incompatible::tell(&meant, "server");
+            assert_eq!(said, told);
+            assert_eq!(said.heard("client"), heard);
         }
+        // A server of another time: its versions, not ours, are theirs.
+        assert_eq!(Incompatible::Versions(7, 9).heard("client"), versions(VERSIONS, (7, 9)));
+    }
+
+    /// One version is agreed where ranges touch in one, at either end.
+    #[test]
+    fn ranges_that_touch_agree() {
+        let (low, high) = VERSIONS;
+        for (versions, agreed) in [((0, low), low), ((high, u16::MAX), high)] {
+            assert_eq!(Hello { versions, ..Hello::ours() }.agree().unwrap(), agreed);
+        }
+        for versions in [(low, low - 1), (u16::MAX, 0)] {
+            let error = Hello { versions, ..Hello::ours() }.agree().unwrap_err();
+            assert!(matches!(error, Error::Frame(FrameError::NoGreeting)), "{error}");
+        }
+        let mut magic = MAGIC;
+        magic[7] ^= 1;
+        let error = Hello { magic, ..Hello::ours() }.agree().unwrap_err();
+        assert!(matches!(error, Error::Frame(FrameError::NoGreeting)), "{error}");
+        assert_eq!(Hello::ours(), Hello { magic: *b"gelu-net", versions: VERSIONS });
     }
 }

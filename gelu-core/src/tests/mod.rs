@@ -1,10 +1,15 @@
 //! Whole sessions of both machines over [`Clear`], joined by a [`Pair`].
 
+mod books;
 mod faults;
 mod golden;
+mod guards;
+mod limits;
 mod low_bits;
 pub(crate) mod networks;
 mod oracle;
+mod session;
+mod states;
 
 use std::sync::Arc;
 
