@@ -200,7 +200,7 @@ fn a_lost_server_keeps_no_answer_back() {
     );
     let limit = whole.down.load(Ordering::Relaxed) * 3 / 4;
     let some = partial(&ask(&Relay::start(&served.address, limit, true).address));
-    let answered = some["answered"].as_u64().unwrap() as usize;
+    let answered = usize::try_from(some["answered"].as_u64().unwrap()).unwrap();
     assert!((1..24).contains(&answered), "{some}");
     let expected = &all["predictions"].as_array().unwrap()[..answered];
     assert_eq!(some["predictions"].as_array().unwrap(), expected);

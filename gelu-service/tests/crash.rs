@@ -115,7 +115,7 @@ async fn a_full_disk_is_the_operator_s_to_clear() {
 
     // A lease ends at its first mini-batch; the next one begins as if there had been none.
     let mut raw = Raw::opened(process.address, &site.tls("bob")).await;
-    let request = || Up::Message(ClientMessage::RequestLease { batch: 1, steps: 3 });
+    let request = || Up::Message(ClientMessage::RequestLease { batch: 1, steps: 3, least: 1 });
     let ciphertexts = vec![0; 4 * Clear::ciphertext_len(&key())];
     let first = ClientMessage::EncryptedActivations { stage: 0, batch: 1, ciphertexts };
     for n in [2, 4] {

@@ -156,7 +156,7 @@ async fn words_of_those_who_wait() {
         let (tls, address) = (site.tls(account), running.address);
         async move {
             let mut raw = Raw::opened(address, &tls).await;
-            let request = ClientMessage::RequestLease { batch: 1, steps: 1 };
+            let request = ClientMessage::RequestLease { batch: 1, steps: 1, least: 1 };
             raw.write(&frame(2, &Up::Message(request))).await;
             assert_eq!(raw.read().await.unwrap(), Down::Waiting { position: 1 });
             raw.write(&frame(3, &word)).await;
