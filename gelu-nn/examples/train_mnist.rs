@@ -60,7 +60,7 @@ fn main() -> Result<(), Error> {
     println!(
         "               {:.4} in fixed point, {} values cut off, {:.1} s",
         in_fixed.accuracy,
-        in_fixed.saturations,
+        in_fixed.saturations.iter().sum::<u64>(),
         start.elapsed().as_secs_f64(),
     );
     model

@@ -223,7 +223,7 @@ async fn a_version_that_cannot_be_stored_is_no_version() {
     std::fs::rename(site.model_path(), &moved).unwrap();
     std::fs::create_dir(site.model_path()).unwrap();
     let error = session.train(1, &mut batches(1, 1).into_iter().peekable()).await.unwrap_err();
-    assert!(error.to_string().contains("cannot be stored"), "{error}");
+    assert!(error.to_string().contains("cannot keep the new version"), "{error}");
     assert!(!running.log.rolled_back("alice").await.is_empty());
     assert_eq!(session.classify(&inputs).await.unwrap(), before);
     std::fs::remove_dir(site.model_path()).unwrap();
@@ -377,11 +377,12 @@ async fn a_refusal_inside_a_lease_leaves_the_session_open() {
     let site = Site::new();
     let running = site.start_with(long_leases).await;
     let mut session = site.client(&running, "alice").await;
-    // Without its folder the ledger cannot be kept, and an unbooked step gets no answer.
-    let blocked = site.ledger_path().with_added_extension("new");
+    // In the place of a folder the ledger cannot be kept, and an unbooked step gets no answer.
+    let blocked = site.ledger_path();
     let (inputs, labels) = batches(1, 1).remove(0);
     let steps = (0..3).map(|n| {
         if n == 1 {
+            std::fs::remove_file(&blocked).unwrap();
             std::fs::create_dir(&blocked).unwrap();
         }
         (inputs.clone(), labels.clone())

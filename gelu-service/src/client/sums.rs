@@ -187,12 +187,15 @@ mod tests {
     #[test]
     fn what_cannot_be_kept_is_not_booked() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("alice.sums");
+        let (clients, away) = (folder.path().join("clients"), folder.path().join("away"));
+        fs::create_dir(&clients).unwrap();
+        let path = clients.join("alice.sums");
         let file = SumsFile::open(&path).unwrap();
         let four = samples(&file, 0..4);
-        fs::create_dir(folder.path().join("alice.sums.new")).unwrap();
+        fs::rename(&clients, &away).unwrap();
         let refused = file.book(&four, &data(), ENFORCE).unwrap_err();
         assert!(matches!(refused, Refused::Unbooked(_)), "{refused}");
+        fs::rename(&away, &clients).unwrap();
         assert!(file.ledger().unwrap().groups().is_empty());
         fs::remove_file(&path).unwrap();
         let refused = file.book(&four, &data(), ENFORCE).unwrap_err();
