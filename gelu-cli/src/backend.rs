@@ -195,7 +195,17 @@ mod advice {
     }
 
     pub(super) fn writing<E: Into<anyhow::Error>>(written: Result<(), E>) -> anyhow::Result<()> {
-        written.advise(|| "choose another path; keys are never overwritten".into())
+        let written = written.map_err(Into::into);
+        let exists = |cause: &(dyn std::error::Error + 'static)| {
+            cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind)
+                == Some(std::io::ErrorKind::AlreadyExists)
+        };
+        match written {
+            Err(error) if error.chain().any(exists) => {
+                Err(error).advise(|| "choose another path; keys are never overwritten".into())
+            }
+            written => written,
+        }
     }
 }
 

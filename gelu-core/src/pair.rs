@@ -183,14 +183,12 @@ impl<H: AdditiveHE> Pair<H> {
         let (first, _) = batches.first().ok_or(ApiMisuse::Empty("a lease"))?;
         let steps = u32::try_from(batches.len()).unwrap_or(u32::MAX);
         self.client.request_lease(first.ncols(), steps)?;
-        let mut outputs = self.run(rng)?;
+        granted(&self.run(rng)?)?;
         let mut reports = Vec::new();
         for (inputs, labels) in batches {
-            if let Some(ClientOutput::Refused(refused)) = outputs.pop() {
-                return Err(refused.into());
-            }
             self.client.train(inputs, labels, rng)?;
-            outputs = self.run(rng)?;
+            let outputs = self.run(rng)?;
+            granted(&outputs)?;
             let report = outputs.iter().find_map(|output| match output {
                 ClientOutput::StepDone(report) => Some(report.clone()),
                 _ => None,
@@ -198,6 +196,14 @@ impl<H: AdditiveHE> Pair<H> {
             reports.push(report.ok_or_else(unanswered)?);
         }
         Ok(reports)
+    }
+}
+
+/// Nothing among these was a refusal.
+fn granted(outputs: &[ClientOutput]) -> Result<()> {
+    match outputs.iter().find(|output| matches!(output, ClientOutput::Refused(_))) {
+        Some(ClientOutput::Refused(refused)) => Err(refused.clone().into()),
+        _ => Ok(()),
     }
 }
 

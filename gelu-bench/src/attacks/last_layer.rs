@@ -16,7 +16,6 @@
 
 use gelu_core::Precision;
 use gelu_core::client::DataPolicy;
-use gelu_core::error::PeerMisbehaved;
 use gelu_core::ledger::Policy;
 use gelu_core::network::Layer;
 use gelu_core::pass::bias_constant;
@@ -119,12 +118,6 @@ pub fn lease(
     let refused = match session.pair.train(batches, &mut session.rng) {
         Ok(_) => false,
         Err(gelu_core::Error::Refused(_)) => true,
-        // A client machine that is refused in the middle of a lease takes that for a fault, since a
-        // service grants no more steps than its ledger allows; here the ledger itself is on trial.
-        Err(gelu_core::Error::PeerMisbehaved(PeerMisbehaved::UnexpectedMessage {
-            got: "Refused",
-            ..
-        })) => true,
         Err(error) => return Err(error.into()),
     };
     Ok((session.learnt(&scene.model, batches, true)?, refused))

@@ -268,7 +268,7 @@ impl Measured {
 fn least_share(rows: usize) -> f64 {
     match rows {
         1 => 1.0,
-        _ => 0.75,
+        _ => 0.5,
     }
 }
 
