@@ -36,12 +36,15 @@ pub(crate) fn listen() {
     });
 }
 
-/// Ready as soon as this process is asked to end; its owner then ends in order.
-pub(crate) async fn asked_to_stop() {
-    let _waiting = Waiting::begin();
-    let asked = ASKED.notified();
-    if code().is_none() {
-        asked.await;
+/// Ready as soon as this process is asked to end; its owner then ends in order. Whoever holds this is
+/// counted on, from the call on.
+pub(crate) fn asked_to_stop() -> impl Future<Output = ()> {
+    let (waiting, asked) = (Waiting::begin(), ASKED.notified());
+    async move {
+        let _waiting = waiting;
+        if code().is_none() {
+            asked.await;
+        }
     }
 }
 
@@ -138,8 +141,15 @@ fn end() -> ! {
         let _ = child.kill();
         let _ = child.wait();
     }
-    for folder in &left.folders {
-        let _ = std::fs::remove_dir_all(folder);
+    // Other threads of ours may still be writing there: until a look finds nothing.
+    for _ in 0..100 {
+        for folder in &left.folders {
+            let _ = std::fs::remove_dir_all(folder);
+        }
+        if !left.folders.iter().any(|folder| folder.exists()) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(2));
     }
     std::process::exit(code().unwrap_or(1).into())
 }

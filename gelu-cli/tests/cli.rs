@@ -207,7 +207,7 @@ fn models_for_queries_have_no_bit_too_many() {
     assert_eq!(round["before"]["weights"]["integer"], 4);
     assert_eq!(round["after"]["weights"], serde_json::json!({ "integer": 0, "fraction": 6 }));
     assert!(round["largest_weight"].as_f64().unwrap() < 0.87);
-    let again = json(&["round", &rounded, "--out", &rounded, "--json"]);
+    let again = json(&["round", &rounded, "--out", &rounded, "--force", "--json"]);
     assert_eq!(again["before"], again["after"]);
     let slots = |model: &str| {
         let plan = json(&["plan", model, "--json"]);

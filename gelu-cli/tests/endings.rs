@@ -109,6 +109,8 @@ fn a_server_stops_in_order_at_every_signal() {
     let folder = world();
     for name in ["INT", "TERM", "HUP"] {
         let (mut child, _) = serve(gelu(folder.path(), &SERVE).stderr(Stdio::null()));
+        // The end of its input would be another sign to stop.
+        let _input = child.stdin.take();
         signal(name, &child);
         assert_eq!(child.wait().unwrap().code(), Some(0), "SIG{name}");
     }

@@ -18,7 +18,9 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
 /// Examples that take minutes, and what runs them otherwise.
-const SLOW: [(&str, &str); 6] = [
+const SLOW: [(&str, &str); 8] = [
+    ("gelu attack packing", "CI makes it in its step `evidence`"),
+    ("gelu attack randomness --out pictures", "CI makes it in its step `evidence`"),
     ("gelu attack all --json", "CI makes every attack in its step `evidence`"),
     ("gelu attack low-bits --set paper --data DIR", "as above, at its quick size"),
     ("gelu bench report", "CI makes it in its step `evidence`"),
@@ -166,8 +168,15 @@ impl Bench {
         if has("elgamal") && !cfg!(feature = "elgamal") {
             return println!("SKIP: {example}: not in this build");
         }
-        if has("keygen") {
+        // Keys and certificates are never overwritten.
+        if command == "keygen" {
             std::fs::remove_file(self.path(words.last().unwrap())).ok();
+        }
+        if command == "certs" {
+            std::fs::remove_dir_all(self.path("certs")).unwrap();
+            if has("add") {
+                self.gelu(&["certs", "init"]);
+            }
         }
         let takes_backend = ["demo", "train", "infer", "serve"].contains(&command.as_str())
             || example.starts_with("gelu bench latency")
@@ -195,6 +204,9 @@ impl Bench {
             match words.iter().position(|word| *word == "gelu.example.org:7878") {
                 None => {
                     self.gelu(&[&words[..], seed].concat());
+                    if example.starts_with("gelu certs init") {
+                        self.gelu(&["certs", "add", "alice"]);
+                    }
                 }
                 Some(at) => {
                     let server = self.partner(command == "train");

@@ -104,8 +104,10 @@ impl Task for Serve<'_> {
         let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
         runtime.block_on(async {
             let server = Server::bind(config).await?;
+            // Before anybody knows that it listens and may ask it to stop.
+            let stop = stop_signal(self.args.stop_with_stdin);
             self.announce(&server, verdicts)?;
-            let summary = server.run(stop_signal(self.args.stop_with_stdin)).await?;
+            let summary = server.run(stop).await?;
             self.close(&summary)
         })
     }
@@ -244,10 +246,13 @@ fn display(path: &Path) -> String {
 }
 
 /// Ready when the operator wants us to stop.
-async fn stop_signal(with_stdin: bool) {
-    tokio::select! {
-        () = signals::asked_to_stop() => {}
-        () = stdin_ended(), if with_stdin => {}
+fn stop_signal(with_stdin: bool) -> impl Future<Output = ()> {
+    let asked = signals::asked_to_stop();
+    async move {
+        tokio::select! {
+            () = asked => {}
+            () = stdin_ended(), if with_stdin => {}
+        }
     }
 }
 
