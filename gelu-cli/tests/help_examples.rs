@@ -197,7 +197,7 @@ impl Bench {
             };
             return self.serve(&words).stop(example);
         }
-        let seeds = if command == "train" { if self.thorough { 10 } else { 3 } } else { 1 };
+        let seeds = if command == "train" { if self.thorough { 10 } else { 1 } } else { 1 };
         for seed in 1..=seeds {
             let seed = seed.to_string();
             let seed = if command == "train" { &["--seed", &seed][..] } else { &[] };
