@@ -60,8 +60,9 @@
 //! # When a table pays
 //! A table of 2048 bits takes as long to make as 373 uniform elements and 16 MB, and a server has a
 //! client's key for a few queries only. So [`NoiseMaker`] makes the first seals under a key
-//! with uniform noise, as many as would have paid for the table ([`break_even`]: 436), which costs at
-//! most twice as much as knowing the future. All tables of a process share a
+//! with uniform noise, as many as would have paid for the table ([`break_even`]: 436, where a batch
+//! counts as if it filled the kernel's lanes, since it takes as long), which costs at most twice as
+//! much as knowing the future. All tables of a process share a
 //! [budget](crate::memory::TABLES); where it is spent, noise stays uniform.
 
 use std::sync::OnceLock;
@@ -114,7 +115,7 @@ pub(crate) struct Tables {
     seals: OnceLock<(PowerTable, Reserved)>,
     half_exponent: OnceLock<PowerTable>,
     fast_exponent: OnceLock<PowerTable>,
-    /// Elements of [`Noise::Statistical`] that were made without a table.
+    /// Elements of [`Noise::Statistical`] that were made without a table, in full lanes.
     without: AtomicU64,
 }
 
@@ -151,6 +152,7 @@ impl PublicKey {
     fn seal_table(&self, count: u64, memory: &'static Budget) -> Option<&PowerTable> {
         let tables = self.tables();
         if tables.seals.get().is_none() {
+            let count = count.next_multiple_of(LANES as u64);
             let before = tables.without.fetch_add(count, Ordering::Relaxed);
             let pays = before.saturating_add(count) >= break_even(self.bits());
             let bytes =
@@ -423,9 +425,9 @@ mod tests {
             public.rerandomize_with(Noise::Statistical, &pairs, &mut rng(1));
             public.tables().seals.get().is_some()
         };
-        assert!(!seal(0) && !seal(100) && !seal(40));
+        assert!(!seal(0) && !seal(100) && !seal(30));
         public.precompute_seals(0, &mut rng(2));
-        assert!(public.tables().seals.get().is_none(), "140 of 141");
+        assert!(public.tables().seals.get().is_none(), "104 and 32 of 141: in full lanes");
         public.precompute_seals(1, &mut rng(2));
         assert!(public.tables().seals.get().is_some(), "idle time counts");
     }
