@@ -343,7 +343,7 @@ mod tests {
             assert!(3 * primes.len() < 1 << GROWTH);
             let largest = u64::from(primes[primes.len() - 1]);
             assert!(largest.pow(3) < 1 << 52, "a cube is a factor of the kernel");
-            assert!(3 * (primes.len() as u128) << RADIX < 1 << 63, "limbs that carry");
+            assert!((3 * (primes.len() as u128)) << RADIX < 1 << 63, "limbs that carry");
             let factors = length / bits as usize;
             assert!(
                 factors <= if bits < 1024 { 26 } else { 20 },
