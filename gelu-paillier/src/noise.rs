@@ -89,7 +89,7 @@ use crate::ring::{Digits, Elements, Ring};
 pub enum Noise {
     /// rⁿ for uniform r: slowest, and as good as it gets. Costs nothing to set up.
     Uniform,
-    /// Within 2^−64 of uniform, from a table that is built once it pays, for the price of about 373
+    /// Within 2^−64 of uniform, from a table that is built after the first few, for the price of about 373
     /// uniform elements; uniform until then, and where the process has no memory left for tables.
     Statistical,
     /// Powers of one base with exponents of half the key's length. Hides nothing from the owner of
@@ -236,8 +236,8 @@ const fn bases(bits: u32) -> u32 {
     (bits + SURPLUS_BITS).div_ceil(STATISTICAL_WINDOW)
 }
 
-/// How many elements must be asked for before a table is built: its products, divided by those that
-/// it saves each time.
+/// How many elements pay for a table: its products, divided by those that it saves each time. One
+/// [`PATIENCE`]th of them is made before it is built.
 ///
 /// ```text
 /// uniform       6·⌈bits/5⌉ + 32       powers in windows of 5 bits, 31 first powers, one to enter
