@@ -148,10 +148,10 @@ impl<H: AdditiveHE> Lease<H> {
                 Ok(LeaseStep::Reply(ServerMessage::UpdateApplied))
             }
             (Phase::Update, ClientMessage::FinalUpdate(sum)) => {
-                Ok(LeaseStep::Ended(self.end(sum)?))
+                Ok(LeaseStep::Ended(self.end(sum, self.steps_done + 1)?))
             }
             (_, ClientMessage::FinalUpdate(sum)) if between_steps && self.steps_done > 0 => {
-                Ok(LeaseStep::Ended(self.end(sum)?))
+                Ok(LeaseStep::Ended(self.end(sum, self.steps_done)?))
             }
             (_, ClientMessage::ReturnLease) if between_steps => {
                 Ok(LeaseStep::Ended(Ended::Returned))
@@ -238,9 +238,14 @@ impl<H: AdditiveHE> Lease<H> {
         Ok(())
     }
 
-    /// Algorithm 5: W_F = W_I − ΣU, if it is a model within the bounds.
-    fn end(&self, sum: Parameters) -> Result<Ended> {
+    /// Algorithm 5: W_F = W_I − ΣU of so many steps, if it is a model within the bounds.
+    fn end(&self, sum: Parameters, steps: u32) -> Result<Ended> {
         self.check_shapes(&sum)?;
+        let most = i128::from(steps) << (self.initial.precision.update_bits - 1);
+        if let Some(v) = sum.values().find(|v| v.unsigned_abs() > most.unsigned_abs()) {
+            let expected = format!("within {most} of 0 after {steps} steps");
+            return Err(PeerMisbehaved::out_of_bounds("final update", v, expected).into());
+        }
         let updates = match self.rate {
             LearningRate::Public(_) => sum,
             LearningRate::Secret { g, g_max, .. } => {
@@ -251,10 +256,6 @@ impl<H: AdditiveHE> Lease<H> {
                 sum.map(|v| v >> g)
             }
         };
-        let most = i128::from(self.steps) << (self.initial.precision.update_bits - 1);
-        if updates.values().any(|v| v.unsigned_abs() > most.unsigned_abs()) {
-            return Err(PeerMisbehaved::out_of_bounds("final update", "a sum", "bounded").into());
-        }
         let mut parameters = self.initial.parameters.clone();
         parameters.subtract(&updates);
         let checked = self.initial.network.check(&parameters, self.initial.precision.weights);

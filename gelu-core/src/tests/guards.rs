@@ -103,7 +103,10 @@ fn an_encrypted_update_is_a_multiple_of_the_inverse_rate_within_the_same_bounds(
 
 /// What a lease ends in when its last message is `sum`: the parameters to commit, or a refusal.
 fn end(session: Session, sum: Parameters) -> Result<Result<Parameters, String>> {
-    let mut session = session.play("FinalUpdate", 1);
+    end_at(session.play("FinalUpdate", 1), sum)
+}
+
+fn end_at(mut session: Session, sum: Parameters) -> Result<Result<Parameters, String>> {
     session.tell(ClientMessage::FinalUpdate(sum))?;
     Ok(match session.next() {
         Event::Asked(ServerOutput::Commit { base: 1, parameters }) => Ok(parameters),
@@ -139,11 +142,29 @@ fn a_final_sum_is_one_of_as_many_updates_as_the_lease_has_steps() {
     assert_eq!(out_of_bounds(end(Session::new(&PUBLIC), Parameters::default())), "update");
 }
 
+/// A lease that ends before its last step has a sum of the steps that were made.
+#[test]
+fn a_lease_cut_short_has_a_shorter_bound() {
+    // In place of the first masked update, and of the first question of the second step.
+    let stages = model().network.stages().len();
+    for (name, nth) in [("MaskedUpdate", 1), ("EncryptedActivations", stages + 1)] {
+        let at = || Session::until(&PUBLIC, name, nth);
+        for sum in single(UPDATE) {
+            assert!(end_at(at(), sum).unwrap().is_ok(), "{name}");
+        }
+        for value in [UPDATE + 1, -UPDATE - 1, i128::from(STEPS) * UPDATE] {
+            for sum in single(value) {
+                assert_eq!(out_of_bounds(end_at(at(), sum)), "final update", "{name}");
+            }
+        }
+    }
+}
+
 /// Under a secret rate the sum is one of gradients: multiples of 2^g_max, divided by 2^g.
 #[test]
 fn a_final_sum_of_gradients_has_no_low_bits() {
     let (spent, inverse) = (1i128 << G_MAX, 1i128 << G);
-    let most = i128::from(STEPS) * UPDATE * inverse;
+    let most = i128::from(STEPS) * UPDATE;
     for value in [0, spent, -spent, 7 * spent, most, -most] {
         for sum in single(value) {
             let after = end(Session::new(&secret_rate()), sum.clone()).unwrap().unwrap();
