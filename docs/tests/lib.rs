@@ -1,5 +1,5 @@
 //! Compiles and runs the Rust blocks of every page of the book:
-//! `cargo test --manifest-path docs/tests/Cargo.toml`.
+//! `cargo test -p gelu-book`.
 
 macro_rules! pages {
     ($($name:ident: $page:literal),* $(,)?) => {

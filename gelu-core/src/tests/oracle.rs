@@ -1,5 +1,6 @@
 //! The encrypted run equals the plaintext fixed-point run, bit for bit.
 
+use core::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 
 use ndarray::Array2;
@@ -235,27 +236,37 @@ fn a_refusal_inside_a_lease_ends_the_lease_and_not_the_session() {
 /// Masks hide every value within 2^-65; all values of a lease together within 2^-40.
 #[test]
 fn leases_are_no_longer_than_their_masks_bear() {
-    let most = |mask_bits, policy| -> Result<_, Error> {
+    let asked = |mask_bits, policy, lengths| -> Result<_, Error> {
         let precision = Precision { mask_bits, ..model().precision };
         let key = Arc::new(ClearKey::new(2048).unwrap());
         let mut client = Client::<Clear>::new(model().network, precision, key, policy);
         let rng = &mut ChaCha20Rng::seed_from_u64(1);
         client.handle_message(ServerMessage::Opened, rng).unwrap();
         client.poll_transmit();
-        client.request_lease_of(2, 2..=1000)?;
+        assert_eq!((client.policy(), client.holds_lease()), (policy, false));
+        client.request_lease_of(2, lengths)?;
         match client.poll_transmit() {
             Some(ClientMessage::RequestLease { steps, least, .. }) => Ok((least, steps)),
             other => panic!("{other:?}"),
         }
     };
-    let values = u32::try_from(model().parameters.len()).unwrap();
-    let enforce = DataPolicy::Enforce;
+    let (values, enforce) = (model().parameters.len() as u64, DataPolicy::Enforce);
+    let short = |sigma, steps, most| Refused::ShortMasks { sigma, values, steps, most }.into();
     // Six samples are needed, so three steps of two.
-    assert_eq!(most(64, enforce), Ok((3, 1000)));
-    assert_eq!(most(48, enforce), Ok((3, 512 / values)));
-    let refused = Refused::ShortMasks { sigma: 40, values: values.into(), steps: 3, most: 0 };
-    assert_eq!(most(40, enforce), Err(refused.into()));
-    assert_eq!(most(40, DataPolicy::AllowInputReconstruction), Ok((2, 1000)));
+    assert_eq!(asked(64, enforce, 2..=1000), Ok((3, 1000)));
+    assert_eq!(asked(64, enforce, 1..=3), Ok((3, 3)));
+    let refused = Refused::ExposesData { samples: 4, least: 6, sums: 1 };
+    assert_eq!(asked(64, enforce, 1..=2), Err(refused.into()));
+    let most = u32::try_from(512 / values).unwrap();
+    assert_eq!(asked(48, enforce, 2..=1000), Ok((3, most)));
+    assert_eq!(asked(48, enforce, most..=1000), Ok((most, most)));
+    assert_eq!(asked(48, enforce, most + 1..=1000), Err(short(48, most + 1, most)));
+    assert_eq!(asked(40, enforce, 2..=1000), Err(short(40, 3, 0)));
+    assert_eq!(asked(40, DataPolicy::AllowInputReconstruction, 2..=1000), Ok((2, 1000)));
+    for lengths in [0..=3, RangeInclusive::new(4, 3)] {
+        let error = asked(64, enforce, lengths).unwrap_err().to_string();
+        assert!(error.contains("lease: needs lengths of 1 step or more"), "{error}");
+    }
 }
 
 #[test]
@@ -272,6 +283,14 @@ fn an_inference() {
         pass.advance(&sums).unwrap();
     }
     assert_eq!(encrypted, pass.probabilities().unwrap());
+    assert_eq!(pair.client.saturations(), pass.saturations().by_layer());
+
+    // Eight is the first value outside of the format of activations: each query adds its own.
+    let beyond = Array2::from_elem((model.network.inputs(), 2), 8.0);
+    for queries in 1..3 {
+        pair.classify(&beyond, &mut rng).unwrap();
+        assert_eq!(pair.client.saturations()[0], queries * 2 * model.network.inputs() as u64);
+    }
 }
 
 #[test]
