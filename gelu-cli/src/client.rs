@@ -29,10 +29,10 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) server: Option<String>,
     /// Folder with ca.pem and clients/ACCOUNT.pem and .key
-    #[arg(long, value_name = "DIR", default_value = "certs")]
+    #[arg(long, value_name = "DIR", default_value = "certs", requires = "server")]
     certs: PathBuf,
     /// The account of our certificate
-    #[arg(long, value_name = "NAME", default_value = "client")]
+    #[arg(long, value_name = "NAME", default_value = "client", requires = "server")]
     account: String,
     /// Our key pair, made by `gelu keygen` [default: a fresh one, forgotten afterwards]
     #[arg(long, value_name = "FILE")]

@@ -162,8 +162,14 @@ impl<H: AdditiveHE> Host<H> {
 
     /// Counts, logs and passes on.
     pub(super) fn emit(&self, event: ServerEvent) {
-        self.summary.lock().expect(NO_PANIC).count(&event);
-        guarded(|| event.log());
+        let turned_away = {
+            let mut summary = self.summary.lock().expect(NO_PANIC);
+            summary.count(&event);
+            summary.turned_away
+        };
+        if !matches!(event, ServerEvent::TurnedAway { .. }) || is_logged(turned_away) {
+            guarded(|| event.log());
+        }
         guarded(|| self.config.observer.event(&event));
     }
 
@@ -182,6 +188,11 @@ impl<H: AdditiveHE> Host<H> {
 }
 
 const NO_PANIC: &str = "nothing panics while it is held";
+
+/// A flood of strangers must not flood the log: after the first hundred, each hundredth is written.
+fn is_logged(turned_away: u64) -> bool {
+    turned_away <= 100 || turned_away.is_multiple_of(100)
+}
 
 /// A host, as the machine of one account sees it.
 pub(super) struct AccountHost<H: AdditiveHE> {
