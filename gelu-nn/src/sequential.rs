@@ -12,16 +12,17 @@
 //! The list is cut into [`Block`]s: one linear layer and the local functions that follow it. A
 //! convolution whose next layer is a mean pooling becomes one fused linear layer, `conv1+pool1`.
 //!
-//! An architecture may come from a peer. Parsing it allocates no more than its text is long;
-//! [`MAX_LAYERS`], [`MAX_FEATURES`](crate::layers::MAX_FEATURES) and
-//! [`MAX_TAPS`](crate::layers::MAX_TAPS) bound what [`Sequential::network`] then builds.
+//! An architecture may come from a peer. Parsing it, and building its network, allocates no more than
+//! its text is long; [`MAX_LAYERS`] and the limits of features, parameters and multiply-accumulates
+//! ([`gelu_core::linear`]) bound what a pass through it then takes.
 
+use gelu_core::linear::{check_multiply_accumulates, check_parameters};
 use gelu_core::{LocalFunction, Loss, Network, Stage};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::layers::{
-    Activation, Affine, Conv2d, Conv2dConfig, Dense, LayerError, MeanPool2d, Shape, check_taps,
+    Activation, Affine, Conv2d, Conv2dConfig, Dense, LayerError, MeanPool2d, Shape,
 };
 use crate::loss::SoftmaxCrossEntropy;
 
@@ -329,7 +330,8 @@ struct Builder {
     prelude: Vec<Local>,
     blocks: Vec<Block>,
     shape: Shape,
-    taps: u64,
+    operations: u64,
+    parameters: u64,
     dense: usize,
     convolutions: usize,
     pools: usize,
@@ -338,8 +340,16 @@ struct Builder {
 impl Builder {
     fn new(input: Shape) -> Result<Self> {
         let shape = input.check().map_err(named("input"))?;
-        let (prelude, blocks) = (Vec::new(), Vec::new());
-        Ok(Self { prelude, blocks, shape, taps: 0, dense: 0, convolutions: 0, pools: 0 })
+        Ok(Self {
+            prelude: Vec::new(),
+            blocks: Vec::new(),
+            shape,
+            operations: 0,
+            parameters: 0,
+            dense: 0,
+            convolutions: 0,
+            pools: 0,
+        })
     }
 
     fn dense(&mut self, outputs: usize) -> Result<()> {
@@ -389,8 +399,11 @@ impl Builder {
     }
 
     fn block(&mut self, name: String, affine: Affine) -> Result<()> {
-        self.taps += affine.cost().operations;
-        check_taps(self.taps).map_err(named(&name))?;
+        self.operations += affine.cost().operations;
+        self.parameters += (affine.weights() + affine.biases()) as u64;
+        check_multiply_accumulates(self.operations)
+            .and_then(|()| check_parameters(self.parameters))
+            .map_err(|e| named(&name)(e.into()))?;
         self.shape = affine.output();
         self.blocks.push(Block { name, affine, locals: Vec::new() });
         Ok(())

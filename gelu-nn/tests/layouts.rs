@@ -40,7 +40,8 @@ fn run(
     let offset = |bias: usize| i128::from(linear.divisor()) * biases[bias];
     let offsets: Vec<_> = exchange.layout.bias_of(linear).map(offset).collect();
     let entries = linear.entries(weights);
-    let down = exchange.evaluate::<Clear>(key, matrix, &entries, Some(&offsets), &up, rng).unwrap();
+    let down =
+        exchange.evaluate::<Clear>(key, &matrix, &entries, Some(&offsets), &up, rng).unwrap();
     exchange.decrypt::<Clear>(key, &down).unwrap()
 }
 
@@ -66,7 +67,8 @@ proptest! {
             layouts.push(exchange.layout);
         }
         layouts.dedup();
-        let positions = linear.positions().unwrap().count();
+        let LinearMap::Window(window) = &linear else { panic!("a convolution is a window") };
+        let positions = window.positions();
         prop_assert_eq!(layouts, [Layout::Samples, Layout::Positions(positions)]);
     }
 }
@@ -115,13 +117,4 @@ fn the_first_layer_of_lenet5() {
     let dense = plan.exchange(2, Direction::Forward).unwrap();
     assert_eq!((dense.outputs, dense.group, dense.ciphertexts_down()), (120, 15, 8));
     assert!(dense.ciphertexts_down() <= Clear::prices(&key).lanes as usize);
-}
-
-/// A dense layer is a convolution with one position.
-#[test]
-fn a_dense_layer_has_one_position() {
-    let dense = zoo::iris().network().stages()[0].linear.clone().with_positions(1).unwrap();
-    let positions = dense.positions().unwrap();
-    assert_eq!((positions.count(), positions.taps()), (1, dense.inputs()));
-    assert_eq!(positions.product(), dense.forward_taps());
 }

@@ -106,8 +106,9 @@ pub fn defended(
 /// modulo `modulus`.
 pub fn zero_inputs(linear: &LinearMap, masked: &Parameters, modulus: i128) -> Vec<bool> {
     let mut zero = vec![true; linear.inputs()];
+    let taps = linear.forward_taps();
     for output in 0..linear.outputs() {
-        for tap in linear.forward_taps().of(output) {
+        for tap in taps.of(output) {
             let value = masked.layers[0].weights[tap.weight as usize];
             zero[tap.source as usize] &= value.rem_euclid(modulus) == 0;
         }

@@ -72,12 +72,12 @@ impl Target {
         let plan = Plan::new::<H>(network, precision, 1, Purpose::Inference, public)?;
         let (linear, layer) = (&network.stages()[0].linear, &model.parameters().layers[0]);
         let constant = bias_constant(linear, precision.activations);
-        let offset = |&bias: &u32| constant * layer.biases[bias as usize];
+        let offset = |output| constant * layer.biases[linear.bias_of(output)];
         Ok(Self {
-            taps: linear.forward_taps().clone(),
+            taps: linear.forward_taps(),
             inputs: linear.inputs(),
             weights: linear.entries(&layer.weights),
-            offsets: linear.bias_of().iter().map(offset).collect(),
+            offsets: (0..linear.outputs()).map(offset).collect(),
             weight_bits: (precision.weights.integer + precision.weights.fraction + 1) as usize,
             slot: SlotShape { bits: plan.stages[0].forward.slot_bits, count: 1 },
         })
