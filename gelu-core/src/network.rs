@@ -123,6 +123,11 @@ impl Network {
         &*self.loss
     }
 
+    /// Number of weights and biases.
+    pub fn parameters(&self) -> usize {
+        self.stages.iter().map(|s| s.linear.weights() + s.linear.biases()).sum()
+    }
+
     /// Checks that `parameters` have this network's shapes.
     ///
     /// # Errors
