@@ -10,7 +10,7 @@ use gelu_core::pair::PairHost;
 use gelu_core::pass::bias_constant;
 use gelu_core::plan::{Plan, Purpose};
 use gelu_core::server::{Host, ServedModel, Server};
-use gelu_core::{AdditiveHE, Parameters, Pass, Plaintext, Result, Sealed, SlotShape};
+use gelu_core::{AdditiveHE, Pass, Plaintext, Result, Sealed, SlotShape, Update};
 use gelu_nn::{Dataset, FloatTrainer, Model, Recipe, zoo};
 use ndarray::Array2;
 use rand::SeedableRng;
@@ -156,7 +156,7 @@ pub fn sealed<H: AdditiveHE>(
 ///
 /// # Errors
 /// When inputs or labels do not fit the network.
-pub fn gradient(model: &Model, inputs: &Array2<f64>, labels: &[usize]) -> Result<Parameters> {
+pub fn gradient(model: &Model, inputs: &Array2<f64>, labels: &[usize]) -> Result<Update> {
     let (network, precision) = (model.network(), *model.precision());
     let layers = &model.parameters().layers;
     let mut pass = Pass::new(Arc::clone(network), precision, inputs)?;
