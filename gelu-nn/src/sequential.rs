@@ -511,6 +511,32 @@ mod tests {
         }
     }
 
+    /// Of the whole network, not of a layer alone.
+    #[test]
+    fn limits_name_the_layer_and_both_numbers() {
+        let dense = |outputs: usize| format!(r#"{{"layer":"dense","outputs":{outputs}}}"#);
+        let error = parse(&[64_000, 200].map(dense).join(",")).unwrap_err().to_string();
+        assert_eq!(error, "layer dense2: parameters: 16960200, the limit is 16777216");
+        let wide = r#"{"layer":"conv2d","filters":1024,"kernel":3,"padding":1}"#;
+        let json = IMAGE.replace("[1,8,8]", "[64,32,32]");
+        let image = |layers: &str| Sequential::from_json(&json.replace("LAYERS", layers));
+        let error = image(&[wide, wide].join(",")).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!(
+                "layer conv2: multiply-accumulates: {}, the limit is 4294967296",
+                94 * 94 * 1024 * 1024u64
+            )
+        );
+        let narrow = r#"{"layer":"conv2d","filters":512,"kernel":3,"padding":1}"#;
+        let error = image(&[narrow; 3].join(",")).unwrap_err().to_string();
+        let each = 94 * 94 * 512 * 512u64;
+        let all = 94 * 94 * 512 * 64 + 2 * each;
+        assert!(each < 1 << 32 && error.contains(&format!("conv3: multiply-accumulates: {all}")));
+        let error = image(r#"{"layer":"conv2d","filters":2000,"kernel":1}"#).unwrap_err();
+        assert!(error.to_string().contains("conv1: the number of features is 2048000, must"));
+    }
+
     fn any_layer() -> impl Strategy<Value = LayerSpec> {
         prop_oneof![
             (0..20usize).prop_map(|outputs| LayerSpec::Dense { outputs }),
