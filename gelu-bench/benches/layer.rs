@@ -41,7 +41,8 @@ fn dense<H: AdditiveHE>(
     let plain: Vec<_> = x.iter().map(|&v| Plaintext::new(34, vec![v]).expect("it fits")).collect();
     let encrypted = H::encrypt_many(secret, &plain, rng).expect("they fit");
 
-    let run = || H::matvec(public, map.forward_taps(), &weights, &encrypted).expect("a layer");
+    let taps = map.forward_taps();
+    let run = || H::matvec(public, &taps, &weights, &encrypted).expect("a layer");
     let shape = SlotShape { bits: 34, count: 1 };
     let sums: Vec<_> = run().into_iter().map(|sum| (sum, shape)).collect();
     let got = H::decrypt_many(secret, &sums).expect("within the slot");

@@ -296,7 +296,7 @@ mod tests {
                 let up = exchange.encrypt::<Clear>(&key(), &linear, &x, rng).unwrap();
                 let mut evaluate = |bytes: &[u8]| {
                     let offsets = Some(&offsets[..]);
-                    exchange.evaluate::<Clear>(&key(), matrix, &entries, offsets, bytes, rng)
+                    exchange.evaluate::<Clear>(&key(), &matrix, &entries, offsets, bytes, rng)
                 };
                 let down = evaluate(&up).unwrap();
                 let z = exchange.decrypt::<Clear>(&key(), &down).unwrap();

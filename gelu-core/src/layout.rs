@@ -5,8 +5,8 @@
 //! | [`Samples`](Layout::Samples) | one feature | the samples | inputs |
 //! | [`Positions`](Layout::Positions) | one tap of a filter | positions × samples | T |
 //!
-//! The second one exists for forward exchanges of layers with [positions](crate::linear::Positions),
-//! that is for convolutions. It is the first one applied to gathered columns: T inputs instead of
+//! The second one exists for forward exchanges of [windows](crate::linear::Window), that is for
+//! convolutions. It is the first one applied to gathered columns: T inputs instead of
 //! all pixels, F outputs instead of F·positions, and a batch of positions · samples.
 //!
 //! Both parties choose by the [`Prices`](crate::prices) of the client's key, and so alike.
@@ -15,7 +15,7 @@ use ndarray::{Array2, CowArray, Ix2};
 
 use crate::exchange::Exchange;
 use crate::he::AdditiveHE;
-use crate::linear::{LinearMap, Positions, Taps};
+use crate::linear::{LinearMap, Taps, Window};
 use crate::plan::Direction;
 use crate::prices::MatrixSize;
 
@@ -31,9 +31,12 @@ pub enum Layout {
 impl Layout {
     /// The layouts that a layer can have.
     fn all(linear: &LinearMap, direction: Direction) -> Vec<Self> {
-        let positions = linear.positions().filter(|_| direction == Direction::Forward);
-        let gathered = positions.map(|p| Self::Positions(p.count()));
-        [Some(Self::Samples), gathered].into_iter().flatten().collect()
+        match (linear, direction) {
+            (LinearMap::Window(window), Direction::Forward) => {
+                vec![Self::Samples, Self::Positions(window.positions())]
+            }
+            _ => vec![Self::Samples],
+        }
     }
 
     /// Columns that one sample takes.
@@ -44,18 +47,18 @@ impl Layout {
         }
     }
 
-    /// The matrix that the server multiplies by; its entries are those of the layer.
-    pub fn matrix(self, linear: &LinearMap, direction: Direction) -> &Taps {
+    /// The matrix that the server multiplies by, listed; its entries are those of the layer.
+    pub fn matrix(self, linear: &LinearMap, direction: Direction) -> Taps {
         match (self, direction) {
             (Self::Samples, Direction::Forward) => linear.forward_taps(),
             (Self::Samples, Direction::Backward) => linear.backward_taps(),
-            (Self::Positions(_), _) => declared(linear).product(),
+            (Self::Positions(_), _) => LinearMap::from(window(linear).product()).forward_taps(),
         }
     }
 
     /// The bias index of each output of [`matrix`](Self::matrix), forwards.
     pub fn bias_of(self, linear: &LinearMap) -> impl Iterator<Item = usize> {
-        linear.bias_of().iter().step_by(self.positions()).map(|&b| b as usize)
+        (0..linear.outputs()).step_by(self.positions()).map(|output| linear.bias_of(output))
     }
 
     /// From `[features, batch]` to the columns that are encrypted.
@@ -66,7 +69,7 @@ impl Layout {
     ) -> CowArray<'a, i128, Ix2> {
         match self {
             Self::Samples => values.view().into(),
-            Self::Positions(_) => declared(linear).gather(values.view()).into(),
+            Self::Positions(_) => window(linear).gather(values.view()).into(),
         }
     }
 
@@ -88,8 +91,11 @@ impl core::fmt::Display for Layout {
     }
 }
 
-fn declared(linear: &LinearMap) -> &Positions {
-    linear.positions().expect("this layout is planned only where positions are declared")
+fn window(linear: &LinearMap) -> &Window {
+    let LinearMap::Window(window) = linear else {
+        unreachable!("this layout is planned only for windows")
+    };
+    window
 }
 
 /// What the range analysis says of an exchange.
@@ -112,13 +118,15 @@ pub fn candidates<H: AdditiveHE>(
     let Widths { slot_bits, weight_bits } = widths;
     let slots = H::slots(public, slot_bits);
     Layout::all(linear, direction).into_iter().flat_map(move |layout| {
-        let matrix = layout.matrix(linear, direction);
-        let inputs = match (layout, direction) {
-            (Layout::Samples, Direction::Forward) => linear.inputs(),
-            (Layout::Samples, Direction::Backward) => linear.outputs(),
-            (Layout::Positions(_), _) => declared(linear).taps(),
+        let all = usize::try_from(linear.multiply_accumulates()).expect("at most 2^32");
+        let (inputs, outputs, taps) = match (layout, direction) {
+            (Layout::Samples, Direction::Forward) => (linear.inputs(), linear.outputs(), all),
+            (Layout::Samples, Direction::Backward) => (linear.outputs(), linear.inputs(), all),
+            (Layout::Positions(_), _) => {
+                let (inputs, outputs) = (window(linear).patch(), window(linear).filters());
+                (inputs, outputs, inputs * outputs)
+            }
         };
-        let (outputs, taps) = (matrix.outputs(), matrix.len());
         let most = (slots / (layout.positions() * batch)).clamp(1, outputs);
         (1..=most).map(move |group| Exchange {
             layout,

@@ -44,6 +44,7 @@ pub mod slots;
 #[cfg(test)]
 mod tests;
 pub mod text;
+pub mod update;
 
 pub use clear::Clear;
 pub use error::{Error, Result};
@@ -56,3 +57,4 @@ pub use plan::Plan;
 pub use prices::Prices;
 pub use rand_core;
 pub use slots::{Plaintext, SlotShape};
+pub use update::Update;

@@ -1,12 +1,18 @@
 //! One linear layer of any kind: a matrix whose entries are shared weights.
 //!
-//! A dense layer, a convolution with stride and padding and a convolution fused with mean pooling
-//! are the same thing here: for every output a list of *taps* (which input, which weight).
-//!
 //! ```text
 //! Z[o] = Σ_{(i,e) ∈ taps(o)} E[e] · X[i]  +  c · B[bias(o)]        z = Z / (divisor · scale)
 //! E    = fold(W)
 //! ```
+//!
+//! | map | taps of an output | its bias | E |
+//! | --- | --- | --- | --- |
+//! | [`Dense`] | every input | its own | W |
+//! | [`Window`]: convolution, also fused with mean pooling | a patch of the image | its filter's | sums of W |
+//! | [`Listed`] | whatever is listed | as listed | W |
+//!
+//! A map is its geometry: counts, gains and components are arithmetic on it, and *taps* (for every output
+//! which input meets which entry) are derived where somebody wants a list.
 //!
 //! `fold` is the identity except for fused pooling, where several weights of the small kernel add
 //! up to one entry of the large one: a 5x5 convolution followed by a 2x2 mean is one 6x6 kernel of
@@ -14,37 +20,57 @@
 //! `divisor` in the inputs' scale, so a bias is a weight of a constant input; that keeps one format
 //! for all parameters and the masks of biases exactly like those of weights.
 //!
-//! Where the same weights are applied at many [`Positions`], as in a convolution, a layer may say so.
-//!
 //! From this one definition follow the transposed product, the gradient, the masks (all by
 //! linearity), the homomorphic evaluation and the count of equations for the ledger.
 
-mod positions;
+mod axis;
+mod components;
+mod dense;
+mod run;
+mod scalar;
+mod size;
 mod taps;
+#[cfg(test)]
+mod tests;
+mod window;
 
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
-use num_traits::Zero;
+use ndarray::{Array2, ArrayView2};
 
-use crate::error::{ApiMisuse, Result};
-pub use positions::Positions;
-pub use taps::{Tap, Taps};
-
-/// The arithmetic that a linear map needs of its numbers.
-pub trait Scalar: Copy + Zero + core::ops::Mul<Output = Self> + core::ops::AddAssign {}
-impl<T: Copy + Zero + core::ops::Mul<Output = T> + core::ops::AddAssign> Scalar for T {}
+use crate::error::Result;
+pub use axis::Axis;
+pub use components::Component;
+pub use dense::Dense;
+use run::{Order, Run};
+pub use scalar::Scalar;
+use scalar::{add_scaled, dot};
+pub use size::{
+    MAX_FEATURES, MAX_MULTIPLY_ACCUMULATES, MAX_PARAMETERS, SizeError, check_multiply_accumulates,
+    check_parameters, check_size,
+};
+pub use taps::{Listed, Tap, Taps};
+pub use window::Window;
 
 /// A linear layer: see the [module](self).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LinearMap {
-    inputs: usize,
-    weights: usize,
-    biases: usize,
-    forward: Taps,
-    backward: Taps,
-    bias_of: Vec<u32>,
-    fold: Option<Vec<Vec<u32>>>,
-    divisor: u32,
-    positions: Option<Positions>,
+pub enum LinearMap {
+    /// Every output from every input.
+    Dense(Dense),
+    /// The same filters at every position of an image.
+    Window(Window),
+    /// Any other matrix.
+    Taps(Listed),
+}
+
+impl From<Dense> for LinearMap {
+    fn from(dense: Dense) -> Self {
+        Self::Dense(dense)
+    }
+}
+
+impl From<Window> for LinearMap {
+    fn from(window: Window) -> Self {
+        Self::Window(window)
+    }
 }
 
 impl LinearMap {
@@ -52,177 +78,176 @@ impl LinearMap {
     /// for each output.
     ///
     /// # Errors
-    /// [`ApiMisuse::Configuration`] when an index is out of range, an output has no tap, or a
-    /// bias or weight is never used.
+    /// [`ApiMisuse::Configuration`](crate::error::ApiMisuse::Configuration) when an index is out of
+    /// range, an output has no tap, a bias or weight is never used, or there are too many taps.
     pub fn new(
         inputs: usize,
         weights: usize,
         rows: &[Vec<Tap>],
         bias_of: Vec<u32>,
     ) -> Result<Self> {
-        Self::build(inputs, weights, rows, bias_of, None, 1)
-    }
-
-    /// A layer whose matrix entries are sums of weights: entry e is Σ W\[k\] over k in `fold[e]`,
-    /// and whose outputs are divided by `divisor` when they are decoded.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new).
-    pub fn folded(
-        inputs: usize,
-        weights: usize,
-        rows: &[Vec<Tap>],
-        bias_of: Vec<u32>,
-        fold: Vec<Vec<u32>>,
-        divisor: u32,
-    ) -> Result<Self> {
-        Self::build(inputs, weights, rows, bias_of, Some(fold), divisor)
-    }
-
-    fn build(
-        inputs: usize,
-        weights: usize,
-        rows: &[Vec<Tap>],
-        bias_of: Vec<u32>,
-        fold: Option<Vec<Vec<u32>>>,
-        divisor: u32,
-    ) -> Result<Self> {
-        let wrong = |why: &str| Err(ApiMisuse::configuration("linear map", why).into());
-        let entries = fold.as_ref().map_or(weights, Vec::len);
-        if rows.is_empty() || rows.len() != bias_of.len() || divisor == 0 {
-            return wrong("needs outputs, one bias index for each, and a divisor above 0");
-        }
-        if rows.iter().map(Vec::len).sum::<usize>() > u32::MAX as usize {
-            return wrong("has more than 2^32 taps");
-        }
-        if rows.iter().any(Vec::is_empty) {
-            return wrong("has an output without a tap");
-        }
-        let in_range =
-            |tap: &Tap| (tap.source as usize) < inputs && (tap.weight as usize) < entries;
-        if !rows.iter().flatten().all(in_range) {
-            return wrong("has a tap outside its inputs or weights");
-        }
-        let mut used = vec![false; weights];
-        let mut folded_weights: Box<dyn Iterator<Item = u32>> = match &fold {
-            Some(fold) => Box::new(fold.iter().flatten().copied()),
-            None => Box::new(rows.iter().flatten().map(|tap| tap.weight)),
-        };
-        if folded_weights.any(|k| used.get_mut(k as usize).map(|u| *u = true).is_none()) {
-            return wrong("folds a weight that does not exist");
-        }
-        drop(folded_weights);
-        let biases = bias_of.iter().max().map_or(0, |&b| b as usize + 1);
-        if biases > rows.len() {
-            return wrong("has more biases than outputs");
-        }
-        let mut biases_used = vec![false; biases];
-        bias_of.iter().for_each(|&b| biases_used[b as usize] = true);
-        if used.contains(&false) || biases_used.contains(&false) {
-            return wrong("has a weight or bias that nothing uses");
-        }
-        let forward = Taps::from_rows(rows);
-        let backward = forward.transposed(inputs);
-        let positions = None;
-        Ok(Self { inputs, weights, biases, forward, backward, bias_of, fold, divisor, positions })
-    }
-
-    /// Declares that the outputs are filters at `count` [`Positions`], which lets the planner gather
-    /// the inputs of each position into a column.
-    ///
-    /// # Errors
-    /// [`ApiMisuse::Configuration`] when the taps or biases do not have this structure.
-    pub fn with_positions(self, count: usize) -> Result<Self> {
-        let positions = Positions::new(&self.forward, self.entry_count(), &self.bias_of, count)?;
-        Ok(Self { positions: Some(positions), ..self })
+        Ok(Self::Taps(Listed::new(inputs, weights, rows, bias_of)?))
     }
 
     /// Number of inputs.
     pub fn inputs(&self) -> usize {
-        self.inputs
+        match self {
+            Self::Dense(dense) => dense.inputs(),
+            Self::Window(window) => window.inputs(),
+            Self::Taps(listed) => listed.inputs(),
+        }
     }
 
     /// Number of outputs.
     pub fn outputs(&self) -> usize {
-        self.forward.outputs()
+        match self {
+            Self::Dense(dense) => dense.outputs(),
+            Self::Window(window) => window.filters() * window.positions(),
+            Self::Taps(listed) => listed.taps().outputs(),
+        }
     }
 
     /// Number of trainable weights.
     pub fn weights(&self) -> usize {
-        self.weights
+        match self {
+            Self::Dense(dense) => dense.inputs() * dense.outputs(),
+            Self::Window(window) => window.weights(),
+            Self::Taps(listed) => listed.weights(),
+        }
     }
 
     /// Number of trainable biases.
     pub fn biases(&self) -> usize {
-        self.biases
+        match self {
+            Self::Dense(dense) => dense.outputs(),
+            Self::Window(window) => window.filters(),
+            Self::Taps(listed) => listed.biases(),
+        }
+    }
+
+    /// The bias index of an output.
+    pub fn bias_of(&self, output: usize) -> usize {
+        match self {
+            Self::Dense(_) => output,
+            Self::Window(window) => output / window.positions(),
+            Self::Taps(listed) => listed.bias_of()[output] as usize,
+        }
     }
 
     /// What an output is divided by when it is decoded (the area of a fused mean pooling).
     pub fn divisor(&self) -> u32 {
-        self.divisor
-    }
-
-    /// The taps of Z = W·X.
-    pub fn forward_taps(&self) -> &Taps {
-        &self.forward
-    }
-
-    /// The taps of Q = W'·D.
-    pub fn backward_taps(&self) -> &Taps {
-        &self.backward
-    }
-
-    /// The bias index of each output.
-    pub fn bias_of(&self) -> &[u32] {
-        &self.bias_of
-    }
-
-    /// The positions of the filters, if they were [declared](Self::with_positions).
-    pub fn positions(&self) -> Option<&Positions> {
-        self.positions.as_ref()
+        match self {
+            Self::Window(window) => u32::try_from(window.pool()).expect("no more than its outputs"),
+            Self::Dense(_) | Self::Taps(_) => 1,
+        }
     }
 
     /// Number of distinct entries of the matrix: the weights, or their sums where they are folded.
     pub fn entry_count(&self) -> usize {
-        self.fold.as_ref().map_or(self.weights, Vec::len)
+        match self {
+            Self::Window(window) => window.filters() * window.patch(),
+            Self::Dense(_) | Self::Taps(_) => self.weights(),
+        }
     }
 
-    /// The weights that add up to one matrix entry.
-    pub fn weights_of_entry(&self, entry: u32) -> Vec<u32> {
-        self.fold.as_ref().map_or_else(|| vec![entry], |fold| fold[entry as usize].clone())
+    /// Multiply-accumulates of one sample, forwards or backwards: the number of taps.
+    pub fn multiply_accumulates(&self) -> u64 {
+        match self {
+            Self::Dense(_) => self.weights() as u64,
+            Self::Window(window) => window.multiply_accumulates(),
+            Self::Taps(listed) => listed.taps().len() as u64,
+        }
     }
 
     /// The most weights that add up to one matrix entry: |E| ≤ `entry_gain` · max|W|.
     pub fn entry_gain(&self) -> usize {
-        let parts = self.fold.as_ref().and_then(|fold| fold.iter().map(Vec::len).max());
-        parts.unwrap_or(1)
+        match self {
+            Self::Window(window) => {
+                let most = |axis: Axis| (0..axis.length()).map(|u| axis.parts(u).len()).max();
+                most(window.rows()).unwrap_or(1) * most(window.columns()).unwrap_or(1)
+            }
+            Self::Dense(_) | Self::Taps(_) => 1,
+        }
     }
 
     /// The most weights that reach one output: |Z| ≤ `forward_gain` · max|W| · max|X|, bias aside.
     pub fn forward_gain(&self) -> usize {
-        self.gain(&self.forward)
+        self.gains().0
     }
 
     /// The most weights that reach one input: |Q| ≤ `backward_gain` · max|W| · max|D|.
     pub fn backward_gain(&self) -> usize {
-        self.gain(&self.backward)
+        self.gains().1
     }
 
-    fn gain(&self, taps: &Taps) -> usize {
-        let weights_in =
-            |tap: &Tap| self.fold.as_ref().map_or(1, |fold| fold[tap.weight as usize].len());
-        let row = |o| taps.of(o).iter().map(weights_in).sum();
-        (0..taps.outputs()).map(row).max().unwrap_or(0)
+    fn gains(&self) -> (usize, usize) {
+        match self {
+            Self::Dense(dense) => (dense.inputs(), dense.outputs()),
+            Self::Window(window) => {
+                let ((z, q), (across_z, across_q)) =
+                    (window.rows().gains(), window.columns().gains());
+                (window.channels() * z * across_z, window.filters() * q * across_q)
+            }
+            Self::Taps(listed) => listed.gains(),
+        }
+    }
+
+    /// Outputs that share weights.
+    pub fn output_components(&self) -> Vec<Component> {
+        match self {
+            Self::Dense(dense) => {
+                let (unknowns, count) = (dense.inputs() as u64 + 1, dense.outputs() as u64);
+                vec![Component { unknowns, members: 1, count }]
+            }
+            Self::Window(window) => window.output_components(),
+            Self::Taps(listed) => listed.output_components(),
+        }
+    }
+
+    /// Inputs that share weights; those that a stride steps over are left out.
+    pub fn input_components(&self) -> Vec<Component> {
+        match self {
+            Self::Dense(dense) => {
+                let (unknowns, count) = (dense.outputs() as u64, dense.inputs() as u64);
+                vec![Component { unknowns, members: 1, count }]
+            }
+            Self::Window(window) => window.input_components(),
+            Self::Taps(listed) => listed.input_components(),
+        }
+    }
+
+    /// The taps of Z = E·X, listed: 8 bytes for each multiply-accumulate.
+    pub fn forward_taps(&self) -> Taps {
+        Taps::collect(self.outputs(), |visit| {
+            self.each_run(Order::ByEntry, |run| {
+                for j in 0..run.len {
+                    visit(run.output + j, tap(run.source + j, run.entry));
+                }
+            });
+        })
+    }
+
+    /// The taps of Q = E'·D, listed: for each input its (output, entry) pairs, none for an input that a
+    /// stride steps over.
+    pub fn backward_taps(&self) -> Taps {
+        Taps::collect(self.inputs(), |visit| {
+            self.each_run(Order::ByOutput, |run| {
+                for j in 0..run.len {
+                    visit(run.source + j, tap(run.output + j, run.entry));
+                }
+            });
+        })
     }
 
     /// E = fold(W): the entries of the matrix.
     pub fn entries<T: Scalar>(&self, weights: &[T]) -> Vec<T> {
-        match &self.fold {
-            None => weights.to_vec(),
-            Some(fold) => fold
-                .iter()
-                .map(|parts| parts.iter().fold(T::zero(), |sum, &k| sum + weights[k as usize]))
-                .collect(),
+        match self {
+            Self::Window(window) if window.pool() > 1 => {
+                let mut entries = vec![T::zero(); self.entry_count()];
+                window.each_part(|entry, weight| entries[entry] += weights[weight]);
+                entries
+            }
+            _ => weights.to_vec(),
         }
     }
 
@@ -239,13 +264,22 @@ impl LinearMap {
         x: ArrayView2<'_, T>,
         constant: T,
     ) -> Array2<T> {
-        assert_eq!((weights.len(), biases.len()), (self.weights, self.biases));
-        let mut z = apply(&self.forward, &self.entries(weights), x, self.inputs);
-        for (mut row, &bias) in z.outer_iter_mut().zip(&self.bias_of) {
-            let shift = constant * biases[bias as usize];
+        assert_eq!((weights.len(), biases.len()), (self.weights(), self.biases()));
+        assert_eq!(x.nrows(), self.inputs());
+        let (entries, batch) = (self.entries(weights), x.ncols());
+        let x = x.as_standard_layout();
+        let x = x.as_slice().expect("standard layout");
+        let mut result = Array2::zeros((self.outputs(), batch));
+        let z = result.as_slice_mut().expect("standard layout");
+        self.each_run(Order::ByEntry, |Run { output, source, entry, len }| {
+            let sums = &mut z[output * batch..][..len * batch];
+            add_scaled(sums, entries[entry], &x[source * batch..][..len * batch]);
+        });
+        for (output, mut row) in result.outer_iter_mut().enumerate() {
+            let shift = constant * biases[self.bias_of(output)];
             row.iter_mut().for_each(|z| *z += shift);
         }
-        z
+        result
     }
 
     /// Q = E'·D; `d` is `[outputs, batch]`, the result `[inputs, batch]`.
@@ -253,12 +287,22 @@ impl LinearMap {
     /// # Panics
     /// As [`forward`](Self::forward).
     pub fn backward<T: Scalar>(&self, weights: &[T], d: ArrayView2<'_, T>) -> Array2<T> {
-        assert_eq!(weights.len(), self.weights);
-        apply(&self.backward, &self.entries(weights), d, self.outputs())
+        assert_eq!((weights.len(), d.nrows()), (self.weights(), self.outputs()));
+        let (entries, batch) = (self.entries(weights), d.ncols());
+        let d = d.as_standard_layout();
+        let d = d.as_slice().expect("standard layout");
+        let mut result = Array2::zeros((self.inputs(), batch));
+        let q = result.as_slice_mut().expect("standard layout");
+        self.each_run(Order::ByOutput, |Run { output, source, entry, len }| {
+            let sums = &mut q[source * batch..][..len * batch];
+            add_scaled(sums, entries[entry], &d[output * batch..][..len * batch]);
+        });
+        result
     }
 
-    /// The gradient, summed over the batch: dW\[k\] = Σ X\[i\]·D\[o\] over the taps that use k, and
-    /// dB\[b\] = constant · Σ D\[o\] over the outputs with that bias.
+    /// The gradient, summed over the batch: dE = D·X' where E stands in the matrix, dW\[k\] = Σ dE\[e\]
+    /// over the entries that k is a part of, and dB\[b\] = constant · Σ D\[o\] over the outputs with
+    /// that bias.
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
@@ -268,142 +312,45 @@ impl LinearMap {
         d: ArrayView2<'_, T>,
         constant: T,
     ) -> (Vec<T>, Vec<T>) {
-        assert_eq!((x.nrows(), d.nrows()), (self.inputs, self.outputs()));
-        let (x, d) = (x.as_standard_layout(), d.as_standard_layout());
-        let mut d_entries = vec![T::zero(); self.entry_count()];
-        let mut d_biases = vec![T::zero(); self.biases];
-        for (output, (errors, &bias)) in d.outer_iter().zip(&self.bias_of).enumerate() {
-            let errors = errors.to_slice().expect("standard layout");
-            for tap in self.forward.of(output) {
-                let inputs = x.index_axis(Axis(0), tap.source as usize);
-                let inputs = inputs.to_slice().expect("standard layout");
-                d_entries[tap.weight as usize] += dot(inputs, errors);
-            }
+        assert_eq!((x.nrows(), d.nrows()), (self.inputs(), self.outputs()));
+        assert_eq!(x.ncols(), d.ncols());
+        let batch = x.ncols();
+        let mut d_biases = vec![T::zero(); self.biases()];
+        for (output, errors) in d.outer_iter().enumerate() {
             let sum = errors.iter().fold(T::zero(), |sum, &e| sum + e);
-            d_biases[bias as usize] += constant * sum;
+            d_biases[self.bias_of(output)] += constant * sum;
         }
-        let Some(fold) = &self.fold else { return (d_entries, d_biases) };
-        let mut d_weights = vec![T::zero(); self.weights];
-        for (parts, &entry) in fold.iter().zip(&d_entries) {
-            parts.iter().for_each(|&k| d_weights[k as usize] += entry);
-        }
-        (d_weights, d_biases)
-    }
-}
-
-/// One matrix product over a batch, row by row of the result.
-fn apply<T: Scalar>(taps: &Taps, entries: &[T], x: ArrayView2<'_, T>, inputs: usize) -> Array2<T> {
-    assert_eq!(x.nrows(), inputs);
-    let x = x.as_standard_layout();
-    let mut z = Array2::zeros((taps.outputs(), x.ncols()));
-    accumulate(taps, entries, x.view(), z.view_mut());
-    z
-}
-
-fn accumulate<T: Scalar>(
-    taps: &Taps,
-    entries: &[T],
-    x: ArrayView2<'_, T>,
-    mut z: ArrayViewMut2<'_, T>,
-) {
-    for (output, mut row) in z.outer_iter_mut().enumerate() {
-        let row = row.as_slice_mut().expect("standard layout");
-        for tap in taps.of(output) {
-            let weight = entries[tap.weight as usize];
-            let inputs = x.index_axis(Axis(0), tap.source as usize);
-            let inputs = inputs.to_slice().expect("standard layout");
-            for (z, &x) in row.iter_mut().zip(inputs) {
-                *z += weight * x;
+        let (x, d) = (x.as_standard_layout(), d.as_standard_layout());
+        let x = x.as_slice().expect("standard layout");
+        let d = d.as_slice().expect("standard layout");
+        let mut d_entries = vec![T::zero(); self.entry_count()];
+        self.each_run(Order::ByEntry, |Run { output, source, entry, len }| {
+            for j in 0..len {
+                let inputs = &x[(source + j) * batch..][..batch];
+                d_entries[entry] += dot(inputs, &d[(output + j) * batch..][..batch]);
             }
-        }
-    }
-}
-
-/// Σ aᵢ·bᵢ with eight partial sums, so that the compiler may use vectors; the order is fixed.
-fn dot<T: Scalar>(a: &[T], b: &[T]) -> T {
-    const LANES: usize = 8;
-    let mut sums = [T::zero(); LANES];
-    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest = a_chunks.remainder().iter().zip(b_chunks.remainder());
-    let mut total = rest.fold(T::zero(), |sum, (&a, &b)| sum + a * b);
-    for (a, b) in a_chunks.zip(b_chunks) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
-        }
-    }
-    for sum in sums {
-        total += sum;
-    }
-    total
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use ndarray::array;
-    use proptest::prelude::*;
-
-    fn tap(source: u32, weight: u32) -> Tap {
-        Tap { source, weight }
-    }
-
-    /// Two outputs over three inputs: z0 = w0 x0 + w1 x1 + b0, z1 = w0 x1 + w1 x2 + b0.
-    fn convolution() -> LinearMap {
-        let rows = [vec![tap(0, 0), tap(1, 1)], vec![tap(1, 0), tap(2, 1)]];
-        LinearMap::new(3, 2, &rows, vec![0, 0]).unwrap()
-    }
-
-    /// The mean of both outputs of `convolution`, fused: entries w0, w0 + w1, w1.
-    fn fused() -> LinearMap {
-        let rows = [vec![tap(0, 0), tap(1, 1), tap(2, 2)]];
-        LinearMap::folded(3, 2, &rows, vec![0], vec![vec![0], vec![0, 1], vec![1]], 2).unwrap()
-    }
-
-    #[test]
-    fn forward_by_hand() {
-        let z = convolution().forward(&[2, 3], &[5], array![[1], [10], [100]].view(), 1);
-        assert_eq!(z, array![[2 + 30 + 5], [20 + 300 + 5]]);
-    }
-
-    #[test]
-    fn fusion_is_the_sum_of_the_pooled_outputs() {
-        let x = array![[1], [10], [100]];
-        let z = fused().forward(&[2, 3], &[5], x.view(), 2);
-        let apart = convolution().forward(&[2, 3], &[5], x.view(), 1);
-        assert_eq!(z[[0, 0]], apart.sum());
-    }
-
-    #[test]
-    fn malformed_layers_are_refused() {
-        let row = vec![vec![tap(0, 0)]];
-        assert!(LinearMap::new(1, 1, &row, vec![0]).is_ok());
-        assert!(LinearMap::new(1, 1, &[vec![tap(1, 0)]], vec![0]).is_err(), "no such input");
-        assert!(LinearMap::new(1, 1, &[vec![tap(0, 1)]], vec![0]).is_err(), "no such weight");
-        assert!(LinearMap::new(1, 2, &row, vec![0]).is_err(), "unused weight");
-        assert!(LinearMap::new(1, 1, &row, vec![1]).is_err(), "unused bias");
-        assert!(LinearMap::new(1, 1, &row, vec![u32::MAX]).is_err(), "a bias of a billion");
-        assert!(LinearMap::new(1, 1, &[vec![]], vec![0]).is_err(), "an output without taps");
-        assert!(LinearMap::folded(1, 1, &row, vec![0], vec![vec![1]], 1).is_err(), "bad fold");
-    }
-
-    proptest! {
-        /// ⟨D, W·X⟩ = ⟨W'·D, X⟩, and both are what the gradient says of W: Σ W·dW.
-        #[test]
-        fn transpose_and_gradient_are_adjoint(
-            w in prop::array::uniform2(-99i128..99),
-            x in prop::array::uniform6(-99i128..99),
-            d in prop::array::uniform4(-99i128..99),
-        ) {
-            for layer in [convolution(), fused()] {
-                let x = Array2::from_shape_fn((3, 2), |(i, s)| x[2 * i + s]);
-                let d = Array2::from_shape_fn((layer.outputs(), 2), |(o, s)| d[2 * o + s]);
-                let z = layer.forward(&w, &[0], x.view(), 1);
-                let q = layer.backward(&w, d.view());
-                let (dw, _) = layer.gradient(x.view(), d.view(), 1);
-                let by_gradient: i128 = dw.iter().zip(&w).map(|(g, w)| g * w).sum();
-                prop_assert_eq!((&d * &z).sum(), (&q * &x).sum());
-                prop_assert_eq!((&d * &z).sum(), by_gradient);
+        });
+        match self {
+            Self::Window(window) if window.pool() > 1 => {
+                let mut d_weights = vec![T::zero(); self.weights()];
+                window.each_part(|entry, weight| d_weights[weight] += d_entries[entry]);
+                (d_weights, d_biases)
             }
+            _ => (d_entries, d_biases),
         }
     }
+
+    /// Every place of the matrix, once.
+    fn each_run(&self, order: Order, visit: impl FnMut(Run)) {
+        match self {
+            Self::Dense(dense) => dense.each_run(visit),
+            Self::Window(window) => window.each_run(order, visit),
+            Self::Taps(listed) => listed.each_run(visit),
+        }
+    }
+}
+
+fn tap(source: usize, weight: usize) -> Tap {
+    let index = |n| u32::try_from(n).expect("below the limits, checked at construction");
+    Tap { source: index(source), weight: index(weight) }
 }

@@ -8,7 +8,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{PeerMisbehaved, Result};
-use crate::network::Parameters;
+use crate::mask::Masked;
+use crate::update::Revealed;
 
 /// The protocol version that these messages belong to.
 pub const PROTOCOL_VERSION: u16 = 4;
@@ -52,7 +53,7 @@ pub enum ClientMessage {
         least: u32,
     },
     /// U + R in the open (Algorithm 3; the client knows the learning rate).
-    MaskedUpdate(Parameters),
+    MaskedUpdate(Masked),
     /// ⟦G + R·2^g⟧ under the server's key (Algorithm 3; the rate is the server's secret).
     EncryptedMaskedUpdate {
         /// The block of packed ciphertexts.
@@ -60,7 +61,7 @@ pub enum ClientMessage {
         ciphertexts: Vec<u8>,
     },
     /// The sum of the true updates of the lease (Algorithm 5).
-    FinalUpdate(Parameters),
+    FinalUpdate(Revealed),
     /// Gives the lease back between two steps: nothing is revealed, nothing committed.
     ReturnLease,
 }
@@ -196,7 +197,7 @@ impl Wire for ServerMessage {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::Layer;
+    use crate::network::{Layer, Parameters};
     use proptest::prelude::*;
 
     proptest! {
@@ -216,7 +217,7 @@ mod tests {
         #[test]
         fn parameters_round_trip(weights: Vec<i128>, biases: Vec<i128>) {
             let parameters = Parameters { layers: vec![Layer { weights, biases }] };
-            let message = ClientMessage::MaskedUpdate(parameters);
+            let message = ClientMessage::FinalUpdate(parameters.into());
             prop_assert_eq!(ClientMessage::from_bytes(&message.to_bytes()).unwrap(), message);
         }
     }

@@ -4,6 +4,7 @@ use core::fmt::Debug;
 
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
 
 use crate::error::{ApiMisuse, Error, RangeError, Result};
 use crate::fixed::Format;
@@ -123,6 +124,11 @@ impl Network {
         &*self.loss
     }
 
+    /// Number of weights and biases.
+    pub fn parameters(&self) -> usize {
+        self.stages.iter().map(|s| s.linear.weights() + s.linear.biases()).sum()
+    }
+
     /// Checks that `parameters` have this network's shapes.
     ///
     /// # Errors
@@ -167,8 +173,8 @@ impl Network {
     }
 }
 
-/// The integers of one layer: weights or their updates, gradients, masks.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// The integers of one layer.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize, Zeroize)]
 pub struct Layer {
     /// One for each weight.
     pub weights: Vec<i128>,
@@ -188,8 +194,10 @@ impl Layer {
     }
 }
 
-/// The integers of a whole network, layer by layer.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// The integers of a whole network, layer by layer: its weights and biases.
+///
+/// What a client adds to them are [updates](crate::update).
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize, Zeroize)]
 pub struct Parameters {
     /// One for each stage.
     pub layers: Vec<Layer>,
@@ -234,7 +242,7 @@ impl Parameters {
     }
 }
 
-/// Parameters are the server's secret, updates the client's: only the shape is printed.
+/// Parameters are the server's secret: only the shape is printed.
 impl Debug for Parameters {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_list()

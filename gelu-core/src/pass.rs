@@ -23,6 +23,7 @@ use crate::error::{ApiMisuse, Result};
 use crate::fixed::{Format, Precision, Saturations, exp2};
 use crate::linear::LinearMap;
 use crate::network::{Layer, LocalFunction, Network, Parameters, Stage};
+use crate::update::Update;
 
 /// The owner's arithmetic of one mini-batch. Arrays are `[features, batch]`.
 #[derive(Debug)]
@@ -183,7 +184,7 @@ impl Pass {
     ///
     /// # Errors
     /// [`ApiMisuse::State`] before the backward pass is over.
-    pub fn gradient(&self) -> Result<Parameters> {
+    pub fn gradient(&self) -> Result<Update> {
         let stages = self.network.stages();
         if self.errors.len() != stages.len() {
             let state = "has not finished the backward pass";
@@ -195,7 +196,7 @@ impl Pass {
             let (weights, biases) = stage.linear.gradient(x, d, constant);
             Layer { weights, biases }
         });
-        Ok(Parameters { layers: layers.collect() })
+        Ok(Parameters { layers: layers.collect() }.into())
     }
 
     /// How many values were cut off at their bounds: a layer's inputs and its errors.
@@ -250,12 +251,12 @@ pub enum Rounding {
 /// mini-batch of `batch` samples contributes, cut off so that the update stays below 2^(l−1);
 /// `saturations` counts what was cut off, by layer.
 pub fn update(
-    gradient: &Parameters,
+    gradient: &Update,
     batch: usize,
     rounding: Rounding,
     precision: &Precision,
     saturations: &Saturations,
-) -> Parameters {
+) -> Update {
     let unit = exp2(precision.activations.fraction + precision.errors.fraction) * batch as f64;
     let weights = precision.weights.fraction;
     let of_value = |g: i128| {
@@ -271,7 +272,7 @@ pub fn update(
         }
     };
     let mut update = gradient.clone();
-    for (layer, values) in update.layers.iter_mut().enumerate() {
+    for (layer, values) in update.secret_mut().layers.iter_mut().enumerate() {
         saturations.of_layer(layer);
         values.values_mut().for_each(|value| *value = of_value(*value));
     }

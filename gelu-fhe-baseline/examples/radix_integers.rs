@@ -27,7 +27,7 @@ fn main() {
     let narrow = narrow(&client);
     let wide = wide(&client);
     let chain = zoo::conv1().network();
-    let operations: usize = chain.stages().iter().map(|s| s.linear.forward_taps().len()).sum();
+    let operations: u64 = chain.stages().iter().map(|s| s.linear.multiply_accumulates()).sum();
     // Conv-1: 720 sums are squared, pooled by three additions each, and 180 are squared.
     let (squares, pooled) = (720 + 180, 540);
     let of = |unit: &Value, name: &str| unit[name].as_f64().expect("a measured time");

@@ -108,11 +108,12 @@ impl Circuit {
             let name = match step {
                 Step::Linear { name, map, weights, biases } => {
                     let entries = map.entries(weights);
+                    let taps = map.forward_taps();
                     let row = |o: usize| {
-                        let taps = map.forward_taps().of(o).iter();
+                        let taps = taps.of(o).iter();
                         let sum: f64 =
                             taps.map(|t| entries[t.weight as usize].unsigned_abs() as f64).sum();
-                        let bias = biases[map.bias_of()[o] as usize].unsigned_abs() as f64;
+                        let bias = biases[map.bias_of(o)].unsigned_abs() as f64;
                         sum * bound + bias
                     };
                     bound = (0..map.outputs()).map(row).fold(0.0, f64::max);

@@ -120,11 +120,11 @@ impl Sequential {
             let map = block.affine().linear_map();
             let divisor = f64::from(map.divisor());
             let entries = map.entries(&layer.weights).iter().map(|e| e / divisor).collect();
-            let offsets = map.bias_of().iter().map(|&b| layer.biases[b as usize]).collect();
+            let offsets = (0..map.outputs()).map(|o| layer.biases[map.bias_of(o)]).collect();
             chain.push(Link {
                 name: block.name().into(),
                 inputs: map.inputs(),
-                taps: map.forward_taps().clone(),
+                taps: map.forward_taps(),
                 entries,
                 offsets,
                 activation: None,

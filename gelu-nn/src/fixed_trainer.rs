@@ -135,7 +135,7 @@ impl FixedTrainer {
             change = change.map(|v| v >> g);
         }
         let mut next = self.parameters.clone();
-        next.subtract(&change);
+        next.subtract(&change.reveal());
         self.network.check(&next, self.precision.weights)?;
         self.parameters = next;
 

@@ -12,16 +12,17 @@
 //! The list is cut into [`Block`]s: one linear layer and the local functions that follow it. A
 //! convolution whose next layer is a mean pooling becomes one fused linear layer, `conv1+pool1`.
 //!
-//! An architecture may come from a peer. Parsing it allocates no more than its text is long;
-//! [`MAX_LAYERS`], [`MAX_FEATURES`](crate::layers::MAX_FEATURES) and
-//! [`MAX_TAPS`](crate::layers::MAX_TAPS) bound what [`Sequential::network`] then builds.
+//! An architecture may come from a peer. Parsing it, and building its network, allocates no more than
+//! its text is long; [`MAX_LAYERS`] and the limits of features, parameters and multiply-accumulates
+//! ([`gelu_core::linear`]) bound what a pass through it then takes.
 
+use gelu_core::linear::{check_multiply_accumulates, check_parameters};
 use gelu_core::{LocalFunction, Loss, Network, Stage};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::layers::{
-    Activation, Affine, Conv2d, Conv2dConfig, Dense, LayerError, MeanPool2d, Shape, check_taps,
+    Activation, Affine, Conv2d, Conv2dConfig, Dense, LayerError, MeanPool2d, Shape,
 };
 use crate::loss::SoftmaxCrossEntropy;
 
@@ -329,7 +330,8 @@ struct Builder {
     prelude: Vec<Local>,
     blocks: Vec<Block>,
     shape: Shape,
-    taps: u64,
+    operations: u64,
+    parameters: u64,
     dense: usize,
     convolutions: usize,
     pools: usize,
@@ -338,8 +340,16 @@ struct Builder {
 impl Builder {
     fn new(input: Shape) -> Result<Self> {
         let shape = input.check().map_err(named("input"))?;
-        let (prelude, blocks) = (Vec::new(), Vec::new());
-        Ok(Self { prelude, blocks, shape, taps: 0, dense: 0, convolutions: 0, pools: 0 })
+        Ok(Self {
+            prelude: Vec::new(),
+            blocks: Vec::new(),
+            shape,
+            operations: 0,
+            parameters: 0,
+            dense: 0,
+            convolutions: 0,
+            pools: 0,
+        })
     }
 
     fn dense(&mut self, outputs: usize) -> Result<()> {
@@ -389,8 +399,11 @@ impl Builder {
     }
 
     fn block(&mut self, name: String, affine: Affine) -> Result<()> {
-        self.taps += affine.cost().operations;
-        check_taps(self.taps).map_err(named(&name))?;
+        self.operations += affine.cost().operations;
+        self.parameters += (affine.weights() + affine.biases()) as u64;
+        check_multiply_accumulates(self.operations)
+            .and_then(|()| check_parameters(self.parameters))
+            .map_err(|e| named(&name)(e.into()))?;
         self.shape = affine.output();
         self.blocks.push(Block { name, affine, locals: Vec::new() });
         Ok(())
@@ -496,6 +509,32 @@ mod tests {
             let json = IMAGE.replace("[1,8,8]", input);
             assert!(Sequential::from_json(&json).is_err(), "{input}");
         }
+    }
+
+    /// Of the whole network, not of a layer alone.
+    #[test]
+    fn limits_name_the_layer_and_both_numbers() {
+        let dense = |outputs: usize| format!(r#"{{"layer":"dense","outputs":{outputs}}}"#);
+        let error = parse(&[64_000, 200].map(dense).join(",")).unwrap_err().to_string();
+        assert_eq!(error, "layer dense2: parameters: 16960200, the limit is 16777216");
+        let wide = r#"{"layer":"conv2d","filters":1024,"kernel":3,"padding":1}"#;
+        let json = IMAGE.replace("[1,8,8]", "[64,32,32]");
+        let image = |layers: &str| Sequential::from_json(&json.replace("LAYERS", layers));
+        let error = image(&[wide, wide].join(",")).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!(
+                "layer conv2: multiply-accumulates: {}, the limit is 4294967296",
+                94 * 94 * 1024 * 1024u64
+            )
+        );
+        let narrow = r#"{"layer":"conv2d","filters":512,"kernel":3,"padding":1}"#;
+        let error = image(&[narrow; 3].join(",")).unwrap_err().to_string();
+        let each = 94 * 94 * 512 * 512u64;
+        let all = 94 * 94 * 512 * 64 + 2 * each;
+        assert!(each < 1 << 32 && error.contains(&format!("conv3: multiply-accumulates: {all}")));
+        let error = image(r#"{"layer":"conv2d","filters":2000,"kernel":1}"#).unwrap_err();
+        assert!(error.to_string().contains("conv1: the number of features is 2048000, must"));
     }
 
     fn any_layer() -> impl Strategy<Value = LayerSpec> {

@@ -19,6 +19,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use gelu_core::linear::MAX_PARAMETERS;
 use gelu_core::network::Layer;
 use gelu_core::{Parameters, Precision};
 use gelu_files::Access;
@@ -27,15 +28,14 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ModelFileError, Result};
-use crate::layers::MAX_TAPS;
 use crate::model::Model;
 use crate::sequential::{Block, Sequential};
 
 /// The format of model files that this program writes and reads.
 pub const FILE_FORMAT: u32 = 1;
 
-/// The largest file: a weight and a bias for each tap that an architecture may have.
-const MAX_FILE_BYTES: u64 = 16 * MAX_TAPS + MAX_HEADER_BYTES;
+/// The largest file: as many parameters as an architecture may have.
+const MAX_FILE_BYTES: u64 = 8 * MAX_PARAMETERS + MAX_HEADER_BYTES;
 
 /// The largest header, metadata included: 1 MiB.
 const MAX_HEADER_BYTES: u64 = 1 << 20;

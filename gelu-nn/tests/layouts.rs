@@ -3,10 +3,12 @@
 use gelu_core::clear::ClearKey;
 use gelu_core::exchange::Exchange;
 use gelu_core::layout::{Layout, Widths, candidates};
+use gelu_core::ledger::Exposure;
 use gelu_core::plan::{Direction, Plan, Purpose};
 use gelu_core::{AdditiveHE, Clear, LinearMap, Precision};
-use gelu_nn::layers::{Conv2d, Conv2dConfig};
-use gelu_nn::zoo;
+use gelu_nn::layers::{Activation, Conv2d, Conv2dConfig, Shape};
+use gelu_nn::sequential::LayerSpec;
+use gelu_nn::{Sequential, zoo};
 use ndarray::Array2;
 use proptest::prelude::*;
 use rand::SeedableRng;
@@ -40,7 +42,8 @@ fn run(
     let offset = |bias: usize| i128::from(linear.divisor()) * biases[bias];
     let offsets: Vec<_> = exchange.layout.bias_of(linear).map(offset).collect();
     let entries = linear.entries(weights);
-    let down = exchange.evaluate::<Clear>(key, matrix, &entries, Some(&offsets), &up, rng).unwrap();
+    let down =
+        exchange.evaluate::<Clear>(key, &matrix, &entries, Some(&offsets), &up, rng).unwrap();
     exchange.decrypt::<Clear>(key, &down).unwrap()
 }
 
@@ -66,7 +69,8 @@ proptest! {
             layouts.push(exchange.layout);
         }
         layouts.dedup();
-        let positions = linear.positions().unwrap().count();
+        let LinearMap::Window(window) = &linear else { panic!("a convolution is a window") };
+        let positions = window.positions();
         prop_assert_eq!(layouts, [Layout::Samples, Layout::Positions(positions)]);
     }
 }
@@ -98,6 +102,54 @@ fn the_plan_is_the_cheapest_by_its_own_formula() {
     }
 }
 
+/// ResNet-20 for CIFAR-10 without its shortcuts: 41 million multiply-accumulates, 37 million of them with
+/// pixels and not with padding.
+fn resnet20() -> Sequential {
+    let of_stage = |filters, first| {
+        let convolution =
+            move |stride| LayerSpec::Conv2d { filters, kernel: 3, stride, padding: 1 };
+        let relu = LayerSpec::Activation { function: Activation::Relu };
+        [first, 1, 1, 1, 1, 1].into_iter().flat_map(move |stride| [convolution(stride), relu])
+    };
+    let mut layers = vec![LayerSpec::Conv2d { filters: 16, kernel: 3, stride: 1, padding: 1 }];
+    layers.extend([(16, 1), (32, 2), (64, 2)].into_iter().flat_map(|(f, s)| of_stage(f, s)));
+    layers.extend([LayerSpec::MeanPool2d { window: 8 }, LayerSpec::Dense { outputs: 10 }]);
+    Sequential::new(Shape::image(3, 32, 32), layers).unwrap()
+}
+
+/// Planned and audited by both parties, from the text of its architecture, in a process of its own: the
+/// peak of a process is that of everything that it ever did.
+#[test]
+fn a_network_as_large_as_resnet20_is_planned_in_a_second_and_100_mb() {
+    let name = "a_network_as_large_as_resnet20_is_planned_in_a_second_and_100_mb";
+    if std::env::var_os("GELU_PLANS_HERE").is_none() {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let child = child.args(["--exact", name]).env("GELU_PLANS_HERE", "1");
+        let output = child.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        return;
+    }
+    let text = resnet20().to_json();
+    let start = std::time::Instant::now();
+    let network = Sequential::from_json(&text).unwrap().network();
+    let products = network.stages().iter().map(|s| s.linear.multiply_accumulates()).sum::<u64>();
+    let key = ClearKey::new(3072).unwrap();
+    let training = (Precision::TRAINING, Purpose::Training { steps: 5 });
+    for (precision, purpose) in [(Precision::INFERENCE, Purpose::Inference), training] {
+        let plan = Plan::new::<Clear>(&network, &precision, 8, purpose, &key).unwrap();
+        Exposure::new(&network, &precision, &plan);
+    }
+    let elapsed = start.elapsed();
+    assert_eq!((products, network.parameters()), (36_957_504, 269_034));
+    assert!(elapsed.as_secs_f64() < 1.0, "{elapsed:?}");
+    if cfg!(target_os = "linux") {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let kilobytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+        assert!(kilobytes < 100_000, "{kilobytes} kB");
+    }
+}
+
 /// One image: 6 filters of 36 taps at 144 positions, which fill two rows of slots.
 #[test]
 fn the_first_layer_of_lenet5() {
@@ -115,13 +167,4 @@ fn the_first_layer_of_lenet5() {
     let dense = plan.exchange(2, Direction::Forward).unwrap();
     assert_eq!((dense.outputs, dense.group, dense.ciphertexts_down()), (120, 15, 8));
     assert!(dense.ciphertexts_down() <= Clear::prices(&key).lanes as usize);
-}
-
-/// A dense layer is a convolution with one position.
-#[test]
-fn a_dense_layer_has_one_position() {
-    let dense = zoo::iris().network().stages()[0].linear.clone().with_positions(1).unwrap();
-    let positions = dense.positions().unwrap();
-    assert_eq!((positions.count(), positions.taps()), (1, dense.inputs()));
-    assert_eq!(positions.product(), dense.forward_taps());
 }

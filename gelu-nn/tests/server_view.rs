@@ -7,7 +7,7 @@ use common::{Batches, batches, client, host, model, rate};
 use gelu_core::fixed::Saturations;
 use gelu_core::message::{ClientMessage, Wire};
 use gelu_core::pair::Frame;
-use gelu_core::{AdditiveHE, Parameters, Pass, Precision};
+use gelu_core::{AdditiveHE, Parameters, Pass, Precision, Update};
 use gelu_nn::{Model, Rate, zoo};
 use gelu_paillier::InsecurePaillier;
 use num_bigint_dig::BigUint;
@@ -54,7 +54,7 @@ fn secrets(model: &Model, batches: &Batches) -> Vec<Vec<i128>> {
     let cut = Saturations::default();
     let update = gelu_core::pass::update(&gradient, labels.len(), rounding, precision, &cut);
     let rows = |a: &ndarray::Array2<i128>| a.iter().copied().collect::<Vec<_>>();
-    let all = |p: &Parameters| p.values().copied().collect::<Vec<_>>();
+    let all = |u: &Update| u.values().copied().collect::<Vec<_>>();
     let mut secrets = vec![all(&gradient), all(&update)];
     for stage in 0..model.network().stages().len() {
         secrets.push(rows(pass.activations(stage)));
@@ -78,10 +78,9 @@ fn no_secret_appears_in_any_encoding() {
         for pair in values.windows(2).filter(|p| p.iter().all(|v| v.unsigned_abs() > 1 << 10)) {
             needles.push(pair.iter().flat_map(|v| v.to_le_bytes()).collect());
             needles.push(pair.iter().flat_map(|v| v.to_be_bytes()).collect());
-            let varints = ClientMessage::FinalUpdate(Parameters {
-                layers: vec![gelu_core::network::Layer { weights: pair.to_vec(), biases: vec![] }],
-            });
-            let bytes = varints.to_bytes();
+            let layer = gelu_core::network::Layer { weights: pair.to_vec(), biases: vec![] };
+            let varints = Parameters { layers: vec![layer] };
+            let bytes = ClientMessage::FinalUpdate(varints.into()).to_bytes();
             needles.push(bytes[3..bytes.len() - 1].to_vec());
         }
     }

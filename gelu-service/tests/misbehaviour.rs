@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{BATCH, Raw, Running, Site, batches, endless, frame, key, long_leases, model};
-use gelu_core::message::{ClientMessage, ServerMessage};
+use gelu_core::message::{ClientMessage, ServerMessage, Wire};
 use gelu_core::{AdditiveHE, Clear, Parameters, Precision};
 use gelu_nn::{Activation, Model, Sequential};
 use gelu_service::error::Farewell;
@@ -95,6 +95,9 @@ async fn messages_that_do_not_belong() {
     let mut bystander = site.client(&running, "bystander").await;
     let message = |message| frame(2, &Up::Message(message));
     let none = || Parameters { layers: vec![] };
+    // The variant, and no layers.
+    let masked = ClientMessage::from_bytes(&[4, 0]).unwrap();
+    assert_eq!(masked.name(), "MaskedUpdate");
     let bad_batch = ClientMessage::EncryptedActivations { stage: 0, batch: 0, ciphertexts: vec![] };
     let bad_stage =
         ClientMessage::EncryptedActivations { stage: 1, batch: 1, ciphertexts: vec![0; 4 * 512] };
@@ -102,8 +105,8 @@ async fn messages_that_do_not_belong() {
         ("short", message(activations(7)), "expected 2048 ciphertext bytes, got 7"),
         ("batch", message(bad_batch), "batch is 0"),
         ("stage", message(bad_stage), "stage is 1"),
-        ("update", message(ClientMessage::MaskedUpdate(none())), "got MaskedUpdate"),
-        ("final", message(ClientMessage::FinalUpdate(none())), "got FinalUpdate"),
+        ("update", message(masked), "got MaskedUpdate"),
+        ("final", message(ClientMessage::FinalUpdate(none().into())), "got FinalUpdate"),
         ("open", message(common::open_message(2048)), "got Open"),
         (
             "steps",
@@ -223,7 +226,7 @@ async fn an_update_of_other_shapes() {
         ciphertexts: vec![0; 3 * Clear::ciphertext_len(&key())],
     };
     // All zeros is no ciphertext of `Clear` (it marks an overflow), but it is one of its length.
-    let lie = ClientMessage::FinalUpdate(Parameters { layers: vec![] });
+    let lie = ClientMessage::FinalUpdate(Parameters { layers: vec![] }.into());
     let dialogue = [request, encrypted(0, 4), encrypted(1, 5), errors, lie];
     for (n, message) in (2..).zip(dialogue) {
         let last = matches!(message, ClientMessage::FinalUpdate(_));

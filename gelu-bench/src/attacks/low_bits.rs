@@ -25,7 +25,7 @@ use gelu_core::pair::{Frame, Pair, PairHost};
 use gelu_core::pass::{Rounding, update};
 use gelu_core::plan::UpdateLayout;
 use gelu_core::server::{LearningRate, ServedModel};
-use gelu_core::{AdditiveHE, Clear, LinearMap, Parameters, Precision, mask};
+use gelu_core::{AdditiveHE, Clear, LinearMap, Parameters, Precision, Update, mask};
 use gelu_nn::{Dataset, Model, zoo};
 use ndarray::Array2;
 use rand::SeedableRng;
@@ -46,17 +46,18 @@ const G_MAX: u32 = 5;
 /// D = G + E·R without the defence: the gradient of a mini-batch at the full resolution of the
 /// weights, masked, and the learning rate 1/E.
 pub fn undefended(
-    gradient: &Parameters,
+    gradient: &Update,
     samples: usize,
     inverse_rate: i128,
     precision: &Precision,
     rng: &mut dyn CryptoRng,
 ) -> Parameters {
     let rounding = Rounding::Rate(1.0);
-    let mut sent = update(gradient, samples, rounding, precision, &Saturations::default());
-    let masks = mask::draw(&sent, precision.update_bits + precision.mask_bits, rng);
-    sent.add(&masks.map(|r| r * inverse_rate));
-    sent
+    let update = update(gradient, samples, rounding, precision, &Saturations::default());
+    let masks = mask::draw(&update, precision.update_bits + precision.mask_bits, rng);
+    let mut masks = masks.values();
+    let masked = update.map(|u| u + masks.next().expect("as many") * inverse_rate);
+    masked.reveal().into()
 }
 
 /// D of every image in turn, as the server decrypts them in a real session with the secret rate: each
@@ -106,8 +107,9 @@ pub fn defended(
 /// modulo `modulus`.
 pub fn zero_inputs(linear: &LinearMap, masked: &Parameters, modulus: i128) -> Vec<bool> {
     let mut zero = vec![true; linear.inputs()];
+    let taps = linear.forward_taps();
     for output in 0..linear.outputs() {
-        for tap in linear.forward_taps().of(output) {
+        for tap in taps.of(output) {
             let value = masked.layers[0].weights[tap.weight as usize];
             zero[tap.source as usize] &= value.rem_euclid(modulus) == 0;
         }

@@ -90,8 +90,7 @@ pub fn play(pair: &Pair, bits: u32, trials: usize, rng: &mut dyn CryptoRng) -> O
     let mut samples = [Vec::new(), Vec::new()];
     for (which, update) in pair.updates.iter().enumerate() {
         for _ in 0..trials {
-            let mut masked = mask::draw(update, bits, rng);
-            masked.add(update);
+            let (masked, _) = mask::mask(&update.clone().into(), bits, rng);
             match distinguish(pair, &masked, bits) {
                 Verdict::Certain(guess) if guess == which => certain += 1,
                 Verdict::Certain(_) => wrong += 1,
@@ -127,7 +126,8 @@ pub fn pairs(precision: &Precision, seed: u64) -> Result<[Pair; 2], Error> {
         let (inputs, labels) = iris.batch(&samples);
         let gradient = gradient(&model, &inputs, &labels)?;
         let rounding = Rounding::Rate(0.1);
-        Ok(update(&gradient, labels.len(), rounding, precision, &Saturations::default()))
+        let update = update(&gradient, labels.len(), rounding, precision, &Saturations::default());
+        Ok(update.reveal().into())
     };
     let real = [of([0, 1, 2, 3, 4])?, of([100, 101, 102, 103, 104])?];
     let most = (1 << (precision.update_bits - 1)) - 1;

@@ -10,7 +10,7 @@ use gelu_core::pair::PairHost;
 use gelu_core::pass::bias_constant;
 use gelu_core::plan::{Plan, Purpose};
 use gelu_core::server::{Host, ServedModel, Server};
-use gelu_core::{AdditiveHE, Parameters, Pass, Plaintext, Result, Sealed, SlotShape};
+use gelu_core::{AdditiveHE, Pass, Plaintext, Result, Sealed, SlotShape, Update};
 use gelu_nn::{Dataset, FloatTrainer, Model, Recipe, zoo};
 use ndarray::Array2;
 use rand::SeedableRng;
@@ -72,12 +72,12 @@ impl Target {
         let plan = Plan::new::<H>(network, precision, 1, Purpose::Inference, public)?;
         let (linear, layer) = (&network.stages()[0].linear, &model.parameters().layers[0]);
         let constant = bias_constant(linear, precision.activations);
-        let offset = |&bias: &u32| constant * layer.biases[bias as usize];
+        let offset = |output| constant * layer.biases[linear.bias_of(output)];
         Ok(Self {
-            taps: linear.forward_taps().clone(),
+            taps: linear.forward_taps(),
             inputs: linear.inputs(),
             weights: linear.entries(&layer.weights),
-            offsets: linear.bias_of().iter().map(offset).collect(),
+            offsets: (0..linear.outputs()).map(offset).collect(),
             weight_bits: (precision.weights.integer + precision.weights.fraction + 1) as usize,
             slot: SlotShape { bits: plan.stages[0].forward.slot_bits, count: 1 },
         })
@@ -156,7 +156,7 @@ pub fn sealed<H: AdditiveHE>(
 ///
 /// # Errors
 /// When inputs or labels do not fit the network.
-pub fn gradient(model: &Model, inputs: &Array2<f64>, labels: &[usize]) -> Result<Parameters> {
+pub fn gradient(model: &Model, inputs: &Array2<f64>, labels: &[usize]) -> Result<Update> {
     let (network, precision) = (model.network(), *model.precision());
     let layers = &model.parameters().layers;
     let mut pass = Pass::new(Arc::clone(network), precision, inputs)?;

@@ -78,7 +78,8 @@ pub fn equations<H: AdditiveHE>(
                     let (pass, _, labels) = current.as_ref().expect("updates follow passes");
                     let (rounding, cut) = (Rounding::Rate(rate), Saturations::default());
                     let gradient = pass.gradient()?;
-                    learnt.add(&update(&gradient, labels.len(), rounding, &precision, &cut));
+                    let step = update(&gradient, labels.len(), rounding, &precision, &cut);
+                    learnt.add(&step.reveal());
                     moved.add(&masked);
                 }
                 _ => {}
@@ -187,8 +188,8 @@ impl Received {
         for frame in transcript {
             let Frame::Up(bytes) = frame else { continue };
             match ClientMessage::from_bytes(bytes)? {
-                ClientMessage::MaskedUpdate(masked) => received.masked.push(masked),
-                ClientMessage::FinalUpdate(sum) => received.sums.push(sum),
+                ClientMessage::MaskedUpdate(masked) => received.masked.push((*masked).clone()),
+                ClientMessage::FinalUpdate(sum) => received.sums.push(sum.into()),
                 _ => {}
             }
         }

@@ -186,7 +186,7 @@ fn measure<H: AdditiveHE>(
     let rows = problem.plaintexts(slots)?;
     let all: Vec<_> = rows.iter().flatten().cloned().collect();
     let encrypted = H::encrypt_many(secret, &all, rng)?;
-    let (taps, weights) = (problem.map.forward_taps(), &problem.weights);
+    let (taps, weights) = (&problem.map.forward_taps(), &problem.weights);
     let product = || {
         let inputs = encrypted.chunks(problem.map.inputs()).zip(&rows);
         let product = |(inputs, row): (&[H::Ciphertext], &Vec<gelu_core::Plaintext>)| {

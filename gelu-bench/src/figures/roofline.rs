@@ -210,7 +210,7 @@ fn layers(
             if portable && !two_kernels {
                 continue;
             }
-            let layer = (problem.map.forward_taps(), &*problem.weights);
+            let layer = (&problem.map.forward_taps(), &*problem.weights);
             let (sums, work) = measure::layer(public, portable, layer, &inputs, plan.runs)?;
             let what = format!("layer {}x{}", shape.0, shape.1);
             problem.check_one::<Paillier>(&what, secret, sums)?;

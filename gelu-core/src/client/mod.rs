@@ -265,7 +265,7 @@ impl<H: AdditiveHE> Client<H> {
             return Err(Refused::ExposesData { samples, least, sums: 1 });
         }
         let steps = u32::try_from(start.max(needed)).expect("at most the end");
-        let (values, sigma) = (network.zeros().len(), precision.mask_bits);
+        let (values, sigma) = (network.parameters(), precision.mask_bits);
         let most = mask::most_steps(values, sigma);
         if steps > most {
             return Err(Refused::ShortMasks { sigma, values: values as u64, steps, most });

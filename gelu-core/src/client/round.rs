@@ -9,8 +9,8 @@ use super::Context;
 use crate::error::{PeerMisbehaved, Result};
 use crate::exchange::Exchange;
 use crate::he::AdditiveHE;
+use crate::mask::Masks;
 use crate::message::{ClientMessage, ServerMessage};
-use crate::network::Parameters;
 use crate::pass::{Pass, bias_constant};
 use crate::plan::{Direction, Plan};
 
@@ -19,7 +19,7 @@ use crate::plan::{Direction, Plan};
 pub(super) struct Round {
     pub(super) pass: Pass,
     plan: Plan,
-    masks: Option<Arc<Parameters>>,
+    masks: Option<Arc<Masks>>,
 }
 
 impl Round {
@@ -27,7 +27,7 @@ impl Round {
         context: &Context<H>,
         plan: Plan,
         inputs: &Array2<f64>,
-        masks: Option<Arc<Parameters>>,
+        masks: Option<Arc<Masks>>,
     ) -> Result<Self> {
         let pass = Pass::new(Arc::clone(&context.network), context.precision, inputs)?;
         Ok(Self { pass, plan, masks })
@@ -97,7 +97,7 @@ impl Round {
         let mut sums = exchange.decrypt::<H>(&context.secret, &ciphertexts)?;
         let linear = &context.network.stages()[stage].linear;
         if let Some(masks) = &self.masks {
-            let layer = &masks.layers[stage];
+            let layer = masks.layer(stage);
             sums += &match direction {
                 Direction::Forward => linear.forward(
                     &layer.weights,

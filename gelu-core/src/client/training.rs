@@ -12,12 +12,12 @@ use super::{Context, StepReport};
 use crate::error::{ApiMisuse, Error, PeerMisbehaved, Result};
 use crate::he::{AdditiveHE, Sealed};
 use crate::ledger::{DataExposure, DataLedger, SampleId};
-use crate::mask;
+use crate::mask::{self, Masks};
 use crate::message::{ClientMessage, Lease, LeaseRate};
-use crate::network::Parameters;
 use crate::pass::{Rounding, argmax, update};
 use crate::plan::{Plan, Purpose, UpdateLayout};
 use crate::slots::Plaintext;
+use crate::update::Update;
 
 /// How updates travel.
 enum Mode<H: AdditiveHE> {
@@ -35,11 +35,11 @@ pub(super) struct Training<H: AdditiveHE> {
     rounding: Rounding,
     mode: Mode<H>,
     /// ΣR: the server holds W − ΣR.
-    masks: Arc<Parameters>,
+    masks: Arc<Masks>,
     /// ΣU (or ΣG): what the client will reveal at the end.
-    sum: Parameters,
+    sum: Update,
     /// U (or G) of the last step.
-    last_update: Parameters,
+    last_update: Update,
     last_report: Option<StepReport>,
     /// The different samples in the sum.
     samples: BTreeSet<SampleId>,
@@ -64,7 +64,6 @@ impl<H: AdditiveHE> Training<H> {
             return Err(PeerMisbehaved::out_of_bounds("batch", lease.batch, batch).into());
         }
         let plan = context.plan(batch, Purpose::Training { steps: lease.steps })?;
-        let zeros = context.network.zeros();
         let (mode, rounding) = match &lease.rate {
             LeaseRate::Public(eta) if eta.is_finite() && *eta > 0.0 => {
                 (Mode::Public, Rounding::Rate(*eta))
@@ -76,8 +75,8 @@ impl<H: AdditiveHE> Training<H> {
                 check_g_max(*g_max, context)?;
                 let public = H::public_key_from_bytes(public_key)?;
                 let inverse_rate = H::ciphertexts_from_bytes(&public, inverse_rate, 1)?.remove(0);
-                let layout =
-                    UpdateLayout::new::<H>(zeros.len(), &context.precision, *g_max, &public)?;
+                let values = context.network.parameters();
+                let layout = UpdateLayout::new::<H>(values, &context.precision, *g_max, &public)?;
                 let mode = Mode::Secret { public, inverse_rate, layout };
                 (mode, Rounding::PowerOfTwo { g_max: *g_max })
             }
@@ -91,9 +90,9 @@ impl<H: AdditiveHE> Training<H> {
             steps_done: 0,
             rounding,
             mode,
-            masks: Arc::new(zeros.clone()),
-            sum: zeros.clone(),
-            last_update: zeros,
+            masks: Arc::new(Masks::none(&context.network)),
+            sum: Update::zeros(&context.network),
+            last_update: Update::zeros(&context.network),
             last_report: None,
         })
     }
@@ -117,28 +116,28 @@ impl<H: AdditiveHE> Training<H> {
         rng: &mut dyn CryptoRng,
     ) -> Result<ClientMessage> {
         let bits = context.precision.update_bits + context.precision.mask_bits;
-        let masks = mask::draw(&self.last_update, bits, rng);
-        let message = match &self.mode {
+        let (message, masks) = match &self.mode {
             Mode::Public => {
-                let mut masked = self.last_update.clone();
-                masked.add(&masks);
-                ClientMessage::MaskedUpdate(masked)
+                let (masked, masks) = mask::mask(&self.last_update, bits, rng);
+                (ClientMessage::MaskedUpdate(masked), masks)
             }
             Mode::Secret { public, inverse_rate, layout } => {
-                let rows = |values: &Parameters| -> Result<Vec<Plaintext>> {
-                    let values: Vec<i128> = values.values().copied().collect();
+                let masks = mask::draw(&self.last_update, bits, rng);
+                let rows = |values: Vec<i128>| -> Result<Vec<Plaintext>> {
                     let rows = values.chunks(layout.slots);
                     rows.map(|row| Plaintext::new(layout.slot_bits, row.to_vec())).collect()
                 };
-                let scaled = H::scale_slots(public, inverse_rate, &rows(&masks)?)?;
-                let sealed = scaled.iter().zip(rows(&self.last_update)?).enumerate();
+                let scaled = rows(masks.values().copied().collect())?;
+                let scaled = H::scale_slots(public, inverse_rate, &scaled)?;
+                let update = rows(self.last_update.values().copied().collect())?;
+                let sealed = scaled.iter().zip(update).enumerate();
                 let sealed: Vec<_> = sealed
                     .map(|(n, (mask, g))| (H::add_plain(public, mask, &g), layout.shape(n)))
                     .collect();
                 // The server knows how ⟦2^g⟧ was made: sealing hides R, as it hides W elsewhere.
                 let sealed = Sealed::<H>::seal(public, &sealed, rng);
                 let ciphertexts = Sealed::to_bytes(public, &sealed);
-                ClientMessage::EncryptedMaskedUpdate { ciphertexts }
+                (ClientMessage::EncryptedMaskedUpdate { ciphertexts }, masks)
             }
         };
         Arc::make_mut(&mut self.masks).add(&masks);
@@ -148,7 +147,7 @@ impl<H: AdditiveHE> Training<H> {
     /// Algorithm 5: the sum of the true updates, once it is booked.
     pub(super) fn final_update(&self, context: &Context<H>) -> Result<ClientMessage> {
         context.sums.book(&self.samples, &self.data, context.policy)?;
-        Ok(ClientMessage::FinalUpdate(self.sum.clone()))
+        Ok(ClientMessage::FinalUpdate(self.sum.reveal()))
     }
 }
 

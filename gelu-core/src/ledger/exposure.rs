@@ -43,13 +43,11 @@
 //! mini-batches are samples, and it looks only at rows, although the last layer's columns are
 //! usually the narrowest.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use crate::error::Result;
 use crate::fixed::{Format, Precision};
-use crate::linear::LinearMap;
+use crate::linear::Component;
 use crate::network::{Network, Stage};
 use crate::plan::{Direction, Plan, Purpose};
 
@@ -107,13 +105,13 @@ impl DataExposure {
     pub fn of(network: &Network) -> Vec<Self> {
         let of_stage = |stage: &Stage| {
             let linear = &stage.linear;
-            let rows = components(linear, Direction::Forward);
+            let rows = linear.output_components();
             Self {
                 layer: stage.name.clone(),
                 equations: (linear.weights() + linear.biases()) as u64,
                 unknowns_per_sample: (linear.inputs() + linear.outputs()) as u64,
                 outputs: linear.outputs() as u64,
-                rows: rows.len() as u64,
+                rows: rows.iter().map(|c| c.count).sum(),
                 width: rows.iter().map(|c| c.unknowns).max().unwrap_or(1),
                 terms_per_sample: rows.iter().map(|c| c.members).min().unwrap_or(1),
             }
@@ -175,7 +173,7 @@ impl Exposure {
     pub fn new(network: &Network, precision: &Precision, plan: &Plan) -> Self {
         let model = plan.exchanges().map(|(i, direction, exchange)| {
             let linear = &network.stages()[i].linear;
-            let rows = components(linear, Direction::Forward);
+            let rows = linear.output_components();
             let widest = rows.iter().map(|row| row.unknowns).max().expect("a component");
             let weight_bits = weight_bits(precision.weights, widest);
             let ignored = u64::from(direction == Direction::Backward && ignores_shift(network, i));
@@ -192,7 +190,7 @@ impl Exposure {
             };
             let all = match direction {
                 Direction::Forward => rows,
-                Direction::Backward => components(linear, direction),
+                Direction::Backward => linear.input_components(),
             };
             all.iter().map(of).min_by_key(LayerExposure::safe_samples).expect("a component")
         });
@@ -252,61 +250,6 @@ fn weight_bits(format: Format, unknowns: u64) -> u64 {
 fn ignores_shift(network: &Network, stage: usize) -> bool {
     let is_last = stage + 1 == network.stages().len();
     is_last && network.stages()[stage].locals.is_empty() && network.loss().ignores_shift()
-}
-
-/// Outputs (or inputs) that share weights.
-struct Component {
-    unknowns: u64,
-    members: u64,
-}
-
-/// Groups the outputs (forward) or inputs (backward) of a layer by the weights they share.
-fn components(linear: &LinearMap, direction: Direction) -> Vec<Component> {
-    let taps = match direction {
-        Direction::Forward => linear.forward_taps(),
-        Direction::Backward => linear.backward_taps(),
-    };
-    // The first member that used a matrix entry leads everyone who uses it later.
-    let mut leader: Vec<usize> = (0..taps.outputs()).collect();
-    let mut first_user: Vec<Option<usize>> = vec![None; linear.entry_count()];
-    for member in 0..taps.outputs() {
-        for tap in taps.of(member) {
-            let first = *first_user[tap.weight as usize].get_or_insert(member);
-            let (a, b) = (find(&mut leader, member), find(&mut leader, first));
-            leader[a.max(b)] = a.min(b);
-        }
-    }
-    let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for member in (0..taps.outputs()).filter(|&m| !taps.of(m).is_empty()) {
-        members.entry(find(&mut leader, member)).or_default().push(member);
-    }
-    let distinct = |all: &mut Vec<u32>| {
-        all.sort_unstable();
-        all.dedup();
-        all.len() as u64
-    };
-    let component = |members: &Vec<usize>| {
-        let mut entries: Vec<u32> =
-            members.iter().flat_map(|&m| taps.of(m)).map(|tap| tap.weight).collect();
-        distinct(&mut entries);
-        let mut weights = entries.iter().flat_map(|&e| linear.weights_of_entry(e)).collect();
-        let biases = match direction {
-            Direction::Forward => {
-                distinct(&mut members.iter().map(|&m| linear.bias_of()[m]).collect())
-            }
-            Direction::Backward => 0,
-        };
-        Component { unknowns: distinct(&mut weights) + biases, members: members.len() as u64 }
-    };
-    members.values().map(component).collect()
-}
-
-fn find(leader: &mut [usize], mut member: usize) -> usize {
-    while leader[member] != member {
-        leader[member] = leader[leader[member]];
-        member = leader[member];
-    }
-    member
 }
 
 fn as_text<S: serde::Serializer>(d: &Direction, serializer: S) -> Result<S::Ok, S::Error> {

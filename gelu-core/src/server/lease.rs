@@ -7,10 +7,12 @@ use rand_core::CryptoRng;
 use super::{Host, LearningRate, Planned, Position, ServedModel, check_equal, evaluate};
 use crate::error::{ApiMisuse, PeerMisbehaved, Result};
 use crate::he::AdditiveHE;
+use crate::mask::Masked;
 use crate::message::{self, ClientMessage, LeaseRate, ServerMessage};
 use crate::network::Parameters;
 use crate::plan::{Direction, Purpose, UpdateLayout};
 use crate::slots::{Plaintext, SlotShape};
+use crate::update::Revealed;
 
 /// What a lease waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,7 +191,7 @@ impl<H: AdditiveHE> Lease<H> {
     }
 
     /// W~ ← W~ − (U + R).
-    fn apply_open(&mut self, update: &Parameters) -> Result<()> {
+    fn apply_open(&mut self, update: &Masked) -> Result<()> {
         if !matches!(self.rate, LearningRate::Public(_)) {
             let (expected, got) = ("EncryptedMaskedUpdate", "MaskedUpdate");
             return Err(PeerMisbehaved::UnexpectedMessage { expected, got }.into());
@@ -219,12 +221,12 @@ impl<H: AdditiveHE> Lease<H> {
         }
         let mut values = values.iter();
         let update = self.masked.map(|_| values.next().expect("one for each parameter") >> g);
-        self.apply(&update)
+        self.apply(&Masked::decrypted(update))
     }
 
     /// Moves the masked weights by U + R, which lies in [−2^(l−1), 2^(l+sigma) + 2^(l−1)): the
     /// slots were planned for no more.
-    fn apply(&mut self, update: &Parameters) -> Result<()> {
+    fn apply(&mut self, update: &Masked) -> Result<()> {
         let p = &self.initial.precision;
         let half = 1i128 << (p.update_bits - 1);
         let masked = -half..(1i128 << (p.update_bits + p.mask_bits)) + half;
@@ -239,7 +241,7 @@ impl<H: AdditiveHE> Lease<H> {
     }
 
     /// Algorithm 5: W_F = W_I − ΣU of so many steps, if it is a model within the bounds.
-    fn end(&self, sum: Parameters, steps: u32) -> Result<Ended> {
+    fn end(&self, sum: Revealed, steps: u32) -> Result<Ended> {
         self.check_shapes(&sum)?;
         let most = i128::from(steps) << (self.initial.precision.update_bits - 1);
         if let Some(v) = sum.values().find(|v| v.unsigned_abs() > most.unsigned_abs()) {
@@ -253,7 +255,7 @@ impl<H: AdditiveHE> Lease<H> {
                     let expected = format!("a multiple of 2^{g_max}");
                     return Err(PeerMisbehaved::out_of_bounds("final", "a sum", expected).into());
                 }
-                sum.map(|v| v >> g)
+                sum.map(|v| v >> g).into()
             }
         };
         let mut parameters = self.initial.parameters.clone();

@@ -447,7 +447,7 @@ fn evaluate<H: AdditiveHE>(
         }
         Direction::Backward => None,
     };
-    exchange.evaluate::<H>(public, matrix, &entries, offsets.as_deref(), ciphertexts, rng)
+    exchange.evaluate::<H>(public, &matrix, &entries, offsets.as_deref(), ciphertexts, rng)
 }
 
 fn check_batch(batch: u32) -> Result<usize, PeerMisbehaved> {

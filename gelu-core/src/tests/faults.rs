@@ -12,6 +12,7 @@ use crate::client::{Client, DataPolicy};
 use crate::error::{ApiMisuse, Error, PeerIncompatible, PeerMisbehaved};
 use crate::he::AdditiveHE;
 use crate::ledger::Policy;
+use crate::mask::Masked;
 use crate::message::{ClientMessage, Lease, LeaseRate, ServerMessage, Wire};
 use crate::network::Parameters;
 use crate::pair::{Frame, PairHost};
@@ -173,8 +174,10 @@ fn updates_out_of_shape_or_bounds_are_refused() {
     let huge = |p: &Parameters| p.map(|_| i128::MAX);
     let tampered = up.iter().enumerate().filter_map(|(i, message)| {
         let changed = |f: &dyn Fn(&Parameters) -> Parameters| match message {
-            ClientMessage::MaskedUpdate(p) => Some(ClientMessage::MaskedUpdate(f(p))),
-            ClientMessage::FinalUpdate(p) => Some(ClientMessage::FinalUpdate(f(p))),
+            ClientMessage::MaskedUpdate(p) => {
+                Some(ClientMessage::MaskedUpdate(Masked::decrypted(f(p))))
+            }
+            ClientMessage::FinalUpdate(p) => Some(ClientMessage::FinalUpdate(f(p).into())),
             _ => None,
         };
         Some((i, [changed(&huge)?, changed(&|_| Parameters::default())?]))

@@ -9,6 +9,7 @@ use crate::clear::{Clear, ClearKey};
 use crate::error::{Error, PeerMisbehaved, Result};
 use crate::fixed::{Format, Precision};
 use crate::he::AdditiveHE;
+use crate::mask::Masked;
 use crate::message::{ClientMessage, Lease, LeaseRate, ServerMessage};
 use crate::network::Parameters;
 use crate::plan::{MAX_BATCH, MAX_STEPS, UpdateLayout};
@@ -44,7 +45,7 @@ fn a_masked_update_may_be_a_sum_of_update_and_mask_and_no_more() {
     assert_eq!(MASK, (2 * UPDATE) << model().precision.mask_bits);
     let sent = |update| {
         let mut session = Session::until(&PUBLIC, "MaskedUpdate", 1);
-        session.tell(ClientMessage::MaskedUpdate(update))?;
+        session.tell(ClientMessage::MaskedUpdate(Masked::decrypted(update)))?;
         assert_eq!(session.next().name(), "UpdateApplied");
         Ok(())
     };
@@ -107,7 +108,7 @@ fn end(session: Session, sum: Parameters) -> Result<Result<Parameters, String>> 
 }
 
 fn end_at(mut session: Session, sum: Parameters) -> Result<Result<Parameters, String>> {
-    session.tell(ClientMessage::FinalUpdate(sum))?;
+    session.tell(ClientMessage::FinalUpdate(sum.into()))?;
     Ok(match session.next() {
         Event::Asked(ServerOutput::Commit { base: 1, parameters }) => Ok(parameters),
         Event::Down(ServerMessage::Refused { reason }) => {

@@ -13,6 +13,7 @@ use crate::network::{Layer, Parameters};
 use crate::plan::{Direction, MAX_BATCH, MAX_STEPS, Plan, Purpose, UpdateLayout};
 use crate::server::LearningRate;
 use crate::slots::{MAX_SLOT_BITS, signed_bits};
+use crate::update::Update;
 
 fn plan(batch: usize, purpose: Purpose) -> crate::Result<Plan> {
     let key = ClearKey::new(2048).unwrap();
@@ -117,10 +118,11 @@ fn an_update_fills_as_many_ciphertexts_as_it_needs() {
 fn masks_are_uniform_over_their_range() {
     const SAMPLES: usize = 20_000;
     let like = Parameters { layers: vec![Layer { weights: vec![9; SAMPLES], biases: vec![9; 3] }] };
+    let like = Update::from(like);
     for bits in [1, 40, 84, 126] {
         let rng = &mut ChaCha20Rng::seed_from_u64(4);
         let masks = mask::draw(&like, bits, rng);
-        assert_eq!((masks.len(), masks.layers[0].biases.len()), (SAMPLES + 3, 3));
+        assert_eq!((masks.values().count(), masks.layer(0).biases.len()), (SAMPLES + 3, 3));
         let range = crate::fixed::exp2(bits);
         let reals: Vec<f64> = masks.values().map(|&r| r as f64 / range).collect();
         assert!(masks.values().all(|&r| (0..1 << bits).contains(&r)));
@@ -133,7 +135,7 @@ fn masks_are_uniform_over_their_range() {
         assert!((variance - spread).abs() < 0.02 * spread, "{bits}: variance {variance}");
         if bits >= 40 {
             let different: std::collections::BTreeSet<_> = masks.values().collect();
-            assert_eq!(different.len(), masks.len());
+            assert_eq!(different.len(), SAMPLES + 3);
             assert!(masks != mask::draw(&like, bits, rng), "the next ones are others");
         }
     }

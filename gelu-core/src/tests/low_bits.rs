@@ -16,6 +16,7 @@ use crate::network::{Layer, Parameters};
 use crate::pair::Frame;
 use crate::pass::{Rounding, update};
 use crate::plan::UpdateLayout;
+use crate::update::Update;
 
 /// The masked gradients of a lease, as the server decrypts them.
 fn what_the_server_decrypts() -> Vec<i128> {
@@ -65,11 +66,11 @@ fn the_server_sees_uniform_bits_above() {
 #[test]
 fn the_trap_is_real() {
     let precision = model().precision;
-    let gradients = Parameters {
+    let gradients = Update::from(Parameters {
         layers: vec![Layer { weights: (0..64).map(|i| 12_345_678 * i).collect(), biases: vec![] }],
-    };
+    });
     let rounded = |rounding| update(&gradients, 5, rounding, &precision, &Saturations::default());
-    let residues = |p: &Parameters| p.values().map(|v| v & ((1 << G) - 1)).collect::<BTreeSet<_>>();
+    let residues = |u: &Update| u.values().map(|v| v & ((1 << G) - 1)).collect::<BTreeSet<_>>();
     assert_eq!(residues(&rounded(Rounding::Rate(1.0))).len(), 1 << G);
     assert_eq!(residues(&rounded(Rounding::PowerOfTwo { g_max: G_MAX })).len(), 1);
 }

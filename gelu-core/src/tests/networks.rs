@@ -1,9 +1,9 @@
 //! A small network for this crate's tests (layers proper live in `gelu-nn`).
 
-use ndarray::{Array2, Axis};
+use ndarray::Array2;
 
 use crate::error::Result;
-use crate::linear::{LinearMap, Tap};
+use crate::linear::{Axis, Dense, LinearMap, Window};
 use crate::network::{LocalFunction, Loss, Network, Stage};
 
 /// y = tanh(z).
@@ -58,7 +58,7 @@ impl Loss for Centred {
         "centred"
     }
     fn probabilities(&self, scores: &Array2<f64>) -> Array2<f64> {
-        scores - &scores.mean_axis(Axis(0)).expect("a class")
+        scores - &scores.mean_axis(ndarray::Axis(0)).expect("a class")
     }
     fn value(&self, p: &Array2<f64>, labels: &[usize]) -> f64 {
         Squared.value(p, labels)
@@ -73,21 +73,15 @@ impl Loss for Centred {
 
 /// Every output from every input.
 pub(crate) fn dense(inputs: u32, outputs: u32) -> LinearMap {
-    let row = |o| (0..inputs).map(|i| Tap { source: i, weight: o * inputs + i }).collect();
-    let rows: Vec<Vec<Tap>> = (0..outputs).map(row).collect();
-    let weights = (inputs * outputs) as usize;
-    LinearMap::new(inputs as usize, weights, &rows, (0..outputs).collect()).expect("a dense layer")
+    Dense::new(inputs as usize, outputs as usize).expect("a dense layer").into()
 }
 
 /// A one-dimensional convolution of two taps whose neighbouring outputs are averaged, fused: one
 /// filter at `(inputs − 1) / 2` positions.
 pub(crate) fn pooled_convolution(inputs: u32) -> LinearMap {
-    let row = |o: u32| (0..3).map(|t| Tap { source: 2 * o + t, weight: t }).collect();
-    let rows: Vec<Vec<Tap>> = (0..(inputs - 1) / 2).map(row).collect();
-    let (bias, fold) = (vec![0; rows.len()], vec![vec![0], vec![0, 1], vec![1]]);
-    LinearMap::folded(inputs as usize, 2, &rows, bias, fold, 2)
-        .and_then(|map| map.with_positions(rows.len()))
-        .expect("a fused convolution")
+    let columns = Axis::new(inputs as usize, 2, 1, 0).and_then(|axis| axis.pooled(2));
+    let rows = Axis::new(1, 1, 1, 0).expect("one row");
+    Window::new(1, 1, rows, columns.expect("an odd width")).expect("a fused convolution").into()
 }
 
 /// Nine inputs, a fused convolution (4 outputs), a dense layer (5), another one (3 classes).

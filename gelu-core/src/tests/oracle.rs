@@ -43,10 +43,11 @@ fn oracle(
         }
         let gradient = pass.gradient().unwrap();
         let u = update(&gradient, labels.len(), rounding, &p, &Saturations::default());
-        w.subtract(&match rounding {
+        let u = match rounding {
             Rounding::Rate(_) => u,
             Rounding::PowerOfTwo { .. } => u.map(|v| v >> G),
-        });
+        };
+        w.subtract(&u.reveal());
     }
     w
 }

@@ -85,7 +85,7 @@ impl Layers {
                         Some(square) => format!("{square}+{name}"),
                         None => name.clone(),
                     };
-                    let biases = map.bias_of().iter().map(|&b| biases[b as usize]).collect();
+                    let biases = (0..map.outputs()).map(|o| biases[map.bias_of(o)]).collect();
                     let rows = (0..map.outputs()).map(row).collect();
                     let squares = squares.is_some();
                     let layer = Layer { name: joined, squares, rows, biases, inputs: width };

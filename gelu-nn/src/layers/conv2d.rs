@@ -14,15 +14,13 @@
 //!
 //! Cost: `filters · channels · T(height) · T(width)` operations, where T counts the taps along one
 //! axis (`rows · k` without padding); `channels · height · width` ciphertexts up,
-//! `filters · rows · columns` down. Gathered by [positions](gelu_core::linear::Positions) instead:
+//! `filters · rows · columns` down. Gathered by positions ([`Window::gather`]) instead:
 //! `filters · channels · k²` operations and `channels · k²` ciphertexts up, `filters` down, for each
 //! row of slots that `rows · columns · batch` fill.
 
-use gelu_core::LinearMap;
-use gelu_core::linear::Tap;
+use gelu_core::linear::{Axis, LinearMap, Window};
 
-use super::window::Window;
-use super::{Cost, LayerError, MeanPool2d, PooledConv2d, Shape, check_size, check_taps, index};
+use super::{Cost, LayerError, MeanPool2d, PooledConv2d, Shape};
 
 /// What a convolution looks like; [`Conv2d::new`] checks it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +45,7 @@ pub struct Conv2dConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conv2d {
     config: Conv2dConfig,
-    rows: Window,
-    columns: Window,
+    window: Window,
 }
 
 impl Conv2d {
@@ -61,13 +58,9 @@ impl Conv2d {
     pub fn new(config: Conv2dConfig) -> Result<Self, LayerError> {
         let Conv2dConfig { channels, height, width, filters, kernel, stride, padding } = config;
         Shape::image(channels, height, width).check()?;
-        check_size("the number of filters", filters)?;
-        check_size("the kernel", kernel)?;
-        let window = |size| Window { size, length: kernel, stride, padding }.check();
-        let layer = Self { config, rows: window(height)?, columns: window(width)? };
-        layer.output().check()?;
-        check_taps(layer.cost().operations)?;
-        Ok(layer)
+        let axis = |size| Axis::new(size, kernel, stride, padding);
+        let window = Window::new(channels, filters, axis(height)?, axis(width)?)?;
+        Ok(Self { config, window })
     }
 
     /// The checked configuration.
@@ -78,10 +71,10 @@ impl Conv2d {
     /// Fuses this convolution with the mean pooling that directly follows it.
     ///
     /// # Errors
-    /// [`LayerError::Size`] when the pooling's window does not divide the image.
+    /// [`LayerError`] when the pooling's window does not divide the image.
     pub fn pooled(self, window: usize) -> Result<PooledConv2d, LayerError> {
-        let pool = MeanPool2d::new(self.output(), window)?;
-        PooledConv2d::new(self, &pool)
+        MeanPool2d::new(self.output(), window)?;
+        PooledConv2d::new(self, window)
     }
 
     /// Shape of one sample's input.
@@ -91,7 +84,7 @@ impl Conv2d {
 
     /// Shape of one sample's output.
     pub fn output(&self) -> Shape {
-        Shape::image(self.config.filters, self.rows.outputs(), self.columns.outputs())
+        output(&self.window)
     }
 
     /// `[filters, channels, kernel, kernel]`.
@@ -102,66 +95,22 @@ impl Conv2d {
 
     /// See the [module](self).
     pub fn cost(&self) -> Cost {
-        cost(&self.config, self.rows, self.columns)
+        Cost::of(&self.linear_map())
     }
 
     /// The layer as the protocol runs it.
     pub fn linear_map(&self) -> LinearMap {
-        let (rows, bias_of) = taps(&self.config, self.rows, self.columns);
-        let weights = self.weight_shape().iter().product();
-        LinearMap::new(self.input().features(), weights, &rows, bias_of)
-            .and_then(|map| map.with_positions(self.rows.outputs() * self.columns.outputs()))
-            .expect("a checked convolution uses every weight and bias, at each position alike")
+        self.window.into()
     }
 
-    pub(super) fn windows(&self) -> [Window; 2] {
-        [self.rows, self.columns]
+    pub(super) fn window(&self) -> &Window {
+        &self.window
     }
 }
 
-/// Cost of a convolution whose kernels lie as `rows` and `columns` say.
-pub(super) fn cost(config: &Conv2dConfig, rows: Window, columns: Window) -> Cost {
-    let pixels = |a: usize, b: usize, c: usize| Shape::image(a, b, c).features() as u64;
-    Cost {
-        operations: ((config.filters * config.channels) as u64)
-            .saturating_mul(rows.taps())
-            .saturating_mul(columns.taps()),
-        upload: pixels(config.channels, config.height, config.width),
-        download: pixels(config.filters, rows.outputs(), columns.outputs()),
-    }
-}
-
-/// The taps and biases of such a convolution, output by output.
-pub(super) fn taps(
-    config: &Conv2dConfig,
-    rows: Window,
-    columns: Window,
-) -> (Vec<Vec<Tap>>, Vec<u32>) {
-    let Conv2dConfig { channels, height, width, filters, .. } = *config;
-    let mut outputs = Vec::new();
-    let mut bias_of = Vec::new();
-    for f in 0..filters {
-        for y in 0..rows.outputs() {
-            for x in 0..columns.outputs() {
-                let mut taps = Vec::new();
-                for c in 0..channels {
-                    for u in rows.offsets(y) {
-                        for v in columns.offsets(x) {
-                            let row = c * height + rows.source(y, u);
-                            let entry = ((f * channels + c) * rows.length + u) * columns.length + v;
-                            taps.push(Tap {
-                                source: index(row * width + columns.source(x, v)),
-                                weight: index(entry),
-                            });
-                        }
-                    }
-                }
-                outputs.push(taps);
-                bias_of.push(index(f));
-            }
-        }
-    }
-    (outputs, bias_of)
+/// Shape of what comes out of a window.
+pub(super) fn output(window: &Window) -> Shape {
+    Shape::image(window.filters(), window.rows().outputs(), window.columns().outputs())
 }
 
 #[cfg(test)]

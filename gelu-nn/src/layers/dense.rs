@@ -13,28 +13,25 @@
 //!
 //! Cost: `inputs · outputs` operations, `inputs` ciphertexts up, `outputs` down.
 
-use gelu_core::LinearMap;
-use gelu_core::linear::Tap;
+use gelu_core::linear::{self, LinearMap};
 
-use super::{Cost, LayerError, Shape, check_size, check_taps, index};
+use super::{Cost, LayerError, Shape};
 
 /// A fully connected layer: see the [module](self).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dense {
     input: Shape,
-    outputs: usize,
+    matrix: linear::Dense,
 }
 
 impl Dense {
     /// A layer from every feature of `input` to `outputs` neurons.
     ///
     /// # Errors
-    /// [`LayerError`] when a size is zero or beyond the limits of this crate.
+    /// [`LayerError`] when a size is zero or beyond the limits.
     pub fn new(input: Shape, outputs: usize) -> Result<Self, LayerError> {
-        let layer = Self { input: input.check()?, outputs };
-        check_size("the number of outputs", outputs)?;
-        check_taps(layer.cost().operations)?;
-        Ok(layer)
+        let matrix = linear::Dense::new(input.check()?.features(), outputs)?;
+        Ok(Self { input, matrix })
     }
 
     /// Shape of one sample's input.
@@ -44,31 +41,22 @@ impl Dense {
 
     /// Shape of one sample's output.
     pub fn output(&self) -> Shape {
-        Shape::Vector(self.outputs)
+        Shape::Vector(self.matrix.outputs())
     }
 
     /// `[outputs, inputs]`.
     pub fn weight_shape(&self) -> Vec<usize> {
-        vec![self.outputs, self.input.features()]
+        vec![self.matrix.outputs(), self.matrix.inputs()]
     }
 
     /// `inputs · outputs` operations, `inputs` up, `outputs` down.
     pub fn cost(&self) -> Cost {
-        let (upload, download) = (self.input.features() as u64, self.outputs as u64);
-        Cost { operations: upload * download, upload, download }
+        Cost::of(&self.linear_map())
     }
 
     /// The layer as the protocol runs it.
     pub fn linear_map(&self) -> LinearMap {
-        let inputs = self.input.features();
-        let row = |o: usize| {
-            let taps = (0..inputs).map(|i| Tap { source: index(i), weight: index(o * inputs + i) });
-            taps.collect::<Vec<_>>()
-        };
-        let rows: Vec<_> = (0..self.outputs).map(row).collect();
-        let bias_of = (0..self.outputs).map(index).collect();
-        LinearMap::new(inputs, inputs * self.outputs, &rows, bias_of)
-            .expect("a dense layer uses every weight and bias once")
+        self.matrix.into()
     }
 }
 
@@ -97,7 +85,12 @@ mod tests {
         assert!(Dense::new(Shape::Vector(1), 0).is_err());
         assert!(Dense::new(Shape::Vector(usize::MAX), 1).is_err());
         assert!(Dense::new(Shape::image(1 << 40, 1 << 40, 1 << 40), 1).is_err());
-        let too_many = Dense::new(Shape::Vector(1 << 20), 1 << 20).unwrap_err();
-        assert!(matches!(too_many, LayerError::TooLarge { what: "taps", .. }));
+        let refused =
+            |inputs, outputs| Dense::new(Shape::Vector(inputs), outputs).unwrap_err().to_string();
+        assert_eq!(
+            refused(1 << 20, 1 << 20),
+            "multiply-accumulates: 1099511627776, the limit is 4294967296"
+        );
+        assert_eq!(refused(1 << 12, 1 << 12), "parameters: 16781312, the limit is 16777216");
     }
 }

@@ -16,6 +16,7 @@
 
 use gelu_core::LocalFunction;
 use gelu_core::error::ApiMisuse;
+use gelu_core::linear::SizeError;
 use ndarray::{Array2, Axis};
 
 use super::{LayerError, Shape};
@@ -42,7 +43,7 @@ impl MeanPool2d {
         };
         if window == 0 || !height.is_multiple_of(window) || !width.is_multiple_of(window) {
             let why = format!("a divisor of the image's sides {height} and {width}");
-            return Err(LayerError::size("the window", window, why));
+            return Err(SizeError::domain("the window", window, why).into());
         }
         let name = format!("mean {window}x{window}");
         Ok(Self { name, channels, height, width, window })

@@ -8,9 +8,9 @@
 //! | [`MeanPool2d`] elsewhere | client, in the clear | [`LocalFunction`](gelu_core::LocalFunction) |
 //! | [`Activation`] | client, in the clear | [`LocalFunction`](gelu_core::LocalFunction) |
 //!
-//! A layer's constructor is its check: a value of these types fits into [`MAX_FEATURES`] and
-//! [`MAX_TAPS`], and its [`LinearMap`] can be built. That matters because an architecture may come
-//! from a peer; nothing is allocated before it has been counted.
+//! A layer's constructor is its check: a value of these types is within the limits of
+//! [`gelu_core::linear`]. That matters because an architecture may come from a peer; a layer is its
+//! geometry, and nothing is allocated for it.
 
 pub mod activation;
 pub mod conv2d;
@@ -18,9 +18,9 @@ pub mod dense;
 pub mod mean_pool;
 pub mod pooled_conv2d;
 pub mod shape;
-mod window;
 
 use gelu_core::LinearMap;
+use gelu_core::linear::SizeError;
 
 pub use activation::Activation;
 pub use conv2d::{Conv2d, Conv2dConfig};
@@ -28,13 +28,6 @@ pub use dense::Dense;
 pub use mean_pool::MeanPool2d;
 pub use pooled_conv2d::PooledConv2d;
 pub use shape::Shape;
-
-/// The most features that a layer may take or give: 2^20.
-pub const MAX_FEATURES: usize = 1 << 20;
-
-/// The most taps (multiply-accumulates of one sample) of a network: 2^24, about half a gigabyte
-/// while its [`LinearMap`]s are built.
-pub const MAX_TAPS: u64 = 1 << 24;
 
 /// What one encrypted pass through a linear layer costs, before any packing.
 ///
@@ -50,6 +43,11 @@ pub struct Cost {
 }
 
 impl Cost {
+    pub(crate) fn of(map: &LinearMap) -> Self {
+        let (upload, download) = (map.inputs() as u64, map.outputs() as u64);
+        Self { operations: map.multiply_accumulates(), upload, download }
+    }
+
     /// The same layer backwards: as many taps, errors up, errors of the layer before down.
     pub fn backward(self) -> Self {
         Self { operations: self.operations, upload: self.download, download: self.upload }
@@ -148,53 +146,9 @@ pub enum LayerError {
         /// What it gets.
         got: Shape,
     },
-    /// A size is outside its domain.
-    #[error("{what} is {got}, must be {expected}")]
-    Size {
-        /// Which size.
-        what: &'static str,
-        /// Its value.
-        got: usize,
-        /// Its domain.
-        expected: String,
-    },
-    /// More than this program is willing to build.
-    #[error("{what}: {got}, the limit is {limit}")]
-    TooLarge {
-        /// What there is too much of.
-        what: &'static str,
-        /// How much.
-        got: u64,
-        /// The limit.
-        limit: u64,
-    },
-}
-
-impl LayerError {
-    fn size(what: &'static str, got: usize, expected: impl Into<String>) -> Self {
-        Self::Size { what, got, expected: expected.into() }
-    }
-}
-
-/// Refuses a size of zero or beyond [`MAX_FEATURES`].
-fn check_size(what: &'static str, got: usize) -> Result<(), LayerError> {
-    match got {
-        1..=MAX_FEATURES => Ok(()),
-        _ => Err(LayerError::size(what, got, format!("between 1 and {MAX_FEATURES}"))),
-    }
-}
-
-/// Refuses more than [`MAX_TAPS`] taps.
-pub(crate) fn check_taps(got: u64) -> Result<(), LayerError> {
-    match got <= MAX_TAPS {
-        true => Ok(()),
-        false => Err(LayerError::TooLarge { what: "taps", got, limit: MAX_TAPS }),
-    }
-}
-
-/// An index that the checks of a constructor have bounded by [`MAX_TAPS`].
-fn index(n: usize) -> u32 {
-    u32::try_from(n).expect("bounded by MAX_TAPS at construction")
+    /// A size is outside its domain or beyond its limit.
+    #[error(transparent)]
+    Size(#[from] SizeError),
 }
 
 #[cfg(test)]

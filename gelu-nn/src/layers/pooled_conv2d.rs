@@ -18,36 +18,29 @@
 //!
 //! Cost: `filters · channels · T(height) · T(width)` operations with T for kernel K and stride s·q
 //! (`rows / q · K` without padding); `channels · height · width` ciphertexts up,
-//! `filters · rows / q · columns / q` down. Gathered by [positions](gelu_core::linear::Positions)
+//! `filters · rows / q · columns / q` down. Gathered by positions ([`Window::gather`])
 //! instead: `filters · channels · K²` operations and `channels · K²` ciphertexts up, `filters` down,
 //! for each row of slots that `rows / q · columns / q · batch` fill.
 
-use gelu_core::LinearMap;
+use gelu_core::linear::{LinearMap, Window};
 
-use super::conv2d::{cost, taps};
-use super::window::Window;
-use super::{Conv2d, Cost, LayerError, MeanPool2d, Shape, check_taps, index};
+use super::conv2d::output;
+use super::{Conv2d, Cost, LayerError, Shape};
 
 /// A fused convolution and mean pooling: see the [module](self).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PooledConv2d {
     convolution: Conv2d,
-    pool: usize,
-    rows: Window,
-    columns: Window,
+    window: Window,
 }
 
 impl PooledConv2d {
-    /// Fuses a convolution with a pooling of its output.
-    pub(super) fn new(convolution: Conv2d, pool: &MeanPool2d) -> Result<Self, LayerError> {
-        let pool = pool.window();
-        let [rows, columns] = convolution.windows().map(|window| Window {
-            length: window.length + window.stride * (pool - 1),
-            stride: window.stride * pool,
-            ..window
-        });
-        check_taps(cost(convolution.config(), rows, columns).operations)?;
-        Ok(Self { convolution, pool, rows, columns })
+    /// Fuses a convolution with the mean of `pool` by `pool` of its outputs.
+    pub(super) fn new(convolution: Conv2d, pool: usize) -> Result<Self, LayerError> {
+        let window = convolution.window();
+        let (rows, columns) = (window.rows().pooled(pool)?, window.columns().pooled(pool)?);
+        let window = Window::new(window.channels(), window.filters(), rows, columns)?;
+        Ok(Self { convolution, window })
     }
 
     /// The convolution, which holds the trainable weights.
@@ -57,52 +50,22 @@ impl PooledConv2d {
 
     /// Side of the pooling's window.
     pub fn pool(&self) -> usize {
-        self.pool
+        self.window.rows().pool()
     }
 
     /// Shape of one sample's output.
     pub fn output(&self) -> Shape {
-        let filters = self.convolution.config().filters;
-        Shape::image(filters, self.rows.outputs(), self.columns.outputs())
+        output(&self.window)
     }
 
     /// See the [module](self).
     pub fn cost(&self) -> Cost {
-        cost(self.convolution.config(), self.rows, self.columns)
+        Cost::of(&self.linear_map())
     }
 
     /// The layer as the protocol runs it.
     pub fn linear_map(&self) -> LinearMap {
-        let config = self.convolution.config();
-        let (rows, bias_of) = taps(config, self.rows, self.columns);
-        let weights = self.convolution.weight_shape().iter().product();
-        let divisor = index(self.pool * self.pool);
-        let inputs = self.convolution.input().features();
-        LinearMap::folded(inputs, weights, &rows, bias_of, self.fold(), divisor)
-            .and_then(|map| map.with_positions(self.rows.outputs() * self.columns.outputs()))
-            .expect("a checked convolution uses every weight and bias, at each position alike")
-    }
-
-    /// Which weights add up to each entry of the large kernel.
-    fn fold(&self) -> Vec<Vec<u32>> {
-        let config = self.convolution.config();
-        let parts = |offset: usize| {
-            let shifts = (0..self.pool).filter_map(move |i| offset.checked_sub(i * config.stride));
-            shifts.filter(|&u| u < config.kernel)
-        };
-        let mut fold = Vec::new();
-        for kernel in 0..config.filters * config.channels {
-            for row in 0..self.rows.length {
-                for column in 0..self.columns.length {
-                    let of_row = |u: usize| {
-                        let start = (kernel * config.kernel + u) * config.kernel;
-                        parts(column).map(move |v| index(start + v))
-                    };
-                    fold.push(parts(row).flat_map(of_row).collect());
-                }
-            }
-        }
-        fold
+        self.window.into()
     }
 }
 
@@ -110,7 +73,7 @@ impl PooledConv2d {
 mod tests {
     use super::*;
     use crate::layers::conv2d::tests::{any_conv2d, integers, naive};
-    use crate::layers::{Affine, Conv2dConfig, laws};
+    use crate::layers::{Affine, Conv2dConfig, MeanPool2d, laws};
     use ndarray::Array2;
     use proptest::prelude::*;
 
@@ -123,7 +86,8 @@ mod tests {
             seed in 0..1000usize,
         ) {
             let Ok(fused) = layer.clone().pooled(pool) else {
-                let [rows, columns] = layer.windows().map(Window::outputs);
+                let (rows, columns) = (layer.window().rows(), layer.window().columns());
+                let (rows, columns) = (rows.outputs(), columns.outputs());
                 prop_assert!(rows % pool != 0 || columns % pool != 0);
                 return Ok(());
             };

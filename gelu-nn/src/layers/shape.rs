@@ -2,9 +2,10 @@
 
 use core::fmt;
 
+use gelu_core::linear::{SizeError, check_size};
 use serde::{Deserialize, Serialize};
 
-use super::{LayerError, check_size};
+use super::LayerError;
 
 /// The shape of one sample.
 ///
@@ -45,7 +46,7 @@ impl Shape {
         }
     }
 
-    /// Refuses an empty shape and one beyond [`MAX_FEATURES`](super::MAX_FEATURES).
+    /// Refuses an empty shape and one beyond [`MAX_FEATURES`](gelu_core::linear::MAX_FEATURES).
     ///
     /// # Errors
     /// [`LayerError::Size`].
@@ -62,11 +63,12 @@ impl TryFrom<Vec<usize>> for Shape {
         match *sizes {
             [features] => Self::Vector(features).check(),
             [channels, height, width] => Self::image(channels, height, width).check(),
-            _ => Err(LayerError::size(
+            _ => Err(SizeError::domain(
                 "the number of dimensions",
                 sizes.len(),
                 "1 (features) or 3 (channels, height, width)",
-            )),
+            )
+            .into()),
         }
     }
 }
