@@ -1,7 +1,7 @@
 //! Law: a ciphertext that is accepted is written again as it was read; decrypting it gives slots
 //! or one error without detail.
 #![no_main]
-use gelu_core::{AdditiveHE, Error, SlotShape};
+use gelu_core::{AdditiveHE, Cryptosystem, Error, SlotShape};
 use gelu_fuzz::paillier_key;
 use gelu_paillier::InsecurePaillier as P;
 

@@ -1,6 +1,6 @@
 //! Law: a public key that is accepted is written again as it was read.
 #![no_main]
-use gelu_core::AdditiveHE;
+use gelu_core::Cryptosystem;
 use gelu_paillier::InsecurePaillier as P;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

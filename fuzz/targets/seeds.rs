@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use gelu_core::message::{ClientMessage, Wire};
-use gelu_core::{AdditiveHE, Plaintext, Precision};
+use gelu_core::{AdditiveHE, Cryptosystem, Plaintext, Precision};
 use gelu_fuzz::{Answering, Asking, key_of, paillier_key, parse, rng, write};
 use gelu_nn::Model;
 use gelu_paillier::InsecurePaillier as P;

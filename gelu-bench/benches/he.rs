@@ -8,7 +8,8 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 #[cfg(feature = "bgn")]
 use gelu_bgn::Bgn;
-use gelu_core::{AdditiveHE, Plaintext, SlotShape, conformance};
+use gelu_core::slots::{AdditiveHE, Plaintext, SlotBackend, SlotShape};
+use gelu_core::{Cryptosystem, conformance};
 #[cfg(feature = "elgamal")]
 use gelu_elgamal::ElGamal;
 #[cfg(feature = "tfhe")]
@@ -19,7 +20,7 @@ use rand::rngs::ChaCha20Rng;
 
 /// What the public key alone can do with a batch: the trait has no such method.
 type EncryptMany<H> = fn(
-    &<H as AdditiveHE>::PublicKey,
+    &<H as Cryptosystem>::PublicKey,
     &[Plaintext],
     &mut ChaCha20Rng,
 ) -> gelu_core::Result<Vec<<H as AdditiveHE>::Ciphertext>>;
@@ -29,7 +30,7 @@ const BATCH: u8 = 64;
 /// 27 bits, like the sums of the paper's networks.
 const VALUE: i128 = 123_456_789;
 
-fn operations<H: AdditiveHE>(c: &mut Criterion, bits: u32, encrypt_many: EncryptMany<H>) {
+fn operations<H: SlotBackend>(c: &mut Criterion, bits: u32, encrypt_many: EncryptMany<H>) {
     let rng = &mut ChaCha20Rng::seed_from_u64(1);
     let secret = H::keygen(bits, rng).expect("an offered key size");
     conformance::check::<H>(&secret, 1, rng);

@@ -8,7 +8,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 #[cfg(feature = "bgn")]
 use gelu_bgn::Bgn;
-use gelu_core::{AdditiveHE, Plaintext, SlotShape};
+use gelu_core::slots::{AdditiveHE, Matrix, Plaintext, SlotShape};
 #[cfg(feature = "elgamal")]
 use gelu_elgamal::ElGamal;
 #[cfg(feature = "tfhe")]
@@ -41,8 +41,8 @@ fn dense<H: AdditiveHE>(
     let plain: Vec<_> = x.iter().map(|&v| Plaintext::new(34, vec![v]).expect("it fits")).collect();
     let encrypted = H::encrypt_many(secret, &plain, rng).expect("they fit");
 
-    let taps = map.forward_taps();
-    let run = || H::matvec(public, &taps, &weights, &encrypted).expect("a layer");
+    let matrix = Matrix { taps: map.forward_taps(), entries: weights.clone() }.into();
+    let run = || H::matvec(public, &matrix, &encrypted).expect("a layer");
     let shape = SlotShape { bits: 34, count: 1 };
     let sums: Vec<_> = run().into_iter().map(|sum| (sum, shape)).collect();
     let got = H::decrypt_many(secret, &sums).expect("within the slot");

@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 
 use crypto_bigint::modular::{BoxedMontyForm, BoxedMontyParams};
 use crypto_bigint::{BoxedUint, ConcatenatingMul, Odd, Resize};
+use gelu_core::Cryptosystem;
 use gelu_core::linear::{Tap, Taps};
-use gelu_core::{AdditiveHE, Plaintext, SlotShape};
+use gelu_core::slots::{AdditiveHE, Matrix, Plaintext, SlotShape};
 use gelu_paillier::{Paillier, measure};
 use rand::rngs::ChaCha20Rng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -139,10 +140,10 @@ fn layer(outputs: u32, rng: &mut ChaCha20Rng) -> f64 {
     let inputs = Paillier::encrypt_many(&secret, &rows.collect::<Vec<_>>(), rng).expect("they fit");
     let tap = |o: u32, i: u32| Tap { source: i, weight: o * INPUTS + i };
     let taps = (0..outputs).map(|o| (0..INPUTS).map(|i| tap(o, i)).collect::<Vec<_>>());
-    let taps = Taps::from_rows(taps);
+    let matrix = Matrix { taps: Taps::from_rows(taps), entries: weights.clone() }.into();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
     pool.install(|| {
-        let run = || Paillier::matvec(public, &taps, &weights, &inputs).expect("a layer");
+        let run = || Paillier::matvec(public, &matrix, &inputs).expect("a layer");
         for (o, sum) in run().iter().enumerate() {
             let row = &weights[o * INPUTS as usize..][..INPUTS as usize];
             let expected: i128 = row.iter().zip(&x).map(|(w, x)| w * x).sum();

@@ -12,7 +12,7 @@ use gelu_bgn::Bgn;
 use gelu_core::ledger::Policy;
 use gelu_core::pair::{Pair, PairHost};
 use gelu_core::server::{LearningRate, ServedModel};
-use gelu_core::{AdditiveHE, Precision};
+use gelu_core::{Backend, Precision};
 #[cfg(feature = "elgamal")]
 use gelu_elgamal::ElGamal;
 #[cfg(feature = "tfhe")]
@@ -24,7 +24,7 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
 /// A session of both parties around a network with random weights.
-fn session<H: AdditiveHE>(
+fn session<H: Backend>(
     name: &str,
     bits: u32,
     precision: Precision,
@@ -41,7 +41,7 @@ fn session<H: AdditiveHE>(
 
 const RATE: f64 = 0.1;
 
-fn inference<H: AdditiveHE>(c: &mut Criterion, bits: u32, name: &str) {
+fn inference<H: Backend>(c: &mut Criterion, bits: u32, name: &str) {
     let rng = &mut ChaCha20Rng::seed_from_u64(1);
     let (mut pair, model) = session::<H>(name, bits, Precision::INFERENCE, rng);
     let sample = Array2::from_elem((model.network().inputs(), 1), 0.5);
@@ -55,7 +55,7 @@ fn inference<H: AdditiveHE>(c: &mut Criterion, bits: u32, name: &str) {
 }
 
 /// One whole lease of four steps, so the time of a step is a quarter of what is shown.
-fn lease<H: AdditiveHE>(c: &mut Criterion, name: &str, batch: usize) {
+fn lease<H: Backend>(c: &mut Criterion, name: &str, batch: usize) {
     let rng = &mut ChaCha20Rng::seed_from_u64(1);
     let (mut pair, model) = session::<H>(name, 2048, Precision::TRAINING, rng);
     let inputs = Array2::from_elem((model.network().inputs(), batch), 0.5);

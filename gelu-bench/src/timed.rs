@@ -1,26 +1,31 @@
-//! A cryptosystem that tells what the parties spend their time on.
+//! A backend that tells what the parties spend their time on.
 //!
 //! The protocol's machines have no clock, and need none to be measured: everything dear that they do is
-//! a call of the cryptosystem. [`Timed`] is any backend with a stopwatch around those calls. It has the
-//! other's name, keys and ciphertexts, so the peer does not notice.
+//! a step of a layout. [`Timed`] is any backend with a stopwatch around those steps. It has the other's
+//! name, keys, ciphertexts and layouts, so the peer does not notice. It trains at public rates only.
 //!
-//! Both parties in one process share the one stopwatch; since they compute in turns, each call belongs to
-//! one of them, which is told by what is called: clients encrypt and decrypt, servers multiply and seal.
-//! Reading ciphertexts belongs to what comes next.
+//! Both parties in one process share the one stopwatch; since they compute in turns, each step belongs to
+//! one of them: clients encrypt and decrypt, servers read, multiply and seal.
 
+use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use gelu_core::linear::Taps;
-use gelu_core::prices::{MatrixSize, Prices};
-use gelu_core::{AdditiveHE, Plaintext, Result, SlotShape};
+use gelu_core::backend::{Cost, Layout, NoSecretRate, Task};
+use gelu_core::error::RangeError;
+use gelu_core::{Backend, Cryptosystem, LinearMap, Result};
+use ndarray::Array2;
 use rand::CryptoRng;
 
-/// The cryptosystem `H` with a stopwatch: see the [module](self).
-pub struct Timed<H>(PhantomData<fn() -> H>);
+/// The backend `B` with a stopwatch: see the [module](self).
+pub struct Timed<B>(PhantomData<fn() -> B>);
 
-/// What the calls of [`Timed`] cryptosystems have taken in this process, from call to return.
+/// A layout of a [`Timed`] backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimedLayout<L>(L);
+
+/// What the steps of [`Timed`] backends have taken in this process, from call to return.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Times {
     /// Client: encryptions.
@@ -29,7 +34,7 @@ pub struct Times {
     pub decrypt: Duration,
     /// Server: reading ciphertexts and validating them.
     pub validate: Duration,
-    /// Server: matrix products, packing included.
+    /// Server: weights made ready, and matrix products, packing included.
     pub linear: Duration,
     /// Server: fresh randomness for what leaves.
     pub seal: Duration,
@@ -41,7 +46,6 @@ impl Times {
         let [encrypt, decrypt, validate, linear, seal] = STOPWATCHES
             .each_ref()
             .map(|watch| Duration::from_nanos(watch.swap(0, Ordering::SeqCst)));
-        READING.store(0, Ordering::SeqCst);
         Self { encrypt, decrypt, validate, linear, seal }
     }
 
@@ -52,8 +56,6 @@ impl Times {
 }
 
 static STOPWATCHES: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
-/// Reading that nobody has claimed yet.
-static READING: AtomicU64 = AtomicU64::new(0);
 
 const ENCRYPT: usize = 0;
 const DECRYPT: usize = 1;
@@ -61,222 +63,128 @@ const VALIDATE: usize = 2;
 const LINEAR: usize = 3;
 const SEAL: usize = 4;
 
-fn timed<T>(watch: &AtomicU64, work: impl FnOnce() -> T) -> T {
+fn timed<T>(watch: usize, work: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let result = work();
     let nanoseconds = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    watch.fetch_add(nanoseconds, Ordering::SeqCst);
+    STOPWATCHES[watch].fetch_add(nanoseconds, Ordering::SeqCst);
     result
 }
 
-/// What was read before belongs to this.
-fn claim_reading(watch: usize) {
-    let read = READING.swap(0, Ordering::SeqCst);
-    STOPWATCHES[watch].fetch_add(read, Ordering::SeqCst);
+impl<B: Backend> Cryptosystem for Timed<B> {
+    const ID: &'static str = B::ID;
+    type PublicKey = B::PublicKey;
+    type SecretKey = B::SecretKey;
+
+    fn keygen(bits: u32, rng: &mut dyn CryptoRng) -> Result<B::SecretKey> {
+        B::keygen(bits, rng)
+    }
+
+    fn public_key(secret: &B::SecretKey) -> &B::PublicKey {
+        B::public_key(secret)
+    }
+
+    fn key_bits(public: &B::PublicKey) -> u32 {
+        B::key_bits(public)
+    }
+
+    fn public_key_to_bytes(public: &B::PublicKey) -> Vec<u8> {
+        B::public_key_to_bytes(public)
+    }
+
+    fn public_key_from_bytes(bytes: &[u8]) -> Result<B::PublicKey> {
+        B::public_key_from_bytes(bytes)
+    }
 }
 
-impl<H: AdditiveHE> AdditiveHE for Timed<H> {
-    const ID: &'static str = H::ID;
+impl<B: Backend> Backend for Timed<B> {
+    type Layout = TimedLayout<B::Layout>;
+    type Rate = NoSecretRate;
+    type Prices = B::Prices;
 
-    type PublicKey = H::PublicKey;
-    type SecretKey = H::SecretKey;
-    type Ciphertext = H::Ciphertext;
-
-    fn keygen(bits: u32, rng: &mut dyn CryptoRng) -> Result<H::SecretKey> {
-        H::keygen(bits, rng)
+    fn layouts(public: &B::PublicKey, task: &Task<'_>) -> Result<Vec<Self::Layout>, RangeError> {
+        Ok(B::layouts(public, task)?.into_iter().map(TimedLayout).collect())
     }
 
-    fn public_key(secret: &H::SecretKey) -> &H::PublicKey {
-        H::public_key(secret)
+    fn prices(public: &B::PublicKey) -> B::Prices {
+        B::prices(public)
     }
 
-    fn key_bits(public: &H::PublicKey) -> u32 {
-        H::key_bits(public)
+    fn nanoseconds(layout: &Self::Layout, prices: &B::Prices) -> u64 {
+        B::nanoseconds(&layout.0, prices)
     }
 
-    fn slots(public: &H::PublicKey, slot_bits: u32) -> usize {
-        H::slots(public, slot_bits)
+    fn prepare_encryptions(
+        secret: &B::SecretKey,
+        layouts: &[&Self::Layout],
+        rng: &mut dyn CryptoRng,
+    ) {
+        B::prepare_encryptions(secret, &inner(layouts), rng);
+    }
+
+    fn prepare_seals(public: &B::PublicKey, layouts: &[&Self::Layout], rng: &mut dyn CryptoRng) {
+        B::prepare_seals(public, &inner(layouts), rng);
+    }
+}
+
+fn inner<'a, L>(layouts: &[&'a TimedLayout<L>]) -> Vec<&'a L> {
+    layouts.iter().map(|layout| &layout.0).collect()
+}
+
+/// The other's name: to a peer they are the same layout.
+impl<L: fmt::Display> fmt::Display for TimedLayout<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<B: Backend, L: Layout<B>> Layout<Timed<B>> for TimedLayout<L> {
+    type Weights = L::Weights;
+    type Inputs = L::Inputs;
+    type Answer = L::Answer;
+
+    fn cost(&self) -> Cost {
+        self.0.cost()
     }
 
     fn encrypt(
-        public: &H::PublicKey,
-        plaintext: &Plaintext,
+        &self,
+        secret: &B::SecretKey,
+        linear: &LinearMap,
+        values: &Array2<i128>,
         rng: &mut dyn CryptoRng,
-    ) -> Result<H::Ciphertext> {
-        timed(&STOPWATCHES[ENCRYPT], || H::encrypt(public, plaintext, rng))
+    ) -> Result<Vec<u8>> {
+        timed(ENCRYPT, || self.0.encrypt(secret, linear, values, rng))
     }
 
-    fn decrypt(
-        secret: &H::SecretKey,
-        ciphertext: &H::Ciphertext,
-        shape: SlotShape,
-    ) -> Result<Plaintext> {
-        claim_reading(DECRYPT);
-        timed(&STOPWATCHES[DECRYPT], || H::decrypt(secret, ciphertext, shape))
-    }
-
-    fn add(public: &H::PublicKey, a: &H::Ciphertext, b: &H::Ciphertext) -> H::Ciphertext {
-        timed(&STOPWATCHES[LINEAR], || H::add(public, a, b))
-    }
-
-    fn add_plain(public: &H::PublicKey, a: &H::Ciphertext, b: &Plaintext) -> H::Ciphertext {
-        timed(&STOPWATCHES[LINEAR], || H::add_plain(public, a, b))
-    }
-
-    fn mul_plain(public: &H::PublicKey, a: &H::Ciphertext, k: i128) -> H::Ciphertext {
-        timed(&STOPWATCHES[LINEAR], || H::mul_plain(public, a, k))
-    }
-
-    fn rerandomize(
-        public: &H::PublicKey,
-        ciphertext: &H::Ciphertext,
-        shape: SlotShape,
-        rng: &mut dyn CryptoRng,
-    ) -> H::Ciphertext {
-        timed(&STOPWATCHES[SEAL], || H::rerandomize(public, ciphertext, shape, rng))
-    }
-
-    fn public_key_to_bytes(public: &H::PublicKey) -> Vec<u8> {
-        H::public_key_to_bytes(public)
-    }
-
-    fn public_key_from_bytes(bytes: &[u8]) -> Result<H::PublicKey> {
-        H::public_key_from_bytes(bytes)
-    }
-
-    fn ciphertext_len(public: &H::PublicKey) -> usize {
-        H::ciphertext_len(public)
-    }
-
-    fn ciphertext_to_bytes(public: &H::PublicKey, ciphertext: &H::Ciphertext, out: &mut Vec<u8>) {
-        H::ciphertext_to_bytes(public, ciphertext, out);
-    }
-
-    fn ciphertext_from_bytes(public: &H::PublicKey, bytes: &[u8]) -> Result<H::Ciphertext> {
-        timed(&READING, || H::ciphertext_from_bytes(public, bytes))
-    }
-
-    fn encrypt_as_owner(
-        secret: &H::SecretKey,
-        plaintext: &Plaintext,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<H::Ciphertext> {
-        timed(&STOPWATCHES[ENCRYPT], || H::encrypt_as_owner(secret, plaintext, rng))
-    }
-
-    fn encrypt_many(
-        secret: &H::SecretKey,
-        plaintexts: &[Plaintext],
-        rng: &mut dyn CryptoRng,
-    ) -> Result<Vec<H::Ciphertext>> {
-        timed(&STOPWATCHES[ENCRYPT], || H::encrypt_many(secret, plaintexts, rng))
-    }
-
-    fn decrypt_many(
-        secret: &H::SecretKey,
-        ciphertexts: &[(H::Ciphertext, SlotShape)],
-    ) -> Result<Vec<Plaintext>> {
-        claim_reading(DECRYPT);
-        timed(&STOPWATCHES[DECRYPT], || H::decrypt_many(secret, ciphertexts))
-    }
-
-    fn rerandomize_many(
-        public: &H::PublicKey,
-        ciphertexts: &[(H::Ciphertext, SlotShape)],
-        rng: &mut dyn CryptoRng,
-    ) -> Vec<H::Ciphertext> {
-        timed(&STOPWATCHES[SEAL], || H::rerandomize_many(public, ciphertexts, rng))
-    }
-
-    fn precompute_encryptions(secret: &H::SecretKey, count: usize, rng: &mut dyn CryptoRng) {
-        H::precompute_encryptions(secret, count, rng);
-    }
-
-    fn precompute_seals(public: &H::PublicKey, count: usize, rng: &mut dyn CryptoRng) {
-        H::precompute_seals(public, count, rng);
-    }
-
-    fn neg(public: &H::PublicKey, a: &H::Ciphertext) -> H::Ciphertext {
-        timed(&STOPWATCHES[LINEAR], || H::neg(public, a))
-    }
-
-    fn sub(public: &H::PublicKey, a: &H::Ciphertext, b: &H::Ciphertext) -> H::Ciphertext {
-        timed(&STOPWATCHES[LINEAR], || H::sub(public, a, b))
-    }
-
-    fn linear_combination(
-        public: &H::PublicKey,
-        terms: &[(i128, &H::Ciphertext)],
-    ) -> Result<H::Ciphertext> {
-        claim_reading(VALIDATE);
-        timed(&STOPWATCHES[LINEAR], || H::linear_combination(public, terms))
-    }
-
-    fn matvec(
-        public: &H::PublicKey,
-        taps: &Taps,
+    fn prepare(
+        &self,
+        linear: &LinearMap,
         weights: &[i128],
-        inputs: &[H::Ciphertext],
-    ) -> Result<Vec<H::Ciphertext>> {
-        claim_reading(VALIDATE);
-        timed(&STOPWATCHES[LINEAR], || H::matvec(public, taps, weights, inputs))
+        offsets: Option<&[i128]>,
+    ) -> Result<L::Weights> {
+        timed(LINEAR, || self.0.prepare(linear, weights, offsets))
     }
 
-    fn shift(public: &H::PublicKey, a: &H::Ciphertext, by: usize, slot_bits: u32) -> H::Ciphertext {
-        timed(&STOPWATCHES[LINEAR], || H::shift(public, a, by, slot_bits))
+    fn read(&self, public: &B::PublicKey, bytes: &[u8]) -> Result<L::Inputs> {
+        timed(VALIDATE, || self.0.read(public, bytes))
     }
 
-    fn pack(
-        public: &H::PublicKey,
-        ciphertexts: &[H::Ciphertext],
-        each: SlotShape,
-    ) -> Result<H::Ciphertext> {
-        timed(&STOPWATCHES[LINEAR], || H::pack(public, ciphertexts, each))
+    fn evaluate(
+        &self,
+        public: &B::PublicKey,
+        weights: &L::Weights,
+        inputs: &L::Inputs,
+    ) -> Result<L::Answer> {
+        timed(LINEAR, || self.0.evaluate(public, weights, inputs))
     }
 
-    fn matvec_packed(
-        public: &H::PublicKey,
-        taps: &Taps,
-        weights: &[i128],
-        inputs: &[H::Ciphertext],
-        group: usize,
-        each: SlotShape,
-    ) -> Result<Vec<H::Ciphertext>> {
-        claim_reading(VALIDATE);
-        let product = || H::matvec_packed(public, taps, weights, inputs, group, each);
-        timed(&STOPWATCHES[LINEAR], product)
+    fn seal(&self, public: &B::PublicKey, answer: L::Answer, rng: &mut dyn CryptoRng) -> Vec<u8> {
+        timed(SEAL, || self.0.seal(public, answer, rng))
     }
 
-    fn scale_slots(
-        public: &H::PublicKey,
-        a: &H::Ciphertext,
-        rows: &[Plaintext],
-    ) -> Result<Vec<H::Ciphertext>> {
-        H::scale_slots(public, a, rows)
-    }
-
-    fn prices(public: &H::PublicKey) -> Prices {
-        H::prices(public)
-    }
-
-    fn matvec_price(public: &H::PublicKey, size: MatrixSize) -> u64 {
-        H::matvec_price(public, size)
-    }
-
-    fn ciphertexts_to_bytes(
-        public: &H::PublicKey,
-        ciphertexts: &[H::Ciphertext],
-        out: &mut Vec<u8>,
-    ) {
-        H::ciphertexts_to_bytes(public, ciphertexts, out);
-    }
-
-    fn ciphertexts_from_bytes(
-        public: &H::PublicKey,
-        bytes: &[u8],
-        count: usize,
-    ) -> Result<Vec<H::Ciphertext>> {
-        timed(&READING, || H::ciphertexts_from_bytes(public, bytes, count))
+    fn decrypt(&self, secret: &B::SecretKey, bytes: &[u8]) -> Result<Array2<i128>> {
+        timed(DECRYPT, || self.0.decrypt(secret, bytes))
     }
 }
 
@@ -299,7 +207,7 @@ mod tests {
     #[test]
     fn a_stopwatch_changes_nothing() {
         let rng = &mut ChaCha20Rng::seed_from_u64(1);
-        conformance::check::<Timed<Clear>>(&ClearKey::new(2048).unwrap(), 20, rng);
+        conformance::check_layouts::<Timed<Clear>>(&ClearKey::new(2048).unwrap(), rng);
         let architecture = Sequential::dense(4, &[5], 3, Activation::Tanh).unwrap();
         let model = Model::initialise("small", architecture, Precision::TRAINING, rng).unwrap();
         let host = PairHost::new(ServedModel::from(&model), "test", Policy::AllowModelExtraction);

@@ -6,13 +6,15 @@
 
 use std::sync::Arc;
 
+use gelu_core::backend::Layout;
 use gelu_core::ledger::Policy;
 use gelu_core::message::{ServerMessage, Wire};
 use gelu_core::network::Stage;
 use gelu_core::pair::{Frame, Pair, PairHost};
 use gelu_core::plan::{Plan, Purpose};
 use gelu_core::server::{LearningRate, ServedModel};
-use gelu_core::{AdditiveHE, Clear, Precision, conformance};
+use gelu_core::slots::{SlotBackend, SlotLayout};
+use gelu_core::{Clear, Precision, conformance};
 use gelu_nn::{Activation, LayerSpec, Model, Sequential, Shape};
 use gelu_paillier::Paillier;
 use ndarray::Array2;
@@ -27,7 +29,7 @@ fn rng(seed: u64) -> ChaCha20Rng {
     ChaCha20Rng::seed_from_u64(seed)
 }
 
-fn key<H: AdditiveHE>(bits: u32) -> Arc<H::SecretKey> {
+fn key<H: SlotBackend>(bits: u32) -> Arc<H::SecretKey> {
     Arc::new(H::keygen(bits, &mut rng(1)).expect("a size that the backend offers"))
 }
 
@@ -59,7 +61,7 @@ fn inputs(model: &Model, samples: usize) -> Array2<f64> {
 type Sums = Vec<Array2<i128>>;
 
 /// What the client decrypts in a query, layer by layer, and the probabilities it ends with.
-fn query<H: AdditiveHE>(
+fn query<H: SlotBackend>(
     secret: &Arc<H::SecretKey>,
     model: &Model,
     samples: usize,
@@ -77,9 +79,9 @@ fn query<H: AdditiveHE>(
         let Frame::Down(bytes) = frame else { return None };
         match ServerMessage::from_bytes(bytes).unwrap() {
             ServerMessage::WeightedSums { stage, ciphertexts } => {
-                let exchange = &plan.stages[stage as usize].forward;
-                assert!(exchange.slot_bits <= MOST_BITS, "{}", plan.stages[stage as usize].name);
-                Some(exchange.decrypt::<H>(secret, &ciphertexts).unwrap())
+                let layout = plan.stages[stage as usize].forward.layout();
+                assert!(layout.slot_bits <= MOST_BITS, "{}", plan.stages[stage as usize].name);
+                Some(Layout::<H>::decrypt(layout, secret, &ciphertexts).unwrap())
             }
             _ => None,
         }
@@ -103,7 +105,7 @@ fn plain(model: &Model, samples: usize) -> Sums {
     sums.collect()
 }
 
-fn identical<H: AdditiveHE>(secret: &Arc<H::SecretKey>) {
+fn identical<H: SlotBackend>(secret: &Arc<H::SecretKey>) {
     for model in models() {
         for samples in [1, 3] {
             let (sums, probabilities) = query::<H>(secret, &model, samples);
@@ -116,7 +118,7 @@ fn identical<H: AdditiveHE>(secret: &Arc<H::SecretKey>) {
 }
 
 /// The laws of the trait, and a query like everybody else's.
-fn holds<H: AdditiveHE>(bits: u32) {
+fn holds<H: SlotBackend>(bits: u32) {
     let secret = key::<H>(bits);
     conformance::check::<H>(&secret, 4, &mut rng(6));
     identical::<H>(&secret);

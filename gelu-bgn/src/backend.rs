@@ -12,10 +12,13 @@
 //! take discrete logarithms of (60 to 80 with effort) instead of the slot's. The ledger's count of
 //! bits does not hold against it; the decryption that refuses is the client's own.
 
+use gelu_core::backend::NoSecretRate;
 use gelu_core::error::ApiMisuse;
-use gelu_core::linear::Taps;
-use gelu_core::prices::MatrixSize;
-use gelu_core::{AdditiveHE, Error, Plaintext, Prices, Result, SlotShape, he};
+use gelu_core::slots::{
+    AdditiveHE, Matrix, MatrixSize, Plaintext, Prices, SlotBackend, SlotShape, Unpacked,
+    check_block_len,
+};
+use gelu_core::{Cryptosystem, Error, Result};
 use rand::{SeedableRng, rngs::ChaCha20Rng};
 use rand_core::CryptoRng;
 use rayon::prelude::*;
@@ -39,11 +42,10 @@ pub const TABLE_BITS: u32 = 20;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bgn;
 
-impl AdditiveHE for Bgn {
+impl Cryptosystem for Bgn {
     const ID: &'static str = "bgn";
     type PublicKey = PublicKey;
     type SecretKey = SecretKey;
-    type Ciphertext = Ciphertext<G1>;
 
     /// Keys have [`KEY_BITS`] bits and no other size.
     fn keygen(bits: u32, rng: &mut dyn CryptoRng) -> Result<SecretKey> {
@@ -61,6 +63,19 @@ impl AdditiveHE for Bgn {
     fn key_bits(_: &PublicKey) -> u32 {
         KEY_BITS
     }
+
+    fn public_key_to_bytes(public: &PublicKey) -> Vec<u8> {
+        public.to_bytes()
+    }
+
+    fn public_key_from_bytes(bytes: &[u8]) -> Result<PublicKey> {
+        Ok(PublicKey::from_bytes(bytes)?)
+    }
+}
+
+impl AdditiveHE for Bgn {
+    type Prepared = Matrix;
+    type Ciphertext = Ciphertext<G1>;
 
     fn slots(_: &PublicKey, slot_bits: u32) -> usize {
         usize::from(slot_bits <= SLOT_BITS)
@@ -104,14 +119,6 @@ impl AdditiveHE for Bgn {
         rng: &mut dyn CryptoRng,
     ) -> Ciphertext<G1> {
         public.rerandomize(c, rng)
-    }
-
-    fn public_key_to_bytes(public: &PublicKey) -> Vec<u8> {
-        public.to_bytes()
-    }
-
-    fn public_key_from_bytes(bytes: &[u8]) -> Result<PublicKey> {
-        Ok(PublicKey::from_bytes(bytes)?)
     }
 
     fn ciphertext_len(_: &PublicKey) -> usize {
@@ -170,25 +177,38 @@ impl AdditiveHE for Bgn {
 
     fn matvec(
         _: &PublicKey,
-        taps: &Taps,
-        weights: &[i128],
+        matrix: &Matrix,
         inputs: &[Ciphertext<G1>],
     ) -> Result<Vec<Ciphertext<G1>>> {
         if inputs.is_empty() {
             return Err(ApiMisuse::Empty("a matrix product").into());
         }
         let row = |output| {
-            let taps = taps.of(output).iter();
+            let taps = matrix.taps.of(output).iter();
             let terms: Vec<_> = taps
-                .map(|tap| (weights[tap.weight as usize], &inputs[tap.source as usize].0))
+                .map(|tap| (matrix.entries[tap.weight as usize], &inputs[tap.source as usize].0))
                 .collect();
             Ciphertext(sum(&terms))
         };
-        Ok((0..taps.outputs()).into_par_iter().map(row).collect())
+        Ok((0..matrix.taps.outputs()).into_par_iter().map(row).collect())
     }
 
+    fn ciphertexts_from_bytes(
+        public: &PublicKey,
+        bytes: &[u8],
+        count: usize,
+    ) -> Result<Vec<Ciphertext<G1>>> {
+        check_block_len::<Self>(public, bytes, count)?;
+        Ok(Ciphertext::read_many(bytes, count)?)
+    }
+}
+
+impl SlotBackend for Bgn {
+    type Packing = Unpacked;
+    type Updates = NoSecretRate;
+
     /// Of `examples/measure.rs` on the reference machine; a decryption without giant steps.
-    fn prices(_: &PublicKey) -> Prices {
+    fn slot_prices(_: &PublicKey) -> Prices {
         Prices {
             encrypt: 140_000,
             decrypt: 900_000,
@@ -197,24 +217,16 @@ impl AdditiveHE for Bgn {
             shift_bit: 1_200,
             lanes: 1,
             byte: 8,
+            products,
         }
     }
+}
 
-    /// The additions of `sums`, for 16 buckets: digits of 5 bits.
-    fn matvec_price(public: &PublicKey, size: MatrixSize) -> u64 {
-        let (digits, outputs) = (u64::from(size.weight_bits / 5 + 1), size.outputs as u64);
-        let additions = (size.taps as u64).saturating_add(outputs.saturating_mul(37));
-        additions.saturating_mul(digits).saturating_mul(Self::prices(public).product.into())
-    }
-
-    fn ciphertexts_from_bytes(
-        public: &PublicKey,
-        bytes: &[u8],
-        count: usize,
-    ) -> Result<Vec<Ciphertext<G1>>> {
-        he::check_block_len::<Self>(public, bytes, count)?;
-        Ok(Ciphertext::read_many(bytes, count)?)
-    }
+/// The additions of `sums`, for 16 buckets: digits of 5 bits.
+fn products(size: MatrixSize) -> u64 {
+    let (digits, outputs) = (u64::from(size.weight_bits / 5 + 1), size.outputs as u64);
+    let additions = (size.taps as u64).saturating_add(outputs.saturating_mul(37));
+    additions.saturating_mul(digits)
 }
 
 /// One slot of at most [`SLOT_BITS`] bits.
@@ -248,7 +260,7 @@ pub(crate) fn with_generators<T: Sync, U: Send>(
 mod tests {
     use super::*;
     use gelu_core::conformance;
-    use gelu_core::linear::Tap;
+    use gelu_core::linear::{Tap, Taps};
     use proptest::prelude::*;
 
     fn key() -> SecretKey {
@@ -298,18 +310,19 @@ mod tests {
         let (key, rng) = (key(), &mut ChaCha20Rng::seed_from_u64(4));
         let public = key.public_key();
         let inputs: Vec<_> = (-20..20).map(|m| public.encrypt(m, rng)).collect();
-        let weights: Vec<i128> = (0..40).map(|k| (k * 37 % 256) - 128).collect();
+        let weights = (0..40).map(|k| (k * 37 % 256) - 128).collect();
         let row = |step: u32| (0..40).map(|i| Tap { source: i, weight: i * step % 40 }).collect();
         let taps = Taps::from_rows([row(1), row(3), vec![], row(7)]);
-        let fast = Bgn::matvec(public, &taps, &weights, &inputs).unwrap();
+        let matrix = Matrix { taps, entries: weights };
+        let fast = Bgn::matvec(public, &matrix, &inputs).unwrap();
         for (output, fast) in fast.iter().enumerate() {
-            let plain = taps.of(output).iter().fold(public.trivial(0), |sum, tap| {
-                let (k, c) = (weights[tap.weight as usize], &inputs[tap.source as usize]);
+            let plain = matrix.taps.of(output).iter().fold(public.trivial(0), |sum, tap| {
+                let (k, c) = (matrix.entries[tap.weight as usize], &inputs[tap.source as usize]);
                 public.add(&sum, &public.mul_plain(c, k))
             });
             assert_eq!(fast, &plain);
         }
-        assert!(Bgn::matvec(public, &taps, &weights, &[]).is_err());
+        assert!(Bgn::matvec(public, &matrix, &[]).is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use gelu_bgn::{Bgn, KEY_BITS};
 use gelu_core::ledger::Policy;
 use gelu_core::pair::{Pair, PairHost};
 use gelu_core::server::{LearningRate, ServedModel};
-use gelu_core::{AdditiveHE, Precision};
+use gelu_core::{Cryptosystem, Precision};
 use gelu_nn::{Dataset, Model, Sequential, zoo};
 use rand::{SeedableRng, rngs::ChaCha20Rng};
 

@@ -19,7 +19,7 @@ use clap::Parser;
 use gelu_core::client::DataPolicy;
 use gelu_core::ledger::Policy;
 use gelu_core::server::LearningRate;
-use gelu_core::{AdditiveHE, Precision};
+use gelu_core::{Cryptosystem, Precision};
 use gelu_nn::{Model, data::Dataset, zoo};
 use gelu_paillier::Paillier;
 use gelu_service::certs::{Authority, Identity};
@@ -47,7 +47,7 @@ struct Args {
     json: bool,
 }
 
-type Key = <Paillier as AdditiveHE>::SecretKey;
+type Key = <Paillier as Cryptosystem>::SecretKey;
 
 /// In the environment of the server's process: its folder.
 const FOLDER: &str = "GELU_EXAMPLE_SERVER_FOLDER";

@@ -1,5 +1,5 @@
 //! The registry of cryptosystems: which ones this program was built with, by
-//! [`AdditiveHE::ID`].
+//! [`Cryptosystem::ID`].
 //!
 //! To add one: a cargo feature, a variant of [`Backend`] with its arm in [`Backend::run`], and an
 //! `impl` of [`Scheme`] that says how its keys are kept in files.
@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 use gelu_core::plan::Purpose;
-use gelu_core::{AdditiveHE, Clear, Network, Plan, Precision};
+use gelu_core::{Clear, Cryptosystem, Network, Plan, Precision};
 use serde::{Serialize, Serializer};
 
 use crate::problem::problem;
@@ -68,7 +68,7 @@ impl Backend {
         }
     }
 
-    /// [`AdditiveHE::ID`].
+    /// [`Cryptosystem::ID`].
     pub(crate) fn id(self) -> &'static str {
         struct Id;
         impl Task for Id {
@@ -136,7 +136,7 @@ impl Serialize for Backend {
 }
 
 /// What this program needs of a cryptosystem beyond its laws: which keys there are, keys in files.
-pub(crate) trait Scheme: AdditiveHE {
+pub(crate) trait Scheme: gelu_core::Backend {
     /// The sizes of keys that it offers, in ascending order; the first is the default of a run.
     const KEY_BITS: &'static [u32];
     /// The size of a key that is made to be kept.
@@ -169,7 +169,7 @@ pub(crate) trait Scheme: AdditiveHE {
         batch: usize,
         purpose: Purpose,
         bits: u32,
-    ) -> Result<Plan> {
+    ) -> Result<Plan<Self::Layout>> {
         // These keys are made in milliseconds, and this one is forgotten at once.
         let secret = Self::keygen(bits, &mut rand::make_rng::<rand::rngs::ChaCha20Rng>())?;
         Ok(Plan::new::<Self>(network, precision, batch, purpose, Self::public_key(&secret))?)
@@ -235,7 +235,7 @@ impl Scheme for gelu_paillier::Paillier {
         batch: usize,
         purpose: Purpose,
         bits: u32,
-    ) -> Result<Plan> {
+    ) -> Result<Plan<Self::Layout>> {
         crate::cost::plan(network, precision, batch, purpose, bits)
     }
 }

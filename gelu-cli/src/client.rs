@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use gelu_core::AdditiveHE;
+use gelu_core::Backend;
 use gelu_core::client::{DataPolicy, StepReport};
 use gelu_core::error::PeerIncompatible;
 use gelu_nn::{Batches, Dataset};
@@ -109,7 +109,7 @@ pub(crate) fn fresh_key<S: Scheme>(bits: u32) -> Result<S::SecretKey> {
 }
 
 /// Bits of a key.
-pub(crate) fn key_bits<S: AdditiveHE>(secret: &S::SecretKey) -> u32 {
+pub(crate) fn key_bits<S: Backend>(secret: &S::SecretKey) -> u32 {
     S::key_bits(S::public_key(secret))
 }
 
@@ -126,7 +126,7 @@ pub(crate) fn check_key_bits(card: &Card, got: u32) -> Result<()> {
 }
 
 /// Connects to `address` (HOST:PORT) and opens a session with `secret`.
-pub(crate) async fn open<S: AdditiveHE>(
+pub(crate) async fn open<S: Backend>(
     address: &str,
     tls: &ClientTls,
     secret: Arc<S::SecretKey>,
@@ -137,7 +137,7 @@ pub(crate) async fn open<S: AdditiveHE>(
 }
 
 /// Connects to `address` (HOST:PORT) and reads what is served there; no key of ours is used yet.
-pub(crate) async fn connect<S: AdditiveHE>(
+pub(crate) async fn connect<S: Backend>(
     address: &str,
     tls: &ClientTls,
     observer: impl FnMut(&ClientEvent) + Send + 'static,

@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use gelu_core::clear::ClearKey;
-use gelu_core::exchange::Exchange;
 use gelu_core::plan::{Direction, Purpose};
-use gelu_core::{AdditiveHE, Clear, Network, Plan, Precision};
+use gelu_core::slots::{Prices, SlotLayout};
+use gelu_core::{Clear, Network, Plan, Precision};
 use serde::Serialize;
 
 /// The cost of one mini-batch (or query), counted from the plan.
@@ -63,26 +63,37 @@ pub(crate) struct ExchangeCost {
 
 /// Plans as a Paillier session with keys of `key_bits` would.
 ///
-/// [`Clear`] has the same slots, ciphertext sizes and prices by construction, and needs no key.
+/// [`Clear`] has the same slots and ciphertext sizes by construction, and needs no key.
 pub(crate) fn plan(
     network: &Network,
     precision: &Precision,
     batch: usize,
     purpose: Purpose,
     key_bits: u32,
-) -> Result<Plan> {
-    Ok(Plan::new::<Clear>(network, precision, batch, purpose, &ClearKey::new(key_bits)?)?)
+) -> Result<Plan<SlotLayout>> {
+    let (key, prices) = (ClearKey::new(key_bits)?, prices(key_bits)?);
+    Ok(Plan::priced::<Clear>(network, precision, batch, purpose, &key, &prices)?)
+}
+
+#[cfg(feature = "paillier")]
+fn prices(key_bits: u32) -> Result<Prices> {
+    Ok(gelu_paillier::prices(key_bits))
+}
+
+#[cfg(not(feature = "paillier"))]
+fn prices(key_bits: u32) -> Result<Prices> {
+    Ok(<Clear as gelu_core::Backend>::prices(&ClearKey::new(key_bits)?))
 }
 
 impl Costs {
     /// Adds up the exchanges of `plan`.
-    pub(crate) fn of(plan: &Plan, key_bits: u32) -> Result<Self> {
-        let key = ClearKey::new(key_bits)?;
+    pub(crate) fn of(plan: &Plan<SlotLayout>, key_bits: u32) -> Result<Self> {
+        let prices = prices(key_bits)?;
         let exchanges: Vec<ExchangeCost> = plan
             .exchanges()
             .map(|(stage, direction, exchange)| {
                 let name = &plan.stages[stage].name;
-                ExchangeCost::of(name, direction, exchange, &key)
+                ExchangeCost::of(name, direction, exchange.layout(), &prices)
             })
             .collect();
         // The masked update and its acknowledgement are a round of their own.
@@ -105,13 +116,12 @@ impl Costs {
 }
 
 impl ExchangeCost {
-    fn of(layer: &str, direction: Direction, exchange: &Exchange, key: &ClearKey) -> Self {
+    fn of(layer: &str, direction: Direction, exchange: &SlotLayout, prices: &Prices) -> Self {
         let cost = exchange.cost();
-        let ciphertexts = cost.ciphertexts_up + cost.ciphertexts_down;
         Self {
             layer: layer.to_owned(),
             direction: direction.to_string(),
-            layout: exchange.layout.to_string(),
+            layout: exchange.arrangement.to_string(),
             slots: exchange.slots,
             slot_bits: exchange.slot_bits,
             headroom_bits: cost.headroom_bits,
@@ -120,8 +130,8 @@ impl ExchangeCost {
             ciphertexts_up: cost.ciphertexts_up,
             ciphertexts_down: cost.ciphertexts_down,
             operations: cost.multiply_accumulates as u64,
-            nanoseconds: exchange.nanoseconds::<Clear>(key),
-            bytes: ciphertexts as u64 * Clear::ciphertext_len(key) as u64,
+            nanoseconds: exchange.nanoseconds(prices),
+            bytes: cost.bytes as u64,
         }
     }
 

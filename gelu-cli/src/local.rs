@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use gelu_core::AdditiveHE;
+use gelu_core::Backend;
 use gelu_core::ledger::Policy;
 use gelu_core::server::LearningRate;
 use gelu_nn::Model;
@@ -142,7 +142,7 @@ impl World {
 
     /// A server of `model` in this very process, whose two parties are then seen by one clock. Like
     /// [`serve`](Self::serve), it counts but does not refuse.
-    pub(crate) fn config<H: AdditiveHE>(&self, model: &Model, terms: &Terms) -> Result<Config<H>> {
+    pub(crate) fn config<H: Backend>(&self, model: &Model, terms: &Terms) -> Result<Config<H>> {
         model.save(&self.model())?;
         let certs = self.folder.path().join("certs");
         let identity =

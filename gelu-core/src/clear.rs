@@ -1,9 +1,9 @@
 //! `Clear`: a mock backend that hides nothing and measures everything.
 //!
 //! It holds the integers in the open, notes the widest value it has seen, counts homomorphic
-//! operations and writes ciphertexts of the same size as Paillier's, so that plans, byte counts and
-//! transcripts made with it are those of a Paillier session with the same key size. It is the
-//! plain twin of every backend. Like every backend it refuses to decrypt what has left its slot;
+//! operations and has slots and ciphertexts as large as a key of so many bits makes them elsewhere: a
+//! plaintext has two bits less than the key, a ciphertext twice as many. So plans, byte counts and
+//! transcripts made with it are those of a session under a key of the same size. It is the plain twin of every backend. Like every backend it refuses to decrypt what has left its slot;
 //! nothing wraps silently.
 
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -11,9 +11,12 @@ use std::sync::Arc;
 
 use rand_core::CryptoRng;
 
+use crate::backend::Cryptosystem;
 use crate::error::{ApiMisuse, Error, PeerMisbehaved, Result};
-use crate::he::AdditiveHE;
-use crate::slots::{MAX_SLOT_BITS, Plaintext, SlotShape, signed_bits};
+use crate::slots::{
+    AdditiveHE, DigitSlots, Matrix, Packed, Plaintext, Prices, ScaleSlots, SlotBackend, SlotShape,
+    UpdateLayout, scale_by_packing, signed_bits, too_many_slots,
+};
 
 /// The mock backend. **Not encryption**: its identifier says so wherever a user could pick it.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +37,7 @@ impl PartialEq for ClearKey {
 }
 
 impl ClearKey {
-    /// A key that takes the room of a Paillier key of `bits` bits.
+    /// A key of `bits` bits: plaintexts have two bits less.
     ///
     /// # Errors
     /// [`ApiMisuse::Configuration`] unless 64 ≤ `bits` ≤ 16384.
@@ -124,11 +127,10 @@ impl ClearCiphertext {
     }
 }
 
-impl AdditiveHE for Clear {
+impl Cryptosystem for Clear {
     const ID: &'static str = "insecure-clear";
     type PublicKey = ClearKey;
     type SecretKey = ClearKey;
-    type Ciphertext = ClearCiphertext;
 
     fn keygen(bits: u32, _: &mut dyn CryptoRng) -> Result<ClearKey> {
         ClearKey::new(bits)
@@ -141,6 +143,21 @@ impl AdditiveHE for Clear {
     fn key_bits(public: &ClearKey) -> u32 {
         public.bits
     }
+
+    fn public_key_to_bytes(public: &ClearKey) -> Vec<u8> {
+        public.bits.to_be_bytes().to_vec()
+    }
+
+    fn public_key_from_bytes(bytes: &[u8]) -> Result<ClearKey> {
+        let bytes = bytes.try_into().map_err(|_| PeerMisbehaved::InvalidKey("length"))?;
+        let key = ClearKey::new(u32::from_be_bytes(bytes));
+        key.map_err(|_| PeerMisbehaved::InvalidKey("size").into())
+    }
+}
+
+impl AdditiveHE for Clear {
+    type Ciphertext = ClearCiphertext;
+    type Prepared = Matrix;
 
     fn slots(public: &ClearKey, slot_bits: u32) -> usize {
         ((public.bits - 2) / slot_bits) as usize
@@ -206,23 +223,7 @@ impl AdditiveHE for Clear {
         ciphertext.clone()
     }
 
-    fn shift(_: &ClearKey, a: &ClearCiphertext, by: usize, _: u32) -> ClearCiphertext {
-        let mut slots = vec![Some(0); by];
-        slots.extend_from_slice(&a.slots);
-        ClearCiphertext { slots }
-    }
-
-    fn public_key_to_bytes(public: &ClearKey) -> Vec<u8> {
-        public.bits.to_be_bytes().to_vec()
-    }
-
-    fn public_key_from_bytes(bytes: &[u8]) -> Result<ClearKey> {
-        let bytes = bytes.try_into().map_err(|_| PeerMisbehaved::InvalidKey("length"))?;
-        let key = ClearKey::new(u32::from_be_bytes(bytes));
-        key.map_err(|_| PeerMisbehaved::InvalidKey("size").into())
-    }
-
-    /// As many bytes as a Paillier ciphertext: twice the key.
+    /// Twice the key.
     fn ciphertext_len(public: &ClearKey) -> usize {
         2 * public.bits.div_ceil(8) as usize
     }
@@ -271,11 +272,46 @@ impl AdditiveHE for Clear {
     }
 }
 
-/// The error of a plaintext with more slots than a ciphertext of `bits` bits holds.
-pub fn too_many_slots(shape: SlotShape, bits: u32) -> ApiMisuse {
-    let needed = u32::try_from(shape.total_bits()).unwrap_or(u32::MAX);
-    debug_assert!(shape.bits <= MAX_SLOT_BITS);
-    ApiMisuse::SlotOverflow { needed, available: bits }
+impl DigitSlots for Clear {
+    fn shift(_: &ClearKey, a: &ClearCiphertext, by: usize, _: u32) -> ClearCiphertext {
+        let mut slots = vec![Some(0); by];
+        slots.extend_from_slice(&a.slots);
+        ClearCiphertext { slots }
+    }
+}
+
+impl ScaleSlots for Clear {
+    fn scale_slots(
+        public: &ClearKey,
+        a: &ClearCiphertext,
+        rows: &[Plaintext],
+    ) -> Result<Vec<ClearCiphertext>> {
+        scale_by_packing::<Self>(public, a, rows)
+    }
+}
+
+impl SlotBackend for Clear {
+    type Packing = Packed;
+    type Updates = UpdateLayout;
+
+    /// Those of large ciphertexts: operations grow with the square of the key, powers with its cube. To
+    /// plan like another backend, [plan](crate::Plan::priced) with its prices.
+    fn slot_prices(public: &ClearKey) -> Prices {
+        let grown = |at_2048: u64, power: u32| {
+            let scaled = at_2048 * u64::from(public.bits).pow(power) / 2048u64.pow(power);
+            u32::try_from(scaled.max(1)).unwrap_or(u32::MAX)
+        };
+        Prices {
+            encrypt: grown(15_000, 3),
+            decrypt: grown(260_000, 3),
+            rerandomize: grown(175_000, 3),
+            product: grown(450, 2),
+            shift_bit: grown(350, 2),
+            lanes: 8,
+            byte: 8,
+            products: |size| (size.taps as u64).saturating_mul(u64::from(size.weight_bits / 6 + 1)),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -140,6 +140,12 @@ pub enum PeerMisbehaved {
         /// Bytes that came.
         got: usize,
     },
+    /// A layout that does not carry this task.
+    #[error("no such layout for this exchange: {}", printable(name))]
+    UnknownLayout {
+        /// Its name.
+        name: String,
+    },
     /// A residue that is not a ciphertext under the key (out of range, or no unit).
     #[error("an invalid ciphertext")]
     InvalidCiphertext,

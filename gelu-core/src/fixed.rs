@@ -71,6 +71,12 @@ pub fn exp2(n: u32) -> f64 {
     libm::ldexp(1.0, n as i32)
 }
 
+/// The least b with `bound` < 2^(b−1), a hair above for the rounding of `bound` itself.
+pub fn signed_bits_for(bound: f64) -> u32 {
+    let (_, exponent) = libm::frexp(bound * (1.0 + 1e-9));
+    u32::try_from(exponent + 1).unwrap_or(1)
+}
+
 /// How many values were cut off at the bound of their format, by the layer that they belong to.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Saturations {
@@ -171,6 +177,12 @@ impl Precision {
         self.weights.fraction.min(self.update_bits.saturating_sub(2))
     }
 
+    /// Bits of a masked update, sign included: |G + R·2^g| < 2^(l−1+g_max) + 2^(l+sigma+g_max).
+    pub fn masked_update_bits(&self, g_max: u32) -> u32 {
+        let update = exp2(self.update_bits - 1 + g_max);
+        signed_bits_for(update + exp2(self.update_bits + self.mask_bits + g_max))
+    }
+
     /// Checks the domain of every field.
     ///
     /// # Errors
@@ -198,6 +210,13 @@ const MOST_BITS: u32 = 40;
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn bits_for_bounds() {
+        for (bound, bits) in [(0.5, 1), (1.0, 2), (127.0, 8), (128.0, 9), (1e30, 101)] {
+            assert_eq!(signed_bits_for(bound), bits, "{bound}");
+        }
+    }
 
     #[test]
     fn encoding_rounds_half_away_from_zero_and_saturates() {

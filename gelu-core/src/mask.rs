@@ -62,8 +62,15 @@ impl Deref for Masked {
 }
 
 /// R, or ΣR: secret of the client, wiped on drop. Whoever knows it reads the updates under it.
-#[derive(Debug, Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Masks(Parameters);
+
+/// Only how many values there are is printed.
+impl core::fmt::Debug for Masks {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Masks({} values)", self.0.len())
+    }
+}
 
 impl Masks {
     /// Those of a lease before its first step.

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use ndarray::Array2;
 use rand_core::CryptoRng;
 
+use crate::backend::Backend;
 use crate::client::{Client, ClientOutput, DataPolicy, StepReport};
 use crate::error::{ApiMisuse, Error, Refused, Result};
-use crate::he::AdditiveHE;
 use crate::ledger::{Exposure, Ledger, Policy};
 use crate::message::{ClientMessage, ServerMessage, Wire};
 use crate::server::{Host, LearningRate, ServedModel, Server, ServerOutput};
@@ -66,26 +66,26 @@ impl Host for PairHost {
 }
 
 /// A client and a server: see the [module](self).
-pub struct Pair<H: AdditiveHE> {
+pub struct Pair<B: Backend> {
     /// The client.
-    pub client: Client<H>,
+    pub client: Client<B>,
     /// The server.
-    pub server: Server<H>,
+    pub server: Server<B>,
     /// What crossed between them so far.
     pub transcript: Vec<Frame>,
     host: Arc<PairHost>,
-    rate: LearningRate<H>,
+    rate: LearningRate<B>,
 }
 
-impl<H: AdditiveHE> Pair<H> {
+impl<B: Backend> Pair<B> {
     /// Joins a client with `secret` to a server of the host's model, and opens the session.
     ///
     /// # Errors
     /// Whatever either machine says.
     pub fn open(
         host: Arc<PairHost>,
-        secret: Arc<H::SecretKey>,
-        rate: LearningRate<H>,
+        secret: Arc<B::SecretKey>,
+        rate: LearningRate<B>,
         rng: &mut dyn CryptoRng,
     ) -> Result<Self> {
         let policy = DataPolicy::AllowInputReconstruction;
@@ -98,8 +98,8 @@ impl<H: AdditiveHE> Pair<H> {
     /// Whatever either machine says.
     pub fn open_with(
         host: Arc<PairHost>,
-        secret: Arc<H::SecretKey>,
-        rate: LearningRate<H>,
+        secret: Arc<B::SecretKey>,
+        rate: LearningRate<B>,
         policy: DataPolicy,
         rng: &mut dyn CryptoRng,
     ) -> Result<Self> {

@@ -11,17 +11,17 @@
 //!
 //! and whatever does not fit a slot is refused with the layer and both numbers.
 //!
-//! Of the [layouts](crate::layout) that fit, an exchange gets the one that the prices of the
-//! client's key say is the cheapest.
+//! For each exchange the backend says in which [layouts](crate::backend::Layout) it can be carried. The
+//! client takes the cheapest by its prices and names it; the server looks the name up in its own plan.
 
-use crate::error::{ApiMisuse, RangeError, Result};
-use crate::exchange::Exchange;
-use crate::fixed::{Precision, exp2};
-use crate::he::AdditiveHE;
-use crate::layout::Widths;
+use core::fmt::Display;
+
+pub use crate::backend::Direction;
+use crate::backend::{Backend, Layout, Task};
+use crate::error::{ApiMisuse, PeerMisbehaved, RangeError, Result};
+use crate::fixed::{Precision, exp2, signed_bits_for};
 use crate::linear::LinearMap;
 use crate::network::Network;
-use crate::slots::{MAX_SLOT_BITS, SlotShape};
 
 /// What the exchanges are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,59 +35,99 @@ pub enum Purpose {
     },
 }
 
-/// Which way an exchange goes through its stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Direction {
-    /// Activations in, weighted sums out.
-    Forward,
-    /// Errors in, propagated errors out.
-    Backward,
+/// One exchange: every layout that carries it, and the cheapest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exchange<L> {
+    layouts: Vec<L>,
+    cheapest: usize,
+    revealed_bits: u64,
 }
 
-impl core::fmt::Display for Direction {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::Forward => "forward",
-            Self::Backward => "backward",
-        })
+impl<L> Exchange<L> {
+    /// The cheapest layout; of equals the first.
+    pub fn layout(&self) -> &L {
+        &self.layouts[self.cheapest]
+    }
+
+    /// Every layout, at least one.
+    pub fn layouts(&self) -> &[L] {
+        &self.layouts
+    }
+
+    /// Bits of plaintext that one output of one sample reveals at most, whichever layout is taken.
+    pub fn revealed_bits_per_output(&self) -> u64 {
+        self.revealed_bits
+    }
+}
+
+impl<L: Display> Exchange<L> {
+    /// The layout that a peer names.
+    ///
+    /// # Errors
+    /// [`PeerMisbehaved::UnknownLayout`] with the name.
+    pub fn named(&self, name: &str) -> Result<&L, PeerMisbehaved> {
+        let known = self.layouts.iter().find(|layout| layout.to_string() == name);
+        known.ok_or_else(|| PeerMisbehaved::UnknownLayout { name: name.into() })
     }
 }
 
 /// The exchanges of one stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StagePlan {
+pub struct StagePlan<L> {
     /// The stage's name.
     pub name: String,
     /// Activations in, weighted sums out.
-    pub forward: Exchange,
+    pub forward: Exchange<L>,
     /// Errors in, propagated errors out; none for the first stage and for inference.
-    pub backward: Option<Exchange>,
+    pub backward: Option<Exchange<L>>,
 }
 
 /// Every exchange of one mini-batch: see the [module](self).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+pub struct Plan<L> {
     /// One for each stage.
-    pub stages: Vec<StagePlan>,
+    pub stages: Vec<StagePlan<L>>,
     /// Samples of a mini-batch.
     pub batch: usize,
     /// What it is for.
     pub purpose: Purpose,
 }
 
-impl Plan {
-    /// Plans all exchanges for a client with the key `public`.
+impl<L> Plan<L> {
+    /// Plans all exchanges for a client with the key `public`, by the backend's own prices.
     ///
     /// # Errors
     /// [`RangeError::Slot`] naming the layer, the bits that it needs and those that there are;
     /// [`ApiMisuse::Configuration`] for a batch of 0 or above 2^16, or more than 2^20 steps.
-    pub fn new<H: AdditiveHE>(
+    pub fn new<B: Backend<Layout = L>>(
         network: &Network,
         precision: &Precision,
         batch: usize,
         purpose: Purpose,
-        public: &H::PublicKey,
-    ) -> Result<Self> {
+        public: &B::PublicKey,
+    ) -> Result<Self>
+    where
+        L: Layout<B>,
+    {
+        Self::priced::<B>(network, precision, batch, purpose, public, &B::prices(public))
+    }
+
+    /// As [`new`](Self::new), by prices from elsewhere: measured ones, or those of the backend that
+    /// [`Clear`](crate::Clear) is the twin of.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn priced<B: Backend<Layout = L>>(
+        network: &Network,
+        precision: &Precision,
+        batch: usize,
+        purpose: Purpose,
+        public: &B::PublicKey,
+        prices: &B::Prices,
+    ) -> Result<Self>
+    where
+        L: Layout<B>,
+    {
         precision.validate()?;
         if !(1..=MAX_BATCH).contains(&batch) {
             return Err(ApiMisuse::configuration("batch", "needs 1 to 65536 samples").into());
@@ -96,12 +136,16 @@ impl Plan {
             return Err(ApiMisuse::configuration("lease", "needs 1 to 2^20 steps").into());
         }
         let weight = weight_bound(precision, purpose);
-        let exchange = |name: &str, linear: &LinearMap, direction| {
-            let slot_bits = signed_bits_for(widest_value(linear, precision, direction, weight));
-            fit::<H>(&format!("{name} ({direction})"), slot_bits, public)?;
+        let exchange = |layer: &str, linear: &LinearMap, direction| {
+            let value_bits = signed_bits_for(widest_value(linear, precision, direction, weight));
             let weight_bits = signed_bits_for(weight * linear.entry_gain() as f64);
-            let widths = Widths { slot_bits, weight_bits };
-            Ok(Exchange::cheapest::<H>(public, linear, direction, batch, widths))
+            let task = Task { layer, linear, direction, batch, value_bits, weight_bits };
+            let layouts = B::layouts(public, &task)?;
+            let price = |&i: &usize| B::nanoseconds(&layouts[i], prices);
+            let cheapest = (0..layouts.len()).min_by_key(price).expect("a task has a layout");
+            let revealed_bits = layouts.iter().map(|l| l.cost().revealed_bits).max();
+            let revealed_bits = revealed_bits.expect("a task has a layout");
+            Ok(Exchange { layouts, cheapest, revealed_bits })
         };
         let training = matches!(purpose, Purpose::Training { .. });
         let stages = network.stages().iter().enumerate().map(|(i, stage)| {
@@ -118,7 +162,7 @@ impl Plan {
     }
 
     /// The exchange of a stage in a direction, if there is one.
-    pub fn exchange(&self, stage: usize, direction: Direction) -> Option<&Exchange> {
+    pub fn exchange(&self, stage: usize, direction: Direction) -> Option<&Exchange<L>> {
         let stage = self.stages.get(stage)?;
         match direction {
             Direction::Forward => Some(&stage.forward),
@@ -127,7 +171,7 @@ impl Plan {
     }
 
     /// All exchanges of a mini-batch with their stage and direction, in the protocol's order.
-    pub fn exchanges(&self) -> impl Iterator<Item = (usize, Direction, &Exchange)> {
+    pub fn exchanges(&self) -> impl Iterator<Item = (usize, Direction, &Exchange<L>)> {
         let forward = self.stages.iter().enumerate();
         let backward = self.stages.iter().enumerate().rev();
         forward.map(|(i, s)| (i, Direction::Forward, &s.forward)).chain(
@@ -136,65 +180,10 @@ impl Plan {
     }
 }
 
-/// How the masked updates of the `secret` mode sit in ciphertexts under the server's key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UpdateLayout {
-    /// Parameters of the network.
-    pub values: usize,
-    /// Bits of a slot: |G + R·2^g| < 2^(l−1+g_max) + 2^(l+sigma+g_max).
-    pub slot_bits: u32,
-    /// Slots of one ciphertext.
-    pub slots: usize,
-}
-
-impl UpdateLayout {
-    /// Plans the update of `values` parameters.
-    ///
-    /// # Errors
-    /// [`RangeError::Slot`] when a masked update does not fit.
-    pub fn new<H: AdditiveHE>(
-        values: usize,
-        precision: &Precision,
-        g_max: u32,
-        public: &H::PublicKey,
-    ) -> Result<Self> {
-        let update = exp2(precision.update_bits - 1 + g_max);
-        let needed =
-            signed_bits_for(update + exp2(precision.update_bits + precision.mask_bits + g_max));
-        let slots = fit::<H>("masked update", needed, public)?;
-        Ok(Self { values, slot_bits: needed, slots })
-    }
-
-    /// Ciphertexts of one update.
-    pub fn ciphertexts(&self) -> usize {
-        self.values.div_ceil(self.slots)
-    }
-
-    /// The shape of ciphertext `n`.
-    pub fn shape(&self, n: usize) -> SlotShape {
-        let count = self.slots.min(self.values - n * self.slots);
-        SlotShape { bits: self.slot_bits, count }
-    }
-}
-
 /// Samples of a mini-batch at most.
 pub const MAX_BATCH: usize = 1 << 16;
 /// Mini-batches of a lease at most.
 pub const MAX_STEPS: u32 = 1 << 20;
-
-/// How many slots of `needed` bits there are: at least one, or what would fit is said.
-fn fit<H: AdditiveHE>(
-    layer: &str,
-    needed: u32,
-    public: &H::PublicKey,
-) -> Result<usize, RangeError> {
-    let fits = |&bits: &u32| H::slots(public, bits) > 0;
-    if needed > MAX_SLOT_BITS || !fits(&needed) {
-        let available = (1..=MAX_SLOT_BITS).rev().find(fits).unwrap_or(0);
-        return Err(RangeError::Slot { layer: layer.into(), needed, available });
-    }
-    Ok(H::slots(public, needed))
-}
 
 /// max|W~| in weight units.
 fn weight_bound(precision: &Precision, purpose: Purpose) -> f64 {
@@ -223,24 +212,11 @@ fn widest_value(linear: &LinearMap, p: &Precision, direction: Direction, weight:
     }
 }
 
-/// The least b with `bound` < 2^(b−1), a hair above for the rounding of `bound` itself.
-pub fn signed_bits_for(bound: f64) -> u32 {
-    let (_, exponent) = libm::frexp(bound * (1.0 + 1e-9));
-    u32::try_from(exponent + 1).unwrap_or(1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clear::{Clear, ClearKey};
     use crate::tests::networks;
-
-    #[test]
-    fn bits_for_bounds() {
-        for (bound, bits) in [(0.5, 1), (1.0, 2), (127.0, 8), (128.0, 9), (1e30, 101)] {
-            assert_eq!(signed_bits_for(bound), bits, "{bound}");
-        }
-    }
 
     #[test]
     fn range_errors_name_the_layer_and_both_numbers() {

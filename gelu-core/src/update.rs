@@ -50,8 +50,15 @@ use crate::network::{Network, Parameters};
 
 /// A gradient, the change of the weights that follows from it, or a sum of such changes: secret of the
 /// client, wiped on drop.
-#[derive(Debug, Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Update(Parameters);
+
+/// Only how many values there are is printed.
+impl core::fmt::Debug for Update {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Update({} values)", self.0.len())
+    }
+}
 
 impl From<Parameters> for Update {
     fn from(values: Parameters) -> Self {

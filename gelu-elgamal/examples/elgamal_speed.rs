@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use curve25519_dalek::traits::VartimeMultiscalarMul;
 use curve25519_dalek::{RistrettoPoint, Scalar};
+use gelu_core::Cryptosystem;
 use gelu_core::linear::{Tap, Taps};
-use gelu_core::{AdditiveHE, Plaintext, SlotShape};
+use gelu_core::slots::{AdditiveHE, Matrix, Plaintext, SlotShape};
 use gelu_elgamal::baby_steps::BABY_BITS;
 use gelu_elgamal::{BabySteps, Decoder, ElGamal as E, KEY_BITS, RANGE_BITS, Search};
 use rand::rngs::ChaCha20Rng;
@@ -76,9 +77,11 @@ fn main() -> gelu_core::Result<()> {
         let half = 1i128 << (bits - 1);
         let draw = |_| i128::from(rng.next_u32()).rem_euclid(2 * half) - half;
         let weights: Vec<i128> = (0..inputs * outputs).map(draw).collect();
-        let time = per(1, || E::matvec(public, &taps, &weights, &x));
-        let z = E::matvec(public, &taps, &weights, &x)?;
-        let expected: i128 = values.iter().zip(&weights).map(|(v, w)| i128::from(*v) * w).sum();
+        let matrix = Matrix { taps: taps.clone(), entries: weights };
+        let time = per(1, || E::matvec(public, &matrix, &x));
+        let z = E::matvec(public, &matrix, &x)?;
+        let expected: i128 =
+            values.iter().zip(&matrix.entries).map(|(v, w)| i128::from(*v) * w).sum();
         assert_eq!(E::decrypt(&secret, &z[0], shape)?.values(), [expected]);
         let each = time / (inputs * outputs);
         println!(

@@ -16,7 +16,7 @@
 //! at m·G, and from there m has to be searched, so numbers must be small. One slot, 40 bits.
 //!
 //! ```
-//! use gelu_core::{AdditiveHE, Plaintext, SlotShape};
+//! use gelu_core::{AdditiveHE, Cryptosystem, Plaintext, SlotShape};
 //! use gelu_elgamal::{ElGamal as E, KEY_BITS};
 //! # fn main() -> gelu_core::Result<()> {
 //! let rng = &mut rand::make_rng::<rand::rngs::ChaCha20Rng>();

@@ -2,11 +2,13 @@
 
 use curve25519_dalek::Scalar;
 use curve25519_dalek::constants::RISTRETTO_BASEPOINT_TABLE;
-use gelu_core::clear::too_many_slots;
+use gelu_core::backend::NoSecretRate;
 use gelu_core::error::{ApiMisuse, PeerMisbehaved};
-use gelu_core::linear::Taps;
-use gelu_core::prices::MatrixSize;
-use gelu_core::{AdditiveHE, Error, Plaintext, Prices, Result, SlotShape, he};
+use gelu_core::slots::{
+    AdditiveHE, Matrix, MatrixSize, Plaintext, Prices, SlotBackend, SlotShape, Unpacked,
+    check_block_len, too_many_slots,
+};
+use gelu_core::{Cryptosystem, Error, Result};
 use rand_core::CryptoRng;
 use rayon::prelude::*;
 use zeroize::Zeroizing;
@@ -104,11 +106,10 @@ fn check_shape(shape: SlotShape) -> Result<()> {
     Ok(())
 }
 
-impl AdditiveHE for ElGamal {
+impl Cryptosystem for ElGamal {
     const ID: &'static str = "elgamal";
     type PublicKey = PublicKey;
     type SecretKey = SecretKey;
-    type Ciphertext = Ciphertext;
 
     /// Keys have [`KEY_BITS`] bits, for about 126 bits of security.
     fn keygen(bits: u32, rng: &mut dyn CryptoRng) -> Result<SecretKey> {
@@ -126,6 +127,19 @@ impl AdditiveHE for ElGamal {
     fn key_bits(_: &PublicKey) -> u32 {
         KEY_BITS
     }
+
+    fn public_key_to_bytes(public: &PublicKey) -> Vec<u8> {
+        public.to_bytes().to_vec()
+    }
+
+    fn public_key_from_bytes(bytes: &[u8]) -> Result<PublicKey> {
+        Ok(PublicKey::from_bytes(bytes)?)
+    }
+}
+
+impl AdditiveHE for ElGamal {
+    type Prepared = Matrix;
+    type Ciphertext = Ciphertext;
 
     fn slots(_: &PublicKey, slot_bits: u32) -> usize {
         usize::from((1..=RANGE_BITS).contains(&slot_bits))
@@ -185,14 +199,6 @@ impl AdditiveHE for ElGamal {
         Ciphertext::new(public, add(ciphertext.under(public), &zero))
     }
 
-    fn public_key_to_bytes(public: &PublicKey) -> Vec<u8> {
-        public.to_bytes().to_vec()
-    }
-
-    fn public_key_from_bytes(bytes: &[u8]) -> Result<PublicKey> {
-        Ok(PublicKey::from_bytes(bytes)?)
-    }
-
     fn ciphertext_len(_: &PublicKey) -> usize {
         wire::CIPHERTEXT_BYTES
     }
@@ -202,7 +208,7 @@ impl AdditiveHE for ElGamal {
     }
 
     fn ciphertext_from_bytes(public: &PublicKey, bytes: &[u8]) -> Result<Ciphertext> {
-        he::check_block_len::<Self>(public, bytes, 1)?;
+        check_block_len::<Self>(public, bytes, 1)?;
         let points = wire::from_bytes(bytes).ok_or(PeerMisbehaved::InvalidCiphertext)?;
         Ok(Ciphertext::new(public, points))
     }
@@ -279,8 +285,7 @@ impl AdditiveHE for ElGamal {
     /// Output by output by buckets, on all processors; time depends on the weights.
     fn matvec(
         public: &PublicKey,
-        taps: &Taps,
-        weights: &[i128],
+        matrix: &Matrix,
         inputs: &[Ciphertext],
     ) -> Result<Vec<Ciphertext>> {
         if inputs.is_empty() {
@@ -289,34 +294,13 @@ impl AdditiveHE for ElGamal {
         let inputs: Vec<_> = inputs.iter().map(|input| input.under(public)).collect();
         let output = |output: usize| {
             let tap = |tap: &gelu_core::linear::Tap| {
-                (weights[tap.weight as usize], inputs[tap.source as usize])
+                (matrix.entries[tap.weight as usize], inputs[tap.source as usize])
             };
-            let terms: Vec<_> = taps.of(output).iter().map(tap).collect();
+            let terms: Vec<_> = matrix.taps.of(output).iter().map(tap).collect();
             let sum = sum_vartime(&terms).unwrap_or((identity(), identity()));
             Ciphertext::new(public, sum)
         };
-        Ok((0..taps.outputs()).into_par_iter().map(output).collect())
-    }
-
-    /// Measured once on one core of the reference machine, decryption of values of 30 bits;
-    /// `examples/elgamal_speed.rs` does it again.
-    fn prices(_: &PublicKey) -> Prices {
-        Prices {
-            encrypt: 18_000,
-            decrypt: 200_000,
-            rerandomize: 18_000,
-            product: 260,
-            shift_bit: 260,
-            lanes: 1,
-            byte: 8,
-        }
-    }
-
-    fn matvec_price(public: &PublicKey, size: MatrixSize) -> u64 {
-        let outputs = size.outputs.max(1);
-        let each = additions(size.taps.div_ceil(outputs), size.weight_bits.saturating_sub(1));
-        let price = each as u128 * outputs as u128 * u128::from(Self::prices(public).product);
-        u64::try_from(price).unwrap_or(u64::MAX)
+        Ok((0..matrix.taps.outputs()).into_par_iter().map(output).collect())
     }
 
     fn ciphertexts_to_bytes(public: &PublicKey, ciphertexts: &[Ciphertext], out: &mut Vec<u8>) {
@@ -330,7 +314,7 @@ impl AdditiveHE for ElGamal {
         bytes: &[u8],
         count: usize,
     ) -> Result<Vec<Ciphertext>> {
-        he::check_block_len::<Self>(public, bytes, count)?;
+        check_block_len::<Self>(public, bytes, count)?;
         bytes
             .par_chunks_exact(wire::CIPHERTEXT_BYTES)
             .map(|bytes| {
@@ -341,12 +325,39 @@ impl AdditiveHE for ElGamal {
     }
 }
 
+impl SlotBackend for ElGamal {
+    type Packing = Unpacked;
+    type Updates = NoSecretRate;
+
+    /// Measured once on one core of the reference machine, decryption of values of 30 bits;
+    /// `examples/elgamal_speed.rs` does it again.
+    fn slot_prices(_: &PublicKey) -> Prices {
+        Prices {
+            encrypt: 18_000,
+            decrypt: 200_000,
+            rerandomize: 18_000,
+            product: 260,
+            shift_bit: 260,
+            lanes: 1,
+            byte: 8,
+            products,
+        }
+    }
+}
+
+/// The additions of a matrix, output by output.
+fn products(size: MatrixSize) -> u64 {
+    let outputs = size.outputs.max(1);
+    let each = additions(size.taps.div_ceil(outputs), size.weight_bits.saturating_sub(1));
+    u64::try_from(each as u128 * outputs as u128).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::oracle::{KEY, MULTIPLES, OTHER_KEY, hex, rng};
     use gelu_core::conformance;
-    use gelu_core::linear::Tap;
+    use gelu_core::linear::{Tap, Taps};
     use proptest::prelude::*;
     use rand::Rng;
 
@@ -447,7 +458,8 @@ mod tests {
         assert_eq!(ElGamal::slots(public, RANGE_BITS), 1);
         assert_eq!((ElGamal::slots(public, RANGE_BITS + 1), ElGamal::slots(public, 0)), (0, 0));
         assert!(ElGamal::linear_combination(public, &[]).is_err());
-        assert!(ElGamal::matvec(public, &Taps::from_rows([vec![]]), &[], &[]).is_err());
+        let empty = Matrix { taps: Taps::from_rows([vec![]]), entries: vec![] };
+        assert!(ElGamal::matvec(public, &empty, &[]).is_err());
     }
 
     #[test]
@@ -468,12 +480,13 @@ mod tests {
         let tap = |source, weight| Tap { source, weight };
         let row = |skip: usize| (0..30).step_by(skip).map(|i| tap(i, 2 * i + 1)).collect();
         let taps = Taps::from_rows([row(1), row(3), row(29), vec![], vec![tap(4, 0)]]);
-        let fast = ElGamal::matvec(public, &taps, &weights, &inputs).unwrap();
+        let matrix = Matrix { taps, entries: weights };
+        let fast = ElGamal::matvec(public, &matrix, &inputs).unwrap();
         for (output, fast) in fast.iter().enumerate() {
             let zero = ElGamal::mul_plain(public, &inputs[0], 0);
-            let plain = taps.of(output).iter().fold(zero, |sum, tap| {
-                let c = &inputs[tap.source as usize];
-                let product = ElGamal::mul_plain(public, c, weights[tap.weight as usize]);
+            let plain = matrix.taps.of(output).iter().fold(zero, |sum, tap| {
+                let (k, c) = (matrix.entries[tap.weight as usize], &inputs[tap.source as usize]);
+                let product = ElGamal::mul_plain(public, c, k);
                 ElGamal::add(public, &sum, &product)
             });
             assert_eq!(fast.points, plain.points, "output {output}");
@@ -488,10 +501,10 @@ mod tests {
             taps: 784 * outputs,
             weight_bits,
         };
-        let price = |outputs, bits| ElGamal::matvec_price(KEY.public_key(), size(outputs, bits));
+        let price = |outputs, bits| products(size(outputs, bits));
         assert_eq!(price(300, 8), 300 * price(1, 8));
         assert!(price(300, 16) > price(300, 8));
         let huge = MatrixSize { inputs: 1, outputs: 1, taps: usize::MAX >> 12, weight_bits: 127 };
-        assert!(ElGamal::matvec_price(KEY.public_key(), huge) > 1 << 60);
+        assert!(products(huge) > 1 << 52);
     }
 }

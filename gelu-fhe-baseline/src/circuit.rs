@@ -1,8 +1,8 @@
 //! Networks as arithmetic circuits over the integers.
 
 use gelu_core::error::{ApiMisuse, Error, RangeError, Result};
+use gelu_core::fixed::signed_bits_for;
 use gelu_core::linear::LinearMap;
-use gelu_core::plan::signed_bits_for;
 use gelu_core::slots::MAX_SLOT_BITS;
 use ndarray::Array2;
 

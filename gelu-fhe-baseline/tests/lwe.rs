@@ -7,7 +7,9 @@ use gelu_core::error::{ApiMisuse, RangeError};
 use gelu_core::ledger::Policy;
 use gelu_core::pair::{Pair, PairHost};
 use gelu_core::server::{LearningRate, ServedModel};
-use gelu_core::{AdditiveHE, Clear, Error, Plaintext, Precision, SlotShape, conformance};
+use gelu_core::{
+    AdditiveHE, Backend, Clear, Cryptosystem, Error, Plaintext, Precision, SlotShape, conformance,
+};
 use gelu_fhe_baseline::lwe::{SecretKey, Tfhe};
 use gelu_nn::{Activation, LayerSpec, Model, Sequential, Shape, zoo};
 use ndarray::Array2;
@@ -152,7 +154,7 @@ fn model(architecture: &Sequential) -> Model {
     start.unwrap().requantised(Precision::INFERENCE).unwrap()
 }
 
-fn open<H: AdditiveHE>(model: &Model, secret: Arc<H::SecretKey>, rng: &mut ChaCha20Rng) -> Pair<H> {
+fn open<H: Backend>(model: &Model, secret: Arc<H::SecretKey>, rng: &mut ChaCha20Rng) -> Pair<H> {
     let host = PairHost::new(ServedModel::from(model), "test", Policy::AllowModelExtraction);
     Pair::open(Arc::new(host), secret, LearningRate::Public(0.1), rng).unwrap()
 }

@@ -17,7 +17,7 @@ use gelu_core::ledger::Policy;
 use gelu_core::linear::{Tap, Taps};
 use gelu_core::pair::{Pair, PairHost};
 use gelu_core::server::{LearningRate, ServedModel};
-use gelu_core::{AdditiveHE, Plaintext, Precision, SlotShape};
+use gelu_core::{AdditiveHE, Backend, Cryptosystem, Plaintext, Precision, SlotShape};
 use gelu_fhe_baseline::lwe::{KEY_BITS, SecretKey, Tfhe};
 use gelu_nn::{Model, zoo};
 use ndarray::Array2;
@@ -82,8 +82,9 @@ fn times() {
         (0..300u32).map(|o| (0..784).map(|i| Tap { source: i, weight: o * 784 + i }).collect());
     let taps = Taps::from_rows(rows.collect::<Vec<Vec<_>>>());
     let weights: Vec<i128> = (0..300 * 784).map(|_| rng.random_range(-127..128)).collect();
+    let matrix = gelu_core::slots::Matrix { taps, entries: weights };
     time("matvec 300 x 784, each term", 300 * 784, || {
-        Tfhe::matvec(public, &taps, &weights, &inputs).unwrap()
+        Tfhe::matvec(public, &matrix, &inputs).unwrap()
     });
     println!("ciphertext {} bytes", Tfhe::ciphertext_len(public));
     println!("public key {} bytes", Tfhe::public_key_to_bytes(public).len());

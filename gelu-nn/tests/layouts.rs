@@ -1,14 +1,12 @@
 //! Layouts: whichever the planner chooses, the numbers are the same, and it chooses the cheapest.
 
+use gelu_core::backend::{Layout, Sealed, Task};
 use gelu_core::clear::ClearKey;
-use gelu_core::exchange::Exchange;
-use gelu_core::layout::{Layout, Widths, candidates};
-use gelu_core::ledger::Exposure;
 use gelu_core::plan::{Direction, Plan, Purpose};
-use gelu_core::{AdditiveHE, Clear, LinearMap, Precision};
-use gelu_nn::layers::{Activation, Conv2d, Conv2dConfig, Shape};
-use gelu_nn::sequential::LayerSpec;
-use gelu_nn::{Sequential, zoo};
+use gelu_core::slots::{Arrangement, SlotBackend, SlotLayout};
+use gelu_core::{Backend, Clear, LinearMap, Precision};
+use gelu_nn::layers::{Conv2d, Conv2dConfig};
+use gelu_nn::zoo;
 use ndarray::Array2;
 use proptest::prelude::*;
 use rand::SeedableRng;
@@ -29,22 +27,22 @@ fn any_convolution() -> impl Strategy<Value = LinearMap> {
 }
 
 /// Encrypt, evaluate, decrypt, as the protocol's machines do.
-fn run(
-    exchange: &Exchange,
-    key: &ClearKey,
+fn run<B: Backend>(
+    layout: &B::Layout,
+    key: &B::SecretKey,
     linear: &LinearMap,
     (weights, biases): (&[i128], &[i128]),
     x: &Array2<i128>,
 ) -> Array2<i128> {
-    let rng = &mut ChaCha20Rng::seed_from_u64(1);
-    let up = exchange.encrypt::<Clear>(key, linear, x, rng).unwrap();
-    let matrix = exchange.layout.matrix(linear, Direction::Forward);
-    let offset = |bias: usize| i128::from(linear.divisor()) * biases[bias];
-    let offsets: Vec<_> = exchange.layout.bias_of(linear).map(offset).collect();
-    let entries = linear.entries(weights);
-    let down =
-        exchange.evaluate::<Clear>(key, &matrix, &entries, Some(&offsets), &up, rng).unwrap();
-    exchange.decrypt::<Clear>(key, &down).unwrap()
+    let (rng, public) = (&mut ChaCha20Rng::seed_from_u64(1), B::public_key(key));
+    let up = layout.encrypt(key, linear, x, rng).unwrap();
+    let offset = |output| i128::from(linear.divisor()) * biases[linear.bias_of(output)];
+    let offsets: Vec<_> = (0..linear.outputs()).map(offset).collect();
+    let weights = layout.prepare(linear, weights, Some(&offsets)).unwrap();
+    let inputs = layout.read(public, &up).unwrap();
+    let answer = layout.evaluate(public, &weights, &inputs).unwrap();
+    let down = Sealed::seal::<B, _>(layout, public, answer, rng).into_bytes();
+    layout.decrypt(key, &down).unwrap()
 }
 
 proptest! {
@@ -62,16 +60,18 @@ proptest! {
         let x = integers(linear.inputs() * batch, seed + 2);
         let x = Array2::from_shape_vec((linear.inputs(), batch), x).unwrap();
         let z = linear.forward(&weights, &biases, x.view(), i128::from(linear.divisor()));
-        let (key, widths) = (ClearKey::new(512).unwrap(), Widths { slot_bits: 24, weight_bits: 9 });
+        let (key, direction) = (ClearKey::new(512).unwrap(), Direction::Forward);
+        let (linear, layer) = (&linear, "convolution");
+        let task = Task { layer, linear, direction, batch, value_bits: 24, weight_bits: 9 };
         let mut layouts = Vec::new();
-        for exchange in candidates::<Clear>(&key, &linear, Direction::Forward, batch, widths) {
-            prop_assert_eq!(&run(&exchange, &key, &linear, (&weights, &biases), &x), &z);
-            layouts.push(exchange.layout);
+        for layout in Clear::layouts(&key, &task).unwrap() {
+            prop_assert_eq!(&run::<Clear>(&layout, &key, linear, (&weights, &biases), &x), &z);
+            layouts.push(layout.arrangement);
         }
         layouts.dedup();
         let LinearMap::Window(window) = &linear else { panic!("a convolution is a window") };
         let positions = window.positions();
-        prop_assert_eq!(layouts, [Layout::Samples, Layout::Positions(positions)]);
+        prop_assert_eq!(layouts, [Arrangement::Samples, Arrangement::Positions(positions)]);
     }
 }
 
@@ -85,17 +85,15 @@ fn the_plan_is_the_cheapest_by_its_own_formula() {
             let training = (Precision::TRAINING, Purpose::Training { steps: 5 });
             for (precision, purpose) in [(Precision::INFERENCE, Purpose::Inference), training] {
                 let plan = Plan::new::<Clear>(&network, &precision, batch, purpose, &key).unwrap();
-                for (stage, direction, chosen) in plan.exchanges() {
-                    let linear = &network.stages()[stage].linear;
-                    let &Exchange { slot_bits, weight_bits, .. } = chosen;
-                    let widths = Widths { slot_bits, weight_bits };
-                    let all: Vec<_> =
-                        candidates::<Clear>(&key, linear, direction, batch, widths).collect();
-                    let least = all.iter().map(|e| e.nanoseconds::<Clear>(&key)).min();
-                    assert_eq!(Some(chosen.nanoseconds::<Clear>(&key)), least);
-                    assert!(all.contains(chosen));
+                for (_, direction, exchange) in plan.exchanges() {
+                    let price = |e: &SlotLayout| e.nanoseconds(&Clear::slot_prices(&key));
+                    let all = exchange.layouts();
+                    let least = all.iter().map(price).min();
+                    assert_eq!(Some(price(exchange.layout())), least);
+                    assert!(all.contains(exchange.layout()));
                     let backward = direction == Direction::Backward;
-                    assert!(!backward || all.iter().all(|e| e.layout == Layout::Samples));
+                    let samples = |e: &SlotLayout| e.arrangement == Arrangement::Samples;
+                    assert!(!backward || all.iter().all(samples));
                 }
             }
         }
@@ -157,14 +155,14 @@ fn the_first_layer_of_lenet5() {
     let network = zoo::lenet5().network();
     let plan =
         Plan::new::<Clear>(&network, &Precision::INFERENCE, 1, Purpose::Inference, &key).unwrap();
-    let first = plan.exchange(0, Direction::Forward).unwrap();
-    assert_eq!((first.layout, first.rows()), (Layout::Positions(144), 2));
+    let first = plan.exchange(0, Direction::Forward).unwrap().layout();
+    assert_eq!((first.arrangement, first.rows()), (Arrangement::Positions(144), 2));
     assert_eq!(first.ciphertexts_up(), 36 * 2);
     assert_eq!(first.cost().multiply_accumulates, 6 * 36 * 2);
     assert!(first.cost().multiply_accumulates < 2000);
 
     // 120 sums of one sample: one wave of 8 shorter chains instead of two long ones.
-    let dense = plan.exchange(2, Direction::Forward).unwrap();
+    let dense = plan.exchange(2, Direction::Forward).unwrap().layout();
     assert_eq!((dense.outputs, dense.group, dense.ciphertexts_down()), (120, 15, 8));
-    assert!(dense.ciphertexts_down() <= Clear::prices(&key).lanes as usize);
+    assert!(dense.ciphertexts_down() <= Clear::slot_prices(&key).lanes as usize);
 }

@@ -99,7 +99,7 @@ fn batches_up_to_and_beyond_a_slot_row() {
     let purpose = Purpose::Training { steps };
     let (network, key) = (architecture.network(), ClearKey::new(2048).unwrap());
     let plan = Plan::new::<Clear>(&network, &Precision::TRAINING, 1, purpose, &key).unwrap();
-    let full = plan.exchanges().map(|(_, _, e)| e.slots).min().unwrap();
+    let full = plan.exchanges().map(|(_, _, e)| e.layout().slots).min().unwrap();
     for batch in [1, 7, full, full + 1, 3 * full] {
         for by in [PUBLIC, SECRET] {
             assert_equals_oracle::<Clear>(&architecture, (batch, steps as usize), by, 2048);

@@ -7,7 +7,7 @@ use common::{Batches, batches, client, host, model, rate};
 use gelu_core::fixed::Saturations;
 use gelu_core::message::{ClientMessage, Wire};
 use gelu_core::pair::Frame;
-use gelu_core::{AdditiveHE, Parameters, Pass, Precision, Update};
+use gelu_core::{AdditiveHE, Cryptosystem, Parameters, Pass, Precision, Update};
 use gelu_nn::{Model, Rate, zoo};
 use gelu_paillier::InsecurePaillier;
 use num_bigint_dig::BigUint;

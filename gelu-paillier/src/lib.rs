@@ -13,7 +13,7 @@
 //! network is a product of powers.
 //!
 //! ```
-//! use gelu_core::{AdditiveHE, Plaintext};
+//! use gelu_core::{AdditiveHE, Cryptosystem, Plaintext};
 //! use gelu_paillier::InsecurePaillier as P; // 512 bits, to be quick; use `Paillier`
 //! # fn main() -> gelu_core::Result<()> {
 //! let rng = &mut rand::make_rng::<rand::rngs::ChaCha20Rng>();
@@ -105,6 +105,7 @@ mod wire;
 
 pub use keyfile::KeyFileError;
 pub use keys::{InvalidSecretKey, PublicKey, STANDARD_KEY_BITS, SecretKey};
+pub use linear::prices;
 pub use noise::Noise;
 pub use owner::OwnerNoise;
 pub use scheme::{

@@ -4,8 +4,11 @@ use core::marker::PhantomData;
 
 use crypto_bigint::BoxedUint;
 use gelu_core::error::{ApiMisuse, PeerIncompatible};
-use gelu_core::linear::Taps;
-use gelu_core::{AdditiveHE, Plaintext, Result, SlotShape, he};
+use gelu_core::slots::{
+    AdditiveHE, DigitSlots, Matrix, Packed, Plaintext, Prices, ScaleSlots, SlotBackend, SlotShape,
+    UpdateLayout, check_block_len,
+};
+use gelu_core::{Cryptosystem, Result};
 use rand_core::CryptoRng;
 use rayon::prelude::*;
 use zeroize::Zeroizing;
@@ -14,7 +17,7 @@ use crate::batches::chunk_size;
 use crate::digits::{self, capacity};
 use crate::kernel::{LANES, Line};
 use crate::keys::{PublicKey, STANDARD_KEY_BITS, SecretKey};
-use crate::linear;
+use crate::linear::{self, prices};
 use crate::noise::Noise;
 use crate::power_table::PowerTable;
 use crate::ring::Elements;
@@ -108,11 +111,10 @@ impl core::fmt::Debug for Ciphertext {
     }
 }
 
-impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
+impl<P: KeyPolicy> Cryptosystem for Scheme<P> {
     const ID: &'static str = P::ID;
     type PublicKey = PublicKey;
     type SecretKey = SecretKey;
-    type Ciphertext = Ciphertext;
 
     fn keygen(bits: u32, rng: &mut dyn CryptoRng) -> Result<SecretKey> {
         let key = P::accepts(bits).then(|| SecretKey::insecure_generate(bits, rng)).flatten();
@@ -129,6 +131,24 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
     fn key_bits(public: &PublicKey) -> u32 {
         public.bits()
     }
+
+    fn public_key_to_bytes(public: &PublicKey) -> Vec<u8> {
+        wire::public_key_to_bytes(public)
+    }
+
+    fn public_key_from_bytes(bytes: &[u8]) -> Result<PublicKey> {
+        let got = wire::announced_key_bits(bytes)?;
+        if !P::accepts(got) {
+            let accepted = P::ACCEPTED.to_owned();
+            return Err(PeerIncompatible::KeySize { got, accepted }.into());
+        }
+        Ok(wire::public_key_from_bytes(bytes)?)
+    }
+}
+
+impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
+    type Prepared = Matrix;
+    type Ciphertext = Ciphertext;
 
     fn slots(public: &PublicKey, slot_bits: u32) -> usize {
         capacity(public.bits()).checked_div(slot_bits).unwrap_or(0) as usize
@@ -182,19 +202,6 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
         public.rerandomize_with(Noise::Statistical, &[pair], rng).remove(0)
     }
 
-    fn public_key_to_bytes(public: &PublicKey) -> Vec<u8> {
-        wire::public_key_to_bytes(public)
-    }
-
-    fn public_key_from_bytes(bytes: &[u8]) -> Result<PublicKey> {
-        let got = wire::announced_key_bits(bytes)?;
-        if !P::accepts(got) {
-            let accepted = P::ACCEPTED.to_owned();
-            return Err(PeerIncompatible::KeySize { got, accepted }.into());
-        }
-        Ok(wire::public_key_from_bytes(bytes)?)
-    }
-
     fn ciphertext_len(public: &PublicKey) -> usize {
         wire::ciphertext_len(public)
     }
@@ -217,7 +224,7 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
         bytes: &[u8],
         count: usize,
     ) -> Result<Vec<Ciphertext>> {
-        he::check_block_len::<Self>(public, bytes, count)?;
+        check_block_len::<Self>(public, bytes, count)?;
         Ok(wire::ciphertexts_from_bytes(public, bytes)?)
     }
 
@@ -280,22 +287,27 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
     /// Time depends on the weights.
     fn matvec(
         public: &PublicKey,
-        taps: &Taps,
-        weights: &[i128],
+        matrix: &Matrix,
         inputs: &[Ciphertext],
     ) -> Result<Vec<Ciphertext>> {
         if inputs.is_empty() {
             return Err(ApiMisuse::Empty("a matrix product").into());
         }
         let inputs: Vec<_> = inputs.iter().map(|input| input.under(public)).collect();
-        Ok(public.ciphertexts(&linear::matvec(public.ring(), taps, weights, &inputs)))
+        Ok(public.ciphertexts(&linear::matvec(
+            public.ring(),
+            &matrix.taps,
+            &matrix.entries,
+            &inputs,
+        )))
     }
+}
 
+impl<P: KeyPolicy> DigitSlots for Scheme<P> {
     /// Both chains of squarings, that of the weights' bits and that of the slots, are one.
     fn matvec_packed(
         public: &PublicKey,
-        taps: &Taps,
-        weights: &[i128],
+        matrix: &Matrix,
         inputs: &[Ciphertext],
         group: usize,
         each: SlotShape,
@@ -305,7 +317,8 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
         }
         let inputs: Vec<_> = inputs.iter().map(|input| input.under(public)).collect();
         let (ring, bits) = (public.ring(), each.total_bits());
-        let packed = linear::matvec_packed(ring, taps, weights, &inputs, group, bits);
+        let (taps, entries) = (&matrix.taps, &matrix.entries);
+        let packed = linear::matvec_packed(ring, taps, entries, &inputs, group, bits);
         Ok(public.ciphertexts(&packed))
     }
 
@@ -318,6 +331,14 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
         Ok(Ciphertext::new(public, packed.get(0)))
     }
 
+    /// `by · slot_bits` squarings.
+    fn shift(public: &PublicKey, a: &Ciphertext, by: usize, slot_bits: u32) -> Ciphertext {
+        let shifted = public.ring().square(&[a.under(public)], by * slot_bits as usize);
+        Ciphertext::new(public, shifted.get(0))
+    }
+}
+
+impl<P: KeyPolicy> ScaleSlots for Scheme<P> {
     /// A row is one exponent, and all rows share a table of powers of `a`. Which entries are read
     /// follows the rows.
     fn scale_slots(
@@ -342,10 +363,13 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
         };
         Ok(rows.par_chunks(chunk_size(rows.len(), LANES)).flat_map_iter(scale).collect())
     }
+}
 
-    /// `by · slot_bits` squarings.
-    fn shift(public: &PublicKey, a: &Ciphertext, by: usize, slot_bits: u32) -> Ciphertext {
-        let shifted = public.ring().square(&[a.under(public)], by * slot_bits as usize);
-        Ciphertext::new(public, shifted.get(0))
+impl<P: KeyPolicy> SlotBackend for Scheme<P> {
+    type Packing = Packed;
+    type Updates = UpdateLayout;
+
+    fn slot_prices(public: &PublicKey) -> Prices {
+        prices(public.bits())
     }
 }

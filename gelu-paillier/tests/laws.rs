@@ -2,7 +2,11 @@
 
 use gelu_core::error::{Error, PeerIncompatible, PeerMisbehaved};
 use gelu_core::linear::{Tap, Taps};
-use gelu_core::{AdditiveHE, Plaintext, SlotShape, conformance};
+use gelu_core::slots::{
+    AdditiveHE, DigitSlots, Matrix, Packed, Plaintext, ScaleSlots, SlotBackend, SlotShape,
+    UpdateLayout, scale_by_packing,
+};
+use gelu_core::{Cryptosystem, conformance};
 use gelu_paillier::{Ciphertext, InsecurePaillier, Noise, Paillier, PublicKey, SecretKey};
 use num_bigint_dig::BigUint;
 use rand::{SeedableRng, rngs::ChaCha20Rng};
@@ -36,11 +40,10 @@ fn laws_at_real_sizes() {
 /// The same backend with none of the provided methods overridden.
 struct Plain;
 
-impl AdditiveHE for Plain {
+impl Cryptosystem for Plain {
     const ID: &'static str = "plain";
     type PublicKey = PublicKey;
     type SecretKey = SecretKey;
-    type Ciphertext = Ciphertext;
     fn keygen(bits: u32, rng: &mut dyn rand::rand_core::CryptoRng) -> gelu_core::Result<SecretKey> {
         P::keygen(bits, rng)
     }
@@ -50,6 +53,17 @@ impl AdditiveHE for Plain {
     fn key_bits(public: &PublicKey) -> u32 {
         P::key_bits(public)
     }
+    fn public_key_to_bytes(public: &PublicKey) -> Vec<u8> {
+        P::public_key_to_bytes(public)
+    }
+    fn public_key_from_bytes(bytes: &[u8]) -> gelu_core::Result<PublicKey> {
+        P::public_key_from_bytes(bytes)
+    }
+}
+
+impl AdditiveHE for Plain {
+    type Ciphertext = Ciphertext;
+    type Prepared = Matrix;
     fn slots(public: &PublicKey, slot_bits: u32) -> usize {
         P::slots(public, slot_bits)
     }
@@ -84,12 +98,6 @@ impl AdditiveHE for Plain {
     ) -> Ciphertext {
         public.rerandomize_with(Noise::Uniform, &[(ciphertext.clone(), shape)], rng).remove(0)
     }
-    fn public_key_to_bytes(public: &PublicKey) -> Vec<u8> {
-        P::public_key_to_bytes(public)
-    }
-    fn public_key_from_bytes(bytes: &[u8]) -> gelu_core::Result<PublicKey> {
-        P::public_key_from_bytes(bytes)
-    }
     fn ciphertext_len(public: &PublicKey) -> usize {
         P::ciphertext_len(public)
     }
@@ -99,6 +107,23 @@ impl AdditiveHE for Plain {
     fn ciphertext_from_bytes(public: &PublicKey, bytes: &[u8]) -> gelu_core::Result<Ciphertext> {
         P::ciphertext_from_bytes(public, bytes)
     }
+}
+
+impl DigitSlots for Plain {}
+
+impl ScaleSlots for Plain {
+    fn scale_slots(
+        public: &PublicKey,
+        a: &Ciphertext,
+        rows: &[Plaintext],
+    ) -> gelu_core::Result<Vec<Ciphertext>> {
+        scale_by_packing::<Self>(public, a, rows)
+    }
+}
+
+impl SlotBackend for Plain {
+    type Packing = Packed;
+    type Updates = UpdateLayout;
 }
 
 #[test]
@@ -124,14 +149,15 @@ fn fast_paths_equal_their_plain_twins_bit_for_bit() {
         .map(|o| (0..5).map(|i| Tap { source: i, weight: (o * o + i) % 9 }).collect())
         .chain([vec![Tap { source: 3, weight: 0 }], vec![Tap { source: 2, weight: 4 }]])
         .collect();
-    let taps = Taps::from_rows(&rows);
-    let fast = P::matvec(public, &taps, &weights, &inputs).unwrap();
-    let plain = Plain::matvec(public, &taps, &weights, &inputs).unwrap();
+    let matrix = Matrix { taps: Taps::from_rows(&rows), entries: weights.to_vec() };
+    let fast = P::matvec(public, &matrix.clone().into(), &inputs).unwrap();
+    let plain = Plain::matvec(public, &matrix, &inputs).unwrap();
     assert_eq!(fast.len(), plain.len());
     for (fast, plain) in fast.iter().zip(&plain) {
         assert_eq!(bytes(public, fast), bytes(public, plain));
     }
-    assert!(P::matvec(public, &Taps::from_rows([Vec::new()]), &[], &[]).is_err());
+    let empty = Matrix { taps: Taps::from_rows([Vec::new()]), entries: Vec::new() };
+    assert!(P::matvec(public, &empty.into(), &[]).is_err());
 
     for (by, bits) in [(0, 20), (1, 1), (3, 20), (2, 127)] {
         let (fast, plain) =

@@ -4,8 +4,9 @@
 //! from the integer, where plaintexts out of range make room for many weights; and from the noise,
 //! with a key whose p − 1 is smooth. Neither needs more than an honest-looking handshake.
 
+use gelu_core::Cryptosystem;
 use gelu_core::linear::{Tap, Taps};
-use gelu_core::{AdditiveHE, Plaintext, SlotShape};
+use gelu_core::slots::{AdditiveHE, Matrix, Plaintext, SlotShape};
 use gelu_paillier::{Ciphertext, InsecurePaillier as P, Noise, PublicKey, SecretKey};
 use num_bigint_dig::{BigInt, BigUint, ModInverse};
 use num_traits::One;
@@ -25,7 +26,8 @@ fn random_weights(count: usize, rng: &mut ChaCha20Rng) -> Vec<i128> {
 /// The server: one output over all inputs.
 fn respond(public: &PublicKey, weights: &[i128], inputs: &[Ciphertext]) -> Ciphertext {
     let row: Vec<_> = (0..).take(weights.len()).map(|i| Tap { source: i, weight: i }).collect();
-    P::matvec(public, &Taps::from_rows([row]), weights, inputs).unwrap().remove(0)
+    let matrix = Matrix { taps: Taps::from_rows([row]), entries: weights.to_vec() };
+    P::matvec(public, &matrix.into(), inputs).unwrap().remove(0)
 }
 
 /// The client reads the digits of Σ wᵢ·2^(12·i).

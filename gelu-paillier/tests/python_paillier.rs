@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use gelu_core::{AdditiveHE, SlotShape};
+use gelu_core::{AdditiveHE, Cryptosystem, SlotShape};
 use gelu_paillier::phe::{EncryptedNumber, Number};
 use gelu_paillier::{InsecurePaillier as P, PublicKey, SecretKey};
 use num_bigint_dig::BigInt;

@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Raw, Running, Site, batches, connect, frame, open_message};
-use gelu_core::AdditiveHE;
+use gelu_core::Cryptosystem;
 use gelu_core::clear::{Clear, ClearKey};
 use gelu_core::client::DataPolicy;
 use gelu_core::error::PeerIncompatible;

@@ -10,7 +10,7 @@
 //! k of n equations leave a guess with a relative error of √(1 − k/n). The ledger refuses far below
 //! that, since it counts what a client could read that packs its inputs.
 
-use gelu_core::AdditiveHE;
+use gelu_core::Backend;
 use gelu_core::ledger::Policy;
 use gelu_core::network::Layer;
 use gelu_core::pass::{argmax, bias_constant};
@@ -90,7 +90,7 @@ fn rows(layer: &Layer) -> Array2<i128> {
 ///
 /// # Errors
 /// What the machines say.
-pub fn query<H: AdditiveHE>(
+pub fn query<H: Backend>(
     session: &mut Session<H>,
     model: &Model,
     batch: &Batch,
@@ -451,6 +451,7 @@ fn table(victim: &Victim, curve: &[Told], allowed: usize, alike: [f64; 2]) -> Ta
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gelu_core::Cryptosystem;
     use gelu_core::client::DataPolicy;
     use gelu_nn::zoo;
     use gelu_paillier::InsecurePaillier;

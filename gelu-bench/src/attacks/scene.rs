@@ -9,7 +9,7 @@ use gelu_core::ledger::Policy;
 use gelu_core::pair::{Pair, PairHost};
 use gelu_core::plan::Purpose;
 use gelu_core::server::{LearningRate, ServedModel};
-use gelu_core::{AdditiveHE, Clear};
+use gelu_core::{Backend, Clear};
 use gelu_nn::{Dataset, Model, Sequential, zoo};
 use ndarray::Array2;
 use rand::rngs::ChaCha20Rng;
@@ -106,7 +106,7 @@ pub struct Scene {
 }
 
 /// An open session.
-pub struct Session<H: AdditiveHE> {
+pub struct Session<H: Backend> {
     /// Both machines.
     pub pair: Pair<H>,
     /// The client's key.
@@ -142,7 +142,7 @@ impl Scene {
     ///
     /// # Errors
     /// What the machines say.
-    pub fn open_as<H: AdditiveHE>(
+    pub fn open_as<H: Backend>(
         &self,
         secret: Arc<H::SecretKey>,
         policy: Policy,
@@ -156,7 +156,7 @@ impl Scene {
     }
 }
 
-impl<H: AdditiveHE> Session<H> {
+impl<H: Backend> Session<H> {
     /// What the client has learnt about `model` by queries (or, `training`, one lease) with
     /// `batches`.
     ///

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gelu_core::backend::Layout;
 use gelu_core::error::PeerMisbehaved;
 use gelu_core::ledger::Policy;
 use gelu_core::linear::Taps;
@@ -10,7 +11,8 @@ use gelu_core::pair::PairHost;
 use gelu_core::pass::bias_constant;
 use gelu_core::plan::{Plan, Purpose};
 use gelu_core::server::{Host, ServedModel, Server};
-use gelu_core::{AdditiveHE, Pass, Plaintext, Result, Sealed, SlotShape, Update};
+use gelu_core::slots::{AdditiveHE, Matrix, Plaintext, SlotBackend, SlotShape, seal};
+use gelu_core::{Backend, Pass, Result, Update};
 use gelu_nn::{Dataset, FloatTrainer, Model, Recipe, zoo};
 use ndarray::Array2;
 use rand::SeedableRng;
@@ -67,7 +69,7 @@ impl Target {
     ///
     /// # Errors
     /// What the range analysis says.
-    pub fn first_layer<H: AdditiveHE>(model: &Model, public: &H::PublicKey) -> Result<Self> {
+    pub fn first_layer<H: SlotBackend>(model: &Model, public: &H::PublicKey) -> Result<Self> {
         let (network, precision) = (model.network(), model.precision());
         let plan = Plan::new::<H>(network, precision, 1, Purpose::Inference, public)?;
         let (linear, layer) = (&network.stages()[0].linear, &model.parameters().layers[0]);
@@ -79,7 +81,7 @@ impl Target {
             weights: linear.entries(&layer.weights),
             offsets: (0..linear.outputs()).map(offset).collect(),
             weight_bits: (precision.weights.integer + precision.weights.fraction + 1) as usize,
-            slot: SlotShape { bits: plan.stages[0].forward.slot_bits, count: 1 },
+            slot: SlotShape { bits: plan.stages[0].forward.layout().slot_bits, count: 1 },
         })
     }
 
@@ -128,7 +130,8 @@ impl Target {
         public: &H::PublicKey,
         inputs: &[H::Ciphertext],
     ) -> Result<Vec<H::Ciphertext>> {
-        let sums = H::matvec(public, &self.taps, &self.weights, inputs)?;
+        let matrix = Matrix { taps: self.taps.clone(), entries: self.weights.clone() };
+        let sums = H::matvec(public, &matrix.into(), inputs)?;
         let add = |(sum, &offset): (&H::Ciphertext, &i128)| {
             Ok(H::add_plain(public, sum, &Plaintext::new(self.slot.bits, vec![offset])?))
         };
@@ -147,8 +150,7 @@ pub fn sealed<H: AdditiveHE>(
     rng: &mut dyn CryptoRng,
 ) -> Result<Vec<H::Ciphertext>> {
     let shaped: Vec<_> = responses.iter().map(|c| (c.clone(), slot)).collect();
-    let bytes = Sealed::to_bytes(public, &Sealed::<H>::seal(public, &shaped, rng));
-    H::ciphertexts_from_bytes(public, &bytes, responses.len())
+    H::ciphertexts_from_bytes(public, &seal::<H>(public, &shaped, rng), responses.len())
 }
 
 /// The gradient of one mini-batch, `inputs` being `[features, batch]`: the integers that a client
@@ -175,15 +177,15 @@ pub fn gradient(model: &Model, inputs: &Array2<f64>, labels: &[usize]) -> Result
 }
 
 /// A session with the real server, which packs, seals and keeps the ledger.
-pub struct Session<H: AdditiveHE> {
+pub struct Session<H: Backend> {
     server: Server<H>,
     host: PairHost,
     model: Arc<ServedModel>,
-    plan: Plan,
+    plan: Plan<H::Layout>,
     secret: Arc<H::SecretKey>,
 }
 
-impl<H: AdditiveHE> Session<H> {
+impl<H: Backend> Session<H> {
     /// Opens a session with a server of `model` that enforces its ledger.
     ///
     /// # Errors
@@ -228,15 +230,15 @@ impl<H: AdditiveHE> Session<H> {
         inputs: &Array2<i128>,
         rng: &mut dyn CryptoRng,
     ) -> Result<Option<Array2<i128>>> {
-        let exchange = &self.plan.stages[stage].forward;
+        let layout = self.plan.stages[stage].forward.layout();
         let linear = &self.model.network.stages()[stage].linear;
-        let ciphertexts = exchange.encrypt::<H>(&self.secret, linear, inputs, rng)?;
+        let ciphertexts = layout.encrypt(&self.secret, linear, inputs, rng)?;
         let stage = u32::try_from(stage).expect("few stages");
         let question = ClientMessage::EncryptedActivations { stage, batch: 1, ciphertexts };
         self.server.handle_message(question, &self.host, rng)?;
         match self.server.poll_transmit() {
             Some(ServerMessage::WeightedSums { ciphertexts, .. }) => {
-                Ok(Some(exchange.decrypt::<H>(&self.secret, &ciphertexts)?))
+                Ok(Some(layout.decrypt(&self.secret, &ciphertexts)?))
             }
             Some(ServerMessage::Refused { .. }) => Ok(None),
             other => {

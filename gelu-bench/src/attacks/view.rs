@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
+use gelu_core::backend::Layout;
 use gelu_core::fixed::Saturations;
 use gelu_core::message::{ClientMessage, ServerMessage, Wire};
 use gelu_core::network::Layer;
 use gelu_core::pair::Frame;
 use gelu_core::pass::{Rounding, bias_constant, update};
 use gelu_core::plan::{Direction, Purpose};
-use gelu_core::{AdditiveHE, LinearMap, Network, Parameters, Pass, Plan, Precision};
+use gelu_core::{Backend, LinearMap, Network, Parameters, Pass, Plan, Precision};
 use ndarray::{Array2, Axis, concatenate};
 
 /// Inputs `[features, batch]` and labels.
@@ -55,7 +56,7 @@ pub struct Answer {
 ///
 /// # Errors
 /// What decryption and the pass say: nothing, if transcript and knowledge are of one session.
-pub fn equations<H: AdditiveHE>(
+pub fn equations<H: Backend>(
     transcript: &[Frame],
     secret: &H::SecretKey,
     known: Knowledge<'_>,
@@ -104,7 +105,7 @@ pub fn equations<H: AdditiveHE>(
                 let shift = |by: &Parameters| {
                     apply(linear, &by.layers[stage], direction, &inputs, precision)
                 };
-                let sums = exchange.decrypt::<H>(secret, &block)? + shift(&moved);
+                let sums = exchange.layout().decrypt(secret, &block)? + shift(&moved);
                 let now = &sums - &shift(&learnt);
                 match direction {
                     Direction::Forward => pass.advance(&now)?,

@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use gelu_core::{AdditiveHE, SlotShape};
+use gelu_core::slots::{DigitSlots, Matrix, SlotShape};
 use gelu_paillier::Paillier;
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
@@ -131,7 +131,7 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
     make::<Paillier>(setting, &Plan::of(setting.extent), progress)
 }
 
-fn make<H: AdditiveHE>(
+fn make<H: DigitSlots>(
     setting: &Setting,
     plan: &Plan,
     progress: &dyn Progress,
@@ -171,7 +171,7 @@ where
 }
 
 /// Seconds of each part, after the answer was checked.
-fn measure<H: AdditiveHE>(
+fn measure<H: DigitSlots>(
     secret: &H::SecretKey,
     shape: (usize, usize),
     batch: usize,
@@ -186,11 +186,12 @@ fn measure<H: AdditiveHE>(
     let rows = problem.plaintexts(slots)?;
     let all: Vec<_> = rows.iter().flatten().cloned().collect();
     let encrypted = H::encrypt_many(secret, &all, rng)?;
-    let (taps, weights) = (&problem.map.forward_taps(), &problem.weights);
+    let taps = problem.map.forward_taps();
+    let matrix = Matrix { taps, entries: problem.weights.clone() }.into();
     let product = || {
         let inputs = encrypted.chunks(problem.map.inputs()).zip(&rows);
         let product = |(inputs, row): (&[H::Ciphertext], &Vec<gelu_core::Plaintext>)| {
-            Ok(H::matvec_packed(public, taps, weights, inputs, group, row[0].shape())?)
+            Ok(H::matvec_packed(public, &matrix, inputs, group, row[0].shape())?)
         };
         inputs.map(product).collect::<Result<Vec<_>, Error>>()
     };

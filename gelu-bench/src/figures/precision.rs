@@ -181,7 +181,8 @@ impl Trained {
             let network = self.architecture.network();
             let precision = self.precision(bits, bits);
             let plan = Plan::new::<Clear>(&network, &precision, 1, Purpose::Inference, &key)?;
-            let slot_bits = plan.exchanges().map(|(_, _, e)| e.slot_bits).max().unwrap_or(0);
+            let slot_bits =
+                plan.exchanges().map(|(_, _, e)| e.layout().slot_bits).max().unwrap_or(0);
             progress.step();
             Ok(Point { bits, accuracies, slot_bits, slots: Clear::slots(&key, slot_bits) })
         };

@@ -21,7 +21,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use gelu_core::AdditiveHE;
+use gelu_core::Cryptosystem;
 use gelu_paillier::measure::{self, KernelTimes, LayerWork};
 use gelu_paillier::{Paillier, SecretKey};
 use rand::SeedableRng;

@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 use gelu_core::ledger::{Exposure, LayerExposure};
 use gelu_core::plan::Purpose;
-use gelu_core::{Network, Precision};
+use gelu_core::slots::SlotLayout;
+use gelu_core::{Network, Plan, Precision};
 use gelu_nn::{Model, Sequential, zoo};
 use serde::Serialize;
 
@@ -115,7 +116,7 @@ impl Account {
     fn new(
         network: &Network,
         precision: &Precision,
-        plan: &gelu_core::Plan,
+        plan: &Plan<SlotLayout>,
         key_bits: u32,
     ) -> Result<Self> {
         let exposure = Exposure::new(network, precision, plan);

@@ -229,22 +229,38 @@ mod tests {
     use rand::rngs::ChaCha20Rng;
 
     use super::*;
-    use crate::backend::{Backend, Scheme, Task};
+    use gelu_core::backend::{Direction, Layout, Task};
+    use gelu_nn::layers::{Dense, Shape};
+
+    use crate::backend::{self, Backend, Scheme};
 
     /// What a scheme says of itself must be what the table says of it.
     struct Compare<'a>(&'a System);
 
-    impl Task for Compare<'_> {
+    impl backend::Task for Compare<'_> {
         type Output = ();
 
         fn run<S: Scheme>(self) {
             let system = self.0;
             assert_eq!(S::KEY_BITS, system.key_bits, "{}", S::ID);
             let secret = S::keygen(S::KEY_BITS[0], &mut ChaCha20Rng::seed_from_u64(1)).unwrap();
-            let slots = |bits| S::slots(S::public_key(&secret), bits);
+            // The fewest ciphertexts that bring so many values of so many bits down.
+            let fewest = |outputs, value_bits| {
+                let linear = &Dense::new(Shape::Vector(1), outputs).unwrap().linear_map();
+                let (layer, direction) = ("dense", Direction::Forward);
+                let task = Task { layer, linear, direction, batch: 1, value_bits, weight_bits: 1 };
+                let layouts = S::layouts(S::public_key(&secret), &task).ok()?;
+                layouts.iter().map(|layout| layout.cost().ciphertexts_down).min()
+            };
             let plaintext = system.plaintext_bits.unwrap();
-            assert_eq!((slots(plaintext), slots(plaintext + 1)), (1, 0), "{}", S::ID);
-            assert_eq!(u32::try_from(slots(32)).ok(), system.slots_of_32_bits, "{}", S::ID);
+            assert_eq!(
+                (fewest(2, plaintext), fewest(1, plaintext + 1)),
+                (Some(2), None),
+                "{}",
+                S::ID
+            );
+            let slots = system.slots_of_32_bits.unwrap() as usize;
+            assert_eq!((fewest(slots, 32), fewest(slots + 1, 32)), (Some(1), Some(2)), "{}", S::ID);
             assert!(system.compiled_in, "{}", S::ID);
             // The masks of a training alone have more than 80 bits.
             let trains = system.for_what == Use::TrainingAndInference;

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use gelu_core::AdditiveHE;
 use serde::Serialize;
 
 use crate::args::usage_error;
@@ -82,7 +81,7 @@ impl Task for Keygen<'_> {
 
     fn run<S: Scheme>(self) -> Result<()> {
         let mut rng = rand::make_rng::<rand::rngs::ChaCha20Rng>();
-        let secret = <S as AdditiveHE>::keygen(self.bits, &mut rng)?;
+        let secret = <S as gelu_core::Cryptosystem>::keygen(self.bits, &mut rng)?;
         S::write_key(&secret, self.file)
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use gelu_core::AdditiveHE;
+use gelu_core::Backend;
 use gelu_core::ledger::{Exposure, Policy};
 use gelu_core::plan::Purpose;
 use gelu_core::server::LearningRate;
@@ -114,7 +114,7 @@ impl Task for Serve<'_> {
 }
 
 impl Serve<'_> {
-    fn announce<H: AdditiveHE>(&self, server: &Server<H>, verdicts: [String; 2]) -> Result<()> {
+    fn announce<H: Backend>(&self, server: &Server<H>, verdicts: [String; 2]) -> Result<()> {
         let listening = Listening {
             address: server.local_addr()?,
             model: self.model.name().into(),

@@ -30,9 +30,9 @@ use std::sync::{Arc, Mutex};
 use ndarray::Array2;
 use rand_core::CryptoRng;
 
+use crate::backend::Backend;
 use crate::error::{ApiMisuse, PeerMisbehaved, Refused, Result};
 use crate::fixed::{Precision, add_by_layer};
-use crate::he::AdditiveHE;
 use crate::ledger::{DataExposure, DataLedger, Exposure, SumLedger, data};
 use crate::mask;
 use crate::message::{ClientMessage, Lease, ServerMessage};
@@ -92,35 +92,39 @@ pub struct StepReport {
 }
 
 /// What every state of a client needs.
-pub(crate) struct Context<H: AdditiveHE> {
-    pub(crate) secret: Arc<H::SecretKey>,
+pub(crate) struct Context<B: Backend> {
+    pub(crate) secret: Arc<B::SecretKey>,
     pub(crate) network: Arc<Network>,
     pub(crate) precision: Precision,
     pub(crate) policy: DataPolicy,
     pub(crate) sums: Arc<dyn SumLedger>,
+    /// What layouts are chosen by, unless it is the backend's own advice.
+    pub(crate) prices: Option<B::Prices>,
 }
 
-impl<H: AdditiveHE> Context<H> {
-    pub(crate) fn plan(&self, batch: usize, purpose: Purpose) -> Result<Plan> {
-        let public = H::public_key(&self.secret);
-        Plan::new::<H>(&self.network, &self.precision, batch, purpose, public)
+impl<B: Backend> Context<B> {
+    pub(crate) fn plan(&self, batch: usize, purpose: Purpose) -> Result<Plan<B::Layout>> {
+        let public = B::public_key(&self.secret);
+        let own = || B::prices(public);
+        let prices = self.prices.clone().unwrap_or_else(own);
+        Plan::priced::<B>(&self.network, &self.precision, batch, purpose, public, &prices)
     }
 }
 
-enum State<H: AdditiveHE> {
+enum State<B: Backend> {
     AwaitOpened,
     Idle,
-    Query(Box<Round>),
+    Query(Box<Round<B>>),
     AwaitLease { batch: usize, lengths: RangeInclusive<u32> },
-    Training(Box<Training<H>>),
-    Step(Box<TrainingRound<H>>),
-    AwaitUpdateApplied(Box<Training<H>>),
+    Training(Box<Training<B>>),
+    Step(Box<TrainingRound<B>>),
+    AwaitUpdateApplied(Box<Training<B>>),
     AwaitCommit,
     AwaitReturn,
     Failed,
 }
 
-impl<H: AdditiveHE> State<H> {
+impl<B: Backend> State<B> {
     fn name(&self) -> &'static str {
         match self {
             Self::AwaitOpened => "waits for its key to be accepted",
@@ -151,16 +155,16 @@ impl<H: AdditiveHE> State<H> {
 }
 
 /// The client machine: see the [module](self).
-pub struct Client<H: AdditiveHE> {
-    context: Context<H>,
-    state: State<H>,
+pub struct Client<B: Backend> {
+    context: Context<B>,
+    state: State<B>,
     transmit: VecDeque<ClientMessage>,
     outputs: VecDeque<ClientOutput>,
     /// Values of all queries so far that were cut off, by layer.
     saturations: Vec<u64>,
 }
 
-impl<H: AdditiveHE> Client<H> {
+impl<B: Backend> Client<B> {
     /// A client of a server whose model has this network and precision.
     ///
     /// Both parties must have been told the same; what the server says about its model is checked
@@ -168,14 +172,14 @@ impl<H: AdditiveHE> Client<H> {
     pub fn new(
         network: Arc<Network>,
         precision: Precision,
-        secret: Arc<H::SecretKey>,
+        secret: Arc<B::SecretKey>,
         policy: DataPolicy,
     ) -> Self {
-        let public_key = H::public_key_to_bytes(H::public_key(&secret));
-        let open = ClientMessage::Open { backend: H::ID.into(), public_key };
+        let public_key = B::public_key_to_bytes(B::public_key(&secret));
+        let open = ClientMessage::Open { backend: B::ID.into(), public_key };
         let sums = Arc::new(Mutex::new(DataLedger::new([0; 32])));
         Self {
-            context: Context { secret, network, precision, policy, sums },
+            context: Context { secret, network, precision, policy, sums, prices: None },
             state: State::AwaitOpened,
             transmit: [open].into(),
             outputs: VecDeque::new(),
@@ -190,6 +194,14 @@ impl<H: AdditiveHE> Client<H> {
         self
     }
 
+    /// Chooses layouts by `prices`, such as measured ones, and not by those of the
+    /// [backend](Backend::prices).
+    #[must_use]
+    pub fn with_prices(mut self, prices: B::Prices) -> Self {
+        self.context.prices = Some(prices);
+        self
+    }
+
     /// Starts an encrypted inference of `inputs`, `[features, batch]`.
     ///
     /// # Errors
@@ -197,7 +209,7 @@ impl<H: AdditiveHE> Client<H> {
     pub fn classify(&mut self, inputs: &Array2<f64>, rng: &mut dyn CryptoRng) -> Result<()> {
         self.require(matches!(self.state, State::Idle), "classify")?;
         let plan = self.context.plan(inputs.ncols(), Purpose::Inference)?;
-        let round = Round::new(&self.context, plan, inputs, None)?;
+        let round = Round::new(&self.context, Arc::new(plan), inputs, None)?;
         self.transmit.push_back(round.question(&self.context, rng)?);
         self.state = State::Query(Box::new(round));
         Ok(())
@@ -210,8 +222,8 @@ impl<H: AdditiveHE> Client<H> {
     /// What the range analysis says.
     pub fn precompute(&self, batch: usize, rng: &mut dyn CryptoRng) -> Result<()> {
         let plan = self.context.plan(batch, Purpose::Inference)?;
-        let count = plan.exchanges().map(|(_, _, exchange)| exchange.ciphertexts_up()).sum();
-        H::precompute_encryptions(&self.context.secret, count, rng);
+        let layouts: Vec<_> = plan.exchanges().map(|(_, _, exchange)| exchange.layout()).collect();
+        B::prepare_encryptions(&self.context.secret, &layouts, rng);
         Ok(())
     }
 
@@ -363,10 +375,10 @@ impl<H: AdditiveHE> Client<H> {
 
     fn next(
         &mut self,
-        state: State<H>,
+        state: State<B>,
         message: ServerMessage,
         rng: &mut dyn CryptoRng,
-    ) -> Result<State<H>> {
+    ) -> Result<State<B>> {
         match (state, message) {
             (State::AwaitOpened, ServerMessage::Opened) => {
                 self.outputs.push_back(ClientOutput::Opened);
@@ -429,9 +441,9 @@ impl<H: AdditiveHE> Client<H> {
     /// Asks the next question of a step, or ends it with its update.
     fn continue_step(
         &mut self,
-        mut step: Box<TrainingRound<H>>,
+        mut step: Box<TrainingRound<B>>,
         rng: &mut dyn CryptoRng,
-    ) -> Result<State<H>> {
+    ) -> Result<State<B>> {
         step.compare_when_forward_is_over()?;
         if step.round.expects_answer() {
             self.transmit.push_back(step.round.question(&self.context, rng)?);

@@ -6,9 +6,8 @@ use ndarray::Array2;
 use rand_core::CryptoRng;
 
 use super::Context;
+use crate::backend::{Backend, Layout};
 use crate::error::{PeerMisbehaved, Result};
-use crate::exchange::Exchange;
-use crate::he::AdditiveHE;
 use crate::mask::Masks;
 use crate::message::{ClientMessage, ServerMessage};
 use crate::pass::{Pass, bias_constant};
@@ -16,16 +15,16 @@ use crate::plan::{Direction, Plan};
 
 /// A [`Pass`] whose sums are computed by the server. With masks, the weights that the server holds
 /// are W~ = W − R, and the answers are corrected by R (Algorithm 4).
-pub(super) struct Round {
+pub(super) struct Round<B: Backend> {
     pub(super) pass: Pass,
-    plan: Plan,
+    plan: Arc<Plan<B::Layout>>,
     masks: Option<Arc<Masks>>,
 }
 
-impl Round {
-    pub(super) fn new<H: AdditiveHE>(
-        context: &Context<H>,
-        plan: Plan,
+impl<B: Backend> Round<B> {
+    pub(super) fn new(
+        context: &Context<B>,
+        plan: Arc<Plan<B::Layout>>,
         inputs: &Array2<f64>,
         masks: Option<Arc<Masks>>,
     ) -> Result<Self> {
@@ -43,26 +42,26 @@ impl Round {
         self.position().is_some()
     }
 
-    fn exchange(&self) -> (usize, Direction, &Exchange) {
+    fn exchange(&self) -> (usize, Direction, &B::Layout) {
         let (stage, direction) = self.position().expect("asked only while an answer is due");
         let exchange = self.plan.exchange(stage, direction).expect("every exchange is planned");
-        (stage, direction, exchange)
+        (stage, direction, exchange.layout())
     }
 
     /// ⟦A⟧ or ⟦D⟧ of the current stage.
-    pub(super) fn question<H: AdditiveHE>(
+    pub(super) fn question(
         &self,
-        context: &Context<H>,
+        context: &Context<B>,
         rng: &mut dyn CryptoRng,
     ) -> Result<ClientMessage> {
-        let (stage, direction, exchange) = self.exchange();
+        let (stage, direction, layout) = self.exchange();
         let values = match direction {
             Direction::Forward => self.pass.activations(stage),
             Direction::Backward => self.pass.errors(stage),
         };
         let linear = &context.network.stages()[stage].linear;
-        let ciphertexts = exchange.encrypt::<H>(&context.secret, linear, values, rng)?;
-        let batch = u32::try_from(exchange.batch).expect("a planned batch is below 2^16");
+        let ciphertexts = layout.encrypt(&context.secret, linear, values, rng)?;
+        let batch = u32::try_from(self.plan.batch).expect("a planned batch is below 2^16");
         let stage = u32::try_from(stage).expect("few stages");
         Ok(match direction {
             Direction::Forward => ClientMessage::EncryptedActivations { stage, batch, ciphertexts },
@@ -71,12 +70,8 @@ impl Round {
     }
 
     /// Decrypts the sums of the current stage, removes the masks and lets the pass go on.
-    pub(super) fn answer<H: AdditiveHE>(
-        &mut self,
-        context: &Context<H>,
-        message: ServerMessage,
-    ) -> Result<()> {
-        let (stage, direction, exchange) = self.exchange();
+    pub(super) fn answer(&mut self, context: &Context<B>, message: ServerMessage) -> Result<()> {
+        let (stage, direction, layout) = self.exchange();
         let got = message.name();
         let (answered, ciphertexts) = match (direction, message) {
             (Direction::Forward, ServerMessage::WeightedSums { stage, ciphertexts })
@@ -94,7 +89,7 @@ impl Round {
         if answered as usize != stage {
             return Err(PeerMisbehaved::out_of_bounds("stage", answered, stage).into());
         }
-        let mut sums = exchange.decrypt::<H>(&context.secret, &ciphertexts)?;
+        let mut sums = layout.decrypt(&context.secret, &ciphertexts)?;
         let linear = &context.network.stages()[stage].linear;
         if let Some(masks) = &self.masks {
             let layer = masks.layer(stage);

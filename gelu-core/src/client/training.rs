@@ -6,34 +6,34 @@ use std::sync::Arc;
 
 use ndarray::Array2;
 use rand_core::CryptoRng;
+use zeroize::Zeroizing;
 
 use super::round::Round;
 use super::{Context, StepReport};
+use crate::backend::{Backend, SecretRate};
 use crate::error::{ApiMisuse, Error, PeerMisbehaved, Result};
-use crate::he::{AdditiveHE, Sealed};
 use crate::ledger::{DataExposure, DataLedger, SampleId};
 use crate::mask::{self, Masks};
 use crate::message::{ClientMessage, Lease, LeaseRate};
 use crate::pass::{Rounding, argmax, update};
-use crate::plan::{Plan, Purpose, UpdateLayout};
-use crate::slots::Plaintext;
+use crate::plan::{Plan, Purpose};
 use crate::update::Update;
 
 /// How updates travel.
-enum Mode<H: AdditiveHE> {
+enum Mode<B: Backend> {
     /// In the open under a mask.
     Public,
     /// Under the server's key, scaled by its secret rate.
-    Secret { public: H::PublicKey, inverse_rate: H::Ciphertext, layout: UpdateLayout },
+    Secret { public: B::PublicKey, updates: B::Rate, rate: <B::Rate as SecretRate<B>>::Rate },
 }
 
 /// A lease between two steps.
-pub(super) struct Training<H: AdditiveHE> {
-    plan: Plan,
+pub(super) struct Training<B: Backend> {
+    plan: Arc<Plan<B::Layout>>,
     steps: u32,
     steps_done: u32,
     rounding: Rounding,
-    mode: Mode<H>,
+    mode: Mode<B>,
     /// ΣR: the server holds W − ΣR.
     masks: Arc<Masks>,
     /// ΣU (or ΣG): what the client will reveal at the end.
@@ -48,10 +48,10 @@ pub(super) struct Training<H: AdditiveHE> {
     ledger: DataLedger,
 }
 
-impl<H: AdditiveHE> Training<H> {
+impl<B: Backend> Training<B> {
     /// Checks the terms of a lease against what was asked for.
     pub(super) fn new(
-        context: &Context<H>,
+        context: &Context<B>,
         lease: &Lease,
         batch: usize,
         lengths: RangeInclusive<u32>,
@@ -63,7 +63,7 @@ impl<H: AdditiveHE> Training<H> {
         if lease.batch as usize != batch {
             return Err(PeerMisbehaved::out_of_bounds("batch", lease.batch, batch).into());
         }
-        let plan = context.plan(batch, Purpose::Training { steps: lease.steps })?;
+        let plan = Arc::new(context.plan(batch, Purpose::Training { steps: lease.steps })?);
         let (mode, rounding) = match &lease.rate {
             LeaseRate::Public(eta) if eta.is_finite() && *eta > 0.0 => {
                 (Mode::Public, Rounding::Rate(*eta))
@@ -73,12 +73,11 @@ impl<H: AdditiveHE> Training<H> {
             }
             LeaseRate::Secret { public_key, inverse_rate, g_max } => {
                 check_g_max(*g_max, context)?;
-                let public = H::public_key_from_bytes(public_key)?;
-                let inverse_rate = H::ciphertexts_from_bytes(&public, inverse_rate, 1)?.remove(0);
+                let public = B::public_key_from_bytes(public_key)?;
                 let values = context.network.parameters();
-                let layout = UpdateLayout::new::<H>(values, &context.precision, *g_max, &public)?;
-                let mode = Mode::Secret { public, inverse_rate, layout };
-                (mode, Rounding::PowerOfTwo { g_max: *g_max })
+                let updates = B::Rate::plan(values, &context.precision, *g_max, &public)?;
+                let rate = updates.read_rate(&public, inverse_rate)?;
+                (Mode::Secret { public, updates, rate }, Rounding::PowerOfTwo { g_max: *g_max })
             }
         };
         Ok(Self {
@@ -112,7 +111,7 @@ impl<H: AdditiveHE> Training<H> {
     /// Algorithm 3: the update of the last step under a fresh mask, which joins ΣR.
     pub(super) fn masked_update(
         &mut self,
-        context: &Context<H>,
+        context: &Context<B>,
         rng: &mut dyn CryptoRng,
     ) -> Result<ClientMessage> {
         let bits = context.precision.update_bits + context.precision.mask_bits;
@@ -121,22 +120,11 @@ impl<H: AdditiveHE> Training<H> {
                 let (masked, masks) = mask::mask(&self.last_update, bits, rng);
                 (ClientMessage::MaskedUpdate(masked), masks)
             }
-            Mode::Secret { public, inverse_rate, layout } => {
+            Mode::Secret { public, updates, rate } => {
                 let masks = mask::draw(&self.last_update, bits, rng);
-                let rows = |values: Vec<i128>| -> Result<Vec<Plaintext>> {
-                    let rows = values.chunks(layout.slots);
-                    rows.map(|row| Plaintext::new(layout.slot_bits, row.to_vec())).collect()
-                };
-                let scaled = rows(masks.values().copied().collect())?;
-                let scaled = H::scale_slots(public, inverse_rate, &scaled)?;
-                let update = rows(self.last_update.values().copied().collect())?;
-                let sealed = scaled.iter().zip(update).enumerate();
-                let sealed: Vec<_> = sealed
-                    .map(|(n, (mask, g))| (H::add_plain(public, mask, &g), layout.shape(n)))
-                    .collect();
-                // The server knows how ⟦2^g⟧ was made: sealing hides R, as it hides W elsewhere.
-                let sealed = Sealed::<H>::seal(public, &sealed, rng);
-                let ciphertexts = Sealed::to_bytes(public, &sealed);
+                let gradients = Zeroizing::new(self.last_update.values().copied().collect::<Vec<_>>());
+                let values = Zeroizing::new(masks.values().copied().collect::<Vec<_>>());
+                let ciphertexts = updates.mask(public, rate, &gradients, &values, rng)?;
                 (ClientMessage::EncryptedMaskedUpdate { ciphertexts }, masks)
             }
         };
@@ -145,13 +133,13 @@ impl<H: AdditiveHE> Training<H> {
     }
 
     /// Algorithm 5: the sum of the true updates, once it is booked.
-    pub(super) fn final_update(&self, context: &Context<H>) -> Result<ClientMessage> {
+    pub(super) fn final_update(&self, context: &Context<B>) -> Result<ClientMessage> {
         context.sums.book(&self.samples, &self.data, context.policy)?;
         Ok(ClientMessage::FinalUpdate(self.sum.reveal()))
     }
 }
 
-fn check_g_max<H: AdditiveHE>(g_max: u32, context: &Context<H>) -> Result<()> {
+fn check_g_max<B: Backend>(g_max: u32, context: &Context<B>) -> Result<()> {
     let most = context.precision.most_g_max();
     if g_max > most {
         let expected = format!("at most {most}");
@@ -161,22 +149,22 @@ fn check_g_max<H: AdditiveHE>(g_max: u32, context: &Context<H>) -> Result<()> {
 }
 
 /// One step of a lease.
-pub(super) struct TrainingRound<H: AdditiveHE> {
-    training: Training<H>,
-    pub(super) round: Round,
+pub(super) struct TrainingRound<B: Backend> {
+    training: Training<B>,
+    pub(super) round: Round<B>,
     labels: Vec<usize>,
     compared: Option<(f64, usize)>,
 }
 
-impl<H: AdditiveHE> TrainingRound<H> {
+impl<B: Backend> TrainingRound<B> {
     /// Gives the lease back with the error if the mini-batch does not fit it.
     #[expect(clippy::result_large_err, reason = "the lease itself is handed back")]
     pub(super) fn new(
-        context: &Context<H>,
-        mut training: Training<H>,
+        context: &Context<B>,
+        mut training: Training<B>,
         inputs: &Array2<f64>,
         labels: &[usize],
-    ) -> Result<Self, (Training<H>, Error)> {
+    ) -> Result<Self, (Training<B>, Error)> {
         let batch = training.plan.batch;
         let classes = context.network.classes();
         if inputs.ncols() != batch || labels.len() != batch {
@@ -187,7 +175,7 @@ impl<H: AdditiveHE> TrainingRound<H> {
             let error = ApiMisuse::configuration("labels", format!("must be below {classes}"));
             return Err((training, error.into()));
         }
-        let (plan, masks) = (training.plan.clone(), Arc::clone(&training.masks));
+        let (plan, masks) = (Arc::clone(&training.plan), Arc::clone(&training.masks));
         let round = match Round::new(context, plan, inputs, Some(masks)) {
             Ok(round) => round,
             Err(error) => return Err((training, error)),
@@ -216,7 +204,7 @@ impl<H: AdditiveHE> TrainingRound<H> {
     }
 
     /// The true update joins the sum; the lease goes on.
-    pub(super) fn finish(self, context: &Context<H>) -> Result<Training<H>> {
+    pub(super) fn finish(self, context: &Context<B>) -> Result<Training<B>> {
         let Self { mut training, round, labels, compared } = self;
         let pass = round.pass;
         let update = update(

@@ -170,7 +170,7 @@ pub struct Exposure {
 
 impl Exposure {
     /// Counts unknowns and equations of every exchange of `plan`.
-    pub fn new(network: &Network, precision: &Precision, plan: &Plan) -> Self {
+    pub fn new<L>(network: &Network, precision: &Precision, plan: &Plan<L>) -> Self {
         let model = plan.exchanges().map(|(i, direction, exchange)| {
             let linear = &network.stages()[i].linear;
             let rows = linear.output_components();

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use rand_core::CryptoRng;
 
-use super::{Host, LearningRate, Planned, Position, ServedModel, check_equal, evaluate};
+use super::{Host, LearningRate, Planned, ServedModel, check_equal, evaluate, prepare};
+use crate::backend::{Backend, Sealed, SecretRate};
 use crate::error::{ApiMisuse, PeerMisbehaved, Result};
-use crate::he::AdditiveHE;
 use crate::mask::Masked;
 use crate::message::{self, ClientMessage, LeaseRate, ServerMessage};
 use crate::network::Parameters;
-use crate::plan::{Direction, Purpose, UpdateLayout};
-use crate::slots::{Plaintext, SlotShape};
+use crate::plan::{Direction, Purpose};
 use crate::update::Revealed;
 
 /// What a lease waits for.
@@ -35,29 +34,29 @@ pub(super) enum Ended {
 }
 
 /// A lease in progress. `masked` is W~ = W − ΣR: all that the server knows until the end.
-pub(super) struct Lease<H: AdditiveHE> {
+pub(super) struct Lease<B: Backend> {
     initial: ServedModel,
     masked: Parameters,
-    planned: Arc<Planned>,
-    rate: LearningRate<H>,
-    layout: Option<UpdateLayout>,
+    planned: Arc<Planned<B::Layout>>,
+    rate: LearningRate<B>,
+    updates: Option<B::Rate>,
     steps: u32,
     steps_done: u32,
     phase: Phase,
 }
 
-impl<H: AdditiveHE> Lease<H> {
+impl<B: Backend> Lease<B> {
     /// Starts on `model`; also returns the terms for the client.
     pub(super) fn new(
         model: &ServedModel,
-        planned: Arc<Planned>,
-        rate: LearningRate<H>,
+        planned: Arc<Planned<B::Layout>>,
+        rate: LearningRate<B>,
         rng: &mut dyn CryptoRng,
     ) -> Result<(Self, message::Lease)> {
         let Purpose::Training { steps } = planned.plan.purpose else {
             return Err(ApiMisuse::State { asked: "grant", state: "planned an inference" }.into());
         };
-        let (terms_rate, layout) = match &rate {
+        let (terms_rate, updates) = match &rate {
             LearningRate::Public(eta) => (LeaseRate::Public(*eta), None),
             LearningRate::Secret { key, g, g_max } => {
                 let spare = model.precision.most_g_max();
@@ -65,16 +64,12 @@ impl<H: AdditiveHE> Lease<H> {
                     let why = format!("needs g <= g_max <= {spare}");
                     return Err(ApiMisuse::configuration("secret learning rate", why).into());
                 }
-                let public = H::public_key(key);
+                let public = B::public_key(key);
                 let values = model.parameters.len();
-                let layout = UpdateLayout::new::<H>(values, &model.precision, *g_max, public)?;
-                let shape = SlotShape { bits: layout.slot_bits, count: 1 };
-                let plain = Plaintext::new(shape.bits, vec![1 << g])?;
-                let inverse = H::encrypt_as_owner(key, &plain, rng)?;
-                let mut inverse_rate = Vec::new();
-                H::ciphertext_to_bytes(public, &inverse, &mut inverse_rate);
-                let public_key = H::public_key_to_bytes(public);
-                (LeaseRate::Secret { public_key, inverse_rate, g_max: *g_max }, Some(layout))
+                let updates = B::Rate::plan(values, &model.precision, *g_max, public)?;
+                let inverse_rate = updates.encrypt_rate(key, *g, rng)?;
+                let public_key = B::public_key_to_bytes(public);
+                (LeaseRate::Secret { public_key, inverse_rate, g_max: *g_max }, Some(updates))
             }
         };
         let batch = u32::try_from(planned.plan.batch).expect("a planned batch is below 2^16");
@@ -84,7 +79,7 @@ impl<H: AdditiveHE> Lease<H> {
             masked: model.parameters.clone(),
             planned,
             rate,
-            layout,
+            updates,
             steps,
             steps_done: 0,
             phase: Phase::Exchange(0, Direction::Forward),
@@ -108,7 +103,7 @@ impl<H: AdditiveHE> Lease<H> {
 
     pub(super) fn handle(
         &mut self,
-        public: &H::PublicKey,
+        public: &B::PublicKey,
         message: ClientMessage,
         host: &dyn Host,
         rng: &mut dyn CryptoRng,
@@ -128,7 +123,7 @@ impl<H: AdditiveHE> Lease<H> {
                         return Ok(LeaseStep::Ended(Ended::RolledBack { reason }));
                     }
                 }
-                let ciphertexts = self.evaluate(public, &ciphertexts, rng)?;
+                let ciphertexts = self.evaluate(public, &ciphertexts, rng)?.into_bytes();
                 Ok(LeaseStep::Reply(ServerMessage::WeightedSums { stage, ciphertexts }))
             }
             (
@@ -136,7 +131,7 @@ impl<H: AdditiveHE> Lease<H> {
                 ClientMessage::EncryptedErrors { stage, ciphertexts },
             ) => {
                 check_equal("stage", stage as usize, expected)?;
-                let ciphertexts = self.evaluate(public, &ciphertexts, rng)?;
+                let ciphertexts = self.evaluate(public, &ciphertexts, rng)?.into_bytes();
                 Ok(LeaseStep::Reply(ServerMessage::PropagatedErrors { stage, ciphertexts }))
             }
             (Phase::Update, ClientMessage::MaskedUpdate(update)) if !self.last_step() => {
@@ -169,17 +164,18 @@ impl<H: AdditiveHE> Lease<H> {
     /// The current exchange, with the masked weights; moves to the next one.
     fn evaluate(
         &mut self,
-        public: &H::PublicKey,
+        public: &B::PublicKey,
         ciphertexts: &[u8],
         rng: &mut dyn CryptoRng,
-    ) -> Result<Vec<u8>> {
+    ) -> Result<Sealed> {
         let Phase::Exchange(stage, direction) = self.phase else {
             unreachable!("called only in an exchange")
         };
         let exchange = self.planned.plan.exchange(stage, direction).expect("planned");
-        let at = Position { model: &self.initial, stage, direction };
-        let layer = &self.masked.layers[stage];
-        let result = evaluate::<H>(public, exchange, at, layer, ciphertexts, rng)?;
+        let (layout, layer) = (exchange.layout(), &self.masked.layers[stage]);
+        // Each layer meets each version of the masked weights once.
+        let weights = prepare::<B>(layout, &self.initial, stage, direction, layer)?;
+        let result = evaluate::<B>(layout, public, &weights, ciphertexts, rng)?;
         let last = self.masked.layers.len() - 1;
         self.phase = match direction {
             Direction::Forward if stage < last => Phase::Exchange(stage + 1, Direction::Forward),
@@ -203,16 +199,12 @@ impl<H: AdditiveHE> Lease<H> {
     /// W~ ← W~ − (G + R·2^g) / 2^g, exactly: G is a multiple of 2^g_max, so no bit of it is left
     /// below 2^g for the server to see (the low-bit trap: `docs/src/protocol.md`).
     fn apply_encrypted(&mut self, ciphertexts: &[u8]) -> Result<()> {
-        let (LearningRate::Secret { key, g, .. }, Some(layout)) = (&self.rate, &self.layout) else {
+        let (LearningRate::Secret { key, g, .. }, Some(updates)) = (&self.rate, &self.updates)
+        else {
             let (expected, got) = ("MaskedUpdate", "EncryptedMaskedUpdate");
             return Err(PeerMisbehaved::UnexpectedMessage { expected, got }.into());
         };
-        let public = H::public_key(key);
-        let received = H::ciphertexts_from_bytes(public, ciphertexts, layout.ciphertexts())?;
-        let shaped: Vec<_> =
-            received.into_iter().enumerate().map(|(n, c)| (c, layout.shape(n))).collect();
-        let plaintexts = H::decrypt_many(key, &shaped)?;
-        let values: Vec<i128> = plaintexts.iter().flat_map(|p| p.values()).copied().collect();
+        let values = updates.decrypt(key, ciphertexts)?;
         if values.iter().any(|v| v & ((1 << g) - 1) != 0) {
             let expected = format!("a multiple of 2^{g}");
             return Err(

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! # Security
-//! Every ciphertext that leaves is [`Sealed`](crate::Sealed). The weights are secret from the
+//! Every ciphertext that leaves is [`Sealed`]. The weights are secret from the
 //! client: evaluation takes time that depends on them (their bit lengths and signs choose the
 //! multiplications), so a client that measures response times precisely can learn about the
 //! distribution of weights in a layer; the documentation of each backend says more.
@@ -26,13 +26,12 @@ use std::sync::Arc;
 
 use rand_core::CryptoRng;
 
+use crate::backend::{Backend, Layout, Sealed};
 use crate::error::{ApiMisuse, Error, PeerIncompatible, PeerMisbehaved, Refused, Result};
-use crate::exchange::Exchange;
 use crate::fixed::Precision;
-use crate::he::AdditiveHE;
 use crate::ledger::Exposure;
 use crate::message::{ClientMessage, ServerMessage};
-use crate::network::{Layer, Network, Parameters};
+use crate::network::{self, Network, Parameters};
 use crate::pass::bias_constant;
 use crate::plan::{Direction, MAX_BATCH, MAX_STEPS, Plan, Purpose};
 use lease::{Ended, Lease, LeaseStep};
@@ -52,13 +51,13 @@ pub struct ServedModel {
 
 /// The learning rate of a lease.
 #[derive(Debug)]
-pub enum LearningRate<H: AdditiveHE> {
+pub enum LearningRate<B: Backend> {
     /// Known to the client.
     Public(f64),
     /// 2^−g, with g ≤ g_max and known to the server alone.
     Secret {
         /// The server's own key pair.
-        key: Arc<H::SecretKey>,
+        key: Arc<B::SecretKey>,
         /// The exponent.
         g: u32,
         /// The largest exponent; that many fractional bits of the weights are spent on it.
@@ -66,7 +65,7 @@ pub enum LearningRate<H: AdditiveHE> {
     },
 }
 
-impl<H: AdditiveHE> Clone for LearningRate<H> {
+impl<B: Backend> Clone for LearningRate<B> {
     fn clone(&self) -> Self {
         match self {
             Self::Public(eta) => Self::Public(*eta),
@@ -113,29 +112,29 @@ pub enum ServerOutput {
 }
 
 /// An accepted key, and the plan of the last batch size, which is rarely another one.
-struct Opened<H: AdditiveHE> {
-    public: H::PublicKey,
-    planned: Option<Arc<Planned>>,
+struct Opened<B: Backend> {
+    public: B::PublicKey,
+    planned: Option<Arc<Planned<B::Layout>>>,
 }
 
-struct Planned {
-    plan: Plan,
+struct Planned<L> {
+    plan: Plan<L>,
     exposure: Exposure,
 }
 
-impl<H: AdditiveHE> Opened<H> {
+impl<B: Backend> Opened<B> {
     fn plan(
         &mut self,
         model: &ServedModel,
         batch: usize,
         purpose: Purpose,
-    ) -> Result<Arc<Planned>> {
-        let fits = |p: &&Arc<Planned>| p.plan.batch == batch && p.plan.purpose == purpose;
+    ) -> Result<Arc<Planned<B::Layout>>> {
+        let fits = |p: &&Arc<Planned<_>>| p.plan.batch == batch && p.plan.purpose == purpose;
         if let Some(planned) = self.planned.as_ref().filter(fits) {
             return Ok(Arc::clone(planned));
         }
         let (network, precision) = (&model.network, &model.precision);
-        let plan = Plan::new::<H>(network, precision, batch, purpose, &self.public)?;
+        let plan = Plan::new::<B>(network, precision, batch, purpose, &self.public)?;
         let exposure = Exposure::new(&model.network, &model.precision, &plan);
         let planned = Arc::new(Planned { plan, exposure });
         self.planned = Some(Arc::clone(&planned));
@@ -144,23 +143,23 @@ impl<H: AdditiveHE> Opened<H> {
 }
 
 /// An inference between two stages; it sees one version of the model to its end.
-struct Query {
+struct Query<B: Backend> {
     model: Arc<ServedModel>,
-    planned: Arc<Planned>,
+    planned: Arc<Planned<B::Layout>>,
     stage: usize,
 }
 
-enum State<H: AdditiveHE> {
+enum State<B: Backend> {
     AwaitOpen,
-    Ready(Opened<H>),
-    Query(Opened<H>, Query),
-    AwaitGrant(Opened<H>, usize, RangeInclusive<u32>),
-    Lease(Opened<H>, Box<Lease<H>>),
-    Committing(Opened<H>),
+    Ready(Opened<B>),
+    Query(Opened<B>, Query<B>),
+    AwaitGrant(Opened<B>, usize, RangeInclusive<u32>),
+    Lease(Opened<B>, Box<Lease<B>>),
+    Committing(Opened<B>),
     Failed,
 }
 
-impl<H: AdditiveHE> State<H> {
+impl<B: Backend> State<B> {
     fn expected(&self) -> &'static str {
         match self {
             Self::AwaitOpen => "Open",
@@ -173,19 +172,19 @@ impl<H: AdditiveHE> State<H> {
 }
 
 /// The server machine of one session: see the [module](self).
-pub struct Server<H: AdditiveHE> {
-    state: State<H>,
+pub struct Server<B: Backend> {
+    state: State<B>,
     transmit: VecDeque<ServerMessage>,
     outputs: VecDeque<ServerOutput>,
 }
 
-impl<H: AdditiveHE> Default for Server<H> {
+impl<B: Backend> Default for Server<B> {
     fn default() -> Self {
         Self { state: State::AwaitOpen, transmit: VecDeque::new(), outputs: VecDeque::new() }
     }
 }
 
-impl<H: AdditiveHE> Server<H> {
+impl<B: Backend> Server<B> {
     /// A machine that waits for a client's key.
     pub fn new() -> Self {
         Self::default()
@@ -197,7 +196,7 @@ impl<H: AdditiveHE> Server<H> {
     }
 
     /// The client's public key, once the session is open and while it lives.
-    pub fn client_key(&self) -> Option<&H::PublicKey> {
+    pub fn client_key(&self) -> Option<&B::PublicKey> {
         match &self.state {
             State::AwaitOpen | State::Failed => None,
             State::Ready(opened)
@@ -226,7 +225,7 @@ impl<H: AdditiveHE> Server<H> {
         &mut self,
         model: &ServedModel,
         steps: u32,
-        rate: LearningRate<H>,
+        rate: LearningRate<B>,
         rng: &mut dyn CryptoRng,
     ) -> Result<()> {
         let State::AwaitGrant(mut opened, batch, lengths) = self.take() else {
@@ -271,9 +270,9 @@ impl<H: AdditiveHE> Server<H> {
     /// Does nothing in the middle of one.
     pub fn precompute(&self, rng: &mut dyn CryptoRng) {
         let State::Ready(Opened { public, planned: Some(planned) }) = &self.state else { return };
-        let exchanges = planned.plan.exchanges();
-        let count = exchanges.map(|(_, _, exchange)| exchange.ciphertexts_down()).sum();
-        H::precompute_seals(public, count, rng);
+        let layouts: Vec<_> =
+            planned.plan.exchanges().map(|(_, _, exchange)| exchange.layout()).collect();
+        B::prepare_seals(public, &layouts, rng);
     }
 
     /// What a lease would give away to this client: for the ledger, before [`grant`](Self::grant).
@@ -306,24 +305,24 @@ impl<H: AdditiveHE> Server<H> {
         Ok(())
     }
 
-    fn take(&mut self) -> State<H> {
+    fn take(&mut self) -> State<B> {
         core::mem::replace(&mut self.state, State::Failed)
     }
 
     fn next(
         &mut self,
-        state: State<H>,
+        state: State<B>,
         message: ClientMessage,
         host: &dyn Host,
         rng: &mut dyn CryptoRng,
-    ) -> Result<State<H>> {
+    ) -> Result<State<B>> {
         match (state, message) {
             (State::AwaitOpen, ClientMessage::Open { backend, public_key }) => {
-                if backend != H::ID {
-                    let ours = H::ID.into();
+                if backend != B::ID {
+                    let ours = B::ID.into();
                     return Err(PeerIncompatible::Backend { ours, theirs: backend }.into());
                 }
-                let public = H::public_key_from_bytes(&public_key)?;
+                let public = B::public_key_from_bytes(&public_key)?;
                 self.transmit.push_back(ServerMessage::Opened);
                 Ok(State::Ready(Opened { public, planned: None }))
             }
@@ -401,18 +400,19 @@ impl<H: AdditiveHE> Server<H> {
     /// One stage of an inference.
     fn answer(
         &mut self,
-        opened: Opened<H>,
-        mut query: Query,
+        opened: Opened<B>,
+        mut query: Query<B>,
         stage: u32,
         ciphertexts: &[u8],
         rng: &mut dyn CryptoRng,
-    ) -> Result<State<H>> {
+    ) -> Result<State<B>> {
         check_equal("stage", stage as usize, query.stage)?;
         let Query { model, planned, .. } = &query;
-        let exchange = &planned.plan.stages[query.stage].forward;
+        let layout = planned.plan.stages[query.stage].forward.layout();
         let layer = &model.parameters.layers[query.stage];
-        let at = Position { model, stage: query.stage, direction: Direction::Forward };
-        let ciphertexts = evaluate::<H>(&opened.public, exchange, at, layer, ciphertexts, rng)?;
+        let weights = prepare::<B>(layout, model, query.stage, Direction::Forward, layer)?;
+        let sealed = evaluate::<B>(layout, &opened.public, &weights, ciphertexts, rng)?;
+        let ciphertexts = sealed.into_bytes();
         self.transmit.push_back(ServerMessage::WeightedSums { stage, ciphertexts });
         let over = query.stage + 1 == model.network.stages().len();
         query.stage += 1;
@@ -420,34 +420,37 @@ impl<H: AdditiveHE> Server<H> {
     }
 }
 
-/// Where in a model an evaluation takes place.
-struct Position<'a> {
-    model: &'a ServedModel,
+/// A layer of a model, true or masked, ready to be applied to ciphertexts.
+fn prepare<B: Backend>(
+    layout: &B::Layout,
+    model: &ServedModel,
     stage: usize,
     direction: Direction,
-}
-
-/// Algorithm 1, line 5 and Algorithm 2, line 6: `layer` (true or masked) applied to ciphertexts.
-fn evaluate<H: AdditiveHE>(
-    public: &H::PublicKey,
-    exchange: &Exchange,
-    at: Position<'_>,
-    layer: &Layer,
-    ciphertexts: &[u8],
-    rng: &mut dyn CryptoRng,
-) -> Result<Vec<u8>> {
-    let linear = &at.model.network.stages()[at.stage].linear;
-    let entries = linear.entries(&layer.weights);
-    let matrix = exchange.layout.matrix(linear, at.direction);
-    let offsets = match at.direction {
+    layer: &network::Layer,
+) -> Result<<B::Layout as Layout<B>>::Weights> {
+    let linear = &model.network.stages()[stage].linear;
+    let offsets = match direction {
         Direction::Forward => {
-            let constant = bias_constant(linear, at.model.precision.activations);
-            let offset = |bias: usize| constant * layer.biases[bias];
-            Some(exchange.layout.bias_of(linear).map(offset).collect::<Vec<_>>())
+            let constant = bias_constant(linear, model.precision.activations);
+            let offset = |output| constant * layer.biases[linear.bias_of(output)];
+            Some((0..linear.outputs()).map(offset).collect::<Vec<_>>())
         }
         Direction::Backward => None,
     };
-    exchange.evaluate::<H>(public, &matrix, &entries, offsets.as_deref(), ciphertexts, rng)
+    layout.prepare(linear, &layer.weights, offsets.as_deref())
+}
+
+/// Algorithm 1, line 5 and Algorithm 2, line 6: weights applied to ciphertexts.
+fn evaluate<B: Backend>(
+    layout: &B::Layout,
+    public: &B::PublicKey,
+    weights: &<B::Layout as Layout<B>>::Weights,
+    ciphertexts: &[u8],
+    rng: &mut dyn CryptoRng,
+) -> Result<Sealed> {
+    let inputs = layout.read(public, ciphertexts)?;
+    let answer = layout.evaluate(public, weights, &inputs)?;
+    Ok(Sealed::seal::<B, _>(layout, public, answer, rng))
 }
 
 fn check_batch(batch: u32) -> Result<usize, PeerMisbehaved> {

@@ -7,18 +7,17 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
 use super::{G, G_MAX, batches, model, pair, secret_rate};
+use crate::backend::Cryptosystem;
 use crate::clear::{Clear, ClearKey};
 use crate::client::{Client, DataPolicy};
 use crate::error::{ApiMisuse, Error, PeerIncompatible, PeerMisbehaved};
-use crate::he::AdditiveHE;
 use crate::ledger::Policy;
 use crate::mask::Masked;
 use crate::message::{ClientMessage, Lease, LeaseRate, ServerMessage, Wire};
 use crate::network::Parameters;
 use crate::pair::{Frame, PairHost};
-use crate::plan::UpdateLayout;
 use crate::server::{Host, LearningRate, Server, ServerOutput};
-use crate::slots::Plaintext;
+use crate::slots::{AdditiveHE, Plaintext, UpdateLayout};
 
 /// The messages of one honest inference and one honest lease.
 fn honest(rate: LearningRate<Clear>) -> (Vec<ClientMessage>, Vec<ServerMessage>) {

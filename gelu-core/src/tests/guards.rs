@@ -8,13 +8,12 @@ use super::{G, G_MAX, model, secret_rate};
 use crate::clear::{Clear, ClearKey};
 use crate::error::{Error, PeerMisbehaved, Result};
 use crate::fixed::{Format, Precision};
-use crate::he::AdditiveHE;
 use crate::mask::Masked;
 use crate::message::{ClientMessage, Lease, LeaseRate, ServerMessage};
 use crate::network::Parameters;
-use crate::plan::{MAX_BATCH, MAX_STEPS, UpdateLayout};
+use crate::plan::{MAX_BATCH, MAX_STEPS};
 use crate::server::{Host, LearningRate, ServedModel, ServerOutput};
-use crate::slots::Plaintext;
+use crate::slots::{AdditiveHE, Plaintext, UpdateLayout};
 
 /// |U| < 2^(l−1) and 0 ≤ R < 2^(l+sigma), as [`Precision::TRAINING`] has them.
 const UPDATE: i128 = 1 << 19;

@@ -10,12 +10,12 @@ use crate::fixed::Precision;
 use crate::mask;
 use crate::message::ClientMessage;
 use crate::network::{Layer, Parameters};
-use crate::plan::{Direction, MAX_BATCH, MAX_STEPS, Plan, Purpose, UpdateLayout};
+use crate::plan::{Direction, MAX_BATCH, MAX_STEPS, Plan, Purpose};
 use crate::server::LearningRate;
-use crate::slots::{MAX_SLOT_BITS, signed_bits};
+use crate::slots::{MAX_SLOT_BITS, SlotLayout, UpdateLayout, signed_bits};
 use crate::update::Update;
 
-fn plan(batch: usize, purpose: Purpose) -> crate::Result<Plan> {
+fn plan(batch: usize, purpose: Purpose) -> crate::Result<Plan<SlotLayout>> {
     let key = ClearKey::new(2048).unwrap();
     Plan::new::<Clear>(&networks::network(), &Precision::TRAINING, batch, purpose, &key)
 }
@@ -53,7 +53,7 @@ fn slots_hold_the_widest_value_and_waste_no_bit() {
         let mut got = Vec::new();
         for (stage, direction, exchange) in plan.exchanges() {
             assert_eq!(plan.exchange(stage, direction), Some(exchange));
-            got.push((stage, direction, exchange.slot_bits));
+            got.push((stage, direction, exchange.layout().slot_bits));
         }
         let forward =
             |taps: i128, divisor: i128| signed_bits((taps * input + divisor * constant) * weight);
@@ -82,7 +82,9 @@ fn a_plan_is_refused_beyond_the_widest_slot() {
         let purpose = Purpose::Training { steps: 1 };
         Plan::new::<Clear>(&networks::network(), &precision, 1, purpose, &key)
     };
-    let widest = |plan: Plan| plan.exchanges().map(|(_, _, e)| e.slot_bits).max().unwrap();
+    let widest = |plan: Plan<SlotLayout>| {
+        plan.exchanges().map(|(_, _, e)| e.layout().slot_bits).max().unwrap()
+    };
     let base = widest(with(64).unwrap());
     let most = 64 + MAX_SLOT_BITS - base;
     assert_eq!(widest(with(most).unwrap()), MAX_SLOT_BITS);

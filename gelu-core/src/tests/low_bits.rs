@@ -9,13 +9,12 @@ use std::collections::BTreeSet;
 use super::{G, G_MAX, batches, model, pair, secret_rate};
 use crate::clear::{Clear, ClearKey};
 use crate::fixed::Saturations;
-use crate::he::AdditiveHE;
 use crate::ledger::Policy;
 use crate::message::{ClientMessage, Wire};
 use crate::network::{Layer, Parameters};
 use crate::pair::Frame;
 use crate::pass::{Rounding, update};
-use crate::plan::UpdateLayout;
+use crate::slots::{AdditiveHE, UpdateLayout};
 use crate::update::Update;
 
 /// The masked gradients of a lease, as the server decrypts them.

@@ -1,9 +1,11 @@
 //! LWE ciphertexts as [`AdditiveHE`].
 
+use gelu_core::backend::NoSecretRate;
 use gelu_core::error::ApiMisuse;
-use gelu_core::linear::Taps;
-use gelu_core::prices::{MatrixSize, Prices};
-use gelu_core::{AdditiveHE, Plaintext, Result, SlotShape, he};
+use gelu_core::slots::{
+    AdditiveHE, Matrix, Plaintext, Prices, SlotBackend, SlotShape, Unpacked, check_block_len,
+};
+use gelu_core::{Cryptosystem, Result};
 use rand_core::CryptoRng;
 use rayon::prelude::*;
 
@@ -18,11 +20,10 @@ use super::wire;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tfhe;
 
-impl AdditiveHE for Tfhe {
+impl Cryptosystem for Tfhe {
     const ID: &'static str = "tfhe";
     type PublicKey = PublicKey;
     type SecretKey = SecretKey;
-    type Ciphertext = Ciphertext;
 
     /// The one size is [`KEY_BITS`], the dimension.
     fn keygen(bits: u32, rng: &mut dyn CryptoRng) -> Result<SecretKey> {
@@ -40,6 +41,19 @@ impl AdditiveHE for Tfhe {
     fn key_bits(public: &PublicKey) -> u32 {
         public.bits()
     }
+
+    fn public_key_to_bytes(public: &PublicKey) -> Vec<u8> {
+        wire::public_key_to_bytes(public)
+    }
+
+    fn public_key_from_bytes(bytes: &[u8]) -> Result<PublicKey> {
+        wire::public_key_from_bytes(bytes)
+    }
+}
+
+impl AdditiveHE for Tfhe {
+    type Prepared = Matrix;
+    type Ciphertext = Ciphertext;
 
     /// One, of at most 41 bits.
     fn slots(_: &PublicKey, slot_bits: u32) -> usize {
@@ -88,14 +102,6 @@ impl AdditiveHE for Tfhe {
         rng: &mut dyn CryptoRng,
     ) -> Ciphertext {
         public.seal_all(&[(ciphertext.clone(), shape)], rng).remove(0)
-    }
-
-    fn public_key_to_bytes(public: &PublicKey) -> Vec<u8> {
-        wire::public_key_to_bytes(public)
-    }
-
-    fn public_key_from_bytes(bytes: &[u8]) -> Result<PublicKey> {
-        wire::public_key_from_bytes(bytes)
     }
 
     fn ciphertext_len(_: &PublicKey) -> usize {
@@ -159,28 +165,17 @@ impl AdditiveHE for Tfhe {
     /// [`ApiMisuse::Configuration`] when the weights of an output are too large for the noise.
     fn matvec(
         public: &PublicKey,
-        taps: &Taps,
-        weights: &[i128],
+        matrix: &Matrix,
         inputs: &[Ciphertext],
     ) -> Result<Vec<Ciphertext>> {
         if inputs.is_empty() {
             return Err(ApiMisuse::Empty("a matrix product").into());
         }
         let term = |tap: &gelu_core::linear::Tap| {
-            (weights[tap.weight as usize], &inputs[tap.source as usize])
+            (matrix.entries[tap.weight as usize], &inputs[tap.source as usize])
         };
-        let row = |output| taps.of(output).iter().map(term).collect();
-        linear::combine(public, &(0..taps.outputs()).map(row).collect::<Vec<_>>())
-    }
-
-    fn prices(_: &PublicKey) -> Prices {
-        PRICES
-    }
-
-    /// Weights of any width cost the same.
-    fn matvec_price(public: &PublicKey, size: MatrixSize) -> u64 {
-        let taps = u64::try_from(size.taps).unwrap_or(u64::MAX);
-        taps.saturating_mul(Self::prices(public).product.into())
+        let row = |output| matrix.taps.of(output).iter().map(term).collect();
+        linear::combine(public, &(0..matrix.taps.outputs()).map(row).collect::<Vec<_>>())
     }
 
     fn ciphertexts_to_bytes(public: &PublicKey, ciphertexts: &[Ciphertext], out: &mut Vec<u8>) {
@@ -193,19 +188,27 @@ impl AdditiveHE for Tfhe {
         bytes: &[u8],
         count: usize,
     ) -> Result<Vec<Ciphertext>> {
-        he::check_block_len::<Self>(public, bytes, count)?;
+        check_block_len::<Self>(public, bytes, count)?;
         let chunks = bytes.par_chunks_exact(wire::CIPHERTEXT_LEN);
         chunks.map(|chunk| wire::ciphertext_from_bytes(public, chunk)).collect()
     }
 }
 
-/// What things cost on the reference machine. Slots are never shifted: there is one.
-const PRICES: Prices = Prices {
-    encrypt: 45_000,
-    decrypt: 4_000,
-    rerandomize: 130_000,
-    product: 4_200,
-    shift_bit: 0,
-    lanes: 1,
-    byte: 8,
-};
+impl SlotBackend for Tfhe {
+    type Packing = Unpacked;
+    type Updates = NoSecretRate;
+
+    /// On the reference machine. Slots are never shifted: there is one. Weights of any width cost the same.
+    fn slot_prices(_: &PublicKey) -> Prices {
+        Prices {
+            encrypt: 45_000,
+            decrypt: 4_000,
+            rerandomize: 130_000,
+            product: 4_200,
+            shift_bit: 0,
+            lanes: 1,
+            byte: 8,
+            products: |size| size.taps as u64,
+        }
+    }
+}

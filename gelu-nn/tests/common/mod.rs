@@ -7,7 +7,7 @@ use gelu_core::client::StepReport;
 use gelu_core::ledger::Policy;
 use gelu_core::pair::{Pair, PairHost};
 use gelu_core::server::{Host, LearningRate, ServedModel};
-use gelu_core::{AdditiveHE, Parameters, Precision};
+use gelu_core::{Backend, Parameters, Precision};
 use gelu_nn::{FixedTrainer, Model, Rate, Sequential};
 use ndarray::Array2;
 use rand::rngs::ChaCha20Rng;
@@ -42,7 +42,7 @@ pub(crate) fn host(model: &Model) -> Arc<PairHost> {
 }
 
 /// The learning rate of the server and of the oracle.
-pub(crate) fn rate<H: AdditiveHE>(rate: Rate, bits: u32) -> LearningRate<H> {
+pub(crate) fn rate<H: Backend>(rate: Rate, bits: u32) -> LearningRate<H> {
     match rate {
         Rate::Public(eta) => LearningRate::Public(eta),
         Rate::Secret { g, g_max } => {
@@ -53,7 +53,7 @@ pub(crate) fn rate<H: AdditiveHE>(rate: Rate, bits: u32) -> LearningRate<H> {
 }
 
 /// A client with a fresh key, joined to the host.
-pub(crate) fn client<H: AdditiveHE>(
+pub(crate) fn client<H: Backend>(
     host: &Arc<PairHost>,
     learning: LearningRate<H>,
     bits: u32,
@@ -75,7 +75,7 @@ pub(crate) fn oracle(model: &Model, batches: &Batches, rate: Rate) -> (Parameter
 }
 
 /// One client, one lease: weights and losses must be the oracle's.
-pub(crate) fn assert_equals_oracle<H: AdditiveHE>(
+pub(crate) fn assert_equals_oracle<H: Backend>(
     architecture: &Sequential,
     (batch, steps): (usize, usize),
     by: Rate,

@@ -11,6 +11,7 @@
 //! |---|---|---|
 //! | who shares what | `layer` | inputs that reach the same outputs, outputs that read the same inputs |
 //! | choice | `cost` | the cheapest of three algorithms, by a written formula |
+//! | prices | `price` | what a layer is told to cost before its weights are known |
 //! | planes | `subsets`, `powers`, `buckets` | tables of subsets, tables of powers, or no tables |
 //! | signs | `offsets`, `signs`, `invert` | which planes of which weights are negative; one inversion for all |
 //! | outputs | `horner` | from planes to outputs, and from outputs to packed slots, in one go |
@@ -45,6 +46,7 @@ mod invert;
 mod layer;
 mod offsets;
 mod powers;
+mod price;
 mod products;
 mod signs;
 mod subsets;
@@ -60,6 +62,7 @@ use crate::kernel::Line;
 use crate::ring::{Elements, Ring};
 use cost::{Algorithm, Workload};
 use layer::Layer;
+pub use price::prices;
 
 /// One product for each output of `taps`: Πᵢ `inputs[source]`^`weights[weight]`.
 ///

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
     use crate::InsecurePaillier as P;
     use gelu_core::linear::Tap;
-    use gelu_core::{AdditiveHE, Plaintext, SlotShape};
+    use gelu_core::{AdditiveHE, Cryptosystem, Plaintext, SlotShape};
     use rand::SeedableRng;
     use rand::rngs::ChaCha20Rng;
 

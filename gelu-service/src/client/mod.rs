@@ -35,7 +35,7 @@ use std::time::Duration;
 use gelu_core::client::{Client, DataPolicy, StepReport};
 use gelu_core::error::PeerIncompatible;
 use gelu_core::ledger::{DataLedger, SumLedger};
-use gelu_core::{AdditiveHE, Network};
+use gelu_core::{Backend, Network};
 use gelu_nn::Sequential;
 use tokio::net::ToSocketAddrs;
 
@@ -93,15 +93,15 @@ pub enum ClientEvent {
 }
 
 /// A server that has introduced itself. Nothing of ours has been sent but a certificate.
-pub struct Connection<H: AdditiveHE> {
+pub struct Connection<B: Backend> {
     line: Line,
     card: Card,
     architecture: Sequential,
     network: Arc<Network>,
-    backend: core::marker::PhantomData<fn() -> H>,
+    backend: core::marker::PhantomData<fn() -> B>,
 }
 
-impl<H: AdditiveHE> Connection<H> {
+impl<B: Backend> Connection<B> {
     /// Connects, authenticates both sides, agrees on a version, and checks the server's card.
     ///
     /// `server_name` must be a name or an address in the server's certificate; `observer` is told of
@@ -119,11 +119,11 @@ impl<H: AdditiveHE> Connection<H> {
     ) -> Result<Self> {
         let observer = Box::new(observer);
         let (mut line, card) =
-            Line::open(address, server_name, tls, limits, H::ID, observer).await?;
-        if card.backend != H::ID {
+            Line::open(address, server_name, tls, limits, B::ID, observer).await?;
+        if card.backend != B::ID {
             line.close().await;
             let theirs = card.backend;
-            return Err(PeerIncompatible::Backend { ours: H::ID.into(), theirs }.into());
+            return Err(PeerIncompatible::Backend { ours: B::ID.into(), theirs }.into());
         }
         card.precision.validate()?;
         let text = card.architecture.clone();
@@ -158,7 +158,7 @@ impl<H: AdditiveHE> Connection<H> {
     ///
     /// # Errors
     /// [`PeerIncompatible::KeySize`] without a word to the server; what the server says.
-    pub async fn open(self, secret: Arc<H::SecretKey>, policy: DataPolicy) -> Result<Session<H>> {
+    pub async fn open(self, secret: Arc<B::SecretKey>, policy: DataPolicy) -> Result<Session<B>> {
         let sums = Arc::new(Mutex::new(DataLedger::new([0; 32])));
         self.open_counted(secret, policy, sums).await
     }
@@ -170,13 +170,13 @@ impl<H: AdditiveHE> Connection<H> {
     /// As [`open`](Self::open).
     pub async fn open_counted(
         self,
-        secret: Arc<H::SecretKey>,
+        secret: Arc<B::SecretKey>,
         policy: DataPolicy,
         sums: Arc<dyn SumLedger>,
-    ) -> Result<Session<H>> {
+    ) -> Result<Session<B>> {
         let Self { mut line, card, network, .. } = self;
         let (least, most) = card.key_bits;
-        let got = H::key_bits(H::public_key(&secret));
+        let got = B::key_bits(B::public_key(&secret));
         if !(least..=most).contains(&got) {
             line.close().await;
             let accepted = format!("{least} to {most} bits");

@@ -9,7 +9,7 @@ use gelu_core::error::ApiMisuse;
 use gelu_core::ledger::{Exposure, SumLedger};
 use gelu_core::message::{ClientMessage, LeaseRate};
 use gelu_core::plan::Purpose;
-use gelu_core::{AdditiveHE, Network};
+use gelu_core::{Backend, Network};
 use ndarray::Array2;
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
@@ -23,18 +23,18 @@ use crate::handshake::Card;
 use crate::server::{Way, fresh_rng};
 
 /// The core's machine and its randomness: together they go where the computing is done.
-struct Machine<H: AdditiveHE> {
-    client: Client<H>,
+struct Machine<B: Backend> {
+    client: Client<B>,
     rng: ChaCha20Rng,
 }
 
 /// An open session: see the [module](super).
-pub struct Session<H: AdditiveHE> {
+pub struct Session<B: Backend> {
     line: Line,
     card: Card,
     network: Arc<Network>,
     /// `None` once the session is over.
-    machine: Option<Machine<H>>,
+    machine: Option<Machine<B>>,
     sums: Arc<dyn SumLedger>,
     policy: DataPolicy,
     /// What forward exchanges are for: [`Phase::Inference`] or [`Phase::Forward`].
@@ -63,13 +63,13 @@ pub struct LeaseReport {
     pub statistics: Statistics,
 }
 
-impl<H: AdditiveHE> Session<H> {
+impl<B: Backend> Session<B> {
     /// Sends the key, which `client` has ready.
     pub(super) async fn begin(
         line: Line,
         card: Card,
         network: Arc<Network>,
-        client: Client<H>,
+        client: Client<B>,
     ) -> Result<Self> {
         let (sums, policy) = (Arc::clone(client.sums()), client.policy());
         let machine = Some(Machine { client, rng: fresh_rng()? });
@@ -212,7 +212,7 @@ impl<H: AdditiveHE> Session<H> {
         let nothing = gelu_core::Error::from(ApiMisuse::Empty("a lease"));
         let batch = batches.peek().ok_or(nothing)?.0.ncols();
         let wanted = lengths.first().copied().unwrap_or(1)..=lengths.last().copied().unwrap_or(0);
-        let request = move |m: &mut Machine<H>| m.client.request_lease_of(batch, wanted);
+        let request = move |m: &mut Machine<B>| m.client.request_lease_of(batch, wanted);
         self.wish(Phase::Queue, request).await?;
         let lease = match self.rounds().await?.pop() {
             Some(ClientOutput::LeaseGranted(lease)) => lease,
@@ -249,7 +249,7 @@ impl<H: AdditiveHE> Session<H> {
     ) -> Result<(u64, Vec<StepReport>)> {
         let mut reports = Vec::new();
         for (inputs, labels) in batches {
-            let train = move |m: &mut Machine<H>| m.client.train(&inputs, &labels, &mut m.rng);
+            let train = move |m: &mut Machine<B>| m.client.train(&inputs, &labels, &mut m.rng);
             self.wish(Phase::Forward, train).await?;
             for output in self.rounds().await? {
                 match output {
@@ -329,7 +329,7 @@ impl<H: AdditiveHE> Session<H> {
     async fn wish(
         &mut self,
         phase: Phase,
-        wish: impl FnOnce(&mut Machine<H>) -> gelu_core::Result<()> + Send + 'static,
+        wish: impl FnOnce(&mut Machine<B>) -> gelu_core::Result<()> + Send + 'static,
     ) -> Result<()> {
         self.compute(phase, wish).await?
     }
@@ -338,7 +338,7 @@ impl<H: AdditiveHE> Session<H> {
     async fn compute(
         &mut self,
         phase: Phase,
-        job: impl FnOnce(&mut Machine<H>) -> gelu_core::Result<()> + Send + 'static,
+        job: impl FnOnce(&mut Machine<B>) -> gelu_core::Result<()> + Send + 'static,
     ) -> Result<Result<()>> {
         let mut machine = self.machine.take().ok_or(Error::SessionOver)?;
         let began = Instant::now();

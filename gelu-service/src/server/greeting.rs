@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gelu_core::AdditiveHE;
+use gelu_core::Backend;
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -29,7 +29,7 @@ pub(super) struct Guest {
 }
 
 /// Opens the channel, learns who is there, agrees on a version, hands out the card.
-pub(super) async fn greet<H: AdditiveHE>(host: &Host<H>, tcp: TcpStream) -> Result<Guest> {
+pub(super) async fn greet<B: Backend>(host: &Host<B>, tcp: TcpStream) -> Result<Guest> {
     let limits = host.config.limits;
     tcp.set_nodelay(true).map_err(Error::network("setting up a connection"))?;
     let accepting =
@@ -56,14 +56,14 @@ pub(super) async fn greet<H: AdditiveHE>(host: &Host<H>, tcp: TcpStream) -> Resu
             Ok(Guest { account, line, seat })
         }
         Err(error) => {
-            line.part(&error, H::ID).await;
+            line.part(&error, B::ID).await;
             Err(error)
         }
     }
 }
 
-async fn welcome<H: AdditiveHE>(
-    host: &Host<H>,
+async fn welcome<B: Backend>(
+    host: &Host<B>,
     line: &mut Line,
     account: Result<String, String>,
     speaks_gelu: bool,

@@ -5,11 +5,12 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
-use gelu_core::AdditiveHE;
+use gelu_core::Backend;
+use gelu_core::backend::SecretRate;
 use gelu_core::clear::{Clear, ClearKey};
 use gelu_core::error::Refused;
 use gelu_core::ledger::{Exposure, LeaseWish};
-use gelu_core::plan::{Plan, Purpose, UpdateLayout};
+use gelu_core::plan::{Plan, Purpose};
 use gelu_core::server::{LearningRate, ServedModel};
 use gelu_core::{Parameters, server};
 use gelu_files::Lock;
@@ -28,8 +29,8 @@ use crate::files;
 use crate::handshake::Card;
 
 /// The shared part of a server.
-pub(crate) struct Host<H: AdditiveHE> {
-    pub(super) config: Config<H>,
+pub(crate) struct Host<B: Backend> {
+    pub(super) config: Config<B>,
     pub(super) queue: Queue,
     /// One permit for each evaluation at a time.
     pub(super) computing: Arc<Semaphore>,
@@ -50,9 +51,9 @@ struct Current {
     served: Arc<ServedModel>,
 }
 
-impl<H: AdditiveHE> Host<H> {
+impl<B: Backend> Host<B> {
     /// Opens the files and checks that the configuration can work.
-    pub(super) fn open(mut config: Config<H>) -> Result<Self> {
+    pub(super) fn open(mut config: Config<B>) -> Result<Self> {
         config.limits.validate()?;
         if config.lease_samples == 0 {
             return Err(Error::configuration("lease samples", "must be 1 or more"));
@@ -70,7 +71,7 @@ impl<H: AdditiveHE> Host<H> {
         let model = Model::load(&config.model)?;
         let served = Arc::new(ServedModel::from(&model));
         check_rate(&config.rate, &served)?;
-        let verdicts = verdicts::<H>(&served, &config.key_bits)?;
+        let verdicts = verdicts::<B>(&served, &config.key_bits)?;
         let lease_rng = match config.danger_lease_seed {
             Some(seed) => ChaCha20Rng::from_seed(seed),
             None => fresh_rng()?,
@@ -107,7 +108,7 @@ impl<H: AdditiveHE> Host<H> {
             version: model.version(),
             architecture: model.architecture().to_json(),
             precision: *model.precision(),
-            backend: H::ID.into(),
+            backend: B::ID.into(),
             key_bits: self.config.key_bits.clone().into_inner(),
             policy: self.config.policy,
             account: account.into(),
@@ -195,12 +196,12 @@ fn is_logged(turned_away: u64) -> bool {
 }
 
 /// A host, as the machine of one account sees it.
-pub(super) struct AccountHost<H: AdditiveHE> {
-    pub(super) host: Arc<Host<H>>,
+pub(super) struct AccountHost<B: Backend> {
+    pub(super) host: Arc<Host<B>>,
     pub(super) account: String,
 }
 
-impl<H: AdditiveHE> server::Host for AccountHost<H> {
+impl<B: Backend> server::Host for AccountHost<B> {
     fn model(&self) -> Arc<ServedModel> {
         self.host.served()
     }
@@ -228,7 +229,7 @@ pub(crate) fn fresh_rng() -> Result<ChaCha20Rng> {
 }
 
 /// The rules that a lease would otherwise break in the middle.
-fn check_rate<H: AdditiveHE>(rate: &LearningRate<H>, model: &ServedModel) -> Result<()> {
+fn check_rate<B: Backend>(rate: &LearningRate<B>, model: &ServedModel) -> Result<()> {
     match rate {
         LearningRate::Public(eta) if eta.is_finite() && *eta > 0.0 => Ok(()),
         LearningRate::Public(eta) => {
@@ -241,8 +242,9 @@ fn check_rate<H: AdditiveHE>(rate: &LearningRate<H>, model: &ServedModel) -> Res
                 let why = format!("2^-{g}, at the least 2^-{g_max}, needs g <= g_max <= {spare}");
                 return Err(Error::configuration("secret learning rate", why));
             }
-            let public = H::public_key(key);
-            UpdateLayout::new::<H>(model.parameters.len(), precision, *g_max, public)?;
+            let public = B::public_key(key);
+            B::Rate::plan(model.parameters.len(), precision, *g_max, public)
+                .map_err(gelu_core::Error::from)?;
             Ok(())
         }
     }
@@ -253,26 +255,26 @@ fn check_rate<H: AdditiveHE>(rate: &LearningRate<H>, model: &ServedModel) -> Res
 /// A verdict depends on the slots of a key. Where keys come in several sizes, one in the clear has
 /// the slots of the largest, which would take seconds to make. A scheme with one size has slots of
 /// its own kind, and its keys are quickly made: one of them is, and forgotten again.
-fn verdicts<H: AdditiveHE>(
+fn verdicts<B: Backend>(
     model: &ServedModel,
     sizes: &RangeInclusive<u32>,
 ) -> Result<(String, String)> {
     let bits = *sizes.end();
     let own = match sizes.start() == sizes.end() {
-        true => Some(H::keygen(bits, &mut fresh_rng()?)?),
+        true => Some(B::keygen(bits, &mut fresh_rng()?)?),
         false => None,
     };
-    let verdict = |purpose| {
-        let (network, precision) = (&model.network, &model.precision);
-        let plan = match &own {
-            Some(key) => Plan::new::<H>(network, precision, 1, purpose, H::public_key(key)),
-            None => ClearKey::new(bits)
-                .and_then(|key| Plan::new::<Clear>(network, precision, 1, purpose, &key)),
-        };
-        match plan {
-            Ok(plan) => Exposure::new(&model.network, &model.precision, &plan).verdict(),
-            Err(error) => error.to_string(),
-        }
+    let (network, precision) = (&model.network, &model.precision);
+    let exposure = |purpose| match &own {
+        Some(key) => Plan::new::<B>(network, precision, 1, purpose, B::public_key(key))
+            .map(|plan| Exposure::new(network, precision, &plan)),
+        None => ClearKey::new(bits)
+            .and_then(|key| Plan::new::<Clear>(network, precision, 1, purpose, &key))
+            .map(|plan| Exposure::new(network, precision, &plan)),
+    };
+    let verdict = |purpose| match exposure(purpose) {
+        Ok(exposure) => exposure.verdict(),
+        Err(error) => error.to_string(),
     };
     Ok((verdict(Purpose::Inference), verdict(Purpose::Training { steps: 1 })))
 }

@@ -32,7 +32,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gelu_core::AdditiveHE;
+use gelu_core::Backend;
 use gelu_core::ledger::Policy;
 use gelu_core::server::LearningRate;
 use tokio::net::{TcpListener, TcpStream};
@@ -51,7 +51,7 @@ pub use observer::{Observer, ServerEvent, Summary, Traffic, Way};
 
 /// Everything that a server needs to know.
 #[non_exhaustive]
-pub struct Config<H: AdditiveHE> {
+pub struct Config<B: Backend> {
     /// Where to listen; port 0 takes any free one.
     pub address: SocketAddr,
     /// Certificates and key.
@@ -61,7 +61,7 @@ pub struct Config<H: AdditiveHE> {
     /// The ledger's file; begun if it is not there.
     pub ledger: PathBuf,
     /// The learning rate of every lease.
-    pub rate: LearningRate<H>,
+    pub rate: LearningRate<B>,
     /// What happens at the ledger's bound.
     pub policy: Policy,
     /// The most samples of a lease. Under [`Policy::Enforce`] the ledger's bound may be lower.
@@ -81,14 +81,14 @@ pub struct Config<H: AdditiveHE> {
     pub danger_lease_seed: Option<[u8; 32]>,
 }
 
-impl<H: AdditiveHE> Config<H> {
+impl<B: Backend> Config<B> {
     /// A server that enforces its ledger; every other setting has a default and is a field.
     pub fn new(
         address: SocketAddr,
         tls: ServerTls,
         model: impl Into<PathBuf>,
         ledger: impl Into<PathBuf>,
-        rate: LearningRate<H>,
+        rate: LearningRate<B>,
     ) -> Self {
         Self {
             address,
@@ -108,21 +108,21 @@ impl<H: AdditiveHE> Config<H> {
 }
 
 /// A server that listens: see the [module](self).
-pub struct Server<H: AdditiveHE> {
+pub struct Server<B: Backend> {
     listener: TcpListener,
-    host: Arc<Host<H>>,
+    host: Arc<Host<B>>,
 }
 
 /// When to stop: nothing yet, or the moment at which the last lease must be over.
 type Stop = Option<Instant>;
 
-impl<H: AdditiveHE> Server<H> {
+impl<B: Backend> Server<B> {
     /// Opens the files, checks the configuration, and listens. Clients wait until [`run`](Self::run).
     ///
     /// # Errors
     /// [`Error::Configuration`], [`Error::File`], [`Error::Model`]: what the operator must change;
     /// [`Error::Network`] when the address is taken.
-    pub async fn bind(config: Config<H>) -> Result<Self> {
+    pub async fn bind(config: Config<B>) -> Result<Self> {
         check_paths(&config.model, &config.ledger)?;
         let address = config.address;
         let opened = tokio::task::spawn_blocking(move || Host::open(config)).await;
@@ -192,8 +192,8 @@ impl<H: AdditiveHE> Server<H> {
 }
 
 /// Lets somebody in who is not yet known.
-fn admit<H: AdditiveHE>(
-    host: &Arc<Host<H>>,
+fn admit<B: Backend>(
+    host: &Arc<Host<B>>,
     sessions: &mut JoinSet<()>,
     tcp: TcpStream,
     peer: SocketAddr,

@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use gelu_core::error::{PeerIncompatible, PeerMisbehaved};
 use gelu_core::message::{ClientMessage, ServerMessage};
 use gelu_core::server::{self, ServerOutput};
-use gelu_core::{AdditiveHE, Parameters};
+use gelu_core::{Backend, Parameters};
 use rand::rngs::ChaCha20Rng;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -44,8 +44,8 @@ impl<E: Into<Error>> From<E> for Over {
 }
 
 /// Serves one connection from its first byte to its last.
-pub(super) async fn run<H: AdditiveHE>(
-    host: Arc<Host<H>>,
+pub(super) async fn run<B: Backend>(
+    host: Arc<Host<B>>,
     tcp: TcpStream,
     peer: SocketAddr,
     mut place: Place,
@@ -90,8 +90,8 @@ pub(super) async fn run<H: AdditiveHE>(
 const MADE_ROOM: &str = "it had not greeted yet and made room for a newer connection";
 
 /// The core's machine and its randomness: together they go where the computing is done.
-struct Machine<H: AdditiveHE> {
-    server: server::Server<H>,
+struct Machine<B: Backend> {
+    server: server::Server<B>,
     rng: ChaCha20Rng,
 }
 
@@ -103,20 +103,20 @@ struct Lease {
     until: Instant,
 }
 
-struct Session<H: AdditiveHE> {
-    host: Arc<Host<H>>,
+struct Session<B: Backend> {
+    host: Arc<Host<B>>,
     account: String,
     line: Line,
     /// `None` while it computes, and for good if that panics.
-    machine: Option<Machine<H>>,
+    machine: Option<Machine<B>>,
     lease: Option<Lease>,
     stopping: watch::Receiver<Stop>,
     _seat: Seat,
 }
 
-impl<H: AdditiveHE> Session<H> {
+impl<B: Backend> Session<B> {
     fn new(
-        host: Arc<Host<H>>,
+        host: Arc<Host<B>>,
         guest: Guest,
         rng: ChaCha20Rng,
         stopping: watch::Receiver<Stop>,
@@ -138,7 +138,7 @@ impl<H: AdditiveHE> Session<H> {
     async fn turn(&mut self) -> Result<(), Over> {
         let message = self.next_message().await?;
         let handled = self.compute(move |machine, host| {
-            check_key_size::<H>(&message, &host.host)?;
+            check_key_size::<B>(&message, &host.host)?;
             guarded(|| host.host.config.observer.received(&host.account, &message));
             machine.server.handle_message(message, host, &mut machine.rng)?;
             Ok::<_, Error>(machine.server.poll_output())
@@ -297,11 +297,11 @@ impl<H: AdditiveHE> Session<H> {
 
     async fn part(&mut self, error: &Error) {
         if !matches!(error, Error::ConnectionLost { .. }) {
-            self.line.part(error, H::ID).await;
+            self.line.part(error, B::ID).await;
         }
     }
 
-    fn machine(&mut self) -> Result<&mut Machine<H>> {
+    fn machine(&mut self) -> Result<&mut Machine<B>> {
         self.machine.as_mut().ok_or(Error::SessionOver)
     }
 
@@ -312,7 +312,7 @@ impl<H: AdditiveHE> Session<H> {
     /// session must not give up its lease while that is under way. It ends with the next frame.
     async fn compute<T: Send + 'static>(
         &mut self,
-        job: impl FnOnce(&mut Machine<H>, &AccountHost<H>) -> T + Send + 'static,
+        job: impl FnOnce(&mut Machine<B>, &AccountHost<B>) -> T + Send + 'static,
     ) -> Result<T> {
         let mut machine = self.machine.take().ok_or(Error::SessionOver)?;
         let host = AccountHost { host: Arc::clone(&self.host), account: self.account.clone() };
@@ -355,9 +355,9 @@ impl<H: AdditiveHE> Session<H> {
 const WAITING: &str = "waiting for the client's next message";
 
 /// Draws the length of a lease and grants it on the last committed version; or refuses.
-fn grant<H: AdditiveHE>(
-    machine: &mut Machine<H>,
-    host: &AccountHost<H>,
+fn grant<B: Backend>(
+    machine: &mut Machine<B>,
+    host: &AccountHost<B>,
     batch: usize,
     lengths: RangeInclusive<u32>,
 ) -> Result<Option<(u64, u32)>> {
@@ -379,12 +379,12 @@ fn grant<H: AdditiveHE>(
 }
 
 /// The core's machine accepts every size that its scheme knows; the operator may be stricter.
-fn check_key_size<H: AdditiveHE>(message: &ClientMessage, host: &Host<H>) -> Result<()> {
+fn check_key_size<B: Backend>(message: &ClientMessage, host: &Host<B>) -> Result<()> {
     let ClientMessage::Open { backend, public_key } = message else { return Ok(()) };
-    if backend != H::ID {
+    if backend != B::ID {
         return Ok(()); // The machine says so.
     }
-    let got = H::key_bits(&H::public_key_from_bytes(public_key)?);
+    let got = B::key_bits(&B::public_key_from_bytes(public_key)?);
     let accepted = &host.config.key_bits;
     if !accepted.contains(&got) {
         let accepted = format!("{} to {} bits", accepted.start(), accepted.end());

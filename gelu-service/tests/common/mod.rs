@@ -12,7 +12,7 @@ use gelu_core::ledger::Policy;
 use gelu_core::message::{ClientMessage, ServerMessage};
 use gelu_core::pair::{Pair, PairHost};
 use gelu_core::server::{Host, LearningRate, ServedModel};
-use gelu_core::{AdditiveHE, Parameters, Precision};
+use gelu_core::{Cryptosystem, Parameters, Precision};
 use gelu_nn::{Activation, Model, Sequential};
 use gelu_service::certs::{Authority, Identity};
 use gelu_service::client::ClientEvent;

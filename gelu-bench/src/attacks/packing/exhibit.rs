@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gelu_core::AdditiveHE;
+use gelu_core::{AdditiveHE, Cryptosystem};
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 

@@ -296,6 +296,7 @@ pub fn right_by_input(reading: &Reading, rows: &[Vec<i128>]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gelu_core::Cryptosystem;
     use std::sync::Arc;
 
     use crate::setting::Quiet;

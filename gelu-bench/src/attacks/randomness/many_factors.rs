@@ -13,7 +13,7 @@
 //! and with χⱼ(rᵢ) = 1 for i = j and 0 otherwise it reads wⱼ modulo d; modulo all five, wⱼ modulo 2310.
 //! The key passes every check: its factors are above 2^16, and gcd(n, φ(n)) = 1.
 
-use gelu_core::{AdditiveHE, SlotShape};
+use gelu_core::{AdditiveHE, Cryptosystem, SlotShape};
 use gelu_paillier::{Ciphertext, PublicKey};
 use num_bigint_dig::{BigInt, BigUint, ModInverse};
 use num_traits::{One, ToPrimitive, Zero};

@@ -21,7 +21,7 @@
 mod exhibit;
 pub mod many_factors;
 
-use gelu_core::AdditiveHE;
+use gelu_core::{AdditiveHE, Cryptosystem};
 use gelu_paillier::{Ciphertext, InsecurePaillier, Noise, PublicKey, SecretKey};
 use num_bigint_dig::{BigInt, BigUint, ModInverse};
 use num_integer::Integer;

@@ -1,18 +1,18 @@
-//! The promise that a cryptosystem makes to the protocol.
+//! The algebra of encrypted slots.
 
 use core::fmt::Debug;
 
 use rand_core::CryptoRng;
 
+use super::matrix::Matrix;
+use super::plaintext::{Plaintext, SlotShape};
+use crate::backend::Cryptosystem;
 use crate::error::{ApiMisuse, PeerMisbehaved, Result};
-use crate::linear::Taps;
-use crate::prices::{MatrixSize, Prices};
-use crate::slots::{MAX_SLOT_BITS, Plaintext, SlotShape};
 
-/// A public-key cryptosystem whose ciphertexts can be added.
+/// A cryptosystem whose ciphertexts can be added.
 ///
 /// Plaintexts are rows of signed integers in *slots* ([`Plaintext`]); every operation acts on all
-/// slots alike.
+/// slots alike. [`SlotBackend`](super::SlotBackend) makes a [`Backend`](crate::Backend) of it.
 ///
 /// # Laws
 /// For all slot rows a, b and integers k whose results stay within the slot's bound, with ⟦a⟧ any
@@ -30,9 +30,6 @@ use crate::slots::{MAX_SLOT_BITS, Plaintext, SlotShape};
 /// | `rerandomize(⟦a⟧)`            | a, and hides how ⟦a⟧ was made                            |
 /// | `linear_combination(kᵢ, ⟦aᵢ⟧)`| Σ kᵢ · aᵢ                                                |
 /// | `matvec(W, ⟦a⟧)`              | (Σ W\[o,i\] · aᵢ)ₒ                                       |
-/// | `pack(⟦a⟧, ⟦b⟧, …)`           | the slots of a, then those of b, …                       |
-/// | `matvec_packed(W, ⟦a⟧, n)`    | `pack` of every n outputs of `matvec(W, ⟦a⟧)`            |
-/// | `scale_slots(⟦a⟧, r, …)`      | a · r for every slot of the row r, where a is one value  |
 /// | `from_bytes(to_bytes(⟦a⟧))`   | a                                                        |
 ///
 /// [`conformance`](crate::conformance) checks every row against plain integers; a backend calls it
@@ -43,30 +40,14 @@ use crate::slots::{MAX_SLOT_BITS, Plaintext, SlotShape};
 /// failed. Operations that touch the secret key run in constant time, or their documentation says
 /// what an observer of their timing learns. On the server the scalars of `mul_plain` and its
 /// relatives are the model's weights; implementations state what their timing tells.
-pub trait AdditiveHE: Sized + Send + Sync + 'static {
-    /// The name under which a registry, a `--backend` and the handshake know this scheme.
-    const ID: &'static str;
-
-    /// What everybody may know.
-    type PublicKey: Clone + PartialEq + Debug + Send + Sync + 'static;
-    /// What only the client may know: wiped on drop, redacted in `Debug`, no `Clone`.
-    type SecretKey: Debug + Send + Sync + 'static;
+pub trait AdditiveHE: Cryptosystem {
     /// An encrypted row of slots.
     type Ciphertext: Clone + Debug + Send + Sync + 'static;
+    /// What [`matvec`](Self::matvec) keeps of a matrix from one product to the next, whatever the key:
+    /// [`Matrix`] where there is nothing to prepare.
+    type Prepared: From<Matrix> + AsRef<Matrix> + Send + Sync + 'static;
 
     // ---- required -------------------------------------------------------------------------
-
-    /// A fresh key of `bits` bits.
-    ///
-    /// # Errors
-    /// [`ApiMisuse::Configuration`] for a size that the scheme does not offer.
-    fn keygen(bits: u32, rng: &mut dyn CryptoRng) -> Result<Self::SecretKey>;
-
-    /// The public half of a key.
-    fn public_key(secret: &Self::SecretKey) -> &Self::PublicKey;
-
-    /// The size of the key, as in [`keygen`](Self::keygen).
-    fn key_bits(public: &Self::PublicKey) -> u32;
 
     /// How many slots of `slot_bits` bits one ciphertext holds (0: not even one).
     fn slots(public: &Self::PublicKey, slot_bits: u32) -> usize;
@@ -110,22 +91,13 @@ pub trait AdditiveHE: Sized + Send + Sync + 'static {
     /// Multiplies in an encryption of zero and adds a random multiple of 2^`shape.total_bits()`
     /// above the top slot where the plaintext has room, so that the owner learns neither how the
     /// ciphertext was made nor, if it sent out-of-range plaintexts, what overflowed
-    /// (`docs/src/security.md`). Only [`Sealed::seal`] calls this; only a [`Sealed`] can be sent.
+    /// (`docs/src/security.md`). Only [`seal`] calls this.
     fn rerandomize(
         public: &Self::PublicKey,
         ciphertext: &Self::Ciphertext,
         shape: SlotShape,
         rng: &mut dyn CryptoRng,
     ) -> Self::Ciphertext;
-
-    /// A public key as bytes.
-    fn public_key_to_bytes(public: &Self::PublicKey) -> Vec<u8>;
-
-    /// A peer's public key, checked as far as a public key can be checked.
-    ///
-    /// # Errors
-    /// [`PeerMisbehaved::InvalidKey`], [`PeerIncompatible::KeySize`](crate::error::PeerIncompatible::KeySize).
-    fn public_key_from_bytes(bytes: &[u8]) -> Result<Self::PublicKey>;
 
     /// Bytes of one ciphertext under this key: always the same number.
     fn ciphertext_len(public: &Self::PublicKey) -> usize;
@@ -222,8 +194,8 @@ pub trait AdditiveHE: Sized + Send + Sync + 'static {
         Ok(terms.fold(first, |sum, term| Self::add(public, &sum, &term)))
     }
 
-    /// One [`linear_combination`](Self::linear_combination) for each output of `taps`: a matrix
-    /// product, or a convolution, whose matrix entries are `weights[tap.weight]`.
+    /// One [`linear_combination`](Self::linear_combination) for each output of a matrix: a product, or
+    /// a convolution.
     ///
     /// The whole layer comes at once so that a backend can share work between outputs. An output
     /// without taps (an input that a stride steps over, on the way back) is ⟦0⟧.
@@ -232,11 +204,11 @@ pub trait AdditiveHE: Sized + Send + Sync + 'static {
     /// [`ApiMisuse::Empty`] without inputs.
     fn matvec(
         public: &Self::PublicKey,
-        taps: &Taps,
-        weights: &[i128],
+        matrix: &Self::Prepared,
         inputs: &[Self::Ciphertext],
     ) -> Result<Vec<Self::Ciphertext>> {
         let any = inputs.first().ok_or(ApiMisuse::Empty("a matrix product"))?;
+        let Matrix { taps, entries } = matrix.as_ref();
         (0..taps.outputs())
             .map(|output| {
                 if taps.of(output).is_empty() {
@@ -245,98 +217,11 @@ pub trait AdditiveHE: Sized + Send + Sync + 'static {
                 let terms: Vec<_> = taps
                     .of(output)
                     .iter()
-                    .map(|tap| (weights[tap.weight as usize], &inputs[tap.source as usize]))
+                    .map(|tap| (entries[tap.weight as usize], &inputs[tap.source as usize]))
                     .collect();
                 Self::linear_combination(public, &terms)
             })
             .collect()
-    }
-
-    /// Moves every slot `by` places up: slot j of ⟦a⟧ becomes slot j + `by`.
-    ///
-    /// The plain body is right for schemes whose slots are digits of one integer (multiplication
-    /// by 2^bits moves a slot up); schemes with one slot are never asked.
-    fn shift(
-        public: &Self::PublicKey,
-        a: &Self::Ciphertext,
-        by: usize,
-        slot_bits: u32,
-    ) -> Self::Ciphertext {
-        debug_assert!(slot_bits <= MAX_SLOT_BITS);
-        let half = 1i128 << (slot_bits / 2);
-        let rest = 1i128 << (slot_bits - slot_bits / 2);
-        (0..by).fold(a.clone(), |acc, _| {
-            Self::mul_plain(public, &Self::mul_plain(public, &acc, half), rest)
-        })
-    }
-
-    /// Puts the slots of several ciphertexts, `each.count` of each, into one (Horner's rule).
-    ///
-    /// # Errors
-    /// [`ApiMisuse::Empty`] without ciphertexts.
-    fn pack(
-        public: &Self::PublicKey,
-        ciphertexts: &[Self::Ciphertext],
-        each: SlotShape,
-    ) -> Result<Self::Ciphertext> {
-        let (top, rest) = ciphertexts.split_last().ok_or(ApiMisuse::Empty("packing"))?;
-        Ok(rest.iter().rev().fold(top.clone(), |acc, next| {
-            Self::add(public, &Self::shift(public, &acc, each.count, each.bits), next)
-        }))
-    }
-
-    /// [`matvec`](Self::matvec), the outputs packed in groups of `group`, `each` slots of each; the
-    /// last group may be smaller.
-    ///
-    /// Product and packing come at once so that a backend can run both chains of squarings in one.
-    ///
-    /// # Errors
-    /// As [`matvec`](Self::matvec); [`ApiMisuse::Empty`] for groups of 0.
-    fn matvec_packed(
-        public: &Self::PublicKey,
-        taps: &Taps,
-        weights: &[i128],
-        inputs: &[Self::Ciphertext],
-        group: usize,
-        each: SlotShape,
-    ) -> Result<Vec<Self::Ciphertext>> {
-        let outputs = Self::matvec(public, taps, weights, inputs)?;
-        match group {
-            0 => Err(ApiMisuse::Empty("a group of outputs").into()),
-            1 => Ok(outputs),
-            _ => outputs.chunks(group).map(|group| Self::pack(public, group, each)).collect(),
-        }
-    }
-
-    /// ⟦a · r⟧ for each row r, where ⟦a⟧ has one slot in use.
-    ///
-    /// All rows come at once so that a backend can share one table of the powers of ⟦a⟧.
-    ///
-    /// # Errors
-    /// As [`pack`](Self::pack): none by the plain body, because a [`Plaintext`] has values.
-    fn scale_slots(
-        public: &Self::PublicKey,
-        a: &Self::Ciphertext,
-        rows: &[Plaintext],
-    ) -> Result<Vec<Self::Ciphertext>> {
-        let scaled = rows.iter().map(|row| {
-            let shape = row.shape();
-            let each: Vec<_> =
-                row.values().iter().map(|&r| Self::mul_plain(public, a, r)).collect();
-            Self::pack(public, &each, SlotShape { count: 1, ..shape })
-        });
-        scaled.collect()
-    }
-
-    /// What operations under this key cost, for the planner: a constant of the scheme and its key's
-    /// size, never a measurement, because both parties must plan alike.
-    fn prices(public: &Self::PublicKey) -> Prices {
-        Prices::paillier(Self::key_bits(public))
-    }
-
-    /// What one [`matvec`](Self::matvec) of this size costs, in nanoseconds like [`Prices`].
-    fn matvec_price(public: &Self::PublicKey, size: MatrixSize) -> u64 {
-        Self::prices(public).subset_tables(size)
     }
 
     /// Appends the bytes of each ciphertext to `out`, in order.
@@ -381,31 +266,15 @@ pub fn check_block_len<H: AdditiveHE>(
     Ok(())
 }
 
-/// A ciphertext that may leave the server: rerandomised, its overflow masked.
-///
-/// There is no other way to make one, and nothing else can be written into a server's message.
-/// The randomness of a Paillier result is the product of the inputs' randomness raised to the
-/// weights, and the key's owner knows all of it but the weights; without this step one response
-/// gives a layer away (the paper does not say so).
-#[derive(Debug, Clone)]
-pub struct Sealed<H: AdditiveHE>(H::Ciphertext);
-
-impl<H: AdditiveHE> Sealed<H> {
-    /// Seals each ciphertext, whose slots have the shape beside it.
-    pub fn seal(
-        public: &H::PublicKey,
-        ciphertexts: &[(H::Ciphertext, SlotShape)],
-        rng: &mut dyn CryptoRng,
-    ) -> Vec<Self> {
-        H::rerandomize_many(public, ciphertexts, rng).into_iter().map(Self).collect()
-    }
-
-    /// The bytes of a row of sealed ciphertexts.
-    pub fn to_bytes(public: &H::PublicKey, sealed: &[Self]) -> Vec<u8> {
-        let ciphertexts: Vec<_> =
-            sealed.iter().map(|Self(ciphertext)| ciphertext.clone()).collect();
-        let mut bytes = Vec::with_capacity(sealed.len() * H::ciphertext_len(public));
-        H::ciphertexts_to_bytes(public, &ciphertexts, &mut bytes);
-        bytes
-    }
+/// Rerandomises each ciphertext, whose slots have the shape beside it, and writes the results: what
+/// [`Layout::seal`](crate::backend::Layout::seal) is for slots.
+pub fn seal<H: AdditiveHE>(
+    public: &H::PublicKey,
+    ciphertexts: &[(H::Ciphertext, SlotShape)],
+    rng: &mut dyn CryptoRng,
+) -> Vec<u8> {
+    let sealed = H::rerandomize_many(public, ciphertexts, rng);
+    let mut bytes = Vec::with_capacity(sealed.len() * H::ciphertext_len(public));
+    H::ciphertexts_to_bytes(public, &sealed, &mut bytes);
+    bytes
 }

@@ -69,6 +69,13 @@ impl core::fmt::Debug for Plaintext {
     }
 }
 
+/// The error of a plaintext with more slots than a ciphertext of `bits` bits holds.
+pub fn too_many_slots(shape: SlotShape, bits: u32) -> ApiMisuse {
+    let needed = u32::try_from(shape.total_bits()).unwrap_or(u32::MAX);
+    debug_assert!(shape.bits <= MAX_SLOT_BITS);
+    ApiMisuse::SlotOverflow { needed, available: bits }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

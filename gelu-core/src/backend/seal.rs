@@ -1,0 +1,37 @@
+//! The only way out of a server.
+
+use rand_core::CryptoRng;
+
+use super::{Cryptosystem, Layout};
+
+/// The bytes of an answer that may leave the server: it hides how it was made.
+///
+/// There is no other way to make one than [`seal`](Self::seal), and a server machine writes nothing else
+/// into its messages. The randomness of a result is a function of the weights and of the inputs'
+/// randomness, which the key's owner knows; without this step one response gives a layer away (the paper
+/// does not say so).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sealed(Vec<u8>);
+
+impl Sealed {
+    /// Seals an answer in its layout.
+    pub fn seal<C: Cryptosystem, L: Layout<C>>(
+        layout: &L,
+        public: &C::PublicKey,
+        answer: L::Answer,
+        rng: &mut dyn CryptoRng,
+    ) -> Self {
+        Self(layout.seal(public, answer, rng))
+    }
+
+    /// What crosses the wire.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+impl core::fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Sealed({} bytes)", self.0.len())
+    }
+}

@@ -1,0 +1,35 @@
+//! Slots: cryptosystems whose plaintexts are rows of small integers, and the layouts that all of them
+//! share.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `plaintext` | integers, each proven to fit its slot |
+//! | `additive` | [`AdditiveHE`]: the algebra of encrypted slots |
+//! | `digits` | [`DigitSlots`], [`ScaleSlots`]: what only some schemes can do |
+//! | `layout` | [`SlotLayout`]: how the values of a layer sit in slots |
+//! | `exchange` | the steps of an exchange: encrypt, prepare, evaluate, seal, decrypt |
+//! | `prices` | what operations cost, and so which layout is the cheapest |
+//! | `updates` | masked updates under a secret learning rate |
+//! | `backend` | [`SlotBackend`]: an [`AdditiveHE`] as a [`Backend`](crate::Backend) |
+//! | `laws` | the laws of the algebra as code |
+
+mod additive;
+mod backend;
+mod digits;
+mod exchange;
+pub(crate) mod laws;
+mod layout;
+mod matrix;
+mod plaintext;
+mod prices;
+mod updates;
+
+pub use additive::{AdditiveHE, check_block_len, seal};
+pub use backend::SlotBackend;
+pub use digits::{DigitSlots, Packed, Packing, ScaleSlots, Unpacked, scale_by_packing};
+pub use exchange::{SlotAnswer, SlotWeights};
+pub use layout::{Arrangement, SlotLayout};
+pub use matrix::Matrix;
+pub use plaintext::{MAX_SLOT_BITS, Plaintext, SlotShape, signed_bits, too_many_slots};
+pub use prices::{MatrixSize, Prices};
+pub use updates::UpdateLayout;
