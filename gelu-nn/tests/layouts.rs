@@ -2,11 +2,13 @@
 
 use gelu_core::backend::{Layout, Sealed, Task};
 use gelu_core::clear::ClearKey;
+use gelu_core::ledger::Exposure;
 use gelu_core::plan::{Direction, Plan, Purpose};
 use gelu_core::slots::{Arrangement, SlotBackend, SlotLayout};
 use gelu_core::{Backend, Clear, LinearMap, Precision};
-use gelu_nn::layers::{Conv2d, Conv2dConfig};
-use gelu_nn::zoo;
+use gelu_nn::layers::{Activation, Conv2d, Conv2dConfig, Shape};
+use gelu_nn::sequential::LayerSpec;
+use gelu_nn::{Sequential, zoo};
 use ndarray::Array2;
 use proptest::prelude::*;
 use rand::SeedableRng;

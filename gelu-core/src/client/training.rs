@@ -122,7 +122,8 @@ impl<B: Backend> Training<B> {
             }
             Mode::Secret { public, updates, rate } => {
                 let masks = mask::draw(&self.last_update, bits, rng);
-                let gradients = Zeroizing::new(self.last_update.values().copied().collect::<Vec<_>>());
+                let gradients =
+                    Zeroizing::new(self.last_update.values().copied().collect::<Vec<_>>());
                 let values = Zeroizing::new(masks.values().copied().collect::<Vec<_>>());
                 let ciphertexts = updates.mask(public, rate, &gradients, &values, rng)?;
                 (ClientMessage::EncryptedMaskedUpdate { ciphertexts }, masks)

@@ -145,9 +145,10 @@ fn a_final_sum_is_one_of_as_many_updates_as_the_lease_has_steps() {
 /// A lease that ends before its last step has a sum of the steps that were made.
 #[test]
 fn a_lease_cut_short_has_a_shorter_bound() {
-    // In place of the first masked update, and of the first question of the second step.
+    // In place of the first masked update, and of the first question of the second step (a query
+    // comes before both).
     let stages = model().network.stages().len();
-    for (name, nth) in [("MaskedUpdate", 1), ("EncryptedActivations", stages + 1)] {
+    for (name, nth) in [("MaskedUpdate", 1), ("EncryptedActivations", 2 * stages + 1)] {
         let at = || Session::until(&PUBLIC, name, nth);
         for sum in single(UPDATE) {
             assert!(end_at(at(), sum).unwrap().is_ok(), "{name}");

@@ -6,10 +6,11 @@ use rand::rngs::ChaCha20Rng;
 use super::networks;
 use super::session::Session;
 use crate::clear::{Clear, ClearKey};
-use crate::fixed::Precision;
+use crate::fixed::{Format, Precision};
+use crate::linear::{Axis, Window};
 use crate::mask;
 use crate::message::ClientMessage;
-use crate::network::{Layer, Parameters};
+use crate::network::{Layer, Network, Parameters, Stage};
 use crate::plan::{Direction, MAX_BATCH, MAX_STEPS, Plan, Purpose};
 use crate::server::LearningRate;
 use crate::slots::{MAX_SLOT_BITS, SlotLayout, UpdateLayout, signed_bits};
@@ -71,6 +72,22 @@ fn slots_hold_the_widest_value_and_waste_no_bit() {
         assert_eq!(plan.exchange(3, Direction::Forward), None);
         assert_eq!(plan.exchange(0, Direction::Backward), None);
     }
+}
+
+/// The bias of a fused mean counts as often as the mean has terms: 2 inputs and 2 biases are 4, not 3.
+#[test]
+fn slots_hold_the_bias_of_a_mean() {
+    let columns = Axis::new(2, 1, 1, 0).and_then(|axis| axis.pooled(2)).unwrap();
+    let mean = Window::new(1, 1, Axis::new(1, 1, 1, 0).unwrap(), columns).unwrap();
+    let stage = Stage { name: "mean".into(), linear: mean.into(), locals: vec![] };
+    let network = Network::new(2, vec![], vec![stage], Box::new(networks::Squared)).unwrap();
+    let activations = Format { integer: 0, fraction: 14 };
+    let precision = Precision { activations, ..Precision::INFERENCE };
+    let key = ClearKey::new(2048).unwrap();
+    let plan = Plan::new::<Clear>(&network, &precision, 1, Purpose::Inference, &key).unwrap();
+    let own = precision.weights.integer + precision.weights.fraction;
+    let widest = signed_bits(4 << (14 + own));
+    assert_eq!(plan.stages[0].forward.layout().slot_bits, widest);
 }
 
 /// The widest slot is used before a plan is refused.
