@@ -323,6 +323,24 @@ pub(super) mod tests {
         let least: Vec<_> = exposure.data.iter().map(DataExposure::least_samples).collect();
         assert_eq!(least, [1, 6, 4]);
         assert!(exposure.verdict().starts_with("no lease protects both"));
+        let sums = exposure.data.iter().map(|d| {
+            let members = (d.rows, d.width, d.terms_per_sample);
+            (d.equations, d.unknowns_per_sample, d.outputs, members)
+        });
+        let second = (4 * 5 + 5, 4 + 5, 5, (5, 4 + 1, 1));
+        let third = (5 * 3 + 3, 5 + 3, 3, (3, 5 + 1, 1));
+        assert_eq!(sums.collect::<Vec<_>>(), [(3, 9 + 4, 4, (1, 3, 4)), second, third]);
+    }
+
+    /// As many bits as are secret determine everything; one fewer does not.
+    #[test]
+    fn the_last_bit_stays_unknown() {
+        let mut layer = exposure(Purpose::Inference).model.remove(1);
+        for (secret, revealed, safe) in [(1, 7, 0), (7, 7, 0), (8, 7, 1), (14, 7, 1), (15, 7, 2)] {
+            (layer.secret_bits, layer.revealed_bits_per_sample) = (secret, revealed);
+            (layer.unknowns, layer.equations_per_sample) = (secret, revealed);
+            assert_eq!((layer.safe_samples(), layer.safe_samples_honest()), (safe, safe));
+        }
     }
 
     /// 64-32-10: equations 2080, a sample brings 64 inputs and, to each sum, 32 errors.
