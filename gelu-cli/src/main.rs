@@ -23,8 +23,10 @@
 // Both end the program when nobody reads: `phases::say` and `output::Output` do not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod amounts;
 mod args;
 mod backend;
+mod claim;
 mod client;
 mod commands;
 mod cost;
@@ -38,6 +40,7 @@ mod leases;
 mod local;
 mod machine;
 mod output;
+mod page;
 mod phases;
 mod problem;
 mod rate;

@@ -9,7 +9,7 @@ use gelu_core::text::{printable, printable_lines};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-pub(crate) use gelu_bench::amounts::{bytes, seconds};
+pub(crate) use crate::amounts::{bytes, seconds};
 
 /// A finished piece of work.
 #[derive(Debug, Clone, PartialEq, Serialize)]
