@@ -414,7 +414,7 @@ pub(crate) fn example(word: &str) -> Exhibit {
         finding: say("All of it is here"),
         claims: vec![Claim::new(say("this holds"), true), Claim::new(say("this not"), false)],
         parts: vec![Part::Table(table), Part::Lines(lines), Part::Bars(bars), Part::Images(images)],
-        notes: vec![say("Note that `gelu bench` made it:")],
+        notes: vec![say("Note that `gelu-bench` made it:")],
     }
 }
 

@@ -184,7 +184,7 @@ One \\*activation\\*
             "](figure-example-2.svg)",
             "](figure-example.png)",
             "1. originals",
-            "`gelu bench`",
+            "`gelu-bench`",
             "Made in 8.2 s, seed 7, by `gelu  bench  figure`\n",
         ] {
             assert!(text.contains(part), "{part}: {text}");

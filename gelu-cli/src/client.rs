@@ -83,7 +83,7 @@ impl ServerArgs {
 
 /// Waits for `work`, unless we are asked to end first: then everything is cleaned up on the way out,
 /// as after any other error.
-pub(crate) fn wait<T>(runtime: &Runtime, work: impl Future<Output = Result<T>>) -> Result<T> {
+pub fn wait<T>(runtime: &Runtime, work: impl Future<Output = Result<T>>) -> Result<T> {
     runtime.block_on(async {
         tokio::select! {
             done = work => done,
@@ -103,7 +103,7 @@ pub(crate) fn wait<T>(runtime: &Runtime, work: impl Future<Output = Result<T>>) 
 const ENDING: Duration = Duration::from_secs(60);
 
 /// A key that nobody has had before.
-pub(crate) fn fresh_key<S: Scheme>(bits: u32) -> Result<S::SecretKey> {
+pub fn fresh_key<S: Scheme>(bits: u32) -> Result<S::SecretKey> {
     let mut rng = rand::make_rng::<rand::rngs::ChaCha20Rng>();
     Ok(S::keygen(bits, &mut rng)?)
 }
@@ -126,7 +126,7 @@ pub(crate) fn check_key_bits(card: &Card, got: u32) -> Result<()> {
 }
 
 /// Connects to `address` (HOST:PORT) and opens a session with `secret`.
-pub(crate) async fn open<S: AdditiveHE>(
+pub async fn open<S: AdditiveHE>(
     address: &str,
     tls: &ClientTls,
     secret: Arc<S::SecretKey>,

@@ -36,7 +36,7 @@ fn help_teaches_by_example() {
     let overview = stdout(&["--help"]);
     for command in [
         "demo", "keygen", "certs", "serve", "train", "infer", "audit", "plan", "models",
-        "datasets", "backends", "bench", "attack",
+        "datasets", "backends", "bench",
     ] {
         assert!(overview.contains(command), "{overview}");
         let help = stdout(&[command, "--help"]);
@@ -112,19 +112,29 @@ fn models_lists_the_networks_of_the_paper() {
     assert_eq!(larger[0]["inference"]["bytes_per_sample"], 17 * 1024);
 }
 
+/// What has moved is refused with what to type instead; nothing of it is in the help.
 #[test]
-fn attacks_are_listed_and_run() {
-    let listed = json(&["attack", "--json"]);
-    let named = |name: &str| listed.as_array().unwrap().iter().any(|a| a["name"] == name);
-    for name in ["packing", "randomness", "low-bits", "masks"] {
-        assert!(named(name), "{listed}");
+fn commands_of_the_laboratory_say_where_they_are() {
+    for (words, instead) in [
+        (&["attack"][..], "-- attack`"),
+        (
+            &["attack", "low-bits", "--set", "paper", "--data", "my data"],
+            "-- attack low-bits --set paper --data 'my data'`",
+        ),
+        (&["bench", "table", "4"], "-- table 4`"),
+        (&["bench", "figure", "cost", "--out", "x"], "-- figure cost --out x`"),
+        (&["bench", "report", "--help"], "-- report --help`"),
+    ] {
+        let said = error(words);
+        assert!(
+            said.contains("cargo run --release -p gelu-bench ") && said.contains(instead),
+            "{said}"
+        );
     }
-    let text = stdout(&["attack"]);
-    assert!(text.contains("packing") && text.contains("gelu attack all"), "{text}");
-    let made = json(&["attack", "low-bits", "--json"]);
-    let claims = made["claims"].as_array().unwrap();
-    assert!(claims.iter().all(|claim| claim["holds"] == true), "{made}");
-    assert_eq!((&made["id"], claims.len()), (&"attack-low-bits".into(), 3));
+    for page in [&["--help"][..], &["bench", "--help"]] {
+        let help = stdout(page);
+        assert!(!help.contains("  attack") && !help.contains("  table"), "{help}");
+    }
 }
 
 #[test]

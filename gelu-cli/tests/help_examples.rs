@@ -18,12 +18,7 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
 /// Examples that take minutes, and what runs them otherwise.
-const SLOW: [(&str, &str); 8] = [
-    ("gelu attack packing", "CI makes it in its step `evidence`"),
-    ("gelu attack randomness --out pictures", "CI makes it in its step `evidence`"),
-    ("gelu attack all --json", "CI makes every attack in its step `evidence`"),
-    ("gelu attack low-bits --set paper --data DIR", "as above, at its quick size"),
-    ("gelu bench report", "CI makes it in its step `evidence`"),
+const SLOW: [(&str, &str); 3] = [
     ("gelu bench kernels", "measures for half a minute"),
     ("gelu bench kernels --json", "measures for half a minute"),
     (

@@ -169,7 +169,7 @@ mod tests {
             "id=\"changes\"",
             "Load in the minute before",
             "1 of 2 exhibits were made",
-            "gelu bench figure example",
+            "gelu-bench figure example",
             "2048 bits",
         ] {
             assert!(page.contains(part), "{part}: {page}");

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use gelu_cli::commands::bench::Fields;
 use serde::Serialize;
 
 /// A link: the same in both directions.
@@ -158,16 +159,8 @@ impl fmt::Display for Profile {
 /// For reports: its name, and what it stands for.
 impl Serialize for Profile {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Link<'a> {
-            name: &'a str,
-            simulated: bool,
-            round_trip_ms: f64,
-            bits_per_second: Option<u64>,
-            loss: f64,
-        }
-        Link {
-            name: &self.name,
+        Fields {
+            name: self.name.clone(),
             simulated: !self.is_transparent(),
             round_trip_ms: milliseconds(self.round_trip()),
             bits_per_second: self.rate,

@@ -8,17 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use gelu_bench::Error;
-use gelu_bench::exhibit::{
-    Axis, Bar, Bars, Cell, Claim, Column, Exhibit, Part, Row, Source, Table,
-};
-use gelu_bench::setting::{Extent, Progress, Setting};
-use gelu_bench::timed::{Timed, Times};
+use gelu_cli::args::Cryptosystem;
+use gelu_cli::backend::{Backend, Scheme, Task};
+use gelu_cli::client;
+use gelu_cli::local::{Terms, World};
 use gelu_core::Precision;
 use gelu_core::client::DataPolicy;
 use gelu_nn::{FixedTrainer, Model};
 use gelu_service::client::ClientEvent;
-use gelu_service::link::Profile;
 use gelu_service::{Server, Session};
 use ndarray::Array2;
 use rand::SeedableRng;
@@ -28,10 +25,11 @@ use tokio::sync::oneshot;
 
 use super::networks;
 use super::parties::terms;
-use crate::args::Cryptosystem;
-use crate::backend::{Backend, Scheme, Task};
-use crate::client;
-use crate::local::{Route, Terms, World};
+use crate::Error;
+use crate::exhibit::{Axis, Bar, Bars, Cell, Claim, Column, Exhibit, Part, Row, Source, Table};
+use crate::link::{Profile, Route};
+use crate::setting::{Extent, Progress, Setting};
+use crate::timed::{Timed, Times};
 
 /// What the segments of the bars are.
 const SEGMENTS: [&str; 7] = [

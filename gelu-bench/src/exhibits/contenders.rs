@@ -1,13 +1,13 @@
 //! The systems of table 4, each run on one network: from pixels in the clear to scores in the clear.
 
 use anyhow::Result;
-use gelu_bench::Error;
-use gelu_bench::setting::{Progress, Setting};
 use gelu_nn::{Dataset, Model};
-use gelu_service::link::Profile;
 
 use super::parties::Queries;
 use super::{networks, orion};
+use crate::Error;
+use crate::link::Profile;
+use crate::setting::{Progress, Setting};
 
 /// How a network is evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +138,7 @@ pub(super) fn bootstrapped(
     setting: &Setting,
     progress: &dyn Progress,
 ) -> Result<Measured> {
-    use gelu_bench::baselines::bootstrapped::{Query, in_the_clear, plan, sample};
+    use crate::baselines::bootstrapped::{Query, in_the_clear, plan, sample};
     use gelu_fhe_baseline::torus::{ClientKey, Parameters};
     use rand::SeedableRng;
 
@@ -201,7 +201,7 @@ pub(super) fn batched(
     setting: &Setting,
     progress: &dyn Progress,
 ) -> Result<Measured> {
-    use gelu_bench::baselines::batched::{Batch, accuracy, narrowest, pixels};
+    use crate::baselines::batched::{Batch, accuracy, narrowest, pixels};
     use gelu_fhe_baseline::leveled::Parameters;
     use rand::SeedableRng;
 

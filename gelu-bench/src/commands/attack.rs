@@ -1,11 +1,12 @@
-//! `gelu attack`: what a dishonest party can learn, and what stops it.
+//! `gelu-bench attack`: what a dishonest party can learn, and what stops it.
 
 use anyhow::Result;
 use clap::builder::PossibleValuesParser;
+use gelu_cli::output::{self, Output};
 use serde::Serialize;
 
-use crate::exhibits::{ENTRIES, Entry, ExhibitArgs};
-use crate::output::{self, Output};
+use super::args::ExhibitArgs;
+use crate::exhibits::{ENTRIES, Entry};
 
 /// Attack the system, undefended and defended, and show what comes out
 ///
@@ -21,13 +22,13 @@ use crate::output::{self, Output};
     next_help_heading = "Attack",
     after_help = "\
 Examples:
-  gelu attack                         every attack in a line: who, what for, what stops it
-  gelu attack packing                 a whole layer from 4 questions; sealed, 4 weights a response
-  gelu attack randomness --out pictures
+  gelu-bench attack                   every attack in a line: who, what for, what stops it
+  gelu-bench attack packing           a whole layer from 4 questions; sealed, 4 weights a response
+  gelu-bench attack randomness --out pictures
                                       as files, too: JSON, tables, images
-  gelu attack low-bits --set paper --data DIR
+  gelu-bench attack low-bits --set paper --data DIR
                                       in full length, on MNIST
-  gelu attack all --json              all of them, for a program
+  gelu-bench attack all --json        all of them, for a program
 
 Read more: docs/src/attacks/, a page for each: the equation behind it, what it costs, what protects,
 what remains."
@@ -78,5 +79,8 @@ fn list(output: Output) -> Result<()> {
     for Listed { name, about } in &listed {
         table.add_row([name, about]);
     }
-    output.show(&listed, format!("{table}\nRun one: gelu attack NAME; all: gelu attack all"))
+    output.show(
+        &listed,
+        format!("{table}\nRun one: gelu-bench attack NAME; all: gelu-bench attack all"),
+    )
 }

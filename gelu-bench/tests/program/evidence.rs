@@ -3,23 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use assert_cmd::Command;
+use super::{gelu_bench, json};
 use serde_json::Value;
-
-fn gelu(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("gelu").unwrap();
-    command.current_dir(folder).env_remove("GELU_DATA").args(arguments);
-    command
-}
-
-fn json(folder: &Path, arguments: &[&str]) -> Value {
-    let run = gelu(folder, arguments).arg("--json").assert().success();
-    serde_json::from_slice(&run.get_output().stdout).unwrap()
-}
 
 /// What the program offers, as it says itself when asked for something else.
 fn ids(folder: &Path) -> Vec<String> {
-    let run = gelu(folder, &["bench", "report", "--only", "nothing"]).assert().failure().code(2);
+    let run = gelu_bench(folder, &["report", "--only", "nothing"]).assert().failure().code(2);
     let said = String::from_utf8(run.get_output().stderr.clone()).unwrap();
     let offered = said.split_once("[possible values: ").and_then(|(_, rest)| rest.split_once(']'));
     let offered = offered.map_or("", |(list, _)| list);
@@ -34,7 +23,7 @@ fn a_report_writes_its_files_and_is_compared_with_the_one_before() {
     let here = folder.path();
     const CHEAP: &str = "table-2";
     assert!(ids(here).iter().any(|id| id == CHEAP), "{:?}", ids(here));
-    let arguments = ["bench", "report", "--set", "quick", "--only", CHEAP, "--out", "evidence"];
+    let arguments = ["report", "--set", "quick", "--only", CHEAP, "--out", "evidence"];
     let first = json(here, &arguments);
     assert_eq!(first["outcomes"][0]["id"], CHEAP);
     assert_eq!(first["circumstances"]["seed"], 1);
@@ -42,10 +31,10 @@ fn a_report_writes_its_files_and_is_compared_with_the_one_before() {
     let out = here.join("evidence");
     let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
     let (page, report) = (read("index.html"), read("report.md"));
-    for part in ["<section id=\"table-2\">", "the paper", "gelu bench table 2", "counted"] {
+    for part in ["<section id=\"table-2\">", "the paper", "gelu-bench table 2", "counted"] {
         assert!(page.contains(part), "{part}: {page}");
     }
-    assert!(report.contains("**the paper**") && report.contains("gelu bench table 2"), "{report}");
+    assert!(report.contains("**the paper**") && report.contains("gelu-bench table 2"), "{report}");
     let exhibit: Value = serde_json::from_str(&read("table-2.json")).unwrap();
     assert_eq!(exhibit["title"], first["outcomes"][0]["title"]);
     assert!(read("table-2.md").starts_with("# "));
@@ -69,8 +58,7 @@ fn a_report_writes_its_files_and_is_compared_with_the_one_before() {
 fn what_cannot_be_written_is_an_error_that_says_so() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("taken"), "").unwrap();
-    let run =
-        gelu(folder.path(), &["bench", "report", "--out", "taken"]).assert().failure().code(1);
+    let run = gelu_bench(folder.path(), &["report", "--out", "taken"]).assert().failure().code(1);
     let said = String::from_utf8(run.get_output().stderr.clone()).unwrap();
     assert!(said.contains("error: taken") && said.contains("next: "), "{said}");
 }

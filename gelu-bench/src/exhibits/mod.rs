@@ -1,27 +1,24 @@
 //! The evidence: every table, figure and attack that this program can make, and how it is shown.
 //!
-//! `gelu bench table`, `gelu bench figure`, `gelu attack` and `gelu bench report` all look up an
-//! [`Entry`] here and run it; those that need no sockets live in `gelu-bench`, the others below.
+//! `gelu-bench table`, `figure`, `attack` and `report` all look up an [`Entry`] here and run it. Those that
+//! need no sockets live in `tables`, `figures` and `attacks`, the others below.
 
 use std::time::Instant;
 
 use anyhow::Result;
-use gelu_bench::evidence::Made;
-use gelu_bench::exhibit::Exhibit;
-use gelu_bench::setting::{Progress, Setting};
-use gelu_bench::{attacks, figures, tables};
 
-mod args;
+use crate::evidence::Made;
+use crate::exhibit::Exhibit;
+use crate::setting::{Progress, Setting};
+use crate::{attacks, figures, tables};
+
 mod contenders;
 mod environments;
 mod networks;
 mod orion;
 mod parties;
 mod phases;
-mod show;
 mod systems;
-
-pub(crate) use args::{ExhibitArgs, ProgressBars, SettingArgs};
 
 /// What can be made.
 pub(crate) struct Entry {
@@ -156,11 +153,8 @@ impl Entry {
 
     /// The command that makes it, without options.
     pub(crate) fn command(&self) -> [&'static str; 3] {
-        match self.id.split_once('-') {
-            Some(("attack", name)) => ["gelu", "attack", name],
-            Some((kind, name)) => ["gelu bench", kind, name],
-            None => ["gelu bench", "report --only", self.id],
-        }
+        let (kind, name) = self.id.split_once('-').unwrap_or(("report --only", self.id));
+        ["gelu-bench", kind, name]
     }
 
     /// Runs it.

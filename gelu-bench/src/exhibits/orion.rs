@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
-use gelu_bench::Error;
+use gelu_cli::signals::TempFolder;
 use gelu_nn::{Dataset, Model};
 use serde::Deserialize;
 
-use crate::signals::TempFolder;
+use crate::Error;
 
 /// What the script prints. It ends with an error unless all answers are those of the clear network.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -71,7 +71,7 @@ fn parse(output: &[u8]) -> serde_json::Result<Answered> {
     serde_json::from_slice(lines.next_back().unwrap_or_default())
 }
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../gelu-bench/peers/orion_networks.py");
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/orion_networks.py");
 
 #[cfg(test)]
 mod tests {

@@ -2,13 +2,13 @@
 //! same run on the same machine.
 
 use anyhow::Result;
-use gelu_bench::Error;
-use gelu_bench::exhibit::{Cell, Claim, Column, Exhibit, Part, Row, Source, Table};
-use gelu_bench::setting::{Extent, Progress, Setting};
 use gelu_nn::{Dataset, Split};
 
 use super::contenders::{self, Measured, System};
 use super::networks;
+use crate::Error;
+use crate::exhibit::{Cell, Claim, Column, Exhibit, Part, Row, Source, Table};
+use crate::setting::{Extent, Progress, Setting};
 
 /// The paper's rows: system, network, seconds and accuracy, each with its deviation.
 const PAPER: [(&str, &str, [f64; 2], [f64; 2]); 4] = [

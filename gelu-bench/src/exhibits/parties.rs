@@ -5,22 +5,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use gelu_bench::Error;
-use gelu_bench::setting::{Progress, Setting};
+use gelu_cli::args::{Cryptosystem, Threads};
+use gelu_cli::backend::{Backend, Scheme, Task};
+use gelu_cli::client;
+use gelu_cli::local::{Terms, World};
+use gelu_cli::rate::RateArgs;
 use gelu_core::client::DataPolicy;
 use gelu_core::pass::argmax;
 use gelu_nn::Model;
 use gelu_service::client::Phase;
-use gelu_service::link::Profile;
 use ndarray::Array2;
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
-use crate::args::{Cryptosystem, Threads};
-use crate::backend::{Backend, Scheme, Task};
-use crate::client;
-use crate::local::{Route, Terms, World};
-use crate::rate::RateArgs;
+use crate::Error;
+use crate::link::{Profile, Route};
+use crate::setting::{Progress, Setting};
 
 /// Queries of a model over one link after the other.
 pub(super) struct Queries<'a> {

@@ -1,4 +1,4 @@
-//! `gelu bench report`: all of the evidence, as one page.
+//! `gelu-bench report`: all of the evidence, as one page.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,21 +6,27 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 use clap::builder::PossibleValuesParser;
-use gelu_bench::evidence::compare::{Comparison, compare};
-use gelu_bench::evidence::{Circumstances, Evidence, Failed, Outcome, markdown, page, record};
-use gelu_bench::files;
+use gelu_cli::machine::{self, Machine};
+use gelu_cli::output::{self, Output};
+use gelu_cli::phases::{self, say};
+use gelu_cli::problem::{self, problem};
 use indicatif::MultiProgress;
 use serde::Serialize;
 
-use crate::exhibits::{ENTRIES, Entry, ProgressBars, SettingArgs};
-use crate::machine::{self, Machine};
-use crate::output::{self, Output};
-use crate::phases::{self, say};
-use crate::problem::{self, problem};
+use super::args::{ProgressBars, SettingArgs};
+use crate::evidence::compare::{Comparison, compare};
+use crate::evidence::{Circumstances, Evidence, Failed, Outcome, markdown, page, record};
+use crate::exhibits::{ENTRIES, Entry};
+use crate::files;
 
 /// Make all tables, figures and attacks, and one page that shows them
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+#[command(after_help = "\
+Examples:
+  gelu-bench report                               all of it at its quick size, in minutes
+  gelu-bench report --set paper --data DIR        what the paper ran, or more
+  gelu-bench report --only table-2 figure-cost    some of it")]
+pub(crate) struct Args {
     #[command(flatten)]
     setting: SettingArgs,
     /// Only these
@@ -51,13 +57,13 @@ struct Written<'a> {
 
 #[derive(Serialize)]
 struct Changes<'a> {
-    measured: &'a [gelu_bench::evidence::compare::Change],
-    counted: &'a [gelu_bench::evidence::compare::Change],
+    measured: &'a [crate::evidence::compare::Change],
+    counted: &'a [crate::evidence::compare::Change],
     counted_equal: usize,
 }
 
 /// Makes the report. That something could not be made is an error only after the rest is written.
-pub(super) fn run(args: &Args, output: Output) -> Result<()> {
+pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     let wanted = |entry: &&Entry| args.only.is_empty() || args.only.iter().any(|id| id == entry.id);
     let entries: Vec<_> = ENTRIES.iter().filter(wanted).collect();
     let evidence = make(&entries, &args.setting, &args.out)?;
@@ -197,7 +203,7 @@ fn changes(comparison: &Comparison) -> String {
     }
     let mut table = output::table(&["exhibit", "row", "column", "#before", "#now", "#ratio"]);
     for change in shown {
-        let figure = |value: f64| gelu_bench::exhibit::Cell::from(value).to_string();
+        let figure = |value: f64| crate::exhibit::Cell::from(value).to_string();
         table.add_row([
             change.exhibit.clone(),
             change.row.clone(),
@@ -213,9 +219,9 @@ fn changes(comparison: &Comparison) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exhibit::{Cell, Column, Exhibit, Part, Row, Source, Table};
+    use crate::setting::{Progress, Setting};
     use clap::Parser;
-    use gelu_bench::exhibit::{Cell, Column, Exhibit, Part, Row, Source, Table};
-    use gelu_bench::setting::{Progress, Setting};
 
     #[derive(Parser)]
     struct Line {
@@ -264,13 +270,13 @@ mod tests {
         };
         assert_eq!(
             made.command,
-            "gelu bench table 7 --set quick --models 'my models' --seed 7 --key-bits 2048"
+            "gelu-bench table 7 --set quick --models 'my models' --seed 7 --key-bits 2048"
         );
         assert_eq!(made.seed, 7);
         assert!(missing.reason.contains("no data") && missing.reason.contains("get some"));
-        assert!(missing.command.starts_with("gelu bench figure x --set quick"));
+        assert!(missing.command.starts_with("gelu-bench figure x --set quick"));
         assert!(bug.reason.contains("what a pity"), "{bug:?}");
-        assert!(bug.command.starts_with("gelu attack y "));
+        assert!(bug.command.starts_with("gelu-bench attack y "));
         let csv = std::fs::read_to_string(folder.path().join("table-7.csv")).unwrap();
         assert_eq!(csv, "source,what,time (s)\nmeasured,a,0.5\n");
         let text = text(&evidence, &Comparison::default(), Path::new("index.html"));

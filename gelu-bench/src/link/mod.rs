@@ -42,7 +42,9 @@
 mod model;
 mod profile;
 mod relay;
+mod route;
 
 pub use model::{Direction, SEGMENT};
 pub use profile::{Profile, ProfileError};
 pub use relay::{Carried, Relay};
+pub use route::Route;

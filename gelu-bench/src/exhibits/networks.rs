@@ -2,13 +2,14 @@
 //! with weights drawn from the seed, which take as long to evaluate and know nothing.
 
 use anyhow::{Context, Result};
-use gelu_bench::Error;
-use gelu_bench::setting::{Progress, Setting};
 use gelu_core::Precision;
 use gelu_nn::{Dataset, FloatTrainer, Model, Split, zoo};
 use ndarray::Array2;
 use rand::rngs::ChaCha20Rng;
 use rand::{RngExt, SeedableRng};
+
+use crate::Error;
+use crate::setting::{Progress, Setting};
 
 /// The network of that name, trained: from `setting.models`, or trained now on `setting.data` and
 /// kept there. Rounded for inference, whatever the file's precision.
@@ -110,7 +111,7 @@ pub(super) fn tests_model() -> Model {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gelu_bench::setting::{Extent, Quiet};
+    use crate::setting::{Extent, Quiet};
 
     fn setting() -> Setting {
         Setting { extent: Extent::Quick, data: None, models: None, seed: 3, key_bits: 2048 }

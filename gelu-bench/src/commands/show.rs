@@ -2,11 +2,11 @@
 
 use std::fmt::{self, Write};
 
-use gelu_bench::evidence::Made;
-use gelu_bench::exhibit::{Bars, Cell, Images, Lines, Part, Table};
+use gelu_cli::output;
+use gelu_cli::phases;
 
-use crate::output;
-use crate::phases;
+use crate::evidence::Made;
+use crate::exhibit::{Bars, Cell, Images, Lines, Part, Table};
 
 /// For people at a terminal: tables whole, curves as tables of some of their points, bars as bars,
 /// images as far as letters can show them.
@@ -39,7 +39,7 @@ fn write(out: &mut String, made: &Made) -> fmt::Result {
 }
 
 fn rows(table: &Table) -> comfy_table::Table {
-    let head = |(column, numeric): (&gelu_bench::exhibit::Column, bool)| {
+    let head = |(column, numeric): (&crate::exhibit::Column, bool)| {
         let unit = column.unit.as_ref().map_or(String::new(), |unit| format!(", {unit}"));
         format!("{}{}{unit}", if numeric { "#" } else { "" }, column.name)
     };
@@ -127,7 +127,7 @@ fn images(out: &mut String, images: &Images) -> fmt::Result {
         let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
         writeln!(out, "\n  {}{more}", row.name)?;
         let height =
-            |image: &gelu_bench::exhibit::Image| image.pixels.len() / (image.width as usize).max(1);
+            |image: &crate::exhibit::Image| image.pixels.len() / (image.width as usize).max(1);
         let lines = shown.iter().map(|image| height(image).div_ceil(2)).max().unwrap_or(0);
         for line in 0..lines {
             let mut letters = String::new();
@@ -157,7 +157,7 @@ const SCREEN: usize = 118;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gelu_bench::exhibit::{Axis, Bar, Image, ImageRow, Mark, Series};
+    use crate::exhibit::{Axis, Bar, Image, ImageRow, Mark, Series};
 
     #[test]
     fn curves_become_tables_of_points() {

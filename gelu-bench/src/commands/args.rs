@@ -5,14 +5,16 @@ use std::sync::Mutex;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use gelu_bench::files;
-use gelu_bench::setting::{Extent, Progress, Setting};
+use gelu_cli::machine;
+use gelu_cli::output::Output;
+use gelu_cli::phases;
 use indicatif::{MultiProgress, ProgressBar};
 
-use super::{Entry, Made, show};
-use crate::machine;
-use crate::output::Output;
-use crate::phases;
+use super::show;
+use crate::evidence::Made;
+use crate::exhibits::Entry;
+use crate::files;
+use crate::setting::{Extent, Progress, Setting};
 
 /// How much, on what, and where it goes.
 #[derive(Debug, Clone, Args)]

@@ -1,28 +1,13 @@
 //! Measurements over simulated links, with both parties as processes.
-#![cfg(feature = "paillier")]
 
-use std::path::Path;
-
-use assert_cmd::Command;
+use super::{gelu_bench, json};
 use serde_json::Value;
-
-fn gelu(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("gelu").unwrap();
-    let command_without = command.current_dir(folder).env_remove("GELU_DATA");
-    command_without.env_remove("GELU_PEERS").args(arguments);
-    command
-}
-
-fn json(folder: &Path, arguments: &[&str]) -> Value {
-    let run = gelu(folder, arguments).arg("--json").assert().success();
-    serde_json::from_slice(&run.get_output().stdout).unwrap()
-}
 
 /// Every round costs a round trip, and the report says which link it was.
 #[test]
 fn latency_over_a_link() {
     let folder = tempfile::tempdir().unwrap();
-    let run = ["bench", "latency", "--network", "iris", "--runs", "3", "--link"];
+    let run = ["latency", "--network", "iris", "--runs", "3", "--link"];
     let far = json(folder.path(), &[&run[..], &["delay=20ms,rate=50mbit"]].concat());
     let link = &far["link"];
     assert_eq!(link["name"], "delay=20ms,rate=50mbit");
@@ -31,14 +16,15 @@ fn latency_over_a_link() {
     let rounds = far["rounds"].as_f64().unwrap();
     assert!(far["min_s"].as_f64().unwrap() >= rounds * 0.04, "{far}");
     assert_eq!(far["predictions_equal_plaintext"], true);
-    let near = json(folder.path(), &run[..6]);
+    let near = json(folder.path(), &run[..5]);
     assert_eq!(
         (&near["link"]["name"], &near["link"]["simulated"]),
         (&"loopback".into(), &false.into())
     );
     assert!(near["min_s"].as_f64() < far["min_s"].as_f64());
 
-    let refused = gelu(folder.path(), &[&run[..], &["modem"]].concat()).assert().failure().code(2);
+    let refused =
+        gelu_bench(folder.path(), &[&run[..], &["modem"]].concat()).assert().failure().code(2);
     let said = String::from_utf8(refused.get_output().stderr.clone()).unwrap();
     assert!(said.contains("delay=20ms,rate=100mbit,loss=0.1%"), "{said}");
 }
@@ -46,7 +32,7 @@ fn latency_over_a_link() {
 #[test]
 fn a_training_step_over_a_link() {
     let folder = tempfile::tempdir().unwrap();
-    let step = ["bench", "train-step", "--network", "iris", "--batch", "5", "--link", "rtt=20ms"];
+    let step = ["train-step", "--network", "iris", "--batch", "5", "--link", "rtt=20ms"];
     let step = json(folder.path(), &step);
     assert_eq!(
         (&step["link"]["round_trip_ms"], &step["weights_equal_oracle"]),
@@ -69,7 +55,7 @@ fn check(exhibit: &Value, id: &str, measured: usize) {
 #[test]
 fn a_look_at_table_4_needs_no_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let table = json(folder.path(), &["bench", "table", "4"]);
+    let table = json(folder.path(), &["table", "4"]);
     check(&table, "table-4", 1);
     assert!(
         table["claims"].as_array().unwrap().iter().all(|claim| claim["holds"] == true),

@@ -1,12 +1,12 @@
 //! Table 5: one query in three environments, by way of simulated links.
 
 use anyhow::Result;
-use gelu_bench::exhibit::{Cell, Claim, Column, Exhibit, Part, Row, Source, Table};
-use gelu_bench::setting::{Extent, Progress, Setting};
-use gelu_service::link::Profile;
 
 use super::networks;
 use super::parties::{Asked, Queries};
+use crate::exhibit::{Cell, Claim, Column, Exhibit, Part, Row, Source, Table};
+use crate::link::Profile;
+use crate::setting::{Extent, Progress, Setting};
 
 /// The paper's architectures by its names and by ours, with its seconds and their deviations in the
 /// environments below.
