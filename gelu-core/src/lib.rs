@@ -41,6 +41,7 @@ pub mod plan;
 pub mod prices;
 pub mod server;
 pub mod slots;
+pub mod stats;
 #[cfg(test)]
 mod tests;
 pub mod text;

@@ -1,6 +1,7 @@
 //! The systems of table 4, each run on one network: from pixels in the clear to scores in the clear.
 
 use anyhow::Result;
+use gelu_core::stats::median;
 use gelu_nn::{Dataset, Model};
 
 use super::parties::Queries;
@@ -79,10 +80,7 @@ impl System {
 impl Measured {
     /// The median time of one image.
     pub(super) fn median(&self) -> f64 {
-        let mut sorted = self.seconds.clone();
-        sorted.sort_by(f64::total_cmp);
-        let last = sorted.len() - 1;
-        (sorted[last / 2] + sorted[last.div_ceil(2)]) / 2.0
+        median(self.seconds.iter().copied()).expect("one run at least")
     }
 
     /// Seconds an image in the largest batch.

@@ -12,6 +12,7 @@ use gelu_cli::local::{Terms, World};
 use gelu_cli::rate::RateArgs;
 use gelu_core::client::DataPolicy;
 use gelu_core::pass::argmax;
+use gelu_core::stats::median;
 use gelu_nn::Model;
 use gelu_service::client::Phase;
 use ndarray::Array2;
@@ -66,10 +67,7 @@ impl Queries<'_> {
 impl Asked {
     /// The median time.
     pub(super) fn median(&self) -> f64 {
-        let mut sorted = self.seconds.clone();
-        sorted.sort_by(f64::total_cmp);
-        let last = sorted.len() - 1;
-        (sorted[last / 2] + sorted[last.div_ceil(2)]) / 2.0
+        median(self.seconds.iter().copied()).expect("one run at least")
     }
 }
 

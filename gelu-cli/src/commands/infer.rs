@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use gelu_core::Network;
 use gelu_core::client::DataPolicy;
 use gelu_core::plan::Purpose;
+use gelu_core::stats::median;
 use gelu_nn::{Dataset, Model};
 use gelu_service::client::{ClientEvent, Statistics};
 use serde_json::{Value, json};
@@ -263,9 +264,7 @@ struct Answer<'a> {
 
 impl Answer<'_> {
     fn median(&self) -> f64 {
-        let mut times = self.asked.times.clone();
-        times.sort_unstable();
-        times.get(times.len() / 2).map_or(0.0, Duration::as_secs_f64)
+        median(self.asked.times.iter().map(Duration::as_secs_f64)).unwrap_or_default()
     }
 
     fn count(&self) -> usize {

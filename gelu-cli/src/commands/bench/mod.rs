@@ -16,6 +16,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use gelu_core::Precision;
+use gelu_core::stats::median;
 use gelu_nn::{Dataset, Model, Sequential, zoo};
 use ndarray::Array2;
 use rand::rngs::ChaCha20Rng;
@@ -193,8 +194,8 @@ impl Spread {
         sorted.sort_by(f64::total_cmp);
         let last = sorted.len() - 1;
         let at = |part: usize| sorted[(last * part + 50) / 100];
-        let median = (sorted[last / 2] + sorted[last.div_ceil(2)]) / 2.0;
-        Self { median_s: median, min_s: sorted[0], p10_s: at(10), p90_s: at(90) }
+        let median_s = median(times.iter().copied()).expect("one time at least");
+        Self { median_s, min_s: sorted[0], p10_s: at(10), p90_s: at(90) }
     }
 }
 
