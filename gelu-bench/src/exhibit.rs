@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+pub use gelu_cli::claim::Claim;
 use serde::{Deserialize, Serialize};
 
 /// A table or figure of the paper, an attack, a measurement: what one command makes.
@@ -26,15 +27,6 @@ pub struct Exhibit {
     /// What a reader must know to read it rightly: conditions, departures from the paper, what was
     /// left out and why.
     pub notes: Vec<String>,
-}
-
-/// A sentence that was checked, and whether it holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claim {
-    /// The sentence, with its numbers.
-    pub text: String,
-    /// What the check said.
-    pub holds: bool,
 }
 
 /// One table or picture.
@@ -234,13 +226,6 @@ mod base64_text {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
         STANDARD.decode(String::deserialize(from)?).map_err(Error::custom)
-    }
-}
-
-impl Claim {
-    /// What was checked and what the check said.
-    pub fn new(text: impl Into<String>, holds: bool) -> Self {
-        Self { text: text.into(), holds }
     }
 }
 

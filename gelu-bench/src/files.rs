@@ -21,9 +21,7 @@ pub fn write(made: &Made, folder: &Path) -> Result<(), Error> {
         let content = match part {
             Part::Table(table) => csv(table),
             Part::Lines(lines) => draw::lines::lines(lines, &Palette::ALONE).into_bytes(),
-            Part::Bars(bars) => {
-                draw::bars::bars(bars, &Palette::ALONE, draw::bars::plain).into_bytes()
-            }
+            Part::Bars(bars) => draw::bars::bars(bars, &Palette::ALONE).into_bytes(),
             Part::Images(images) => draw::images::sheet(images),
         };
         file(&name, &content)?;

@@ -8,7 +8,7 @@
 //! | [`figures`] | the paper's figures, and more |
 //! | [`attacks`] | the security laboratory |
 //! | [`draw`] | pictures: charts as SVG, grey images as PNG |
-//! | [`html`] | pages: of the evidence, and of a run of the program |
+//! | [`html`] | exhibits as HTML |
 //! | [`markdown`], [`files`] | exhibits as text, and as files for other programs |
 //! | [`evidence`] | a run of many exhibits: report, record, comparison |
 //! | [`fit`] | the laws that values follow |
@@ -30,7 +30,6 @@
 // Both end the program when nobody reads.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-pub mod amounts;
 pub mod attacks;
 pub mod baselines;
 mod cli;
@@ -47,7 +46,6 @@ pub mod html;
 pub mod learning;
 pub mod link;
 pub mod markdown;
-mod prose;
 pub mod setting;
 pub mod tables;
 pub mod timed;

@@ -2,11 +2,11 @@
 
 use std::fmt::{self, Display, Write};
 
-use crate::amounts;
 use crate::evidence::Made;
 use crate::exhibit::{Images, Part, Source, Table};
 use crate::files;
-use crate::prose::{Piece, pieces};
+use gelu_cli::amounts;
+use gelu_cli::page::{Piece, pieces};
 
 /// The whole exhibit under a heading of that level.
 pub fn exhibit(made: &Made, level: usize) -> String {

@@ -149,7 +149,7 @@ impl Evidence {
         format!(
             "Tables and figures of the paper, and attacks on ourselves; made in {}. What the paper \
              printed is marked as the paper's, all other figures come from this run.",
-            crate::amounts::seconds(time)
+            gelu_cli::amounts::seconds(time)
         )
     }
 
