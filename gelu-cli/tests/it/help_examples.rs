@@ -8,7 +8,6 @@
 //! `GELU_EXAMPLES=all` runs ten seeds and the examples that take minutes; use a release build for it.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -16,6 +15,8 @@ use gelu_core::Precision;
 use gelu_nn::{Model, zoo};
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
+
+use super::{gelu, listening};
 
 /// Examples that take minutes, and what runs them otherwise.
 const SLOW: [(&str, &str); 3] = [
@@ -93,9 +94,7 @@ impl Bench {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin("gelu"));
-        command.current_dir(self.folder.path()).env_remove("GELU_DATA").args(words);
-        command
+        gelu(self.folder.path(), words)
     }
 
     fn output(&self, words: &[&str]) -> Output {
@@ -114,11 +113,8 @@ impl Bench {
     fn serve(&self, words: &[&str]) -> Server {
         let words = [words, &["--json", "--stop-with-stdin"]].concat();
         let mut command = self.command(&words);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ready: serde_json::Value = serde_json::from_str(&line).expect("it listens");
-        Server { child, address: ready["address"].as_str().unwrap().into() }
+        let (child, address) = listening(&mut command);
+        Server { child, address }
     }
 
     /// Every example of a page and of the pages below it.

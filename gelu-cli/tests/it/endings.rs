@@ -1,16 +1,14 @@
 //! How runs and servers end: with nobody who reads their output, and by a signal.
-#![cfg(unix)]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_gelu");
-
+/// With its temporary files in that folder, too.
 fn gelu(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(PROGRAM);
-    command.current_dir(folder).env("TMPDIR", folder).args(arguments);
+    let mut command = super::gelu(folder, arguments);
+    command.env("TMPDIR", folder);
     command
 }
 
@@ -53,14 +51,11 @@ const SERVE: [&str; 9] = [
     "--stop-with-stdin",
 ];
 
-/// Starts a server and waits until it listens; where.
+/// Starts a server and waits until it listens; where. Nobody reads its output any more.
 fn serve(command: &mut Command) -> (Child, String) {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let listening: serde_json::Value = serde_json::from_str(&line).unwrap();
-    (child, listening["address"].as_str().unwrap().to_owned())
+    let (mut child, address) = super::listening(command);
+    drop(child.stdout.take());
+    (child, address)
 }
 
 fn signal(name: &str, child: &Child) {

@@ -1,22 +1,12 @@
 //! Trainings end, or are refused before anything is encrypted; sums over the same rows are counted.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Child;
 
-use assert_cmd::Command;
+use assert_cmd::assert::OutputAssertExt;
 use serde_json::Value;
 
-fn gelu(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("gelu").unwrap();
-    command.current_dir(folder).env_remove("GELU_DATA").args(arguments);
-    command
-}
-
-fn json(folder: &Path, arguments: &[&str]) -> Value {
-    let run = gelu(folder, arguments).arg("--json").assert().success();
-    serde_json::from_slice(&run.get_output().stdout).unwrap()
-}
+use super::{CLEAR, gelu, json, listening};
 
 /// What a refused run says; it must not have come to a server, let alone to ciphertexts.
 fn refused(folder: &Path, arguments: &[&str]) -> String {
@@ -27,8 +17,6 @@ fn refused(folder: &Path, arguments: &[&str]) -> String {
     }
     said
 }
-
-const CLEAR: [&str; 2] = ["--backend", "insecure-clear"];
 
 #[test]
 fn what_cannot_end_is_refused_before_there_is_a_key() {
@@ -78,15 +66,11 @@ struct Served {
 
 impl Served {
     fn start(folder: &Path, more: &[&str]) -> Self {
-        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("gelu"));
         let serve = ["serve", "--json", "--model", "m.safetensors", "--listen", "127.0.0.1:0"];
-        let command = command.current_dir(folder).args(serve).args(CLEAR).args(more);
-        let command = command.args(["--allow-model-extraction", "--stop-with-stdin"]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let ready: Value = serde_json::from_str(&line).unwrap();
-        Self { child, address: ready["address"].as_str().unwrap().to_owned() }
+        let mut command = gelu(folder, &serve);
+        command.args(CLEAR).args(["--allow-model-extraction", "--stop-with-stdin"]);
+        let (child, address) = listening(command.args(more));
+        Self { child, address }
     }
 
     fn stop(mut self) {

@@ -1,22 +1,12 @@
 //! Whole runs of the program: the demonstration, training and queries, here and with a server.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Child;
 
-use assert_cmd::Command;
+use assert_cmd::assert::OutputAssertExt;
 use serde_json::Value;
 
-fn gelu(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("gelu").unwrap();
-    command.current_dir(folder).env_remove("GELU_DATA").args(arguments);
-    command
-}
-
-fn json(folder: &Path, arguments: &[&str]) -> Value {
-    let run = gelu(folder, arguments).arg("--json").assert().success();
-    serde_json::from_slice(&run.get_output().stdout).unwrap()
-}
+use super::{gelu, json, listening};
 
 /// The folder of the well-known data sets, if it is there.
 fn data() -> Option<PathBuf> {
@@ -212,21 +202,10 @@ struct Served {
 
 impl Served {
     fn start(folder: &Path, more: &[&str]) -> Self {
-        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("gelu"));
-        let mut child = command
-            .current_dir(folder)
-            .args(["serve", "--json", "--model", "model.safetensors", "--listen", "127.0.0.1:0"])
-            .args(["--backend", "insecure-clear", "--rate", "0.5", "--stop-with-stdin"])
-            .args(more)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let output = child.stdout.as_mut().unwrap();
-        BufReader::new(output).read_line(&mut line).unwrap();
-        let ready: Value = serde_json::from_str(&line).unwrap();
-        let address = ready["address"].as_str().unwrap().to_owned();
+        let serve = ["serve", "--json", "--model", "model.safetensors", "--listen", "127.0.0.1:0"];
+        let mut command = gelu(folder, &serve);
+        command.args(["--backend", "insecure-clear", "--rate", "0.5", "--stop-with-stdin"]);
+        let (child, address) = listening(command.args(more));
         Self { child, address }
     }
 

@@ -9,21 +9,10 @@ use std::sync::{Arc, mpsc};
 
 use serde_json::Value;
 
-fn command(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(assert_cmd::cargo::cargo_bin("gelu"));
-    command.current_dir(folder).env_remove("GELU_DATA").args(arguments);
-    command
-}
+use super::{CLEAR, gelu, json, listening};
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {
-    command(folder, arguments).output().unwrap()
-}
-
-/// Succeeds, with an object.
-fn json(folder: &Path, arguments: &[&str]) -> Value {
-    let run = run(folder, &[arguments, &["--json"]].concat());
-    assert!(run.status.success(), "{arguments:?}: {}", said(&run));
-    serde_json::from_slice(&run.stdout).unwrap()
+    gelu(folder, arguments).output().unwrap()
 }
 
 fn said(run: &Output) -> String {
@@ -38,8 +27,6 @@ fn fails(folder: &Path, arguments: &[&str], code: i32) -> String {
     assert!(!said.contains("panicked"), "{arguments:?}: {said}");
     said
 }
-
-const CLEAR: [&str; 2] = ["--backend", "insecure-clear"];
 
 /// A table of `inputs` columns and `classes` classes, `rows` rows of each.
 fn table(folder: &Path, name: &str, inputs: usize, classes: usize, rows: usize) {
@@ -69,14 +56,9 @@ impl Served {
             }
         }
         let serve = ["serve", "--json", "--model", "model.safetensors", "--listen", "127.0.0.1:0"];
-        let mut serve =
-            command(folder, &[&serve[..], &CLEAR, &["--stop-with-stdin"], more].concat());
-        serve.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = serve.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let ready: Value = serde_json::from_str(&line).unwrap();
-        Self { child, address: ready["address"].as_str().unwrap().into() }
+        let mut serve = gelu(folder, &[&serve[..], &CLEAR, &["--stop-with-stdin"], more].concat());
+        let (child, address) = listening(serve.stderr(Stdio::null()));
+        Self { child, address }
     }
 }
 
@@ -237,7 +219,7 @@ fn an_interruption_keeps_nothing_back() {
         let start = |relay: &Relay| {
             let [what, more, backend] = command_line;
             let words = [what, &[&relay.address], more, backend].concat();
-            let mut started = command(path, &words);
+            let mut started = gelu(path, &words);
             started.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
             started.spawn().unwrap()
         };
@@ -281,7 +263,7 @@ fn a_run_here_that_ends_early_keeps_its_leases() {
         let more = ["--allow-input-reconstruction", "--json", "--report", "r.html"];
         let out = ["--out", "out.safetensors"];
         let _ = std::fs::remove_file(path.join("out.safetensors"));
-        let mut started = command(path, &[&train[..], &more, &out, &CLEAR].concat());
+        let mut started = gelu(path, &[&train[..], &more, &out, &CLEAR].concat());
         started.env("RUST_LOG", "gelu_service=info").stdin(Stdio::null());
         let mut started = started.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(started.stderr.take().unwrap());
