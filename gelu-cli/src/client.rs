@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 use crate::args::Cryptosystem;
 use crate::backend::Scheme;
 use crate::leases::Rules;
+use crate::phases::Phases;
 use crate::problem::{Advise, problem};
 use crate::signals;
 
@@ -106,6 +107,18 @@ const ENDING: Duration = Duration::from_secs(60);
 pub fn fresh_key<S: Scheme>(bits: u32) -> Result<S::SecretKey> {
     let mut rng = rand::make_rng::<rand::rngs::ChaCha20Rng>();
     Ok(S::keygen(bits, &mut rng)?)
+}
+
+/// The key that was named, or a fresh one of `bits` bits, as a phase of its own.
+pub(crate) fn prepared_key<S: Scheme>(
+    named: Option<S::SecretKey>,
+    bits: u32,
+    phases: &mut Phases,
+) -> Result<Arc<S::SecretKey>> {
+    let running = phases.begin("preparing the key", 0);
+    let secret = named.map_or_else(|| fresh_key::<S>(bits), Ok)?;
+    phases.end(running, "keys", "the key is ready");
+    Ok(Arc::new(secret))
 }
 
 /// Bits of a key.

@@ -1,6 +1,6 @@
 //! A server on this machine: a folder of development certificates, a model, and a child process.
 //!
-//! Everything lies in a temporary folder and is gone with the [`World`]. The server is this very
+//! Everything lies in a temporary folder and is gone with the [`Deployment`]. The server is this very
 //! program, started with the command `serve` on a free port of the loopback interface; it stops when its
 //! standard input ends, so it does not outlive us however we end.
 
@@ -43,7 +43,7 @@ pub struct Terms {
 }
 
 /// A folder with an authority, a model and a ledger.
-pub struct World {
+pub struct Deployment {
     folder: TempFolder,
     authority: Authority,
 }
@@ -71,7 +71,7 @@ pub struct LocalServer {
     pub address: SocketAddr,
 }
 
-impl World {
+impl Deployment {
     /// Makes the folder, the authority and the server's certificate.
     pub fn create() -> Result<Self> {
         let folder = TempFolder::create()?;
@@ -159,7 +159,7 @@ impl LocalServer {
         }
     }
 
-    /// Ends its input, which it takes as the wish to stop, and waits until it has stopped.
+    /// Ends its input, at which it stops, and waits until it has stopped.
     pub fn stop(self) -> Result<()> {
         drop(lock(&self.child).stdin.take());
         let deadline = Instant::now() + PATIENCE;

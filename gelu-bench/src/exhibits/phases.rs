@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use gelu_cli::args::Cryptosystem;
 use gelu_cli::backend::{Backend, Scheme, Task};
 use gelu_cli::client;
-use gelu_cli::local::{Terms, World};
+use gelu_cli::local::{Deployment, Terms};
 use gelu_core::Precision;
 use gelu_core::client::DataPolicy;
 use gelu_nn::{FixedTrainer, Model};
@@ -233,16 +233,16 @@ impl Task for Run<'_> {
         let Cryptosystem { key_bits, .. } = terms.cryptosystem;
         let rng = &mut ChaCha20Rng::seed_from_u64(setting.seed);
         let secret = Arc::new(S::keygen(key_bits, rng)?);
-        let world = World::create()?;
+        let deployment = Deployment::create()?;
         let runtime = Runtime::new().context("cannot start the runtime")?;
-        let server = Server::bind(world.config::<Timed<S>>(model, &terms)?);
+        let server = Server::bind(deployment.config::<Timed<S>>(model, &terms)?);
         let server = runtime.block_on(server)?;
         let route = Route::new(server.local_addr()?, link, setting.seed)?;
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = runtime.spawn(server.run(async {
             let _ = stopped.await;
         }));
-        let tls = world.admit("client")?;
+        let tls = deployment.admit("client")?;
         let log = Log::default();
         let (observer, policy) = (log.observer(), DataPolicy::AllowInputReconstruction);
         let session = client::open::<Timed<S>>(&route.address, &tls, secret, policy, observer);
@@ -261,7 +261,7 @@ impl Task for Run<'_> {
                 let labels: Vec<_> = (0..batch).map(|sample| sample % classes).collect();
                 let batches = queries.into_iter().map(|inputs| (inputs, labels.clone())).collect();
                 train(&runtime, &mut session, batches, &log)
-                    .and_then(|done| check(model, &world, &terms, done))?
+                    .and_then(|done| check(model, &deployment, &terms, done))?
             }
         };
         runtime.block_on(session.close());
@@ -379,7 +379,7 @@ fn train<S: Scheme>(
 /// The trained weights must be the oracle's.
 fn check(
     model: &Model,
-    world: &World,
+    deployment: &Deployment,
     terms: &Terms,
     (seconds, batches): ([f64; 7], Vec<Batch>),
 ) -> Result<[f64; 7]> {
@@ -387,7 +387,7 @@ fn check(
     for (inputs, labels) in &batches {
         oracle.step(inputs, labels, terms.rate.rate())?;
     }
-    match oracle.parameters() == world.stored_model()?.parameters() {
+    match oracle.parameters() == deployment.stored_model()?.parameters() {
         true => Ok(seconds),
         false => Err(Error::WrongAnswer(format!("the trained {}", model.name())).into()),
     }

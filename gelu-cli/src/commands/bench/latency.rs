@@ -14,7 +14,7 @@ use super::{Circumstances, CpuTimes, Link, NetworkArgs, Samples, Spread, seconds
 use crate::args::{Cryptosystem, Threads};
 use crate::backend::{Scheme, Task};
 use crate::client;
-use crate::local::{Terms, World};
+use crate::local::{Deployment, Terms};
 use crate::output::{Output, table};
 use crate::phases::{Phases, bytes};
 use crate::rate::RateArgs;
@@ -112,9 +112,9 @@ impl<L: Link> Task for Query<'_, L> {
             precompute: args.precompute,
         };
         let secret = Arc::new(client::fresh_key::<S>(args.cryptosystem.key_bits)?);
-        let world = World::create()?;
-        let server = world.serve(model, &terms)?;
-        let tls = world.admit("client")?;
+        let deployment = Deployment::create()?;
+        let server = deployment.serve(model, &terms)?;
+        let tls = deployment.admit("client")?;
         let (address, _relay) = link.to(server.address, args.network.data.seed)?;
         let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
         let session = client::open::<S>(&address, &tls, secret, DataPolicy::Enforce, |_| ());

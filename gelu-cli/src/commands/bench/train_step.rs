@@ -15,7 +15,7 @@ use super::{Circumstances, CpuTimes, Link, NetworkArgs, Samples, Spread, seconds
 use crate::args::{Cryptosystem, Threads};
 use crate::backend::{Scheme, Task};
 use crate::client;
-use crate::local::{LocalServer, Terms, World};
+use crate::local::{Deployment, LocalServer, Terms};
 use crate::output::{Output, table};
 use crate::phases::{Phases, Screen, bytes};
 use crate::problem::problem;
@@ -159,9 +159,9 @@ impl<L: Link> Task for Leases<'_, L> {
             precompute: false,
         };
         let secret = Arc::new(client::fresh_key::<S>(args.cryptosystem.key_bits)?);
-        let world = World::create()?;
-        let server = Arc::new(world.serve(model, &terms)?);
-        let tls = world.admit("client")?;
+        let deployment = Deployment::create()?;
+        let server = Arc::new(deployment.serve(model, &terms)?);
+        let tls = deployment.admit("client")?;
         let (address, _relay) = link.to(server.address, args.network.data.seed)?;
         let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
         let marks = Arc::new(Mutex::new(Vec::new()));
@@ -195,7 +195,7 @@ impl<L: Link> Task for Leases<'_, L> {
             }
             running.step();
         }
-        if oracle.parameters() != world.stored_model()?.parameters() {
+        if oracle.parameters() != deployment.stored_model()?.parameters() {
             return Err(wrong("the trained model"));
         }
         phases.end(running, "oracle", "the same weights came out in the clear");

@@ -105,12 +105,7 @@ impl Task for Remote<'_> {
         }
 
         let mut phases = Phases::start();
-        let running = phases.begin("preparing the key", 0);
-        let secret = Arc::new(match named {
-            Some(secret) => secret,
-            None => client::fresh_key::<S>(key_bits)?,
-        });
-        phases.end(running, "keys", "the key is ready");
+        let secret = client::prepared_key::<S>(named, key_bits, &mut phases)?;
         let opening = async { Ok(connection.open_counted(secret, policy, sums).await?) };
         let mut session = client::wait(&runtime, opening)?;
 

@@ -16,11 +16,11 @@ use tokio::sync::Notify;
 use super::Experiment;
 use crate::backend::Scheme;
 use crate::client::{self, Lease};
-use crate::local::World;
+use crate::local::Deployment;
 use crate::phases::{Phases, Screen, bytes};
 
 /// All clients, each with an open session.
-pub(super) struct Cast<S: Scheme> {
+pub(super) struct Clients<S: Scheme> {
     members: Vec<Member<S>>,
     screen: Screen,
     runtime: Runtime,
@@ -33,11 +33,11 @@ struct Member<S: Scheme> {
     in_line: Arc<Notify>,
 }
 
-impl<S: Scheme> Cast<S> {
+impl<S: Scheme> Clients<S> {
     /// Makes the keys and opens the sessions.
     pub(super) fn open(
         experiment: &Experiment,
-        world: &World,
+        deployment: &Deployment,
         address: SocketAddr,
         phases: &mut Phases,
     ) -> Result<Self> {
@@ -55,7 +55,7 @@ impl<S: Scheme> Cast<S> {
         let screen = Screen::default();
         let open = |(client, key)| {
             let account = format!("client-{}", client + 1);
-            let tls = world.admit(&account)?;
+            let tls = deployment.admit(&account)?;
             let in_line = Arc::new(Notify::new());
             let observer = observer(account, screen.clone(), Arc::clone(&in_line));
             let (address, policy) = (address.to_string(), experiment.data_policy);
