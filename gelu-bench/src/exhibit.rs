@@ -229,6 +229,24 @@ mod base64_text {
     }
 }
 
+impl Exhibit {
+    /// What the file of each part is called: as the exhibit, with a number if there are several of a kind.
+    pub fn file_names(&self) -> Vec<String> {
+        let kind = |part: &Part| match part {
+            Part::Table(_) => "csv",
+            Part::Lines(_) | Part::Bars(_) => "svg",
+            Part::Images(_) => "png",
+        };
+        let kinds: Vec<_> = self.parts.iter().map(kind).collect();
+        let of = |kind: &str, kinds: &[&str]| kinds.iter().filter(|other| **other == kind).count();
+        let name = |(i, kind): (usize, &&str)| match of(kind, &kinds) {
+            1 => format!("{}.{kind}", self.id),
+            _ => format!("{}-{}.{kind}", self.id, of(kind, &kinds[..=i])),
+        };
+        kinds.iter().enumerate().map(name).collect()
+    }
+}
+
 impl Column {
     /// A column without a unit.
     pub fn new(name: &str) -> Self {
@@ -429,5 +447,17 @@ mod tests {
         let spread = Cell::Spread { mean: 0.9712, deviation: 0.0341 };
         assert_eq!(spread.to_string(), "0.971 ± 0.034");
         assert_eq!(Cell::from(1_000_000_u64).to_string(), "1000000");
+    }
+
+    #[test]
+    fn files_are_named_after_the_exhibit() {
+        let mut exhibit = example("x");
+        let names_of = |exhibit: &Exhibit| exhibit.file_names().join(" ");
+        assert_eq!(
+            names_of(&exhibit),
+            "figure-example.csv figure-example-1.svg figure-example-2.svg figure-example.png"
+        );
+        exhibit.parts.truncate(2);
+        assert_eq!(names_of(&exhibit), "figure-example.csv figure-example.svg");
     }
 }

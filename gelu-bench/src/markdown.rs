@@ -4,7 +4,6 @@ use std::fmt::{self, Display, Write};
 
 use crate::evidence::Made;
 use crate::exhibit::{Images, Part, Source, Table};
-use crate::files;
 use gelu_cli::amounts;
 use gelu_cli::page::{Piece, pieces};
 
@@ -31,7 +30,7 @@ fn write(out: &mut String, made: &Made, level: usize) -> fmt::Result {
         let mark = if claim.holds { '✓' } else { '✗' };
         writeln!(out, "- {mark} {}", Plain(&claim.text))?;
     }
-    for (part, file) in exhibit.parts.iter().zip(files::names(exhibit)) {
+    for (part, file) in exhibit.parts.iter().zip(exhibit.file_names()) {
         out.push('\n');
         match part {
             Part::Table(table) => self::table(out, table)?,
