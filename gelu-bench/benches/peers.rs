@@ -44,8 +44,7 @@ fn median(mut run: impl FnMut()) -> f64 {
         run();
         samples.push(start.elapsed().as_secs_f64() * 1e9);
     }
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
+    gelu_core::stats::median(samples).expect("five samples at least")
 }
 
 fn random(bits: u32, rng: &mut ChaCha20Rng) -> BoxedUint {

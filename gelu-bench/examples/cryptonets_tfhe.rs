@@ -70,9 +70,7 @@ fn main() -> Result<()> {
     let predictions: Vec<_> = runs.iter().map(|run| run.prediction).collect();
     let equal = predictions.iter().zip(&in_integers).filter(|(a, b)| a == b).count();
     let median = |of: &dyn Fn(&Query) -> Duration| {
-        let mut seconds: Vec<_> = runs.iter().map(|run| of(run).as_secs_f64()).collect();
-        seconds.sort_by(f64::total_cmp);
-        seconds[seconds.len() / 2]
+        gelu_core::stats::median(runs.iter().map(|run| of(run).as_secs_f64()))
     };
     let layers: Vec<_> = plan
         .stages()

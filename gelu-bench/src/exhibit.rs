@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+pub use gelu_cli::claim::Claim;
 use serde::{Deserialize, Serialize};
 
 /// A table or figure of the paper, an attack, a measurement: what one command makes.
@@ -26,15 +27,6 @@ pub struct Exhibit {
     /// What a reader must know to read it rightly: conditions, departures from the paper, what was
     /// left out and why.
     pub notes: Vec<String>,
-}
-
-/// A sentence that was checked, and whether it holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claim {
-    /// The sentence, with its numbers.
-    pub text: String,
-    /// What the check said.
-    pub holds: bool,
 }
 
 /// One table or picture.
@@ -237,10 +229,21 @@ mod base64_text {
     }
 }
 
-impl Claim {
-    /// What was checked and what the check said.
-    pub fn new(text: impl Into<String>, holds: bool) -> Self {
-        Self { text: text.into(), holds }
+impl Exhibit {
+    /// What the file of each part is called: as the exhibit, with a number if there are several of a kind.
+    pub fn file_names(&self) -> Vec<String> {
+        let kind = |part: &Part| match part {
+            Part::Table(_) => "csv",
+            Part::Lines(_) | Part::Bars(_) => "svg",
+            Part::Images(_) => "png",
+        };
+        let kinds: Vec<_> = self.parts.iter().map(kind).collect();
+        let of = |kind: &str, kinds: &[&str]| kinds.iter().filter(|other| **other == kind).count();
+        let name = |(i, kind): (usize, &&str)| match of(kind, &kinds) {
+            1 => format!("{}.{kind}", self.id),
+            _ => format!("{}-{}.{kind}", self.id, of(kind, &kinds[..=i])),
+        };
+        kinds.iter().enumerate().map(name).collect()
     }
 }
 
@@ -414,7 +417,7 @@ pub(crate) fn example(word: &str) -> Exhibit {
         finding: say("All of it is here"),
         claims: vec![Claim::new(say("this holds"), true), Claim::new(say("this not"), false)],
         parts: vec![Part::Table(table), Part::Lines(lines), Part::Bars(bars), Part::Images(images)],
-        notes: vec![say("Note that `gelu bench` made it:")],
+        notes: vec![say("Note that `gelu-bench` made it:")],
     }
 }
 
@@ -444,5 +447,17 @@ mod tests {
         let spread = Cell::Spread { mean: 0.9712, deviation: 0.0341 };
         assert_eq!(spread.to_string(), "0.971 ± 0.034");
         assert_eq!(Cell::from(1_000_000_u64).to_string(), "1000000");
+    }
+
+    #[test]
+    fn files_are_named_after_the_exhibit() {
+        let mut exhibit = example("x");
+        let names_of = |exhibit: &Exhibit| exhibit.file_names().join(" ");
+        assert_eq!(
+            names_of(&exhibit),
+            "figure-example.csv figure-example-1.svg figure-example-2.svg figure-example.png"
+        );
+        exhibit.parts.truncate(2);
+        assert_eq!(names_of(&exhibit), "figure-example.csv figure-example.svg");
     }
 }

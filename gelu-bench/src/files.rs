@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::Error;
 use crate::draw::{self, Palette};
 use crate::evidence::Made;
-use crate::exhibit::{Cell, Exhibit, Part, Source, Table};
+use crate::exhibit::{Cell, Part, Source, Table};
 use crate::markdown;
 
 /// Writes all of them into a folder, which is made if need be.
@@ -17,13 +17,11 @@ pub fn write(made: &Made, folder: &Path) -> Result<(), Error> {
     let json = serde_json::to_string_pretty(made).expect("an exhibit has only texts as keys");
     file(&format!("{}.json", exhibit.id), (json + "\n").as_bytes())?;
     file(&format!("{}.md", exhibit.id), markdown::exhibit(made, 1).as_bytes())?;
-    for (part, name) in exhibit.parts.iter().zip(names(exhibit)) {
+    for (part, name) in exhibit.parts.iter().zip(exhibit.file_names()) {
         let content = match part {
             Part::Table(table) => csv(table),
             Part::Lines(lines) => draw::lines::lines(lines, &Palette::ALONE).into_bytes(),
-            Part::Bars(bars) => {
-                draw::bars::bars(bars, &Palette::ALONE, draw::bars::plain).into_bytes()
-            }
+            Part::Bars(bars) => draw::bars::bars(bars, &Palette::ALONE).into_bytes(),
             Part::Images(images) => draw::images::sheet(images),
         };
         file(&name, &content)?;
@@ -39,22 +37,6 @@ pub fn make(folder: &Path) -> Result<(), Error> {
 /// Writes a file; an older one of that name is replaced.
 pub fn save(path: &Path, content: &[u8]) -> Result<(), Error> {
     fs::write(path, content).map_err(|error| Error::File { path: path.into(), error })
-}
-
-/// What the file of each part is called: as the exhibit, with a number if there are several of a kind.
-pub fn names(exhibit: &Exhibit) -> Vec<String> {
-    let kind = |part: &Part| match part {
-        Part::Table(_) => "csv",
-        Part::Lines(_) | Part::Bars(_) => "svg",
-        Part::Images(_) => "png",
-    };
-    let kinds: Vec<_> = exhibit.parts.iter().map(kind).collect();
-    let of = |kind: &str, kinds: &[&str]| kinds.iter().filter(|other| **other == kind).count();
-    let name = |(i, kind): (usize, &&str)| match of(kind, &kinds) {
-        1 => format!("{}.{kind}", exhibit.id),
-        _ => format!("{}-{}.{kind}", exhibit.id, of(kind, &kinds[..=i])),
-    };
-    kinds.iter().enumerate().map(name).collect()
 }
 
 /// For programs: numbers in full, deviations in columns of their own, where each row comes from first.
@@ -99,7 +81,7 @@ pub fn csv(table: &Table) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exhibit::{Column, Row, example};
+    use crate::exhibit::{Column, Row};
 
     #[test]
     fn a_table_by_hand() {
@@ -127,17 +109,5 @@ paper,\"a, \"\"b\"\"\",6.5,,
 measured,c,0.3333333333333333,0.5,1234567
 ";
         assert_eq!(String::from_utf8(csv(&table)).unwrap(), expected);
-    }
-
-    #[test]
-    fn files_are_named_after_the_exhibit() {
-        let mut exhibit = example("x");
-        let names_of = |exhibit: &Exhibit| names(exhibit).join(" ");
-        assert_eq!(
-            names_of(&exhibit),
-            "figure-example.csv figure-example-1.svg figure-example-2.svg figure-example.png"
-        );
-        exhibit.parts.truncate(2);
-        assert_eq!(names_of(&exhibit), "figure-example.csv figure-example.svg");
     }
 }

@@ -8,7 +8,7 @@
 //! | [`figures`] | the paper's figures, and more |
 //! | [`attacks`] | the security laboratory |
 //! | [`draw`] | pictures: charts as SVG, grey images as PNG |
-//! | [`html`] | pages: of the evidence, and of a run of the program |
+//! | [`html`] | exhibits as HTML |
 //! | [`markdown`], [`files`] | exhibits as text, and as files for other programs |
 //! | [`evidence`] | a run of many exhibits: report, record, comparison |
 //! | [`fit`] | the laws that values follow |
@@ -16,34 +16,42 @@
 //! | [`learning`] | trainings in the clear, for the tables and figures of accuracy |
 //! | [`baselines`] | the systems without a client in between, on our models |
 //! | [`timed`] | a stopwatch around any cryptosystem |
+//! | [`link`] | links of a given delay, rate and loss, simulated |
+//! | `exhibits` | everything that can be made, by its name; here is what needs sockets |
+//! | `cli`, `commands` | the program `gelu-bench` |
 //!
-//! What needs sockets is made in the program, `gelu`.
+//! What both programs need (the registry of backends, local servers, output) is taken from `gelu-cli`.
 //!
 //! The criterion benches are in `benches/`: `he` (operations of each cryptosystem), `layer`
 //! (encrypted matrix products), `protocol` (whole inferences and training steps). Each checks its
 //! answer before it is timed. `peers` compares with other people's libraries; `summary` prints the
 //! results of the others as one table.
 #![forbid(unsafe_code)]
+// Both end the program when nobody reads.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
-pub mod amounts;
 pub mod attacks;
 pub mod baselines;
+mod cli;
+mod commands;
 pub mod draw;
 pub mod error;
 pub mod evidence;
 pub mod exhibit;
+mod exhibits;
 pub mod figures;
 pub mod files;
 pub mod fit;
 pub mod html;
 pub mod learning;
+pub mod link;
 pub mod markdown;
-mod prose;
 pub mod setting;
 pub mod tables;
 pub mod timed;
 pub mod timing;
 
+pub use cli::Cli;
 pub use error::Error;
 
 /// Makes this process compute on one thread, so that its figures are those of a core. To be called

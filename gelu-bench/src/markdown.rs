@@ -2,11 +2,10 @@
 
 use std::fmt::{self, Display, Write};
 
-use crate::amounts;
 use crate::evidence::Made;
 use crate::exhibit::{Images, Part, Source, Table};
-use crate::files;
-use crate::prose::{Piece, pieces};
+use gelu_cli::amounts;
+use gelu_cli::page::{Piece, pieces};
 
 /// The whole exhibit under a heading of that level.
 pub fn exhibit(made: &Made, level: usize) -> String {
@@ -31,7 +30,7 @@ fn write(out: &mut String, made: &Made, level: usize) -> fmt::Result {
         let mark = if claim.holds { '✓' } else { '✗' };
         writeln!(out, "- {mark} {}", Plain(&claim.text))?;
     }
-    for (part, file) in exhibit.parts.iter().zip(files::names(exhibit)) {
+    for (part, file) in exhibit.parts.iter().zip(exhibit.file_names()) {
         out.push('\n');
         match part {
             Part::Table(table) => self::table(out, table)?,
@@ -184,7 +183,7 @@ One \\*activation\\*
             "](figure-example-2.svg)",
             "](figure-example.png)",
             "1. originals",
-            "`gelu bench`",
+            "`gelu-bench`",
             "Made in 8.2 s, seed 7, by `gelu  bench  figure`\n",
         ] {
             assert!(text.contains(part), "{part}: {text}");

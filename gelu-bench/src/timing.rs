@@ -3,6 +3,8 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use gelu_core::stats::median;
+
 use crate::Error;
 
 /// How often something is run before its median is believed.
@@ -30,8 +32,7 @@ impl Patience {
             black_box(run()?);
             times.push(start.elapsed().as_secs_f64());
         }
-        times.sort_by(f64::total_cmp);
-        Ok(times[times.len() / 2])
+        Ok(median(times).expect("one run at least"))
     }
 }
 

@@ -1,105 +1,26 @@
-//! The command line.
+//! Arguments that several commands take.
 
 use std::ops::RangeBounds;
 
 use anyhow::{Context, Result};
 use clap::builder::{RangedI64ValueParser, RangedU64ValueParser};
 use clap::error::ErrorKind;
-use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, Args, FromArgMatches};
 use gelu_core::plan::{MAX_BATCH, MAX_STEPS};
-use tracing_subscriber::EnvFilter;
 
 use crate::backend::Backend;
-use crate::commands::{
-    attack, audit, backends, bench, certs, datasets, demo, infer, keygen, models, plan, round,
-    serve, train,
-};
-use crate::output::{self, LogOrNothing, Output};
-
-/// Train and query neural networks on data that the server cannot see.
-///
-/// A client owns the data and the keys, a server owns the model. The server computes every layer
-/// on ciphertexts; the client decrypts, applies the exact activation and encrypts again. The
-/// trained weights equal those of the same training in the clear, bit for bit.
-#[derive(Debug, Parser)]
-#[command(name = "gelu", version, after_help = EXAMPLES, max_term_width = 100)]
-pub(crate) struct Cli {
-    /// Print one JSON object to stdout; progress and logs stay on stderr
-    #[arg(long, global = true, help_heading = "Output")]
-    json: bool,
-    /// Log more (-v: sessions and leases, -vv: everything); RUST_LOG overrides
-    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Output")]
-    verbose: u8,
-    #[command(subcommand)]
-    command: Command,
-}
-
-const EXAMPLES: &str = "\
-Start here:
-  gelu demo                     the whole thing in one command, with a report to open
-  gelu models                   the networks of the paper, and what they cost
-  gelu audit iris               what a training of that network would leak, to whom
-  gelu plan lenet5              how its layers travel in ciphertexts, and what each of them costs
-  gelu backends                 the cryptosystems of this program, and what each can do
-  gelu help COMMAND             examples for each command";
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    Demo(demo::Args),
-    Models(models::Args),
-    Datasets(datasets::Args),
-    Backends(backends::Args),
-    Audit(audit::Args),
-    Plan(plan::Args),
-    Round(round::Args),
-    Train(Box<train::Args>),
-    Infer(Box<infer::Args>),
-    Bench(Box<bench::Args>),
-    Attack(attack::Args),
-    Serve(Box<serve::Args>),
-    Certs(certs::Args),
-    Keygen(keygen::Args),
-}
-
-impl Cli {
-    /// Sends logs to stderr.
-    pub(crate) fn init_logs(&self) {
-        let level = ["warn", "info", "debug"][usize::from(self.verbose.min(2))];
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LogOrNothing);
-        logs.with_ansi(output::colours(&std::io::stderr())).init();
-    }
-
-    /// Does what was asked.
-    pub(crate) fn run(self) -> Result<()> {
-        let output = Output { json: self.json };
-        match self.command {
-            Command::Demo(args) => demo::run(&args, output),
-            Command::Models(args) => models::run(&args, output),
-            Command::Datasets(args) => datasets::run(&args, output),
-            Command::Backends(args) => backends::run(&args, output),
-            Command::Audit(args) => audit::run(&args, output),
-            Command::Plan(args) => plan::run(&args, output),
-            Command::Round(args) => round::run(&args, output),
-            Command::Train(args) => train::run(&args, output),
-            Command::Infer(args) => infer::run(&args, output),
-            Command::Bench(args) => bench::run(&args, output),
-            Command::Attack(args) => attack::run(&args, output),
-            Command::Serve(args) => serve::run(&args, output),
-            Command::Certs(args) => certs::run(&args, output),
-            Command::Keygen(args) => keygen::run(&args, output),
-        }
-    }
-}
+use crate::machine;
+use crate::problem::problem;
 
 /// Which cryptosystem, and how large its keys are: of a size that it offers.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Cryptosystem {
-    pub(crate) backend: Backend,
+pub struct Cryptosystem {
+    /// The scheme.
+    pub backend: Backend,
     /// Of the keys that are made; a key from a file has its own.
-    pub(crate) key_bits: u32,
+    pub key_bits: u32,
     /// Whether they were asked for: a key from a file must then have them.
-    pub(crate) key_bits_given: bool,
+    pub key_bits_given: bool,
 }
 
 /// A [`Cryptosystem`] as it is typed.
@@ -143,8 +64,7 @@ impl Args for Cryptosystem {
 
 /// A value that its option does not take, found after the command line was read.
 pub(crate) fn usage_error(option: &str, why: &str) -> clap::Error {
-    let message = format!("invalid value for '{option}': {why}");
-    Cli::command().error(ErrorKind::ValueValidation, message)
+    clap::Error::raw(ErrorKind::ValueValidation, format!("invalid value for '{option}': {why}"))
 }
 
 /// A number of things on the command line, within the bounds of what can be worked on.
@@ -181,7 +101,7 @@ fn key_bits() -> impl clap::builder::TypedValueParser<Value = u32> {
 /// How many threads compute.
 #[derive(Debug, Clone, Copy, Default, Args)]
 #[command(next_help_heading = "Cryptosystem")]
-pub(crate) struct Threads {
+pub struct Threads {
     /// Threads that compute, in each process; its sessions share them [default: all processors]
     #[arg(long, value_name = "N", env = "GELU_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -202,45 +122,23 @@ impl Threads {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The words behind a command of the laboratory, `gelu-bench`, that was typed for this program.
+#[derive(Debug, Clone, Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Moved {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<String>,
+}
 
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn sizes_of_keys_follow_the_backend() {
-        let parse = |more: &[&str]| {
-            let arguments = [&["gelu", "demo"], more].concat();
-            let matches = Cli::command().try_get_matches_from(arguments).unwrap();
-            Cryptosystem::from_arg_matches(matches.subcommand().unwrap().1)
-        };
-        for backend in clap::ValueEnum::value_variants() {
-            let backend: &Backend = backend;
-            let name = ["--backend", backend.id()];
-            assert_eq!(parse(&name).unwrap().key_bits, backend.key_bits()[0]);
-            for bits in backend.key_bits() {
-                let bits = &bits.to_string();
-                let chosen = parse(&[&name[..], &["--key-bits", bits]].concat()).unwrap();
-                assert_eq!((chosen.backend, &chosen.key_bits.to_string()), (*backend, bits));
-            }
-            let refused = parse(&[&name[..], &["--key-bits", "1000"]].concat()).unwrap_err();
-            let said = refused.to_string();
-            for part in ["1000", backend.id(), &backend.key_bits()[0].to_string()] {
-                assert!(said.contains(part), "{said}");
-            }
-        }
-    }
-
-    #[test]
-    fn every_command_teaches_by_example() {
-        for command in Cli::command().get_subcommands() {
-            let name = command.get_name();
-            assert!(command.get_about().is_some(), "{name}");
-            assert!(command.get_after_help().is_some(), "{name} has no examples");
-        }
+impl Moved {
+    /// Says what to type instead of `gelu NAME …`, where `command` is the laboratory's command.
+    pub(crate) fn refuse(&self, name: &str, command: &str) -> Result<()> {
+        let words = machine::typed([command.to_owned()].into_iter().chain(self.words.clone()));
+        Err(problem(
+            format!("`gelu {name}` is a command of the laboratory, gelu-bench"),
+            format!(
+                "type `cargo run --release -p gelu-bench -- {words}` in the folder of the sources"
+            ),
+        ))
     }
 }

@@ -18,7 +18,7 @@ use crate::problem::problem;
 
 /// A cryptosystem that can be chosen on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Backend {
+pub enum Backend {
     /// Paillier's cryptosystem
     #[cfg(feature = "paillier")]
     Paillier,
@@ -37,7 +37,7 @@ pub(crate) enum Backend {
 }
 
 /// Work that any cryptosystem can be put to.
-pub(crate) trait Task {
+pub trait Task {
     /// What comes out.
     type Output;
 
@@ -48,13 +48,13 @@ pub(crate) trait Task {
 impl Backend {
     /// The one to use unless told otherwise.
     #[cfg(feature = "paillier")]
-    pub(crate) const DEFAULT: Self = Self::Paillier;
+    pub const DEFAULT: Self = Self::Paillier;
     /// The one to use unless told otherwise.
     #[cfg(not(feature = "paillier"))]
-    pub(crate) const DEFAULT: Self = Self::InsecureClear;
+    pub const DEFAULT: Self = Self::InsecureClear;
 
     /// Runs a task with this cryptosystem.
-    pub(crate) fn run<T: Task>(self, task: T) -> T::Output {
+    pub fn run<T: Task>(self, task: T) -> T::Output {
         match self {
             #[cfg(feature = "paillier")]
             Self::Paillier => task.run::<gelu_paillier::Paillier>(),
@@ -69,7 +69,7 @@ impl Backend {
     }
 
     /// [`Cryptosystem::ID`].
-    pub(crate) fn id(self) -> &'static str {
+    pub fn id(self) -> &'static str {
         struct Id;
         impl Task for Id {
             type Output = &'static str;
@@ -81,7 +81,7 @@ impl Backend {
     }
 
     /// [`Scheme::KEY_BITS`].
-    pub(crate) fn key_bits(self) -> &'static [u32] {
+    pub fn key_bits(self) -> &'static [u32] {
         struct KeyBits;
         impl Task for KeyBits {
             type Output = &'static [u32];
@@ -93,7 +93,7 @@ impl Backend {
     }
 
     /// [`Scheme::NEW_KEY_BITS`].
-    pub(crate) fn new_key_bits(self) -> u32 {
+    pub fn new_key_bits(self) -> u32 {
         struct NewKeyBits;
         impl Task for NewKeyBits {
             type Output = u32;
@@ -105,7 +105,7 @@ impl Backend {
     }
 
     /// Whether it offers keys of `bits` bits; if not, which ones it offers.
-    pub(crate) fn check_key_bits(self, bits: u32) -> Result<(), String> {
+    pub fn check_key_bits(self, bits: u32) -> Result<(), String> {
         let sizes = self.key_bits();
         if sizes.contains(&bits) {
             return Ok(());
@@ -115,12 +115,12 @@ impl Backend {
     }
 
     /// Whether it hides anything.
-    pub(crate) fn is_secure(self) -> bool {
+    pub fn is_secure(self) -> bool {
         self != Self::InsecureClear
     }
 
     /// What must be said above the results of a run that hid nothing.
-    pub(crate) fn warning(self) -> Option<String> {
+    pub fn warning(self) -> Option<String> {
         (!self.is_secure()).then(|| {
             "The backend insecure-clear encrypts nothing: whatever the server computed on, it could \
              read. Use it for tests and measurements only."
@@ -136,7 +136,7 @@ impl Serialize for Backend {
 }
 
 /// What this program needs of a cryptosystem beyond its laws: which keys there are, keys in files.
-pub(crate) trait Scheme: gelu_core::Backend {
+pub trait Scheme: gelu_core::Backend {
     /// The sizes of keys that it offers, in ascending order; the first is the default of a run.
     const KEY_BITS: &'static [u32];
     /// The size of a key that is made to be kept.

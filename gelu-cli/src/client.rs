@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 use crate::args::Cryptosystem;
 use crate::backend::Scheme;
 use crate::leases::Rules;
+use crate::phases::Phases;
 use crate::problem::{Advise, problem};
 use crate::signals;
 
@@ -83,7 +84,7 @@ impl ServerArgs {
 
 /// Waits for `work`, unless we are asked to end first: then everything is cleaned up on the way out,
 /// as after any other error.
-pub(crate) fn wait<T>(runtime: &Runtime, work: impl Future<Output = Result<T>>) -> Result<T> {
+pub fn wait<T>(runtime: &Runtime, work: impl Future<Output = Result<T>>) -> Result<T> {
     runtime.block_on(async {
         tokio::select! {
             done = work => done,
@@ -103,9 +104,21 @@ pub(crate) fn wait<T>(runtime: &Runtime, work: impl Future<Output = Result<T>>) 
 const ENDING: Duration = Duration::from_secs(60);
 
 /// A key that nobody has had before.
-pub(crate) fn fresh_key<S: Scheme>(bits: u32) -> Result<S::SecretKey> {
+pub fn fresh_key<S: Scheme>(bits: u32) -> Result<S::SecretKey> {
     let mut rng = rand::make_rng::<rand::rngs::ChaCha20Rng>();
     Ok(S::keygen(bits, &mut rng)?)
+}
+
+/// The key that was named, or a fresh one of `bits` bits, as a phase of its own.
+pub(crate) fn prepared_key<S: Scheme>(
+    named: Option<S::SecretKey>,
+    bits: u32,
+    phases: &mut Phases,
+) -> Result<Arc<S::SecretKey>> {
+    let running = phases.begin("preparing the key", 0);
+    let secret = named.map_or_else(|| fresh_key::<S>(bits), Ok)?;
+    phases.end(running, "keys", "the key is ready");
+    Ok(Arc::new(secret))
 }
 
 /// Bits of a key.
@@ -126,7 +139,7 @@ pub(crate) fn check_key_bits(card: &Card, got: u32) -> Result<()> {
 }
 
 /// Connects to `address` (HOST:PORT) and opens a session with `secret`.
-pub(crate) async fn open<S: Backend>(
+pub async fn open<S: Backend>(
     address: &str,
     tls: &ClientTls,
     secret: Arc<S::SecretKey>,

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use gelu_files::{self as files, Access};
 
+use crate::page;
 use crate::problem::problem;
 
 /// What kind of file is written, and so what it may replace without `--force`.
@@ -134,7 +135,7 @@ impl Found {
                 Self::Ledger
             }
             [_, _, _, _, _, 0, 0, 0, b'{', ..] if has("gelu") => Self::Result(Kind::Model),
-            _ if begins("<!doctype html>\n<html lang=\"en\">") && has("Written by gelu") => {
+            _ if has("Written by gelu") && REPORTS.iter().any(|beginning| begins(beginning)) => {
                 Self::Result(Kind::Report)
             }
             _ if begins("<svg ") => Self::Result(Kind::Svg),
@@ -186,6 +187,8 @@ fn cannot_write(path: &Path, error: &std::io::Error) -> anyhow::Error {
     problem(format!("cannot write {}: {error}", path.display()), next)
 }
 
+/// How reports begin: those of this version, and of older ones.
+const REPORTS: [&str; 2] = [page::BEGINNING, "<!doctype html>\n<html lang=\"en\">"];
 /// Bytes that are looked at: a whole report, or a model's whole header.
 const HEAD: u64 = 16 << 20;
 const MOST_BEGINNING: usize = 64;

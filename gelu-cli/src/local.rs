@@ -1,7 +1,7 @@
 //! A server on this machine: a folder of development certificates, a model, and a child process.
 //!
-//! Everything lies in a temporary folder and is gone with the [`World`]. The server is this very
-//! program, started as `gelu serve` on a free port of the loopback interface; it stops when its
+//! Everything lies in a temporary folder and is gone with the [`Deployment`]. The server is this very
+//! program, started with the command `serve` on a free port of the loopback interface; it stops when its
 //! standard input ends, so it does not outlive us however we end.
 
 use std::io::{BufRead, BufReader};
@@ -17,7 +17,6 @@ use gelu_core::ledger::Policy;
 use gelu_core::server::LearningRate;
 use gelu_nn::Model;
 use gelu_service::certs::{Authority, Identity};
-use gelu_service::link::{Carried, Profile, Relay};
 use gelu_service::{ClientTls, Config, ServerTls};
 use serde::{Deserialize, Serialize};
 
@@ -28,76 +27,53 @@ use crate::signals::{self, TempFolder};
 
 /// The terms on which the local server serves.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Terms {
+pub struct Terms {
     /// Cryptosystem and key size.
-    pub(crate) cryptosystem: Cryptosystem,
+    pub cryptosystem: Cryptosystem,
     /// How many threads compute there.
-    pub(crate) threads: Threads,
+    pub threads: Threads,
     /// The learning rate.
-    pub(crate) rate: RateArgs,
+    pub rate: RateArgs,
     /// The most samples of a lease.
-    pub(crate) lease_samples: u64,
+    pub lease_samples: u64,
     /// Fixes the lengths of leases, so that a run can be repeated.
-    pub(crate) lease_seed: u64,
+    pub lease_seed: u64,
     /// Whether it uses idle time for the next query.
-    pub(crate) precompute: bool,
+    pub precompute: bool,
 }
 
 /// A folder with an authority, a model and a ledger.
-pub(crate) struct World {
+pub struct Deployment {
     folder: TempFolder,
     authority: Authority,
 }
 
 /// What a server says when it is ready, as one line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Listening {
+pub struct Listening {
     /// Where.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
     /// The model's name.
-    pub(crate) model: String,
+    pub model: String,
     /// Its version.
-    pub(crate) version: u64,
+    pub version: u64,
     /// The cryptosystem.
-    pub(crate) backend: String,
+    pub backend: String,
     /// The ledger's verdict on inference and on training.
-    pub(crate) verdicts: [String; 2],
+    pub verdicts: [String; 2],
 }
 
 /// A running server process.
-pub(crate) struct LocalServer {
+pub struct LocalServer {
     child: Arc<Mutex<Child>>,
     output: BufReader<ChildStdout>,
     /// Where it listens.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
 }
 
-/// The way to a local server: straight, or by a relay that simulates a link.
-pub(crate) struct Route {
-    /// Where to connect, HOST:PORT.
-    pub(crate) address: String,
-    relay: Option<Relay>,
-}
-
-impl Route {
-    /// A way to `server` that is like `link`; `seed` decides on its losses.
-    pub(crate) fn new(server: SocketAddr, link: &Profile, seed: u64) -> Result<Self> {
-        if link.is_transparent() {
-            return Ok(Self { address: server.to_string(), relay: None });
-        }
-        let relay = Relay::start(server, link, seed).context("cannot start the relay")?;
-        Ok(Self { address: relay.address().to_string(), relay: Some(relay) })
-    }
-
-    /// What went up and down, if a link was simulated.
-    pub(crate) fn carried(&self) -> Option<[Carried; 2]> {
-        self.relay.as_ref().map(Relay::carried)
-    }
-}
-
-impl World {
+impl Deployment {
     /// Makes the folder, the authority and the server's certificate.
-    pub(crate) fn create() -> Result<Self> {
+    pub fn create() -> Result<Self> {
         let folder = TempFolder::create()?;
         let authority = Authority::create(&folder.path().join("certs"))?;
         authority.issue_server(&[])?;
@@ -105,21 +81,21 @@ impl World {
     }
 
     /// A certificate for the account `name`.
-    pub(crate) fn admit(&self, name: &str) -> Result<ClientTls> {
+    pub fn admit(&self, name: &str) -> Result<ClientTls> {
         let identity = self.authority.issue_client(name)?;
         Ok(ClientTls::read(&self.authority.certificate(), &identity)?)
     }
 
     /// The server's model file.
-    pub(crate) fn model(&self) -> PathBuf {
+    pub fn model(&self) -> PathBuf {
         self.folder.path().join("model.safetensors")
     }
 
     /// Starts a server of `model`. Both parties are the person at this machine, so the ledger
     /// counts but does not refuse.
-    pub(crate) fn serve(&self, model: &Model, terms: &Terms) -> Result<LocalServer> {
+    pub fn serve(&self, model: &Model, terms: &Terms) -> Result<LocalServer> {
         model.save(&self.model())?;
-        let program = std::env::current_exe().context("cannot find the gelu program itself")?;
+        let program = std::env::current_exe().context("cannot find this very program")?;
         let mut command = Command::new(program);
         command
             .args(["serve", "--json", "--listen", "127.0.0.1:0", "--stop-with-stdin"])
@@ -142,7 +118,7 @@ impl World {
 
     /// A server of `model` in this very process, whose two parties are then seen by one clock. Like
     /// [`serve`](Self::serve), it counts but does not refuse.
-    pub(crate) fn config<H: Backend>(&self, model: &Model, terms: &Terms) -> Result<Config<H>> {
+    pub fn config<H: Backend>(&self, model: &Model, terms: &Terms) -> Result<Config<H>> {
         model.save(&self.model())?;
         let certs = self.folder.path().join("certs");
         let identity =
@@ -158,7 +134,7 @@ impl World {
     }
 
     /// The model as the server has stored it.
-    pub(crate) fn stored_model(&self) -> Result<Model> {
+    pub fn stored_model(&self) -> Result<Model> {
         Ok(Model::load(&self.model())?)
     }
 }
@@ -183,8 +159,8 @@ impl LocalServer {
         }
     }
 
-    /// Ends its input, which it takes as the wish to stop, and waits until it has stopped.
-    pub(crate) fn stop(self) -> Result<()> {
+    /// Ends its input, at which it stops, and waits until it has stopped.
+    pub fn stop(self) -> Result<()> {
         drop(lock(&self.child).stdin.take());
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
@@ -203,12 +179,12 @@ impl LocalServer {
     }
 
     /// Processor time that the process has used, where the system tells.
-    pub(crate) fn cpu_seconds(&self) -> Option<f64> {
+    pub fn cpu_seconds(&self) -> Option<f64> {
         crate::machine::cpu_seconds(&lock(&self.child).id().to_string())
     }
 
     /// Bytes of memory that the process has held at most, where the system tells.
-    pub(crate) fn peak_memory(&self) -> Option<u64> {
+    pub fn peak_memory(&self) -> Option<u64> {
         crate::machine::peak_memory(&lock(&self.child).id().to_string())
     }
 }

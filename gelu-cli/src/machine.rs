@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,20 +10,20 @@ use serde::Serialize;
 
 /// What a measurement should be read with.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Machine {
+pub struct Machine {
     /// The processor's name.
-    pub(crate) processor: String,
+    pub processor: String,
     /// Threads that run at the same time.
-    pub(crate) threads: usize,
+    pub threads: usize,
     /// Operating system and architecture.
-    pub(crate) system: String,
+    pub system: String,
     /// Whether this program was built with optimisation.
-    pub(crate) build: &'static str,
+    pub build: &'static str,
 }
 
 impl Machine {
     /// Looks around.
-    pub(crate) fn here() -> Self {
+    pub fn here() -> Self {
         let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let name = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         Self {
@@ -35,7 +36,7 @@ impl Machine {
 }
 
 /// The most bytes of memory that a process (`self` or a number) has held so far.
-pub(crate) fn peak_memory(process: &str) -> Option<u64> {
+pub fn peak_memory(process: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
@@ -44,7 +45,7 @@ pub(crate) fn peak_memory(process: &str) -> Option<u64> {
 
 /// Processor time that a process (`self` or a number) has used so far, in seconds, in steps of a
 /// hundredth.
-pub(crate) fn cpu_seconds(process: &str) -> Option<f64> {
+pub fn cpu_seconds(process: &str) -> Option<f64> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // The name, which stands in parentheses, may hold anything.
     let (_, fields) = stat.rsplit_once(')')?;
@@ -57,13 +58,13 @@ pub(crate) fn cpu_seconds(process: &str) -> Option<f64> {
 const TICKS_A_SECOND: f64 = 100.0;
 
 /// How many processes wanted a processor, on average of the last minute.
-pub(crate) fn load() -> Option<f64> {
+pub fn load() -> Option<f64> {
     fs::read_to_string("/proc/loadavg").ok()?.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// The commit of the checkout that this program was built from, `-dirty` if it was changed since;
 /// `None` where that checkout or git is missing.
-pub(crate) fn commit() -> Option<String> {
+pub fn commit() -> Option<String> {
     let mut git = Command::new("git");
     git.args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"]);
     git.args(["--abbrev=12", "--exclude=*"]).stdin(Stdio::null()).stderr(Stdio::null());
@@ -72,7 +73,7 @@ pub(crate) fn commit() -> Option<String> {
 }
 
 /// Date and time in UTC, such as `2026-11-21T05:40:00Z`.
-pub(crate) fn now() -> String {
+pub fn now() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     date(since.as_secs())
 }
@@ -92,14 +93,16 @@ fn date(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// This program's arguments, as one would type them again.
-pub(crate) fn command_line() -> String {
-    let arguments = std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned());
-    format!("gelu {}", typed(arguments))
+/// This process, as one would type it again.
+pub fn command_line() -> String {
+    let mut words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    let program = words.next().unwrap_or_default();
+    let name = Path::new(&program).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    typed([name].into_iter().chain(words))
 }
 
 /// Words as one would type them into a shell.
-pub(crate) fn typed(words: impl IntoIterator<Item = String>) -> String {
+pub fn typed(words: impl IntoIterator<Item = String>) -> String {
     let quoted = |word: String| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
         match !word.is_empty() && word.chars().all(plain) {

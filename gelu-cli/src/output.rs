@@ -10,15 +10,15 @@ use serde::Serialize;
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Output {
+pub struct Output {
     /// JSON instead of text.
-    pub(crate) json: bool,
+    pub json: bool,
 }
 
 impl Output {
     /// Prints one line of JSON: for programs that read while we run. If nobody can read it, the
     /// work goes on.
-    pub(crate) fn line(self, value: &impl Serialize) -> Result<()> {
+    pub fn line(self, value: &impl Serialize) -> Result<()> {
         if let Err(error) = print(&serde_json::to_string(value)?) {
             tracing::warn!("{error:#}");
         }
@@ -26,7 +26,7 @@ impl Output {
     }
 
     /// Prints a result, as `value` or as `text`.
-    pub(crate) fn show(self, value: &impl Serialize, text: impl Display) -> Result<()> {
+    pub fn show(self, value: &impl Serialize, text: impl Display) -> Result<()> {
         match self.json {
             true => print(&serde_json::to_string_pretty(value)?),
             false => print(&printable_lines(&text.to_string())),
@@ -44,7 +44,7 @@ fn print(text: &str) -> Result<()> {
 }
 
 /// The standard error, as long as somebody reads it: a log that is lost ends no work.
-pub(crate) struct LogOrNothing;
+pub struct LogOrNothing;
 
 impl Write for LogOrNothing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -58,13 +58,13 @@ impl Write for LogOrNothing {
 }
 
 /// Whether colours are welcome: a terminal, and nobody said no (<https://no-color.org>).
-pub(crate) fn colours(to: &impl IsTerminal) -> bool {
+pub fn colours(to: &impl IsTerminal) -> bool {
     let no = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     !no && to.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// A table with a header; columns whose header starts with `#` hold numbers.
-pub(crate) fn table(header: &[&str]) -> Table {
+pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     let rule = LineStyle::none().fill('─').junction('─');
     table.load_style(TableStyle::new().top_border(rule).header_separator(rule).bottom_border(rule));

@@ -9,37 +9,37 @@ use gelu_core::text::{printable, printable_lines};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-pub(crate) use gelu_bench::amounts::{bytes, seconds};
+pub use crate::amounts::{bytes, seconds};
 
 /// A finished piece of work.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Phase {
+pub struct Phase {
     /// What was done.
-    pub(crate) name: String,
+    pub name: String,
     /// How long it took.
-    pub(crate) seconds: f64,
+    pub seconds: f64,
 }
 
 /// The work done so far.
 #[derive(Debug)]
-pub(crate) struct Phases {
+pub struct Phases {
     started: Instant,
     done: Vec<Phase>,
 }
 
 impl Phases {
     /// Starts the clock.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Self { started: Instant::now(), done: Vec::new() }
     }
 
     /// Begins a piece of work of `steps` steps (0: unknown), shown as `message`.
-    pub(crate) fn begin(&self, message: &str, steps: u64) -> Running {
+    pub fn begin(&self, message: &str, steps: u64) -> Running {
         Running { bar: bar(message, steps), started: Instant::now() }
     }
 
     /// Ends a piece of work: `name` goes into the report, `said` onto the terminal.
-    pub(crate) fn end(&mut self, running: Running, name: &str, said: &str) {
+    pub fn end(&mut self, running: Running, name: &str, said: &str) {
         let elapsed = running.started.elapsed();
         running.bar.finish_and_clear();
         say(&format!("{said}  ({})", seconds(elapsed.as_secs_f64())));
@@ -47,36 +47,36 @@ impl Phases {
     }
 
     /// All finished pieces, in order.
-    pub(crate) fn done(&self) -> &[Phase] {
+    pub fn done(&self) -> &[Phase] {
         &self.done
     }
 
     /// Since the start.
-    pub(crate) fn elapsed(&self) -> Duration {
+    pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 }
 
 /// A piece of work that goes on.
 #[derive(Debug, Clone)]
-pub(crate) struct Running {
+pub struct Running {
     bar: ProgressBar,
     started: Instant,
 }
 
 impl Running {
     /// Another step is done.
-    pub(crate) fn step(&self) {
+    pub fn step(&self) {
         self.bar.inc(1);
     }
 
     /// So many more steps are done.
-    pub(crate) fn steps(&self, steps: usize) {
+    pub fn steps(&self, steps: usize) {
         self.bar.inc(steps as u64);
     }
 
     /// What is happening right now.
-    pub(crate) fn note(&self, text: impl Into<String>) {
+    pub fn note(&self, text: impl Into<String>) {
         self.bar.set_message(printable(&text.into()));
     }
 }
@@ -84,21 +84,21 @@ impl Running {
 /// What is shown right now, for those who only look on: the observers of a session outlive each
 /// piece of work.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Screen(Arc<Mutex<Option<Running>>>);
+pub struct Screen(Arc<Mutex<Option<Running>>>);
 
 impl Screen {
     /// From here on `running` is shown.
-    pub(crate) fn show(&self, running: &Running) {
+    pub fn show(&self, running: &Running) {
         *self.0.lock().expect("no panic while held") = Some(running.clone());
     }
 
     /// Another step is done.
-    pub(crate) fn step(&self) {
+    pub fn step(&self) {
         self.with(Running::step);
     }
 
     /// What is happening right now.
-    pub(crate) fn note(&self, text: impl FnOnce() -> String) {
+    pub fn note(&self, text: impl FnOnce() -> String) {
         self.with(|running| running.note(text()));
     }
 
@@ -110,12 +110,12 @@ impl Screen {
 }
 
 /// A line for the person who watches, if there still is one; data goes to stdout, this does not.
-pub(crate) fn say(line: &str) {
+pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{}", printable_lines(line));
 }
 
 /// A bar for counted work, a spinner for the rest; nothing unless somebody watches.
-pub(crate) fn bar(message: &str, steps: u64) -> ProgressBar {
+pub fn bar(message: &str, steps: u64) -> ProgressBar {
     let (bar, template) = match steps {
         0 => (ProgressBar::new_spinner(), "{spinner} {prefix}  {elapsed}  {msg}"),
         _ => (ProgressBar::new(steps), "{prefix}  {wide_bar} {pos}/{len}  {eta} left  {msg}"),

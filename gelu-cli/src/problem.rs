@@ -7,7 +7,7 @@ use gelu_core::error::Refused;
 
 /// An error together with the way out of it.
 #[derive(Debug)]
-pub(crate) struct Problem {
+pub struct Problem {
     what: String,
     next: String,
 }
@@ -21,12 +21,12 @@ impl fmt::Display for Problem {
 impl std::error::Error for Problem {}
 
 /// What went wrong, and what to do next.
-pub(crate) fn problem(what: impl Into<String>, next: impl Into<String>) -> Error {
+pub fn problem(what: impl Into<String>, next: impl Into<String>) -> Error {
     Problem { what: what.into(), next: next.into() }.into()
 }
 
 /// Adds the way out to an error.
-pub(crate) trait Advise<T> {
+pub trait Advise<T> {
     /// Keeps the error as it is and says what to do next.
     fn advise(self, next: impl FnOnce() -> String) -> anyhow::Result<T>;
 }
@@ -38,7 +38,7 @@ impl<T, E: Into<Error>> Advise<T> for Result<T, E> {
 }
 
 /// The whole message: `error: …`, and `next: …` where there is advice.
-pub(crate) fn explain(error: &Error) -> String {
+pub fn explain(error: &Error) -> String {
     let what = format!("error: {}", sentence(error));
     match advice(error) {
         Some(next) => format!("{what}\n next: {next}"),
@@ -47,7 +47,7 @@ pub(crate) fn explain(error: &Error) -> String {
 }
 
 /// The chain of causes as one sentence; a cause that its parent repeats is left out.
-pub(crate) fn sentence(error: &Error) -> String {
+pub fn sentence(error: &Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |sentence, cause| {
         match (sentence.is_empty(), sentence.contains(&cause)) {
             (true, _) => cause,
@@ -58,7 +58,7 @@ pub(crate) fn sentence(error: &Error) -> String {
 }
 
 /// The advice that came with an error, or what is known to help against one of its kind.
-pub(crate) fn advice(error: &Error) -> Option<String> {
+pub fn advice(error: &Error) -> Option<String> {
     if let Some(problem) = error.chain().find_map(|e| e.downcast_ref::<Problem>()) {
         return Some(problem.next.clone());
     }
@@ -117,7 +117,7 @@ fn of_refusal(refused: &Refused) -> &'static str {
 }
 
 /// What helps when the system says no.
-pub(crate) fn of_io(error: &std::io::Error) -> Option<&'static str> {
+pub fn of_io(error: &std::io::Error) -> Option<&'static str> {
     use std::io::ErrorKind;
     Some(match error.kind() {
         ErrorKind::NotFound => "check the path",

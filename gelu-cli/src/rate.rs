@@ -7,7 +7,7 @@ use serde::Serialize;
 /// The learning rate of every lease.
 #[derive(Debug, Clone, Copy, PartialEq, Args, Serialize)]
 #[command(next_help_heading = "Learning rate")]
-pub(crate) struct RateArgs {
+pub struct RateArgs {
     /// Learning rate, known to the clients [default: 0.1; in train 0.5 or the recipe's]
     #[arg(long, value_name = "ETA", conflicts_with = "secret_rate", value_parser = positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -24,7 +24,7 @@ pub(crate) struct RateArgs {
 
 impl RateArgs {
     /// A rate that the clients know.
-    pub(crate) fn public(eta: f64) -> Self {
+    pub fn public(eta: f64) -> Self {
         Self { rate: Some(eta), secret_rate: None, secret_rate_max: 6 }
     }
 
@@ -37,7 +37,7 @@ impl RateArgs {
     }
 
     /// As the trainers want it.
-    pub(crate) fn rate(self) -> Rate {
+    pub fn rate(self) -> Rate {
         match self.secret_rate {
             Some(g) => Rate::Secret { g, g_max: self.secret_rate_max.max(g) },
             None => Rate::Public(self.rate.unwrap_or(DEFAULT)),

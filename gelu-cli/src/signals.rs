@@ -66,13 +66,13 @@ pub(crate) fn end_within(limit: Duration) {
 
 /// A folder that is gone when this is dropped, or when a signal ends the process.
 #[derive(Debug)]
-pub(crate) struct TempFolder {
+pub struct TempFolder {
     folder: TempDir,
 }
 
 impl TempFolder {
     /// Makes the folder.
-    pub(crate) fn create() -> Result<Self> {
+    pub fn create() -> Result<Self> {
         // Under the lock: no signal comes between the folder and its entry.
         let mut left = left();
         let folder = tempfile::Builder::new().prefix("gelu-").tempdir();
@@ -82,7 +82,7 @@ impl TempFolder {
     }
 
     /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.folder.path()
     }
 }

@@ -38,6 +38,7 @@ pub mod pass;
 pub mod plan;
 pub mod server;
 pub mod slots;
+pub mod stats;
 #[cfg(test)]
 mod tests;
 pub mod text;

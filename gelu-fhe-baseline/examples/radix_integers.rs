@@ -12,6 +12,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use gelu_core::stats::median;
 use gelu_nn::zoo;
 use serde_json::{Value, json};
 use tfhe::prelude::*;
@@ -58,8 +59,7 @@ fn timed<T>(f: impl Fn() -> T) -> (f64, T) {
         result = black_box(f());
         times.push(start.elapsed().as_secs_f64());
     }
-    times.sort_by(f64::total_cmp);
-    (times[RUNS / 2], result)
+    (median(times).expect("some runs"), result)
 }
 
 macro_rules! measure {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crypto_bigint::BoxedUint;
 use gelu_core::error::ApiMisuse;
+use gelu_core::stats::median;
 use gelu_core::{AdditiveHE, Plaintext, Result, SlotShape};
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
@@ -297,9 +298,4 @@ fn multiplier_time() -> f64 {
     }
     black_box(chains);
     start.elapsed().as_secs_f64() * 1e9 / f64::from(8 * ROUNDS)
-}
-
-fn median(mut samples: Vec<f64>) -> Option<f64> {
-    samples.sort_by(f64::total_cmp);
-    samples.get(samples.len() / 2).copied()
 }

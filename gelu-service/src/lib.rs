@@ -30,7 +30,6 @@ mod files;
 pub mod frame;
 pub mod handshake;
 pub mod limits;
-pub mod link;
 pub mod server;
 pub mod tls;
 mod trust;

@@ -11,7 +11,7 @@
 //! | [`packing`] | a client | weights, from plaintexts out of range |
 //! | [`randomness`] | a client | weights, from the randomness of a response |
 //! | [`permutation`] | a client | weights, although the neurons are permuted for each query |
-//! | [`factorisation`] | a server | inputs, from the sum of a short lease |
+//! | [`factorisation`], by [`unmixing`] | a server | inputs, from the sum of a short lease |
 //! | [`low_bits`] | a server | which inputs are zero, from the low bits of masked gradients |
 //! | [`masks`] | a server | anything at all, from masked updates |
 //!
@@ -33,6 +33,7 @@ pub mod repetition;
 pub mod scene;
 pub mod smooth;
 pub mod target;
+pub mod unmixing;
 pub mod view;
 
 #[cfg(test)]

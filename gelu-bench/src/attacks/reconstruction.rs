@@ -19,8 +19,8 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
 use super::algebra::{correlation, mean, norm, pseudo_inverse, psnr};
-use super::factorisation::{factorise, least_samples};
 use super::scene::{Pictures, Scene, measured};
+use super::unmixing::{factorise, least_samples};
 use super::view::{Batch, Received};
 use crate::Error;
 use crate::exhibit::{

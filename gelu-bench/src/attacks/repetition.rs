@@ -19,8 +19,8 @@ use rand::rngs::ChaCha20Rng;
 use rand::seq::SliceRandom;
 
 use super::algebra::{mean, share_in, span};
-use super::factorisation::{RECOVERED, augmented, best_matches, unmix};
 use super::scene::{Scene, measured, percent};
+use super::unmixing::{RECOVERED, augmented, best_matches, unmix};
 use super::view::Received;
 use crate::Error;
 use crate::exhibit::{Claim, Column, Table};
@@ -182,7 +182,7 @@ impl Measured {
     /// # Errors
     /// What the machines say.
     pub fn new(scene: &Scene, pictures: &Dataset, rng: &mut ChaCha20Rng) -> Result<Self, Error> {
-        let least = super::factorisation::least_samples(scene)?;
+        let least = super::unmixing::least_samples(scene)?;
         let shown = [1, 4, 8].map(|rows| (rows, least.div_ceil(rows)));
         let runs = shown.into_iter().map(|run| repeated(scene, pictures, run, REPETITIONS, rng));
         let repeated = runs.collect::<Result<_, _>>()?;

@@ -1,150 +1,187 @@
 //! Horizontal bars, divided or not.
 
+use std::ops::Range;
+
+use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
+
 use plotters::style::text_anchor::HPos;
 
-use super::ruler::{Ruler, number};
-use super::{Area, Drawn, LEGEND_ROW, Palette, WIDTH, legend, pixels, text, text_width};
-use crate::exhibit::{Bars, Scale};
+use super::{
+    Area, BELOW_AXIS, Drawn, LEGEND_KEY, Palette, legend, legend_height, mark, number, range,
+    shows, text, width,
+};
+use crate::exhibit::{Bar, Bars, Scale};
 
-/// The picture as SVG; `label` says what a whole bar amounts to.
+/// The picture as SVG.
 ///
 /// On a logarithmic axis only whole bars have a length, so their parts are not shown.
-pub fn bars(bars: &Bars, palette: &Palette, label: impl Fn(f64) -> String) -> String {
+pub fn bars(bars: &Bars, palette: &Palette) -> String {
     let divided = bars.segments.len() > 1 && bars.axis.scale == Scale::Linear;
-    let names = bars.segments.iter().filter(|_| divided).map(String::as_str);
-    let (places, rows) = legend(names, KEY + 8, pixels(WIDTH as usize) - 2 * MARGIN);
-    let picture = Picture {
-        bars,
-        palette,
-        labels: totals(bars).map(label).collect(),
-        divided,
-        legend: places,
-        bottom: TOP + BAR * pixels(bars.bars.len()),
+    let totals = bars.bars.iter().map(total);
+    let along = match bars.axis.scale {
+        Scale::Linear => 0.0..range(Scale::Linear, totals.chain([0.0])).end,
+        // The shortest bar must be seen.
+        Scale::Log => {
+            let range = range(Scale::Log, totals);
+            0.8 * range.start..range.end
+        }
     };
-    let below = if divided { rows * LEGEND_ROW + 10 } else { 0 };
-    let height = u32::try_from(picture.bottom + AXIS).unwrap_or(0) + below;
-    super::svg(height, palette, |area| picture.draw(area))
+    let names = if divided { bars.segments.len() } else { 0 };
+    let height = height(bars) + legend_height(names);
+    super::svg(height, palette, |area| match bars.axis.scale {
+        Scale::Linear => draw(area, along.clone(), &along, bars, divided, palette),
+        Scale::Log => draw(area, along.clone().log_scale(), &along, bars, divided, palette),
+    })
+}
+
+/// Of the bars and their axis.
+fn height(bars: &Bars) -> u32 {
+    TOP + ROW * u32::try_from(bars.bars.len()).unwrap_or(0) + BELOW_AXIS
+}
+
+fn total(bar: &Bar) -> f64 {
+    bar.values.iter().sum()
+}
+
+/// Above the bars.
+const TOP: u32 = 8;
+/// Height of a bar with the room around it, and of that room on each side.
+const ROW: u32 = 32;
+const ROOM: i32 = 6;
+
+fn draw<X>(
+    area: &Area<'_>,
+    x: X,
+    along: &Range<f64>,
+    bars: &Bars,
+    divided: bool,
+    palette: &Palette,
+) -> Drawn
+where
+    X: AsRangedCoord<Value = f64, CoordDescType: ValueFormatter<f64>>,
+{
+    let (plot, below) = area.split_vertically(height(bars));
+    let labels: Vec<_> = bars.bars.iter().map(|bar| amount(total(bar))).collect();
+    let rows = bars.bars.len().max(1);
+    let mut chart = ChartBuilder::on(&plot)
+        .margin_left(12)
+        .margin_top(TOP)
+        .margin_right(20 + width(&labels))
+        .x_label_area_size(BELOW_AXIS)
+        .y_label_area_size(width(bars.bars.iter().map(|bar| &bar.name)).clamp(60, 330) + 10)
+        // A bar's middle is its number; the first one is on top.
+        .build_cartesian_2d(x, rows as f64 - 0.5..-0.5)?;
+    let name = |row: &f64| {
+        let bar = bars.bars.iter().enumerate().find(|(index, _)| (*index as f64 - row).abs() < 0.1);
+        bar.map_or(String::new(), |(_, bar)| bar.name.clone())
+    };
+    chart
+        .configure_mesh()
+        .disable_y_mesh()
+        .max_light_lines(0)
+        .bold_line_style(palette.grid)
+        .axis_style(palette.ink)
+        .x_labels(10)
+        .y_labels(rows)
+        .x_label_formatter(&mark(bars.axis.scale))
+        .y_label_formatter(&name)
+        .label_style(text(palette.ink, HPos::Center))
+        .axis_desc_style(text(palette.ink, HPos::Center))
+        .x_desc(bars.axis.label.as_str())
+        .draw()?;
+    let parts = if divided { bars.segments.len() } else { 1 };
+    for part in 0..parts {
+        let mut segments = Vec::new();
+        for (row, bar) in bars.bars.iter().enumerate() {
+            let until = |part: usize| bar.values.iter().take(part).sum::<f64>();
+            let whole = (along.start, total(bar));
+            let (from, to) = if divided { (until(part), until(part + 1)) } else { whole };
+            if !shows(bars.axis.scale, to) || to <= from {
+                continue;
+            }
+            let (left, top) = chart.backend_coord(&(from, row as f64 - 0.5));
+            let (right, bottom) = chart.backend_coord(&(to, row as f64 + 0.5));
+            let size = (right - left, bottom - top - 2 * ROOM);
+            let (inside, hatching, outline) = Look::new(part, palette).shapes(size, ROOM);
+            let place = EmptyElement::at((from, row as f64 - 0.5));
+            segments.push(place + inside + hatching + outline);
+        }
+        chart.draw_series(segments)?;
+    }
+    let ends = bars.bars.iter().zip(&labels).enumerate().map(|(row, (bar, label))| {
+        let end = if shows(bars.axis.scale, total(bar)) { total(bar) } else { along.start };
+        let label = Text::new(label.clone(), (8, 0), text(palette.ink, HPos::Left));
+        EmptyElement::at((end, row as f64)) + label
+    });
+    chart.draw_series(ends)?;
+    if !divided {
+        return Ok(());
+    }
+    let entries = bars.segments.iter().enumerate().map(|(part, name)| {
+        let look = Look::new(part, palette);
+        let key = move |place| {
+            let (inside, hatching, outline) = look.shapes((LEGEND_KEY, 16), -8);
+            EmptyElement::at(place) + inside + hatching + outline
+        };
+        (name.as_str(), key)
+    });
+    legend(&below, palette, entries)
 }
 
 /// An amount to three digits, in the unit of the axis.
-pub fn plain(amount: f64) -> String {
-    number(format!("{amount:.2e}").parse().unwrap_or(amount), 0.0)
+fn amount(amount: f64) -> String {
+    number(format!("{amount:.2e}").parse().unwrap_or(amount))
 }
 
-fn totals(bars: &Bars) -> impl Iterator<Item = f64> {
-    bars.bars.iter().map(|bar| bar.values.iter().sum())
+/// How one segment looks: lighter or darker than its neighbours, every other one hatched.
+#[derive(Clone, Copy)]
+struct Look {
+    index: usize,
+    fill: RGBColor,
+    ink: RGBColor,
 }
 
-const MARGIN: i32 = 12;
-const TOP: i32 = 8;
-/// Height of a bar with the room around it.
-const BAR: i32 = 32;
-/// Height of the axis' numbers and name.
-const AXIS: i32 = 52;
-/// Length of the piece of bar in the legend.
-const KEY: i32 = 30;
-
-struct Picture<'a> {
-    bars: &'a Bars,
-    palette: &'a Palette,
-    labels: Vec<String>,
-    divided: bool,
-    legend: Vec<(i32, i32)>,
-    bottom: i32,
-}
-
-impl Picture<'_> {
-    fn draw(&self, area: &Area<'_>) -> Drawn {
-        let (bars, ink) = (self.bars, self.palette.ink);
-        let widest =
-            |texts: &mut dyn Iterator<Item = &str>| texts.map(text_width).max().unwrap_or(0);
-        let left = widest(&mut bars.bars.iter().map(|bar| bar.name.as_str())).clamp(60, 330);
-        let left = MARGIN + left + 10;
-        let room = widest(&mut self.labels.iter().map(String::as_str)) + 8;
-        let right = (pixels(WIDTH as usize) - MARGIN - room.max(24)).max(left + 60);
-        let ruler = Ruler::from_zero(bars.axis.scale, totals(bars));
-        #[expect(clippy::cast_possible_truncation, reason = "from left to right")]
-        let along =
-            |place: f64| left + (ruler.share(place) * f64::from(right - left)).round() as i32;
-        for &tick in &ruler.ticks {
-            let x = along(tick);
-            area.draw(&PathElement::new([(x, TOP), (x, self.bottom)], self.palette.grid))?;
-            let below = (x, self.bottom + 14);
-            area.draw(&Text::new(ruler.label(tick), below, text(ink, HPos::Center)))?;
-        }
-        let below = ((left + right) / 2, self.bottom + 36);
-        area.draw(&Text::new(bars.axis.label.as_str(), below, text(ink, HPos::Center)))?;
-        for (row, (bar, label)) in (0i32..).zip(bars.bars.iter().zip(&self.labels)) {
-            let top = TOP + row * BAR;
-            let middle = top + BAR / 2;
-            area.draw(&Text::new(bar.name.as_str(), (left - 10, middle), text(ink, HPos::Right)))?;
-            let whole = [bar.values.iter().sum()];
-            let parts = if self.divided { &bar.values[..] } else { &whole };
-            let (mut sum, mut end) = (0.0, left);
-            for (i, part) in parts.iter().enumerate() {
-                sum += part;
-                let next = ruler.place(sum).map_or(end, along);
-                self.segment(area, i, (end, top + 6), (next, top + BAR - 6))?;
-                end = next;
-            }
-            area.draw(&Text::new(label.as_str(), (end + 8, middle), text(ink, HPos::Left)))?;
-        }
-        area.draw(&PathElement::new([(left, TOP), (left, self.bottom)], ink))?;
-        for (i, (name, (x, row))) in bars.segments.iter().zip(&self.legend).enumerate() {
-            let x = MARGIN + x;
-            let middle = self.bottom + AXIS + 10 + row * LEGEND_ROW as i32;
-            self.segment(area, i, (x, middle - 8), (x + KEY, middle + 8))?;
-            area.draw(&Text::new(name.as_str(), (x + KEY + 8, middle), text(ink, HPos::Left)))?;
-        }
-        Ok(())
-    }
-
-    /// A rectangle, as light or dark and hatched as its index says.
-    fn segment(
-        &self,
-        area: &Area<'_>,
-        index: usize,
-        (left, top): (i32, i32),
-        (right, bottom): (i32, i32),
-    ) -> Drawn {
-        if left >= right {
-            return Ok(());
-        }
-        let (ink, fills) = (self.palette.ink, self.palette.segments);
-        let corners = [(left, top), (right, bottom)];
+impl Look {
+    fn new(index: usize, palette: &Palette) -> Self {
+        let fills = palette.segments;
         // The seventh is as light as the fourth, with lines of its own.
-        let fill = (index + index / fills.len() * 3) % fills.len();
-        area.draw(&Rectangle::new(corners, fills[fill].filled()))?;
-        for [from, to] in hatching(index, corners) {
-            area.draw(&PathElement::new([from, to], ink))?;
-        }
-        area.draw(&Rectangle::new(corners, ink.stroke_width(1)))
+        let fill = fills[(index + index / fills.len() * 3) % fills.len()];
+        Self { index, fill, ink: palette.ink }
+    }
+
+    /// A rectangle in pixels, `down` below a place.
+    fn shapes(
+        &self,
+        (width, height): (i32, i32),
+        down: i32,
+    ) -> (Rectangle<(i32, i32)>, PathElement<(i32, i32)>, Rectangle<(i32, i32)>) {
+        let corners = [(0, down), (width, down + height)];
+        let hatching = hatching(self.index, width, height).into_iter();
+        let hatching: Vec<_> = hatching.map(|(x, y)| (x, y + down)).collect();
+        let outline = Rectangle::new(corners, self.ink.stroke_width(1));
+        (Rectangle::new(corners, self.fill.filled()), PathElement::new(hatching, self.ink), outline)
     }
 }
 
-/// Parallel lines across a rectangle: rising, falling, upright for every other part, level for the seventh.
-fn hatching(index: usize, [(left, top), (right, bottom)]: [(i32, i32); 2]) -> Vec<[(i32, i32); 2]> {
-    let (width, height) = (right - left, bottom - top);
-    let rising = (1..).map(|i| i * HATCH).take_while(|d| *d < width + height).map(|d| {
-        // The line x + y = d, cut off at the rectangle.
-        let start = (d.min(width), d - d.min(width));
-        let end = (d - d.min(height), d.min(height));
-        [start, end]
-    });
-    let mirror = |(x, y): (i32, i32)| (width - x, y);
-    let upright =
-        (1..).map(|i| i * HATCH).take_while(|x| *x < width).map(|x| [(x, 0), (x, height)]);
-    let level =
-        (1..).map(|i| i * HATCH / 2).take_while(|y| *y < height).map(|y| [(0, y), (width, y)]);
-    let lines: Vec<_> = match index % 12 {
-        1 => rising.collect(),
-        3 => rising.map(|line| line.map(mirror)).collect(),
-        5 => upright.collect(),
-        6 => level.collect(),
-        _ => vec![],
+/// Lines across a rectangle, as one path that turns at its edges: upright for the second of twelve, level
+/// for the fourth, both for the sixth, close together for the seventh.
+fn hatching(index: usize, width: i32, height: i32) -> Vec<(i32, i32)> {
+    let path = |length: i32, across: i32, gap: i32| {
+        let places = (1..).map(move |i| i * gap).take_while(move |place| *place < length);
+        let ends = [[0, across], [across, 0]].into_iter().cycle();
+        places.zip(ends).flat_map(|(place, [from, to])| [(place, from), (place, to)])
     };
-    lines.into_iter().map(|line| line.map(|(x, y)| (left + x, top + y))).collect()
+    let upright = |gap| path(width, height, gap);
+    let level = |gap| path(height, width, gap).map(|(y, x)| (x, y));
+    match index % 12 {
+        1 => upright(HATCH).collect(),
+        3 => level(HATCH).collect(),
+        // Along the edges from the end of one to the start of the other.
+        5 => level(HATCH).chain([(0, height), (0, 0)]).chain(upright(HATCH)).collect(),
+        6 => upright(HATCH / 2).collect(),
+        _ => vec![],
+    }
 }
 
 /// Between two lines of a hatching.
@@ -153,20 +190,20 @@ const HATCH: i32 = 7;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exhibit::{Axis, Bar};
+    use crate::exhibit::Axis;
 
     fn drawn(axis: Axis, bars_of: &[(&str, &[f64])]) -> String {
         let bars = bars_of.iter().map(|(n, v)| Bar { name: (*n).into(), values: v.to_vec() });
         let segments = vec!["<client>".into(), "server".into()];
         let picture = Bars { caption: String::new(), axis, segments, bars: bars.collect() };
-        super::bars(&picture, &Palette::ALONE, |total| format!("{total} & more"))
+        super::bars(&picture, &Palette::ALONE)
     }
 
     #[test]
     fn names_are_escaped_and_odd_values_survived() {
         let svg = drawn(Axis::linear("s"), &[("<b>", &[1.0, 2.0]), ("none", &[0.0, 0.0])]);
         assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"), "{svg}");
-        for text in ["&lt;b&gt;", "&lt;client&gt;", "3 &amp; more", "0 &amp; more"] {
+        for text in ["&lt;b&gt;", "&lt;client&gt;", "\n3\n", "\n0\n"] {
             assert!(svg.contains(text), "{text}: {svg}");
         }
         assert!(!svg.contains("<b>") && !svg.contains("<client>"));
@@ -177,7 +214,7 @@ mod tests {
 
     #[test]
     fn amounts_by_hand() {
-        assert_eq!([0.0005, 1.2345, 123456.0, 0.0].map(plain), ["0.0005", "1.23", "123000", "0"]);
+        assert_eq!([0.0005, 1.2345, 123456.0, 0.0].map(amount), ["0.0005", "1.23", "123000", "0"]);
     }
 
     #[test]
@@ -188,14 +225,13 @@ mod tests {
 
     #[test]
     fn hatchings_stay_inside() {
-        let corners = [(10, 20), (55, 40)];
         for index in 0..7 {
-            let lines = hatching(index, corners);
+            let lines = hatching(index, 45, 20);
             assert_eq!(lines.is_empty(), [0, 2, 4].contains(&index));
-            for (x, y) in lines.into_iter().flatten() {
-                assert!((10..=55).contains(&x) && (20..=40).contains(&y), "{x}, {y}");
+            for (x, y) in lines {
+                assert!((0..=45).contains(&x) && (0..=20).contains(&y), "{x}, {y}");
             }
         }
-        assert_eq!(hatching(1, [(0, 0), (7, 7)]), [[(7, 0), (0, 7)]]);
+        assert_eq!(hatching(1, 20, 9), [(7, 0), (7, 9), (14, 9), (14, 0)]);
     }
 }

@@ -64,11 +64,13 @@ const fn grey(level: u8) -> RGBColor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::html::STYLE;
+    use crate::html;
+    use gelu_cli::page;
 
     /// Every placeholder has its rule, and the colours of files are those of the light page.
     #[test]
     fn the_style_sheet_knows_every_role() {
+        let style = [page::STYLE, html::STYLE].concat();
         let (page, file) = (Palette::STYLED, Palette::ALONE);
         let hex = |RGBColor(r, g, b): RGBColor| format!("#{r:02x}{g:02x}{b:02x}");
         let mut roles = vec![("ink", page.ink, file.ink), ("paper", page.paper, file.paper)];
@@ -80,14 +82,14 @@ mod tests {
             series.enumerate().map(named(0)).chain(segments.enumerate().map(named(1)))
         {
             let variable = format!("--{name}-{i}: {};", hex(colour));
-            assert!(STYLE.contains(&variable), "{variable}");
-            assert!(STYLE.contains(&format!("[fill=\"{}\"]", hex(placeholder))), "{name} {i}");
+            assert!(style.contains(&variable), "{variable}");
+            assert!(style.contains(&format!("[fill=\"{}\"]", hex(placeholder))), "{name} {i}");
         }
         for (name, placeholder, _) in &roles {
-            assert!(STYLE.contains(&format!("[fill=\"{}\"]", hex(*placeholder))), "{name}");
+            assert!(style.contains(&format!("[fill=\"{}\"]", hex(*placeholder))), "{name}");
         }
         for (i, colour) in page.series.into_iter().enumerate() {
-            assert!(STYLE.contains(&format!("[stroke=\"{}\"]", hex(colour))), "series {i}");
+            assert!(style.contains(&format!("[stroke=\"{}\"]", hex(colour))), "series {i}");
         }
     }
 

@@ -149,7 +149,7 @@ impl Evidence {
         format!(
             "Tables and figures of the paper, and attacks on ourselves; made in {}. What the paper \
              printed is marked as the paper's, all other figures come from this run.",
-            crate::amounts::seconds(time)
+            gelu_cli::amounts::seconds(time)
         )
     }
 
@@ -179,20 +179,20 @@ pub(crate) fn example(word: &str) -> Evidence {
             data: Some(say("/data").into()),
             seed: 1,
             key_bits: 2048,
-            command: say("gelu bench report"),
+            command: say("gelu-bench report"),
         },
         outcomes: vec![
             Outcome::Made(Made {
                 exhibit: crate::exhibit::example(word),
                 seed: 1,
                 seconds: 8.24,
-                command: say("gelu bench figure example"),
+                command: say("gelu-bench figure example"),
             }),
             Outcome::Failed(Failed {
                 id: "table-9".into(),
                 about: say("What is not there"),
                 reason: say("no data"),
-                command: say("gelu bench table 9"),
+                command: say("gelu-bench table 9"),
             }),
         ],
     }

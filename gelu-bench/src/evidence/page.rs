@@ -1,151 +1,137 @@
 //! The report as one HTML file that needs nothing else.
 
-use std::fmt::{self, Write};
+use gelu_cli::amounts;
+use gelu_cli::page::{self, prose};
+use maud::{Markup, html};
 
 use super::compare::{Change, Comparison};
 use super::{Evidence, Failed, Made, Outcome};
-use crate::amounts;
 use crate::exhibit::Cell;
-use crate::html::{self, Escaped, Prose};
+use crate::html;
 
 /// The whole file.
 pub fn report(evidence: &Evidence, comparison: &Comparison) -> String {
-    html::document("gelu: the evidence", |out| write(out, evidence, comparison))
-}
-
-fn write(out: &mut String, evidence: &Evidence, comparison: &Comparison) -> fmt::Result {
     let here = &evidence.circumstances;
-    html::header(out, "The evidence", &evidence.headline())?;
-    html::claims(out, "badges", &evidence.claims())?;
-    if let Some(warning) = here.warning() {
-        writeln!(out, "<p class=\"warning\">{}</p>", Prose(&warning))?;
-    }
-    out.push_str("</header>\n");
-    contents(out, evidence, comparison)?;
-    let facts = here.facts();
-    html::facts(out, "This run", facts.iter().map(|(name, value)| (*name, value.as_str())))?;
-    for outcome in &evidence.outcomes {
-        match outcome {
-            Outcome::Made(made) => section(out, made)?,
-            Outcome::Failed(failed) => failure(out, failed)?,
-        }
-    }
-    changes(out, comparison)?;
-    writeln!(
-        out,
-        "<footer>Written by gelu {}. After GELU-Net (IJCAI 2018).</footer>",
-        env!("CARGO_PKG_VERSION")
-    )
-}
-
-fn contents(out: &mut String, evidence: &Evidence, comparison: &Comparison) -> fmt::Result {
-    out.push_str(
-        "<div class=\"card\"><table class=\"contents\">\n<tr><th>exhibit</th><th>what came out</th>\
-         <th class=\"n\">claims</th><th class=\"n\">time</th></tr>\n",
-    );
-    for outcome in &evidence.outcomes {
-        let id = outcome.id();
-        write!(out, "<tr><td><a href=\"#{0}\">{0}</a></td>", Escaped(id))?;
-        match outcome {
-            Outcome::Made(made) => {
-                let claims = &made.exhibit.claims;
-                let hold = claims.iter().filter(|claim| claim.holds).count();
-                let class = if hold == claims.len() { "yes" } else { "no" };
-                writeln!(
-                    out,
-                    "<td><b>{}</b><br>{}</td><td class=\"n\"><span class=\"{class}\">{hold} of {}\
-                     </span></td><td class=\"n\">{}</td></tr>",
-                    Prose(&made.exhibit.title),
-                    Prose(&made.exhibit.finding),
-                    claims.len(),
-                    amounts::seconds(made.seconds)
-                )?;
+    let warning = here.warning();
+    let body = html! {
+        (page::header("The evidence", &evidence.headline(), &evidence.claims(), warning.as_deref()))
+        (contents(evidence, comparison))
+        (page::facts("This run", &here.facts()))
+        @for outcome in &evidence.outcomes {
+            @match outcome {
+                Outcome::Made(made) => (section(made)),
+                Outcome::Failed(failed) => (failure(failed)),
             }
-            Outcome::Failed(failed) => writeln!(
-                out,
-                "<td><b>{}</b><br>{}</td><td class=\"n\"><span class=\"no\">✗</span></td><td></td>\
-                 </tr>",
-                Prose(&failed.about),
-                Prose(&failed.reason)
-            )?,
+        }
+        (changes(comparison))
+        footer { "Written by gelu " (env!("CARGO_PKG_VERSION")) ". After GELU-Net (IJCAI 2018)." }
+    };
+    html::document("gelu: the evidence", body)
+}
+
+fn contents(evidence: &Evidence, comparison: &Comparison) -> Markup {
+    html! {
+        div.card {
+            table.contents {
+                tr { th { "exhibit" } th { "what came out" } th.n { "claims" } th.n { "time" } }
+                @for outcome in &evidence.outcomes {
+                    tr {
+                        td { a href={ "#" (outcome.id()) } { (outcome.id()) } }
+                        @match outcome {
+                            Outcome::Made(made) => (made_line(made)),
+                            Outcome::Failed(failed) => {
+                                td { b { (prose(&failed.about)) } br; (prose(&failed.reason)) }
+                                td.n { span.no { "✗" } }
+                                td {}
+                            }
+                        }
+                    }
+                }
+                @if let Some(summary) = comparison.summary() {
+                    tr {
+                        td { a href="#changes" { "changes" } } td { (prose(&summary)) } td {} td {}
+                    }
+                }
+            }
         }
     }
-    if let Some(summary) = comparison.summary() {
-        let summary = Prose(&summary);
-        writeln!(
-            out,
-            "<tr><td><a href=\"#changes\">changes</a></td><td>{summary}</td><td></td><td></td></tr>"
-        )?;
+}
+
+fn made_line(made: &Made) -> Markup {
+    let claims = &made.exhibit.claims;
+    let hold = claims.iter().filter(|claim| claim.holds).count();
+    let class = if hold == claims.len() { "yes" } else { "no" };
+    html! {
+        td { b { (prose(&made.exhibit.title)) } br; (prose(&made.exhibit.finding)) }
+        td.n { span class=(class) { (hold) " of " (claims.len()) } }
+        td.n { (amounts::seconds(made.seconds)) }
     }
-    out.push_str("</table></div>\n");
-    Ok(())
 }
 
-fn section(out: &mut String, made: &Made) -> fmt::Result {
-    let exhibit = &made.exhibit;
-    let (id, title) = (Escaped(&exhibit.id), Prose(&exhibit.title));
-    write!(out, "<section id=\"{id}\">\n<h2>{title}</h2>\n")?;
-    html::exhibit::body(out, exhibit)?;
-    writeln!(
-        out,
-        "<p class=\"made\">Made in {}, seed {}, by <code>{}</code></p>\n</section>",
-        amounts::seconds(made.seconds),
-        made.seed,
-        Escaped(&made.command)
-    )
-}
-
-fn failure(out: &mut String, failed: &Failed) -> fmt::Result {
-    writeln!(
-        out,
-        "<section id=\"{}\">\n<h2>{}</h2>\n<p class=\"warning\">It could not be made: {}</p>\n\
-         <p class=\"made\">Try again with <code>{}</code></p>\n</section>",
-        Escaped(&failed.id),
-        Prose(&failed.about),
-        Prose(&failed.reason),
-        Escaped(&failed.command)
-    )
-}
-
-fn changes(out: &mut String, comparison: &Comparison) -> fmt::Result {
-    let Some(summary) = comparison.summary() else { return Ok(()) };
-    write!(
-        out,
-        "<section id=\"changes\">\n<h2>What has changed</h2>\n<p class=\"headline\">{}</p>\n",
-        Prose(&summary)
-    )?;
-    if !comparison.counted.is_empty() {
-        change_table(out, "Counted figures that are not what they were", &comparison.counted)?;
-    }
-    if !comparison.measured.is_empty() {
-        out.push_str("<details>\n<summary>All measured figures, then and now</summary>\n");
-        change_table(out, "Measured figures", &comparison.measured)?;
-        out.push_str("</details>\n");
-    }
-    out.push_str("</section>\n");
-    Ok(())
-}
-
-fn change_table(out: &mut String, title: &str, changes: &[Change]) -> fmt::Result {
-    write!(
-        out,
-        "<div class=\"card\"><h3>{title}</h3>\n<table>\n<tr><th>exhibit</th><th>row</th>\
-         <th>column</th><th>since</th><th class=\"n\">before</th><th class=\"n\">now</th>\
-         <th class=\"n\">ratio</th></tr>\n"
-    )?;
-    for change in changes {
-        let Change { exhibit, row, column, since, before, now } = change;
-        out.push_str("<tr>");
-        for words in [exhibit, row, column, since] {
-            write!(out, "<td>{}</td>", Prose(words))?;
+fn section(made: &Made) -> Markup {
+    html! {
+        section id=(made.exhibit.id) {
+            h2 { (prose(&made.exhibit.title)) }
+            (html::exhibit(&made.exhibit))
+            p.made {
+                "Made in " (amounts::seconds(made.seconds)) ", seed " (made.seed) ", by "
+                code { (made.command) }
+            }
         }
-        for figure in [*before, *now, change.ratio()] {
-            write!(out, "<td class=\"n\">{}</td>", Cell::from(figure))?;
-        }
-        out.push_str("</tr>\n");
     }
-    out.push_str("</table></div>\n");
-    Ok(())
+}
+
+fn failure(failed: &Failed) -> Markup {
+    html! {
+        section id=(failed.id) {
+            h2 { (prose(&failed.about)) }
+            p.warning { "It could not be made: " (prose(&failed.reason)) }
+            p.made { "Try again with " code { (failed.command) } }
+        }
+    }
+}
+
+fn changes(comparison: &Comparison) -> Markup {
+    let Some(summary) = comparison.summary() else { return Markup::default() };
+    let Comparison { counted, measured, .. } = comparison;
+    html! {
+        section id="changes" {
+            h2 { "What has changed" }
+            p.headline { (prose(&summary)) }
+            @if !counted.is_empty() {
+                (change_table("Counted figures that are not what they were", counted))
+            }
+            @if !measured.is_empty() {
+                details {
+                    summary { "All measured figures, then and now" }
+                    (change_table("Measured figures", measured))
+                }
+            }
+        }
+    }
+}
+
+fn change_table(title: &str, changes: &[Change]) -> Markup {
+    html! {
+        div.card {
+            h3 { (title) }
+            table {
+                tr {
+                    th { "exhibit" } th { "row" } th { "column" } th { "since" }
+                    th.n { "before" } th.n { "now" } th.n { "ratio" }
+                }
+                @for change in changes {
+                    @let Change { exhibit, row, column, since, before, now } = change;
+                    tr {
+                        @for words in [exhibit, row, column, since] { td { (prose(words)) } }
+                        @for figure in [*before, *now, change.ratio()] {
+                            td.n { (Cell::from(figure)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -159,7 +145,7 @@ mod tests {
         then.circumstances.date = "2025".into();
         let now = example("<script>'\"");
         let page = report(&now, &super::super::compare::compare(&now, &[then]));
-        assert!(!page.contains("<script") && !page.contains("&lt;script&gt;'"), "{page}");
+        assert!(!page.contains("<script") && !page.contains("&lt;script&gt;'\""), "{page}");
         for part in [
             "href=\"#figure-example\"",
             "id=\"figure-example\"",
@@ -169,7 +155,7 @@ mod tests {
             "id=\"changes\"",
             "Load in the minute before",
             "1 of 2 exhibits were made",
-            "gelu bench figure example",
+            "gelu-bench figure example",
             "2048 bits",
         ] {
             assert!(page.contains(part), "{part}: {page}");

@@ -22,6 +22,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use gelu_core::Cryptosystem;
+use gelu_core::stats::median;
 use gelu_paillier::measure::{self, KernelTimes, LayerWork};
 use gelu_paillier::{Paillier, SecretKey};
 use rand::SeedableRng;
@@ -161,8 +162,7 @@ fn read_rate(bytes: usize) -> f64 {
             }
         }
     }
-    times.sort_by(f64::total_cmp);
-    1.0 / times[times.len() / 2]
+    1.0 / median(times).expect("some pieces")
 }
 
 /// Streams and chains of a size, by both kernels where there are two.

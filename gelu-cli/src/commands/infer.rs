@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use gelu_core::Network;
 use gelu_core::client::DataPolicy;
 use gelu_core::plan::Purpose;
+use gelu_core::stats::median;
 use gelu_nn::{Dataset, Model};
 use gelu_service::client::{ClientEvent, Statistics};
 use serde_json::{Value, json};
@@ -19,7 +20,7 @@ use crate::cut_off::CutOff;
 use crate::data::DataArgs;
 use crate::ending::{Ended, Results};
 use crate::experiment::protocol;
-use crate::local::{Terms, World};
+use crate::local::{Deployment, Terms};
 use crate::machine::{self, Machine};
 use crate::output::Output;
 use crate::phases::{Phases, Screen, bytes, seconds};
@@ -137,11 +138,11 @@ impl Task for Ask<'_> {
             let (network, precision) = (model.network(), model.precision());
             S::plan(network, precision, args.batch, Purpose::Inference, key_bits)?;
         }
-        // The world and its server live until the last answer is here.
+        // The deployment and its server live until the last answer is here.
         let here = model.map(|model| {
-            let world = World::create()?;
-            let server = world.serve(model, &args.terms(key_bits))?;
-            anyhow::Ok((world.admit("client")?, server, world))
+            let deployment = Deployment::create()?;
+            let server = deployment.serve(model, &args.terms(key_bits))?;
+            anyhow::Ok((deployment.admit("client")?, server, deployment))
         });
         let here = here.transpose()?;
         let (tls, address) = match (&here, &args.server.server) {
@@ -160,12 +161,7 @@ impl Task for Ask<'_> {
         client::check_key_bits(connection.card(), key_bits)?;
 
         let mut phases = Phases::start();
-        let running = phases.begin("preparing the key", 0);
-        let secret = Arc::new(match named {
-            Some(secret) => secret,
-            None => client::fresh_key::<S>(key_bits)?,
-        });
-        phases.end(running, "keys", "the key is ready");
+        let secret = client::prepared_key::<S>(named, key_bits, &mut phases)?;
         let opening = async { Ok(connection.open(secret, DataPolicy::Enforce).await?) };
         let mut session = client::wait(&runtime, opening)?;
         let running = phases.begin("classifying", samples.len() as u64);
@@ -263,9 +259,7 @@ struct Answer<'a> {
 
 impl Answer<'_> {
     fn median(&self) -> f64 {
-        let mut times = self.asked.times.clone();
-        times.sort_unstable();
-        times.get(times.len() / 2).map_or(0.0, Duration::as_secs_f64)
+        median(self.asked.times.iter().map(Duration::as_secs_f64)).unwrap_or_default()
     }
 
     fn count(&self) -> usize {

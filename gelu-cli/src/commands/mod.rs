@@ -1,9 +1,8 @@
 //! One file for each command: its arguments, its examples, what it does.
 
-pub(crate) mod attack;
 pub(crate) mod audit;
 pub(crate) mod backends;
-pub(crate) mod bench;
+pub mod bench;
 pub(crate) mod certs;
 pub(crate) mod datasets;
 pub(crate) mod demo;
@@ -12,5 +11,5 @@ pub(crate) mod keygen;
 pub(crate) mod models;
 pub(crate) mod plan;
 pub(crate) mod round;
-pub(crate) mod serve;
+pub mod serve;
 pub(crate) mod train;

@@ -41,7 +41,7 @@ weights) for training under encryption, without it for queries. It is replaced b
 committed lease, all or nothing. The ledger beside it counts what every account has seen and
 refuses what would let it solve for the weights. Ctrl-C lets a running lease end and stops."
 )]
-pub(crate) struct Args {
+pub struct Args {
     /// The model file: served, and replaced by every committed version
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
@@ -81,7 +81,7 @@ pub(crate) struct Args {
 }
 
 /// Serves until told to stop.
-pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
+pub fn run(args: &Args, output: Output) -> Result<()> {
     args.threads.start()?;
     let model = Model::load(&args.model).advise(|| {
         "make one with `gelu train --plaintext --network NAME --out FILE`, or check the path".into()

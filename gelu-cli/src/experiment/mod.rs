@@ -7,7 +7,7 @@
 //!     ── the same mini-batches, floating point ───────────────────▶ W''    the accuracy to reach
 //! ```
 
-mod cast;
+mod clients;
 mod replay;
 mod story;
 
@@ -29,10 +29,10 @@ use crate::client::{self, Lease};
 use crate::cut_off::CutOff;
 use crate::ending::Ended;
 use crate::leases::Rules;
-use crate::local::{Terms, World};
+use crate::local::{Deployment, Terms};
 use crate::machine;
 use crate::phases::Phases;
-use cast::Cast;
+use clients::Clients;
 use replay::{Replay, Step};
 pub(crate) use story::protocol;
 
@@ -147,30 +147,31 @@ impl Task for Run {
             experiment.rules(&initial).lengths(&ledger, &ledger.ids(share.features()), schedule)?;
         }
 
-        let world = World::create()?;
+        let deployment = Deployment::create()?;
         let running = phases.begin("starting a server", 0);
-        let server = world.serve(&initial, &experiment.terms)?;
+        let server = deployment.serve(&initial, &experiment.terms)?;
         let said = format!("a server process listens on {} (TLS 1.3)", server.address);
         phases.end(running, "server", &said);
 
-        let mut cast = Cast::<S>::open(&experiment, &world, server.address, &mut phases)?;
-        let (leases, trained) = cast.train(&shares, &schedules, &mut phases);
+        let mut clients =
+            Clients::<S>::open(&experiment, &deployment, server.address, &mut phases)?;
+        let (leases, trained) = clients.train(&shares, &schedules, &mut phases);
         let test = &experiment.split.test;
         let (predictions, ended) = match trained {
-            Ok(()) => cast.classify(&experiment.shares(test), test.len(), &mut phases),
+            Ok(()) => clients.classify(&experiment.shares(test), test.len(), &mut phases),
             early => (vec![None; test.len()], early),
         };
-        let mut cut_off = cast.saturations();
+        let mut cut_off = clients.saturations();
         for step in leases.iter().flat_map(|lease| &lease.steps) {
             add_by_layer(&mut cut_off, &step.saturations);
         }
-        let statistics = cast.close();
+        let statistics = clients.close();
         let peak_memory = server.peak_memory();
         let stopped = server.stop();
         let any = !leases.is_empty() || predictions.iter().any(Option::is_some);
         // A server that fails when it has nothing left to do takes nothing away.
         let ended = Ended::of(ended.and(stopped), any)?;
-        let model = world.stored_model()?;
+        let model = deployment.stored_model()?;
 
         let running = phases.begin("the same training in the clear", 0);
         let replayed = Replay::of(&experiment, &initial, &shares, &leases)?;

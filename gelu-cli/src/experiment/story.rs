@@ -3,19 +3,19 @@
 use std::path::Path;
 
 use anyhow::Result;
-use gelu_bench::exhibit::{Claim, Lines};
 use gelu_nn::Rate;
 use gelu_service::client::{Phase, Statistics};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Outcome, Step};
+use crate::claim::Claim;
 use crate::destination::Destination;
 use crate::ending::{Ended, Results};
 use crate::machine::{self, Machine};
 use crate::output::Output;
 use crate::phases::{bytes, seconds};
-use crate::report::{self, Facts, Leakage, Report, epochs};
+use crate::report::{self, Curves, Facts, Leakage, Report};
 
 /// One lease, for the JSON object.
 #[derive(Serialize)]
@@ -264,7 +264,7 @@ impl Outcome {
         }
     }
 
-    fn curves(&self) -> Vec<Lines> {
+    fn curves(&self) -> Vec<Curves> {
         let encrypted = self.leases.iter().flat_map(|lease| &lease.steps).map(|report| Step {
             loss: report.loss,
             accuracy: report.correct as f64 / report.samples.max(1) as f64,
@@ -275,7 +275,11 @@ impl Outcome {
             let mean = |steps: &[Step]| steps.iter().map(value).sum::<f64>() / steps.len() as f64;
             let means = |steps: &[Step]| steps.chunks(epoch).map(mean).collect();
             let plaintext = ("in the clear, floating point", means(&self.float_steps));
-            epochs(caption, measure, vec![("encrypted", means(&encrypted)), plaintext])
+            Curves {
+                caption: caption.into(),
+                measure: measure.into(),
+                curves: vec![("encrypted", means(&encrypted)), plaintext],
+            }
         };
         vec![
             curves("loss", "Loss on the training rows", |step| step.loss),

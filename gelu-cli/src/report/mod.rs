@@ -1,16 +1,18 @@
 //! The report of a run: one HTML file that needs nothing else, neither scripts nor a network.
 //!
-//! [`Report`] is what a run has to say, [`page`] arranges it. What pages and charts look like is said
-//! in `gelu-bench`, for the report of the evidence as well.
+//! [`Report`] is what a run has to say, `page` arranges it, `charts` draws its curves and bars.
 
+mod charts;
 mod page;
 
 use std::path::Path;
 
 use anyhow::Result;
-use gelu_bench::exhibit::{Axis, Claim, Lines, Mark, Series};
 use gelu_core::ledger::Exposure;
 
+pub(crate) use charts::Curves;
+
+use crate::claim::Claim;
 use crate::destination::{Destination, Kind};
 use crate::phases::say;
 use crate::problem;
@@ -26,7 +28,7 @@ pub(crate) struct Report {
     /// Shown above everything else when the run must not be taken for what it is not.
     pub(crate) warning: Option<String>,
     /// Curves over the epochs.
-    pub(crate) curves: Vec<Lines>,
+    pub(crate) curves: Vec<Curves>,
     /// What took how many seconds.
     pub(crate) time: Vec<(String, f64)>,
     /// What needed how many bytes on the wire.
@@ -42,21 +44,6 @@ pub(crate) struct Report {
 /// The end of a result's text: where its report is, if there is one.
 pub(crate) fn line(report: Option<&Path>) -> String {
     report.map(|path| format!("\nReport: {}", path.display())).unwrap_or_default()
-}
-
-/// Curves of a measure over the epochs 1, 2, …; each with its name.
-pub(crate) fn epochs(caption: &str, measure: &str, curves: Vec<(&str, Vec<f64>)>) -> Lines {
-    let series = curves.into_iter().map(|(name, values)| Series {
-        name: name.into(),
-        points: (1u32..).map(f64::from).zip(values).collect(),
-        mark: Mark::Line,
-    });
-    Lines {
-        caption: caption.into(),
-        x: Axis::linear("epoch"),
-        y: Axis::linear(measure),
-        series: series.collect(),
-    }
 }
 
 /// The ledger's table and what it means here.
@@ -107,7 +94,11 @@ impl Report {
             headline: text(),
             claims: vec![Claim::new(text(), true)],
             warning: Some(text()),
-            curves: vec![epochs(&text(), &text(), vec![(&text(), vec![1.0, 0.5])])],
+            curves: vec![Curves {
+                caption: text(),
+                measure: text(),
+                curves: vec![("encrypted", vec![1.0, 0.5])],
+            }],
             time: vec![(text(), 1.0)],
             traffic: vec![(text(), 1_500_000)],
             leakage: None,

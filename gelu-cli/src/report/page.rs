@@ -1,178 +1,109 @@
 //! The page itself: a report's parts in the order in which a reader wants them.
 
-use std::fmt::{self, Display, Write};
-
-use gelu_bench::draw::{self, Palette};
-use gelu_bench::exhibit::{Axis, Bar, Bars};
-use gelu_bench::html::{self, Escaped};
 use gelu_core::ledger::{DataExposure, Exposure, LayerExposure};
+use maud::{Markup, PreEscaped, html};
 
+use super::charts::{Curves, bars};
 use super::{Facts, Leakage, Report};
+use crate::page;
 use crate::phases;
 
 /// The whole file.
 pub(super) fn render(report: &Report) -> String {
-    html::document(&report.title, |out| write_page(out, report))
+    let body = html! {
+        (page::header(&report.title, &report.headline, &report.claims, report.warning.as_deref()))
+        @if !report.curves.is_empty() {
+            h2 { "Learning" }
+            div.pair { @for curves in &report.curves { (Curves::draw(curves)) } }
+        }
+        (costs(report))
+        @if let Some(leakage) = &report.leakage { (self::leakage(leakage)) }
+        @if report.warning.is_none() { (PROTECTION) }
+        h2 { "Parameters" }
+        div.pair { @for Facts { title, items } in &report.facts { (page::facts(title, items)) } }
+        h2 { "Again" }
+        pre { (report.command_line) }
+        footer {
+            "Written by gelu " (env!("CARGO_PKG_VERSION")) ". Encrypted training after GELU-Net \
+             (IJCAI 2018), with the exact activations."
+        }
+    };
+    page::document(&report.title, "", body)
 }
 
-fn write_page(out: &mut String, report: &Report) -> fmt::Result {
-    html::header(out, &report.title, &report.headline)?;
-    html::claims(out, "badges", &report.claims)?;
-    if let Some(warning) = &report.warning {
-        writeln!(out, "<p class=\"warning\">{}</p>", Escaped(warning))?;
+fn costs(report: &Report) -> Markup {
+    let time = report.time.iter();
+    let time: Vec<_> = time.map(|(name, s)| (name.as_str(), *s, phases::seconds(*s))).collect();
+    let traffic = report.traffic.iter();
+    let traffic: Vec<_> =
+        traffic.map(|(name, n)| (name.as_str(), *n as f64, phases::bytes(*n))).collect();
+    html! {
+        h2 { "Cost" }
+        div.pair {
+            @if !time.is_empty() { (bars("Time, by phase", &time)) }
+            @if !traffic.is_empty() { (bars("Bytes on the wire, by phase", &traffic)) }
+        }
     }
-    out.push_str("</header>\n");
-    write_curves(out, report)?;
-    write_costs(out, report)?;
-    if let Some(leakage) = &report.leakage {
-        write_leakage(out, leakage)?;
-    }
-    if report.warning.is_none() {
-        out.push_str(PROTECTION);
-    }
-    write_facts(out, &report.facts)?;
-    write!(
-        out,
-        "<h2>Again</h2>\n<pre>{}</pre>\n<footer>Written by gelu {}. Encrypted training after \
-         GELU-Net (IJCAI 2018), with the exact activations.</footer>\n",
-        Escaped(&report.command_line),
-        env!("CARGO_PKG_VERSION"),
-    )
 }
 
-fn write_curves(out: &mut String, report: &Report) -> fmt::Result {
-    if report.curves.is_empty() {
-        return Ok(());
-    }
-    out.push_str("<h2>Learning</h2>\n<div class=\"pair\">\n");
-    for curves in &report.curves {
-        let svg = draw::lines::lines(curves, &Palette::STYLED);
-        html::exhibit::chart(out, &curves.caption, &svg)?;
-    }
-    out.push_str("</div>\n");
-    Ok(())
-}
-
-fn write_costs(out: &mut String, report: &Report) -> fmt::Result {
-    out.push_str("<h2>Cost</h2>\n<div class=\"pair\">\n");
-    let bar = |name: &str, value| Bar { name: name.into(), values: vec![value] };
-    if !report.time.is_empty() {
-        let bars = report.time.iter().map(|(name, seconds)| bar(name, *seconds));
-        write_bars(out, "Time, by phase", "time (s)", bars.collect(), phases::seconds)?;
-    }
-    if !report.traffic.is_empty() {
-        let bars = report.traffic.iter().map(|(name, bytes)| bar(name, *bytes as f64 / 1e6));
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a whole number"
-        )]
-        let label = |megabytes: f64| phases::bytes((megabytes * 1e6).round() as u64);
-        write_bars(out, "Bytes on the wire, by phase", "traffic (MB)", bars.collect(), label)?;
-    }
-    out.push_str("</div>\n");
-    Ok(())
-}
-
-fn write_bars(
-    out: &mut String,
-    caption: &str,
-    axis: &str,
-    bars: Vec<Bar>,
-    label: fn(f64) -> String,
-) -> fmt::Result {
-    let (caption, axis) = (caption.to_owned(), Axis::linear(axis));
-    let bars = Bars { caption, axis, segments: vec![], bars };
-    let svg = draw::bars::bars(&bars, &Palette::STYLED, label);
-    html::exhibit::chart(out, &bars.caption, &svg)
-}
-
-fn write_leakage(out: &mut String, leakage: &Leakage) -> fmt::Result {
+fn leakage(leakage: &Leakage) -> Markup {
     let exposure = &leakage.exposure;
-    write!(
-        out,
-        "<h2>What leaks</h2>\n<p class=\"verdict\"><b>The ledger's verdict: {}.</b> {}</p>\n\
-         <div class=\"pair\">\n",
-        Escaped(&exposure.verdict()),
-        Escaped(&leakage.meaning)
-    )?;
-    write_model_table(out, exposure)?;
-    write_data_table(out, exposure)?;
-    out.push_str("</div>\n");
-    Ok(())
+    html! {
+        h2 { "What leaks" }
+        p.verdict { b { "The ledger's verdict: " (exposure.verdict()) "." } " " (leakage.meaning) }
+        div.pair { (model_table(exposure)) (data_table(exposure)) }
+    }
 }
 
-fn write_model_table(out: &mut String, exposure: &Exposure) -> fmt::Result {
-    out.push_str(
-        "<div class=\"card\"><h3>The model, towards a client</h3>\n<table>\n<tr><th>layer</th>\
-         <th>direction</th><th class=\"n\">unknowns</th><th class=\"n\">equations a sample</th>\
-         <th class=\"n\">safe samples, honest client</th><th class=\"n\">any client</th></tr>\n",
-    );
+fn model_table(exposure: &Exposure) -> Markup {
     let narrowest = exposure.safe_samples().1;
-    for layer in &exposure.model {
-        write_row(
-            out,
-            layer == narrowest,
-            &[&layer.layer, &layer.direction],
-            &[
-                layer.unknowns,
-                layer.equations_per_sample,
-                LayerExposure::safe_samples_honest(layer),
-                layer.safe_samples(),
-            ],
-        )?;
+    html! {
+        div.card {
+            h3 { "The model, towards a client" }
+            table {
+                tr {
+                    th { "layer" } th { "direction" } th.n { "unknowns" }
+                    th.n { "equations a sample" } th.n { "safe samples, honest client" }
+                    th.n { "any client" }
+                }
+                @for layer in &exposure.model {
+                    tr.deciding[layer == narrowest] {
+                        td { (layer.layer) } td { (layer.direction) } td.n { (layer.unknowns) }
+                        td.n { (layer.equations_per_sample) }
+                        td.n { (LayerExposure::safe_samples_honest(layer)) }
+                        td.n { (layer.safe_samples()) }
+                    }
+                }
+            }
+        }
     }
-    out.push_str("</table></div>\n");
-    Ok(())
 }
 
-fn write_data_table(out: &mut String, exposure: &Exposure) -> fmt::Result {
-    let Some((_, neediest)) = exposure.least_samples() else { return Ok(()) };
-    out.push_str(
-        "<div class=\"card\"><h3>The data, towards the server (sum of a lease)</h3>\n<table>\n\
-         <tr><th>layer</th><th class=\"n\">equations</th><th class=\"n\">unknowns a sample</th>\
-         <th class=\"n\">least samples of a lease</th></tr>\n",
-    );
-    for data in &exposure.data {
-        write_row(
-            out,
-            data == neediest,
-            &[&data.layer],
-            &[data.equations, data.unknowns_per_sample, DataExposure::least_samples(data)],
-        )?;
+fn data_table(exposure: &Exposure) -> Markup {
+    let Some((_, neediest)) = exposure.least_samples() else { return Markup::default() };
+    html! {
+        div.card {
+            h3 { "The data, towards the server (sum of a lease)" }
+            table {
+                tr {
+                    th { "layer" } th.n { "equations" } th.n { "unknowns a sample" }
+                    th.n { "least samples of a lease" }
+                }
+                @for data in &exposure.data {
+                    tr.deciding[data == neediest] {
+                        td { (data.layer) } td.n { (data.equations) }
+                        td.n { (data.unknowns_per_sample) }
+                        td.n { (DataExposure::least_samples(data)) }
+                    }
+                }
+            }
+        }
     }
-    out.push_str("</table></div>\n");
-    Ok(())
-}
-
-fn write_row(
-    out: &mut String,
-    deciding: bool,
-    texts: &[&dyn Display],
-    numbers: &[u64],
-) -> fmt::Result {
-    out.push_str(if deciding { "<tr class=\"deciding\">" } else { "<tr>" });
-    for text in texts {
-        write!(out, "<td>{}</td>", Escaped(&text.to_string()))?;
-    }
-    for number in numbers {
-        write!(out, "<td class=\"n\">{number}</td>")?;
-    }
-    out.push_str("</tr>\n");
-    Ok(())
-}
-
-fn write_facts(out: &mut String, facts: &[Facts]) -> fmt::Result {
-    out.push_str("<h2>Parameters</h2>\n<div class=\"pair\">\n");
-    for Facts { title, items } in facts {
-        html::facts(out, title, items.iter().map(|(name, value)| (name.as_str(), value.as_str())))?;
-    }
-    out.push_str("</div>\n");
-    Ok(())
 }
 
 /// True of every encrypted run; the numbers of this run stand in the tables above it.
-const PROTECTION: &str = r#"<h2>Who sees what</h2>
+const PROTECTION: PreEscaped<&str> = PreEscaped(
+    r#"<h2>Who sees what</h2>
 <div class="card"><table>
 <tr><th></th><th>the client, who owns the data</th><th>the server, who owns the model</th><th>the wire</th></tr>
 <tr><td>inputs, labels, activations, errors</td><td>its own</td><td>never in the clear</td><td>ciphertexts, inside TLS 1.3</td></tr>
@@ -184,7 +115,8 @@ const PROTECTION: &str = r#"<h2>Who sees what</h2>
 <p>Both parties are trusted to follow the protocol and not to collude. Against a client that queries
 for long, the model's privacy is a matter of counting, not of cryptography: whoever sees as many
 equations as there are unknowns can solve for them.</p>
-"#;
+"#,
+);
 
 #[cfg(test)]
 mod tests {

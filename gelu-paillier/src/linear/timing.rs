@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use std::time::Instant;
 
 use gelu_core::linear::Taps;
+use gelu_core::stats::median;
 use rand_core::Rng;
 
 use super::cost::{self, Algorithm, Workload};
@@ -34,11 +35,6 @@ fn time(guess: f64, mut f: impl FnMut()) -> f64 {
         rounds += 1.0;
     }
     (now() - start) / rounds
-}
-
-fn median(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }
 
 #[test]
@@ -122,8 +118,9 @@ fn timing() {
             layers[round] = time(0.5 * products, || drop(run(1)));
             packed[round] = time(0.5 * products, || drop(run(60)));
         }
-        let one = median(&mut one) / some.len() as f64;
-        let (time, packed) = (median(&mut layers), median(&mut packed));
+        let [one, time, packed] =
+            [one, layers, packed].map(|times| median(times).expect("some runs"));
+        let one = one / some.len() as f64;
         let macs = taps.len() as f64;
         println!(
             "{name:<24} {:>8.2} {:>8.3} {:>8.3} {one:>8.3} {:>8.1}% {:>9.2}  {algorithm:?}",

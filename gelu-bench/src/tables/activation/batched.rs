@@ -31,9 +31,8 @@ pub(super) fn costs(patience: Patience, rng: &mut ChaCha20Rng) -> Result<Vec<Cos
 
 fn cost(name: &str, amount: Amount, values: f64, runs: &[ActivationCost]) -> Cost {
     let median = |part: fn(&ActivationCost) -> Duration| {
-        let mut times: Vec<_> = runs.iter().map(part).collect();
-        times.sort();
-        times[times.len() / 2].as_secs_f64() / values
+        let times = runs.iter().map(|run| part(run).as_secs_f64());
+        gelu_core::stats::median(times).expect("some runs") / values
     };
     let run = &runs[0];
     Cost {

@@ -1,6 +1,5 @@
 //! `gelu bench latency`: one encrypted query, from pixels to probabilities.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,14 +8,13 @@ use gelu_core::client::DataPolicy;
 use gelu_core::plan::Purpose;
 use gelu_nn::Model;
 use gelu_service::client::Phase;
-use gelu_service::link::Profile;
 use serde::Serialize;
 
-use super::{Circumstances, CpuTimes, NetworkArgs, Samples, Spread, seconds, wrong};
+use super::{Circumstances, CpuTimes, Link, NetworkArgs, Samples, Spread, seconds, wrong};
 use crate::args::{Cryptosystem, Threads};
 use crate::backend::{Scheme, Task};
 use crate::client;
-use crate::local::{Route, Terms, World};
+use crate::local::{Deployment, Terms};
 use crate::output::{Output, table};
 use crate::phases::{Phases, bytes};
 use crate::rate::RateArgs;
@@ -28,12 +26,10 @@ Examples:
   gelu bench latency --network lenet5 --key-bits 2048 --runs 20 --json
   gelu bench latency --network dense300 --batch 64
   gelu bench latency --model lenet5.safetensors --data DIR
-  gelu bench latency --network conv1 --link wan
-  gelu bench latency --network conv1 --link delay=20ms,rate=100mbit,loss=0.1%
 
 The time of a query runs from the samples in the clear to their probabilities in the clear. Every
 answer is compared with the plaintext fixed-point model's, bit for bit.")]
-pub(super) struct Args {
+pub struct Args {
     #[command(flatten)]
     network: NetworkArgs,
     /// Timed queries
@@ -46,9 +42,6 @@ pub(super) struct Args {
     /// processor time counts it)
     #[arg(long)]
     precompute: bool,
-    /// The link between the parties, simulated: loopback, lan, cloud, wan, or written out
-    #[arg(long, value_name = "PROFILE", default_value = "loopback")]
-    link: Profile,
     #[command(flatten)]
     cryptosystem: Cryptosystem,
     #[command(flatten)]
@@ -57,7 +50,7 @@ pub(super) struct Args {
 
 /// What is printed with --json.
 #[derive(Debug, Serialize)]
-struct Report {
+struct Report<L> {
     network: String,
     weights: String,
     samples: String,
@@ -67,7 +60,7 @@ struct Report {
     runs: usize,
     /// Whether noise was made between queries.
     precompute: bool,
-    link: Profile,
+    link: L,
     #[serde(flatten)]
     spread: Spread,
     client_cpu_s: Option<f64>,
@@ -81,28 +74,29 @@ struct Report {
 }
 
 /// Measures.
-pub(super) fn run(args: &Args, output: Output) -> Result<()> {
+pub fn run(args: &Args, link: &impl Link, output: Output) -> Result<()> {
     args.threads.start()?;
     let model = args.network.model(None)?;
     let (runs, batch) = (args.runs as usize, usize::from(args.batch));
     let samples = args.network.samples(model.architecture(), model.name(), (runs + 1) * batch)?;
     let backend = args.cryptosystem.backend;
-    let report = backend.run(Query { args, model: &model, samples: &samples })?;
+    let report = backend.run(Query { args, link, model: &model, samples: &samples })?;
     let text = report.text();
     output.show(&report, text)
 }
 
-struct Query<'a> {
+struct Query<'a, L> {
     args: &'a Args,
+    link: &'a L,
     model: &'a Model,
     samples: &'a Samples,
 }
 
-impl Task for Query<'_> {
-    type Output = Result<Report>;
+impl<L: Link> Task for Query<'_, L> {
+    type Output = Result<Report<L>>;
 
-    fn run<S: Scheme>(self) -> Result<Report> {
-        let Self { args, model, samples } = self;
+    fn run<S: Scheme>(self) -> Result<Report<L>> {
+        let Self { args, link, model, samples } = self;
         let (runs, batch) = (args.runs as usize, usize::from(args.batch));
         let bits = args.cryptosystem.key_bits;
         S::plan(model.network(), model.precision(), batch, Purpose::Inference, bits)?;
@@ -118,11 +112,12 @@ impl Task for Query<'_> {
             precompute: args.precompute,
         };
         let secret = Arc::new(client::fresh_key::<S>(args.cryptosystem.key_bits)?);
-        let world = World::create()?;
-        let server = world.serve(model, &terms)?;
-        let (tls, route) = (world.admit("client")?, self.route(server.address)?);
+        let deployment = Deployment::create()?;
+        let server = deployment.serve(model, &terms)?;
+        let tls = deployment.admit("client")?;
+        let (address, _relay) = link.to(server.address, args.network.data.seed)?;
         let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-        let session = client::open::<S>(&route.address, &tls, secret, DataPolicy::Enforce, |_| ());
+        let session = client::open::<S>(&address, &tls, secret, DataPolicy::Enforce, |_| ());
         let mut session = client::wait(&runtime, session)?;
         let queries: Vec<_> = (0..=runs).map(|n| samples.batch(n, batch).0).collect();
         let expected = queries.iter().map(|x| Ok(model.probabilities(x)?.0));
@@ -162,7 +157,7 @@ impl Task for Query<'_> {
             batch,
             runs,
             precompute: args.precompute,
-            link: args.link.clone(),
+            link: link.clone(),
             spread: Spread::of(&times),
             client_cpu_s: cpu.client,
             server_cpu_s: cpu.server,
@@ -175,13 +170,7 @@ impl Task for Query<'_> {
     }
 }
 
-impl Query<'_> {
-    fn route(&self, server: SocketAddr) -> Result<Route> {
-        Route::new(server, &self.args.link, self.args.network.data.seed)
-    }
-}
-
-impl Report {
+impl<L: Link> Report<L> {
     fn text(&self) -> String {
         let Spread { median_s, min_s, p10_s, p90_s } = self.spread;
         let mut rows = table(&["of one query", "#"]);

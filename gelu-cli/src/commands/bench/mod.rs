@@ -4,30 +4,33 @@
 //! checked before times are reported; a wrong answer is an error. Keys, certificates, the handshake
 //! and the tables of a key are made before the clock starts, by one query that is not counted.
 
-mod exhibit;
 mod kernels;
-mod latency;
-mod report;
-mod train_step;
+pub mod latency;
+mod link;
+pub mod train_step;
+
+pub use link::{Fields, Link, Loopback};
 
 use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::Result;
 use gelu_core::Precision;
+use gelu_core::stats::median;
 use gelu_nn::{Dataset, Model, Sequential, zoo};
 use ndarray::Array2;
 use rand::rngs::ChaCha20Rng;
 use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 
+use crate::args::Moved;
 use crate::data::DataArgs;
 use crate::local::LocalServer;
 use crate::machine::{self, Machine};
 use crate::output::Output;
 use crate::problem::{Advise, problem};
 
-/// Measure this machine: a query, a training step, the arithmetic; make the evidence
+/// Measure this machine: a query, a training step, the arithmetic
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -35,12 +38,11 @@ Examples:
   gelu bench latency --network dense300 --batch 64 --json
   gelu bench train-step --network dense300 --batch 64 --sigma 40
   gelu bench kernels                               products modulo n², encryptions, decryptions
-  gelu bench table 1                               the paper's row beside ours; also figure, attack
-  gelu bench report                                all of them on one page, in minutes
 
 Both parties run on this machine, as two processes over TLS on the loopback interface: with other
-work beside them the times are worth nothing.")]
-pub(crate) struct Args {
+work beside them the times are worth nothing. Over a simulated link, and for the paper's tables and figures:
+`cargo run --release -p gelu-bench -- help`.")]
+pub struct Args {
     #[command(subcommand)]
     what: What,
 }
@@ -50,20 +52,23 @@ enum What {
     Latency(latency::Args),
     TrainStep(train_step::Args),
     Kernels(kernels::Args),
-    Table(exhibit::TableArgs),
-    Figure(exhibit::FigureArgs),
-    Report(report::Args),
+    #[command(hide = true)]
+    Table(Moved),
+    #[command(hide = true)]
+    Figure(Moved),
+    #[command(hide = true)]
+    Report(Moved),
 }
 
 /// Measures.
-pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
+pub fn run(args: &Args, output: Output) -> Result<()> {
     match &args.what {
-        What::Latency(args) => latency::run(args, output),
-        What::TrainStep(args) => train_step::run(args, output),
+        What::Latency(args) => latency::run(args, &Loopback, output),
+        What::TrainStep(args) => train_step::run(args, &Loopback, output),
         What::Kernels(args) => kernels::run(args, output),
-        What::Table(args) => exhibit::table(args, output),
-        What::Figure(args) => exhibit::figure(args, output),
-        What::Report(args) => report::run(args, output),
+        What::Table(moved) => moved.refuse("bench table", "table"),
+        What::Figure(moved) => moved.refuse("bench figure", "figure"),
+        What::Report(moved) => moved.refuse("bench report", "report"),
     }
 }
 
@@ -189,8 +194,8 @@ impl Spread {
         sorted.sort_by(f64::total_cmp);
         let last = sorted.len() - 1;
         let at = |part: usize| sorted[(last * part + 50) / 100];
-        let median = (sorted[last / 2] + sorted[last.div_ceil(2)]) / 2.0;
-        Self { median_s: median, min_s: sorted[0], p10_s: at(10), p90_s: at(90) }
+        let median_s = median(times.iter().copied()).expect("one time at least");
+        Self { median_s, min_s: sorted[0], p10_s: at(10), p90_s: at(90) }
     }
 }
 

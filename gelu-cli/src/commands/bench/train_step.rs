@@ -9,14 +9,13 @@ use gelu_core::client::DataPolicy;
 use gelu_core::plan::Purpose;
 use gelu_nn::{FixedTrainer, Model};
 use gelu_service::client::{ClientEvent, Statistics};
-use gelu_service::link::Profile;
 use serde::Serialize;
 
-use super::{Circumstances, CpuTimes, NetworkArgs, Samples, Spread, seconds, wrong};
+use super::{Circumstances, CpuTimes, Link, NetworkArgs, Samples, Spread, seconds, wrong};
 use crate::args::{Cryptosystem, Threads};
 use crate::backend::{Scheme, Task};
 use crate::client;
-use crate::local::{LocalServer, Route, Terms, World};
+use crate::local::{Deployment, LocalServer, Terms};
 use crate::output::{Output, table};
 use crate::phases::{Phases, Screen, bytes};
 use crate::problem::problem;
@@ -30,12 +29,11 @@ Examples:
   gelu bench train-step --network dense300 --batch 64          masks of 64 bits, the default
   gelu bench train-step --network iris --batch 16 --secret-rate 3
   gelu bench train-step --network conv1 --runs 6 --steps 5     two leases of five steps each
-  gelu bench train-step --network iris --batch 16 --link wan
 
 The first step of a lease works with the true weights and is not timed, nor is the last one, which
 ends in the commit: the steps between them have masked weights and send a masked update. All of it
 is then repeated in the clear, and the weights must be the same, bit for bit.")]
-pub(super) struct Args {
+pub struct Args {
     #[command(flatten)]
     network: NetworkArgs,
     /// Timed steps; the last lease is filled up
@@ -50,9 +48,6 @@ pub(super) struct Args {
     /// Bits by which a mask is longer than what it hides: 40 to 100
     #[arg(long, value_name = "BITS", default_value_t = Precision::TRAINING.mask_bits, value_parser = clap::value_parser!(u32).range(40..=100))]
     sigma: u32,
-    /// The link between the parties, simulated: loopback, lan, cloud, wan, or written out
-    #[arg(long, value_name = "PROFILE", default_value = "loopback")]
-    link: Profile,
     #[command(flatten)]
     rate: RateArgs,
     #[command(flatten)]
@@ -75,7 +70,7 @@ impl Args {
 
 /// What is printed with --json.
 #[derive(Debug, Serialize)]
-struct Report {
+struct Report<L> {
     network: String,
     weights: String,
     samples: String,
@@ -84,7 +79,7 @@ struct Report {
     batch: usize,
     sigma: u32,
     rate: String,
-    link: Profile,
+    link: L,
     /// Timed steps of all leases.
     runs: usize,
     leases: u32,
@@ -109,21 +104,22 @@ struct Report {
 }
 
 /// Measures.
-pub(super) fn run(args: &Args, output: Output) -> Result<()> {
+pub fn run(args: &Args, link: &impl Link, output: Output) -> Result<()> {
     args.threads.start()?;
     let precision = Precision { mask_bits: args.sigma, ..Precision::TRAINING };
     let model = args.network.model(Some(precision))?;
     let batch = usize::from(args.batch);
     let count = batch * (args.leases() * args.steps()) as usize;
     let samples = args.network.samples(model.architecture(), model.name(), count)?;
-    let task = Leases { args, model: &model, samples: &samples };
+    let task = Leases { args, link, model: &model, samples: &samples };
     let report = args.cryptosystem.backend.run(task)?;
     let text = report.text();
     output.show(&report, text)
 }
 
-struct Leases<'a> {
+struct Leases<'a, L> {
     args: &'a Args,
+    link: &'a L,
     model: &'a Model,
     samples: &'a Samples,
 }
@@ -138,11 +134,11 @@ struct Mark {
     rounds: u64,
 }
 
-impl Task for Leases<'_> {
-    type Output = Result<Report>;
+impl<L: Link> Task for Leases<'_, L> {
+    type Output = Result<Report<L>>;
 
-    fn run<S: Scheme>(self) -> Result<Report> {
-        let Self { args, model, samples } = self;
+    fn run<S: Scheme>(self) -> Result<Report<L>> {
+        let Self { args, link, model, samples } = self;
         let batch = usize::from(args.batch);
         let (bits, purpose) =
             (args.cryptosystem.key_bits, Purpose::Training { steps: args.steps() });
@@ -163,15 +159,15 @@ impl Task for Leases<'_> {
             precompute: false,
         };
         let secret = Arc::new(client::fresh_key::<S>(args.cryptosystem.key_bits)?);
-        let world = World::create()?;
-        let server = Arc::new(world.serve(model, &terms)?);
-        let tls = world.admit("client")?;
-        let route = Route::new(server.address, &args.link, args.network.data.seed)?;
+        let deployment = Deployment::create()?;
+        let server = Arc::new(deployment.serve(model, &terms)?);
+        let tls = deployment.admit("client")?;
+        let (address, _relay) = link.to(server.address, args.network.data.seed)?;
         let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
         let marks = Arc::new(Mutex::new(Vec::new()));
         let observer = observer(&server, &marks, screen);
         let policy = DataPolicy::AllowInputReconstruction;
-        let session = client::open::<S>(&route.address, &tls, secret, policy, observer);
+        let session = client::open::<S>(&address, &tls, secret, policy, observer);
         let mut session = client::wait(&runtime, session)?;
         let batches: Vec<_> =
             (0..(leases * steps) as usize).map(|n| samples.batch(n, batch)).collect();
@@ -199,7 +195,7 @@ impl Task for Leases<'_> {
             }
             running.step();
         }
-        if oracle.parameters() != world.stored_model()?.parameters() {
+        if oracle.parameters() != deployment.stored_model()?.parameters() {
             return Err(wrong("the trained model"));
         }
         phases.end(running, "oracle", "the same weights came out in the clear");
@@ -216,7 +212,7 @@ impl Task for Leases<'_> {
             batch,
             sigma: args.sigma,
             rate: args.rate.to_string(),
-            link: args.link.clone(),
+            link: link.clone(),
             runs,
             leases,
             steps,
@@ -329,7 +325,7 @@ fn observer(
     }
 }
 
-impl Report {
+impl<L: Link> Report<L> {
     fn text(&self) -> String {
         let mut rows = table(&["of one step", "#"]);
         let mut row = |name: &str, value: String| {

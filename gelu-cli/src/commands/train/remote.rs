@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use gelu_bench::exhibit::Claim;
 use gelu_core::Network;
 use gelu_core::client::StepReport;
 use gelu_core::fixed::add_by_layer;
@@ -16,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::{Args, BATCH};
 use crate::backend::{Scheme, Task};
+use crate::claim::Claim;
 use crate::client::{self, Lease};
 use crate::cut_off::CutOff;
 use crate::data::Samples;
@@ -26,7 +26,7 @@ use crate::machine::{self, Machine};
 use crate::output::Output;
 use crate::phases::{Phases, Screen, bytes, say, seconds};
 use crate::problem::problem;
-use crate::report::{self, Facts, Leakage, Report, epochs};
+use crate::report::{self, Curves, Facts, Leakage, Report};
 
 /// Trains until the schedule is over, then classifies the held-out rows.
 pub(super) fn run(args: &Args, server: &str, output: Output) -> Result<()> {
@@ -105,12 +105,7 @@ impl Task for Remote<'_> {
         }
 
         let mut phases = Phases::start();
-        let running = phases.begin("preparing the key", 0);
-        let secret = Arc::new(match named {
-            Some(secret) => secret,
-            None => client::fresh_key::<S>(key_bits)?,
-        });
-        phases.end(running, "keys", "the key is ready");
+        let secret = client::prepared_key::<S>(named, key_bits, &mut phases)?;
         let opening = async { Ok(connection.open_counted(secret, policy, sums).await?) };
         let mut session = client::wait(&runtime, opening)?;
 
@@ -285,7 +280,11 @@ impl Done {
         let curves = |measure: &str, caption: &str, value: fn(&StepReport) -> f64| {
             let steps: Vec<_> = self.steps().collect();
             let values = steps.chunks(self.steps_per_epoch).map(|epoch| mean(epoch, value));
-            epochs(caption, measure, vec![("encrypted", values.collect())])
+            Curves {
+                caption: caption.into(),
+                measure: measure.into(),
+                curves: vec![("encrypted", values.collect())],
+            }
         };
         let traffic = self.statistics.phases.iter();
         let traffic = traffic.map(|(phase, cost)| (phase.to_string(), cost.up + cost.down));

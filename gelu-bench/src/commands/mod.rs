@@ -1,0 +1,8 @@
+//! One file for each command: its arguments, its examples, what it does.
+
+mod args;
+pub(crate) mod attack;
+pub(crate) mod measure;
+pub(crate) mod paper;
+pub(crate) mod report;
+mod show;

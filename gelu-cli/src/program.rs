@@ -1,0 +1,52 @@
+//! What every program does around its commands: logs, signals, errors, exit codes.
+//!
+//! Exit codes: 0 done, 1 failed (one sentence and the next step on stderr), 2 wrong usage, 3 ended
+//! early: what had been done by then is shown and written, and says how much of how much it is; 129, 130
+//! and 143 ended by SIGHUP, SIGINT and SIGTERM with nothing to show.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{ArgAction, Args};
+use tracing_subscriber::EnvFilter;
+
+use crate::output::{self, LogOrNothing, Output};
+use crate::{ending, phases, problem, signals};
+
+/// Options that stand before or behind every command.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Common {
+    /// Print one JSON object to stdout; progress and logs stay on stderr
+    #[arg(long, global = true, help_heading = "Output")]
+    json: bool,
+    /// Log more (-v: sessions and leases, -vv: everything); RUST_LOG overrides
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Output")]
+    verbose: u8,
+}
+
+/// Runs a command of a process that has done nothing else yet.
+pub fn run(common: Common, command: impl FnOnce(Output) -> Result<()>) -> ExitCode {
+    common.init_logs();
+    signals::listen();
+    match command(Output { json: common.json }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            phases::say(&problem::explain(&error));
+            match (ending::is_early(&error), signals::code()) {
+                (true, _) => ExitCode::from(ending::EXIT_CODE),
+                (false, Some(code)) => ExitCode::from(code),
+                (false, None) => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+impl Common {
+    /// Sends logs to stderr.
+    fn init_logs(self) {
+        let level = ["warn", "info", "debug"][usize::from(self.verbose.min(2))];
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LogOrNothing);
+        logs.with_ansi(output::colours(&std::io::stderr())).init();
+    }
+}

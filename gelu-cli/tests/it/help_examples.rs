@@ -1,0 +1,271 @@
+//! Every example of every help page ends well.
+//!
+//! The examples are read from the program itself and run as they stand, with three changes: what they
+//! name but nobody has (`loans.csv`, `gelu.example.org`) is made here; where they name no backend they take
+//! the one that encrypts nothing (and keeps no keys), which differs in time only; trainings run once for
+//! each seed.
+//!
+//! `GELU_EXAMPLES=all` runs ten seeds and the examples that take minutes; use a release build for it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use gelu_core::Precision;
+use gelu_nn::{Model, zoo};
+use rand::SeedableRng;
+use rand::rngs::ChaCha20Rng;
+
+use super::{gelu, listening};
+
+/// Examples that take minutes, and what runs them otherwise.
+const SLOW: [(&str, &str); 3] = [
+    ("gelu bench kernels", "measures for half a minute"),
+    ("gelu bench kernels --json", "measures for half a minute"),
+    (
+        "gelu train --plaintext --network lenet5 --data DIR --out lenet5.safetensors",
+        "trains for minutes",
+    ),
+];
+
+/// The program, in a folder that has everything the examples name.
+struct Bench {
+    folder: tempfile::TempDir,
+    data: Option<PathBuf>,
+    thorough: bool,
+}
+
+/// A server that stops when it is dropped.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = std::env::var_os("GELU_DATA").map(PathBuf::from);
+        let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+        let data = data.or_else(|| beside.canonicalize().ok()).filter(|d| d.is_dir());
+        if data.is_none() {
+            println!("SKIP: examples with --data; set GELU_DATA to the folder of the data sets");
+        }
+        let thorough = std::env::var_os("GELU_EXAMPLES").is_some_and(|value| value == "all");
+        let bench = Self { folder, data, thorough };
+        bench.make_what_examples_name();
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Models, tables, certificates and a key under the names that the help pages use.
+    fn make_what_examples_name(&self) {
+        let rng = &mut ChaCha20Rng::seed_from_u64(1);
+        let models = [
+            ("iris", zoo::iris(), Precision::INFERENCE),
+            ("lenet5", zoo::lenet5(), Precision::INFERENCE),
+            ("mnist", zoo::mnist_dense(), Precision::INFERENCE),
+            ("mnist-dense", zoo::mnist_dense(), Precision::INFERENCE),
+            ("served", zoo::lenet5(), Precision::INFERENCE),
+            ("fresh", zoo::digits(), Precision::TRAINING),
+            ("trained", zoo::digits(), Precision::TRAINING),
+        ];
+        for (name, architecture, precision) in models {
+            let model = Model::initialise(name, architecture, precision, rng).unwrap();
+            model.save(&self.path(&format!("{name}.safetensors"))).unwrap();
+        }
+        // 600 rows: 30 numbers and a word that depends on them.
+        let mut table = (0..30).map(|i| format!("x{i}")).collect::<Vec<_>>().join(",");
+        table.push_str(",approved\n");
+        for row in 0..600u32 {
+            let number = |i: u32| (row * 7919 + i * 104_729 + row * row * (i + 3)) % 1000;
+            let cells: Vec<_> = (0..30).map(|i| number(i).to_string()).collect();
+            let word = if number(0) + number(1) > 1000 { "yes" } else { "no" };
+            table.push_str(&format!("{},{word}\n", cells.join(",")));
+        }
+        for name in ["loans.csv", "mine.csv", "new.csv"] {
+            std::fs::write(self.path(name), &table).unwrap();
+        }
+        for words in [&["certs", "init"][..], &["certs", "add", "alice"]] {
+            self.gelu(words);
+        }
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        gelu(self.folder.path(), words)
+    }
+
+    fn output(&self, words: &[&str]) -> Output {
+        self.command(words).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// Runs the program to its end, which must be a good one.
+    fn gelu(&self, words: &[&str]) -> String {
+        let output = self.output(words);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "gelu {}: {}\n{said}", words.join(" "), output.status);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Serves until dropped.
+    fn serve(&self, words: &[&str]) -> Server {
+        let words = [words, &["--json", "--stop-with-stdin"]].concat();
+        let mut command = self.command(&words);
+        let (child, address) = listening(&mut command);
+        Server { child, address }
+    }
+
+    /// Every example of a page and of the pages below it.
+    fn examples(&self, page: &[&str]) -> BTreeSet<String> {
+        let help = self.gelu(&[page, &["--help"]].concat());
+        let section = |title: &'static str| {
+            let lines = help.lines().skip_while(move |line| *line != title).skip(1);
+            lines.take_while(|line| !line.is_empty())
+        };
+        let commands = section("Examples:").chain(section("Start here:")).map(str::trim);
+        let commands = commands.filter(|line| line.starts_with("gelu "));
+        let commands = commands.map(|line| line.split("  ").next().unwrap_or_default());
+        let mut all: BTreeSet<_> =
+            commands.flat_map(|line| line.split(" && ")).map(String::from).collect();
+        // Names of subcommands are indented by two, their descriptions by more.
+        let names =
+            section("Commands:").filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+        for name in
+            names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help")
+        {
+            all.extend(self.examples(&[page, &[name]].concat()));
+        }
+        all
+    }
+
+    /// Runs an example as it stands, or says why not.
+    fn run(&self, example: &str) {
+        if example.contains("COMMAND") {
+            return;
+        }
+        if let Some((_, reason)) = SLOW.iter().find(|(slow, _)| *slow == example && !self.thorough)
+        {
+            return println!("SKIP: {example}: {reason}");
+        }
+        let mut words: Vec<String> = example.split_whitespace().skip(1).map(String::from).collect();
+        if let Some(word) = words.iter_mut().find(|word| *word == "DIR") {
+            let Some(data) = &self.data else { return println!("SKIP: {example}: no data") };
+            *word = data.display().to_string();
+        }
+        let command = words[0].clone();
+        let has = |name: &str| words.iter().any(|word| word == name);
+        if has("elgamal") && !cfg!(feature = "elgamal") {
+            return println!("SKIP: {example}: not in this build");
+        }
+        // Keys and certificates are never overwritten.
+        if command == "keygen" {
+            std::fs::remove_file(self.path(words.last().unwrap())).ok();
+        }
+        if command == "certs" {
+            std::fs::remove_dir_all(self.path("certs")).unwrap();
+            if has("add") {
+                self.gelu(&["certs", "init"]);
+            }
+        }
+        let takes_backend = ["demo", "train", "infer", "serve"].contains(&command.as_str())
+            || example.starts_with("gelu bench latency")
+            || example.starts_with("gelu bench train-step");
+        if takes_backend && !has("--backend") && !has("--plaintext") {
+            words.extend(["--backend", "insecure-clear"].map(String::from));
+            if let Some(key) = words.iter().position(|word| word == "--key") {
+                words.drain(key..key + 2);
+            }
+        }
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        if command == "serve" {
+            let free = ["--listen", "127.0.0.1:0"];
+            let listens = words.iter().position(|word| *word == "--listen");
+            let words = match listens {
+                Some(at) => [&words[..at], &free, &words[at + 2..]].concat(),
+                None => [&words[..], &free].concat(),
+            };
+            return self.serve(&words).stop(example);
+        }
+        let seeds = if command == "train" { if self.thorough { 10 } else { 1 } } else { 1 };
+        for seed in 1..=seeds {
+            let seed = seed.to_string();
+            let seed = if command == "train" { &["--seed", &seed][..] } else { &[] };
+            match words.iter().position(|word| *word == "gelu.example.org:7878") {
+                None => {
+                    self.gelu(&[&words[..], seed].concat());
+                    if example.starts_with("gelu certs init") {
+                        self.gelu(&["certs", "add", "alice"]);
+                    }
+                }
+                Some(at) => {
+                    let server = self.partner(command == "train");
+                    let there =
+                        [&words[..at], &[server.address.as_str()], &words[at + 1..], seed].concat();
+                    self.gelu(&there);
+                    server.stop(example);
+                }
+            }
+        }
+    }
+
+    /// A server of a fresh model that fits `mine.csv` and `new.csv`.
+    fn partner(&self, training: bool) -> Server {
+        let precision = if training { "training" } else { "inference" };
+        self.gelu(&[
+            "train",
+            "--plaintext",
+            "--csv",
+            "mine.csv",
+            "--epochs",
+            "0",
+            "--precision",
+            precision,
+            "--out",
+            "partner.safetensors",
+        ]);
+        std::fs::remove_file(self.path("partner.safetensors.ledger")).ok();
+        let serve = [
+            "serve",
+            "--model",
+            "partner.safetensors",
+            "--listen",
+            "127.0.0.1:0",
+            "--backend",
+            "insecure-clear",
+        ];
+        self.serve(&[&serve[..], &["--allow-model-extraction"]].concat())
+    }
+}
+
+impl Server {
+    /// Ends its input, which is its sign to stop; it must stop well.
+    fn stop(mut self, example: &str) {
+        drop(self.child.stdin.take());
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{example}: the server ended with {status}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+#[test]
+fn every_example_of_every_help_page_ends_well() {
+    let bench = Bench::new();
+    let examples = bench.examples(&[]);
+    assert!(examples.len() > 50, "found only {examples:?}");
+    for (slow, _) in SLOW {
+        assert!(examples.contains(slow), "{slow} is no example any more");
+    }
+    for example in &examples {
+        let began = std::time::Instant::now();
+        bench.run(example);
+        println!("{:6.1} s  {example}", began.elapsed().as_secs_f64());
+    }
+}
