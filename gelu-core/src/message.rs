@@ -11,7 +11,7 @@ use crate::error::{PeerMisbehaved, Result};
 use crate::network::Parameters;
 
 /// The protocol version that these messages belong to.
-pub const PROTOCOL_VERSION: u16 = 4;
+pub const PROTOCOL_VERSION: u16 = 5;
 
 /// From client to server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,8 @@ pub enum ClientMessage {
         /// The block of ciphertexts.
         #[serde(with = "serde_bytes")]
         ciphertexts: Vec<u8>,
+        /// The name of the layout that the client chose.
+        layout: String,
     },
     /// ⟦D⟧: the encrypted errors of a stage (Algorithm 2, line 5).
     EncryptedErrors {
@@ -41,6 +43,8 @@ pub enum ClientMessage {
         /// The block of ciphertexts.
         #[serde(with = "serde_bytes")]
         ciphertexts: Vec<u8>,
+        /// The name of the layout that the client chose.
+        layout: String,
     },
     /// Asks for the next turn to train.
     RequestLease {
