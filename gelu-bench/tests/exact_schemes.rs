@@ -13,7 +13,7 @@ use gelu_core::network::Stage;
 use gelu_core::pair::{Frame, Pair, PairHost};
 use gelu_core::plan::{Plan, Purpose};
 use gelu_core::server::{LearningRate, ServedModel};
-use gelu_core::slots::{SlotBackend, SlotLayout};
+use gelu_core::slots::SlotBackend;
 use gelu_core::{Clear, Precision, conformance};
 use gelu_nn::{Activation, LayerSpec, Model, Sequential, Shape};
 use gelu_paillier::Paillier;
