@@ -12,7 +12,7 @@ use crate::mask::Masked;
 use crate::update::Revealed;
 
 /// The protocol version that these messages belong to.
-pub const PROTOCOL_VERSION: u16 = 4;
+pub const PROTOCOL_VERSION: u16 = 5;
 
 /// From client to server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub enum ClientMessage {
         /// The block of ciphertexts.
         #[serde(with = "serde_bytes")]
         ciphertexts: Vec<u8>,
+        /// The name of the layout that the client chose.
+        layout: String,
     },
     /// ⟦D⟧: the encrypted errors of a stage (Algorithm 2, line 5).
     EncryptedErrors {
@@ -42,6 +44,8 @@ pub enum ClientMessage {
         /// The block of ciphertexts.
         #[serde(with = "serde_bytes")]
         ciphertexts: Vec<u8>,
+        /// The name of the layout that the client chose.
+        layout: String,
     },
     /// Asks for the next turn to train.
     RequestLease {

@@ -117,7 +117,12 @@ async fn a_full_disk_is_the_operator_s_to_clear() {
     let mut raw = Raw::opened(process.address, &site.tls("bob")).await;
     let request = || Up::Message(ClientMessage::RequestLease { batch: 1, steps: 3, least: 1 });
     let ciphertexts = vec![0; 4 * Clear::ciphertext_len(&key())];
-    let first = ClientMessage::EncryptedActivations { stage: 0, batch: 1, ciphertexts };
+    let first = ClientMessage::EncryptedActivations {
+        stage: 0,
+        batch: 1,
+        ciphertexts,
+        layout: "samples/1".into(),
+    };
     for n in [2, 4] {
         raw.write(&frame(n, &request())).await;
         let granted = raw.answer().await.unwrap();

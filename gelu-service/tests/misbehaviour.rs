@@ -32,7 +32,12 @@ async fn after(site: &Site, running: &Running, account: &str, bytes: &[u8]) -> S
 
 fn activations(length: usize) -> ClientMessage {
     let ciphertexts = vec![0; length];
-    ClientMessage::EncryptedActivations { stage: 0, batch: 1, ciphertexts }
+    ClientMessage::EncryptedActivations {
+        stage: 0,
+        batch: 1,
+        ciphertexts,
+        layout: "samples/1".into(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,13 +103,18 @@ async fn messages_that_do_not_belong() {
     // The variant, and no layers.
     let masked = ClientMessage::from_bytes(&[4, 0]).unwrap();
     assert_eq!(masked.name(), "MaskedUpdate");
-    let bad_batch = ClientMessage::EncryptedActivations { stage: 0, batch: 0, ciphertexts: vec![] };
-    let bad_stage =
-        ClientMessage::EncryptedActivations { stage: 1, batch: 1, ciphertexts: vec![0; 4 * 512] };
+    let query = |stage, batch, length, layout: &str| {
+        let (ciphertexts, layout) = (vec![0; length], layout.into());
+        ClientMessage::EncryptedActivations { stage, batch, ciphertexts, layout }
+    };
+    let bad_batch = query(0, 0, 0, "samples/1");
+    let bad_stage = query(1, 1, 4 * 512, "samples/1");
+    let bad_layout = query(0, 1, 4 * 512, "tiles/1");
     let cases = [
         ("short", message(activations(7)), "expected 2048 ciphertext bytes, got 7"),
         ("batch", message(bad_batch), "batch is 0"),
         ("stage", message(bad_stage), "stage is 1"),
+        ("layout", message(bad_layout), "no such layout for this exchange: tiles/1"),
         ("update", message(masked), "got MaskedUpdate"),
         ("final", message(ClientMessage::FinalUpdate(none().into())), "got FinalUpdate"),
         ("open", message(common::open_message(2048)), "got Open"),
@@ -188,7 +198,12 @@ async fn a_client_that_does_not_read() {
     let mut deaf = Raw::opened(running.address, &site.tls("deaf")).await;
     let query = |stage, values| {
         let ciphertexts = vec![0; values * Clear::ciphertext_len(&key())];
-        Up::Message(ClientMessage::EncryptedActivations { stage, batch: 1, ciphertexts })
+        Up::Message(ClientMessage::EncryptedActivations {
+            stage,
+            batch: 1,
+            ciphertexts,
+            layout: "samples/1".into(),
+        })
     };
     let asking = tokio::spawn(async move {
         for n in (2..).step_by(2) {
@@ -219,11 +234,17 @@ async fn an_update_of_other_shapes() {
     let request = ClientMessage::RequestLease { batch: 1, steps: 1, least: 1 };
     let encrypted = |stage, values: usize| {
         let ciphertexts = vec![0; values * Clear::ciphertext_len(&key())];
-        ClientMessage::EncryptedActivations { stage, batch: 1, ciphertexts }
+        ClientMessage::EncryptedActivations {
+            stage,
+            batch: 1,
+            ciphertexts,
+            layout: "samples/1".into(),
+        }
     };
     let errors = ClientMessage::EncryptedErrors {
         stage: 1,
         ciphertexts: vec![0; 3 * Clear::ciphertext_len(&key())],
+        layout: "samples/1".into(),
     };
     // All zeros is no ciphertext of `Clear` (it marks an overflow), but it is one of its length.
     let lie = ClientMessage::FinalUpdate(Parameters { layers: vec![] }.into());

@@ -234,7 +234,9 @@ impl<H: Backend> Session<H> {
         let linear = &self.model.network.stages()[stage].linear;
         let ciphertexts = layout.encrypt(&self.secret, linear, inputs, rng)?;
         let stage = u32::try_from(stage).expect("few stages");
-        let question = ClientMessage::EncryptedActivations { stage, batch: 1, ciphertexts };
+        let name = layout.to_string();
+        let question =
+            ClientMessage::EncryptedActivations { stage, batch: 1, ciphertexts, layout: name };
         self.server.handle_message(question, &self.host, rng)?;
         match self.server.poll_transmit() {
             Some(ServerMessage::WeightedSums { ciphertexts, .. }) => {

@@ -63,9 +63,12 @@ impl<B: Backend> Round<B> {
         let ciphertexts = layout.encrypt(&context.secret, linear, values, rng)?;
         let batch = u32::try_from(self.plan.batch).expect("a planned batch is below 2^16");
         let stage = u32::try_from(stage).expect("few stages");
+        let layout = layout.to_string();
         Ok(match direction {
-            Direction::Forward => ClientMessage::EncryptedActivations { stage, batch, ciphertexts },
-            Direction::Backward => ClientMessage::EncryptedErrors { stage, ciphertexts },
+            Direction::Forward => {
+                ClientMessage::EncryptedActivations { stage, batch, ciphertexts, layout }
+            }
+            Direction::Backward => ClientMessage::EncryptedErrors { stage, ciphertexts, layout },
         })
     }
 

@@ -112,7 +112,7 @@ impl<B: Backend> Lease<B> {
         match (self.phase, message) {
             (
                 Phase::Exchange(expected, Direction::Forward),
-                ClientMessage::EncryptedActivations { stage, batch, ciphertexts },
+                ClientMessage::EncryptedActivations { stage, batch, ciphertexts, layout },
             ) => {
                 check_equal("batch", batch as usize, self.planned.plan.batch)?;
                 check_equal("stage", stage as usize, expected)?;
@@ -123,15 +123,15 @@ impl<B: Backend> Lease<B> {
                         return Ok(LeaseStep::Ended(Ended::RolledBack { reason }));
                     }
                 }
-                let ciphertexts = self.evaluate(public, &ciphertexts, rng)?.into_bytes();
+                let ciphertexts = self.evaluate(public, &layout, &ciphertexts, rng)?.into_bytes();
                 Ok(LeaseStep::Reply(ServerMessage::WeightedSums { stage, ciphertexts }))
             }
             (
                 Phase::Exchange(expected, Direction::Backward),
-                ClientMessage::EncryptedErrors { stage, ciphertexts },
+                ClientMessage::EncryptedErrors { stage, ciphertexts, layout },
             ) => {
                 check_equal("stage", stage as usize, expected)?;
-                let ciphertexts = self.evaluate(public, &ciphertexts, rng)?.into_bytes();
+                let ciphertexts = self.evaluate(public, &layout, &ciphertexts, rng)?.into_bytes();
                 Ok(LeaseStep::Reply(ServerMessage::PropagatedErrors { stage, ciphertexts }))
             }
             (Phase::Update, ClientMessage::MaskedUpdate(update)) if !self.last_step() => {
@@ -161,10 +161,12 @@ impl<B: Backend> Lease<B> {
         }
     }
 
-    /// The current exchange, with the masked weights; moves to the next one.
+    /// The current exchange in a layout that the client names, with the masked weights; moves to the
+    /// next one.
     fn evaluate(
         &mut self,
         public: &B::PublicKey,
+        layout: &str,
         ciphertexts: &[u8],
         rng: &mut dyn CryptoRng,
     ) -> Result<Sealed> {
@@ -172,7 +174,7 @@ impl<B: Backend> Lease<B> {
             unreachable!("called only in an exchange")
         };
         let exchange = self.planned.plan.exchange(stage, direction).expect("planned");
-        let (layout, layer) = (exchange.layout(), &self.masked.layers[stage]);
+        let (layout, layer) = (exchange.named(layout)?, &self.masked.layers[stage]);
         // Each layer meets each version of the masked weights once.
         let weights = prepare::<B>(layout, &self.initial, stage, direction, layer)?;
         let result = evaluate::<B>(layout, public, &weights, ciphertexts, rng)?;

@@ -111,10 +111,20 @@ pub enum ServerOutput {
     },
 }
 
-/// An accepted key, and the plan of the last batch size, which is rarely another one.
+/// An accepted key, the plan of the last batch size, which is rarely another one, and the weights of the
+/// last query.
 struct Opened<B: Backend> {
     public: B::PublicKey,
     planned: Option<Arc<Planned<B::Layout>>>,
+    /// One for each stage that a query has reached.
+    prepared: Vec<Prepared<B>>,
+}
+
+/// The weights of one stage, ready in the layout of the last query.
+struct Prepared<B: Backend> {
+    model: Arc<ServedModel>,
+    layout: B::Layout,
+    weights: Arc<<B::Layout as Layout<B>>::Weights>,
 }
 
 struct Planned<L> {
@@ -139,6 +149,26 @@ impl<B: Backend> Opened<B> {
         let planned = Arc::new(Planned { plan, exposure });
         self.planned = Some(Arc::clone(&planned));
         Ok(planned)
+    }
+
+    /// The weights of a stage: those of the last query while model and layout are the same.
+    fn weights(
+        &mut self,
+        model: &Arc<ServedModel>,
+        stage: usize,
+        layout: &B::Layout,
+    ) -> Result<Arc<<B::Layout as Layout<B>>::Weights>> {
+        let fits = |p: &&Prepared<B>| Arc::ptr_eq(&p.model, model) && p.layout == *layout;
+        if let Some(prepared) = self.prepared.get(stage).filter(fits) {
+            return Ok(Arc::clone(&prepared.weights));
+        }
+        // What was prepared for this stage and those behind it is another model's or another layout's.
+        self.prepared.truncate(stage);
+        let layer = &model.parameters.layers[stage];
+        let weights = prepare::<B>(layout, model, stage, Direction::Forward, layer)?;
+        let (model, layout, weights) = (Arc::clone(model), layout.clone(), Arc::new(weights));
+        self.prepared.push(Prepared { model, layout, weights: Arc::clone(&weights) });
+        Ok(weights)
     }
 }
 
@@ -269,9 +299,8 @@ impl<B: Backend> Server<B> {
     /// Uses idle time: makes what sealing the answers of another query like the last one needs.
     /// Does nothing in the middle of one.
     pub fn precompute(&self, rng: &mut dyn CryptoRng) {
-        let State::Ready(Opened { public, planned: Some(planned) }) = &self.state else { return };
-        let layouts: Vec<_> =
-            planned.plan.exchanges().map(|(_, _, exchange)| exchange.layout()).collect();
+        let State::Ready(Opened { public, prepared, .. }) = &self.state else { return };
+        let layouts: Vec<_> = prepared.iter().map(|prepared| &prepared.layout).collect();
         B::prepare_seals(public, &layouts, rng);
     }
 
@@ -324,11 +353,11 @@ impl<B: Backend> Server<B> {
                 }
                 let public = B::public_key_from_bytes(&public_key)?;
                 self.transmit.push_back(ServerMessage::Opened);
-                Ok(State::Ready(Opened { public, planned: None }))
+                Ok(State::Ready(Opened { public, planned: None, prepared: Vec::new() }))
             }
             (
                 State::Ready(mut opened),
-                ClientMessage::EncryptedActivations { stage, batch, ciphertexts },
+                ClientMessage::EncryptedActivations { stage, batch, ciphertexts, layout },
             ) => {
                 let (model, batch) = (host.model(), check_batch(batch)?);
                 let planned = opened.plan(&model, batch, Purpose::Inference);
@@ -339,7 +368,7 @@ impl<B: Backend> Server<B> {
                 match charged {
                     Ok(planned) => {
                         let query = Query { model, planned, stage: 0 };
-                        self.answer(opened, query, stage, &ciphertexts, rng)
+                        self.answer(opened, query, stage, (&layout, &ciphertexts), rng)
                     }
                     Err(Error::PeerMisbehaved(error)) => Err(error.into()),
                     Err(refusal) => {
@@ -351,10 +380,10 @@ impl<B: Backend> Server<B> {
             }
             (
                 State::Query(opened, query),
-                ClientMessage::EncryptedActivations { stage, batch, ciphertexts },
+                ClientMessage::EncryptedActivations { stage, batch, ciphertexts, layout },
             ) => {
                 check_equal("batch", batch as usize, query.planned.plan.batch)?;
-                self.answer(opened, query, stage, &ciphertexts, rng)
+                self.answer(opened, query, stage, (&layout, &ciphertexts), rng)
             }
             (State::Ready(opened), ClientMessage::RequestLease { batch, steps, least }) => {
                 let batch = check_batch(batch)?;
@@ -400,17 +429,16 @@ impl<B: Backend> Server<B> {
     /// One stage of an inference.
     fn answer(
         &mut self,
-        opened: Opened<B>,
+        mut opened: Opened<B>,
         mut query: Query<B>,
         stage: u32,
-        ciphertexts: &[u8],
+        (name, ciphertexts): (&str, &[u8]),
         rng: &mut dyn CryptoRng,
     ) -> Result<State<B>> {
         check_equal("stage", stage as usize, query.stage)?;
         let Query { model, planned, .. } = &query;
-        let layout = planned.plan.stages[query.stage].forward.layout();
-        let layer = &model.parameters.layers[query.stage];
-        let weights = prepare::<B>(layout, model, query.stage, Direction::Forward, layer)?;
+        let layout = planned.plan.stages[query.stage].forward.named(name)?;
+        let weights = opened.weights(model, query.stage, layout)?;
         let sealed = evaluate::<B>(layout, &opened.public, &weights, ciphertexts, rng)?;
         let ciphertexts = sealed.into_bytes();
         self.transmit.push_back(ServerMessage::WeightedSums { stage, ciphertexts });

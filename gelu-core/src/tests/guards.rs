@@ -270,15 +270,16 @@ fn a_batch_stays_the_same() {
     for nth in 2..=8 {
         for other in [BATCH - 1, BATCH, BATCH + 1] {
             let mut session = Session::until(&PUBLIC, "EncryptedActivations", nth);
-            let Event::Up(ClientMessage::EncryptedActivations { stage, ciphertexts, .. }) =
-                session.pending
+            let Event::Up(ClientMessage::EncryptedActivations {
+                stage, ciphertexts, layout, ..
+            }) = session.pending
             else {
                 panic!("{nth}")
             };
             session.pending = Event::End;
             let batch = other;
-            let result =
-                session.tell(ClientMessage::EncryptedActivations { stage, batch, ciphertexts });
+            let message = ClientMessage::EncryptedActivations { stage, batch, ciphertexts, layout };
+            let result = session.tell(message);
             match other == BATCH {
                 true => result.unwrap(),
                 false => assert_eq!(out_of_bounds(result), "batch", "{nth}: {other}"),
@@ -319,8 +320,8 @@ fn a_query_and_a_lease_have_one_to_the_most_samples_and_steps() {
     }
     let query = |batch| {
         let mut session = Session::until(&PUBLIC, "EncryptedActivations", 1);
-        let ciphertexts = Vec::new();
-        session.tell(ClientMessage::EncryptedActivations { stage: 0, batch, ciphertexts })
+        let (ciphertexts, layout) = (Vec::new(), "samples/1".into());
+        session.tell(ClientMessage::EncryptedActivations { stage: 0, batch, ciphertexts, layout })
     };
     for batch in [1, most] {
         let error = query(batch).unwrap_err();

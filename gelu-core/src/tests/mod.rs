@@ -4,6 +4,7 @@ mod books;
 mod faults;
 mod golden;
 mod guards;
+mod layouts;
 mod limits;
 mod low_bits;
 pub(crate) mod networks;
