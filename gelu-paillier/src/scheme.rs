@@ -115,7 +115,7 @@ impl<P: KeyPolicy> AdditiveHE for Scheme<P> {
     type Ciphertext = Ciphertext;
 
     fn keygen(bits: u32, rng: &mut dyn CryptoRng) -> Result<SecretKey> {
-        let key = P::accepts(bits).then(|| SecretKey::insecure_generate(bits, rng)).flatten();
+        let key = P::accepts(bits).then(|| SecretKey::generate_any_size(bits, rng)).flatten();
         key.ok_or_else(|| {
             let why = format!("{bits} bits, but this backend offers {}", P::ACCEPTED);
             ApiMisuse::configuration("Paillier key", why).into()

@@ -3,7 +3,9 @@
 use gelu_core::error::{Error, PeerIncompatible, PeerMisbehaved};
 use gelu_core::linear::{Tap, Taps};
 use gelu_core::{AdditiveHE, Plaintext, SlotShape, conformance};
-use gelu_paillier::{Ciphertext, InsecurePaillier, Noise, Paillier, PublicKey, SecretKey};
+use gelu_paillier::{
+    Ciphertext, InsecurePaillier, Noise, Paillier, PublicKey, SecretKey, StoredKey,
+};
 use num_bigint_dig::BigUint;
 use rand::{SeedableRng, rngs::ChaCha20Rng};
 
