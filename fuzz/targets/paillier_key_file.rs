@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
-use gelu_paillier::SecretKey;
+use gelu_paillier::{SecretKey, StoredKey};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let path = std::env::temp_dir().join(format!("gelu-fuzz-key-{}", std::process::id()));

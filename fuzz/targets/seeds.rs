@@ -7,8 +7,8 @@ use gelu_core::message::{ClientMessage, Wire};
 use gelu_core::{AdditiveHE, Cryptosystem, Plaintext, Precision};
 use gelu_fuzz::{Answering, Asking, key_of, paillier_key, parse, rng, write};
 use gelu_nn::Model;
-use gelu_paillier::InsecurePaillier as P;
 use gelu_paillier::phe::{EncryptedNumber, Number};
+use gelu_paillier::{InsecurePaillier as P, StoredKey};
 
 libfuzzer_sys::fuzz_target!(init: write_and_leave(), |data| {
     let _: &[u8] = data;

@@ -6,75 +6,44 @@
 //!
 //! s₁ and s₂ are hexadecimal, big-endian, 64 digits each.
 
-use std::path::Path;
-
-use gelu_keyfile::{Header, from_hex, to_hex};
+use gelu_keyfile::{StoredKey, Unread, from_hex, to_hex};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::group::Scalar;
 use crate::keys::{InvalidSecretKey, KEY_BITS, SecretKey};
 
-const HEADER: Header = Header { format: "gelu-bgn-secret-key", version: 1 };
-
 /// Why a key file was not written or read.
 pub type KeyFileError = gelu_keyfile::Error<InvalidSecretKey>;
 
+/// What stands in a key file.
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
-struct KeyFile {
-    format: String,
-    version: u32,
+pub struct Fields {
     bits: u32,
     s1: String,
     s2: String,
 }
 
-impl SecretKey {
-    /// Writes the key to a new file that only its owner may read.
-    ///
-    /// # Errors
-    /// [`KeyFileError::Exists`] rather than overwrite anything.
-    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), KeyFileError> {
-        gelu_keyfile::create(path.as_ref(), &self.to_file())
-    }
+impl StoredKey for SecretKey {
+    const FORMAT: &'static str = "gelu-bgn-secret-key";
+    const VERSION: u32 = 1;
+    type Fields = Fields;
+    type Invalid = InvalidSecretKey;
 
-    /// Writes the key in place of whatever is at `path`, all or nothing.
-    ///
-    /// # Errors
-    /// [`KeyFileError::Io`], and then the old file is still there.
-    pub fn save_replacing(&self, path: impl AsRef<Path>) -> Result<(), KeyFileError> {
-        gelu_keyfile::replace(path.as_ref(), &self.to_file())
-    }
-
-    fn to_file(&self) -> KeyFile {
+    fn fields(&self) -> Fields {
         let (s1, s2) = self.secrets();
-        KeyFile {
-            format: HEADER.format.into(),
-            version: HEADER.version,
-            bits: KEY_BITS,
-            s1: digits(s1),
-            s2: digits(s2),
-        }
+        Fields { bits: KEY_BITS, s1: digits(s1), s2: digits(s2) }
     }
 
-    /// Reads a key that [`save`](Self::save) wrote, and checks it again.
-    ///
-    /// # Errors
-    /// [`KeyFileError::Exposed`] when others may read the file.
-    pub fn load(path: impl AsRef<Path>) -> Result<Self, KeyFileError> {
-        let path = path.as_ref();
-        let file: KeyFile = gelu_keyfile::read(path)?;
-        HEADER.check(path, &file.format, file.version)?;
-        let unknown = || KeyFileError::Format(path.to_owned());
-        if file.bits != KEY_BITS {
-            return Err(unknown());
+    fn parse(fields: &Fields) -> Result<Self, Unread<InvalidSecretKey>> {
+        if fields.bits != KEY_BITS {
+            return Err(Unread::Format);
         }
-        let invalid = |why| KeyFileError::Key(path.to_owned(), why);
         let secret = |text: &str| {
-            let bytes = bytes(text).ok_or_else(unknown)?;
-            Scalar::from_bytes(&bytes).ok_or_else(|| invalid(InvalidSecretKey::Range))
+            let bytes = bytes(text).ok_or(Unread::Format)?;
+            Scalar::from_bytes(&bytes).ok_or(Unread::Key(InvalidSecretKey::Range))
         };
-        Self::new(secret(&file.s1)?, secret(&file.s2)?).map_err(invalid)
+        Ok(Self::new(secret(&fields.s1)?, secret(&fields.s2)?)?)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rand_core::CryptoRng;
+use zeroize::ZeroizeOnDrop;
 
 use crate::group::{G1, G2, Group, Gt, Scalar, pair};
 
@@ -79,8 +80,10 @@ pub enum InvalidSecretKey {
 /// What only the owner may know: s₁ and s₂.
 ///
 /// Wiped on drop, redacted in [`Debug`], and not [`Clone`]: a second copy must be asked for with
-/// [`save`](Self::save) and [`load`](Self::load).
+/// [`StoredKey`](gelu_keyfile::StoredKey).
+#[derive(ZeroizeOnDrop)]
 pub struct SecretKey {
+    #[zeroize(skip)]
     public: PublicKey,
     s1: Scalar,
     s2: Scalar,
@@ -171,16 +174,5 @@ mod tests {
             assert!(!shown.contains(&start), "{shown}");
         }
         assert!(shown.contains("y1"));
-    }
-
-    /// Every field that holds a secret wipes itself: the types are the proof.
-    #[test]
-    fn secrets_are_wiped() {
-        fn wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
-        let key = key(4);
-        wiped(&key.s1);
-        wiped(&key.s2);
-        key.weights.iter().for_each(wiped);
-        assert!(core::mem::needs_drop::<SecretKey>());
     }
 }

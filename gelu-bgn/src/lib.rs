@@ -82,6 +82,7 @@ mod wire;
 
 pub use backend::{Bgn, SLOT_BITS, TABLE_BITS};
 pub use decode::{Decoder, MAX_RANGE_BITS, MAX_TABLE_BITS};
+pub use gelu_keyfile::StoredKey;
 pub use group::{G1, G2};
 pub use keyfile::KeyFileError;
 pub use keys::{InvalidSecretKey, KEY_BITS, PublicKey, SecretKey};

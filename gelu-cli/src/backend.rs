@@ -215,11 +215,11 @@ impl Scheme for gelu_paillier::Paillier {
     const NEW_KEY_BITS: u32 = 3072;
 
     fn read_key(path: &Path) -> Result<Self::SecretKey> {
-        advice::reading(gelu_paillier::SecretKey::load(path), Self::ID, path)
+        advice::reading(gelu_paillier::StoredKey::load(path), Self::ID, path)
     }
 
     fn write_key(secret: &Self::SecretKey, path: &Path) -> Result<()> {
-        advice::writing(secret.save(path))
+        advice::writing(gelu_paillier::StoredKey::save(secret, path))
     }
 
     fn kernel(bits: u32) -> Option<&'static str> {
@@ -245,11 +245,11 @@ impl Scheme for gelu_elgamal::ElGamal {
     const KEY_BITS: &'static [u32] = &[gelu_elgamal::KEY_BITS];
 
     fn read_key(path: &Path) -> Result<Self::SecretKey> {
-        advice::reading(gelu_elgamal::SecretKey::load(path), Self::ID, path)
+        advice::reading(gelu_elgamal::StoredKey::load(path), Self::ID, path)
     }
 
     fn write_key(secret: &Self::SecretKey, path: &Path) -> Result<()> {
-        advice::writing(secret.save(path))
+        advice::writing(gelu_elgamal::StoredKey::save(secret, path))
     }
 }
 
@@ -258,11 +258,11 @@ impl Scheme for gelu_bgn::Bgn {
     const KEY_BITS: &'static [u32] = &[gelu_bgn::KEY_BITS];
 
     fn read_key(path: &Path) -> Result<Self::SecretKey> {
-        advice::reading(gelu_bgn::SecretKey::load(path), Self::ID, path)
+        advice::reading(gelu_bgn::StoredKey::load(path), Self::ID, path)
     }
 
     fn write_key(secret: &Self::SecretKey, path: &Path) -> Result<()> {
-        advice::writing(secret.save(path))
+        advice::writing(gelu_bgn::StoredKey::save(secret, path))
     }
 }
 
@@ -271,11 +271,11 @@ impl Scheme for gelu_fhe_baseline::lwe::Tfhe {
     const KEY_BITS: &'static [u32] = &[gelu_fhe_baseline::lwe::KEY_BITS];
 
     fn read_key(path: &Path) -> Result<Self::SecretKey> {
-        advice::reading(gelu_fhe_baseline::lwe::SecretKey::load(path), Self::ID, path)
+        advice::reading(gelu_fhe_baseline::lwe::StoredKey::load(path), Self::ID, path)
     }
 
     fn write_key(secret: &Self::SecretKey, path: &Path) -> Result<()> {
-        advice::writing(secret.save(path))
+        advice::writing(gelu_fhe_baseline::lwe::StoredKey::save(secret, path))
     }
 }
 

@@ -6,67 +6,37 @@
 //!
 //! x is the exponent in 64 hexadecimal digits, its least significant byte first.
 
-use std::path::Path;
-
-use gelu_keyfile::{Header, from_hex, to_hex};
+use gelu_keyfile::{StoredKey, Unread, from_hex, to_hex};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::keys::{InvalidSecretKey, KEY_BITS, SecretKey};
 
-const HEADER: Header = Header { format: "gelu-elgamal-secret-key", version: 1 };
-
 /// Why a key file was not written or read.
 pub type KeyFileError = gelu_keyfile::Error<InvalidSecretKey>;
 
+/// What stands in a key file.
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
-struct KeyFile {
-    format: String,
-    version: u32,
+pub struct Fields {
     bits: u32,
     x: String,
 }
 
-impl SecretKey {
-    /// Writes the key to a new file that only its owner may read.
-    ///
-    /// # Errors
-    /// [`KeyFileError::Exists`] rather than overwrite anything.
-    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), KeyFileError> {
-        gelu_keyfile::create(path.as_ref(), &self.to_file())
+impl StoredKey for SecretKey {
+    const FORMAT: &'static str = "gelu-elgamal-secret-key";
+    const VERSION: u32 = 1;
+    type Fields = Fields;
+    type Invalid = InvalidSecretKey;
+
+    fn fields(&self) -> Fields {
+        Fields { bits: KEY_BITS, x: to_hex(&*self.to_bytes()) }
     }
 
-    /// Writes the key in place of whatever is at `path`, all or nothing.
-    ///
-    /// # Errors
-    /// [`KeyFileError::Io`], and then the old file is still there.
-    pub fn save_replacing(&self, path: impl AsRef<Path>) -> Result<(), KeyFileError> {
-        gelu_keyfile::replace(path.as_ref(), &self.to_file())
-    }
-
-    fn to_file(&self) -> KeyFile {
-        KeyFile {
-            format: HEADER.format.into(),
-            version: HEADER.version,
-            bits: KEY_BITS,
-            x: to_hex(&*self.to_bytes()),
+    fn parse(fields: &Fields) -> Result<Self, Unread<InvalidSecretKey>> {
+        if fields.bits != KEY_BITS {
+            return Err(Unread::Format);
         }
-    }
-
-    /// Reads a key that [`save`](Self::save) wrote, and checks it again.
-    ///
-    /// # Errors
-    /// [`KeyFileError::Exposed`] when others may read the file.
-    pub fn load(path: impl AsRef<Path>) -> Result<Self, KeyFileError> {
-        let path = path.as_ref();
-        let file: KeyFile = gelu_keyfile::read(path)?;
-        HEADER.check(path, &file.format, file.version)?;
-        let unknown = || KeyFileError::Format(path.to_owned());
-        if file.bits != KEY_BITS {
-            return Err(unknown());
-        }
-        let x = from_hex(&file.x).ok_or_else(unknown)?;
-        Self::from_bytes(&x).map_err(|why| KeyFileError::Key(path.to_owned(), why))
+        Ok(Self::from_bytes(&from_hex(&fields.x).ok_or(Unread::Format)?)?)
     }
 }
 

@@ -79,6 +79,7 @@ mod scheme;
 mod wire;
 
 pub use baby_steps::{BabySteps, Decoder, RANGE_BITS, Search};
+pub use gelu_keyfile::StoredKey;
 pub use keyfile::KeyFileError;
 pub use keys::{InvalidSecretKey, KEY_BITS, PUBLIC_KEY_BYTES, PublicKey, SecretKey};
 pub use scheme::{Ciphertext, ElGamal};

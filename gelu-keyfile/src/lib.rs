@@ -6,36 +6,39 @@
 //! A cryptosystem says what stands in the object, and checks it when it comes back:
 //!
 //! ```
-//! use std::path::Path;
-//! use gelu_keyfile::{Header, from_hex, to_hex};
+//! use std::convert::Infallible;
+//! use gelu_keyfile::{Error, StoredKey, Unread, from_hex, to_hex};
 //! use serde::{Deserialize, Serialize};
 //! use zeroize::{Zeroize, ZeroizeOnDrop};
 //!
-//! const HEADER: Header = Header { format: "example-secret-key", version: 1 };
-//!
-//! /// Why a key file was not written or read; here no text of digits is a bad key.
-//! type KeyFileError = gelu_keyfile::Error<std::convert::Infallible>;
+//! #[derive(ZeroizeOnDrop)]
+//! struct SecretKey { x: Vec<u8> }
 //!
 //! #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
-//! struct KeyFile { format: String, version: u32, x: String }
+//! struct Fields { x: String }
 //!
-//! fn save(x: &[u8], path: &Path) -> Result<(), KeyFileError> {
-//!     let (format, version) = (HEADER.format.into(), HEADER.version);
-//!     gelu_keyfile::create(path, &KeyFile { format, version, x: to_hex(x) })
-//! }
+//! impl StoredKey for SecretKey {
+//!     const FORMAT: &'static str = "example-secret-key";
+//!     const VERSION: u32 = 1;
+//!     type Fields = Fields;
+//!     /// Here no text of digits is a bad key.
+//!     type Invalid = Infallible;
 //!
-//! fn load(path: &Path) -> Result<Vec<u8>, KeyFileError> {
-//!     let file: KeyFile = gelu_keyfile::read(path)?;
-//!     HEADER.check(path, &file.format, file.version)?;
-//!     let x = from_hex(&file.x).ok_or_else(|| KeyFileError::Format(path.into()))?;
-//!     Ok(x.to_vec())
+//!     fn fields(&self) -> Fields {
+//!         Fields { x: to_hex(&self.x) }
+//!     }
+//!     fn parse(fields: &Fields) -> Result<Self, Unread<Infallible>> {
+//!         let x = from_hex(&fields.x).ok_or(Unread::Format)?;
+//!         Ok(Self { x: x.to_vec() })
+//!     }
 //! }
 //!
 //! # let dir = tempfile::tempdir().unwrap();
 //! # let path = dir.path().join("key.json");
-//! save(&[7; 32], &path).unwrap();
-//! assert_eq!(load(&path).unwrap(), [7; 32]);
-//! assert!(matches!(save(&[8; 32], &path), Err(KeyFileError::Exists(_))));
+//! let key = SecretKey { x: vec![7; 32] };
+//! key.save(&path).unwrap();
+//! assert_eq!(SecretKey::load(&path).unwrap().x, [7; 32]);
+//! assert!(matches!(key.save(&path), Err(Error::Exists(_))));
 //! ```
 #![forbid(unsafe_code)]
 
@@ -44,8 +47,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use gelu_files::Access;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 /// No key file is longer; bounds what is read from a wrong path.
@@ -79,27 +82,102 @@ pub enum Error<E> {
     Io(PathBuf, #[source] io::Error),
 }
 
-/// What a key file says of itself in its fields `format` and `version`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
+/// A secret key that is kept in a file, and wiped from memory: what stands in the file beside its format
+/// and version, and how a key is made of it.
+pub trait StoredKey: ZeroizeOnDrop + Sized {
     /// Whose keys: `gelu-paillier-secret-key`.
-    pub format: &'static str,
+    const FORMAT: &'static str;
     /// The version of the format.
-    pub version: u32,
-}
+    const VERSION: u32;
+    /// The other fields of the object.
+    type Fields: Serialize + DeserializeOwned + ZeroizeOnDrop;
+    /// Why well-formed fields hold no key.
+    type Invalid;
 
-impl Header {
-    /// Checks what a file says of itself.
+    /// What is written.
+    fn fields(&self) -> Self::Fields;
+
+    /// The key that was written, checked again.
     ///
     /// # Errors
-    /// [`Error::Format`] for anything else.
-    pub fn check<E>(&self, path: &Path, format: &str, version: u32) -> Result<(), Error<E>> {
-        match (format, version) == (self.format, self.version) {
-            true => Ok(()),
-            false => Err(Error::Format(path.to_owned())),
+    /// [`Unread`].
+    fn parse(fields: &Self::Fields) -> Result<Self, Unread<Self::Invalid>>;
+
+    /// Writes the key to a new file that only its owner may read.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] rather than overwrite anything.
+    fn save(&self, path: impl AsRef<Path>) -> Result<(), Error<Self::Invalid>> {
+        create(path.as_ref(), &Contents::of(self))
+    }
+
+    /// Writes the key in place of whatever is at `path`, all or nothing.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and then the old file is still there.
+    fn save_replacing(&self, path: impl AsRef<Path>) -> Result<(), Error<Self::Invalid>> {
+        replace(path.as_ref(), &Contents::of(self))
+    }
+
+    /// Reads a key that [`save`](Self::save) wrote, and checks it again.
+    ///
+    /// # Errors
+    /// [`Error::Exposed`] when others may read the file.
+    fn load(path: impl AsRef<Path>) -> Result<Self, Error<Self::Invalid>> {
+        let path = path.as_ref();
+        let json = read_json(path)?;
+        let unknown = || Error::Format(path.to_owned());
+        // Header and fields one after the other: serde would flatten them through a buffer of its own,
+        // which nobody wipes.
+        let header: Header = serde_json::from_slice(&json).map_err(|_| unknown())?;
+        if (&*header.format, header.version) != (Self::FORMAT, Self::VERSION) {
+            return Err(unknown());
         }
+        let fields = serde_json::from_slice(&json).map_err(|_| unknown())?;
+        Self::parse(&fields).map_err(|why| match why {
+            Unread::Format => unknown(),
+            Unread::Key(why) => Error::Key(path.to_owned(), why),
+        })
     }
 }
+
+/// Why fields are no key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unread<E> {
+    /// They are not those of this format.
+    Format,
+    /// They are, but hold no key.
+    Key(E),
+}
+
+impl<E> From<E> for Unread<E> {
+    fn from(why: E) -> Self {
+        Self::Key(why)
+    }
+}
+
+#[derive(Deserialize)]
+struct Header {
+    format: String,
+    version: u32,
+}
+
+/// What [`StoredKey::save`] writes.
+#[derive(Serialize)]
+struct Contents<F> {
+    format: &'static str,
+    version: u32,
+    #[serde(flatten)]
+    fields: F,
+}
+
+impl<F> Contents<F> {
+    fn of<K: StoredKey<Fields = F>>(key: &K) -> Self {
+        Self { format: K::FORMAT, version: K::VERSION, fields: key.fields() }
+    }
+}
+
+impl<F: ZeroizeOnDrop> ZeroizeOnDrop for Contents<F> {}
 
 /// Writes a key to a new file that only its owner may read: whole, or not at all.
 ///
@@ -123,18 +201,22 @@ pub fn replace<E>(path: &Path, key: &(impl Serialize + ZeroizeOnDrop)) -> Result
         .map_err(|error| Error::Io(path.to_owned(), error))
 }
 
-/// Reads what [`create`] or [`replace`] wrote. The caller checks the header and the key.
+/// Reads what [`create`] or [`replace`] wrote. The caller checks what it says.
 ///
 /// # Errors
 /// [`Error::Exposed`] when others may read the file, [`Error::Format`] when it holds anything else
 /// than an `F` in at most [`LONGEST`] bytes.
 pub fn read<E, F: DeserializeOwned + ZeroizeOnDrop>(path: &Path) -> Result<F, Error<E>> {
+    serde_json::from_slice(&read_json(path)?).map_err(|_| Error::Format(path.to_owned()))
+}
+
+fn read_json<E>(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error<E>> {
     let failed = |error| Error::Io(path.to_owned(), error);
     let file = File::open(path).map_err(failed)?;
     refuse_exposed(path, &file)?;
     let mut json = room();
     file.take(LONGEST).read_to_end(&mut json).map_err(failed)?;
-    serde_json::from_slice(&json).map_err(|_| Error::Format(path.to_owned()))
+    Ok(json)
 }
 
 /// Secret bytes as hexadecimal digits, in constant time. The caller wipes the text.
@@ -178,7 +260,6 @@ fn refuse_exposed<E>(_: &Path, _: &File) -> Result<(), Error<E>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde::Deserialize;
     use std::fs;
     use zeroize::Zeroize;
 

@@ -6,72 +6,40 @@
 //!
 //! p and q are hexadecimal.
 
-use std::path::Path;
-
-use gelu_keyfile::{Header, from_hex, to_hex};
+use gelu_keyfile::{StoredKey, Unread, from_hex, to_hex};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::keys::{InvalidSecretKey, SecretKey};
 
-const HEADER: Header = Header { format: "gelu-paillier-secret-key", version: 1 };
-
 /// Why a key file was not written or read.
 pub type KeyFileError = gelu_keyfile::Error<InvalidSecretKey>;
 
+/// What stands in a key file.
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
-struct KeyFile {
-    format: String,
-    version: u32,
+pub struct Fields {
     bits: u32,
     p: String,
     q: String,
 }
 
-impl SecretKey {
-    /// Writes the key to a new file that only its owner may read.
-    ///
-    /// # Errors
-    /// [`KeyFileError::Exists`] rather than overwrite anything.
-    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), KeyFileError> {
-        gelu_keyfile::create(path.as_ref(), &self.to_file())
-    }
+impl StoredKey for SecretKey {
+    const FORMAT: &'static str = "gelu-paillier-secret-key";
+    const VERSION: u32 = 1;
+    type Fields = Fields;
+    type Invalid = InvalidSecretKey;
 
-    /// Writes the key in place of whatever is at `path`, all or nothing.
-    ///
-    /// # Errors
-    /// [`KeyFileError::Io`], and then the old file is still there.
-    pub fn save_replacing(&self, path: impl AsRef<Path>) -> Result<(), KeyFileError> {
-        gelu_keyfile::replace(path.as_ref(), &self.to_file())
-    }
-
-    fn to_file(&self) -> KeyFile {
+    fn fields(&self) -> Fields {
         let (p, q) = self.primes();
         let hex = |x: &crypto_bigint::BoxedUint| to_hex(&Zeroizing::new(x.to_be_bytes()));
-        KeyFile {
-            format: HEADER.format.into(),
-            version: HEADER.version,
-            bits: self.public_key().bits(),
-            p: hex(&p),
-            q: hex(&q),
-        }
+        Fields { bits: self.public_key().bits(), p: hex(&p), q: hex(&q) }
     }
 
-    /// Reads a key that [`save`](Self::save) wrote, and checks it again.
-    ///
-    /// # Errors
-    /// [`KeyFileError::Exposed`] when others may read the file.
-    pub fn load(path: impl AsRef<Path>) -> Result<Self, KeyFileError> {
-        let path = path.as_ref();
-        let file: KeyFile = gelu_keyfile::read(path)?;
-        HEADER.check(path, &file.format, file.version)?;
-        let unknown = || KeyFileError::Format(path.to_owned());
-        let p = from_hex(&file.p).ok_or_else(unknown)?;
-        let q = from_hex(&file.q).ok_or_else(unknown)?;
-        let invalid = |why| KeyFileError::Key(path.to_owned(), why);
-        let key = Self::from_primes(&p, &q).map_err(invalid)?;
-        if key.public_key().bits() != file.bits {
-            return Err(invalid(InvalidSecretKey::Size));
+    fn parse(fields: &Fields) -> Result<Self, Unread<InvalidSecretKey>> {
+        let prime = |digits| from_hex(digits).ok_or(Unread::Format);
+        let key = Self::from_primes(&prime(&fields.p)?, &prime(&fields.q)?)?;
+        if key.public_key().bits() != fields.bits {
+            return Err(InvalidSecretKey::Size.into());
         }
         Ok(key)
     }

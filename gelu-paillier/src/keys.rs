@@ -8,7 +8,7 @@ use crypto_primes::{Flavor, is_prime, sieve_and_find};
 use gelu_core::error::PeerMisbehaved;
 use rand_core::CryptoRng;
 use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::arithmetic::Modulus;
 use crate::certificate::{Certificate, check_modulus};
@@ -164,7 +164,7 @@ pub enum InvalidSecretKey {
 /// Paillier's secret key: the factors p and q of n.
 ///
 /// Wiped on drop, redacted in [`Debug`], and not [`Clone`]: a second copy must be asked for with
-/// [`save`](Self::save) and [`load`](Self::load).
+/// [`StoredKey`](gelu_keyfile::StoredKey).
 pub struct SecretKey {
     public: PublicKey,
     owner: Owner,
@@ -172,22 +172,34 @@ pub struct SecretKey {
     encryptions: Stock,
 }
 
+/// [`Owner`] does, and a stock's elements do; the rest is public.
+impl ZeroizeOnDrop for SecretKey {}
+
 impl SecretKey {
     /// A fresh key of [standard](STANDARD_KEY_BITS) size; `None` for any other size.
+    ///
+    /// # Panics
+    /// When this machine computes wrongly ([`InvalidSecretKey::Fault`]).
     pub fn generate(bits: u32, rng: &mut dyn CryptoRng) -> Option<Self> {
-        STANDARD_KEY_BITS.contains(&bits).then(|| Self::insecure_generate(bits, rng))?
+        STANDARD_KEY_BITS.contains(&bits).then(|| Self::generate_any_size(bits, rng))?
     }
 
     /// A fresh key that may be as short as 512 bits: for tests, where speed matters and secrecy
     /// does not. `None` for sizes other than 512, 1024 and the standard ones.
     ///
+    /// # Panics
+    /// As [`generate`](Self::generate).
+    pub fn insecure_generate(bits: u32, rng: &mut dyn CryptoRng) -> Option<Self> {
+        Self::generate_any_size(bits, rng)
+    }
+
     /// p and q are random primes of half the length with their two top bits set (so n has exactly
     /// `bits` bits), both 3 modulo 4 with gcd(p − 1, q − 1) = 2, as Damgård, Jurik and Nielsen
     /// (2010, section 4.2) want for short exponents.
     ///
     /// # Panics
     /// When this machine computes wrongly ([`InvalidSecretKey::Fault`]).
-    pub fn insecure_generate(bits: u32, rng: &mut dyn CryptoRng) -> Option<Self> {
+    pub(crate) fn generate_any_size(bits: u32, rng: &mut dyn CryptoRng) -> Option<Self> {
         if !KEY_BITS.contains(&bits) {
             return None;
         }

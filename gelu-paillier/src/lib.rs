@@ -103,6 +103,7 @@ mod scheme;
 mod stock;
 mod wire;
 
+pub use gelu_keyfile::StoredKey;
 pub use keyfile::KeyFileError;
 pub use keys::{InvalidSecretKey, PublicKey, STANDARD_KEY_BITS, SecretKey};
 pub use linear::prices;

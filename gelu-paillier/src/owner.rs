@@ -41,7 +41,7 @@ use std::sync::OnceLock;
 
 use crypto_bigint::{BoxedUint, ConcatenatingMul, Limb, NonZero, Odd, RandomMod, Resize};
 use rand_core::CryptoRng;
-use zeroize::Zeroizing;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::kernel::{LANES, Line};
 use crate::noise::ready;
@@ -79,6 +79,9 @@ pub(crate) struct Owner {
     leave: Zeroizing<Elements>,
     noise: OnceLock<Zeroizing<PrimeProducts>>,
 }
+
+/// Every field does, and the tests name each.
+impl ZeroizeOnDrop for Owner {}
 
 impl Owner {
     /// For distinct odd primes of the same length, which makes gcd(n, φ(n)) = 1: a prime cannot
@@ -358,7 +361,6 @@ mod tests {
     use super::*;
     use crate::oracle::{KEY, big, rng};
     use num_bigint_dig::BigUint;
-    use zeroize::ZeroizeOnDrop;
 
     /// The types are the proof, and the patterns name every field.
     #[test]

@@ -117,7 +117,7 @@ impl<P: KeyPolicy> Cryptosystem for Scheme<P> {
     type SecretKey = SecretKey;
 
     fn keygen(bits: u32, rng: &mut dyn CryptoRng) -> Result<SecretKey> {
-        let key = P::accepts(bits).then(|| SecretKey::insecure_generate(bits, rng)).flatten();
+        let key = P::accepts(bits).then(|| SecretKey::generate_any_size(bits, rng)).flatten();
         key.ok_or_else(|| {
             let why = format!("{bits} bits, but this backend offers {}", P::ACCEPTED);
             ApiMisuse::configuration("Paillier key", why).into()

@@ -7,7 +7,9 @@ use gelu_core::slots::{
     UpdateLayout, scale_by_packing,
 };
 use gelu_core::{Cryptosystem, conformance};
-use gelu_paillier::{Ciphertext, InsecurePaillier, Noise, Paillier, PublicKey, SecretKey};
+use gelu_paillier::{
+    Ciphertext, InsecurePaillier, Noise, Paillier, PublicKey, SecretKey, StoredKey,
+};
 use num_bigint_dig::BigUint;
 use rand::{SeedableRng, rngs::ChaCha20Rng};
 

@@ -7,7 +7,7 @@
 use gelu_core::Cryptosystem;
 use gelu_core::linear::{Tap, Taps};
 use gelu_core::slots::{AdditiveHE, Matrix, Plaintext, SlotShape};
-use gelu_paillier::{Ciphertext, InsecurePaillier as P, Noise, PublicKey, SecretKey};
+use gelu_paillier::{Ciphertext, InsecurePaillier as P, Noise, PublicKey, SecretKey, StoredKey};
 use num_bigint_dig::{BigInt, BigUint, ModInverse};
 use num_traits::One;
 use rand::rngs::ChaCha20Rng;

@@ -8,16 +8,12 @@
 //! first word of the b that came out when it was written, so that a version that makes other keys
 //! of seeds is noticed.
 
-use std::path::Path;
-
-use gelu_keyfile::{Header, from_hex, to_hex};
+use gelu_keyfile::{StoredKey, Unread, from_hex, to_hex};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::keys::SecretKey;
 use super::parameters::KEY_BITS;
-
-const HEADER: Header = Header { format: "gelu-tfhe-secret-key", version: 1 };
 
 /// Why a key file was not written or read.
 pub type KeyFileError = gelu_keyfile::Error<Damaged>;
@@ -27,65 +23,39 @@ pub type KeyFileError = gelu_keyfile::Error<Damaged>;
 #[error("it is damaged, or its key was made in a way that this version does not know")]
 pub struct Damaged;
 
+/// What stands in a key file.
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
-struct KeyFile {
-    format: String,
-    version: u32,
+pub struct Fields {
     bits: u32,
     seed: String,
     check: String,
 }
 
-impl SecretKey {
-    /// Writes the key to a new file that only its owner may read.
-    ///
-    /// # Errors
-    /// [`KeyFileError::Exists`] rather than overwrite anything.
-    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), KeyFileError> {
-        gelu_keyfile::create(path.as_ref(), &self.to_file())
+impl StoredKey for SecretKey {
+    const FORMAT: &'static str = "gelu-tfhe-secret-key";
+    const VERSION: u32 = 1;
+    type Fields = Fields;
+    type Invalid = Damaged;
+
+    fn fields(&self) -> Fields {
+        Fields { bits: KEY_BITS, seed: to_hex(self.seed()), check: check(self) }
     }
 
-    /// Writes the key in place of whatever is at `path`, all or nothing.
-    ///
-    /// # Errors
-    /// [`KeyFileError::Io`], and then the old file is still there.
-    pub fn save_replacing(&self, path: impl AsRef<Path>) -> Result<(), KeyFileError> {
-        gelu_keyfile::replace(path.as_ref(), &self.to_file())
-    }
-
-    fn to_file(&self) -> KeyFile {
-        KeyFile {
-            format: HEADER.format.into(),
-            version: HEADER.version,
-            bits: KEY_BITS,
-            seed: to_hex(self.seed()),
-            check: self.check(),
+    fn parse(fields: &Fields) -> Result<Self, Unread<Damaged>> {
+        if fields.bits != KEY_BITS {
+            return Err(Unread::Format);
         }
-    }
-
-    /// Reads a key that [`save`](Self::save) wrote.
-    ///
-    /// # Errors
-    /// [`KeyFileError::Exposed`] when others may read the file.
-    pub fn load(path: impl AsRef<Path>) -> Result<Self, KeyFileError> {
-        let path = path.as_ref();
-        let file: KeyFile = gelu_keyfile::read(path)?;
-        HEADER.check(path, &file.format, file.version)?;
-        let unknown = || KeyFileError::Format(path.to_owned());
-        if file.bits != KEY_BITS {
-            return Err(unknown());
-        }
-        let key = Self::from_seed(seed(&file.seed).ok_or_else(unknown)?);
-        if key.check() != file.check {
-            return Err(KeyFileError::Key(path.to_owned(), Damaged));
+        let key = Self::from_seed(seed(&fields.seed).ok_or(Unread::Format)?);
+        if check(&key) != fields.check {
+            return Err(Damaged.into());
         }
         Ok(key)
     }
+}
 
-    /// The first word of b, which depends on the matrix, the secret and the noise. It is public.
-    fn check(&self) -> String {
-        format!("{:032x}", self.public_key().b()[0])
-    }
+/// The first word of b, which depends on the matrix, the secret and the noise. It is public.
+fn check(key: &SecretKey) -> String {
+    format!("{:032x}", key.public_key().b()[0])
 }
 
 fn seed(digits: &str) -> Option<Zeroizing<[u8; 32]>> {
@@ -113,7 +83,7 @@ mod tests {
     #[test]
     fn seeds_give_the_same_keys_for_ever() {
         let key = SecretKey::from_seed(Zeroizing::new([7; 32]));
-        assert_eq!(key.check(), "61414b9fcac8bce7ab56789e432a3b29");
+        assert_eq!(check(&key), "61414b9fcac8bce7ab56789e432a3b29");
     }
 
     #[test]

@@ -103,6 +103,7 @@ mod seal;
 mod wire;
 
 pub use ciphertext::Ciphertext;
+pub use gelu_keyfile::StoredKey;
 pub use keyfile::{Damaged, KeyFileError};
 pub use keys::{PublicKey, SecretKey};
 pub use parameters::{DIMENSION, FLOOD_BITS, KEY_BITS, PLAINTEXT_BITS, POLYNOMIAL_SIZE, RANK};
