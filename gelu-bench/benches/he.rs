@@ -1,6 +1,6 @@
 //! `he/<scheme>/<operation>/<bits of the key>`: the operations of a cryptosystem, on one thread.
 //!
-//! Paillier, and every backend whose feature is on: `--features elgamal,bgn,tfhe`. Batches, which
+//! Paillier, and every backend whose feature is on: `--features elgamal,bgn`. Batches, which
 //! schemes may compute in lanes, are named after their size; criterion shows their items a second.
 //! Tables of a key are built by the checks, before anything is timed. Plaintexts are as large as
 //! weighted sums are, because some schemes have to search for them.
@@ -12,8 +12,6 @@ use gelu_core::slots::{AdditiveHE, Plaintext, SlotBackend, SlotShape};
 use gelu_core::{Cryptosystem, conformance};
 #[cfg(feature = "elgamal")]
 use gelu_elgamal::ElGamal;
-#[cfg(feature = "tfhe")]
-use gelu_fhe_baseline::lwe::Tfhe;
 use gelu_paillier::{Noise, Paillier};
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
@@ -87,12 +85,10 @@ fn benches(c: &mut Criterion) {
     operations::<ElGamal>(c, gelu_elgamal::KEY_BITS, one_by_one::<ElGamal>);
     #[cfg(feature = "bgn")]
     operations::<Bgn>(c, gelu_bgn::KEY_BITS, one_by_one::<Bgn>);
-    #[cfg(feature = "tfhe")]
-    operations::<Tfhe>(c, gelu_fhe_baseline::lwe::KEY_BITS, one_by_one::<Tfhe>);
 }
 
 /// Where a scheme has no batches for the public key.
-#[cfg(any(feature = "elgamal", feature = "bgn", feature = "tfhe"))]
+#[cfg(any(feature = "elgamal", feature = "bgn"))]
 fn one_by_one<H: AdditiveHE>(
     public: &H::PublicKey,
     plain: &[Plaintext],

@@ -2,7 +2,7 @@
 //! thread.
 //!
 //! Paillier with keys of 2048 bits, and every backend whose feature is on: `--features
-//! elgamal,bgn,tfhe`. An element is a multiply-accumulate, so the inverse of criterion's throughput is its time. How
+//! elgamal,bgn`. An element is a multiply-accumulate, so the inverse of criterion's throughput is its time. How
 //! it falls as layers grow is the table from 10x10 to 1000x1000.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -11,8 +11,6 @@ use gelu_bgn::Bgn;
 use gelu_core::slots::{AdditiveHE, Matrix, Plaintext, SlotShape};
 #[cfg(feature = "elgamal")]
 use gelu_elgamal::ElGamal;
-#[cfg(feature = "tfhe")]
-use gelu_fhe_baseline::lwe::Tfhe;
 use gelu_nn::layers::{Dense, Shape};
 use gelu_paillier::Paillier;
 use ndarray::Array2;
@@ -24,7 +22,7 @@ const SHAPES: [(usize, usize); 6] =
     [(38, 15), (256, 120), (784, 300), (10, 10), (100, 100), (1000, 1000)];
 
 /// Without the last, for schemes of which one such product takes seconds.
-#[cfg(any(feature = "bgn", feature = "tfhe"))]
+#[cfg(feature = "bgn")]
 const SMALLER: &[(usize, usize)] = SHAPES.split_last().expect("six").1;
 
 /// A dense layer over one-slot inputs.
@@ -73,8 +71,6 @@ fn benches(c: &mut Criterion) {
     layers::<ElGamal>(c, gelu_elgamal::KEY_BITS, &SHAPES);
     #[cfg(feature = "bgn")]
     layers::<Bgn>(c, gelu_bgn::KEY_BITS, SMALLER);
-    #[cfg(feature = "tfhe")]
-    layers::<Tfhe>(c, gelu_fhe_baseline::lwe::KEY_BITS, SMALLER);
 }
 
 criterion_group!(layer, benches);

@@ -1,7 +1,7 @@
 //! `protocol/<scheme>/<network>`: whole exchanges of both parties, in one process.
 //!
 //! Paillier with keys of 2048 bits, and every backend whose feature is on: `--features
-//! elgamal,bgn,tfhe`. Only Paillier trains: the plaintexts of the others are too small for masked
+//! elgamal,bgn`. Only Paillier trains: the plaintexts of the others are too small for masked
 //! weights. Under BGN and TFHE LeNet-5 is left out, which sends hundreds of megabytes or takes seconds.
 
 use std::sync::Arc;
@@ -15,8 +15,6 @@ use gelu_core::server::{LearningRate, ServedModel};
 use gelu_core::{Backend, Precision};
 #[cfg(feature = "elgamal")]
 use gelu_elgamal::ElGamal;
-#[cfg(feature = "tfhe")]
-use gelu_fhe_baseline::lwe::Tfhe;
 use gelu_nn::{FixedTrainer, Model, Rate, zoo};
 use gelu_paillier::Paillier;
 use ndarray::Array2;
@@ -81,12 +79,9 @@ fn benches(c: &mut Criterion) {
         #[cfg(feature = "elgamal")]
         inference::<ElGamal>(c, gelu_elgamal::KEY_BITS, name);
     }
-    #[cfg(any(feature = "bgn", feature = "tfhe"))]
+    #[cfg(feature = "bgn")]
     for name in ["iris", "kr-vs-kp", "conv1"] {
-        #[cfg(feature = "bgn")]
         inference::<Bgn>(c, gelu_bgn::KEY_BITS, name);
-        #[cfg(feature = "tfhe")]
-        inference::<Tfhe>(c, gelu_fhe_baseline::lwe::KEY_BITS, name);
     }
     lease::<Paillier>(c, "iris", 16);
 }

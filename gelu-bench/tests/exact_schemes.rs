@@ -146,13 +146,6 @@ fn bgn() {
     holds::<gelu_bgn::Bgn>(gelu_bgn::KEY_BITS);
 }
 
-#[cfg(feature = "tfhe")]
-#[test]
-fn tfhe() {
-    use gelu_fhe_baseline::lwe::{KEY_BITS, Tfhe};
-    holds::<Tfhe>(KEY_BITS);
-}
-
 /// A scheme that is not exact, or another input, is noticed.
 #[test]
 fn other_inputs_give_other_integers() {

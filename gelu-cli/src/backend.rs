@@ -28,10 +28,6 @@ pub enum Backend {
     /// BGN on BLS12-381, its first level: numbers of 40 bits, for queries
     #[cfg(feature = "bgn")]
     Bgn,
-    /// TFHE's ciphertexts (learning with errors): numbers of 41 bits, for queries. tfhe's licence,
-    /// BSD-3-Clause-Clear, grants no patents
-    #[cfg(feature = "tfhe")]
-    Tfhe,
     /// No encryption at all: numbers in the open, for tests and measurements
     InsecureClear,
 }
@@ -62,8 +58,6 @@ impl Backend {
             Self::Elgamal => task.run::<gelu_elgamal::ElGamal>(),
             #[cfg(feature = "bgn")]
             Self::Bgn => task.run::<gelu_bgn::Bgn>(),
-            #[cfg(feature = "tfhe")]
-            Self::Tfhe => task.run::<gelu_fhe_baseline::lwe::Tfhe>(),
             Self::InsecureClear => task.run::<Clear>(),
         }
     }
@@ -177,7 +171,7 @@ pub trait Scheme: gelu_core::Backend {
 }
 
 /// What to do about key files that cannot be read or written.
-#[cfg(any(feature = "paillier", feature = "elgamal", feature = "bgn", feature = "tfhe"))]
+#[cfg(any(feature = "paillier", feature = "elgamal", feature = "bgn"))]
 mod advice {
     use std::path::Path;
 
@@ -263,19 +257,6 @@ impl Scheme for gelu_bgn::Bgn {
 
     fn write_key(secret: &Self::SecretKey, path: &Path) -> Result<()> {
         advice::writing(gelu_bgn::StoredKey::save(secret, path))
-    }
-}
-
-#[cfg(feature = "tfhe")]
-impl Scheme for gelu_fhe_baseline::lwe::Tfhe {
-    const KEY_BITS: &'static [u32] = &[gelu_fhe_baseline::lwe::KEY_BITS];
-
-    fn read_key(path: &Path) -> Result<Self::SecretKey> {
-        advice::reading(gelu_fhe_baseline::lwe::StoredKey::load(path), Self::ID, path)
-    }
-
-    fn write_key(secret: &Self::SecretKey, path: &Path) -> Result<()> {
-        advice::writing(gelu_fhe_baseline::lwe::StoredKey::save(secret, path))
     }
 }
 

@@ -11,15 +11,12 @@
 //! |---|---|---|
 //! | [`circuit`] | exact circuits over the integers: the oracle | |
 //! | `torus` | CryptoNets with today's TFHE: a bootstrap for every activation | `tfhe` |
-//! | `lwe` | the split protocol's own backend on TFHE's ciphertexts | `tfhe` |
 //! | `leveled` | CryptoNets as its authors meant it: whole batches in the slots of BFV | `leveled` |
 #![forbid(unsafe_code)]
 
 pub mod circuit;
 #[cfg(feature = "leveled")]
 pub mod leveled;
-#[cfg(feature = "tfhe")]
-pub mod lwe;
 #[cfg(feature = "tfhe")]
 pub mod torus;
 

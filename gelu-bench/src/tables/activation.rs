@@ -2,7 +2,7 @@
 //!
 //! | system | what happens | feature |
 //! |---|---|---|
-//! | split protocol | the server seals ⟦z⟧ and sends it; the client decrypts, applies the exact sigmoid, encrypts and sends it back | Paillier always; `elgamal`, `bgn`, `tfhe` |
+//! | split protocol | the server seals ⟦z⟧ and sends it; the client decrypts, applies the exact sigmoid, encrypts and sends it back | Paillier always; `elgamal`, `bgn` |
 //! | TFHE | the server bootstraps ⟦z⟧ through a table of the function | `tfhe` |
 //! | BFV | the server multiplies: z², or the Taylor polynomial of fifth order | `leveled` |
 //!
@@ -149,9 +149,6 @@ fn measure(
     }
     #[cfg(feature = "tfhe")]
     {
-        use gelu_fhe_baseline::lwe::{KEY_BITS, Tfhe};
-        costs.extend(split::<Tfhe>("TFHE's ciphertexts", KEY_BITS, plan, rng)?);
-        progress.step();
         costs.extend(bootstrap::costs(plan.patience, rng)?);
         progress.step();
     }
@@ -362,7 +359,7 @@ fn notes(setting: &Setting) -> Vec<String> {
     for (compiled_in, feature, what) in [
         (cfg!(feature = "elgamal"), "elgamal", "the split protocol under ElGamal"),
         (cfg!(feature = "bgn"), "bgn", "the split protocol under BGN"),
-        (cfg!(feature = "tfhe"), "tfhe", "TFHE, as a backend and with bootstraps"),
+        (cfg!(feature = "tfhe"), "tfhe", "TFHE, with bootstraps"),
         (cfg!(feature = "leveled"), "leveled", "batched BFV: square and 5th order"),
     ] {
         if !compiled_in {

@@ -17,7 +17,7 @@ Examples:
 A backend runs the protocol of this program: chosen with --backend, the same on both sides. How
 many bits a plaintext has decides what it can do: queries to the networks of `gelu models` need 27 to 34,
 training needs more than 100 because of its masks. What does not fit is refused before anything is sent, by the name of the
-layer. A baseline is another system that GELU-Net is compared with; it is used as a library.")]
+layer. The systems that GELU-Net is compared with belong to the laboratory, gelu-bench.")]
 pub(crate) struct Args {}
 
 /// What a system is for.
@@ -26,7 +26,6 @@ pub(crate) struct Args {}
 enum Use {
     TrainingAndInference,
     InferenceOnly,
-    Baseline,
 }
 
 impl Use {
@@ -34,7 +33,6 @@ impl Use {
         match self {
             Self::TrainingAndInference => "training and inference",
             Self::InferenceOnly => "inference only",
-            Self::Baseline => "baseline, as a library",
         }
     }
 }
@@ -42,14 +40,12 @@ impl Use {
 /// One system. Numbers are those of its first size of key.
 #[derive(Debug, Serialize)]
 struct System {
-    /// For --backend, unless it is a baseline.
+    /// For --backend.
     name: &'static str,
     cryptosystem: &'static str,
-    /// None where "the size of a key" says nothing.
     key_bits: &'static [u32],
-    plaintext_bits: Option<u32>,
-    /// None where a plaintext is no row of integers.
-    slots_of_32_bits: Option<u32>,
+    plaintext_bits: u32,
+    slots_of_32_bits: u32,
     /// None for what does not encrypt.
     security_bits: Option<u32>,
     security: &'static str,
@@ -62,17 +58,15 @@ struct System {
 }
 
 const OURS: &str = "MIT OR Apache-2.0";
-const TFHE: &str = "tfhe: BSD-3-Clause-Clear, which grants no patents; Zama asks for a licence for \
-                    commercial use";
 
 /// All systems, whether this build has them or not.
-static SYSTEMS: [System; 7] = [
+static SYSTEMS: [System; 4] = [
     System {
         name: "paillier",
         cryptosystem: "Paillier (EUROCRYPT 1999), values packed in slots",
         key_bits: &[2048, 3072, 4096],
-        plaintext_bits: Some(2046),
-        slots_of_32_bits: Some(63),
+        plaintext_bits: 2046,
+        slots_of_32_bits: 63,
         security_bits: Some(112),
         security: "factoring, DCR; 128 bits with keys of 3072; none against a quantum computer",
         for_what: Use::TrainingAndInference,
@@ -84,8 +78,8 @@ static SYSTEMS: [System; 7] = [
         name: "elgamal",
         cryptosystem: "exponential ElGamal on Ristretto",
         key_bits: &[256],
-        plaintext_bits: Some(40),
-        slots_of_32_bits: Some(1),
+        plaintext_bits: 40,
+        slots_of_32_bits: 1,
         security_bits: Some(126),
         security: "discrete logarithms, DDH; none against a quantum computer",
         for_what: Use::InferenceOnly,
@@ -97,8 +91,8 @@ static SYSTEMS: [System; 7] = [
         name: "bgn",
         cryptosystem: "BGN in prime-order form on BLS12-381, level 1",
         key_bits: &[381],
-        plaintext_bits: Some(40),
-        slots_of_32_bits: Some(1),
+        plaintext_bits: 40,
+        slots_of_32_bits: 1,
         security_bits: Some(117),
         security: "discrete logarithms, SXDH; none against a quantum computer",
         for_what: Use::InferenceOnly,
@@ -107,58 +101,17 @@ static SYSTEMS: [System; 7] = [
         compiled_in: cfg!(feature = "bgn"),
     },
     System {
-        name: "tfhe",
-        cryptosystem: "TFHE's ciphertexts without bootstraps (learning with errors)",
-        key_bits: &[5120],
-        plaintext_bits: Some(41),
-        slots_of_32_bits: Some(1),
-        security_bits: Some(132),
-        security: "learning with errors, binary secrets, by tfhe's curve; thought to outlast quantum computers",
-        for_what: Use::InferenceOnly,
-        licence: TFHE,
-        feature: Some("tfhe"),
-        compiled_in: cfg!(feature = "tfhe"),
-    },
-    System {
         name: "insecure-clear",
         cryptosystem: "no encryption: integers in the open, of the size of Paillier's",
         key_bits: &[2048, 3072, 4096],
-        plaintext_bits: Some(2046),
-        slots_of_32_bits: Some(63),
+        plaintext_bits: 2046,
+        slots_of_32_bits: 63,
         security_bits: None,
         security: "none: for tests and measurements",
         for_what: Use::TrainingAndInference,
         licence: OURS,
         feature: None,
         compiled_in: true,
-    },
-    System {
-        name: "cryptonets-bfv",
-        cryptosystem: "CryptoNets: a whole network on BFV, 8192 samples at once",
-        key_bits: &[],
-        // Two plaintext moduli of up to 50 bits, chosen for each network.
-        plaintext_bits: None,
-        slots_of_32_bits: Some(8192),
-        security_bits: Some(128),
-        security: "ring learning with errors, by the Homomorphic Encryption Standard",
-        for_what: Use::Baseline,
-        licence: "MIT OR Apache-2.0; fhe-math: MIT",
-        feature: Some("leveled"),
-        compiled_in: cfg!(feature = "leveled"),
-    },
-    System {
-        name: "cryptonets-tfhe",
-        cryptosystem: "CryptoNets on TFHE, a bootstrap for each activation",
-        key_bits: &[],
-        // A point on the circle, known up to its noise.
-        plaintext_bits: None,
-        slots_of_32_bits: None,
-        security_bits: Some(128),
-        security: "learning with errors, tfhe's own parameters",
-        for_what: Use::Baseline,
-        licence: TFHE,
-        feature: Some("tfhe"),
-        compiled_in: cfg!(feature = "tfhe"),
     },
 ];
 
@@ -178,16 +131,15 @@ fn text() -> String {
         "use",
     ]);
     let (here, left_out): (Vec<_>, Vec<_>) = SYSTEMS.iter().partition(|s| s.compiled_in);
-    let number = |n: Option<u32>| n.map_or("–".into(), |n| n.to_string());
     for system in &here {
         let sizes: Vec<_> = system.key_bits.iter().map(ToString::to_string).collect();
         rows.add_row([
             system.name.to_owned(),
             format!("{}\n{}", system.cryptosystem, system.security),
-            if sizes.is_empty() { number(None) } else { sizes.join("\n") },
-            number(system.plaintext_bits),
-            number(system.slots_of_32_bits),
-            number(system.security_bits),
+            sizes.join("\n"),
+            system.plaintext_bits.to_string(),
+            system.slots_of_32_bits.to_string(),
+            system.security_bits.map_or("–".into(), |bits| bits.to_string()),
             system.for_what.words().to_owned(),
         ]);
     }
@@ -252,14 +204,14 @@ mod tests {
                 let layouts = S::layouts(S::public_key(&secret), &task).ok()?;
                 layouts.iter().map(|layout| layout.cost().ciphertexts_down).min()
             };
-            let plaintext = system.plaintext_bits.unwrap();
+            let plaintext = system.plaintext_bits;
             assert_eq!(
                 (fewest(2, plaintext), fewest(1, plaintext + 1)),
                 (Some(2), None),
                 "{}",
                 S::ID
             );
-            let slots = system.slots_of_32_bits.unwrap() as usize;
+            let slots = system.slots_of_32_bits as usize;
             assert_eq!((fewest(slots, 32), fewest(slots + 1, 32)), (Some(1), Some(2)), "{}", S::ID);
             assert!(system.compiled_in, "{}", S::ID);
             // The masks of a training alone have more than 80 bits.
@@ -274,25 +226,8 @@ mod tests {
             let system = SYSTEMS.iter().find(|system| system.name == backend.id());
             backend.run(Compare(system.expect("every backend is in the table")));
         }
-        let backends = SYSTEMS.iter().filter(|s| s.compiled_in && s.for_what != Use::Baseline);
+        let backends = SYSTEMS.iter().filter(|s| s.compiled_in);
         assert_eq!(backends.count(), Backend::value_variants().len());
-    }
-
-    #[cfg(feature = "leveled")]
-    #[test]
-    fn the_degree_of_bfv_is_the_number_of_its_slots() {
-        let system = SYSTEMS.iter().find(|s| s.feature == Some("leveled")).unwrap();
-        let slots = system.slots_of_32_bits.unwrap() as usize;
-        let degrees = gelu_fhe_baseline::leveled::SECURITY_128;
-        assert!(degrees.iter().any(|&(degree, _)| degree == slots));
-    }
-
-    #[cfg(feature = "tfhe")]
-    #[test]
-    fn the_security_of_the_bootstrapped_baseline() {
-        let system = SYSTEMS.iter().find(|s| s.name == "cryptonets-tfhe").unwrap();
-        let bits = gelu_fhe_baseline::torus::Parameters::SECURITY_BITS;
-        assert_eq!(system.security_bits, Some(bits));
     }
 
     #[test]

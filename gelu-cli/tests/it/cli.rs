@@ -148,7 +148,6 @@ fn backends_says_what_is_here_and_what_is_not() {
         ("paillier", "training-and-inference", 2046, 112, cfg!(feature = "paillier")),
         ("elgamal", "inference-only", 40, 126, cfg!(feature = "elgamal")),
         ("bgn", "inference-only", 40, 117, cfg!(feature = "bgn")),
-        ("tfhe", "inference-only", 41, 132, cfg!(feature = "tfhe")),
     ];
     let help = stdout(&["infer", "--help"]);
     assert!(help.contains("gelu backends"), "{help}");
@@ -168,15 +167,10 @@ fn backends_says_what_is_here_and_what_is_not() {
         let size = backend["key_bits"][0].to_string();
         assert_eq!(said.contains(&size) && said.contains("'--bits'"), compiled_in, "{said}");
     }
-    let baseline = named("cryptonets-bfv");
-    assert_eq!((&baseline["use"], &baseline["feature"]), (&"baseline".into(), &"leveled".into()));
-    assert_eq!(baseline["compiled_in"], cfg!(feature = "leveled"));
-    assert!(named("tfhe")["licence"].as_str().unwrap().contains("no patents"));
     assert_eq!(named("insecure-clear")["security_bits"], Value::Null);
     let text = stdout(&["backends"]);
-    for expected in ["insecure-clear", "plaintext", "Licences", "no patents"] {
-        let left_out = expected == "no patents" && !cfg!(feature = "tfhe");
-        assert_eq!(text.contains(expected), !left_out, "{text}");
+    for expected in ["insecure-clear", "plaintext", "Licences"] {
+        assert!(text.contains(expected), "{text}");
     }
 }
 
