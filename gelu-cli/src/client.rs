@@ -12,7 +12,7 @@ use gelu_core::error::PeerIncompatible;
 use gelu_nn::{Batches, Dataset};
 use gelu_service::certs::Identity;
 use gelu_service::client::ClientEvent;
-use gelu_service::{Card, ClientTls, Connection, Limits, Session};
+use gelu_service::{ClientTls, Connection, Limits, ModelCard, Session};
 use tokio::runtime::Runtime;
 
 use crate::args::Cryptosystem;
@@ -127,7 +127,7 @@ pub(crate) fn key_bits<S: Backend>(secret: &S::SecretKey) -> u32 {
 }
 
 /// Refuses a key that the server of this card would refuse, before it is made.
-pub(crate) fn check_key_bits(card: &Card, got: u32) -> Result<()> {
+pub(crate) fn check_key_bits(card: &ModelCard, got: u32) -> Result<()> {
     let (least, most) = card.key_bits;
     match (least..=most).contains(&got) {
         true => Ok(()),

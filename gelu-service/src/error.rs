@@ -55,7 +55,7 @@ pub enum Error {
         /// How long we were ready to wait.
         limit: Duration,
     },
-    /// The connection broke without a farewell.
+    /// The connection broke without a goodbye.
     #[error("the connection was lost while {doing}; connect again")]
     ConnectionLost {
         /// What we were doing.
@@ -63,7 +63,7 @@ pub enum Error {
     },
     /// The peer has ended the session and said why.
     #[error("{0}")]
-    Ended(#[from] Farewell),
+    Ended(#[from] Goodbye),
     /// An earlier error or an early end has closed this session.
     #[error("this session is over; connect again")]
     SessionOver,
@@ -178,7 +178,7 @@ pub enum FrameError {
     Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize,
 )]
 #[non_exhaustive]
-pub enum Farewell {
+pub enum Goodbye {
     /// For any misbehaviour alike: an attacker learns nothing from it.
     #[error("the peer has ended the session")]
     Ended,

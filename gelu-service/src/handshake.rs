@@ -6,11 +6,11 @@
 //!                                  ◀──       Welcome { version, card }   or  Incompatible
 //!    Message(Open), …              ──▶
 //!                                  ◀──       Message(Opened), Waiting, Working, …
-//!    Bye                           ──▶  or  ◀──  Farewell
+//!    Bye                           ──▶  or  ◀──  Goodbye
 //! ```
 //!
 //! Each direction has its own type, so that a frame that goes the wrong way cannot even be read.
-//! `Hello`, `Farewell` and `Incompatible` never change their form, so that peers of any two versions can
+//! `Hello`, `Goodbye` and `Incompatible` never change their form, so that peers of any two versions can
 //! still part with a clear word; variants are only ever appended.
 
 use gelu_core::Precision;
@@ -20,7 +20,7 @@ use gelu_core::message::{ClientMessage, PROTOCOL_VERSION, ServerMessage};
 use gelu_core::text::printable;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Farewell, FrameError, Result};
+use crate::error::{FrameError, Goodbye, Result};
 
 /// The first bytes of every greeting.
 pub const MAGIC: [u8; 8] = *b"gelu-net";
@@ -53,7 +53,7 @@ pub enum Down {
     /// The server still computes.
     Working,
     /// The session has ended.
-    Farewell(Farewell),
+    Goodbye(Goodbye),
     /// The session has ended, because the peers do not fit together.
     Incompatible(Incompatible),
 }
@@ -73,12 +73,12 @@ pub struct Welcome {
     /// The protocol version from here on: the highest that both speak.
     pub version: u16,
     /// What is served.
-    pub card: Card,
+    pub card: ModelCard,
 }
 
 /// What a server tells everybody about its model and its terms.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Card {
+pub struct ModelCard {
     /// The model's name.
     pub name: String,
     /// The version that was current at the greeting.
@@ -119,7 +119,7 @@ pub enum Incompatible {
     },
 }
 
-impl Card {
+impl ModelCard {
     /// With words that can be shown as they are, whatever the server sent.
     pub(crate) fn printable(self) -> Self {
         let Self { name, backend, account, inference, training, .. } = &self;

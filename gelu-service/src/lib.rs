@@ -36,7 +36,7 @@ mod trust;
 
 pub use client::{Connection, Session};
 pub use error::{Error, Result};
-pub use handshake::Card;
+pub use handshake::ModelCard;
 pub use limits::Limits;
 pub use server::{Config, Server};
 pub use tls::{ClientTls, ServerTls};

@@ -15,7 +15,7 @@ use gelu_core::error::Refused;
 use gelu_core::ledger::Policy;
 use gelu_core::message::{ClientMessage, ServerMessage};
 use gelu_service::client::ClientEvent;
-use gelu_service::error::Farewell;
+use gelu_service::error::Goodbye;
 use gelu_service::handshake::{Down, Up};
 use gelu_service::server::{Observer, Server, ServerEvent};
 use gelu_service::{Error, Limits, Session};
@@ -108,7 +108,7 @@ async fn a_holder_that_falls_silent_or_takes_too_long_loses_the_lease() {
         raw.write(&frame(2, &Up::Message(request))).await;
         let granted = raw.answer().await.unwrap();
         assert!(matches!(granted, Down::Message(ServerMessage::LeaseGranted(_))));
-        assert_eq!(raw.answer().await.unwrap(), Down::Farewell(Farewell::TimeLimit));
+        assert_eq!(raw.answer().await.unwrap(), Down::Goodbye(Goodbye::TimeLimit));
         drop(raw);
         let why = running.log.rolled_back("sleeper").await;
         assert!(why.starts_with(reason), "{why}");
@@ -125,7 +125,7 @@ async fn a_client_without_lease_may_be_idle_only_so_long() {
     let error = running.log.left("idler").await.unwrap();
     assert!(error.starts_with("the client's next message took longer"), "{error}");
     let error = session.classify(&batches(1, 1)[0].0).await.unwrap_err();
-    assert!(matches!(error, Error::Ended(Farewell::TimeLimit)), "{error}");
+    assert!(matches!(error, Error::Ended(Goodbye::TimeLimit)), "{error}");
     running.shut_down().await;
 }
 
@@ -252,10 +252,10 @@ async fn a_shutdown_lets_a_lease_end_and_sends_everybody_else_home() {
     let log = running.log.clone();
     let stopping = tokio::spawn(running.shut_down());
     let error = timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap_err();
-    assert!(matches!(error, Error::Ended(Farewell::ShuttingDown)), "{error}");
+    assert!(matches!(error, Error::Ended(Goodbye::ShuttingDown)), "{error}");
     log.left("idle").await;
     let error = idle.classify(&batches(1, 1)[0].0).await.unwrap_err();
-    assert!(matches!(error, Error::Ended(Farewell::ShuttingDown)), "{error}");
+    assert!(matches!(error, Error::Ended(Goodbye::ShuttingDown)), "{error}");
     halt.end();
     let report = timeout(PATIENCE, holding).await.unwrap().unwrap().unwrap();
     assert_eq!((report.version, report.steps.len()), (1, 2));
@@ -278,7 +278,7 @@ async fn a_shutdown_does_not_wait_for_ever() {
     let summary = running.shut_down().await;
     assert_eq!((summary.committed, summary.rolled_back), (0, 1));
     let error = timeout(PATIENCE, holding).await.unwrap().unwrap().unwrap_err();
-    assert!(matches!(error, Error::Ended(Farewell::ShuttingDown)), "{error}");
+    assert!(matches!(error, Error::Ended(Goodbye::ShuttingDown)), "{error}");
     assert_eq!(site.stored().version(), 0);
 }
 

@@ -8,7 +8,7 @@ use common::{BATCH, Raw, Running, Site, batches, endless, frame, key, long_lease
 use gelu_core::message::{ClientMessage, ServerMessage, Wire};
 use gelu_core::{AdditiveHE, Clear, Parameters, Precision};
 use gelu_nn::{Activation, Model, Sequential};
-use gelu_service::error::Farewell;
+use gelu_service::error::Goodbye;
 use gelu_service::handshake::{Down, Hello, Up};
 use gelu_service::{Error, Session};
 use ndarray::Array2;
@@ -25,7 +25,7 @@ async fn after(site: &Site, running: &Running, account: &str, bytes: &[u8]) -> S
     let mut raw = Raw::opened(running.address, &site.tls(account)).await;
     raw.write(bytes).await;
     // Whatever it was, the client learns the same.
-    assert_eq!(raw.answer().await.unwrap(), Down::Farewell(Farewell::Ended));
+    assert_eq!(raw.answer().await.unwrap(), Down::Goodbye(Goodbye::Ended));
     drop(raw);
     running.log.left(account).await.expect("an error")
 }
@@ -66,7 +66,7 @@ async fn frames_that_are_dropped_repeated_moved_or_too_large() {
     raw.write(&recorded).await;
     assert!(matches!(raw.answer().await.unwrap(), Down::Message(_)));
     raw.write(&recorded).await;
-    assert_eq!(raw.answer().await.unwrap(), Down::Farewell(Farewell::Ended));
+    assert_eq!(raw.answer().await.unwrap(), Down::Goodbye(Goodbye::Ended));
     drop(raw);
     let error = running.log.left("replayer").await.unwrap();
     assert!(error.contains("expected frame 3, got frame 2"), "{error}");
@@ -148,7 +148,7 @@ async fn impatience() {
     raw.write(&frame(2, &Up::Message(request))).await;
     assert_eq!(raw.read().await.unwrap(), Down::Waiting { position: 1 });
     raw.write(&frame(3, &Up::Message(activations(4 * 512)))).await;
-    assert_eq!(raw.answer().await.unwrap(), Down::Farewell(Farewell::Ended));
+    assert_eq!(raw.answer().await.unwrap(), Down::Goodbye(Goodbye::Ended));
     drop(raw);
     let error = running.log.left("impatient").await.unwrap();
     assert!(error.contains("expected nothing, got EncryptedActivations"), "{error}");
@@ -177,7 +177,7 @@ async fn words_of_those_who_wait() {
         }
     };
     let again = told("again", Up::Hello(Hello::ours())).await.unwrap();
-    assert_eq!(again, Down::Farewell(Farewell::Ended));
+    assert_eq!(again, Down::Goodbye(Goodbye::Ended));
     let error = running.log.left("again").await.unwrap();
     assert!(error.contains("expected nothing, got Hello"), "{error}");
     assert!(told("leaving", Up::Bye).await.is_err(), "nothing more is said");
@@ -253,7 +253,7 @@ async fn an_update_of_other_shapes() {
         let last = matches!(message, ClientMessage::FinalUpdate(_));
         raw.write(&frame(n, &Up::Message(message))).await;
         let answer = raw.answer().await.unwrap();
-        let ended = answer == Down::Farewell(Farewell::Ended);
+        let ended = answer == Down::Goodbye(Goodbye::Ended);
         assert_eq!(ended, last, "{answer:?}");
         assert!(!matches!(answer, Down::Message(ServerMessage::Committed { .. })));
     }

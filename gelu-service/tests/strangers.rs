@@ -11,7 +11,7 @@ use gelu_core::client::DataPolicy;
 use gelu_core::error::PeerIncompatible;
 use gelu_core::message::ClientMessage;
 use gelu_service::certs::Authority;
-use gelu_service::error::Farewell;
+use gelu_service::error::Goodbye;
 use gelu_service::frame::{Receiver, Sender};
 use gelu_service::handshake::{Down, Hello, Incompatible, MAGIC, Up, VERSIONS, Welcome};
 use gelu_service::{ClientTls, Error, Limits, ServerTls};
@@ -48,7 +48,7 @@ async fn a_greeting_that_is_none() {
         let running = site.start().await;
         let mut raw = Raw::open(running.address, &tls).await;
         raw.write(&greeting).await;
-        assert_eq!(raw.read().await.unwrap(), Down::Farewell(Farewell::Ended));
+        assert_eq!(raw.read().await.unwrap(), Down::Goodbye(Goodbye::Ended));
         drop(raw);
         let reason = running.log.turned_away().await;
         assert!(reason.starts_with("the peer misbehaved: "), "{reason}");
@@ -124,7 +124,7 @@ async fn a_server_that_does_not_fit() {
 
     assert!(matches!(heard(welcome(agreed + 8, card.clone())).await, Error::PeerMisbehaved(_)));
     assert!(matches!(heard(Down::Working).await, Error::PeerMisbehaved(_)));
-    assert!(matches!(heard(Down::Farewell(Farewell::Busy)).await, Error::Ended(Farewell::Busy)));
+    assert!(matches!(heard(Down::Goodbye(Goodbye::Busy)).await, Error::Ended(Goodbye::Busy)));
 
     let mut other = card.clone();
     other.architecture = r#"{"input":[4],"layers":[{"layer":"lstm"}]}"#.into();
@@ -242,7 +242,7 @@ async fn a_client_without_certificate_or_account() {
     write.write_all(&frame(0, &Up::Hello(Hello::ours()))).await.unwrap();
     write.flush().await.unwrap();
     let (answer, _) = Receiver::new(read, 1 << 20).receive::<Down>("test").await.unwrap();
-    assert_eq!(answer, Down::Farewell(Farewell::Ended));
+    assert_eq!(answer, Down::Goodbye(Goodbye::Ended));
 
     // With one whose Common Name is no account, the client is told.
     let key = rcgen::KeyPair::generate().unwrap();
@@ -270,7 +270,7 @@ async fn a_client_without_certificate_or_account() {
         write.flush().await.unwrap();
         let mut receiver = Receiver::new(read, 1 << 20);
         let (answer, _) = receiver.receive::<Down>("test").await.unwrap();
-        assert_eq!(answer, Down::Farewell(Farewell::NoAccount), "{name:?}");
+        assert_eq!(answer, Down::Goodbye(Goodbye::NoAccount), "{name:?}");
     }
     serves(&site, &running).await;
     assert_eq!(running.shut_down().await.turned_away, 5);
@@ -358,7 +358,7 @@ async fn an_account_has_so_many_sessions_and_no_more() {
     let (first, second) =
         (site.client(&running, "alice").await, site.client(&running, "alice").await);
     let error = connect(running.address, &site.tls("alice")).await.err().expect("too many");
-    assert!(matches!(error, Error::Ended(Farewell::TooManySessions)), "{error}");
+    assert!(matches!(error, Error::Ended(Goodbye::TooManySessions)), "{error}");
     assert!(error.to_string().contains("close one, then connect again"), "{error}");
     serves(&site, &running).await;
     first.close().await;
@@ -374,7 +374,7 @@ async fn a_full_server_says_so() {
     let running = site.start_with(|c| c.limits.sessions = 1).await;
     let mut seated = site.client(&running, "alice").await;
     let error = connect(running.address, &site.tls("bob")).await.err().expect("no seat");
-    assert!(matches!(error, Error::Ended(Farewell::Busy)), "{error}");
+    assert!(matches!(error, Error::Ended(Goodbye::Busy)), "{error}");
     seated.classify(&batches(1, 1)[0].0).await.unwrap();
     seated.close().await;
     running.log.left("alice").await;

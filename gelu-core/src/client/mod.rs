@@ -1,7 +1,7 @@
 //! The client: owner of the data, the labels and the key pair.
 //!
 //! A machine without I/O. A transport *drains* ([`poll_transmit`](Client::poll_transmit),
-//! [`poll_output`](Client::poll_output)), then makes one mutation: a message that came, or a wish
+//! [`poll_output`](Client::poll_output)), then makes one mutation: a message that came, or a request
 //! ([`classify`](Client::classify), [`request_lease`](Client::request_lease),
 //! [`train`](Client::train), [`finish`](Client::finish)).
 //!

@@ -35,7 +35,7 @@ pub enum Policy {
 
 /// The lease that a client asks for, and the operator's limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeaseWish {
+pub struct LeaseTerms {
     /// Samples of a mini-batch.
     pub batch: u64,
     /// Mini-batches that the client would like.
@@ -212,7 +212,7 @@ impl Ledger {
 
     /// Draws the length of a lease, in mini-batches: `d_max` is uniform between the client's least and
     /// as many as the account may still see and the operator grants (the latter alone, where extraction
-    /// is allowed); no more than the wish are granted (paper, section 4.1).
+    /// is allowed); no more than were asked for are granted (paper, section 4.1).
     ///
     /// # Errors
     /// [`Refused::LeaseLimit`] when the operator grants less than the client's least;
@@ -222,11 +222,11 @@ impl Ledger {
         account: &str,
         version: u64,
         exposure: &Exposure,
-        wish: LeaseWish,
+        terms: LeaseTerms,
         policy: Policy,
         rng: &mut dyn CryptoRng,
     ) -> Result<u32, Refused> {
-        let LeaseWish { batch, steps, least, most_samples } = wish;
+        let LeaseTerms { batch, steps, least, most_samples } = terms;
         let samples = batch.saturating_mul(u64::from(least));
         if samples > most_samples {
             return Err(Refused::LeaseLimit { samples, most: most_samples });
@@ -376,8 +376,8 @@ mod tests {
         let exposure = exposure(Purpose::Training { steps: 1 });
         let (ledger, rng) = (Ledger::default(), &mut ChaCha20Rng::seed_from_u64(5));
         let mut draw = |least, steps, most_samples, policy| {
-            let wish = LeaseWish { batch: 10, steps, least, most_samples };
-            ledger.draw_lease("a", 1, &exposure, wish, policy, rng)
+            let terms = LeaseTerms { batch: 10, steps, least, most_samples };
+            ledger.draw_lease("a", 1, &exposure, terms, policy, rng)
         };
         let allow = Policy::AllowModelExtraction;
         for (least, steps, most, expected) in [
@@ -412,8 +412,8 @@ mod tests {
         ledger.charge("a", 1, &exposure, 1, Policy::Enforce).unwrap();
         let left = u32::try_from(safe - 1).unwrap();
         let mut draw = |least| {
-            let wish = LeaseWish { batch: 1, steps: 99, least, most_samples: 1000 };
-            ledger.draw_lease("a", 1, &exposure, wish, Policy::Enforce, rng)
+            let terms = LeaseTerms { batch: 1, steps: 99, least, most_samples: 1000 };
+            ledger.draw_lease("a", 1, &exposure, terms, Policy::Enforce, rng)
         };
         let drawn: BTreeSet<_> = (0..300).map(|_| draw(1).unwrap()).collect();
         assert_eq!(drawn, (1..=left).collect());

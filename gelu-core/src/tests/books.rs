@@ -7,7 +7,7 @@ use rand::rngs::ChaCha20Rng;
 use rand_core::{TryCryptoRng, TryRng};
 
 use crate::error::Refused;
-use crate::ledger::{Entry, Exposure, LayerExposure, LeaseWish, Ledger, Policy};
+use crate::ledger::{Entry, Exposure, LayerExposure, LeaseTerms, Ledger, Policy};
 use crate::plan::Direction::{Backward, Forward};
 
 /// A layer worth `secret` bits that gives `per_sample` away.
@@ -150,9 +150,9 @@ fn no_length_is_likelier_than_another() {
     let exposure = of(&[layer("a", Forward, 1000, 1)]);
     let draw = |lengths: u64, given: &[u64]| {
         let mut rng = Given(given.to_vec());
-        let wish = LeaseWish { batch: 1, steps: 99, least: 1, most_samples: lengths };
+        let terms = LeaseTerms { batch: 1, steps: 99, least: 1, most_samples: lengths };
         let policy = Policy::AllowModelExtraction;
-        let steps = Ledger::default().draw_lease("a", 1, &exposure, wish, policy, &mut rng);
+        let steps = Ledger::default().draw_lease("a", 1, &exposure, terms, policy, &mut rng);
         (steps.unwrap(), given.len() - rng.0.len())
     };
     assert_eq!(draw(2, &[0, 9]), (1, 1));
@@ -166,9 +166,9 @@ fn no_length_is_likelier_than_another() {
     let rng = &mut ChaCha20Rng::seed_from_u64(5);
     let mut counts = [0u32; 7];
     for _ in 0..7_000 {
-        let wish = LeaseWish { batch: 10, steps: 99, least: 2, most_samples: 89 };
+        let terms = LeaseTerms { batch: 10, steps: 99, least: 2, most_samples: 89 };
         let policy = Policy::AllowModelExtraction;
-        let steps = Ledger::default().draw_lease("a", 1, &exposure, wish, policy, rng).unwrap();
+        let steps = Ledger::default().draw_lease("a", 1, &exposure, terms, policy, rng).unwrap();
         counts[steps as usize - 2] += 1;
     }
     assert!(counts.iter().all(|&n| n.abs_diff(1000) < 5 * 30), "{counts:?}");

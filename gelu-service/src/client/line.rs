@@ -14,7 +14,7 @@ use tokio_rustls::client::TlsStream;
 use super::ClientEvent;
 use crate::error::{Error, FrameError, Result};
 use crate::frame::{self, Receiver, Sender};
-use crate::handshake::{Card, Down, Hello, Up, VERSIONS, Welcome};
+use crate::handshake::{Down, Hello, ModelCard, Up, VERSIONS, Welcome};
 use crate::limits::{CARD_BYTES, Limits};
 use crate::tls::{ALPN, ClientTls};
 
@@ -47,7 +47,7 @@ impl Line {
         limits: Limits,
         backend: &'static str,
         observer: Observer,
-    ) -> Result<(Self, Card)> {
+    ) -> Result<(Self, ModelCard)> {
         limits.validate()?;
         let name = ServerName::try_from(server_name.to_owned())
             .map_err(|e| Error::configuration("name of the server", e.to_string()))?;
@@ -73,7 +73,7 @@ impl Line {
         opened.unwrap_or(Err(Error::Timeout { waiting_for: "the server's greeting", limit }))
     }
 
-    async fn greet(&mut self) -> Result<Card> {
+    async fn greet(&mut self) -> Result<ModelCard> {
         self.send(&Up::Hello(Hello::ours())).await?;
         match self.receiver.receive(OPENING).await?.0 {
             Down::Welcome(welcome) => {
@@ -134,7 +134,7 @@ impl Line {
         loop {
             match self.receiver.receive("writing to the server").await {
                 Ok((Down::Waiting { .. } | Down::Working | Down::Message(_), _)) => {}
-                Ok((other, _)) => return self.other(&other, "a farewell"),
+                Ok((other, _)) => return self.other(&other, "a goodbye"),
                 Err(error) => return error,
             }
         }
@@ -156,7 +156,7 @@ impl Line {
     /// What a frame means that is not the expected one.
     fn other(&self, frame: &Down, expected: &'static str) -> Error {
         let got = match frame {
-            Down::Farewell(farewell) => return (*farewell).into(),
+            Down::Goodbye(goodbye) => return (*goodbye).into(),
             Down::Incompatible(incompatible) => {
                 return incompatible.clone().heard(self.backend).into();
             }

@@ -20,7 +20,7 @@
 //! # }
 //! ```
 //!
-//! A refusal leaves the session open, without its lease if it had one, and so does a wish that the machine does not accept (inputs
+//! A refusal leaves the session open, without its lease if it had one, and so does a request that the machine does not accept (inputs
 //! of another shape). After every other error it is over: connect again. A call that is cancelled
 //! leaves an exchange half done; drop the session then, and the server rolls back.
 
@@ -41,7 +41,7 @@ use tokio::net::ToSocketAddrs;
 
 use crate::compute::on_pool;
 use crate::error::Result;
-use crate::handshake::Card;
+use crate::handshake::ModelCard;
 use crate::limits::Limits;
 use crate::tls::ClientTls;
 use line::Line;
@@ -95,7 +95,7 @@ pub enum ClientEvent {
 /// A server that has introduced itself. Nothing of ours has been sent but a certificate.
 pub struct Connection<B: Backend> {
     line: Line,
-    card: Card,
+    card: ModelCard,
     architecture: Sequential,
     network: Arc<Network>,
     backend: core::marker::PhantomData<fn() -> B>,
@@ -138,7 +138,7 @@ impl<B: Backend> Connection<B> {
     }
 
     /// What the server says about its model and its terms.
-    pub fn card(&self) -> &Card {
+    pub fn card(&self) -> &ModelCard {
         &self.card
     }
 

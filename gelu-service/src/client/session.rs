@@ -19,7 +19,7 @@ use super::line::Line;
 use super::statistics::{Phase, Statistics};
 use crate::compute::on_pool;
 use crate::error::{Error, Result};
-use crate::handshake::Card;
+use crate::handshake::ModelCard;
 use crate::server::{Way, fresh_rng};
 
 /// The core's machine and its randomness: together they go where the computing is done.
@@ -31,7 +31,7 @@ struct Machine<B: Backend> {
 /// An open session: see the [module](super).
 pub struct Session<B: Backend> {
     line: Line,
-    card: Card,
+    card: ModelCard,
     network: Arc<Network>,
     /// `None` once the session is over.
     machine: Option<Machine<B>>,
@@ -67,7 +67,7 @@ impl<B: Backend> Session<B> {
     /// Sends the key, which `client` has ready.
     pub(super) async fn begin(
         line: Line,
-        card: Card,
+        card: ModelCard,
         network: Arc<Network>,
         client: Client<B>,
     ) -> Result<Self> {
@@ -84,7 +84,7 @@ impl<B: Backend> Session<B> {
     }
 
     /// What the server said at the greeting. Its version may be out of date.
-    pub fn card(&self) -> &Card {
+    pub fn card(&self) -> &ModelCard {
         &self.card
     }
 
@@ -138,7 +138,7 @@ impl<B: Backend> Session<B> {
     /// [`Error::Refused`] and [`Error::Protocol`] (inputs of another shape) leave the session open.
     pub async fn classify(&mut self, inputs: &Array2<f64>) -> Result<Array2<f64>> {
         let inputs = inputs.clone();
-        self.wish(Phase::Inference, move |m| m.client.classify(&inputs, &mut m.rng)).await?;
+        self.ask(Phase::Inference, move |m| m.client.classify(&inputs, &mut m.rng)).await?;
         let mut outputs = self.rounds().await?;
         if let Some(machine) = &self.machine {
             machine.client.saturations().clone_into(&mut self.saturations);
@@ -155,7 +155,7 @@ impl<B: Backend> Session<B> {
     /// # Errors
     /// What the range analysis says; [`Error::SessionOver`].
     pub async fn precompute(&mut self, batch: usize) -> Result<()> {
-        self.wish(Phase::Inference, move |m| m.client.precompute(batch, &mut m.rng)).await
+        self.ask(Phase::Inference, move |m| m.client.precompute(batch, &mut m.rng)).await
     }
 
     /// Encrypted training: waits for a lease, then trains on mini-batches `[features, batch]` with
@@ -213,7 +213,7 @@ impl<B: Backend> Session<B> {
         let batch = batches.peek().ok_or(nothing)?.0.ncols();
         let wanted = lengths.first().copied().unwrap_or(1)..=lengths.last().copied().unwrap_or(0);
         let request = move |m: &mut Machine<B>| m.client.request_lease_of(batch, wanted);
-        self.wish(Phase::Queue, request).await?;
+        self.ask(Phase::Queue, request).await?;
         let lease = match self.rounds().await?.pop() {
             Some(ClientOutput::LeaseGranted(lease)) => lease,
             other => return Err(no_such(other)),
@@ -250,7 +250,7 @@ impl<B: Backend> Session<B> {
         let mut reports = Vec::new();
         for (inputs, labels) in batches {
             let train = move |m: &mut Machine<B>| m.client.train(&inputs, &labels, &mut m.rng);
-            self.wish(Phase::Forward, train).await?;
+            self.ask(Phase::Forward, train).await?;
             for output in self.rounds().await? {
                 match output {
                     ClientOutput::StepDone(report) => {
@@ -262,7 +262,7 @@ impl<B: Backend> Session<B> {
                 }
             }
         }
-        self.wish(Phase::Commit, |m| m.client.finish()).await?;
+        self.ask(Phase::Commit, |m| m.client.finish()).await?;
         match self.rounds().await?.pop() {
             Some(ClientOutput::Committed { version }) => Ok((version, reports)),
             other => Err(no_such(other)),
@@ -272,13 +272,13 @@ impl<B: Backend> Session<B> {
     /// After a refusal: gives the lease back, if it was not the server that ended it.
     async fn let_go(&mut self) -> Result<()> {
         if self.machine.as_ref().is_some_and(|machine| machine.client.holds_lease()) {
-            self.wish(Phase::Queue, |m| m.client.return_lease()).await?;
+            self.ask(Phase::Queue, |m| m.client.return_lease()).await?;
             self.rounds().await?;
         }
         Ok(())
     }
 
-    /// Carries questions and answers until the machine waits for a wish of ours.
+    /// Carries questions and answers until the machine waits for a request of ours.
     async fn rounds(&mut self) -> Result<Vec<ClientOutput>> {
         let mut outputs = Vec::new();
         loop {
@@ -325,13 +325,13 @@ impl<B: Backend> Session<B> {
         }
     }
 
-    /// Makes a wish. An error is the caller's own, and nothing has happened.
-    async fn wish(
+    /// Makes a request. An error is the caller's own, and nothing has happened.
+    async fn ask(
         &mut self,
         phase: Phase,
-        wish: impl FnOnce(&mut Machine<B>) -> gelu_core::Result<()> + Send + 'static,
+        request: impl FnOnce(&mut Machine<B>) -> gelu_core::Result<()> + Send + 'static,
     ) -> Result<()> {
-        self.compute(phase, wish).await?
+        self.compute(phase, request).await?
     }
 
     /// Works on the pool.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::error::Farewell;
+use crate::error::Goodbye;
 use crate::limits::Limits;
 
 /// Connections that are not yet authenticated.
@@ -147,14 +147,14 @@ impl Seats {
     /// A seat for `account`.
     ///
     /// # Errors
-    /// What the client is told: [`Farewell::TooManySessions`] or [`Farewell::Busy`].
-    pub(super) fn take(self: &Arc<Self>, account: &str) -> Result<Seat, Farewell> {
+    /// What the client is told: [`Goodbye::TooManySessions`] or [`Goodbye::Busy`].
+    pub(super) fn take(self: &Arc<Self>, account: &str) -> Result<Seat, Goodbye> {
         let mut taken = self.taken();
         let of_account = taken.get(account).copied().unwrap_or(0);
         if of_account >= self.most_of_account {
-            return Err(Farewell::TooManySessions);
+            return Err(Goodbye::TooManySessions);
         }
-        let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| Farewell::Busy)?;
+        let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| Goodbye::Busy)?;
         taken.insert(account.to_owned(), of_account + 1);
         Ok(Seat { seats: Arc::clone(self), account: account.to_owned(), _permit: permit })
     }
@@ -237,13 +237,13 @@ mod tests {
         let seats = Arc::new(Seats::new(&limits));
         let take = |account| seats.take(account);
         let alice = [take("alice").unwrap(), take("alice").unwrap()];
-        assert_eq!(take("alice").unwrap_err(), Farewell::TooManySessions);
+        assert_eq!(take("alice").unwrap_err(), Goodbye::TooManySessions);
         let bob = take("bob").unwrap();
-        assert_eq!(take("bob").unwrap_err(), Farewell::Busy);
-        assert_eq!(take("carol").unwrap_err(), Farewell::Busy);
+        assert_eq!(take("bob").unwrap_err(), Goodbye::Busy);
+        assert_eq!(take("carol").unwrap_err(), Goodbye::Busy);
         drop(alice);
         let bob = [bob, take("bob").unwrap()];
-        assert_eq!(take("bob").unwrap_err(), Farewell::TooManySessions);
+        assert_eq!(take("bob").unwrap_err(), Goodbye::TooManySessions);
         take("alice").unwrap();
         drop(bob);
         assert!(seats.taken().is_empty());

@@ -13,7 +13,7 @@ use tokio_rustls::server::TlsStream;
 use super::door::Seat;
 use super::host::Host;
 use super::observer::guarded;
-use crate::error::{Error, Farewell, FrameError, Result};
+use crate::error::{Error, FrameError, Goodbye, Result};
 use crate::frame::{self, Receiver, Sender};
 use crate::handshake::{Down, Incompatible, Up, Welcome};
 use crate::limits::GREETING_BYTES;
@@ -22,14 +22,14 @@ use crate::tls::{self, ALPN};
 type Channel = TlsStream<TcpStream>;
 
 /// A client that is known and has been greeted.
-pub(super) struct Guest {
+pub(super) struct Greeted {
     pub(super) account: String,
     pub(super) line: Line,
     pub(super) seat: Seat,
 }
 
 /// Opens the channel, learns who is there, agrees on a version, hands out the card.
-pub(super) async fn greet<B: Backend>(host: &Host<B>, tcp: TcpStream) -> Result<Guest> {
+pub(super) async fn greet<B: Backend>(host: &Host<B>, tcp: TcpStream) -> Result<Greeted> {
     let limits = host.config.limits;
     tcp.set_nodelay(true).map_err(Error::network("setting up a connection"))?;
     let accepting =
@@ -53,7 +53,7 @@ pub(super) async fn greet<B: Backend>(host: &Host<B>, tcp: TcpStream) -> Result<
     match welcome(host, &mut line, account, speaks_gelu).await {
         Ok((account, seat)) => {
             line.receiver.set_limit(limits.frame_bytes);
-            Ok(Guest { account, line, seat })
+            Ok(Greeted { account, line, seat })
         }
         Err(error) => {
             line.part(&error, B::ID).await;
@@ -79,7 +79,7 @@ async fn welcome<B: Backend>(
     let version = hello.agree()?;
     let account = account.map_err(|why| {
         guarded(|| tracing::warn!(why, "no account"));
-        Farewell::NoAccount
+        Goodbye::NoAccount
     })?;
     let seat = host.seats.take(&account)?;
     let card = host.card(&account);
@@ -106,9 +106,9 @@ impl Line {
     pub(super) async fn part(&mut self, error: &Error, backend: &str) {
         let words = match error {
             Error::PeerIncompatible(e) => Down::Incompatible(Incompatible::tell(e, backend)),
-            Error::Ended(farewell) => Down::Farewell(*farewell),
-            Error::Timeout { .. } => Down::Farewell(Farewell::TimeLimit),
-            _ => Down::Farewell(Farewell::Ended),
+            Error::Ended(goodbye) => Down::Goodbye(*goodbye),
+            Error::Timeout { .. } => Down::Goodbye(Goodbye::TimeLimit),
+            _ => Down::Goodbye(Goodbye::Ended),
         };
         let send = async {
             let _ = self.sender.send(&words, "saying goodbye").await;

@@ -9,7 +9,7 @@ use gelu_core::Backend;
 use gelu_core::backend::SecretRate;
 use gelu_core::clear::{Clear, ClearKey};
 use gelu_core::error::Refused;
-use gelu_core::ledger::{Exposure, LeaseWish};
+use gelu_core::ledger::{Exposure, LeaseTerms};
 use gelu_core::plan::{Plan, Purpose};
 use gelu_core::server::{LearningRate, ServedModel};
 use gelu_core::{Parameters, server};
@@ -26,7 +26,7 @@ use super::observer::{ServerEvent, Summary, guarded};
 use super::queue::Queue;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::handshake::Card;
+use crate::handshake::ModelCard;
 
 /// The shared part of a server.
 pub(crate) struct Host<B: Backend> {
@@ -100,10 +100,10 @@ impl<B: Backend> Host<B> {
     }
 
     /// What a client is told at its greeting.
-    pub(super) fn card(&self, account: &str) -> Card {
+    pub(super) fn card(&self, account: &str) -> ModelCard {
         let current = self.current();
         let (model, (inference, training)) = (&current.model, &self.verdicts);
-        Card {
+        ModelCard {
             name: model.name().into(),
             version: model.version(),
             architecture: model.architecture().to_json(),
@@ -135,10 +135,10 @@ impl<B: Backend> Host<B> {
         let policy = self.config.policy;
         let most_samples = self.config.lease_samples;
         let (least, steps) = lengths.into_inner();
-        let wish = LeaseWish { batch: batch as u64, steps, least, most_samples };
+        let terms = LeaseTerms { batch: batch as u64, steps, least, most_samples };
         let mut rng = self.lease_rng.lock().expect(NO_PANIC);
         let ledger = self.ledger();
-        ledger.ledger().draw_lease(account, version, exposure, wish, policy, &mut *rng)
+        ledger.ledger().draw_lease(account, version, exposure, terms, policy, &mut *rng)
     }
 
     /// Makes `parameters` the successor of `base`: on the disk first, then for everybody. Only the

@@ -41,7 +41,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::error::{Error, Result};
-use crate::handshake::Card;
+use crate::handshake::ModelCard;
 use crate::limits::Limits;
 use crate::tls::ServerTls;
 pub(crate) use host::fresh_rng;
@@ -141,7 +141,7 @@ impl<B: Backend> Server<B> {
     }
 
     /// What every client is told; the account is left empty.
-    pub fn card(&self) -> Card {
+    pub fn card(&self) -> ModelCard {
         self.host.card("")
     }
 

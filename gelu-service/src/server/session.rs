@@ -21,12 +21,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout
 
 use super::Stop;
 use super::door::{Place, Seat};
-use super::greeting::{Guest, Line, greet};
+use super::greeting::{Greeted, Line, greet};
 use super::host::{AccountHost, Host, fresh_rng};
 use super::observer::{ServerEvent as Event, Way, guarded};
 use super::queue::Ticket;
 use crate::compute::on_pool;
-use crate::error::{Error, Farewell, Result};
+use crate::error::{Error, Goodbye, Result};
 use crate::handshake::{Down, Up};
 
 /// Why a session stops.
@@ -55,22 +55,22 @@ pub(super) async fn run<B: Backend>(
     let greeting = async {
         let greeting = timeout(limit, greet(&host, tcp)).await;
         let waiting_for = "the greeting of a client";
-        let guest = greeting.unwrap_or(Err(Error::Timeout { waiting_for, limit }))?;
-        Ok::<_, Error>((guest, fresh_rng()?))
+        let greeted = greeting.unwrap_or(Err(Error::Timeout { waiting_for, limit }))?;
+        Ok::<_, Error>((greeted, fresh_rng()?))
     };
     let greeting = tokio::select! {
         biased;
         greeting = greeting => greeting.map_err(|error| error.to_string()),
         () = place.sent_away() => Err(MADE_ROOM.to_owned()),
-        () = asked_to_stop(stopping.clone(), false) => Err(Farewell::ShuttingDown.to_string()),
+        () = asked_to_stop(stopping.clone(), false) => Err(Goodbye::ShuttingDown.to_string()),
     };
     drop(place);
     match greeting {
         Err(reason) => host.emit(Event::TurnedAway { peer, reason }),
-        Ok((guest, rng)) => {
-            let account = guest.account.clone();
+        Ok((greeted, rng)) => {
+            let account = greeted.account.clone();
             host.emit(Event::Accepted { account: account.clone(), peer });
-            let mut session = Session::new(Arc::clone(&host), guest, rng, stopping);
+            let mut session = Session::new(Arc::clone(&host), greeted, rng, stopping);
             let error = match AssertUnwindSafe(session.serve()).catch_unwind().await {
                 Ok(Over::Left) => None,
                 Ok(Over::Failed(error)) => Some(error),
@@ -117,11 +117,11 @@ struct Session<B: Backend> {
 impl<B: Backend> Session<B> {
     fn new(
         host: Arc<Host<B>>,
-        guest: Guest,
+        greeted: Greeted,
         rng: ChaCha20Rng,
         stopping: watch::Receiver<Stop>,
     ) -> Self {
-        let Guest { account, line, seat } = guest;
+        let Greeted { account, line, seat } = greeted;
         let machine = Some(Machine { server: server::Server::new(), rng });
         Self { host, account, line, machine, lease: None, stopping, _seat: seat }
     }
@@ -176,7 +176,7 @@ impl<B: Backend> Session<B> {
         let received = tokio::select! {
             biased;
             () = asked_to_stop(self.stopping.clone(), self.lease.is_some()) => {
-                return Err(Farewell::ShuttingDown.into());
+                return Err(Goodbye::ShuttingDown.into());
             }
             received = timeout_at(deadline, self.line.receiver.receive(WAITING)) => received,
         };
@@ -219,7 +219,7 @@ impl<B: Backend> Session<B> {
             tokio::select! {
                 biased;
                 () = asked_to_stop(self.stopping.clone(), false) => {
-                    return Err(Farewell::ShuttingDown.into());
+                    return Err(Goodbye::ShuttingDown.into());
                 }
                 () = ticket.turn() => return Ok(ticket),
                 received = self.line.receiver.receive("a client waited for its turn") => {
