@@ -92,7 +92,11 @@ fn check_small_backend(backend: &str, key_bits: u32, plaintext_bits: u32) {
         let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("gelu"));
         let serve = ["serve", "--json", "--listen", "127.0.0.1:0", "--stop-with-stdin"];
         let serve = command.current_dir(path).args(serve).args(model);
-        let run = serve.arg("--allow-model-extraction").stdin(Stdio::null()).output().unwrap();
+        let run = serve
+            .arg("--allow-model-extraction")
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
         let ready = run.stdout.split(|&byte| byte == b'\n').next().unwrap();
         let ready: Value = serde_json::from_slice(ready).unwrap();
         assert_eq!(ready["backend"], backend);
