@@ -1,5 +1,5 @@
 //! The registry of cryptosystems: which ones this program was built with, by
-//! [`Cryptosystem::ID`].
+//! [`Cryptosystem::ID`](gelu_core::Cryptosystem::ID).
 //!
 //! To add one: a cargo feature, a variant of [`Backend`] with its arm in [`Backend::run`], and an
 //! `impl` of [`Scheme`] that says how its keys are kept in files.
@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 use gelu_core::plan::Purpose;
-use gelu_core::{Clear, Cryptosystem, Network, Plan, Precision};
+use gelu_core::{Clear, Network, Plan, Precision};
 use serde::{Serialize, Serializer};
 
 use crate::problem::problem;
@@ -62,7 +62,7 @@ impl Backend {
         }
     }
 
-    /// [`Cryptosystem::ID`].
+    /// [`Cryptosystem::ID`](gelu_core::Cryptosystem::ID).
     pub fn id(self) -> &'static str {
         struct Id;
         impl Task for Id {
@@ -175,15 +175,16 @@ pub trait Scheme: gelu_core::Backend {
 mod advice {
     use std::path::Path;
 
+    use gelu_core::Cryptosystem;
+
     use crate::problem::Advise;
 
-    pub(super) fn reading<T, E: Into<anyhow::Error>>(
-        read: Result<T, E>,
-        id: &str,
+    pub(super) fn reading<S: Cryptosystem, E: Into<anyhow::Error>>(
+        read: Result<S::SecretKey, E>,
         path: &Path,
-    ) -> anyhow::Result<T> {
+    ) -> anyhow::Result<S::SecretKey> {
         read.advise(|| {
-            let path = path.display();
+            let (id, path) = (S::ID, path.display());
             format!("make a key with `gelu keygen --backend {id} {path}`, or name another file")
         })
     }
@@ -209,7 +210,7 @@ impl Scheme for gelu_paillier::Paillier {
     const NEW_KEY_BITS: u32 = 3072;
 
     fn read_key(path: &Path) -> Result<Self::SecretKey> {
-        advice::reading(gelu_paillier::StoredKey::load(path), Self::ID, path)
+        advice::reading::<Self, _>(gelu_paillier::StoredKey::load(path), path)
     }
 
     fn write_key(secret: &Self::SecretKey, path: &Path) -> Result<()> {
@@ -239,7 +240,7 @@ impl Scheme for gelu_elgamal::ElGamal {
     const KEY_BITS: &'static [u32] = &[gelu_elgamal::KEY_BITS];
 
     fn read_key(path: &Path) -> Result<Self::SecretKey> {
-        advice::reading(gelu_elgamal::StoredKey::load(path), Self::ID, path)
+        advice::reading::<Self, _>(gelu_elgamal::StoredKey::load(path), path)
     }
 
     fn write_key(secret: &Self::SecretKey, path: &Path) -> Result<()> {
@@ -252,7 +253,7 @@ impl Scheme for gelu_bgn::Bgn {
     const KEY_BITS: &'static [u32] = &[gelu_bgn::KEY_BITS];
 
     fn read_key(path: &Path) -> Result<Self::SecretKey> {
-        advice::reading(gelu_bgn::StoredKey::load(path), Self::ID, path)
+        advice::reading::<Self, _>(gelu_bgn::StoredKey::load(path), path)
     }
 
     fn write_key(secret: &Self::SecretKey, path: &Path) -> Result<()> {
