@@ -139,7 +139,7 @@ fn layer(outputs: u32, rng: &mut ChaCha20Rng) -> f64 {
     let inputs = Paillier::encrypt_many(&secret, &rows.collect::<Vec<_>>(), rng).expect("they fit");
     let tap = |o: u32, i: u32| Tap { source: i, weight: o * INPUTS + i };
     let taps = (0..outputs).map(|o| (0..INPUTS).map(|i| tap(o, i)).collect::<Vec<_>>());
-    let matrix = Matrix { taps: Taps::from_rows(taps), entries: weights.clone() }.into();
+    let matrix = Matrix { taps: Taps::from_rows(taps), entries: weights.clone() };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
     pool.install(|| {
         let run = || Paillier::matvec(public, &matrix, &inputs).expect("a layer");

@@ -8,8 +8,8 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
 use super::{
-    Area, BELOW_AXIS, Drawn, LEGEND_KEY, Palette, legend, legend_height, mark, number, range,
-    shows, text, width,
+    Area, BELOW_AXIS, Drawn, LEGEND_KEY, Palette, Place, legend, legend_height, mark, number,
+    range, shows, text, width,
 };
 use crate::exhibit::{Bar, Bars, Scale};
 
@@ -155,7 +155,7 @@ impl Look {
         &self,
         (width, height): (i32, i32),
         down: i32,
-    ) -> (Rectangle<(i32, i32)>, PathElement<(i32, i32)>, Rectangle<(i32, i32)>) {
+    ) -> (Rectangle<Place>, PathElement<Place>, Rectangle<Place>) {
         let corners = [(0, down), (width, down + height)];
         let hatching = hatching(self.index, width, height).into_iter();
         let hatching: Vec<_> = hatching.map(|(x, y)| (x, y + down)).collect();

@@ -7,8 +7,8 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
 use super::{
-    Area, BELOW_AXIS, Drawn, LEGEND_KEY, Palette, legend, legend_height, mark, range, shows, text,
-    width,
+    Area, BELOW_AXIS, Drawn, LEGEND_KEY, Palette, Place, legend, legend_height, mark, range, shows,
+    text, width,
 };
 use crate::exhibit::{Lines, Mark, Scale, Series};
 
@@ -143,7 +143,7 @@ impl Look {
     }
 
     /// Its marker in pixels, `right` of a place: the inside and the outline.
-    fn marker(&self, right: i32) -> (Polygon<(i32, i32)>, PathElement<(i32, i32)>) {
+    fn marker(&self, right: i32) -> (Polygon<Place>, PathElement<Place>) {
         let (form, full) = self.form();
         let mut corners: Vec<_> = form.iter().map(|(x, y)| (x + right, *y)).collect();
         let inside = if full { self.colour } else { self.paper };

@@ -40,6 +40,7 @@ const LEGEND_KEY: i32 = 40;
 const BELOW_AXIS: u32 = 52;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Place = (i32, i32);
 type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
 /// An SVG of that height. A drawing in a string cannot fail; if it does all the same, there is none.
