@@ -27,7 +27,7 @@ fn random_weights(count: usize, rng: &mut ChaCha20Rng) -> Vec<i128> {
 fn respond(public: &PublicKey, weights: &[i128], inputs: &[Ciphertext]) -> Ciphertext {
     let row: Vec<_> = (0..).take(weights.len()).map(|i| Tap { source: i, weight: i }).collect();
     let matrix = Matrix { taps: Taps::from_rows([row]), entries: weights.to_vec() };
-    P::matvec(public, &matrix.into(), inputs).unwrap().remove(0)
+    P::matvec(public, &matrix, inputs).unwrap().remove(0)
 }
 
 /// The client reads the digits of Σ wᵢ·2^(12·i).
