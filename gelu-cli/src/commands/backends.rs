@@ -182,6 +182,7 @@ mod tests {
 
     use super::*;
     use gelu_core::backend::{Direction, Layout, Task};
+    use gelu_core::slots::MAX_SLOT_BITS;
     use gelu_nn::layers::{Dense, Shape};
 
     use crate::backend::{self, Backend, Scheme};
@@ -205,12 +206,13 @@ mod tests {
                 layouts.iter().map(|layout| layout.cost().ciphertexts_down).min()
             };
             let plaintext = system.plaintext_bits;
-            assert_eq!(
-                (fewest(2, plaintext), fewest(1, plaintext + 1)),
-                (Some(2), None),
-                "{}",
-                S::ID
-            );
+            // Values of the most bits that fill a plaintext to its last one.
+            let fills = |bits: &u32| plaintext.is_multiple_of(*bits);
+            let bits = (1..=plaintext.min(MAX_SLOT_BITS)).rev().find(fills).unwrap();
+            let count = (plaintext / bits) as usize;
+            let ciphertexts = (fewest(count, bits), fewest(count + 1, bits));
+            assert_eq!(ciphertexts, (Some(1), Some(2)), "{}", S::ID);
+            assert_eq!(fewest(1, plaintext + 1), None, "{}", S::ID);
             let slots = system.slots_of_32_bits as usize;
             assert_eq!((fewest(slots, 32), fewest(slots + 1, 32)), (Some(1), Some(2)), "{}", S::ID);
             assert!(system.compiled_in, "{}", S::ID);
