@@ -6,9 +6,9 @@
 //! | SIGINT | Ctrl-C | 130 |
 //! | SIGTERM | `kill`, a system that shuts down | 143 |
 //!
-//! Whoever can end in order waits for [`asked_to_stop`]. While nobody does (a key is being made, a
+//! Whoever can end in order waits for `asked_to_stop`. While nobody does (a key is being made, a
 //! training in the clear goes on), or at a second signal, the processes and folders that were registered
-//! here ([`TempFolder`], [`ends_with_us`]) go, and this process ends at once.
+//! here ([`TempFolder`], `ends_with_us`) go, and this process ends at once.
 //!
 //! `nohup` stands for itself: a SIGHUP that our parent had ignored stays ignored.
 

@@ -23,7 +23,7 @@
 //! From this one definition follow the transposed product, the gradient, the masks (all by
 //! linearity), the homomorphic evaluation and the count of equations for the ledger.
 
-mod axis;
+pub mod axis;
 mod components;
 mod dense;
 mod run;
@@ -32,7 +32,7 @@ mod size;
 mod taps;
 #[cfg(test)]
 mod tests;
-mod window;
+pub mod window;
 
 use ndarray::{Array2, ArrayView2};
 

@@ -172,7 +172,7 @@ pub struct SecretKey {
     encryptions: Stock,
 }
 
-/// [`Owner`] does, and a stock's elements do; the rest is public.
+/// `Owner` does, and a stock's elements do; the rest is public.
 impl ZeroizeOnDrop for SecretKey {}
 
 impl SecretKey {

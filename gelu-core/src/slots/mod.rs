@@ -18,10 +18,10 @@ mod backend;
 mod digits;
 mod exchange;
 pub(crate) mod laws;
-mod layout;
+pub mod layout;
 mod matrix;
 mod plaintext;
-mod prices;
+pub mod prices;
 mod updates;
 
 pub use additive::{AdditiveHE, check_block_len, seal};
