@@ -294,23 +294,19 @@ impl SlotBackend for Clear {
     type Packing = Packed;
     type Updates = UpdateLayout;
 
-    /// Those of large ciphertexts: operations grow with the square of the key, powers with its cube. To
-    /// plan like another backend, [plan](crate::Plan::priced) with its prices.
+    /// Those of large ciphertexts. To plan like another backend, [plan](crate::Plan::priced) with its prices.
     fn slot_prices(public: &ClearKey) -> Prices {
-        let grown = |at_2048: u64, power: u32| {
-            let scaled = at_2048 * u64::from(public.bits).pow(power) / 2048u64.pow(power);
-            u32::try_from(scaled.max(1)).unwrap_or(u32::MAX)
-        };
         Prices {
-            encrypt: grown(15_000, 3),
-            decrypt: grown(260_000, 3),
-            rerandomize: grown(175_000, 3),
-            product: grown(450, 2),
-            shift_bit: grown(350, 2),
+            encrypt: 15_000,
+            decrypt: 260_000,
+            rerandomize: 175_000,
+            product: 450,
+            shift_bit: 350,
             lanes: 8,
             byte: 8,
             products: |size| (size.taps as u64).saturating_mul(u64::from(size.weight_bits / 6 + 1)),
         }
+        .grown_from_2048(public.bits)
     }
 }
 

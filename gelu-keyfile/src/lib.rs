@@ -108,7 +108,12 @@ pub trait StoredKey: ZeroizeOnDrop + Sized {
     /// # Errors
     /// [`Error::Exists`] rather than overwrite anything.
     fn save(&self, path: impl AsRef<Path>) -> Result<(), Error<Self::Invalid>> {
-        create(path.as_ref(), &Contents::of(self))
+        let path = path.as_ref();
+        let json = json(self).map_err(|error| Error::Io(path.to_owned(), error))?;
+        gelu_files::create(path, &json, Access::Secret).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Error::Exists(path.to_owned()),
+            _ => Error::Io(path.to_owned(), error),
+        })
     }
 
     /// Writes the key in place of whatever is at `path`, all or nothing.
@@ -116,7 +121,10 @@ pub trait StoredKey: ZeroizeOnDrop + Sized {
     /// # Errors
     /// [`Error::Io`], and then the old file is still there.
     fn save_replacing(&self, path: impl AsRef<Path>) -> Result<(), Error<Self::Invalid>> {
-        replace(path.as_ref(), &Contents::of(self))
+        let path = path.as_ref();
+        json(self)
+            .and_then(|json| gelu_files::replace(path, &json, Access::Secret))
+            .map_err(|error| Error::Io(path.to_owned(), error))
     }
 
     /// Reads a key that [`save`](Self::save) wrote, and checks it again.
@@ -162,52 +170,13 @@ struct Header {
     version: u32,
 }
 
-/// What [`StoredKey::save`] writes.
+/// What is written.
 #[derive(Serialize)]
 struct Contents<F> {
     format: &'static str,
     version: u32,
     #[serde(flatten)]
     fields: F,
-}
-
-impl<F> Contents<F> {
-    fn of<K: StoredKey<Fields = F>>(key: &K) -> Self {
-        Self { format: K::FORMAT, version: K::VERSION, fields: key.fields() }
-    }
-}
-
-impl<F: ZeroizeOnDrop> ZeroizeOnDrop for Contents<F> {}
-
-/// Writes a key to a new file that only its owner may read: whole, or not at all.
-///
-/// # Errors
-/// [`Error::Exists`] rather than overwrite anything.
-pub fn create<E>(path: &Path, key: &(impl Serialize + ZeroizeOnDrop)) -> Result<(), Error<E>> {
-    let json = json(key).map_err(|error| Error::Io(path.to_owned(), error))?;
-    gelu_files::create(path, &json, Access::Secret).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Error::Exists(path.to_owned()),
-        _ => Error::Io(path.to_owned(), error),
-    })
-}
-
-/// Writes a key in place of whatever is at `path`, all or nothing.
-///
-/// # Errors
-/// [`Error::Io`], and then the old file is still there.
-pub fn replace<E>(path: &Path, key: &(impl Serialize + ZeroizeOnDrop)) -> Result<(), Error<E>> {
-    json(key)
-        .and_then(|json| gelu_files::replace(path, &json, Access::Secret))
-        .map_err(|error| Error::Io(path.to_owned(), error))
-}
-
-/// Reads what [`create`] or [`replace`] wrote. The caller checks what it says.
-///
-/// # Errors
-/// [`Error::Exposed`] when others may read the file, [`Error::Format`] when it holds anything else
-/// than an `F` in at most [`LONGEST`] bytes.
-pub fn read<E, F: DeserializeOwned + ZeroizeOnDrop>(path: &Path) -> Result<F, Error<E>> {
-    serde_json::from_slice(&read_json(path)?).map_err(|_| Error::Format(path.to_owned()))
 }
 
 fn read_json<E>(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error<E>> {
@@ -229,9 +198,10 @@ pub fn from_hex(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     base16ct::mixed::decode_vec(text).ok().map(Zeroizing::new)
 }
 
-fn json(key: &impl Serialize) -> io::Result<Zeroizing<Vec<u8>>> {
+fn json<K: StoredKey>(key: &K) -> io::Result<Zeroizing<Vec<u8>>> {
+    let contents = Contents { format: K::FORMAT, version: K::VERSION, fields: key.fields() };
     let mut json = room();
-    serde_json::to_writer_pretty(&mut *json, key)?;
+    serde_json::to_writer_pretty(&mut *json, &contents)?;
     json.push(b'\n');
     Ok(json)
 }
@@ -263,32 +233,49 @@ mod tests {
     use std::fs;
     use zeroize::Zeroize;
 
-    #[derive(Debug, PartialEq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
-    struct Key {
+    #[derive(Debug, PartialEq, ZeroizeOnDrop)]
+    struct Key([u8; 32]);
+
+    #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+    struct Fields {
         x: String,
     }
 
-    type Failure = Error<std::convert::Infallible>;
+    impl StoredKey for Key {
+        const FORMAT: &'static str = "test-secret-key";
+        const VERSION: u32 = 1;
+        type Fields = Fields;
+        type Invalid = &'static str;
 
-    fn key(byte: u8) -> Key {
-        Key { x: to_hex(&[byte; 32]) }
+        fn fields(&self) -> Fields {
+            Fields { x: to_hex(&self.0) }
+        }
+
+        fn parse(fields: &Fields) -> Result<Self, Unread<&'static str>> {
+            let x = from_hex(&fields.x).ok_or(Unread::Format)?;
+            Ok(Self(x[..].try_into().map_err(|_| Unread::Key("not 32 bytes"))?))
+        }
     }
 
-    fn load(path: &Path) -> Result<Key, Failure> {
-        read(path)
+    fn key(byte: u8) -> Key {
+        Key([byte; 32])
+    }
+
+    fn load(path: &Path) -> Result<Key, Error<&'static str>> {
+        Key::load(path)
     }
 
     #[test]
     fn nothing_is_overwritten_unless_asked() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key.json");
-        create::<()>(&path, &key(1)).unwrap();
-        assert!(matches!(create::<()>(&path, &key(2)), Err(Error::Exists(_))));
+        key(1).save(&path).unwrap();
+        assert!(matches!(key(2).save(&path), Err(Error::Exists(_))));
         assert_eq!(load(&path).unwrap(), key(1));
-        replace::<()>(&path, &key(2)).unwrap();
+        key(2).save_replacing(&path).unwrap();
         assert_eq!(load(&path).unwrap(), key(2));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing left lying about");
-        assert!(replace::<()>(&dir.path().join("no/such/dir"), &key(1)).is_err());
+        assert!(key(1).save_replacing(dir.path().join("no/such/dir")).is_err());
     }
 
     #[cfg(unix)]
@@ -297,7 +284,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key.json");
-        create::<()>(&path, &key(1)).unwrap();
+        key(1).save(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         for mode in [0o640, 0o604, 0o620, 0o601] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
@@ -312,12 +299,29 @@ mod tests {
     fn what_is_no_key_file_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key.json");
-        create::<()>(&path, &key(1)).unwrap();
-        let long = format!("{{\"x\": \"{}\"}}", "0".repeat(70_000));
-        for text in ["", "{}", "{\"x\": 7}", "[]", &long] {
+        key(1).save(&path).unwrap();
+        let with = |format: &str, version: u32, x: &str| {
+            format!("{{\"format\": \"{format}\", \"version\": {version}, \"x\": {x}}}")
+        };
+        let digits = |count| format!("\"{}\"", "0".repeat(count));
+        let good = with(Key::FORMAT, 1, &digits(64));
+        fs::write(&path, &good).unwrap();
+        assert_eq!(load(&path).unwrap(), key(0));
+        for text in [
+            "",
+            "{}",
+            "[]",
+            &with("another-secret-key", 1, &digits(64)),
+            &with(Key::FORMAT, 2, &digits(64)),
+            &with(Key::FORMAT, 1, "7"),
+            &with(Key::FORMAT, 1, &digits(63)),
+            &with(Key::FORMAT, 1, &digits(70_000)),
+        ] {
             fs::write(&path, text).unwrap();
-            assert!(matches!(load(&path), Err(Error::Format(_))), "{text:.20}");
+            assert!(matches!(load(&path), Err(Error::Format(_))), "{text:.60}");
         }
+        fs::write(&path, with(Key::FORMAT, 1, &digits(62))).unwrap();
+        assert!(matches!(load(&path), Err(Error::Key(_, "not 32 bytes"))));
         assert!(matches!(load(&dir.path().join("none")), Err(Error::Io(..))));
     }
 

@@ -47,7 +47,7 @@ fn help_teaches_by_example() {
 
 #[test]
 fn wrong_usage_is_exit_code_2() {
-    let wrong: [&[&str]; 11] = [
+    let wrong: [&[&str]; 13] = [
         &[],
         &["frobnicate"],
         &["demo", "--key-bits", "1000"],
@@ -59,6 +59,9 @@ fn wrong_usage_is_exit_code_2() {
         &["plan", "iris", "--batch", "0"],
         &["train", "--dataset", "iris", "--rate", "-1"],
         &["train", "--plaintext", "--server", "localhost:1", "--dataset", "iris"],
+        // An identity is one at a server.
+        &["train", "--dataset", "iris", "--account", "alice"],
+        &["infer", "--model", "m.safetensors", "--dataset", "iris", "--certs", "certs"],
     ];
     for arguments in wrong {
         gelu(arguments).assert().failure().code(2);

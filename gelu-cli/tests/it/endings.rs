@@ -5,6 +5,8 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use super::with_certificates_and_model;
+
 /// With its temporary files in that folder, too.
 fn gelu(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = super::gelu(folder, arguments);
@@ -12,37 +14,10 @@ fn gelu(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-fn done(folder: &Path, arguments: &[&str]) {
-    let output = gelu(folder, arguments).output().unwrap();
-    assert!(output.status.success(), "{arguments:?} {output:?}");
-}
-
-/// A folder with certificates and a fresh model.
-fn world() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    done(folder.path(), &["certs", "init"]);
-    done(
-        folder.path(),
-        &[
-            "train",
-            "--plaintext",
-            "--dataset",
-            "iris",
-            "--epochs",
-            "0",
-            "--precision",
-            "training",
-            "--out",
-            "m.safetensors",
-        ],
-    );
-    folder
-}
-
 const SERVE: [&str; 9] = [
     "serve",
     "--model",
-    "m.safetensors",
+    "model.safetensors",
     "--listen",
     "127.0.0.1:0",
     "--allow-model-extraction",
@@ -65,7 +40,7 @@ fn signal(name: &str, child: &Child) {
 
 #[test]
 fn a_server_outlives_the_readers_of_its_log_and_of_its_output() {
-    let folder = world();
+    let folder = with_certificates_and_model();
     // The other ends of both pipes are closed: `serve` drops that of stdout, this that of stderr.
     let (mut child, address) = serve(gelu(folder.path(), &SERVE).stderr(Stdio::piped()));
     drop(child.stderr.take());
@@ -90,18 +65,18 @@ fn a_run_that_nobody_watches_writes_its_model() {
         "1",
         "-v",
         "--out",
-        "m.safetensors",
+        "model.safetensors",
     ];
     let mut command = gelu(folder.path(), &arguments);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop((child.stdout.take(), child.stderr.take()));
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    assert!(folder.path().join("m.safetensors").exists());
+    assert!(folder.path().join("model.safetensors").exists());
 }
 
 #[test]
 fn a_server_stops_in_order_at_every_signal() {
-    let folder = world();
+    let folder = with_certificates_and_model();
     for name in ["INT", "TERM", "HUP"] {
         let (mut child, _) = serve(gelu(folder.path(), &SERVE).stderr(Stdio::null()));
         // The end of its input would be another sign to stop.
@@ -113,7 +88,7 @@ fn a_server_stops_in_order_at_every_signal() {
 
 #[test]
 fn a_run_leaves_nothing_in_the_temporary_folder_at_any_signal() {
-    let folder = world();
+    let folder = with_certificates_and_model();
     let temporary = folder.path().join("tmp");
     std::fs::create_dir(&temporary).unwrap();
     for (name, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
@@ -145,10 +120,14 @@ fn a_run_leaves_nothing_in_the_temporary_folder_at_any_signal() {
 
 #[test]
 fn one_server_for_a_file_whichever_name_it_has() {
-    let folder = world();
-    std::os::unix::fs::symlink("m.safetensors", folder.path().join("link.safetensors")).unwrap();
-    std::fs::hard_link(folder.path().join("m.safetensors"), folder.path().join("hard.safetensors"))
+    let folder = with_certificates_and_model();
+    std::os::unix::fs::symlink("model.safetensors", folder.path().join("link.safetensors"))
         .unwrap();
+    std::fs::hard_link(
+        folder.path().join("model.safetensors"),
+        folder.path().join("hard.safetensors"),
+    )
+    .unwrap();
     let (mut child, _) = serve(gelu(folder.path(), &SERVE).stderr(Stdio::null()));
     for name in ["link.safetensors", "hard.safetensors"] {
         let mut arguments = SERVE;
@@ -157,10 +136,10 @@ fn one_server_for_a_file_whichever_name_it_has() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.contains("in use by another server"), "{name}: {said}");
     }
-    let rounded = ["round", "m.safetensors", "--out", "link.safetensors", "--force"];
+    let rounded = ["round", "model.safetensors", "--out", "link.safetensors", "--force"];
     let said = String::from_utf8(gelu(folder.path(), &rounded).output().unwrap().stderr).unwrap();
     assert!(said.contains("in use by a server"), "{said}");
     drop(child.stdin.take());
     child.wait().unwrap();
-    assert!(folder.path().join("m.safetensors.ledger").exists());
+    assert!(folder.path().join("model.safetensors.ledger").exists());
 }

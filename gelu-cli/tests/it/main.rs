@@ -28,6 +28,16 @@ fn json(folder: &Path, arguments: &[&str]) -> Value {
     serde_json::from_slice(&run.get_output().stdout).unwrap()
 }
 
+/// A folder with certificates, and a fresh model for iris that can be trained, `model.safetensors`.
+fn with_certificates_and_model() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    gelu(folder.path(), &["certs", "init"]).assert().success();
+    let train = ["train", "--plaintext", "--dataset", "iris", "--epochs", "0"];
+    let out = ["--precision", "training", "--out", "model.safetensors"];
+    json(folder.path(), &[&train[..], &out].concat());
+    folder
+}
+
 /// Starts `gelu serve --json` and waits until it listens; where.
 fn listening(serve: &mut Command) -> (Child, String) {
     let mut child = serve.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

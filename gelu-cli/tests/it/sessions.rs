@@ -6,7 +6,7 @@ use std::process::Child;
 use assert_cmd::assert::OutputAssertExt;
 use serde_json::Value;
 
-use super::{gelu, json, listening};
+use super::{gelu, json, listening, with_certificates_and_model};
 
 /// The folder of the well-known data sets, if it is there.
 fn data() -> Option<PathBuf> {
@@ -215,25 +215,9 @@ impl Served {
 
 #[test]
 fn a_client_trains_and_asks_with_a_server_elsewhere() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = with_certificates_and_model();
     let path = folder.path();
-    gelu(path, &["certs", "init"]).assert().success();
     gelu(path, &["certs", "add", "alice"]).assert().success();
-    json(
-        path,
-        &[
-            "train",
-            "--plaintext",
-            "--dataset",
-            "iris",
-            "--epochs",
-            "0",
-            "--precision",
-            "training",
-            "--out",
-            "model.safetensors",
-        ],
-    );
     // The ledger refuses to train so narrow a network, and says so.
     let served = Served::start(path, &[]);
     let train = [

@@ -87,33 +87,34 @@ impl SlotLayout {
             Direction::Forward => (linear.inputs(), linear.outputs()),
             Direction::Backward => (linear.outputs(), linear.inputs()),
         };
-        let taps = usize::try_from(linear.multiply_accumulates()).expect("at most 2^32");
-        let samples = (Arrangement::Samples, inputs, outputs, taps);
+        let samples = Self {
+            arrangement: Arrangement::Samples,
+            direction,
+            inputs,
+            outputs,
+            batch,
+            slot_bits,
+            weight_bits,
+            slots,
+            taps: usize::try_from(linear.multiply_accumulates()).expect("at most 2^32"),
+            group: 1,
+            ciphertext_len,
+        };
         let gathered = match (linear, direction) {
-            (LinearMap::Window(window), Direction::Forward) => {
-                let (inputs, outputs) = (window.patch(), window.filters());
-                let arrangement = Arrangement::Positions(window.positions());
-                Some((arrangement, inputs, outputs, inputs * outputs))
-            }
+            (LinearMap::Window(window), Direction::Forward) => Some(Self {
+                arrangement: Arrangement::Positions(window.positions()),
+                inputs: window.patch(),
+                outputs: window.filters(),
+                taps: window.patch() * window.filters(),
+                ..samples.clone()
+            }),
             _ => None,
         };
-        let with = |(arrangement, inputs, outputs, taps): (Arrangement, usize, usize, usize)| {
-            let most = most(arrangement.positions() * batch).clamp(1, outputs);
-            (1..=most).map(move |group| Self {
-                arrangement,
-                direction,
-                inputs,
-                outputs,
-                batch,
-                slot_bits,
-                weight_bits,
-                slots,
-                taps,
-                group,
-                ciphertext_len,
-            })
+        let grouped = |layout: Self| {
+            let most = most(layout.columns()).clamp(1, layout.outputs);
+            (1..=most).map(move |group| Self { group, ..layout.clone() })
         };
-        [Some(samples), gathered].into_iter().flatten().flat_map(with).collect()
+        [Some(samples), gathered].into_iter().flatten().flat_map(grouped).collect()
     }
 
     /// Columns that the matrix is multiplied by.

@@ -50,6 +50,24 @@ impl Prices {
         byte: 8,
         products: |size| size.taps as u64,
     };
+
+    /// Those of keys of `key_bits` bits, from those of 2048: products grow with the square of the key,
+    /// powers with the cube.
+    #[must_use]
+    pub fn grown_from_2048(self, key_bits: u32) -> Self {
+        let grown = |at_2048: u32, power: u32| {
+            let scaled = u64::from(at_2048) * u64::from(key_bits).pow(power) / 2048u64.pow(power);
+            u32::try_from(scaled.max(1)).unwrap_or(u32::MAX)
+        };
+        Self {
+            encrypt: grown(self.encrypt, 3),
+            decrypt: grown(self.decrypt, 3),
+            rerandomize: grown(self.rerandomize, 3),
+            product: grown(self.product, 2),
+            shift_bit: grown(self.shift_bit, 2),
+            ..self
+        }
+    }
 }
 
 /// How large a matrix product on ciphertexts is.

@@ -2,23 +2,19 @@
 
 use gelu_core::slots::{MatrixSize, Prices};
 
-/// The prices of keys of `key_bits` bits on the reference machine: products grow with the square of the
-/// key, powers with the cube.
+/// The prices of keys of `key_bits` bits on the reference machine.
 pub fn prices(key_bits: u32) -> Prices {
-    let grown = |at_2048: u64, power: u32| {
-        let scaled = at_2048 * u64::from(key_bits).pow(power) / 2048u64.pow(power);
-        u32::try_from(scaled.max(1)).unwrap_or(u32::MAX)
-    };
     Prices {
-        encrypt: grown(15_000, 3),
-        decrypt: grown(260_000, 3),
-        rerandomize: grown(175_000, 3),
-        product: grown(450, 2),
-        shift_bit: grown(350, 2),
+        encrypt: 15_000,
+        decrypt: 260_000,
+        rerandomize: 175_000,
+        product: 450,
+        shift_bit: 350,
         lanes: 8,
         byte: 8,
         products: subset_tables,
     }
+    .grown_from_2048(key_bits)
 }
 
 /// The products of a matrix by [`subsets`](super::subsets): the inputs in groups of g, for each group a

@@ -298,6 +298,12 @@ mod tests {
 
     const ALICE: &str = "alice";
 
+    #[test]
+    fn a_flood_of_strangers_does_not_flood_the_log() {
+        let logged = |most: u64| (1..=most).filter(|&n| is_logged(n)).count();
+        assert_eq!((logged(100), logged(199), logged(200), logged(10_000)), (100, 100, 101, 199));
+    }
+
     fn host(folder: &Path) -> Arc<Host<Clear>> {
         let rng = &mut ChaCha20Rng::seed_from_u64(1);
         let model = Model::initialise("iris", zoo::iris(), Precision::TRAINING, rng).unwrap();
