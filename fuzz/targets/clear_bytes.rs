@@ -1,6 +1,6 @@
 //! Law: what the mock backend reads, it writes, decrypts or refuses.
 #![no_main]
-use gelu_core::{AdditiveHE, Cryptosystem, Clear, SlotShape};
+use gelu_core::{AdditiveHE, Clear, Cryptosystem, SlotShape};
 use gelu_fuzz::key;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
