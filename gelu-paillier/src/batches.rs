@@ -12,12 +12,12 @@ use rand_core::CryptoRng;
 use rayon::prelude::*;
 use zeroize::Zeroizing;
 
+use crate::ciphertext::Ciphertext;
 use crate::digits::{self, capacity};
 use crate::kernel::{LANES, Line};
 use crate::keys::{PublicKey, SecretKey};
 use crate::noise::Noise;
 use crate::ring::{Digits, Elements};
-use crate::scheme::Ciphertext;
 
 impl PublicKey {
     /// Encrypts each plaintext with a chosen kind of [`Noise`].

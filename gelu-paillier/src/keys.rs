@@ -13,10 +13,10 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 use crate::arithmetic::Modulus;
 use crate::certificate::{Certificate, check_modulus};
 use crate::kernel::Choice;
-use crate::noise::Tables;
 use crate::owner::{KEY_BITS, Owner, OwnerNoise};
 use crate::ring::Ring;
 use crate::stock::Stock;
+use crate::tables::Tables;
 
 /// Sizes for real use: about 112, 128 and 150 bits of security.
 pub const STANDARD_KEY_BITS: [u32; 3] = [2048, 3072, 4096];

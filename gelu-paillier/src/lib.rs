@@ -42,10 +42,10 @@
 //! | `keys` | generation, checks, who may know what |
 //! | `certificate` | what a public modulus can be made to prove, and why the server needs it |
 //! | `noise` | four kinds of noise, and which of them hide weights from the key's owner |
-//! | `memory` | what the tables of all keys together may take |
+//! | `tables`, `memory` | what a key keeps for its noise; what the tables of all keys together may take |
 //! | `owner`, `prime_products` | decryption and encryption modulo p² and q²; the owner's noise |
 //! | `arithmetic`, `hash` | what happens once a key: arithmetic modulo n, numbers that nobody chose |
-//! | `scheme`, `wire` | the trait; bytes and their validation |
+//! | `scheme`, `ciphertext`, `wire` | the trait; what it computes on; bytes and their validation |
 //! | `batches` | many encryptions, seals and decryptions at once |
 //! | `stock` | noise made in idle time |
 //! | `keyfile`, [`phe`] | keys on disk; exchange with python-paillier |
@@ -80,6 +80,7 @@
 mod arithmetic;
 mod batches;
 mod certificate;
+mod ciphertext;
 #[cfg(test)]
 mod constant_time;
 mod digits;
@@ -101,14 +102,14 @@ mod prime_products;
 mod ring;
 mod scheme;
 mod stock;
+mod tables;
 mod wire;
 
+pub use ciphertext::Ciphertext;
 pub use gelu_keyfile::StoredKey;
 pub use keyfile::KeyFileError;
 pub use keys::{InvalidSecretKey, PublicKey, STANDARD_KEY_BITS, SecretKey};
 pub use linear::prices;
 pub use noise::Noise;
 pub use owner::OwnerNoise;
-pub use scheme::{
-    Ciphertext, InsecureKeys, InsecurePaillier, KeyPolicy, Paillier, Scheme, StandardKeys,
-};
+pub use scheme::{InsecureKeys, InsecurePaillier, KeyPolicy, Paillier, Scheme, StandardKeys};

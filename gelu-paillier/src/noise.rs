@@ -65,8 +65,7 @@
 //! mostly asks on, and waits seven times as long until then. All tables of a process share a
 //! [budget](crate::memory::TABLES); where it is spent, noise stays uniform.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use crypto_bigint::{BoxedUint, RandomMod};
 use rand_core::CryptoRng;
@@ -77,10 +76,11 @@ use crate::arithmetic::Modulus;
 use crate::hash::{Purpose, unit};
 use crate::kernel::LANES;
 use crate::keys::PublicKey;
-use crate::memory::{Budget, Reserved, TABLES};
+use crate::memory::{Budget, TABLES};
 use crate::power::{Lookup, power};
 use crate::power_table::PowerTable;
 use crate::ring::{Digits, Elements, Ring};
+use crate::tables::ready;
 
 /// How the noise of a ciphertext is made. The source file compares them; the default for
 /// encryption is [`HalfExponent`](Self::HalfExponent), for sealing
@@ -108,16 +108,6 @@ const STATISTICAL_WINDOW: u32 = 6;
 
 /// Digits of the exponents of one base: at 2048 bits the table takes 21 MB.
 const EXPONENT_WINDOW: u32 = 8;
-
-/// Tables of noise under one key.
-#[derive(Default)]
-pub(crate) struct Tables {
-    seals: OnceLock<(PowerTable, Reserved)>,
-    half_exponent: OnceLock<PowerTable>,
-    fast_exponent: OnceLock<PowerTable>,
-    /// Elements of [`Noise::Statistical`] that were made without a table, in full lanes.
-    without: AtomicU64,
-}
 
 /// How the noise of one batch is made.
 #[derive(Clone, Copy)]
@@ -211,16 +201,6 @@ impl NoiseMaker<'_> {
         let units = Zeroizing::new(rngs.iter_mut().map(draw).collect::<Vec<_>>());
         Zeroizing::new(nth_residues(ring, &units))
     }
-}
-
-/// What is in the cell, made if need be. Two threads may make it at once, and one of the two is
-/// dropped: while others wait for a maker, a pool of threads could deadlock.
-pub(crate) fn ready<T>(cell: &OnceLock<T>, make: impl FnOnce() -> T) -> &T {
-    if cell.get().is_none() {
-        let made = make();
-        let _ = cell.set(made);
-    }
-    cell.get().expect("it was just set")
 }
 
 /// The part of [`break_even`] after which a table is built: one in so many.

@@ -44,10 +44,10 @@ use rand_core::CryptoRng;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::kernel::{LANES, Line};
-use crate::noise::ready;
 use crate::power::{Lookup, power};
 use crate::prime_products::PrimeProducts;
 use crate::ring::{Digits, Elements, Ring};
+use crate::tables::ready;
 
 /// The lengths of n that this crate was built for.
 pub(crate) const KEY_BITS: [u32; 5] = [512, 1024, 2048, 3072, 4096];

@@ -25,9 +25,9 @@ use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::ciphertext::Ciphertext;
 use crate::keys::{InvalidSecretKey, PublicKey, STANDARD_KEY_BITS, SecretKey};
 use crate::noise::Noise;
-use crate::scheme::Ciphertext;
 use crate::wire;
 
 /// Why text is not what `pheutil` writes.

@@ -14,13 +14,13 @@ use rayon::prelude::*;
 use zeroize::Zeroizing;
 
 use crate::batches::chunk_size;
+use crate::ciphertext::Ciphertext;
 use crate::digits::{self, capacity};
-use crate::kernel::{LANES, Line};
+use crate::kernel::LANES;
 use crate::keys::{PublicKey, STANDARD_KEY_BITS, SecretKey};
 use crate::linear::{self, prices};
 use crate::noise::Noise;
 use crate::power_table::PowerTable;
-use crate::ring::Elements;
 use crate::wire;
 
 /// The Paillier backend with keys of 2048, 3072 or 4096 bits.
@@ -67,47 +67,6 @@ impl KeyPolicy for InsecureKeys {
     const ACCEPTED: &'static str = "512, 1024, 2048, 3072 or 4096 bits";
     fn accepts(bits: u32) -> bool {
         bits == 512 || bits == 1024 || StandardKeys::accepts(bits)
-    }
-}
-
-/// (1 + n)^m · rⁿ mod n²: an encrypted row of slots.
-///
-/// Always a unit modulo n². It remembers the [fingerprint](PublicKey::fingerprint) of its key:
-/// operations on ciphertexts of another key panic, decryption fails.
-#[derive(Clone)]
-pub struct Ciphertext {
-    element: Elements,
-    key: [u8; 8],
-}
-
-impl Ciphertext {
-    /// From a unit modulo n².
-    pub(crate) fn new(public: &PublicKey, unit: &[Line]) -> Self {
-        let mut element = public.ring().empty();
-        element.push(unit);
-        Self { element, key: public.fingerprint() }
-    }
-
-    /// Whether this is the ciphertext's key.
-    pub(crate) fn is_under(&self, public: &PublicKey) -> bool {
-        self.key == public.fingerprint()
-    }
-
-    /// The residue, given the right key.
-    ///
-    /// # Panics
-    /// When the ciphertext belongs to another key. Ciphertexts from a peer are read under the
-    /// session's key, so this is a mistake of our own.
-    pub(crate) fn under(&self, public: &PublicKey) -> &[Line] {
-        assert!(self.is_under(public), "a ciphertext under another key");
-        self.element.get(0)
-    }
-}
-
-impl core::fmt::Debug for Ciphertext {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let key = format_args!("{:016x}", u64::from_be_bytes(self.key)).to_string();
-        f.debug_struct("Ciphertext").field("key", &key).finish_non_exhaustive()
     }
 }
 

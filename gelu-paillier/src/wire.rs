@@ -16,10 +16,10 @@ use gelu_core::error::PeerMisbehaved;
 use rayon::prelude::*;
 
 use crate::certificate::ROOTS;
+use crate::ciphertext::Ciphertext;
 use crate::kernel::{LANES, Line};
 use crate::keys::PublicKey;
 use crate::ring::{Digits, Elements};
-use crate::scheme::Ciphertext;
 
 /// The version of the public key's bytes.
 const VERSION: u8 = 1;

@@ -25,9 +25,9 @@ use rcgen::{
 
 use rustls::pki_types::ServerName;
 
+use crate::account;
 use crate::error::{Error, FileError, FileProblem, Result};
 use crate::files;
-use crate::tls::check_account;
 
 /// Names under which every server certificate is valid.
 pub const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -145,7 +145,7 @@ impl Authority {
     /// As [`issue_server`](Self::issue_server); a name has up to 64 letters, digits, `-`, `_`, `.`
     /// and `@`, and does not begin with a dot.
     pub fn issue_client(&self, name: &str) -> Result<Identity> {
-        check_account(name).map_err(|why| Error::configuration("account name", why))?;
+        account::check_name(name).map_err(|why| Error::configuration("account name", why))?;
         let mut params = params(name, &[], LEAF_DAYS)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.issue(params, &self.folder.join("clients").join(name))

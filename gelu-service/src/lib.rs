@@ -22,6 +22,7 @@
 //! account can take what [`Limits`] allow.
 #![forbid(unsafe_code)]
 
+mod account;
 pub mod certs;
 pub mod client;
 mod compute;

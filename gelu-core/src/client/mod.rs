@@ -33,6 +33,7 @@ use rand_core::CryptoRng;
 use crate::backend::Backend;
 use crate::error::{ApiMisuse, PeerMisbehaved, Refused, Result};
 use crate::fixed::{Precision, add_by_layer};
+pub use crate::ledger::DataPolicy;
 use crate::ledger::{DataExposure, DataLedger, Exposure, SumLedger, data};
 use crate::mask;
 use crate::message::{ClientMessage, Lease, ServerMessage};
@@ -40,17 +41,6 @@ use crate::network::Network;
 use crate::plan::{Plan, Purpose};
 use round::Round;
 use training::{Training, TrainingRound};
-
-/// What a client lets happen to its data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DataPolicy {
-    /// Reveal no sum of too few different samples, and none of a lease so long that its masks wear
-    /// thin (`docs/src/security.md`).
-    #[default]
-    Enforce,
-    /// Reveal them all the same, and count: the owner accepts that inputs can be reconstructed.
-    AllowInputReconstruction,
-}
 
 /// What a client machine has to say to its own side.
 #[derive(Debug, Clone, PartialEq)]

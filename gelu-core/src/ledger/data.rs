@@ -38,8 +38,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use super::DataExposure;
-use crate::client::DataPolicy;
 use crate::error::Refused;
+
+/// What a client lets happen to its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DataPolicy {
+    /// Reveal no sum of too few different samples, and none of a lease so long that its masks wear
+    /// thin (`docs/src/security.md`).
+    #[default]
+    Enforce,
+    /// Reveal them all the same, and count: the owner accepts that inputs can be reconstructed.
+    AllowInputReconstruction,
+}
 
 /// A sample, known again without being kept: the first 128 bits of SHA-256 over the ledger's key and the
 /// inputs, as they are before any encoding, whose format the server chooses.

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Refused, Result};
 
-pub use data::{DataLedger, SampleId, SumLedger};
+pub use data::{DataLedger, DataPolicy, SampleId, SumLedger};
 pub use exposure::{DataExposure, Exposure, LayerExposure};
 
 /// What the operator lets happen at the bound.

@@ -3,8 +3,8 @@
 use rand_core::CryptoRng;
 
 use super::additive::AdditiveHE;
-use super::digits::Packing;
 use super::layout::SlotLayout;
+use super::packing::Packing;
 use super::plaintext::MAX_SLOT_BITS;
 use super::prices::Prices;
 use crate::backend::{Backend, SecretRate, Task};

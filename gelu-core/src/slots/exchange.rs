@@ -13,9 +13,9 @@ use rand_core::CryptoRng;
 
 use super::additive::{AdditiveHE, check_block_len, seal};
 use super::backend::SlotBackend;
-use super::digits::Packing;
 use super::layout::SlotLayout;
 use super::matrix::Matrix;
+use super::packing::Packing;
 use super::plaintext::{Plaintext, SlotShape};
 use crate::backend::{Cost, Layout};
 use crate::error::Result;

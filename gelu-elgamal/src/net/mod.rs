@@ -75,6 +75,7 @@
 //! * Keys are wiped; shares and tables, which live for one sample, are not.
 
 mod clear;
+mod formula;
 mod lookup;
 mod product;
 mod shares;
@@ -84,9 +85,10 @@ mod train;
 mod weights;
 
 pub use clear::Clear;
+pub use formula::{formula, table_2};
 pub use shares::RING_BITS;
 pub use sigmoid::{ACTIVATION_BITS, SUM_BITS, sigmoid};
-pub use tally::{Tally, formula, table_2};
+pub use tally::Tally;
 pub use train::Trainer;
 pub use weights::{
     Config, FEATURE_BITS, FEATURE_BOUND, Gradients, MASTER_BITS, Sample, Shape, WEIGHT_BITS,

@@ -52,6 +52,7 @@ pub mod activation;
 mod evaluate;
 pub mod inference;
 mod layers;
+mod moduli;
 mod noise;
 pub mod parameters;
 mod residues;

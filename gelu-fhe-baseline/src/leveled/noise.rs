@@ -22,7 +22,7 @@
 use gelu_core::error::{ApiMisuse, Error, Result};
 
 use super::layers::{Layer, Layers};
-use super::parameters::{extension, modulus_bits};
+use super::moduli::{extension, modulus_bits};
 
 /// Bits between σ and q/(2t) at every step.
 pub(super) const MARGIN_BITS: f64 = 5.0;

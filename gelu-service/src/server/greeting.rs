@@ -13,11 +13,12 @@ use tokio_rustls::server::TlsStream;
 use super::door::Seat;
 use super::host::Host;
 use super::observer::guarded;
+use crate::account;
 use crate::error::{Error, FrameError, Goodbye, Result};
 use crate::frame::{self, Receiver, Sender};
 use crate::handshake::{Down, Incompatible, Up, Welcome};
 use crate::limits::GREETING_BYTES;
-use crate::tls::{self, ALPN};
+use crate::tls::ALPN;
 
 type Channel = TlsStream<TcpStream>;
 
@@ -42,7 +43,7 @@ pub(super) async fn greet<B: Backend>(host: &Host<B>, tcp: TcpStream) -> Result<
         }
     };
     let (_, state) = channel.get_ref();
-    let account = tls::account(state.peer_certificates());
+    let account = account::of_certificate(state.peer_certificates());
     let speaks_gelu = state.alpn_protocol() == Some(ALPN);
     let (read, write) = tokio::io::split(channel);
     let mut line = Line {
