@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use gelu_core::Backend;
 use gelu_core::client::{DataPolicy, StepReport};
 use gelu_core::error::PeerIncompatible;
@@ -24,16 +24,33 @@ use crate::signals;
 
 /// Which server, and who we are there.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Server and identity")]
+#[command(
+    next_help_heading = "Server and identity",
+    // What only a server elsewhere needs; what only a run here takes contradicts all of it. (`requires`
+    // alone is silent beside an option that contradicts the one that is required.)
+    group(ArgGroup::new("elsewhere").multiple(true))
+)]
 pub(crate) struct ServerArgs {
     /// A server elsewhere, HOST:PORT; without it, one is started here for this run
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", group = "elsewhere")]
     pub(crate) server: Option<String>,
     /// Folder with ca.pem and clients/ACCOUNT.pem and .key
-    #[arg(long, value_name = "DIR", default_value = "certs", requires = "server")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "certs",
+        requires = "server",
+        group = "elsewhere"
+    )]
     certs: PathBuf,
     /// The account of our certificate
-    #[arg(long, value_name = "NAME", default_value = "client", requires = "server")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "client",
+        requires = "server",
+        group = "elsewhere"
+    )]
     account: String,
     /// Our key pair, made by `gelu keygen` [default: a fresh one, forgotten afterwards]
     #[arg(long, value_name = "FILE")]

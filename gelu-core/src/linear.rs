@@ -44,8 +44,8 @@ use run::{Order, Run};
 pub use scalar::Scalar;
 use scalar::{add_scaled, dot};
 pub use size::{
-    MAX_FEATURES, MAX_MULTIPLY_ACCUMULATES, MAX_PARAMETERS, SizeError, check_multiply_accumulates,
-    check_parameters, check_size,
+    MAX_FEATURES, MAX_GATHERED, MAX_MULTIPLY_ACCUMULATES, MAX_PARAMETERS, SizeError,
+    check_multiply_accumulates, check_parameters, check_size,
 };
 pub use taps::{Listed, Tap, Taps};
 pub use window::Window;

@@ -51,7 +51,7 @@ pub(crate) struct Args {
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with = "server",
+        conflicts_with = "elsewhere",
         required_unless_present = "server"
     )]
     model: Option<PathBuf>,

@@ -47,7 +47,7 @@ fn help_teaches_by_example() {
 
 #[test]
 fn wrong_usage_is_exit_code_2() {
-    let wrong: [&[&str]; 13] = [
+    let wrong: [&[&str]; 18] = [
         &[],
         &["frobnicate"],
         &["demo", "--key-bits", "1000"],
@@ -62,6 +62,11 @@ fn wrong_usage_is_exit_code_2() {
         // An identity is one at a server.
         &["train", "--dataset", "iris", "--account", "alice"],
         &["infer", "--model", "m.safetensors", "--dataset", "iris", "--certs", "certs"],
+        &["infer", "--model", "m.safetensors", "--dataset", "iris", "--account", "client"],
+        &["train", "--dataset", "iris", "--plaintext", "--certs", "certs"],
+        &["train", "--dataset", "iris", "--clients", "2", "--sums", "s.sums"],
+        &["train", "--dataset", "iris", "--rows", "9", "--account", "alice"],
+        &["train", "--dataset", "iris", "--out", "m.safetensors", "--certs", "certs"],
     ];
     for arguments in wrong {
         gelu(arguments).assert().failure().code(2);

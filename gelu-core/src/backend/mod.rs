@@ -130,8 +130,8 @@ pub trait Backend: Cryptosystem {
 /// of their timing learns. The weights are the server's secret: implementations of `evaluate` state
 /// what their timing tells.
 pub trait Layout<C: Cryptosystem>: Clone + Eq + Debug + Display + Send + Sync + 'static {
-    /// Weights made ready once a model version. They belong to no client's key, so that all sessions
-    /// of a version share them.
+    /// Weights made ready once a model version. They belong to no client's key: all sessions of a
+    /// version share them ([`WeightCache`](crate::server::WeightCache)).
     type Weights: Send + Sync + 'static;
     /// Validated ciphertexts of a client.
     type Inputs;

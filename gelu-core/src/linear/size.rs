@@ -13,6 +13,10 @@ pub const MAX_PARAMETERS: u64 = 1 << 24;
 /// The most multiply-accumulates of one sample in a network: 2^32.
 pub const MAX_MULTIPLY_ACCUMULATES: u64 = 1 << 32;
 
+/// The most values into which an image is unrolled for a layer, taps of a filter times its positions: 2^24.
+/// A client holds an integer of 16 bytes for each.
+pub const MAX_GATHERED: u64 = 1 << 24;
+
 /// A size that a layer cannot have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

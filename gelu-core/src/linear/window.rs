@@ -21,8 +21,8 @@ use super::dense::Dense;
 use super::run::{Order, Run};
 use super::scalar::Scalar;
 use super::size::{
-    MAX_PARAMETERS, SizeError, at_most, check_multiply_accumulates, check_parameters, check_size,
-    product,
+    MAX_GATHERED, MAX_PARAMETERS, SizeError, at_most, check_multiply_accumulates, check_parameters,
+    check_size, product,
 };
 
 /// A window: see the [module](self).
@@ -61,6 +61,8 @@ impl Window {
         check_parameters(weights.saturating_add(filters as u64))?;
         let entries = product([filters, channels, rows.length(), columns.length()]);
         at_most("matrix entries", entries, MAX_PARAMETERS)?;
+        let gathered = product([window.patch(), window.positions()]);
+        at_most("values of all positions", gathered, MAX_GATHERED)?;
         Ok(window)
     }
 
@@ -241,6 +243,12 @@ mod tests {
         assert_eq!(
             refused(16, 256, pooled, pooled),
             format!("matrix entries: {}, the limit is 16777216", 16 * 256 * 66 * 66)
+        );
+        // What a client unrolls: few multiply-accumulates for the server, 35 times the image for the client.
+        let wide = axis(1 << 10, 6, 0);
+        assert_eq!(
+            refused(1, 1, wide, wide),
+            format!("values of all positions: {}, the limit is 16777216", 36 * 1019 * 1019)
         );
     }
 }

@@ -18,6 +18,7 @@
 //! multiplications), so a client that measures response times precisely can learn about the
 //! distribution of weights in a layer; the documentation of each backend says more.
 
+mod cache;
 mod lease;
 
 use core::ops::RangeInclusive;
@@ -34,6 +35,7 @@ use crate::message::{ClientMessage, ServerMessage};
 use crate::network::{self, Network, Parameters};
 use crate::pass::bias_constant;
 use crate::plan::{Direction, MAX_BATCH, MAX_STEPS, Plan, Purpose};
+pub use cache::WeightCache;
 use lease::{Ended, Lease, LeaseStep};
 
 /// A version of a model, ready to serve.
@@ -111,20 +113,12 @@ pub enum ServerOutput {
     },
 }
 
-/// An accepted key, the plan of the last batch size, which is rarely another one, and the weights of the
-/// last query.
+/// An accepted key, and the plan of the last batch size, which is rarely another one.
 struct Opened<B: Backend> {
     public: B::PublicKey,
     planned: Option<Arc<Planned<B::Layout>>>,
-    /// One for each stage that a query has reached.
-    prepared: Vec<Prepared<B>>,
-}
-
-/// The weights of one stage, ready in the layout of the last query.
-struct Prepared<B: Backend> {
-    model: Arc<ServedModel>,
-    layout: B::Layout,
-    weights: Arc<<B::Layout as Layout<B>>::Weights>,
+    /// Those of the last query, one for each stage that it has reached.
+    layouts: Vec<B::Layout>,
 }
 
 struct Planned<L> {
@@ -149,26 +143,6 @@ impl<B: Backend> Opened<B> {
         let planned = Arc::new(Planned { plan, exposure });
         self.planned = Some(Arc::clone(&planned));
         Ok(planned)
-    }
-
-    /// The weights of a stage: those of the last query while model and layout are the same.
-    fn weights(
-        &mut self,
-        model: &Arc<ServedModel>,
-        stage: usize,
-        layout: &B::Layout,
-    ) -> Result<Arc<<B::Layout as Layout<B>>::Weights>> {
-        let fits = |p: &&Prepared<B>| Arc::ptr_eq(&p.model, model) && p.layout == *layout;
-        if let Some(prepared) = self.prepared.get(stage).filter(fits) {
-            return Ok(Arc::clone(&prepared.weights));
-        }
-        // What was prepared for this stage and those behind it is another model's or another layout's.
-        self.prepared.truncate(stage);
-        let layer = &model.parameters.layers[stage];
-        let weights = prepare::<B>(layout, model, stage, Direction::Forward, layer)?;
-        let (model, layout, weights) = (Arc::clone(model), layout.clone(), Arc::new(weights));
-        self.prepared.push(Prepared { model, layout, weights: Arc::clone(&weights) });
-        Ok(weights)
     }
 }
 
@@ -204,13 +178,14 @@ impl<B: Backend> State<B> {
 /// The server machine of one session: see the [module](self).
 pub struct Server<B: Backend> {
     state: State<B>,
+    weights: Arc<WeightCache<B>>,
     transmit: VecDeque<ServerMessage>,
     outputs: VecDeque<ServerOutput>,
 }
 
 impl<B: Backend> Default for Server<B> {
     fn default() -> Self {
-        Self { state: State::AwaitOpen, transmit: VecDeque::new(), outputs: VecDeque::new() }
+        Self::sharing(Arc::default())
     }
 }
 
@@ -218,6 +193,12 @@ impl<B: Backend> Server<B> {
     /// A machine that waits for a client's key.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A machine that shares the weights that it makes ready with other sessions of the same process.
+    pub fn sharing(weights: Arc<WeightCache<B>>) -> Self {
+        let (transmit, outputs) = (VecDeque::new(), VecDeque::new());
+        Self { state: State::AwaitOpen, weights, transmit, outputs }
     }
 
     /// Whether the session's client holds a lease.
@@ -299,9 +280,8 @@ impl<B: Backend> Server<B> {
     /// Uses idle time: makes what sealing the answers of another query like the last one needs.
     /// Does nothing in the middle of one.
     pub fn precompute(&self, rng: &mut dyn CryptoRng) {
-        let State::Ready(Opened { public, prepared, .. }) = &self.state else { return };
-        let layouts: Vec<_> = prepared.iter().map(|prepared| &prepared.layout).collect();
-        B::prepare_seals(public, &layouts, rng);
+        let State::Ready(Opened { public, layouts, .. }) = &self.state else { return };
+        B::prepare_seals(public, &layouts.iter().collect::<Vec<_>>(), rng);
     }
 
     /// What a lease would give away to this client: for the ledger, before [`grant`](Self::grant).
@@ -353,7 +333,7 @@ impl<B: Backend> Server<B> {
                 }
                 let public = B::public_key_from_bytes(&public_key)?;
                 self.transmit.push_back(ServerMessage::Opened);
-                Ok(State::Ready(Opened { public, planned: None, prepared: Vec::new() }))
+                Ok(State::Ready(Opened { public, planned: None, layouts: Vec::new() }))
             }
             (
                 State::Ready(mut opened),
@@ -438,7 +418,9 @@ impl<B: Backend> Server<B> {
         check_equal("stage", stage as usize, query.stage)?;
         let Query { model, planned, .. } = &query;
         let layout = planned.plan.stages[query.stage].forward.named(name)?;
-        let weights = opened.weights(model, query.stage, layout)?;
+        let weights = self.weights.get(model, query.stage, layout)?;
+        opened.layouts.truncate(query.stage);
+        opened.layouts.push(layout.clone());
         let sealed = evaluate::<B>(layout, &opened.public, &weights, ciphertexts, rng)?;
         let ciphertexts = sealed.into_bytes();
         self.transmit.push_back(ServerMessage::WeightedSums { stage, ciphertexts });

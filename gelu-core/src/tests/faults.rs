@@ -239,7 +239,7 @@ fn encrypted_updates_out_of_bounds_are_refused() {
 
 #[test]
 fn another_backend_is_incompatible() {
-    let open = ClientMessage::Open { backend: "paillier".into(), public_key: vec![] };
+    let open = ClientMessage::Open { backend: "another".into(), public_key: vec![] };
     let error = feed(&[open], &LearningRate::Public(0.1)).0.unwrap_err();
     assert!(matches!(error, Error::PeerIncompatible(PeerIncompatible::Backend { .. })));
 }

@@ -32,7 +32,7 @@ const G_MAX: u32 = 5;
 
 type Batches = Vec<(Array2<f64>, Vec<usize>)>;
 
-fn model() -> ServedModel {
+pub(crate) fn model() -> ServedModel {
     let (network, precision) = (Arc::new(networks::network()), Precision::TRAINING);
     let rng = &mut ChaCha20Rng::seed_from_u64(11);
     let half = precision.weights.one() / 2;

@@ -11,7 +11,7 @@ use gelu_core::clear::{Clear, ClearKey};
 use gelu_core::error::Refused;
 use gelu_core::ledger::{Exposure, LeaseTerms};
 use gelu_core::plan::{Plan, Purpose};
-use gelu_core::server::{LearningRate, ServedModel};
+use gelu_core::server::{LearningRate, ServedModel, WeightCache};
 use gelu_core::{Parameters, server};
 use gelu_files::Lock;
 use gelu_nn::Model;
@@ -36,6 +36,7 @@ pub(crate) struct Host<B: Backend> {
     pub(super) computing: Arc<Semaphore>,
     pub(super) strangers: Arc<Strangers>,
     pub(super) seats: Arc<Seats>,
+    pub(super) weights: Arc<WeightCache<B>>,
     model: RwLock<Arc<Current>>,
     ledger: Mutex<LedgerFile>,
     lease_rng: Mutex<ChaCha20Rng>,
@@ -84,6 +85,7 @@ impl<B: Backend> Host<B> {
             computing: Arc::new(Semaphore::new(config.limits.computations)),
             strangers: Arc::new(Strangers::new(&config.limits)),
             seats: Arc::new(Seats::new(&config.limits)),
+            weights: Arc::default(),
             verdicts,
             config,
             model: RwLock::new(Arc::new(Current { model, served })),

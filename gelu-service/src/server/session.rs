@@ -122,7 +122,8 @@ impl<B: Backend> Session<B> {
         stopping: watch::Receiver<Stop>,
     ) -> Self {
         let Greeted { account, line, seat } = greeted;
-        let machine = Some(Machine { server: server::Server::new(), rng });
+        let machine =
+            Some(Machine { server: server::Server::sharing(Arc::clone(&host.weights)), rng });
         Self { host, account, line, machine, lease: None, stopping, _seat: seat }
     }
 

@@ -70,32 +70,38 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", conflicts_with = "epochs")]
     steps: Option<usize>,
     /// Train on the first N rows only, 1 or more
-    #[arg(long, value_name = "N", value_parser = args::count(1..), conflicts_with_all = ["server", "plaintext"])]
+    #[arg(long, value_name = "N", value_parser = args::count(1..), conflicts_with_all = ["elsewhere", "plaintext"])]
     rows: Option<usize>,
     /// Classify the first N held-out rows only, afterwards; 1 or more
-    #[arg(long, value_name = "N", value_parser = args::count(1..), conflicts_with_all = ["server", "plaintext"])]
+    #[arg(long, value_name = "N", value_parser = args::count(1..), conflicts_with_all = ["elsewhere", "plaintext"])]
     held_out: Option<usize>,
     /// Clients that share the rows and train in turn (without --server)
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64), conflicts_with = "server")]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64), conflicts_with = "elsewhere")]
     clients: u8,
     /// The most samples of a lease (without --server) [default: 512, or as many as the data needs]
-    #[arg(long, value_name = "N", conflicts_with = "server")]
+    #[arg(long, value_name = "N", conflicts_with = "elsewhere")]
     lease_samples: Option<u64>,
     /// Where the sums are counted that our account has revealed (with --server) [default:
     /// clients/ACCOUNT.sums in --certs]
-    #[arg(long, value_name = "FILE", requires = "server", help_heading = "Server and identity")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "server",
+        group = "elsewhere",
+        help_heading = "Server and identity"
+    )]
     sums: Option<PathBuf>,
     /// Reveal sums of leases over so few different rows that the server could reconstruct inputs
     #[arg(long)]
     allow_input_reconstruction: bool,
     /// Train in the clear, by the network's recipe
-    #[arg(long, conflicts_with_all = ["server", "clients", "steps", "secret_rate"])]
+    #[arg(long, conflicts_with_all = ["elsewhere", "clients", "steps", "secret_rate"])]
     plaintext: bool,
     /// What the numbers of a --plaintext model are for: queries, or more training under encryption
     #[arg(long, value_enum, default_value_t = PrecisionArg::Inference, requires = "plaintext")]
     precision: PrecisionArg,
     /// Where to write the trained model (not with --server, which keeps it)
-    #[arg(long, value_name = "FILE", help_heading = "Output", conflicts_with = "server")]
+    #[arg(long, value_name = "FILE", help_heading = "Output", conflicts_with = "elsewhere")]
     out: Option<PathBuf>,
     /// Where to write the report [default: gelu-train-report.html, if it can be written]
     #[arg(long, value_name = "PATH", help_heading = "Output", conflicts_with = "plaintext")]

@@ -1,5 +1,4 @@
 //! A server in a folder of its own, real sockets, real TLS, and clients of any name.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

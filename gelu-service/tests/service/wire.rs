@@ -1,11 +1,9 @@
 //! What others see: the wire outside TLS, the messages inside.
 
-mod common;
-
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use common::{Batch, Site, batches, connect, key};
+use crate::common::{Batch, Site, batches, connect, key};
 use gelu_core::client::DataPolicy;
 use gelu_core::fixed::{Format, Saturations};
 use gelu_core::message::{ClientMessage, Wire};
@@ -104,7 +102,7 @@ async fn updates_inside_the_channel_are_masked() {
     let mut seen = Vec::new();
     for _ in 0..2 {
         let site = Site::new();
-        let running = site.start_with(common::long_leases).await;
+        let running = site.start_with(crate::common::long_leases).await;
         let mut session = session(&site, running.address).await;
         session.train(1000, &mut batches(1, 2).into_iter().peekable()).await.unwrap();
         session.close().await;

@@ -1,11 +1,9 @@
 //! Leases are transactions, whoever dies.
 
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{
+use crate::common::{
     BATCH, Log, PATIENCE, Raw, Site, batches, batches_for, endless, frame, halting, long_leases,
     model, replay, wide_model,
 };
@@ -282,9 +280,9 @@ async fn a_shutdown_does_not_wait_for_ever() {
     assert_eq!(site.stored().version(), 0);
 }
 
-async fn guarded(site: &Site, running: &common::Running) -> Session<Clear> {
-    let connection = common::connect(running.address, &site.tls("alice")).await.unwrap();
-    connection.open(common::key(), DataPolicy::Enforce).await.unwrap()
+async fn guarded(site: &Site, running: &crate::common::Running) -> Session<Clear> {
+    let connection = crate::common::connect(running.address, &site.tls("alice")).await.unwrap();
+    connection.open(crate::common::key(), DataPolicy::Enforce).await.unwrap()
 }
 
 /// Whoever protects its data does not ask for a lease that is too short for that, and goes on.
@@ -318,7 +316,7 @@ async fn a_lease_over_too_few_different_samples_is_given_back() {
     let running = site.start_with(long_leases).await;
     let mut session = guarded(&site, &running).await;
     // Two rows shown six times each; five are what the layer of 4 inputs needs.
-    let two = |(inputs, labels): common::Batch| {
+    let two = |(inputs, labels): crate::common::Batch| {
         (inputs.slice_move(ndarray::s![.., ..2]), labels[..2].to_vec())
     };
     let rows: Vec<_> = batches(3, 1).into_iter().map(two).collect();
@@ -420,9 +418,11 @@ async fn waiting_is_not_silence() {
     };
     let tls = site.tls("waiter");
     let connection =
-        common::connect_with(running.address, &tls, Limits::default(), observer).await.unwrap();
+        crate::common::connect_with(running.address, &tls, Limits::default(), observer)
+            .await
+            .unwrap();
     let policy = DataPolicy::AllowInputReconstruction;
-    let mut waiter = connection.open(common::key(), policy).await.unwrap();
+    let mut waiter = connection.open(crate::common::key(), policy).await.unwrap();
     let waiting =
         tokio::spawn(
             async move { waiter.train(1, &mut batches(2, 1).into_iter().peekable()).await },
@@ -462,8 +462,9 @@ async fn computing_is_not_silence() {
         };
         let running = site.start_with(slow).await;
         let tls = site.tls("alice");
-        let connection = common::connect_with(running.address, &tls, limits, |_| {}).await.unwrap();
-        let mut session = connection.open(common::key(), policy).await.unwrap();
+        let connection =
+            crate::common::connect_with(running.address, &tls, limits, |_| {}).await.unwrap();
+        let mut session = connection.open(crate::common::key(), policy).await.unwrap();
         match session.classify(&query).await {
             Ok(_) => assert!(heard),
             Err(Error::Timeout { waiting_for, limit }) => {

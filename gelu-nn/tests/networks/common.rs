@@ -1,5 +1,4 @@
 //! Sessions of one or several clients over any backend, and the oracle beside them.
-#![allow(dead_code, reason = "each test program uses a part of this")]
 
 use std::sync::Arc;
 

@@ -1,11 +1,10 @@
 //! Whoever looks on ends nothing: neither an observer that panics, nor a log that nobody reads any more.
 
-mod common;
-
 use std::panic::resume_unwind;
+use std::process::Command;
 use std::sync::Arc;
 
-use common::{Log, Site, batches};
+use crate::common::{Log, Site, batches};
 use gelu_core::message::ClientMessage;
 use gelu_service::server::{Observer, ServerEvent};
 use tracing::span::{Attributes, Id, Record};
@@ -46,9 +45,22 @@ impl Subscriber for ClosedPipe {
     fn exit(&self, _: &Id) {}
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn panics_of_those_who_look_on_end_nothing() {
+/// In a process of its own: there is one log for all that a process does.
+#[test]
+fn panics_of_those_who_look_on_end_nothing() {
+    if std::env::var_os("GELU_CLOSED_PIPE").is_none() {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let name = "observers::panics_of_those_who_look_on_end_nothing";
+        let output = child.args(["--exact", name]).env("GELU_CLOSED_PIPE", "").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
     tracing::subscriber::set_global_default(ClosedPipe).unwrap();
+    tokio::runtime::Runtime::new().unwrap().block_on(under_panicking_observers());
+}
+
+async fn under_panicking_observers() {
     let site = Site::new();
     let log = Arc::new(Log::default());
     let running = site.start_with(|c| c.observer = Arc::new(Panicking(Arc::clone(&log)))).await;

@@ -1,8 +1,6 @@
 //! Whole sessions over TLS: what comes out equals a replay without sockets, bit for bit.
 
-mod common;
-
-use common::{BATCH, Site, batches, key, model, replay};
+use crate::common::{BATCH, Site, batches, key, model, replay};
 use gelu_core::client::DataPolicy;
 use gelu_service::client::{ClientEvent, Phase};
 use gelu_service::server::Way;
@@ -85,12 +83,14 @@ async fn statistics_and_progress_add_up_on_both_sides() {
     let observer = move |event: &ClientEvent| events.lock().unwrap().push(event.clone());
     let tls = site.tls("alice");
     let connection =
-        common::connect_with(running.address, &tls, Limits::default(), observer).await.unwrap();
+        crate::common::connect_with(running.address, &tls, Limits::default(), observer)
+            .await
+            .unwrap();
     assert_eq!(connection.card().account, "alice");
     assert_eq!(connection.card().name, "small");
     assert!(connection.card().training.starts_with("no lease protects both"));
     let policy = DataPolicy::AllowInputReconstruction;
-    let mut session = connection.open(common::key(), policy).await.unwrap();
+    let mut session = connection.open(crate::common::key(), policy).await.unwrap();
     let report = session.train(1, &mut batches(1, 1).into_iter().peekable()).await.unwrap();
     assert_eq!((report.steps.len(), report.granted), (1, 1));
     assert!(report.steps[0].last);
@@ -155,7 +155,7 @@ async fn a_lease_with_a_secret_learning_rate() {
     let running = site
         .start_with(|c| {
             secret(c);
-            common::long_leases(c);
+            crate::common::long_leases(c);
         })
         .await;
     let mut session = site.client(&running, "alice").await;

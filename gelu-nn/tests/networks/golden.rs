@@ -5,12 +5,10 @@
 //! [`PROTOCOL_VERSION`](gelu_core::message::PROTOCOL_VERSION) and take the new lines:
 //!
 //! ```text
-//! GELU_GOLDEN=write cargo test -p gelu-nn --test golden
+//! GELU_GOLDEN=write cargo test -p gelu-nn --test networks golden
 //! ```
 
-mod common;
-
-use common::{batches, client, host, model, rate};
+use crate::common::{batches, client, host, model, rate};
 use gelu_core::message::PROTOCOL_VERSION;
 use gelu_core::pair::Pair;
 use gelu_nn::{Rate, zoo};
@@ -50,7 +48,7 @@ fn golden() {
     let version = format!("protocol version {PROTOCOL_VERSION}\n");
     let sessions = SIZES.map(|bits| [one_inference(bits), one_lease(bits)].concat());
     let summaries = version + &sessions.concat();
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden.txt");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/networks/golden.txt");
     if std::env::var_os("GELU_GOLDEN").is_some_and(|value| value == "write") {
         std::fs::write(file, &summaries).unwrap();
     }

@@ -4,9 +4,7 @@
 //! those of a 2048-bit Paillier key; a selection runs over Paillier itself, with small keys here
 //! and with a real one in `one_real_key`.
 
-mod common;
-
-use common::{assert_equals_oracle, batches, client, host, model, oracle, rate};
+use crate::common::{assert_equals_oracle, batches, client, host, model, oracle, rate};
 use gelu_core::clear::ClearKey;
 use gelu_core::plan::{Plan, Purpose};
 use gelu_core::server::Host;

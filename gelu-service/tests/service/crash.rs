@@ -1,7 +1,5 @@
 //! A server in a process of its own, killed at any moment: what is on the disk is whole.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -9,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{Raw, Site, batches, connect, frame, key, replay};
+use crate::common::{Raw, Site, batches, connect, frame, key, replay};
 use gelu_core::client::DataPolicy;
 use gelu_core::message::{ClientMessage, ServerMessage};
 use gelu_core::{AdditiveHE, Clear};
@@ -29,7 +27,7 @@ fn server_process() {
     let identity =
         Identity { certificate: certs.join("server.pem"), key: certs.join("server.key") };
     let tls = ServerTls::read(&certs.join("ca.pem"), &identity).unwrap();
-    let config = common::config_in(folder, tls);
+    let config = crate::common::config_in(folder, tls);
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let server = Server::bind(config).await.unwrap();
         println!("\nlistening on {}", server.local_addr().unwrap());
@@ -58,7 +56,7 @@ impl Process {
 
     fn run(site: &Site, mut command: Command) -> Self {
         let mut child = command
-            .args(["server_process", "--exact", "--nocapture"])
+            .args(["crash::server_process", "--exact", "--nocapture"])
             .env(FOLDER, site.folder.path())
             .stdout(Stdio::piped())
             .spawn()

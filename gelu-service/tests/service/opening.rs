@@ -1,11 +1,9 @@
 //! What a server looks at before it listens.
 
-mod common;
-
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use common::{Log, Site, model};
+use crate::common::{Log, Site, model};
 use gelu_core::clear::{Clear, ClearKey};
 use gelu_core::server::LearningRate;
 use gelu_nn::Model;

@@ -1,10 +1,8 @@
 //! Peers that do not belong: what each side says, and that nobody else notices.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Raw, Running, Site, batches, connect, frame, open_message};
+use crate::common::{Raw, Running, Site, batches, connect, frame, open_message};
 use gelu_core::Cryptosystem;
 use gelu_core::clear::{Clear, ClearKey};
 use gelu_core::client::DataPolicy;

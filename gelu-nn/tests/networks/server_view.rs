@@ -1,9 +1,7 @@
 //! What the server machine receives in a whole training lease under Paillier: no activation, label
 //! or gradient in the clear.
 
-mod common;
-
-use common::{Batches, batches, client, host, model, rate};
+use crate::common::{Batches, batches, client, host, model, rate};
 use gelu_core::fixed::Saturations;
 use gelu_core::message::{ClientMessage, Wire};
 use gelu_core::pair::Frame;

@@ -1,10 +1,8 @@
 //! Known clients that break the rules in the middle of a session: it ends, and only it.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{BATCH, Raw, Running, Site, batches, endless, frame, key, long_leases, model};
+use crate::common::{BATCH, Raw, Running, Site, batches, endless, frame, key, long_leases, model};
 use gelu_core::message::{ClientMessage, ServerMessage, Wire};
 use gelu_core::{AdditiveHE, Clear, Parameters, Precision};
 use gelu_nn::{Activation, Model, Sequential};
@@ -117,7 +115,7 @@ async fn messages_that_do_not_belong() {
         ("layout", message(bad_layout), "no such layout for this exchange: tiles/1"),
         ("update", message(masked), "got MaskedUpdate"),
         ("final", message(ClientMessage::FinalUpdate(none().into())), "got FinalUpdate"),
-        ("open", message(common::open_message(2048)), "got Open"),
+        ("open", message(crate::common::open_message(2048)), "got Open"),
         (
             "steps",
             message(ClientMessage::RequestLease { batch: 1, steps: 0, least: 1 }),

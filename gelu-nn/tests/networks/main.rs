@@ -1,0 +1,9 @@
+//! Networks in whole sessions and beside their references: one binary, since each that is linked takes as
+//! long as many tests.
+
+mod common;
+mod golden;
+mod layouts;
+mod oracle;
+mod references;
+mod server_view;

@@ -1,0 +1,11 @@
+//! Servers and clients over real sockets: one binary, since each that is linked takes as long as many tests.
+
+mod common;
+mod crash;
+mod leases;
+mod misbehaviour;
+mod observers;
+mod opening;
+mod strangers;
+mod training;
+mod wire;
