@@ -31,26 +31,26 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-pub const ETA: f64 = 0.25;
-pub const BATCH: usize = 6;
+pub(crate) const ETA: f64 = 0.25;
+pub(crate) const BATCH: usize = 6;
 /// Far beyond what anything here takes, on any machine.
-pub const PATIENCE: Duration = Duration::from_secs(50);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(50);
 
-pub type Batch = (Array2<f64>, Vec<usize>);
+pub(crate) type Batch = (Array2<f64>, Vec<usize>);
 
 /// A folder with an authority, a model and a ledger.
-pub struct Site {
-    pub folder: TempDir,
-    pub authority: Authority,
+pub(crate) struct Site {
+    pub(crate) folder: TempDir,
+    pub(crate) authority: Authority,
     server: Identity,
 }
 
 impl Site {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(&model())
     }
 
-    pub fn with(model: &Model) -> Self {
+    pub(crate) fn with(model: &Model) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::create(&folder.path().join("certs")).unwrap();
         let server = authority.issue_server(&[]).unwrap();
@@ -58,29 +58,29 @@ impl Site {
         Self { folder, authority, server }
     }
 
-    pub fn model_path(&self) -> PathBuf {
+    pub(crate) fn model_path(&self) -> PathBuf {
         self.folder.path().join("model.safetensors")
     }
 
-    pub fn ledger_path(&self) -> PathBuf {
+    pub(crate) fn ledger_path(&self) -> PathBuf {
         self.folder.path().join("ledger.json")
     }
 
     /// The model on the disk.
-    pub fn stored(&self) -> Model {
+    pub(crate) fn stored(&self) -> Model {
         Model::load(&self.model_path()).unwrap()
     }
 
-    pub fn config(&self) -> Config<Clear> {
+    pub(crate) fn config(&self) -> Config<Clear> {
         let tls = ServerTls::read(&self.authority.certificate(), &self.server).unwrap();
         config_in(self.folder.path(), tls)
     }
 
-    pub async fn start(&self) -> Running {
+    pub(crate) async fn start(&self) -> Running {
         self.start_with(|_| {}).await
     }
 
-    pub async fn start_with(&self, change: impl Fn(&mut Config<Clear>)) -> Running {
+    pub(crate) async fn start_with(&self, change: impl Fn(&mut Config<Clear>)) -> Running {
         let log = Arc::new(Log::default());
         let server = loop {
             let mut config = self.config();
@@ -103,7 +103,7 @@ impl Site {
         Running { address, log, stop: Some(stop), task }
     }
 
-    pub fn identity(&self, account: &str) -> Identity {
+    pub(crate) fn identity(&self, account: &str) -> Identity {
         let stem = self.folder.path().join("certs/clients").join(account);
         let (certificate, key) =
             (stem.with_added_extension("pem"), stem.with_added_extension("key"));
@@ -113,18 +113,18 @@ impl Site {
         }
     }
 
-    pub fn tls(&self, account: &str) -> ClientTls {
+    pub(crate) fn tls(&self, account: &str) -> ClientTls {
         ClientTls::read(&self.authority.certificate(), &self.identity(account)).unwrap()
     }
 
-    pub async fn client(&self, running: &Running, account: &str) -> Session<Clear> {
+    pub(crate) async fn client(&self, running: &Running, account: &str) -> Session<Clear> {
         let connection = connect(running.address, &self.tls(account)).await.unwrap();
         connection.open(key(), DataPolicy::AllowInputReconstruction).await.unwrap()
     }
 }
 
 /// A server of the files in `folder`.
-pub fn config_in(folder: &Path, tls: ServerTls) -> Config<Clear> {
+pub(crate) fn config_in(folder: &Path, tls: ServerTls) -> Config<Clear> {
     let address = "127.0.0.1:0".parse().unwrap();
     let (model, ledger) = (folder.join("model.safetensors"), folder.join("ledger.json"));
     let mut config = Config::new(address, tls, model, ledger, LearningRate::Public(ETA));
@@ -135,15 +135,15 @@ pub fn config_in(folder: &Path, tls: ServerTls) -> Config<Clear> {
     config
 }
 
-pub fn key() -> Arc<ClearKey> {
+pub(crate) fn key() -> Arc<ClearKey> {
     Arc::new(ClearKey::new(2048).unwrap())
 }
 
-pub async fn connect(address: SocketAddr, tls: &ClientTls) -> Result<Connection<Clear>> {
+pub(crate) async fn connect(address: SocketAddr, tls: &ClientTls) -> Result<Connection<Clear>> {
     connect_with(address, tls, Limits::default(), |_| {}).await
 }
 
-pub async fn connect_with(
+pub(crate) async fn connect_with(
     address: SocketAddr,
     tls: &ClientTls,
     limits: Limits,
@@ -154,21 +154,21 @@ pub async fn connect_with(
 }
 
 /// A server that runs.
-pub struct Running {
-    pub address: SocketAddr,
-    pub log: Arc<Log>,
-    pub stop: Option<oneshot::Sender<()>>,
-    pub task: JoinHandle<Result<Summary>>,
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    pub(crate) log: Arc<Log>,
+    pub(crate) stop: Option<oneshot::Sender<()>>,
+    pub(crate) task: JoinHandle<Result<Summary>>,
 }
 
 impl Running {
-    pub async fn shut_down(mut self) -> Summary {
+    pub(crate) async fn shut_down(mut self) -> Summary {
         drop(self.stop.take());
         timeout(PATIENCE, self.task).await.expect("ends in time").unwrap().unwrap()
     }
 
     /// As `kill -9` would, as far as one process can do that to itself.
-    pub async fn kill(self) {
+    pub(crate) async fn kill(self) {
         self.task.abort();
         let _ = self.task.await;
     }
@@ -176,9 +176,9 @@ impl Running {
 
 /// Everything that a server has said, and all that its machine has received.
 #[derive(Default)]
-pub struct Log {
-    pub events: Mutex<Vec<ServerEvent>>,
-    pub received: Mutex<Vec<(String, ClientMessage)>>,
+pub(crate) struct Log {
+    pub(crate) events: Mutex<Vec<ServerEvent>>,
+    pub(crate) received: Mutex<Vec<(String, ClientMessage)>>,
     changed: Notify,
 }
 
@@ -194,12 +194,12 @@ impl Observer for Log {
 }
 
 impl Log {
-    pub fn find<T>(&self, found: impl Fn(&ServerEvent) -> Option<T>) -> Option<T> {
+    pub(crate) fn find<T>(&self, found: impl Fn(&ServerEvent) -> Option<T>) -> Option<T> {
         self.events.lock().unwrap().iter().find_map(found)
     }
 
     /// Waits until an event has happened.
-    pub async fn wait<T>(&self, found: impl Fn(&ServerEvent) -> Option<T>) -> T {
+    pub(crate) async fn wait<T>(&self, found: impl Fn(&ServerEvent) -> Option<T>) -> T {
         let waiting = async {
             loop {
                 let changed = self.changed.notified();
@@ -213,7 +213,7 @@ impl Log {
         patience.unwrap_or_else(|_| panic!("never happened: {:#?}", self.events.lock().unwrap()))
     }
 
-    pub async fn turned_away(&self) -> String {
+    pub(crate) async fn turned_away(&self) -> String {
         self.wait(|event| match event {
             ServerEvent::TurnedAway { reason, .. } => Some(reason.clone()),
             _ => None,
@@ -222,7 +222,7 @@ impl Log {
     }
 
     /// How the session of `account` ended.
-    pub async fn left(&self, who: &str) -> Option<String> {
+    pub(crate) async fn left(&self, who: &str) -> Option<String> {
         self.wait(|event| match event {
             ServerEvent::Left { account, error } if account == who => Some(error.clone()),
             _ => None,
@@ -230,7 +230,7 @@ impl Log {
         .await
     }
 
-    pub async fn rolled_back(&self, who: &str) -> String {
+    pub(crate) async fn rolled_back(&self, who: &str) -> String {
         self.wait(|event| match event {
             ServerEvent::RolledBack { account, reason } if account == who => Some(reason.clone()),
             _ => None,
@@ -238,7 +238,7 @@ impl Log {
         .await
     }
 
-    pub async fn queued(&self, who: &str) -> u32 {
+    pub(crate) async fn queued(&self, who: &str) -> u32 {
         self.wait(|event| match event {
             ServerEvent::Queued { account, position } if account == who => Some(*position),
             _ => None,
@@ -247,7 +247,7 @@ impl Log {
     }
 
     /// The versions that were committed, in order, and by whom.
-    pub fn commits(&self) -> Vec<(String, u64)> {
+    pub(crate) fn commits(&self) -> Vec<(String, u64)> {
         let commit = |event: &ServerEvent| match event {
             ServerEvent::Committed { account, version } => Some((account.clone(), *version)),
             _ => None,
@@ -256,27 +256,27 @@ impl Log {
     }
 }
 
-pub fn architecture() -> Sequential {
+pub(crate) fn architecture() -> Sequential {
     Sequential::dense(4, &[5], 3, Activation::Tanh).unwrap()
 }
 
-pub fn model() -> Model {
+pub(crate) fn model() -> Model {
     let rng = &mut ChaCha20Rng::seed_from_u64(1);
     Model::initialise("small", architecture(), Precision::TRAINING, rng).unwrap()
 }
 
 /// Wide enough that the ledger allows a few queries and then no more.
-pub fn wide_model() -> Model {
+pub(crate) fn wide_model() -> Model {
     let architecture = Sequential::dense(64, &[], 3, Activation::Tanh).unwrap();
     let rng = &mut ChaCha20Rng::seed_from_u64(1);
     Model::initialise("wide", architecture, Precision::TRAINING, rng).unwrap()
 }
 
-pub fn batches(seed: u64, steps: usize) -> Vec<Batch> {
+pub(crate) fn batches(seed: u64, steps: usize) -> Vec<Batch> {
     batches_for(4, seed, steps)
 }
 
-pub fn batches_for(features: usize, seed: u64, steps: usize) -> Vec<Batch> {
+pub(crate) fn batches_for(features: usize, seed: u64, steps: usize) -> Vec<Batch> {
     let rng = &mut ChaCha20Rng::seed_from_u64(seed);
     let mut uniform = || f64::from(rng.next_u32()) / f64::from(u32::MAX) * 2.0 - 1.0;
     (0..steps)
@@ -289,7 +289,7 @@ pub fn batches_for(features: usize, seed: u64, steps: usize) -> Vec<Batch> {
 }
 
 /// The parameters after the same lease in one process, without sockets.
-pub fn replay(model: &Model, batches: &[Batch]) -> Parameters {
+pub(crate) fn replay(model: &Model, batches: &[Batch]) -> Parameters {
     let rng = &mut ChaCha20Rng::seed_from_u64(99);
     let served = ServedModel::from(model);
     let host = Arc::new(PairHost::new(served, "replay", Policy::AllowModelExtraction));
@@ -300,12 +300,12 @@ pub fn replay(model: &Model, batches: &[Batch]) -> Parameters {
 }
 
 /// Endless data: a lease on it lasts until something ends it.
-pub fn endless() -> std::iter::Peekable<std::iter::Cycle<std::vec::IntoIter<Batch>>> {
+pub(crate) fn endless() -> std::iter::Peekable<std::iter::Cycle<std::vec::IntoIter<Batch>>> {
     batches(1, 5).into_iter().cycle().peekable()
 }
 
 /// Data that comes to a halt after its batches, and to an end when [`Halt::end`] is called.
-pub fn halting(batches: Vec<Batch>) -> (impl Iterator<Item = Batch> + Send, Halt) {
+pub(crate) fn halting(batches: Vec<Batch>) -> (impl Iterator<Item = Batch> + Send, Halt) {
     let (end, ended) = std::sync::mpsc::channel();
     let halt = std::iter::from_fn(move || {
         let _ = tokio::task::block_in_place(|| ended.recv_timeout(PATIENCE));
@@ -314,33 +314,33 @@ pub fn halting(batches: Vec<Batch>) -> (impl Iterator<Item = Batch> + Send, Halt
     (batches.into_iter().chain(halt), Halt(end))
 }
 
-pub struct Halt(std::sync::mpsc::Sender<()>);
+pub(crate) struct Halt(std::sync::mpsc::Sender<()>);
 
 impl Halt {
-    pub fn end(self) {
+    pub(crate) fn end(self) {
         let _ = self.0.send(());
     }
 }
 
 /// Leases long enough that no test sees their end.
-pub fn long_leases(config: &mut Config<Clear>) {
+pub(crate) fn long_leases(config: &mut Config<Clear>) {
     config.lease_samples = 10_000 * BATCH as u64;
 }
 
 /// A client who writes what it likes.
-pub struct Raw {
-    pub write: WriteHalf<TlsStream<TcpStream>>,
-    pub receiver: Receiver<ReadHalf<TlsStream<TcpStream>>>,
+pub(crate) struct Raw {
+    pub(crate) write: WriteHalf<TlsStream<TcpStream>>,
+    pub(crate) receiver: Receiver<ReadHalf<TlsStream<TcpStream>>>,
 }
 
-pub fn frame(sequence: u64, body: &Up) -> Vec<u8> {
+pub(crate) fn frame(sequence: u64, body: &Up) -> Vec<u8> {
     let body = postcard::to_stdvec(&(sequence, body)).unwrap();
     let length = u32::try_from(body.len()).unwrap();
     [&length.to_be_bytes()[..], &body].concat()
 }
 
 impl Raw {
-    pub async fn open(address: SocketAddr, tls: &ClientTls) -> Self {
+    pub(crate) async fn open(address: SocketAddr, tls: &ClientTls) -> Self {
         let tcp = TcpStream::connect(address).await.unwrap();
         let name = "localhost".try_into().unwrap();
         let connector = TlsConnector::from(tls.config().clone());
@@ -349,7 +349,7 @@ impl Raw {
     }
 
     /// Past the greeting: the next frame has number 1.
-    pub async fn greeted(address: SocketAddr, tls: &ClientTls) -> Self {
+    pub(crate) async fn greeted(address: SocketAddr, tls: &ClientTls) -> Self {
         let mut raw = Self::open(address, tls).await;
         raw.write(&frame(0, &Up::Hello(Hello::ours()))).await;
         assert!(matches!(raw.read().await.unwrap(), Down::Welcome(_)));
@@ -357,25 +357,25 @@ impl Raw {
     }
 
     /// Past the key: the next frame has number 2.
-    pub async fn opened(address: SocketAddr, tls: &ClientTls) -> Self {
+    pub(crate) async fn opened(address: SocketAddr, tls: &ClientTls) -> Self {
         let mut raw = Self::greeted(address, tls).await;
         raw.write(&frame(1, &Up::Message(open_message(2048)))).await;
         assert_eq!(raw.answer().await.unwrap(), Down::Message(ServerMessage::Opened));
         raw
     }
 
-    pub async fn write(&mut self, bytes: &[u8]) {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
         self.write.write_all(bytes).await.unwrap();
         self.write.flush().await.unwrap();
     }
 
-    pub async fn read(&mut self) -> Result<Down> {
+    pub(crate) async fn read(&mut self) -> Result<Down> {
         let reading = self.receiver.receive("test");
         timeout(PATIENCE, reading).await.expect("answered in time").map(|(frame, _)| frame)
     }
 
     /// The next frame that is no notice.
-    pub async fn answer(&mut self) -> Result<Down> {
+    pub(crate) async fn answer(&mut self) -> Result<Down> {
         loop {
             match self.read().await? {
                 Down::Waiting { .. } | Down::Working => {}
@@ -385,7 +385,7 @@ impl Raw {
     }
 }
 
-pub fn open_message(bits: u32) -> ClientMessage {
+pub(crate) fn open_message(bits: u32) -> ClientMessage {
     let public_key = bits.to_be_bytes().to_vec();
     ClientMessage::Open { backend: Clear::ID.into(), public_key }
 }
