@@ -463,10 +463,11 @@ mod tests {
         let mut file = LedgerFile::open(&path, "iris").unwrap();
         charge(&mut file, "alice", 1).unwrap();
         let old = fs::read(&path).unwrap();
-        let changes: [&dyn Fn(); 4] = [
+        let changes: [&dyn Fn(); 5] = [
             &|| fs::remove_file(&path).unwrap(),
             &|| fs::write(&path, "{").unwrap(),
             &|| files::replace(&path, &old).unwrap(),
+            &|| files::replace(&path, &fs::read(&path).unwrap()).unwrap(),
             &|| File::options().append(true).open(&path).unwrap().write_all(b"x").unwrap(),
         ];
         for (version, change) in (2..).zip(changes) {
