@@ -32,3 +32,50 @@ pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+
+    fn of_names<const N: usize>(names: [(DnType, &str); N]) -> Result<String, String> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        names.into_iter().for_each(|(kind, name)| params.distinguished_name.push(kind, name));
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        of_certificate(Some(&[certificate.der().clone()]))
+    }
+
+    #[test]
+    fn an_account_is_the_one_common_name_of_a_certificate() {
+        let alice = || (DnType::CommonName, "alice");
+        assert_eq!(of_names([alice()]).unwrap(), "alice");
+        assert_eq!(of_names([(DnType::OrganizationName, "gelu"), alice()]).unwrap(), "alice");
+        // By its number, because a type stands there once.
+        let second = (DnType::CustomDnType(vec![2, 5, 4, 3]), "bob");
+        for account in [of_names([]), of_names([alice(), second])] {
+            assert_eq!(account.unwrap_err(), "its certificate needs exactly one Common Name");
+        }
+        let error = of_names([(DnType::CommonName, "../ledger")]).unwrap_err();
+        assert_eq!(error, "the Common Name of its certificate begins with a dot");
+        for none in [None, Some(&[][..])] {
+            assert_eq!(of_certificate(none).unwrap_err(), "it came without a certificate");
+        }
+    }
+
+    #[test]
+    fn names_of_accounts_are_plain() {
+        for name in ["a", "Z", "7", "-", "_", "a.b@c", &"x".repeat(64)] {
+            assert_eq!(check_name(name), Ok(()), "{name}");
+        }
+        for (name, why) in [
+            ("", "is empty"),
+            (".", "begins with a dot"),
+            ("a/b", "may hold letters, digits, '-', '_', '.' and '@'"),
+            ("\u{e9}", "may hold letters, digits, '-', '_', '.' and '@'"),
+            (&*"x".repeat(65), "has more than 64 letters"),
+        ] {
+            assert_eq!(check_name(name), Err(why), "{name}");
+        }
+    }
+}

@@ -249,4 +249,23 @@ mod tests {
         assert!(matches!(error, Error::Frame(FrameError::NoGreeting)), "{error}");
         assert_eq!(Hello::ours(), Hello { magic: *b"gelu-net", versions: VERSIONS });
     }
+
+    /// All words of a card but the architecture, which is parsed and not shown as it is.
+    #[test]
+    fn the_words_of_a_card_are_made_fit_to_be_shown() {
+        let words = |name: &str| ModelCard {
+            name: name.into(),
+            version: 1,
+            architecture: "a\n".into(),
+            precision: Precision::TRAINING,
+            backend: name.into(),
+            key_bits: (1, 2),
+            policy: Policy::Enforce,
+            account: name.into(),
+            inference: name.into(),
+            training: name.into(),
+            lease_samples: 3,
+        };
+        assert_eq!(words("\u{1b}[2J\n").printable(), words("\\u{1b}[2J\\n"));
+    }
 }

@@ -276,6 +276,11 @@ pub(super) mod tests {
         exposure.model.iter_mut().for_each(|layer| layer.secret_bits = 1_000_000);
         let both = exposure.verdict();
         assert!(both.contains("against an honest client every row and column"), "{both}");
+        // The shortest lease that hides the data is the longest that hides the weights.
+        let first = &mut exposure.model[0];
+        first.secret_bits = 6 * first.revealed_bits_per_sample + 1;
+        let one = exposure.verdict();
+        assert!(one.starts_with("leases of 6 to 6 samples protect the data"), "{one}");
         exposure.data.clear();
         let queries = exposure.verdict();
         assert!(
@@ -382,6 +387,20 @@ pub(super) mod tests {
         assert_eq!((with.unknowns, without.unknowns), (2, 3));
         assert_eq!((with.safe_samples_honest(), without.safe_samples_honest()), (1, 2));
         assert_eq!(3 * with.secret_bits, 2 * without.secret_bits);
+    }
+
+    /// Neither sums in the middle nor what an activation is still applied to.
+    #[test]
+    fn a_loss_ignores_the_shift_of_its_scores_alone() {
+        for (activated, ignored) in [(false, [false, true]), (true, [false, false])] {
+            let stage = |linear| {
+                let tanh = activated.then(|| Box::new(networks::Tanh) as _);
+                Stage { name: "dense".into(), linear, locals: tanh.into_iter().collect() }
+            };
+            let stages = vec![stage(networks::dense(4, 5)), stage(networks::dense(5, 3))];
+            let network = Network::new(4, vec![], stages, Box::new(networks::Centred)).unwrap();
+            assert_eq!([0, 1].map(|stage| ignores_shift(&network, stage)), ignored);
+        }
     }
 
     /// 2·2^f/√n values; the format's integer bits count for nothing.

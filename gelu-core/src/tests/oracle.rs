@@ -7,14 +7,14 @@ use ndarray::Array2;
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
-use super::{G, G_MAX, batches, model, pair, secret_rate};
+use super::{G, G_MAX, batches, model, networks, pair, secret_rate};
 use crate::clear::{Clear, ClearKey};
 use crate::client::{Client, ClientOutput, DataPolicy};
 use crate::error::{Error, Refused};
 use crate::fixed::{Precision, Saturations};
 use crate::ledger::{DataLedger, Policy};
 use crate::message::{ClientMessage, ServerMessage};
-use crate::network::Parameters;
+use crate::network::{Network, Parameters, Stage};
 use crate::pair::{Pair, PairHost};
 use crate::pass::{Pass, Rounding, bias_constant, update};
 use crate::server::{Host, LearningRate, ServedModel};
@@ -84,6 +84,22 @@ fn a_secret_lease() {
     }
 }
 
+/// Its update follows its forward exchange: nobody asks for errors of the inputs.
+#[test]
+fn a_lease_of_a_single_layer() {
+    let stage = Stage { name: "only".into(), linear: networks::dense(4, 3), locals: vec![] };
+    let network = Network::new(4, vec![], vec![stage], Box::new(networks::Squared)).unwrap();
+    let parameters = network.zeros();
+    let model = ServedModel { network: Arc::new(network), parameters, ..model() };
+    let host = Arc::new(PairHost::new(model.clone(), "test", Policy::AllowModelExtraction));
+    let (key, rate) = (Arc::new(ClearKey::new(2048).unwrap()), LearningRate::<Clear>::Public(0.1));
+    let rng = &mut ChaCha20Rng::seed_from_u64(13);
+    let mut pair = Pair::open(Arc::clone(&host), key, rate, rng).unwrap();
+    let batches = batches(&model.network, 5, 3);
+    pair.train(&batches, rng).unwrap();
+    assert!(host.model().parameters == oracle(&model, &batches, Rounding::Rate(0.1)));
+}
+
 #[test]
 fn a_lease_that_ends_early() {
     let (mut pair, host, mut rng) = pair(Policy::AllowModelExtraction, LearningRate::Public(0.1));
@@ -91,7 +107,9 @@ fn a_lease_that_ends_early() {
     pair.client.request_lease(4, 9).unwrap();
     pair.run(&mut rng).unwrap();
     for (inputs, labels) in &batches {
+        assert!(pair.client.holds_lease());
         pair.client.train(inputs, labels, &mut rng).unwrap();
+        assert!(!pair.client.holds_lease(), "in the middle of a step it cannot be given back");
         pair.run(&mut rng).unwrap();
     }
     assert_eq!(host.model().version, 1, "nothing is committed before the end");

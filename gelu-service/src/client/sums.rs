@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use gelu_core::client::DataPolicy;
@@ -13,6 +12,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{FileError, Result};
+use crate::files;
 use crate::server::fresh_rng;
 
 /// The format of these files that this program writes and reads.
@@ -48,10 +48,8 @@ impl SumsFile {
         let path = gelu_files::resolve(path).map_err(FileError::at(path))?;
         let file = Self { path };
         let _locked = file.lock()?;
-        if let Err(error) = fs::symlink_metadata(&file.path) {
-            if error.kind() != ErrorKind::NotFound {
-                return Err(FileError::at(&file.path)(error).into());
-            }
+        let found = files::if_there(fs::symlink_metadata(&file.path));
+        if found.map_err(FileError::at(&file.path))?.is_none() {
             let mut key = [0; 32];
             fresh_rng()?.fill_bytes(&mut key);
             file.write(DataLedger::new(key))?;

@@ -170,7 +170,7 @@ impl<B: Backend> Host<B> {
             summary.count(&event);
             summary.turned_away
         };
-        if !matches!(event, ServerEvent::TurnedAway { .. }) || is_logged(turned_away) {
+        if is_logged(&event, turned_away) {
             guarded(|| event.log());
         }
         guarded(|| self.config.observer.event(&event));
@@ -193,8 +193,9 @@ impl<B: Backend> Host<B> {
 const NO_PANIC: &str = "nothing panics while it is held";
 
 /// A flood of strangers must not flood the log: after the first hundred, each hundredth is written.
-fn is_logged(turned_away: u64) -> bool {
-    turned_away <= 100 || turned_away.is_multiple_of(100)
+fn is_logged(event: &ServerEvent, turned_away: u64) -> bool {
+    let is_stranger = matches!(event, ServerEvent::TurnedAway { .. });
+    !is_stranger || turned_away <= 100 || turned_away.is_multiple_of(100)
 }
 
 /// A host, as the machine of one account sees it.
@@ -302,8 +303,12 @@ mod tests {
 
     #[test]
     fn a_flood_of_strangers_does_not_flood_the_log() {
-        let logged = |most: u64| (1..=most).filter(|&n| is_logged(n)).count();
+        let peer = "127.0.0.1:1".parse().unwrap();
+        let stranger = ServerEvent::TurnedAway { peer, reason: String::new() };
+        let logged = |most: u64| (1..=most).filter(|&n| is_logged(&stranger, n)).count();
         assert_eq!((logged(100), logged(199), logged(200), logged(10_000)), (100, 100, 101, 199));
+        let session = ServerEvent::Left { account: ALICE.into(), error: None };
+        assert!((0..1000).all(|n| is_logged(&session, n)), "all else is logged");
     }
 
     fn host(folder: &Path) -> Arc<Host<Clear>> {

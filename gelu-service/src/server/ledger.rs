@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use gelu_core::error::Refused;
@@ -69,10 +69,9 @@ impl LedgerFile {
     /// A file that cannot be read is an error, never a reason to begin anew: that would give every
     /// account its budget back.
     pub(super) fn open(path: &Path, model: &str) -> Result<Self> {
-        let ledger = match fs::read(path) {
-            Ok(bytes) => read(path, &bytes, model)?,
-            Err(error) if error.kind() == ErrorKind::NotFound => Ledger::default(),
-            Err(error) => return Err(FileError::at(path)(error).into()),
+        let ledger = match files::if_there(fs::read(path)).map_err(FileError::at(path))? {
+            Some(bytes) => read(path, &bytes, model)?,
+            None => Ledger::default(),
         };
         let (journal, length) = write(path, model, &ledger)?;
         let (path, model) = (path.to_owned(), model.to_owned());
@@ -463,10 +462,11 @@ mod tests {
         let mut file = LedgerFile::open(&path, "iris").unwrap();
         charge(&mut file, "alice", 1).unwrap();
         let old = fs::read(&path).unwrap();
-        let changes: [&dyn Fn(); 4] = [
+        let changes: [&dyn Fn(); 5] = [
             &|| fs::remove_file(&path).unwrap(),
             &|| fs::write(&path, "{").unwrap(),
             &|| files::replace(&path, &old).unwrap(),
+            &|| files::replace(&path, &fs::read(&path).unwrap()).unwrap(),
             &|| File::options().append(true).open(&path).unwrap().write_all(b"x").unwrap(),
         ];
         for (version, change) in (2..).zip(changes) {

@@ -113,6 +113,11 @@ async fn settings_that_cannot_work() {
     }
     // Nothing was begun by those.
     assert!(!site.ledger_path().exists());
+    // The last that works: every spare bit is spent, none is left over for a smaller rate.
+    let mut edge = site.config();
+    let key = Arc::new(ClearKey::new(2048).unwrap());
+    edge.rate = LearningRate::Secret { key, g: most, g_max: most };
+    drop(Server::bind(edge).await.unwrap());
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut config = site.config();
     config.address = taken.local_addr().unwrap();
