@@ -9,7 +9,7 @@
 //! entries takes 2^(t+4) bytes and serves every key, because the base is a constant of the curve; it
 //! is built at its first use. A range of b bits costs up to 2^(b−t−1) giant steps, and each table hit is
 //! verified, so the answer is right or there is none. Both kinds of steps run on traces over 𝔽p⁴, with 4
-//! products in 𝔽p² each in place of the 18 of a step in GT (`Traces` in the file `group`).
+//! products in 𝔽p² each in place of the 18 of a step in GT (`Traces` in the file `group/traces`).
 //!
 //! # Timing
 //! The search goes outwards from 0 and ends where it finds something: its time tells |m| in units of

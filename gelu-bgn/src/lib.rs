@@ -71,7 +71,7 @@
 
 mod backend;
 mod decode;
-#[allow(unsafe_code, reason = "all calls of the C library are in this file")]
+#[allow(unsafe_code, reason = "all calls of the C library are in this file and its folder")]
 mod group;
 mod keyfile;
 mod keys;

@@ -40,6 +40,7 @@
 //! | [`baby_steps`] | small discrete logarithms: range, memory, time, and what time tells |
 //! | `multiscalar` | sums of products with short weights |
 //! | `keys` | generation, checks, who may know what |
+//! | `ciphertext` | the scheme by itself: an encrypted integer |
 //! | `scheme`, `wire` | the trait; bytes and their validation |
 //! | `keyfile` | keys on disk |
 //! | [`net`] | ElGamal-Net: two parties train on divided data |
@@ -69,6 +70,7 @@
 #![forbid(unsafe_code)]
 
 pub mod baby_steps;
+mod ciphertext;
 mod keyfile;
 mod keys;
 mod multiscalar;
@@ -79,7 +81,8 @@ mod scheme;
 mod wire;
 
 pub use baby_steps::{BabySteps, Decoder, RANGE_BITS, Search};
+pub use ciphertext::Ciphertext;
 pub use gelu_keyfile::StoredKey;
 pub use keyfile::KeyFileError;
 pub use keys::{InvalidSecretKey, KEY_BITS, PUBLIC_KEY_BYTES, PublicKey, SecretKey};
-pub use scheme::{Ciphertext, ElGamal};
+pub use scheme::ElGamal;

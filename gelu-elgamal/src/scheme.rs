@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use zeroize::Zeroizing;
 
 use crate::baby_steps::{Decoder, RANGE_BITS, Search, scalar};
+use crate::ciphertext::Ciphertext;
 use crate::keys::{KEY_BITS, PublicKey, SecretKey, identity};
 use crate::multiscalar::{Pair, add, additions, sum_vartime};
 use crate::wire;
@@ -22,81 +23,14 @@ use crate::wire;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ElGamal;
 
-/// (r·G, m·G + r·h): an encrypted integer.
-///
-/// It remembers the [fingerprint](PublicKey::fingerprint) of its key: operations on ciphertexts of
-/// another key panic, decryption fails.
-#[derive(Clone)]
-pub struct Ciphertext {
-    points: Pair,
-    key: [u8; 8],
-}
-
-impl Ciphertext {
-    /// From two elements of the group; any two are an encryption of something.
-    pub(crate) fn new(public: &PublicKey, points: Pair) -> Self {
-        Self { points, key: public.fingerprint() }
-    }
-
-    /// The points, given the right key.
-    ///
-    /// # Panics
-    /// When the ciphertext belongs to another key. Ciphertexts from a peer are read under the
-    /// session's key, so this is a mistake of our own.
-    pub(crate) fn under(&self, public: &PublicKey) -> &Pair {
-        assert_eq!(self.key, public.fingerprint(), "a ciphertext under another key");
-        &self.points
-    }
-}
-
-impl core::fmt::Debug for Ciphertext {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let key = format_args!("{:016x}", u64::from_be_bytes(self.key)).to_string();
-        f.debug_struct("Ciphertext").field("key", &key).finish_non_exhaustive()
-    }
-}
-
-impl PublicKey {
-    /// (r·G, m·G + r·h), in constant time.
-    pub(crate) fn encrypt_integer(&self, m: i128, r: &Scalar) -> Ciphertext {
-        let zero = self.zero(r);
-        let message = RISTRETTO_BASEPOINT_TABLE * &*Zeroizing::new(scalar(m));
-        Ciphertext::new(self, (zero.0, message + zero.1))
-    }
-
-    /// (r·G, r·h), in constant time: what hides everything that it is added to, if r is uniform.
-    pub(crate) fn zero(&self, r: &Scalar) -> Pair {
-        (RISTRETTO_BASEPOINT_TABLE * r, self.multiply(r))
-    }
-}
-
-impl SecretKey {
-    /// Decrypts with a range and a table of one's own; [`AdditiveHE::decrypt`] takes
-    /// [`Decoder::shared`] and [`Search::FromZero`].
-    ///
-    /// The exponent is used in constant time; how long the search takes tells abs(m), unless it is
-    /// [`Search::WholeRange`] (see [`Search`]).
-    ///
-    /// # Errors
-    /// [`Error::Decryption`] when the value lies outside the range, or the ciphertext belongs to
-    /// another key.
-    pub fn decrypt_with(
-        &self,
-        decoder: &Decoder<'_>,
-        search: Search,
-        ciphertext: &Ciphertext,
-    ) -> Result<i64> {
-        if ciphertext.key != self.public_key().fingerprint() {
-            return Err(Error::Decryption);
-        }
-        let (c1, c2) = ciphertext.points;
-        decoder.decode(&(c2 - self.multiply(&c1)), search).ok_or(Error::Decryption)
-    }
-}
-
 /// Uniform scalars, one for each ciphertext to come.
 fn nonces(count: usize, rng: &mut dyn CryptoRng) -> Zeroizing<Vec<Scalar>> {
     Zeroizing::new((0..count).map(|_| Scalar::random(rng)).collect())
+}
+
+/// Σ kᵢ·⟦aᵢ⟧, with the neutral element for an empty or trivial sum.
+fn combine_vartime(public: &PublicKey, terms: &[(i128, &Pair)]) -> Ciphertext {
+    Ciphertext::new(public, sum_vartime(terms).unwrap_or((identity(), identity())))
 }
 
 fn check_shape(shape: SlotShape) -> Result<()> {
@@ -177,8 +111,7 @@ impl AdditiveHE for ElGamal {
 
     /// In time that tells the length and the bits of `k`.
     fn mul_plain(public: &PublicKey, a: &Ciphertext, k: i128) -> Ciphertext {
-        let product = sum_vartime(&[(k, a.under(public))]);
-        Ciphertext::new(public, product.unwrap_or((identity(), identity())))
+        combine_vartime(public, &[(k, a.under(public))])
     }
 
     /// Adds (r·G, r·h) for a uniform r, in constant time. The group has prime order and h generates
@@ -278,8 +211,7 @@ impl AdditiveHE for ElGamal {
             return Err(ApiMisuse::Empty("a linear combination").into());
         }
         let terms: Vec<_> = terms.iter().map(|(k, a)| (*k, a.under(public))).collect();
-        let sum = sum_vartime(&terms).unwrap_or((identity(), identity()));
-        Ok(Ciphertext::new(public, sum))
+        Ok(combine_vartime(public, &terms))
     }
 
     /// Output by output by buckets, on all processors; time depends on the weights.
@@ -297,8 +229,7 @@ impl AdditiveHE for ElGamal {
                 (matrix.entries[tap.weight as usize], inputs[tap.source as usize])
             };
             let terms: Vec<_> = matrix.taps.of(output).iter().map(tap).collect();
-            let sum = sum_vartime(&terms).unwrap_or((identity(), identity()));
-            Ciphertext::new(public, sum)
+            combine_vartime(public, &terms)
         };
         Ok((0..matrix.taps.outputs()).into_par_iter().map(output).collect())
     }
@@ -489,7 +420,7 @@ mod tests {
                 let product = ElGamal::mul_plain(public, c, k);
                 ElGamal::add(public, &sum, &product)
             });
-            assert_eq!(fast.points, plain.points, "output {output}");
+            assert_eq!(fast.under(public), plain.under(public), "output {output}");
         }
     }
 

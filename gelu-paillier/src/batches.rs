@@ -14,10 +14,11 @@ use zeroize::Zeroizing;
 
 use crate::ciphertext::Ciphertext;
 use crate::digits::{self, capacity};
+use crate::elements::Elements;
 use crate::kernel::{LANES, Line};
 use crate::keys::{PublicKey, SecretKey};
 use crate::noise::Noise;
-use crate::ring::{Digits, Elements};
+use crate::ring::Digits;
 
 impl PublicKey {
     /// Encrypts each plaintext with a chosen kind of [`Noise`].

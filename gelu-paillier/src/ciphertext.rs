@@ -1,8 +1,8 @@
 //! A ciphertext, which knows its key.
 
+use crate::elements::Elements;
 use crate::kernel::Line;
 use crate::keys::PublicKey;
-use crate::ring::Elements;
 
 /// (1 + n)^m · rⁿ mod n²: an encrypted row of slots.
 ///

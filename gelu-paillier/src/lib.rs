@@ -35,7 +35,8 @@
 //! | file | idea |
 //! |---|---|
 //! | `kernel` | products modulo n², eight at a time with AVX-512 IFMA or one at a time everywhere |
-//! | `ring` | residues modulo n², or p² and q² side by side; full lanes; the ways in and out |
+//! | `ring`, `elements` | arithmetic modulo n², or p² and q² side by side, and the ways in and out; many residues in one block |
+//! | `full_lanes` | independent products, collected until the lanes of the kernel are full |
 //! | `power`, `power_table` | long powers; random powers of fixed bases |
 //! | `linear` | encrypted matrix products, by the algorithm that needs the fewest products |
 //! | `digits` | slots: a row of signed integers as one integer modulo n |
@@ -84,6 +85,8 @@ mod ciphertext;
 #[cfg(test)]
 mod constant_time;
 mod digits;
+mod elements;
+mod full_lanes;
 mod hash;
 mod kernel;
 mod keyfile;

@@ -73,13 +73,14 @@ use rayon::prelude::*;
 use zeroize::Zeroizing;
 
 use crate::arithmetic::Modulus;
+use crate::elements::Elements;
 use crate::hash::{Purpose, unit};
 use crate::kernel::LANES;
 use crate::keys::PublicKey;
 use crate::memory::{Budget, TABLES};
 use crate::power::{Lookup, power};
 use crate::power_table::PowerTable;
-use crate::ring::{Digits, Elements, Ring};
+use crate::ring::{Digits, Ring};
 use crate::tables::ready;
 
 /// How the noise of a ciphertext is made. The source file compares them; the default for

@@ -43,10 +43,11 @@ use crypto_bigint::{BoxedUint, ConcatenatingMul, Limb, NonZero, Odd, RandomMod, 
 use rand_core::CryptoRng;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
+use crate::elements::Elements;
 use crate::kernel::{LANES, Line};
 use crate::power::{Lookup, power};
 use crate::prime_products::PrimeProducts;
-use crate::ring::{Digits, Elements, Ring};
+use crate::ring::{Digits, Ring};
 use crate::tables::ready;
 
 /// The lengths of n that this crate was built for.

@@ -10,8 +10,9 @@
 use crypto_bigint::BoxedUint;
 use zeroize::Zeroizing;
 
+use crate::elements::Elements;
 use crate::kernel::{LANES, Line};
-use crate::ring::{Elements, Ring};
+use crate::ring::Ring;
 
 /// How a table is read at a secret digit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

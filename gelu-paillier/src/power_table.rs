@@ -19,9 +19,10 @@ use crypto_bigint::BoxedUint;
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
+use crate::elements::Elements;
 use crate::kernel::{LANES, Line};
 use crate::power::digit;
-use crate::ring::{Elements, Ring};
+use crate::ring::Ring;
 
 /// Powers of several bases in a ring of one modulus: see the [module](self).
 pub(crate) struct PowerTable {

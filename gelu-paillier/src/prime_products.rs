@@ -46,9 +46,10 @@ use rand_core::CryptoRng;
 use rayon::prelude::*;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::elements::Elements;
 use crate::kernel::{LANES, Line, Modulus, from_limbs, to_limbs};
 use crate::power::{Lookup, power};
-use crate::ring::{Digits, Elements, Ring};
+use crate::ring::{Digits, Ring};
 
 /// Bits of exponents beyond the group's size.
 const SURPLUS_BITS: u32 = 256;

@@ -1,7 +1,6 @@
 //! Residues modulo n² (or modulo p² and q² side by side), and the ways in and out.
 //!
-//! A [`Ring`] owns its moduli and a [`kernel`](crate::kernel); [`Elements`] are many residues in one
-//! block of memory. Everything that can be done to several residues at once is, so that the lanes
+//! A [`Ring`] owns its moduli and a [`kernel`](crate::kernel). Everything that can be done to several residues at once is, so that the lanes
 //! of the kernel are full.
 //!
 //! Outside, a residue is known by its two digits in base n, `low + high·n` with both below n, which
@@ -16,6 +15,7 @@ use std::sync::Arc;
 use crypto_bigint::{BoxedUint, NonZero, Resize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::elements::Elements;
 use crate::kernel::counting::{Counters, Counting};
 use crate::kernel::{Choice, Kernel, LANES, Line, Modulus, from_limbs, kernel, to_limbs};
 
@@ -32,95 +32,11 @@ pub(crate) struct Ring {
     one: Elements,
 }
 
-/// Residues in Montgomery form, one behind the other.
-///
-/// They are public or secret: secret ones are held as `Zeroizing<Elements>`, because wiping every
-/// ciphertext would cost a tenth of a product. What grows here leaves no copies behind.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Elements {
-    lines: Vec<Line>,
-    stride: usize,
-}
-
-impl Zeroize for Elements {
-    fn zeroize(&mut self) {
-        self.lines.zeroize();
-    }
-}
-
 /// A residue as digits in base n: `low + high·n`. Wiped on drop.
 #[derive(Debug, Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub(crate) struct Digits {
     pub(crate) low: BoxedUint,
     pub(crate) high: BoxedUint,
-}
-
-impl Elements {
-    /// No elements yet.
-    pub(crate) fn new(stride: usize) -> Self {
-        Self { lines: Vec::new(), stride }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.lines.len() / self.stride
-    }
-
-    pub(crate) fn get(&self, i: usize) -> &[Line] {
-        &self.lines[i * self.stride..][..self.stride]
-    }
-
-    pub(crate) fn get_mut(&mut self, i: usize) -> &mut [Line] {
-        &mut self.lines[i * self.stride..][..self.stride]
-    }
-
-    pub(crate) fn lines_mut(&mut self) -> &mut [Line] {
-        &mut self.lines
-    }
-
-    /// Makes room for `count` more.
-    pub(crate) fn reserve(&mut self, count: usize) {
-        let needed = self.lines.len() + count * self.stride;
-        if needed > self.lines.capacity() {
-            self.lines = moved(&mut self.lines, needed);
-        }
-    }
-
-    pub(crate) fn push(&mut self, element: &[Line]) {
-        debug_assert_eq!(element.len(), self.stride);
-        self.extend(element);
-    }
-
-    /// Copies of all elements of `other`, whose owner wipes it if need be.
-    pub(crate) fn append(&mut self, other: &Self) {
-        debug_assert_eq!(other.stride, self.stride);
-        self.extend(&other.lines);
-    }
-
-    fn extend(&mut self, lines: &[Line]) {
-        let needed = self.lines.len() + lines.len();
-        if needed > self.lines.capacity() {
-            let room = needed.max(2 * self.lines.len());
-            self.lines = moved(&mut self.lines, room);
-        }
-        self.lines.extend_from_slice(lines);
-    }
-
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &[Line]> {
-        self.lines.chunks_exact(self.stride)
-    }
-
-    /// References to all elements, as [`Ring::multiply`] wants them.
-    pub(crate) fn refs(&self) -> Vec<&[Line]> {
-        self.iter().collect()
-    }
-}
-
-/// The same lines in a place with more room; the old place is wiped.
-fn moved(lines: &mut Vec<Line>, capacity: usize) -> Vec<Line> {
-    let mut new = Vec::with_capacity(capacity);
-    new.extend_from_slice(lines);
-    lines.zeroize();
-    new
 }
 
 impl Ring {
@@ -190,7 +106,7 @@ impl Ring {
 
     /// Room for `count` elements.
     pub(crate) fn zeros(&self, count: usize) -> Elements {
-        Elements { lines: vec![Line::default(); count * self.stride()], stride: self.stride() }
+        Elements::zeros(count, self.stride())
     }
 
     /// 1 modulo number `i` of the moduli.
@@ -296,31 +212,30 @@ impl Ring {
     /// a\[i\]·b\[i\].
     pub(crate) fn multiply(&self, a: &[&[Line]], b: &[&[Line]]) -> Elements {
         debug_assert_eq!(a.len(), b.len());
-        let stride = self.stride();
-        let mut lines = vec![Line::default(); a.len() * stride];
+        let mut products = self.zeros(a.len());
         let chunks = a.chunks(LANES).zip(b.chunks(LANES));
-        for ((a, b), out) in chunks.zip(lines.chunks_mut(LANES * stride)) {
+        for ((a, b), out) in chunks.zip(products.lines_mut().chunks_mut(LANES * self.stride())) {
             self.kernel.run(a, 0, Some(b), out);
         }
-        Elements { lines, stride }
+        products
     }
 
     /// Π_j factors\[i + j·lanes\] for each lane i below `lanes`, of which there are at most
     /// [`LANES`].
     pub(crate) fn product(&self, factors: &[&[Line]], lanes: usize) -> Elements {
         let mut products = self.zeros(lanes);
-        self.kernel.product(factors, lanes, &mut products.lines);
+        self.kernel.product(factors, lanes, products.lines_mut());
         products
     }
 
     /// a\[i\]^(2^times).
     pub(crate) fn square(&self, a: &[&[Line]], times: usize) -> Elements {
-        let stride = self.stride();
-        let mut lines = vec![Line::default(); a.len() * stride];
-        for (a, out) in a.chunks(LANES).zip(lines.chunks_mut(LANES * stride)) {
+        let mut squares = self.zeros(a.len());
+        let chunks = squares.lines_mut().chunks_mut(LANES * self.stride());
+        for (a, out) in a.chunks(LANES).zip(chunks) {
             self.kernel.run(a, times, None, out);
         }
-        Elements { lines, stride }
+        squares
     }
 
     /// acc\[k\] ← acc\[k\]^(2^squarings) · factors\[k\], for at most [`LANES`] elements; `scratch` is
@@ -336,24 +251,8 @@ impl Ring {
         a.iter_mut().zip(acc.iter()).for_each(|(a, element)| *a = element);
         b.iter_mut().zip(factors.iter()).for_each(|(b, element)| *b = element);
         let count = acc.len();
-        self.kernel.run(&a[..count], squarings, Some(&b[..count]), &mut scratch.lines);
+        self.kernel.run(&a[..count], squarings, Some(&b[..count]), scratch.lines_mut());
         core::mem::swap(acc, scratch);
-    }
-
-    /// acc\[k\] ← acc\[k\]^(2^squarings) · factor, for the pairs (k, factor) of `jobs`.
-    ///
-    /// Jobs for one k are done in their order. With two moduli, job j must concern modulus j mod 2.
-    pub(crate) fn update<'f>(
-        &self,
-        acc: &mut Elements,
-        squarings: usize,
-        jobs: impl IntoIterator<Item = (usize, &'f [Line])>,
-    ) {
-        let mut batch = Batch::new(self, acc, squarings);
-        for (k, factor) in jobs {
-            batch.push(k, factor);
-        }
-        batch.finish();
     }
 
     /// a + b, to be multiplied before it is added to again (at most four terms in all).
@@ -403,64 +302,8 @@ fn subtract_if_not_below(x: &mut [u64], n: &[u64]) -> bool {
     !borrow
 }
 
-/// Collects independent products until the lanes are full.
-///
-/// Operands are announced to the processor when they come and used a full batch later, which hides
-/// that big tables lie in slow memory.
-pub(crate) struct Batch<'r, 'f> {
-    ring: &'r Ring,
-    acc: &'r mut Elements,
-    squarings: usize,
-    waiting: Vec<(usize, &'f [Line])>,
-    results: Vec<Line>,
-}
-
-impl<'r, 'f> Batch<'r, 'f> {
-    /// For products acc\[k\]^(2^squarings) · factor.
-    pub(crate) fn new(ring: &'r Ring, acc: &'r mut Elements, squarings: usize) -> Self {
-        let results = vec![Line::default(); LANES * ring.stride()];
-        Self { ring, acc, squarings, waiting: Vec::with_capacity(2 * LANES), results }
-    }
-
-    /// Multiplies `factor` into number `k`, now or later.
-    pub(crate) fn push(&mut self, k: usize, factor: &'f [Line]) {
-        self.ring.kernel.prefetch(factor);
-        self.ring.kernel.prefetch(self.acc.get(k));
-        self.waiting.push((k, factor));
-        if self.waiting.len() == 2 * LANES {
-            self.run();
-        }
-    }
-
-    /// Does all that waits.
-    pub(crate) fn finish(mut self) {
-        while !self.waiting.is_empty() {
-            self.run();
-        }
-    }
-
-    /// Does the first eight, or fewer when one of them needs another's result.
-    fn run(&mut self) {
-        let seen = |j: usize| self.waiting[..j].iter().any(|(k, _)| *k == self.waiting[j].0);
-        let most = self.waiting.len().min(LANES);
-        let count = (1..most).find(|&j| seen(j)).unwrap_or(most);
-        let mut a = [&[][..]; LANES];
-        let mut b = [&[][..]; LANES];
-        for (j, &(k, factor)) in self.waiting[..count].iter().enumerate() {
-            (a[j], b[j]) = (self.acc.get(k), factor);
-        }
-        let stride = self.ring.stride();
-        let out = &mut self.results[..count * stride];
-        self.ring.kernel.run(&a[..count], self.squarings, Some(&b[..count]), out);
-        for ((k, _), result) in self.waiting[..count].iter().zip(out.chunks_exact(stride)) {
-            self.acc.get_mut(*k).copy_from_slice(result);
-        }
-        self.waiting.drain(..count);
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::oracle::{big, boxed, rng};
     use num_bigint_dig::BigUint;
@@ -468,10 +311,10 @@ mod tests {
     use rand_core::Rng;
 
     const SIZES: [u32; 7] = [256, 512, 1024, 1536, 2048, 3072, 4096];
-    const CHOICES: [Choice; 2] = [Choice::Best, Choice::Portable];
+    pub(crate) const CHOICES: [Choice; 2] = [Choice::Best, Choice::Portable];
 
     /// An odd modulus with its top bit set: random, or one of the edges.
-    fn modulus(bits: u32, kind: u8, seed: u64) -> BigUint {
+    pub(crate) fn modulus(bits: u32, kind: u8, seed: u64) -> BigUint {
         let top = BigUint::from(1u8) << (bits as usize - 1);
         match kind {
             0 => (&top << 1) - 1u8,
@@ -487,7 +330,7 @@ mod tests {
     }
 
     /// A residue modulo n²: random, or an edge of n, of n², or of the limbs.
-    fn residue(n: &BigUint, kind: u8, seed: u64) -> BigUint {
+    pub(crate) fn residue(n: &BigUint, kind: u8, seed: u64) -> BigUint {
         let n2 = n * n;
         match kind {
             0 => BigUint::from(0u8),
@@ -501,12 +344,12 @@ mod tests {
         }
     }
 
-    fn digits(x: &BigUint, n: &BigUint) -> Digits {
+    pub(crate) fn digits(x: &BigUint, n: &BigUint) -> Digits {
         let bits = u32::try_from(n.bits()).unwrap();
         Digits { low: boxed(&(x % n), bits), high: boxed(&(x / n), bits) }
     }
 
-    fn value(digits: &Digits, n: &BigUint) -> BigUint {
+    pub(crate) fn value(digits: &Digits, n: &BigUint) -> BigUint {
         assert!(big(&digits.low) < *n && big(&digits.high) < *n);
         big(&digits.low) + big(&digits.high) * n
     }
@@ -594,43 +437,6 @@ mod tests {
                     }
                 }
             }
-        }
-    }
-
-    /// Only wiping empties the old place.
-    #[test]
-    fn growth_leaves_no_copy_behind() {
-        let mut old = vec![Line([7; LANES]); 5];
-        let new = moved(&mut old, 9);
-        assert_eq!((new.len(), new.capacity() >= 9), (5, true));
-        assert!(new.iter().all(|line| line.0 == [7; LANES]));
-        assert!(old.is_empty());
-        let mut elements = Elements::new(2);
-        let element = |x: u64| [Line([x; LANES]), Line([x + 1; LANES])];
-        (0..20).for_each(|x| elements.push(&element(x)));
-        let copy = elements.clone();
-        elements.append(&copy);
-        elements.reserve(100);
-        assert_eq!(elements.len(), 40);
-        assert!((0..40).all(|i| *elements.get(i) == element(i as u64 % 20)));
-    }
-
-    #[test]
-    fn one_number_may_be_multiplied_many_times() {
-        let n = modulus(512, 9, 1);
-        for choice in CHOICES {
-            let ring = Ring::new(&[&boxed(&n, 512)], choice).unwrap();
-            let x = residue(&n, 9, 5);
-            let factors = ring.import(&[digits(&x, &n)]);
-            let mut acc = ring.empty();
-            acc.push(ring.one(0));
-            acc.push(ring.one(0));
-            let order = [0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
-            ring.update(&mut acc, 0, order.map(|k| (k, factors.get(0))));
-            let got = ring.export(&acc.refs());
-            let n2 = &n * &n;
-            assert_eq!(value(&got[0], &n), x.modpow(&16u8.into(), &n2));
-            assert_eq!(value(&got[1], &n), x.modpow(&3u8.into(), &n2));
         }
     }
 

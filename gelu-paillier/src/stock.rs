@@ -7,8 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
+use crate::elements::Elements;
 use crate::kernel::Line;
-use crate::ring::Elements;
 
 /// The most elements that are kept: 2.6 MB at 2048 bits.
 pub(crate) const MOST: usize = 4096;

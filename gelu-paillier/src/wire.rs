@@ -17,9 +17,10 @@ use rayon::prelude::*;
 
 use crate::certificate::ROOTS;
 use crate::ciphertext::Ciphertext;
+use crate::elements::Elements;
 use crate::kernel::{LANES, Line};
 use crate::keys::PublicKey;
-use crate::ring::{Digits, Elements};
+use crate::ring::Digits;
 
 /// The version of the public key's bytes.
 const VERSION: u8 = 1;

@@ -1,4 +1,4 @@
-//! The laws of the three groups, of the pairing and of traces.
+//! The laws of the three groups and of the pairing.
 
 use super::*;
 use rand::{SeedableRng, rngs::ChaCha20Rng};
@@ -65,23 +65,6 @@ fn the_pairing_is_bilinear() {
     let sum = (0..40).map(|k| (k % 7) * (k % 5)).sum();
     assert_eq!(pair(&ps, &qs), e(&p, &q).times(&Scalar::from_i128(sum)));
     assert_eq!(pair(&[], &[]), Gt::identity());
-}
-
-/// Against sums in GT, one by one; and a trace and that of the inverse look the same.
-#[test]
-fn traces_have_a_plain_twin() {
-    let rng = &mut ChaCha20Rng::seed_from_u64(3);
-    let g = Gt::generator();
-    let (h, step) = (g.times(&Scalar::random(rng)), g.times(&Scalar::random(rng)));
-    for (h, step) in [(h, step), (h, g.minus()), (Gt::identity(), g), (g, Gt::identity())] {
-        let mut sum = h;
-        for trace in Traces::new(&h, &step).take(40) {
-            assert_eq!(trace.0, sum.trace().0);
-            assert_eq!(trace.fingerprint(), sum.minus().trace().fingerprint());
-            sum = sum.plus(&step);
-        }
-    }
-    assert_ne!(h.trace().fingerprint(), step.trace().fingerprint());
 }
 
 /// A point of the curve that is not of order r, and a field element outside GT.

@@ -1,12 +1,11 @@
 //! Trainings end, or are refused before anything is encrypted; sums over the same rows are counted.
 
 use std::path::Path;
-use std::process::Child;
 
 use assert_cmd::assert::OutputAssertExt;
 use serde_json::Value;
 
-use super::{CLEAR, gelu, json, listening};
+use super::{CLEAR, Served, gelu, json};
 
 /// What a refused run says; it must not have come to a server, let alone to ciphertexts.
 fn refused(folder: &Path, arguments: &[&str]) -> String {
@@ -58,27 +57,6 @@ fn trainings_with_default_options_end() {
     }
 }
 
-/// A server process of a fresh model for 30 features.
-struct Served {
-    child: Child,
-    address: String,
-}
-
-impl Served {
-    fn start(folder: &Path, more: &[&str]) -> Self {
-        let serve = ["serve", "--json", "--model", "m.safetensors", "--listen", "127.0.0.1:0"];
-        let mut command = gelu(folder, &serve);
-        command.args(CLEAR).args(["--allow-model-extraction", "--stop-with-stdin"]);
-        let (child, address) = listening(command.args(more));
-        Self { child, address }
-    }
-
-    fn stop(mut self) {
-        drop(self.child.stdin.take());
-        assert!(self.child.wait().unwrap().success());
-    }
-}
-
 /// 30 rows of 30 numbers, 24 of which are trained on: enough for one sum, too few for a second.
 #[test]
 fn a_server_gets_one_sum_over_the_same_rows_under_whatever_name() {
@@ -93,10 +71,10 @@ fn a_server_gets_one_sum_over_the_same_rows_under_whatever_name() {
     gelu(path, &["certs", "init"]).assert().success();
     gelu(path, &["certs", "add", "alice"]).assert().success();
     let fresh = ["train", "--plaintext", "--csv", "t.csv", "--epochs", "0"];
-    let fresh = [&fresh[..], &["--precision", "training", "--out", "m.safetensors"]].concat();
+    let fresh = [&fresh[..], &["--precision", "training", "--out", "model.safetensors"]].concat();
     json(path, &fresh);
 
-    let served = Served::start(path, &[]);
+    let served = Served::start(path, &["--allow-model-extraction"]);
     let train = |served: &Served, more: &[&str]| -> Vec<String> {
         let at = ["train", "--server", &served.address, "--account", "alice", "--csv", "t.csv"];
         let all = [&at[..], &["--batch", "8", "--epochs", "2"], &CLEAR[..], more].concat();
@@ -113,12 +91,12 @@ fn a_server_gets_one_sum_over_the_same_rows_under_whatever_name() {
 
     // The same rows at another server of the same authority, with a model of another name.
     std::fs::rename(path.join("t.csv"), path.join("other.csv")).unwrap();
-    std::fs::remove_file(path.join("m.safetensors")).unwrap();
-    std::fs::remove_file(path.join("m.safetensors.ledger")).unwrap();
+    std::fs::remove_file(path.join("model.safetensors")).unwrap();
+    std::fs::remove_file(path.join("model.safetensors.ledger")).unwrap();
     let other: Vec<_> = fresh.iter().map(|&a| if a == "t.csv" { "other.csv" } else { a }).collect();
     json(path, &other);
     std::fs::rename(path.join("other.csv"), path.join("t.csv")).unwrap();
-    let served = Served::start(path, &["--secret-rate", "2"]);
+    let served = Served::start(path, &["--allow-model-extraction", "--secret-rate", "2"]);
     assert!(refused(path, &words(&train(&served, &[]))).contains("after the sum of another lease"));
     // Another file is another account of sums; a secret rate is said to be a matter of trust.
     let run = gelu(path, &words(&train(&served, &["--sums", "mine.sums"]))).assert().success();

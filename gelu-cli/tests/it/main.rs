@@ -5,12 +5,13 @@ mod cli;
 mod endings;
 mod help_examples;
 mod leases;
+mod meaning;
 mod partial;
 mod sessions;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use assert_cmd::assert::OutputAssertExt;
 use serde_json::Value;
@@ -20,6 +21,15 @@ fn gelu(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin("gelu"));
     command.current_dir(folder).env_remove("GELU_DATA").args(arguments);
     command
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    gelu(folder, arguments).output().unwrap()
+}
+
+/// On its standard error.
+fn said(run: &Output) -> String {
+    String::from_utf8(run.stderr.clone()).unwrap()
 }
 
 /// Succeeds, with an object.
@@ -38,6 +48,24 @@ fn with_certificates_and_model() -> tempfile::TempDir {
     folder
 }
 
+/// A table of `inputs` columns and `classes` classes, `rows` rows of each.
+fn table(folder: &Path, name: &str, inputs: usize, classes: usize, rows: usize) {
+    let header = (0..inputs).map(|i| format!("x{i},")).collect::<String>() + "class\n";
+    let row = |i: usize| {
+        let class = i % classes;
+        let value = |j: usize| format!("{},", (i * (j + 3) + j * j) % 17 + 4 * class);
+        (0..inputs).map(value).collect::<String>() + &format!("c{class}\n")
+    };
+    let rows = (0..rows * classes).map(row).collect::<String>();
+    std::fs::write(folder.join(name), header + &rows).unwrap();
+}
+
+/// Weights as they are drawn, for the data in `csv`: `model.safetensors`.
+fn untrained_model(folder: &Path, csv: &str) {
+    let train = ["train", "--plaintext", "--csv", csv, "--epochs", "0", "--precision", "training"];
+    json(folder, &[&train[..], &["--out", "model.safetensors"]].concat());
+}
+
 /// Starts `gelu serve --json` and waits until it listens; where.
 fn listening(serve: &mut Command) -> (Child, String) {
     let mut child = serve.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -45,6 +73,41 @@ fn listening(serve: &mut Command) -> (Child, String) {
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     let ready: Value = serde_json::from_str(&line).unwrap();
     (child, ready["address"].as_str().unwrap().to_owned())
+}
+
+/// A server process of `model.safetensors` that encrypts nothing; with certificates for alice and bob, if the
+/// folder has none.
+struct Served {
+    child: Child,
+    address: String,
+}
+
+impl Served {
+    fn start(folder: &Path, more: &[&str]) -> Self {
+        if !folder.join("certs").exists() {
+            for arguments in
+                [&["certs", "init"][..], &["certs", "add", "alice"], &["certs", "add", "bob"]]
+            {
+                assert!(run(folder, arguments).status.success());
+            }
+        }
+        let serve = ["serve", "--json", "--model", "model.safetensors", "--listen", "127.0.0.1:0"];
+        let mut serve = gelu(folder, &[&serve[..], &CLEAR, &["--stop-with-stdin"], more].concat());
+        let (child, address) = listening(serve.stderr(Stdio::null()));
+        Self { child, address }
+    }
+
+    fn stop(mut self) {
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().unwrap().success(), "a clean shutdown");
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
 }
 
 const CLEAR: [&str; 2] = ["--backend", "insecure-clear"];

@@ -1,12 +1,11 @@
 //! Whole runs of the program: the demonstration, training and queries, here and with a server.
 
 use std::path::{Path, PathBuf};
-use std::process::Child;
 
 use assert_cmd::assert::OutputAssertExt;
 use serde_json::Value;
 
-use super::{gelu, json, listening, with_certificates_and_model};
+use super::{Served, gelu, json, with_certificates_and_model};
 
 /// The folder of the well-known data sets, if it is there.
 fn data() -> Option<PathBuf> {
@@ -192,34 +191,13 @@ fn a_table_is_trained_by_three_clients_at_a_secret_rate() {
     assert_eq!(asked["accuracy"], run["accuracy_encrypted"]);
 }
 
-/// A server process that a test has started itself.
-struct Served {
-    child: Child,
-    address: String,
-}
-
-impl Served {
-    fn start(folder: &Path, more: &[&str]) -> Self {
-        let serve = ["serve", "--json", "--model", "model.safetensors", "--listen", "127.0.0.1:0"];
-        let mut command = gelu(folder, &serve);
-        command.args(["--backend", "insecure-clear", "--rate", "0.5", "--stop-with-stdin"]);
-        let (child, address) = listening(command.args(more));
-        Self { child, address }
-    }
-
-    fn stop(mut self) {
-        drop(self.child.stdin.take());
-        assert!(self.child.wait().unwrap().success(), "a clean shutdown");
-    }
-}
-
 #[test]
 fn a_client_trains_and_asks_with_a_server_elsewhere() {
     let folder = with_certificates_and_model();
     let path = folder.path();
     gelu(path, &["certs", "add", "alice"]).assert().success();
     // The ledger refuses to train so narrow a network, and says so.
-    let served = Served::start(path, &[]);
+    let served = Served::start(path, &["--rate", "0.5"]);
     let train = [
         "train",
         "--server",
@@ -238,7 +216,7 @@ fn a_client_trains_and_asks_with_a_server_elsewhere() {
     assert!(said.contains("refused") && said.contains("--allow-model-extraction"), "{said}");
     served.stop();
 
-    let served = Served::start(path, &["--allow-model-extraction"]);
+    let served = Served::start(path, &["--rate", "0.5", "--allow-model-extraction"]);
     let at = |command: &[&'static str]| -> Vec<String> {
         let rest = ["--server", &served.address, "--account", "alice", "--dataset", "iris"];
         let backend = ["--backend", "insecure-clear"];

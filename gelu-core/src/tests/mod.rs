@@ -11,6 +11,7 @@ pub(crate) mod networks;
 mod oracle;
 mod session;
 mod states;
+mod updates;
 
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@ use rand::rngs::ChaCha20Rng;
 use super::{Batches, batches, model};
 use crate::clear::{Clear, ClearKey};
 use crate::client::{Client, ClientOutput, DataPolicy};
-use crate::error::{Refused, Result};
+use crate::error::{Error, PeerMisbehaved, Refused, Result};
 use crate::ledger::Exposure;
 use crate::message::{ClientMessage, ServerMessage};
 use crate::network::Parameters;
@@ -22,6 +22,16 @@ use crate::server::{Host, LearningRate, ServedModel, Server, ServerOutput};
 pub(super) const BATCH: u32 = 3;
 /// Mini-batches of a lease.
 pub(super) const STEPS: u32 = 2;
+/// A rate that the client knows.
+pub(super) const PUBLIC: LearningRate<Clear> = LearningRate::Public(0.1);
+
+/// The error is that of a number outside its bounds.
+pub(super) fn out_of_bounds<T: core::fmt::Debug>(result: Result<T>) -> &'static str {
+    match result {
+        Err(Error::PeerMisbehaved(PeerMisbehaved::OutOfBounds { what, .. })) => what,
+        other => panic!("{other:?}"),
+    }
+}
 
 /// What happens next.
 #[derive(Debug)]

@@ -11,8 +11,9 @@
 use rayon::prelude::*;
 
 use super::products::{concatenate, threads};
+use crate::elements::Elements;
 use crate::kernel::{LANES, Line};
-use crate::ring::{Elements, Ring};
+use crate::ring::Ring;
 
 /// One product: its factors, and the power of 2 in the exponent of each. In any order.
 pub(super) type Chain<'f> = Vec<(usize, &'f [Line])>;

@@ -7,8 +7,9 @@ use crypto_bigint::{BoxedUint, Resize};
 use num_bigint_dig::{BigUint, ModInverse};
 
 use super::products::multiply;
+use crate::elements::Elements;
 use crate::kernel::Line;
-use crate::ring::{Digits, Elements, Ring};
+use crate::ring::{Digits, Ring};
 
 /// Inverts units. In variable time.
 ///

@@ -58,8 +58,9 @@ mod timing;
 
 use gelu_core::linear::{Tap, Taps};
 
+use crate::elements::Elements;
 use crate::kernel::Line;
-use crate::ring::{Elements, Ring};
+use crate::ring::Ring;
 use cost::{Algorithm, Workload};
 use layer::Layer;
 pub use price::prices;

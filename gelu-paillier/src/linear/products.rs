@@ -2,8 +2,9 @@
 
 use rayon::prelude::*;
 
+use crate::elements::Elements;
 use crate::kernel::{LANES, Line};
-use crate::ring::{Elements, Ring};
+use crate::ring::Ring;
 
 /// Fewer products than this (0.2 ms) are not worth waking another core.
 const WORTH_A_THREAD: usize = 512;

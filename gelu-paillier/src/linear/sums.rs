@@ -5,8 +5,9 @@ use core::ops::Range;
 use rayon::prelude::*;
 
 use super::products::{Lists, threads};
+use crate::elements::Elements;
 use crate::kernel::{LANES, Line};
-use crate::ring::{Elements, Ring};
+use crate::ring::Ring;
 
 /// Products that are made at a time: so few that the results stay in a core's own cache.
 const BLOCK: usize = 256;

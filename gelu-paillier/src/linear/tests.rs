@@ -9,10 +9,11 @@ use super::cost::{Algorithm, Workload};
 use super::digits::MOST;
 use super::layer::Layer;
 use super::offsets::Fit;
+use crate::elements::Elements;
 use crate::kernel::counting::Counters;
 use crate::kernel::{Choice, Line};
 use crate::oracle::{big, boxed, rng};
-use crate::ring::{Digits, Elements, Ring};
+use crate::ring::{Digits, Ring};
 use rand_core::Rng;
 
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::Subsets, Algorithm::Powers, Algorithm::Buckets];

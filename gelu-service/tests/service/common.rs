@@ -246,6 +246,15 @@ impl Log {
         .await
     }
 
+    /// Until it is the turn of `who`.
+    pub(crate) async fn granted(&self, who: &str) {
+        self.wait(|event| match event {
+            ServerEvent::LeaseGranted { account, .. } if account == who => Some(()),
+            _ => None,
+        })
+        .await;
+    }
+
     /// The versions that were committed, in order, and by whom.
     pub(crate) fn commits(&self) -> Vec<(String, u64)> {
         let commit = |event: &ServerEvent| match event {

@@ -6,6 +6,7 @@ mod leases;
 mod misbehaviour;
 mod observers;
 mod opening;
+mod silence;
 mod strangers;
 mod training;
 mod wire;

@@ -10,13 +10,13 @@ use gelu_nn::Model;
 use gelu_service::client::Phase;
 use serde::Serialize;
 
-use super::{Circumstances, CpuTimes, Link, NetworkArgs, Samples, Spread, seconds, wrong};
+use super::{Circumstances, CpuTimes, Link, NetworkArgs, Samples, Spread, Taken, wrong};
 use crate::args::{Cryptosystem, Threads};
 use crate::backend::{Scheme, Task};
 use crate::client;
 use crate::local::{Deployment, Terms};
-use crate::output::{Output, table};
-use crate::phases::{Phases, bytes};
+use crate::output::Output;
+use crate::phases::Phases;
 use crate::rate::RateArgs;
 
 /// Time encrypted queries, both parties over TLS on this machine
@@ -62,12 +62,7 @@ struct Report<L> {
     precompute: bool,
     link: L,
     #[serde(flatten)]
-    spread: Spread,
-    client_cpu_s: Option<f64>,
-    server_cpu_s: Option<f64>,
-    bytes_up: u64,
-    bytes_down: u64,
-    rounds: u64,
+    taken: Taken,
     predictions_equal_plaintext: bool,
     #[serde(flatten)]
     circumstances: Circumstances,
@@ -158,12 +153,14 @@ impl<L: Link> Task for Query<'_, L> {
             runs,
             precompute: args.precompute,
             link: link.clone(),
-            spread: Spread::of(&times),
-            client_cpu_s: cpu.client,
-            server_cpu_s: cpu.server,
-            bytes_up: cost.up / all,
-            bytes_down: cost.down / all,
-            rounds: cost.rounds / all,
+            taken: Taken {
+                spread: Spread::of(&times),
+                client_cpu_s: cpu.client,
+                server_cpu_s: cpu.server,
+                bytes_up: cost.up / all,
+                bytes_down: cost.down / all,
+                rounds: cost.rounds / all,
+            },
             predictions_equal_plaintext: true,
             circumstances,
         })
@@ -172,19 +169,7 @@ impl<L: Link> Task for Query<'_, L> {
 
 impl<L: Link> Report<L> {
     fn text(&self) -> String {
-        let Spread { median_s, min_s, p10_s, p90_s } = self.spread;
-        let mut rows = table(&["of one query", "#"]);
-        let mut row = |name: &str, value: String| {
-            rows.add_row([name, &value]);
-        };
-        row("median", seconds(Some(median_s)));
-        row("least", seconds(Some(min_s)));
-        row("10 % to 90 %", format!("{p10_s:.4} to {p90_s:.4} s"));
-        row("processor time, client", seconds(self.client_cpu_s));
-        row("processor time, server", seconds(self.server_cpu_s));
-        row("to the server", bytes(self.bytes_up));
-        row("to the client", bytes(self.bytes_down));
-        row("rounds", self.rounds.to_string());
+        let rows = self.taken.rows("of one query");
         let samples = match self.batch {
             1 => "one sample".to_owned(),
             n => format!("{n} samples at once"),

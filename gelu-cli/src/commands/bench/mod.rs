@@ -15,6 +15,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use comfy_table::Table;
 use gelu_core::Precision;
 use gelu_core::stats::median;
 use gelu_nn::{Dataset, Model, Sequential, zoo};
@@ -27,7 +28,8 @@ use crate::args::Moved;
 use crate::data::DataArgs;
 use crate::local::LocalServer;
 use crate::machine::{self, Machine};
-use crate::output::Output;
+use crate::output::{Output, table};
+use crate::phases::bytes;
 use crate::problem::{Advise, problem};
 
 /// Measure this machine: a query, a training step, the arithmetic
@@ -196,6 +198,38 @@ impl Spread {
         let at = |part: usize| sorted[(last * part + 50) / 100];
         let median_s = median(times.iter().copied()).expect("one time at least");
         Self { median_s, min_s: sorted[0], p10_s: at(10), p90_s: at(90) }
+    }
+}
+
+/// What one of the timed queries or steps took.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Taken {
+    #[serde(flatten)]
+    spread: Spread,
+    client_cpu_s: Option<f64>,
+    server_cpu_s: Option<f64>,
+    bytes_up: u64,
+    bytes_down: u64,
+    rounds: u64,
+}
+
+impl Taken {
+    /// As a table for people, whose first heading is `of_what`.
+    fn rows(&self, of_what: &str) -> Table {
+        let Spread { median_s, min_s, p10_s, p90_s } = self.spread;
+        let mut rows = table(&[of_what, "#"]);
+        let mut row = |name: &str, value: String| {
+            rows.add_row([name, &value]);
+        };
+        row("median", seconds(Some(median_s)));
+        row("least", seconds(Some(min_s)));
+        row("10 % to 90 %", format!("{p10_s:.4} to {p90_s:.4} s"));
+        row("processor time, client", seconds(self.client_cpu_s));
+        row("processor time, server", seconds(self.server_cpu_s));
+        row("to the server", bytes(self.bytes_up));
+        row("to the client", bytes(self.bytes_down));
+        row("rounds", self.rounds.to_string());
+        rows
     }
 }
 

@@ -11,13 +11,13 @@ use gelu_nn::{FixedTrainer, Model};
 use gelu_service::client::{ClientEvent, Statistics};
 use serde::Serialize;
 
-use super::{Circumstances, CpuTimes, Link, NetworkArgs, Samples, Spread, seconds, wrong};
+use super::{Circumstances, CpuTimes, Link, NetworkArgs, Samples, Spread, Taken, wrong};
 use crate::args::{Cryptosystem, Threads};
 use crate::backend::{Scheme, Task};
 use crate::client;
 use crate::local::{Deployment, LocalServer, Terms};
-use crate::output::{Output, table};
-use crate::phases::{Phases, Screen, bytes};
+use crate::output::Output;
+use crate::phases::{Phases, Screen};
 use crate::problem::problem;
 use crate::rate::RateArgs;
 
@@ -91,12 +91,7 @@ struct Report<L> {
     /// Updates of all leases after which the server held masked weights.
     masked_updates: u64,
     #[serde(flatten)]
-    spread: Spread,
-    client_cpu_s: Option<f64>,
-    server_cpu_s: Option<f64>,
-    bytes_up: u64,
-    bytes_down: u64,
-    rounds: u64,
+    taken: Taken,
     predictions_equal_plaintext: bool,
     weights_equal_oracle: bool,
     #[serde(flatten)]
@@ -218,12 +213,14 @@ impl<L: Link> Task for Leases<'_, L> {
             steps,
             timed_steps: (2..steps).collect(),
             masked_updates,
-            spread: Spread::of(&timed.times),
-            client_cpu_s: timed.cpu.client.map(|sum| sum / runs as f64),
-            server_cpu_s: timed.cpu.server.map(|sum| sum / runs as f64),
-            bytes_up: each(timed.up),
-            bytes_down: each(timed.down),
-            rounds: each(timed.rounds),
+            taken: Taken {
+                spread: Spread::of(&timed.times),
+                client_cpu_s: timed.cpu.client.map(|sum| sum / runs as f64),
+                server_cpu_s: timed.cpu.server.map(|sum| sum / runs as f64),
+                bytes_up: each(timed.up),
+                bytes_down: each(timed.down),
+                rounds: each(timed.rounds),
+            },
             predictions_equal_plaintext: true,
             weights_equal_oracle: true,
             circumstances,
@@ -327,18 +324,7 @@ fn observer(
 
 impl<L: Link> Report<L> {
     fn text(&self) -> String {
-        let mut rows = table(&["of one step", "#"]);
-        let mut row = |name: &str, value: String| {
-            rows.add_row([name, &value]);
-        };
-        row("median", seconds(Some(self.spread.median_s)));
-        row("least", seconds(Some(self.spread.min_s)));
-        row("10 % to 90 %", format!("{:.4} to {:.4} s", self.spread.p10_s, self.spread.p90_s));
-        row("processor time, client", seconds(self.client_cpu_s));
-        row("processor time, server", seconds(self.server_cpu_s));
-        row("to the server", bytes(self.bytes_up));
-        row("to the client", bytes(self.bytes_down));
-        row("rounds", self.rounds.to_string());
+        let rows = self.taken.rows("of one step");
         format!(
             "{}: an encrypted training step of {} samples, sigma {}, rate {}, {} with keys of {} \
              bits.\nTimed: {} steps with masked weights, of {}. Weights {}, samples {}.\nLink {}.\n{rows}\n\

@@ -1,0 +1,72 @@
+//! An architecture as it is written down: see [`Sequential`](super::Sequential), which checks it.
+
+use gelu_core::Loss;
+use serde::{Deserialize, Serialize};
+
+use crate::layers::{Activation, Shape};
+use crate::loss::SoftmaxCrossEntropy;
+
+/// One layer as it is written down; what it takes follows from the layer before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "layer", rename_all = "snake_case", deny_unknown_fields)]
+pub enum LayerSpec {
+    /// A fully connected layer; an image is read as a list of features.
+    Dense {
+        /// Number of neurons.
+        outputs: usize,
+    },
+    /// A convolution of an image.
+    Conv2d {
+        /// Number of filters.
+        filters: usize,
+        /// Side of the square kernel.
+        kernel: usize,
+        /// Step of the kernel.
+        #[serde(default = "one")]
+        stride: usize,
+        /// Zeros around the image.
+        #[serde(default)]
+        padding: usize,
+    },
+    /// The mean of windows side by side.
+    MeanPool2d {
+        /// Side of the square window.
+        window: usize,
+    },
+    /// An activation, element by element.
+    Activation {
+        /// Which one.
+        function: Activation,
+    },
+}
+
+fn one() -> usize {
+    1
+}
+
+/// How the scores at the end are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossSpec {
+    /// [`SoftmaxCrossEntropy`].
+    #[default]
+    SoftmaxCrossEntropy,
+}
+
+impl LossSpec {
+    pub(super) fn build(self) -> Box<dyn Loss> {
+        match self {
+            Self::SoftmaxCrossEntropy => Box::new(SoftmaxCrossEntropy),
+        }
+    }
+}
+
+/// An architecture as it is written down, not yet checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Architecture {
+    pub(super) input: Shape,
+    pub(super) layers: Vec<LayerSpec>,
+    #[serde(default)]
+    pub(super) loss: LossSpec,
+}
