@@ -13,21 +13,19 @@
 //! by the fewest entries that add up to the same. A last line without its end was never answered: a
 //! crash or a full disk cut it off, and it is dropped. Any other damage is an error.
 
-use std::collections::BTreeMap;
+mod journal;
+
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use gelu_core::error::Refused;
 use gelu_core::ledger::{Entry, Exposure, Ledger, Policy};
-use serde::{Deserialize, Serialize};
 
 use super::observer::guarded;
 use crate::error::{FileError, Result};
 use crate::files;
 
-/// The format of ledger files that this program writes. It reads format 1 as well, one JSON object.
-const FORMAT: u32 = 2;
 /// A journal is rewritten when it has grown to this many times its shortest form,
 const GROWTH: u64 = 4;
 /// and not before it has grown by so many bytes.
@@ -47,13 +45,6 @@ pub(super) struct LedgerFile {
     limit: u64,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Header {
-    format: u32,
-    model: String,
-}
-
 /// Why nothing was booked.
 #[derive(Debug)]
 pub(super) enum NotBooked {
@@ -70,7 +61,7 @@ impl LedgerFile {
     /// account its budget back.
     pub(super) fn open(path: &Path, model: &str) -> Result<Self> {
         let ledger = match files::if_there(fs::read(path)).map_err(FileError::at(path))? {
-            Some(bytes) => read(path, &bytes, model)?,
+            Some(bytes) => journal::read(path, &bytes, model)?,
             None => Ledger::default(),
         };
         let (journal, length) = write(path, model, &ledger)?;
@@ -128,7 +119,7 @@ impl LedgerFile {
             guarded(|| tracing::warn!(%ledger, "changed by another program: written anew"));
             self.rewrite()?;
         }
-        let line = line(entry);
+        let line = journal::line(entry);
         let written = self.journal.write_all(&line).and_then(|()| self.journal.sync_data());
         if let Err(error) = written {
             self.cut_back(self.length);
@@ -193,111 +184,12 @@ fn limit(length: u64) -> u64 {
     length.saturating_mul(GROWTH).max(length.saturating_add(SLACK))
 }
 
-fn line(content: &impl Serialize) -> Vec<u8> {
-    let mut line = serde_json::to_vec(content).expect("names and numbers only");
-    line.push(b'\n');
-    line
-}
-
 /// Replaces the file by the fewest entries of `ledger`; returns it open for appending, and its length.
 fn write(path: &Path, model: &str, ledger: &Ledger) -> Result<(File, u64), FileError> {
-    let mut bytes = line(&Header { format: FORMAT, model: model.to_owned() });
-    ledger.entries().for_each(|entry| bytes.extend(line(&entry)));
+    let bytes = journal::whole(model, ledger);
     files::replace(path, &bytes)?;
     let journal = File::options().append(true).open(path).map_err(FileError::at(path))?;
     Ok((journal, bytes.len() as u64))
-}
-
-fn read(path: &Path, bytes: &[u8], model: &str) -> Result<Ledger, FileError> {
-    let damaged = |why: String| {
-        FileError::damaged(
-            path,
-            "the ledger of this model",
-            format!("{why}; restore it from a backup"),
-        )
-    };
-    #[derive(Deserialize)]
-    struct Format {
-        format: u32,
-    }
-    let (first, rest) = match bytes.iter().position(|&b| b == b'\n') {
-        Some(end) => bytes.split_at(end + 1),
-        None => (bytes, &[][..]),
-    };
-    // A format 1 file is one object over many lines.
-    let format = serde_json::from_slice::<Format>(first).or_else(|_| serde_json::from_slice(bytes));
-    let (of, ledger) = match format.map_err(|e| damaged(e.to_string()))?.format {
-        1 => {
-            let content: Format1 =
-                serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
-            (content.model.clone(), content.upgraded())
-        }
-        FORMAT => {
-            let header: Header =
-                serde_json::from_slice(first).map_err(|e| damaged(format!("line 1: {e}")))?;
-            let ledger = match header.model == model {
-                true => add_up(rest).map_err(damaged)?,
-                false => Ledger::default(),
-            };
-            (header.model, ledger)
-        }
-        other => {
-            let why = format!("format {other}, this program reads 1 and {FORMAT}");
-            return Err(FileError::damaged(path, "a ledger of this program", why));
-        }
-    };
-    if of != model {
-        let why = format!("it belongs to {of:?}, not to {model:?}");
-        return Err(FileError::damaged(path, "the ledger of this model", why));
-    }
-    Ok(ledger)
-}
-
-/// The sum of a journal's entries, of which the first is in line 2.
-fn add_up(lines: &[u8]) -> Result<Ledger, String> {
-    let mut ledger = Ledger::default();
-    for (n, line) in (2..).zip(lines.split_inclusive(|&b| b == b'\n')) {
-        if !line.ends_with(b"\n") {
-            guarded(|| tracing::warn!(line = n, "cut off and never answered: dropped"));
-            break;
-        }
-        let entry = serde_json::from_slice(line).map_err(|error| {
-            let (why, column) = (error.to_string(), error.column());
-            let why = why.split(" at line ").next().unwrap_or_default();
-            format!("line {n}, column {column}: {why}")
-        })?;
-        ledger.apply(&entry);
-    }
-    Ok(ledger)
-}
-
-/// What this program wrote before there were journals.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Format1 {
-    #[serde(rename = "format")]
-    _format: u32,
-    model: String,
-    ledger: Accounts1,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Accounts1 {
-    accounts: BTreeMap<String, BTreeMap<u64, BTreeMap<String, u64>>>,
-}
-
-impl Format1 {
-    /// Every version keeps the count that it had.
-    fn upgraded(self) -> Ledger {
-        let mut ledger = Ledger::default();
-        for (account, versions) in self.ledger.accounts {
-            for (version, bits) in versions {
-                ledger.apply(&Entry::Booked { account: account.clone(), version, bits });
-            }
-        }
-        ledger
-    }
 }
 
 #[cfg(test)]
@@ -472,7 +364,7 @@ mod tests {
         for (version, change) in (2..).zip(changes) {
             change();
             charge(&mut file, "alice", version).unwrap();
-            let again = read(&path, &fs::read(&path).unwrap(), "iris").unwrap();
+            let again = journal::read(&path, &fs::read(&path).unwrap(), "iris").unwrap();
             assert_eq!(again, file.ledger, "{version}");
         }
     }
@@ -521,10 +413,10 @@ mod tests {
         let mut costs = Vec::new();
         for accounts in [10, 1_000, 10_000] {
             let (_folder, path) = place();
-            let mut journal = line(&Header { format: FORMAT, model: "iris".into() });
+            let mut journal = journal::whole("iris", &Ledger::default());
             for n in 0..accounts {
                 let (account, bits) = (format!("a{n:05}"), [("dense1 forward".into(), 40)].into());
-                journal.extend(line(&Entry::Booked { account, version: 3, bits }));
+                journal.extend(journal::line(&Entry::Booked { account, version: 3, bits }));
             }
             fs::write(&path, journal).unwrap();
             let mut file = LedgerFile::open(&path, "iris").unwrap();
