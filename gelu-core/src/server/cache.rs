@@ -1,7 +1,4 @@
 //! Weights made ready for queries, shared by all sessions of a server.
-//!
-//! A backend may spend long on making weights ready ([`Layout::prepare`]), and they depend on no client's
-//! key. So they are made once for a version of the model and a layout, by the first session that asks.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -12,7 +9,10 @@ use crate::error::Result;
 /// How many layouts of a stage are kept: clients who ask for batches of many sizes take time, not memory.
 const LAYOUTS: usize = 4;
 
-/// Weights of a model in the layouts that queries used last: see the [module](self).
+/// Weights of a model in the layouts that queries used last.
+///
+/// A backend may spend long on making weights ready ([`Layout::prepare`]), and they depend on no client's
+/// key. So they are made once for a version of the model and a layout, by the first session that asks.
 pub struct WeightCache<B: Backend> {
     /// The last used first.
     entries: Mutex<Vec<Entry<B>>>,
