@@ -7,7 +7,12 @@
 //!
 //! The time of all functions is independent of the residues.
 
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "vector instructions; the files say why each use is sound")]
+mod ifma;
 mod portable;
+
+use std::sync::OnceLock;
 
 use crate::modulus::{Modulus, below};
 
@@ -65,8 +70,23 @@ pub(crate) enum Choice {
 /// The kernel for rows of `degree` residues modulo q, for a power of two ≥ 64 with
 /// q ≡ 1 mod 2·`degree`.
 pub(crate) fn kernel(q: Modulus, degree: usize, choice: Choice) -> Box<dyn Kernel> {
+    #[cfg(target_arch = "x86_64")]
+    if choice == Choice::Best
+        && !portable_is_forced()
+        && let Some(token) = ifma::Ifma::detect()
+    {
+        return Box::new(ifma::Rows::new(token, q, degree));
+    }
     let _ = choice;
     Box::new(portable::Rows::new(q, degree))
+}
+
+/// Whether `GELU_FORCE_PORTABLE` is set to anything but 0.
+fn portable_is_forced() -> bool {
+    static FORCED: OnceLock<bool> = OnceLock::new();
+    *FORCED.get_or_init(|| {
+        std::env::var_os("GELU_FORCE_PORTABLE").is_some_and(|v| !v.is_empty() && v != "0")
+    })
 }
 
 /// [`Kernel::add`], on whatever vectors the caller was compiled for; so are the others.
