@@ -73,7 +73,15 @@ impl Basis {
         Self::with(degree, primes, Choice::Best)
     }
 
-    /// [`new`](Self::new), by a certain kernel.
+    /// [`new`](Self::new) by the portable kernel, which gives the same residues: to compare with.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn portable(degree: usize, primes: &[u64]) -> Result<Self, InvalidBasis> {
+        Self::with(degree, primes, Choice::Portable)
+    }
+
+    /// By a certain kernel.
     pub(crate) fn with(
         degree: usize,
         primes: &[u64],

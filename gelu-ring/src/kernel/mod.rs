@@ -63,7 +63,6 @@ pub(crate) enum Choice {
     /// The fastest that the processor offers, unless `GELU_FORCE_PORTABLE` is set.
     Best,
     /// The portable one: for tests and comparisons.
-    #[cfg_attr(not(test), expect(dead_code, reason = "only tests ask for it"))]
     Portable,
 }
 
