@@ -22,10 +22,10 @@ use crate::primes::root_of_unity;
 
 /// The exponent of ψ at which evaluation `k` of a transform of N = `degree` values is taken.
 ///
-/// That is 2·r + 1 for r the log₂ N bits of index i in reverse, where k and i differ within tiles of
-/// sixteen: the bits i₃i₂i₁i₀ stand at place i₀i₂i₃i₁. A vector kernel leaves them like that when the last
-/// stages run in two registers of eight, and a map a(X) → a(X^g), which permutes the exponents,
-/// permutes tiles and what is in each.
+/// That is 2·r + 1 for r the log₂ N bits of an index i in reverse, where k and i differ within tiles of
+/// sixteen: the bits i₃i₂i₁i₀ stand at place i₀i₂i₃i₁. Butterflies leave the order of i, and a vector
+/// kernel that of k, when its last stages run in registers. A map a(X) → a(X^g) multiplies the
+/// exponents by g, so it moves whole tiles, with one permutation in each.
 ///
 /// # Panics
 /// Unless `degree` is a power of two ≥ 16 and `k` is below it.
