@@ -43,51 +43,62 @@ pub fn packed_len(q: Modulus, count: usize) -> usize {
 /// # Panics
 /// In debug builds, when a number is not below q; in release builds its upper bits are lost.
 pub fn pack(q: Modulus, residues: &[u64], out: &mut Vec<u8>) {
-    out.reserve(packed_len(q, residues.len()));
+    let mut at = out.len();
+    let end = at + packed_len(q, residues.len());
+    // Whole words are written, whose last bytes the next word overwrites: a copy of known length takes a tenth
+    // of the time of another.
+    out.resize(end + size_of::<u64>(), 0);
     let (mut waiting, mut bits) = (0u64, 0);
     for &residue in residues {
         debug_assert!(residue < q.value(), "a residue");
-        // Fewer than 8 bits wait, and a residue has at most 50.
+        // At most 7 bits wait, and a residue has at most 50.
         waiting |= (residue & low_bits(q)) << bits;
         bits += q.bits();
+        out[at..][..size_of::<u64>()].copy_from_slice(&waiting.to_le_bytes());
         let whole = bits / 8;
-        out.extend_from_slice(&waiting.to_le_bytes()[..whole as usize]);
-        (waiting, bits) = (waiting >> (8 * whole), bits % 8);
+        at += whole as usize;
+        waiting >>= 8 * whole;
+        bits %= 8;
     }
-    if bits > 0 {
-        out.push(waiting.to_le_bytes()[0]);
-    }
+    out.truncate(end);
 }
 
 /// Reads as many residues as `out` has places.
 ///
 /// # Errors
 /// When the number of bytes is another than [`packed_len`], a number is not below q, or an unused bit is set
-/// (which is reported as the number after the last). Not constant-time in what is wrong.
+/// (which is reported as the number after the last). What is in `out` then means nothing. The time tells
+/// which number is wrong.
 pub fn unpack(q: Modulus, bytes: &[u8], out: &mut [u64]) -> Result<(), InvalidBytes> {
     let expected = packed_len(q, out.len());
     if bytes.len() != expected {
         return Err(InvalidBytes::Length { expected, got: bytes.len() });
     }
     let out_of_range = |index, value| InvalidBytes::OutOfRange { index, value, modulus: q.value() };
-    let (mut waiting, mut bits) = (0u64, 0);
-    let mut rest = bytes;
+    let width = q.bits() as usize;
     for (index, out) in out.iter_mut().enumerate() {
-        // Fewer than 8 bits wait, and at most 50 are missing.
-        let missing = (q.bits() - bits).div_ceil(8);
-        let (next, after) = rest.split_at(missing as usize);
-        let mut word = [0; 8];
-        word[..next.len()].copy_from_slice(next);
-        waiting |= u64::from_le_bytes(word) << bits;
-        let value = waiting & low_bits(q);
-        if value >= q.value() {
-            return Err(out_of_range(index, value));
+        // At most 7 bits before the number, and 50 of it.
+        let at = index * width;
+        *out = word(&bytes[at / 8..]) >> (at % 8) & low_bits(q);
+        if *out >= q.value() {
+            return Err(out_of_range(index, *out));
         }
-        (*out, rest) = (value, after);
-        waiting >>= q.bits();
-        bits = bits + 8 * missing - q.bits();
     }
-    if waiting != 0 { Err(out_of_range(out.len(), waiting)) } else { Ok(()) }
+    let used = out.len() * width % 8;
+    match bytes.last().map(|last| u64::from(last >> used)) {
+        Some(surplus) if used > 0 && surplus > 0 => Err(out_of_range(out.len(), surplus)),
+        _ => Ok(()),
+    }
+}
+
+/// The first eight bytes, or fewer and zeros.
+fn word(bytes: &[u8]) -> u64 {
+    if let Some(word) = bytes.first_chunk() {
+        return u64::from_le_bytes(*word);
+    }
+    let mut word = [0; 8];
+    word[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(word)
 }
 
 fn low_bits(q: Modulus) -> u64 {
