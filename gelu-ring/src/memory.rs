@@ -1,9 +1,13 @@
 //! Rows of N words, aligned and reused.
 //!
 //! A row of a usual size is larger than what allocators keep: each would be mapped, zeroed page by page and
-//! unmapped again, which costs more than a transform. So a basis keeps the rows of dropped
-//! polynomials. And rows that all begin at one offset of a page would compete for the same lines of
-//! the first cache when several are walked at once, so each begins five lines after the one before.
+//! unmapped again, which costs more than computing with it. So a basis keeps the rows of dropped
+//! polynomials. (Without: products of polynomials over five primes at N = 8192 take 7 times as long, divisions
+//! by the last prime 3 times.)
+//!
+//! And rows that all begin at one offset of a page would compete for the same lines of the caches when several
+//! are walked at once, so each begins five lines after the one before. (Without: the same over twelve
+//! primes at N = 32768 take 1.4 and 1.2 times as long, and as long as with it at small N.)
 //!
 //! What is kept was public, or was wiped before it came here: by `Zeroizing<Poly<_>>` or as scratch.
 

@@ -74,6 +74,21 @@ impl<R: Representation> Poly<R> {
         Self { basis: basis.clone(), rows, representation: PhantomData }
     }
 
+    /// From its residues: `fill` writes those modulo prime number i over 0.
+    ///
+    /// # Panics
+    /// When one is not below its prime. What a peer sent is read by [`bytes`](crate::bytes) instead.
+    #[must_use]
+    pub fn from_residues(basis: &Basis, mut fill: impl FnMut(usize, &mut [u64])) -> Self {
+        let rows = basis.moduli().enumerate().map(|(i, q)| {
+            let mut row = basis.pool().zeros();
+            fill(i, &mut row);
+            assert!(row.iter().all(|&x| x < q.value()), "a residue is not below {}", q.value());
+            row
+        });
+        Self::of(basis, rows.collect())
+    }
+
     /// The degree and the primes.
     #[must_use]
     pub fn basis(&self) -> &Basis {
@@ -134,17 +149,17 @@ impl<R: Representation> Poly<R> {
 }
 
 impl Poly<Coefficients> {
-    /// The polynomial with these coefficients, of any sign, modulo each prime.
+    /// The polynomial with these coefficients, of any sign and size, modulo each prime.
     ///
     /// # Panics
     /// Unless there are N.
     #[must_use]
-    pub fn from_signed(basis: &Basis, coefficients: &[i64]) -> Self {
+    pub fn from_signed<T: Copy + Into<i128>>(basis: &Basis, coefficients: &[T]) -> Self {
         assert_eq!(coefficients.len(), basis.degree(), "the number of coefficients");
         let rows = basis.primes().iter().map(|prime| {
             let mut row = basis.pool().row();
             for (residue, &c) in row.iter_mut().zip(coefficients) {
-                *residue = prime.modulus.reduce_signed(c);
+                *residue = prime.modulus.reduce_signed(c.into());
             }
             row
         });
@@ -249,12 +264,10 @@ mod tests {
     }
 
     fn random<R: Representation>(basis: &Basis, seed: u64) -> Poly<R> {
-        let row = |q: Modulus| {
-            let mut row = basis.pool().row();
-            row.copy_from_slice(&residues(q, N, seed ^ q.value()));
-            row
-        };
-        Poly::of(basis, basis.moduli().map(row).collect())
+        let primes: Vec<Modulus> = basis.moduli().collect();
+        Poly::from_residues(basis, |i, row| {
+            row.copy_from_slice(&residues(primes[i], N, seed ^ primes[i].value()));
+        })
     }
 
     fn choices() -> impl Strategy<Value = Choice> {
@@ -317,14 +330,14 @@ mod tests {
             for count in [1u32, 7, 8, 9, 11, 12, 13, 600, 2047, 2048, 2049, 4097] {
                 let mut sum = minus_one.clone();
                 sum.multiply_accumulate(&vec![(&minus_one, &minus_one); count as usize]);
-                assert_eq!(sum, Poly::from_constant(&basis, i64::from(count) - 1), "{count}");
+                assert_eq!(sum, Poly::from_constant(&basis, i128::from(count) - 1), "{count}");
             }
         }
     }
 
     impl Poly<Evaluations> {
         /// The same value everywhere.
-        fn from_constant(basis: &Basis, value: i64) -> Self {
+        fn from_constant(basis: &Basis, value: i128) -> Self {
             let mut coefficients = vec![0; N];
             coefficients[0] = value;
             Poly::from_signed(basis, &coefficients).into_evaluations()
@@ -343,8 +356,18 @@ mod tests {
 
     #[test]
     fn no_residue_is_printed() {
-        let text = format!("{:?}", Poly::from_signed(&basis(Choice::Best), &[77_777; N]));
+        let text = format!("{:?}", Poly::from_signed(&basis(Choice::Best), &[77_777i64; N]));
         assert!(text.contains("coefficients") && !text.contains("77777"), "{text}");
+    }
+
+    #[test]
+    #[should_panic(expected = "a residue is not below")]
+    fn residues_are_below_their_primes() {
+        let basis = basis(Choice::Best);
+        let first = basis.moduli().next().unwrap().value();
+        let _: Poly<Evaluations> = Poly::from_residues(&basis, |i, row| {
+            row[N - 1] = if i == 0 { first } else { 0 };
+        });
     }
 
     #[test]

@@ -139,11 +139,7 @@ impl Basis {
     /// The residues of an integer, one for each prime.
     #[must_use]
     pub fn residues(&self, x: i128) -> Vec<u64> {
-        let residue = |q: Modulus| {
-            let residue = q.reduce(x.unsigned_abs());
-            if x < 0 { q.neg(residue) } else { residue }
-        };
-        self.moduli().map(residue).collect()
+        self.moduli().map(|q| q.reduce_signed(x)).collect()
     }
 
     pub(crate) fn primes(&self) -> &[Arc<Prime>] {
@@ -218,7 +214,11 @@ impl Poly<Evaluations> {
         let mut centred = basis.pool().scratch();
         let rows = basis.primes().iter().zip(self.rows()).map(|(prime, row)| {
             let (q, mut out) = (prime.modulus, basis.pool().row());
-            prime.kernel.combine(&mut centred, q.reduce_signed(-half(dropped)), &[(&shifted, 1)]);
+            prime.kernel.combine(
+                &mut centred,
+                q.neg(q.reduce((dropped.value() / 2).into())),
+                &[(&shifted, 1)],
+            );
             prime.kernel.forward(&mut centred);
             let c = q.inverse(q.reduce(dropped.value().into()));
             prime.kernel.combine(&mut out, 0, &[(row, c), (&centred, q.neg(c))]);
@@ -226,11 +226,6 @@ impl Poly<Evaluations> {
         });
         Some(Self::of(&basis, rows.collect()))
     }
-}
-
-/// (q − 1)/2.
-fn half(q: Modulus) -> i64 {
-    q.value().cast_signed() / 2
 }
 
 /// A change of primes: x modulo Q to x modulo P.
@@ -506,6 +501,21 @@ mod tests {
                 prop_assert!(rest.is_zero());
                 prop_assert!(multiple.abs() * 2u32 <= BigInt::from(from.moduli().len()));
             }
+        }
+    }
+
+    /// More digits than a kernel adds before it reduces.
+    #[test]
+    fn many_wide_primes_convert_exactly() {
+        let wide: Vec<_> = descending(50, N).take(20).map(Modulus::value).collect();
+        for choice in [Choice::Best, Choice::Portable] {
+            let from = Basis::with(N, &wide[..17], choice).unwrap();
+            let to = Basis::with(N, &wide[15..], choice).unwrap();
+            let x = polynomial(&from, 5);
+            let exact = Conversion::new(&from, &to).exact(&x);
+            assert_eq!(exact, decompose(&to, &compose(&x)));
+            // The two primes that both have keep their residues.
+            assert!((0..2).all(|i| exact.residues(i) == x.residues(15 + i)));
         }
     }
 

@@ -127,9 +127,9 @@ impl Small {
         self.0.len()
     }
 
-    /// The coefficients.
+    /// The coefficients themselves.
     #[must_use]
-    pub fn coefficients(&self) -> &[i8] {
+    pub fn values(&self) -> &[i8] {
         &self.0
     }
 
@@ -138,7 +138,20 @@ impl Small {
     /// # Panics
     /// When the degrees differ.
     #[must_use]
-    pub fn over(&self, basis: &Basis) -> Zeroizing<Poly<Coefficients>> {
+    pub fn coefficients(&self, basis: &Basis) -> Zeroizing<Poly<Coefficients>> {
+        Zeroizing::new(self.over(basis))
+    }
+
+    /// The same polynomial modulo each prime, by its evaluations.
+    ///
+    /// # Panics
+    /// When the degrees differ.
+    #[must_use]
+    pub fn evaluations(&self, basis: &Basis) -> Zeroizing<Poly<Evaluations>> {
+        Zeroizing::new(self.over(basis).into_evaluations())
+    }
+
+    fn over(&self, basis: &Basis) -> Poly<Coefficients> {
         assert_eq!(self.0.len(), basis.degree(), "the degree of a small polynomial");
         let rows = basis.moduli().map(|q| {
             let mut row = basis.pool().row();
@@ -149,7 +162,7 @@ impl Small {
             }
             row
         });
-        Zeroizing::new(Poly::of(basis, rows.collect()))
+        Poly::of(basis, rows.collect())
     }
 }
 
@@ -229,7 +242,7 @@ mod tests {
     #[test]
     fn ternary_coefficients_are_spread_evenly() {
         let secret = Small::ternary(1 << 14, &mut rng());
-        let count = |c| secret.coefficients().iter().filter(|&&x| x == c).count();
+        let count = |c| secret.values().iter().filter(|&&x| x == c).count();
         let counts = [count(-1), count(0), count(1)];
         assert_eq!(counts.iter().sum::<usize>(), 1 << 14);
         // Six standard deviations of 60.
@@ -240,9 +253,9 @@ mod tests {
     fn errors_have_their_bound_mean_and_variance() {
         let error = Small::error(1 << 16, &mut rng());
         let n = f64::from(1 << 16);
-        let mean = error.coefficients().iter().map(|&x| f64::from(x)).sum::<f64>() / n;
-        let square = error.coefficients().iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / n;
-        assert!(error.coefficients().iter().all(|x| u32::from(x.unsigned_abs()) <= ERROR_BOUND));
+        let mean = error.values().iter().map(|&x| f64::from(x)).sum::<f64>() / n;
+        let square = error.values().iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / n;
+        assert!(error.values().iter().all(|x| u32::from(x.unsigned_abs()) <= ERROR_BOUND));
         assert!(mean.abs() < 0.08 && (square - 10.5).abs() < 0.4, "{mean} {square}");
     }
 
@@ -257,8 +270,7 @@ mod tests {
     fn small_polynomials_are_the_same_modulo_each_prime() {
         let basis = basis(&[36, 50], 2048);
         let small = Small::error(2048, &mut rng());
-        let signed: Vec<_> = small.coefficients().iter().map(|&c| c.into()).collect();
-        assert_eq!(*small.over(&basis), Poly::from_signed(&basis, &signed));
+        assert_eq!(small.over(&basis), Poly::from_signed(&basis, small.values()));
     }
 
     #[test]
@@ -266,7 +278,8 @@ mod tests {
         fn wiped<T: ZeroizeOnDrop>(_: &T) {}
         let small = Small::ternary(2048, &mut rng());
         wiped(&small);
-        wiped(&small.over(&basis(&[36], 2048)));
+        wiped(&small.coefficients(&basis(&[36], 2048)));
+        wiped(&small.evaluations(&basis(&[36], 2048)));
         assert_eq!(format!("{small:?}"), "Small(degree 2048)");
     }
 }
