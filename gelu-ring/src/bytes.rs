@@ -5,9 +5,9 @@
 //! [`ntt::exponent`](crate::ntt::exponent). Every string of the right length whose residues are in
 //! range is read, and is the only one for what it says.
 
+use crate::basis::Basis;
 use crate::modulus::Modulus;
 use crate::poly::{Poly, Representation};
-use crate::rns::Basis;
 
 /// Why bytes are no residues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

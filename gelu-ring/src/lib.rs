@@ -42,8 +42,9 @@
 //! | [`modulus`], [`primes`] | a prime below 2^50; which ones there are |
 //! | [`ntt`] | the transform: its law, its order, its roots |
 //! | `kernel` | rows of residues: eight at a time with AVX-512 IFMA, or one at a time everywhere |
+//! | [`basis`] | several primes at once |
 //! | [`poly`] | polynomials by coefficients or by evaluations, as different types |
-//! | [`rns`] | several primes at once; rounding division, change of primes |
+//! | [`rns`] | rounding division, change of primes |
 //! | [`sample`] | uniform polynomials from a seed; ternary secrets, binomial errors |
 //! | [`bytes`] | residues as bytes, and what is checked when they come back |
 //! | `memory` | rows, aligned and reused |
@@ -63,6 +64,7 @@
 //! Not audited.
 #![deny(unsafe_code)]
 
+pub mod basis;
 pub mod bytes;
 mod kernel;
 mod memory;
@@ -75,6 +77,7 @@ pub mod sample;
 #[cfg(test)]
 mod testing;
 
+pub use basis::Basis;
 pub use modulus::Modulus;
 pub use poly::{Coefficients, Evaluations, Poly};
-pub use rns::{Basis, Conversion};
+pub use rns::Conversion;

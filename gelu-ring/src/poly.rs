@@ -14,8 +14,8 @@ use std::ops::{AddAssign, Mul, Neg, SubAssign};
 
 use zeroize::Zeroize;
 
+use crate::basis::{Basis, Prime};
 use crate::memory::Row;
-use crate::rns::Basis;
 
 /// What the residues of a polynomial are.
 pub trait Representation: Copy + sealed::Sealed + 'static {
@@ -128,14 +128,14 @@ impl<R: Representation> Poly<R> {
     }
 
     /// Applies a kernel's function to each row.
-    fn each(&mut self, f: impl Fn(&crate::rns::Prime, &mut [u64])) {
+    fn each(&mut self, f: impl Fn(&Prime, &mut [u64])) {
         for (prime, row) in self.basis.primes().iter().zip(&mut self.rows) {
             f(prime, row);
         }
     }
 
     /// Applies a kernel's function to each row and the same one of `other`.
-    fn each_with(&mut self, other: &Self, f: impl Fn(&crate::rns::Prime, &mut [u64], &[u64])) {
+    fn each_with(&mut self, other: &Self, f: impl Fn(&Prime, &mut [u64], &[u64])) {
         assert_eq!(self.basis, other.basis, "the bases of two polynomials");
         for ((prime, row), other) in self.basis.primes().iter().zip(&mut self.rows).zip(&other.rows)
         {

@@ -19,9 +19,9 @@ use rand_core::{CryptoRng, Rng};
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::basis::Basis;
 use crate::modulus::Modulus;
 use crate::poly::{Coefficients, Evaluations, Poly};
-use crate::rns::Basis;
 
 /// What uniform polynomials follow from.
 pub type Seed = [u8; 32];

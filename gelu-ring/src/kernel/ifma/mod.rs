@@ -20,29 +20,22 @@
 //!
 //! No step depends on the residues: no branch, no address.
 
+mod columns;
+mod factors;
+mod forward;
+mod inverse;
 mod transform;
+mod vector;
 
 use core::arch::x86_64::{
-    __m512i, _mm512_add_epi64, _mm512_loadu_si512, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64,
-    _mm512_min_epu64, _mm512_set1_epi64, _mm512_setzero_si512, _mm512_srli_epi64,
-    _mm512_storeu_si512, _mm512_sub_epi64,
+    _mm512_add_epi64, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_setzero_si512,
+    _mm512_srli_epi64, _mm512_sub_epi64,
 };
 
 use super::{Kernel, MAX_TERMS, add, neg, shift, sub};
 use crate::modulus::{MAX_BITS, Modulus};
 use transform::Transform;
-
-/// Bits of a factor.
-const RADIX: u32 = 52;
-
-/// Residues of a vector.
-const LANES: usize = 8;
-
-/// Eight residues in memory.
-type Line = [u64; LANES];
-
-/// Eight residues in a register.
-type V = __m512i;
+use vector::{Factor, Factors, LANES, Line, RADIX, V, Vectors, inverse, load, splat, store};
 
 /// Proof that this processor has the instructions. Only [`Ifma::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -61,31 +54,9 @@ pub(super) struct Rows {
     degree: usize,
     /// q⁻¹ mod 2^52.
     inverse: u64,
-    /// R, which is R² mod q in Montgomery form less one factor R: [`Factor::new`] of it multiplies by R.
+    /// R as a number to multiply by: it takes away the 1/R that a reduction leaves.
     radix: Factor,
     transform: Transform,
-}
-
-/// A number to multiply by: w̃ and w̃·q⁻¹ mod 2^52, see the [module](self).
-#[derive(Debug, Clone, Copy, Default)]
-#[repr(C)]
-struct Factor {
-    value: u64,
-    quotient: u64,
-}
-
-impl Factor {
-    fn new(w: u64, q: Modulus) -> Self {
-        let value = q.reduce(u128::from(w) << RADIX);
-        Self { value, quotient: value.wrapping_mul(inverse(q)) & ((1 << RADIX) - 1) }
-    }
-}
-
-/// q⁻¹ modulo 2^64, by Newton's iteration: each step doubles the bits that are right, of which q itself
-/// has three.
-fn inverse(q: Modulus) -> u64 {
-    let q = q.value();
-    (0..5).fold(q, |x, _| x.wrapping_mul(2u64.wrapping_sub(q.wrapping_mul(x))))
 }
 
 impl Rows {
@@ -174,8 +145,8 @@ impl Kernel for Rows {
     }
 }
 
-/// How many products of `bits` bits may be added: their sum stays below 2^103, so that its high half and
-/// another q < 2^50 stay below 2^52, and sums of halves fit a word.
+/// How many products of `bits` bits may be added to a residue: the sum stays below 2^103 + 2^50, so that its
+/// high half and another q < 2^50 stay below 2^52, and sums of halves fit a word.
 fn max_terms(bits: u32) -> usize {
     MAX_TERMS.min(1 << (103 - bits).min(63))
 }
@@ -267,90 +238,4 @@ impl Reduction {
         let sum = _mm512_sub_epi64(high, quotient);
         self.modulus.canonical(self.modulus.times(sum, self.radix))
     }
-}
-
-/// A [`Factor`], or eight, in registers.
-#[derive(Clone, Copy)]
-struct Factors {
-    value: V,
-    quotient: V,
-}
-
-impl Factors {
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    #[inline]
-    fn splat(factor: Factor) -> Self {
-        Self { value: splat(factor.value), quotient: splat(factor.quotient) }
-    }
-}
-
-/// Multiples of q in registers.
-#[derive(Clone, Copy)]
-struct Vectors {
-    q: V,
-    two_q: V,
-    minus_q: V,
-}
-
-impl Vectors {
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    #[inline]
-    fn new(q: Modulus) -> Self {
-        let q = q.value();
-        Self { q: splat(q), two_q: splat(2 * q), minus_q: splat(q.wrapping_neg()) }
-    }
-
-    /// y·w modulo q, above 0 and below 2q, for y < 2^52.
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    #[inline]
-    fn times(&self, y: V, w: Factors) -> V {
-        let zero = _mm512_setzero_si512();
-        let m = _mm512_madd52lo_epu64(zero, y, w.quotient);
-        let high = _mm512_madd52hi_epu64(zero, y, w.value);
-        _mm512_sub_epi64(high, _mm512_madd52hi_epu64(self.minus_q, m, self.q))
-    }
-
-    /// y·w modulo q, above −q and below q, for y < 2^52.
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    #[inline]
-    fn times_signed(&self, y: V, w: Factors) -> V {
-        let zero = _mm512_setzero_si512();
-        let m = _mm512_madd52lo_epu64(zero, y, w.quotient);
-        let high = _mm512_madd52hi_epu64(zero, y, w.value);
-        _mm512_sub_epi64(high, _mm512_madd52hi_epu64(zero, m, self.q))
-    }
-
-    /// x modulo q for x < 2q.
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    #[inline]
-    fn canonical(&self, x: V) -> V {
-        below(x, self.q)
-    }
-}
-
-/// x, less `bound` where x is not below it, for x < 2·bound.
-#[target_feature(enable = "avx512f,avx512ifma")]
-#[inline]
-fn below(x: V, bound: V) -> V {
-    _mm512_min_epu64(x, _mm512_sub_epi64(x, bound))
-}
-
-#[target_feature(enable = "avx512f,avx512ifma")]
-#[inline]
-fn splat(x: u64) -> V {
-    _mm512_set1_epi64(x.cast_signed())
-}
-
-#[target_feature(enable = "avx512f,avx512ifma")]
-#[inline]
-fn load(line: &Line) -> V {
-    // SAFETY: a line has 64 bytes, and no alignment is asked for.
-    unsafe { _mm512_loadu_si512(core::ptr::from_ref(line).cast()) }
-}
-
-#[target_feature(enable = "avx512f,avx512ifma")]
-#[inline]
-fn store(line: &mut Line, v: V) {
-    // SAFETY: a line has 64 bytes, and no alignment is asked for.
-    unsafe { _mm512_storeu_si512(core::ptr::from_mut(line).cast(), v) }
 }
