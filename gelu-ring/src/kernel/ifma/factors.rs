@@ -1,7 +1,6 @@
 //! The factors of a transform, in the order in which it wants them.
 
 use super::vector::{Factor, Factors, LANES, Line, load};
-use crate::modulus::Modulus;
 
 /// Lines of a tile.
 pub(super) const TILE: usize = 8;
@@ -43,8 +42,8 @@ impl Lines {
 }
 
 impl Table {
-    pub(super) fn new(q: Modulus, roots: &[u64]) -> Self {
-        let factors: Vec<_> = roots.iter().map(|&root| Factor::new(root, q)).collect();
+    pub(super) fn new(roots: &[u64], factor: impl Fn(u64) -> Factor) -> Self {
+        let factors: Vec<_> = roots.iter().map(|&root| factor(root)).collect();
         let tiles = roots.len() / (TILE * LANES);
         let pairs = |i: usize, count, groups| {
             core::array::from_fn(|pair| Lines::new(&factors, 4 * i + pair, count, groups))

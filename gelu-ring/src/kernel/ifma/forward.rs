@@ -1,15 +1,11 @@
 //! Coefficients to evaluations.
 //!
 //! # Bounds
-//! *Lazily*, for (2·log₂ N + 1)·q < 2^52: a product is between −q and q, so three stages that begin
-//! with x + 3q and y stay above 0, and each adds 2q to the bound of all. Nothing is reduced until
-//! the end. *Strictly*: x is brought below 2q in each stage, x + t and x + 2q − t for 0 < t < 2q are
-//! below 4q.
+//! *Lazily*, three stages begin with x + 6q, and each takes x to x + t and x − t for 0 ≤ t < q + y·q/2^52: so values
+//! stay above 0, and 16 stages from residues lead below 58q. Nothing is reduced until the end.
+//! *Strictly*, x is brought below 2q in each stage, and x + t and x + 2q − t for 0 < t < 2q are below 4q.
 
-use core::arch::x86_64::{
-    _mm512_add_epi64, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_setzero_si512,
-    _mm512_sub_epi64,
-};
+use core::arch::x86_64::{_mm512_add_epi64, _mm512_sub_epi64};
 
 use super::columns::{COLUMNS, Constants, TILES, read, read_tiles, rows, splat_all, write};
 use super::factors::{TILE, Tile};
@@ -40,7 +36,7 @@ pub(super) fn forward_by_eight<const LAZY: bool>(
         let mut x = read(&rows, at);
         if LAZY {
             for x in x[..4].as_flattened_mut() {
-                *x = _mm512_add_epi64(*x, c.three_q);
+                *x = _mm512_add_epi64(*x, c.six_q);
             }
         }
         forward!(c, x, 0, 4, w[0]);
@@ -72,7 +68,7 @@ pub(super) fn forward_by_four<const LAZY: bool>(
         let mut x = read(&rows, at);
         if LAZY {
             for x in x[..2].as_flattened_mut() {
-                *x = _mm512_add_epi64(*x, c.modulus.two_q);
+                *x = _mm512_add_epi64(*x, c.four_q);
             }
         }
         forward!(c, x, 0, 2, w[0]);
@@ -105,7 +101,7 @@ pub(super) fn forward_tiles<const LAZY: bool>(
             for (x, table) in x.iter_mut().zip(tables) {
                 for (x, w) in x.as_chunks_mut::<2>().0.iter_mut().zip(&table.$table) {
                     let (a, b) = $together(x[0], x[1]);
-                    let a = if LAZY && $raised { _mm512_add_epi64(a, c.three_q) } else { a };
+                    let a = if LAZY && $raised { _mm512_add_epi64(a, c.six_q) } else { a };
                     (x[0], x[1]) = c.forward::<LAZY>(a, b, w.load());
                 }
             }
@@ -114,7 +110,7 @@ pub(super) fn forward_tiles<const LAZY: bool>(
     if LAZY {
         for x in &mut x {
             for x in &mut x[..4] {
-                *x = _mm512_add_epi64(*x, c.three_q);
+                *x = _mm512_add_epi64(*x, c.six_q);
             }
         }
     }
@@ -134,8 +130,11 @@ pub(super) fn forward_tiles<const LAZY: bool>(
     within!(by_two, even_and_odd_pairs, false);
     within!(by_one, even_and_odd, false);
     for (line, x) in tiles.as_flattened_mut().iter_mut().zip(x.as_flattened()) {
-        let reduced =
-            if LAZY { c.reduce(*x) } else { c.modulus.canonical(below(*x, c.modulus.two_q)) };
+        let reduced = if LAZY {
+            c.modulus.canonical(c.below_two_q(*x))
+        } else {
+            c.modulus.canonical(below(*x, c.modulus.two_q))
+        };
         store(line, reduced);
     }
 }
@@ -146,22 +145,12 @@ impl Constants {
     #[inline]
     fn forward<const LAZY: bool>(&self, x: V, y: V, w: Factors) -> (V, V) {
         if LAZY {
-            let t = self.modulus.times_signed(y, w);
-            (_mm512_add_epi64(x, t), _mm512_sub_epi64(x, t))
+            let sum = self.add_product(x, y, w);
+            (sum, _mm512_sub_epi64(_mm512_add_epi64(x, x), sum))
         } else {
             let (x, t) = (below(x, self.modulus.two_q), self.modulus.times(y, w));
             let raised = _mm512_add_epi64(x, self.modulus.two_q);
             (_mm512_add_epi64(x, t), _mm512_sub_epi64(raised, t))
         }
-    }
-
-    /// x modulo q for x < 2^52: the quotient is estimated to less than 2 below.
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    #[inline]
-    fn reduce(&self, x: V) -> V {
-        let zero = _mm512_setzero_si512();
-        let quotient = _mm512_madd52hi_epu64(zero, x, self.ratio);
-        let rest = _mm512_sub_epi64(x, _mm512_madd52lo_epu64(zero, quotient, self.modulus.q));
-        self.modulus.canonical(rest)
     }
 }

@@ -15,7 +15,13 @@
 //! These shuffles are the cheap ones: others would put equal factors where a load can repeat them, and took 9 %
 //! longer. So factors are held eight by eight, 3.5 words a residue in each direction.
 //!
-//! All numbers stay below 2^52, as multiplication demands; `forward` and `inverse` say how.
+//! # Bounds
+//! Multiplication ignores all bits above the lowest 52, so only those count, and all numbers stay below 2^52. `forward`
+//! and `inverse` say how: *lazily*, for q ≤ 2^46, where 64q fit; *strictly* for all others.
+//!
+//! A lazy factor w comes with ⌊w·2^52 / q⌋ (Shoup): y·w − ⌊y·⌊w·2^52/q⌋ / 2^52⌋·q is lo(y·w) + lo(quotient·(2^52 − q))
+//! modulo 2^52, both added to x by the multiplications themselves. What they carry above is never taken
+//! away before the end.
 
 use super::columns::Constants;
 use super::factors::{TILE, Table, down};
@@ -28,8 +34,7 @@ use crate::ntt::roots;
 /// The roots of unity for one q and N, and how lazy it lets us be.
 pub(super) struct Transform {
     q: Modulus,
-    lazy_forward: bool,
-    lazy_inverse: bool,
+    lazy: bool,
     forward: Table,
     inverse: Table,
     /// 1/N.
@@ -43,21 +48,21 @@ impl Transform {
         let scale = q.inverse(degree as u64);
         // The last stage back scales its products.
         inverse[1] = q.mul(inverse[1], scale);
-        let largest = (1 << RADIX) / q.value();
+        let lazy = 64 * q.value() <= 1 << RADIX;
+        let factor = |w| if lazy { Factor::lazy(w, q) } else { Factor::new(w, q) };
         Self {
             q,
-            lazy_forward: u64::from(2 * degree.ilog2() + 1) <= largest,
-            lazy_inverse: 16 <= largest,
-            forward: Table::new(q, &forward),
-            inverse: Table::new(q, &inverse),
-            scale: Factor::new(scale, q),
+            lazy,
+            forward: Table::new(&forward, factor),
+            inverse: Table::new(&inverse, factor),
+            scale: factor(scale),
         }
     }
 
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn forward(&self, row: &mut [Line]) {
         let c = Constants::new(self.q);
-        match self.lazy_forward {
+        match self.lazy {
             true => self.forward_block::<true>(&c, row, 1, 0),
             false => self.forward_block::<false>(&c, row, 1, 0),
         }
@@ -66,7 +71,7 @@ impl Transform {
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn inverse(&self, row: &mut [Line]) {
         let c = Constants::new(self.q);
-        match self.lazy_inverse {
+        match self.lazy {
             true => self.inverse_block::<true>(&c, row, 1, 0),
             false => self.inverse_block::<false>(&c, row, 1, 0),
         }

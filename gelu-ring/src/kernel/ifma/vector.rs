@@ -21,7 +21,7 @@ pub(super) type Line = [u64; LANES];
 /// Eight residues in a register.
 pub(super) type V = __m512i;
 
-/// A number to multiply by: w̃ and w̃·q⁻¹ mod 2^52, see [`ifma`](super).
+/// A number to multiply by, in one of two forms.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Factor {
     pub(super) value: u64,
@@ -29,9 +29,16 @@ pub(super) struct Factor {
 }
 
 impl Factor {
+    /// w̃ and w̃·q⁻¹ mod 2^52: see [`ifma`](super).
     pub(super) fn new(w: u64, q: Modulus) -> Self {
         let value = q.reduce(u128::from(w) << RADIX);
         Self { value, quotient: value.wrapping_mul(inverse(q)) & ((1 << RADIX) - 1) }
+    }
+
+    /// w and ⌊w·2^52 / q⌋: see `transform`.
+    pub(super) fn lazy(w: u64, q: Modulus) -> Self {
+        let quotient = (u128::from(w) << RADIX) / u128::from(q.value());
+        Self { value: w, quotient: u64::try_from(quotient).expect("a residue is below q") }
     }
 }
 
@@ -81,16 +88,6 @@ impl Vectors {
         let m = _mm512_madd52lo_epu64(zero, y, w.quotient);
         let high = _mm512_madd52hi_epu64(zero, y, w.value);
         _mm512_sub_epi64(high, _mm512_madd52hi_epu64(self.minus_q, m, self.q))
-    }
-
-    /// y·w modulo q, above −q and below q, for y < 2^52.
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    #[inline]
-    pub(super) fn times_signed(&self, y: V, w: Factors) -> V {
-        let zero = _mm512_setzero_si512();
-        let m = _mm512_madd52lo_epu64(zero, y, w.quotient);
-        let high = _mm512_madd52hi_epu64(zero, y, w.value);
-        _mm512_sub_epi64(high, _mm512_madd52hi_epu64(zero, m, self.q))
     }
 
     /// x modulo q for x < 2q.
