@@ -1,0 +1,135 @@
+//! The parts of a row that are in registers together.
+
+use core::arch::x86_64::{
+    _mm512_and_si512, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_setzero_si512,
+};
+
+use super::factors::TILE;
+use super::vector::{Factor, Factors, Line, RADIX, V, Vectors, load, splat, store};
+use crate::modulus::Modulus;
+
+/// Columns that are worked on together, to hide the latency of products.
+pub(super) const COLUMNS: usize = 2;
+
+/// Tiles that are worked on together, to hide the latency of products.
+pub(super) const TILES: usize = 2;
+
+/// Multiples of q in registers, and what lazy steps need.
+pub(super) struct Constants {
+    pub(super) modulus: Vectors,
+    pub(super) four_q: V,
+    pub(super) six_q: V,
+    pub(super) eight_q: V,
+    pub(super) sixteen_q: V,
+    pub(super) thirty_two_q: V,
+    /// ⌊2^52 / q⌋.
+    ratio: V,
+    /// 2^52 − q.
+    minus_q: V,
+    /// 2^52 − 1.
+    mask: V,
+}
+
+impl Constants {
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn new(q: Modulus) -> Self {
+        let (modulus, q, radix) = (Vectors::new(q), q.value(), 1 << RADIX);
+        Self {
+            modulus,
+            four_q: splat(4 * q),
+            six_q: splat(6 * q),
+            eight_q: splat(8 * q),
+            sixteen_q: splat(16 * q),
+            thirty_two_q: splat(32 * q),
+            ratio: splat(radix / q),
+            minus_q: splat(radix - q),
+            mask: splat(radix - 1),
+        }
+    }
+
+    /// x + y·w for a [lazy](Factor::lazy) factor: the product is below q + y·q/2^52.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    #[inline]
+    pub(super) fn add_product(&self, x: V, y: V, w: Factors) -> V {
+        let quotient = _mm512_madd52hi_epu64(_mm512_setzero_si512(), y, w.quotient);
+        let sum = _mm512_madd52lo_epu64(x, y, w.value);
+        _mm512_madd52lo_epu64(sum, quotient, self.minus_q)
+    }
+
+    /// A number below 2q for any x: its quotient is estimated to less than 2 below. Upper bits are 0.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    #[inline]
+    pub(super) fn below_two_q(&self, x: V) -> V {
+        let quotient = _mm512_madd52hi_epu64(_mm512_setzero_si512(), x, self.ratio);
+        self.low_bits(_mm512_madd52lo_epu64(x, quotient, self.minus_q))
+    }
+
+    /// The 52 bits that count.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    #[inline]
+    pub(super) fn low_bits(&self, x: V) -> V {
+        _mm512_and_si512(x, self.mask)
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512ifma")]
+#[inline]
+pub(super) fn read_tiles(tiles: &[[Line; TILE]; TILES]) -> [[V; TILE]; TILES] {
+    let mut x = [[_mm512_setzero_si512(); TILE]; TILES];
+    for (x, line) in x.as_flattened_mut().iter_mut().zip(tiles.as_flattened()) {
+        *x = load(line);
+    }
+    x
+}
+
+#[target_feature(enable = "avx512f,avx512ifma")]
+#[inline]
+pub(super) fn splat_all<const M: usize>(factors: &[Factor; M]) -> [Factors; M] {
+    let zero = _mm512_setzero_si512();
+    let mut all = [Factors { value: zero, quotient: zero }; M];
+    for (vector, &factor) in all.iter_mut().zip(factors) {
+        *vector = Factors::splat(factor);
+    }
+    all
+}
+
+/// Neighbouring lines of a row.
+pub(super) type Neighbours = [Line; COLUMNS];
+
+/// A block's parts, which stand below each other.
+#[inline(always)]
+pub(super) fn rows<const M: usize>(block: &mut [Line]) -> [&mut [Neighbours]; M] {
+    let size = block.len() / M / COLUMNS;
+    let mut rest = block.as_chunks_mut().0;
+    core::array::from_fn(|_| {
+        let (row, after) = core::mem::take(&mut rest).split_at_mut(size);
+        rest = after;
+        row
+    })
+}
+
+#[target_feature(enable = "avx512f,avx512ifma")]
+#[inline]
+pub(super) fn read<const M: usize>(rows: &[&mut [Neighbours]; M], at: usize) -> [[V; COLUMNS]; M] {
+    let mut x = [[_mm512_setzero_si512(); COLUMNS]; M];
+    for (x, row) in x.iter_mut().zip(rows) {
+        for (x, line) in x.iter_mut().zip(&row[at]) {
+            *x = load(line);
+        }
+    }
+    x
+}
+
+#[target_feature(enable = "avx512f,avx512ifma")]
+#[inline]
+pub(super) fn write<const M: usize>(
+    rows: &mut [&mut [Neighbours]; M],
+    at: usize,
+    x: &[[V; COLUMNS]; M],
+) {
+    for (x, row) in x.iter().zip(rows) {
+        for (x, line) in x.iter().zip(&mut row[at]) {
+            store(line, *x);
+        }
+    }
+}

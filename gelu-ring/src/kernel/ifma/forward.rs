@@ -1,0 +1,156 @@
+//! Coefficients to evaluations.
+//!
+//! # Bounds
+//! *Lazily*, three stages begin with x + 6q, and each takes x to x + t and x − t for 0 ≤ t < q + y·q/2^52: so values
+//! stay above 0, and 16 stages from residues lead below 58q. Nothing is reduced until the end.
+//! *Strictly*, x is brought below 2q in each stage, and x + t and x + 2q − t for 0 < t < 2q are below 4q.
+
+use core::arch::x86_64::{_mm512_add_epi64, _mm512_sub_epi64};
+
+use super::columns::{COLUMNS, Constants, TILES, read, read_tiles, rows, splat_all, write};
+use super::factors::{TILE, Tile};
+use super::vector::{
+    Factor, Factors, Line, V, below, even_and_odd, even_and_odd_pairs, halves, store,
+};
+
+/// One butterfly in each of several columns.
+macro_rules! forward {
+    ($c:ident, $x:ident, $a:literal, $b:literal, $w:expr) => {{
+        let w = $w;
+        for k in 0..COLUMNS {
+            ($x[$a][k], $x[$b][k]) = $c.forward::<LAZY>($x[$a][k], $x[$b][k], w);
+        }
+    }};
+}
+
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(super) fn forward_by_eight<const LAZY: bool>(
+    c: &Constants,
+    block: &mut [Line],
+    down: &[Factor; 7],
+) {
+    let w: [Factors; 7] = splat_all(down);
+    let size = block.len() / 8;
+    let mut rows = rows::<8>(block);
+    for at in 0..size / COLUMNS {
+        let mut x = read(&rows, at);
+        if LAZY {
+            for x in x[..4].as_flattened_mut() {
+                *x = _mm512_add_epi64(*x, c.six_q);
+            }
+        }
+        forward!(c, x, 0, 4, w[0]);
+        forward!(c, x, 1, 5, w[0]);
+        forward!(c, x, 2, 6, w[0]);
+        forward!(c, x, 3, 7, w[0]);
+        forward!(c, x, 0, 2, w[1]);
+        forward!(c, x, 1, 3, w[1]);
+        forward!(c, x, 4, 6, w[2]);
+        forward!(c, x, 5, 7, w[2]);
+        forward!(c, x, 0, 1, w[3]);
+        forward!(c, x, 2, 3, w[4]);
+        forward!(c, x, 4, 5, w[5]);
+        forward!(c, x, 6, 7, w[6]);
+        write(&mut rows, at, &x);
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(super) fn forward_by_four<const LAZY: bool>(
+    c: &Constants,
+    block: &mut [Line],
+    down: [Factor; 3],
+) {
+    let w: [Factors; 3] = splat_all(&down);
+    let size = block.len() / 4;
+    let mut rows = rows::<4>(block);
+    for at in 0..size / COLUMNS {
+        let mut x = read(&rows, at);
+        if LAZY {
+            for x in x[..2].as_flattened_mut() {
+                *x = _mm512_add_epi64(*x, c.four_q);
+            }
+        }
+        forward!(c, x, 0, 2, w[0]);
+        forward!(c, x, 1, 3, w[0]);
+        forward!(c, x, 0, 1, w[1]);
+        forward!(c, x, 2, 3, w[2]);
+        write(&mut rows, at, &x);
+    }
+}
+
+/// Six stages of 64 residues, and the end of the reduction.
+#[target_feature(enable = "avx512f,avx512ifma")]
+#[inline]
+pub(super) fn forward_tiles<const LAZY: bool>(
+    c: &Constants,
+    tiles: &mut [[Line; TILE]; TILES],
+    tables: &[Tile; TILES],
+) {
+    let mut x = read_tiles(tiles);
+    macro_rules! down {
+        ($a:literal, $b:literal, $w:literal) => {
+            for (x, table) in x.iter_mut().zip(tables) {
+                let w = Factors::splat(table.down[$w]);
+                (x[$a], x[$b]) = c.forward::<LAZY>(x[$a], x[$b], w);
+            }
+        };
+    }
+    macro_rules! within {
+        ($table:ident, $together:ident, $raised:literal) => {
+            for (x, table) in x.iter_mut().zip(tables) {
+                for (x, w) in x.as_chunks_mut::<2>().0.iter_mut().zip(&table.$table) {
+                    let (a, b) = $together(x[0], x[1]);
+                    let a = if LAZY && $raised { _mm512_add_epi64(a, c.six_q) } else { a };
+                    (x[0], x[1]) = c.forward::<LAZY>(a, b, w.load());
+                }
+            }
+        };
+    }
+    if LAZY {
+        for x in &mut x {
+            for x in &mut x[..4] {
+                *x = _mm512_add_epi64(*x, c.six_q);
+            }
+        }
+    }
+    down!(0, 4, 0);
+    down!(1, 5, 0);
+    down!(2, 6, 0);
+    down!(3, 7, 0);
+    down!(0, 2, 1);
+    down!(1, 3, 1);
+    down!(4, 6, 2);
+    down!(5, 7, 2);
+    down!(0, 1, 3);
+    down!(2, 3, 4);
+    down!(4, 5, 5);
+    down!(6, 7, 6);
+    within!(by_four, halves, true);
+    within!(by_two, even_and_odd_pairs, false);
+    within!(by_one, even_and_odd, false);
+    for (line, x) in tiles.as_flattened_mut().iter_mut().zip(x.as_flattened()) {
+        let reduced = if LAZY {
+            c.modulus.canonical(c.below_two_q(*x))
+        } else {
+            c.modulus.canonical(below(*x, c.modulus.two_q))
+        };
+        store(line, reduced);
+    }
+}
+
+impl Constants {
+    /// x + w·y and x − w·y.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    #[inline]
+    fn forward<const LAZY: bool>(&self, x: V, y: V, w: Factors) -> (V, V) {
+        if LAZY {
+            let sum = self.add_product(x, y, w);
+            (sum, _mm512_sub_epi64(_mm512_add_epi64(x, x), sum))
+        } else {
+            let (x, t) = (below(x, self.modulus.two_q), self.modulus.times(y, w));
+            let raised = _mm512_add_epi64(x, self.modulus.two_q);
+            (_mm512_add_epi64(x, t), _mm512_sub_epi64(raised, t))
+        }
+    }
+}

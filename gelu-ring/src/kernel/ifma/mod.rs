@@ -1,0 +1,241 @@
+//! Eight residues at a time with AVX-512 IFMA.
+//!
+//! `vpmadd52luq` and `vpmadd52huq` multiply eight pairs of numbers below 2^52 (upper bits of the factors are
+//! ignored) and add the low or high 52 bits of the products to eight words.
+//!
+//! # Products
+//! With R = 2^52, a fixed factor w is held in Montgomery form, w̃ = w·R mod q, beside w̃·q⁻¹ mod R. Then for
+//! y < R,
+//!
+//! ```text
+//! m = lo(y · w̃q⁻¹)            lo(m·q) = lo(y·w̃), so both products cancel below R:
+//! t = hi(y · w̃) − hi(m · q) = (y·w̃ − m·q) / R = y·w   mod q,        −q < t < q
+//! ```
+//!
+//! exactly: three multiplications, no carry and no mask. (Montgomery, Math. Comp. 44, 1985; with the signed
+//! quotient.)
+//!
+//! Sums of products of residues are kept as Σ lo and Σ hi, two multiplications each, and leave a factor
+//! 1/R behind when they are reduced like that; a second product, by R² mod q, takes it away.
+//!
+//! No step depends on the residues: no branch, no address.
+
+mod columns;
+mod factors;
+mod forward;
+mod inverse;
+mod transform;
+mod vector;
+
+use core::arch::x86_64::{
+    _mm512_add_epi64, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_setzero_si512,
+    _mm512_srli_epi64, _mm512_sub_epi64,
+};
+
+use super::{Kernel, MAX_TERMS, add, neg, shift, sub};
+use crate::modulus::{MAX_BITS, Modulus};
+use transform::Transform;
+use vector::{Factor, Factors, LANES, Line, RADIX, V, Vectors, inverse, load, splat, store};
+
+/// Proof that this processor has the instructions. Only [`Ifma::detect`] makes one.
+#[derive(Clone, Copy)]
+pub(super) struct Ifma(());
+
+impl Ifma {
+    pub(super) fn detect() -> Option<Self> {
+        let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512ifma");
+        has.then_some(Self(()))
+    }
+}
+
+/// A kernel for one q; its existence proves that the instructions are there.
+pub(super) struct Rows {
+    q: Modulus,
+    degree: usize,
+    /// q⁻¹ mod 2^52.
+    inverse: u64,
+    /// R as a number to multiply by: it takes away the 1/R that a reduction leaves.
+    radix: Factor,
+    transform: Transform,
+}
+
+impl Rows {
+    pub(super) fn new(_: Ifma, q: Modulus, degree: usize) -> Self {
+        let radix = Factor::new(q.reduce(1 << RADIX), q);
+        let transform = Transform::new(q, degree);
+        Self { q, degree, inverse: inverse(q), radix, transform }
+    }
+
+    /// The lines of a row; panics unless it has N residues.
+    fn lines<'a>(&self, row: &'a [u64]) -> &'a [Line] {
+        assert_eq!(row.len(), self.degree, "the length of a row");
+        row.as_chunks().0
+    }
+
+    fn lines_mut<'a>(&self, row: &'a mut [u64]) -> &'a mut [Line] {
+        assert_eq!(row.len(), self.degree, "the length of a row");
+        row.as_chunks_mut().0
+    }
+}
+
+impl Kernel for Rows {
+    fn name(&self) -> &'static str {
+        "avx512ifma"
+    }
+
+    fn forward(&self, row: &mut [u64]) {
+        let row = self.lines_mut(row);
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.transform.forward(row) };
+    }
+
+    fn inverse(&self, row: &mut [u64]) {
+        let row = self.lines_mut(row);
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.transform.inverse(row) };
+    }
+
+    fn multiply_accumulate(&self, out: &mut [u64], terms: &[(&[u64], &[u64])]) {
+        let out = self.lines_mut(out);
+        let terms: Vec<_> = terms.iter().map(|(a, b)| (self.lines(a), self.lines(b))).collect();
+        for terms in terms.chunks(max_terms(2 * self.q.bits())) {
+            // SAFETY: `Rows` is only made where the instructions are available.
+            unsafe { self.multiply_accumulate_lines(out, terms) };
+        }
+    }
+
+    fn scale(&self, row: &mut [u64], factor: u64) {
+        let (row, factor) = (self.lines_mut(row), Factor::new(factor, self.q));
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.scale_lines(row, factor) };
+    }
+
+    fn combine(&self, out: &mut [u64], constant: u64, terms: &[(&[u64], u64)]) {
+        let out = self.lines_mut(out);
+        out.fill([constant; LANES]);
+        let terms: Vec<_> = terms.iter().map(|(row, w)| (self.lines(row), *w)).collect();
+        for terms in terms.chunks(max_terms(self.q.bits() + MAX_BITS)) {
+            // SAFETY: `Rows` is only made where the instructions are available.
+            unsafe { self.combine_lines(out, terms) };
+        }
+    }
+
+    fn shift(&self, row: &mut [u64], constant: u64) {
+        let row = self.lines_mut(row);
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.shift_lines(row, constant) };
+    }
+
+    fn add(&self, out: &mut [u64], b: &[u64]) {
+        let (out, b) = (self.lines_mut(out), self.lines(b));
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.add_lines(out, b) };
+    }
+
+    fn sub(&self, out: &mut [u64], b: &[u64]) {
+        let (out, b) = (self.lines_mut(out), self.lines(b));
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.sub_lines(out, b) };
+    }
+
+    fn neg(&self, out: &mut [u64]) {
+        let out = self.lines_mut(out);
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.neg_lines(out) };
+    }
+}
+
+/// How many products of `bits` bits may be added to a residue: the sum stays below 2^103 + 2^50, so that its
+/// high half and another q < 2^50 stay below 2^52, and sums of halves fit a word.
+fn max_terms(bits: u32) -> usize {
+    MAX_TERMS.min(1 << (103 - bits).min(63))
+}
+
+impl Rows {
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn multiply_accumulate_lines(&self, out: &mut [Line], terms: &[(&[Line], &[Line])]) {
+        let (field, zero) = (self.field(), _mm512_setzero_si512());
+        for (i, out) in out.iter_mut().enumerate() {
+            let (mut low, mut high) = (load(out), zero);
+            for (a, b) in terms {
+                let (a, b) = (load(&a[i]), load(&b[i]));
+                low = _mm512_madd52lo_epu64(low, a, b);
+                high = _mm512_madd52hi_epu64(high, a, b);
+            }
+            store(out, field.reduce(low, high));
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn combine_lines(&self, out: &mut [Line], terms: &[(&[Line], u64)]) {
+        let (field, zero) = (self.field(), _mm512_setzero_si512());
+        for (i, out) in out.iter_mut().enumerate() {
+            let (mut low, mut high) = (load(out), zero);
+            for (a, w) in terms {
+                let (a, w) = (load(&a[i]), splat(*w));
+                low = _mm512_madd52lo_epu64(low, a, w);
+                high = _mm512_madd52hi_epu64(high, a, w);
+            }
+            store(out, field.reduce(low, high));
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn scale_lines(&self, row: &mut [Line], factor: Factor) {
+        let (modulus, factor) = (Vectors::new(self.q), Factors::splat(factor));
+        for line in row {
+            store(line, modulus.canonical(modulus.times(load(line), factor)));
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn shift_lines(&self, row: &mut [Line], constant: u64) {
+        shift(self.q.value(), row.as_flattened_mut(), constant);
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn add_lines(&self, out: &mut [Line], b: &[Line]) {
+        add(self.q.value(), out.as_flattened_mut(), b.as_flattened());
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn sub_lines(&self, out: &mut [Line], b: &[Line]) {
+        sub(self.q.value(), out.as_flattened_mut(), b.as_flattened());
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn neg_lines(&self, out: &mut [Line]) {
+        neg(self.q.value(), out.as_flattened_mut());
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    #[inline]
+    fn field(&self) -> Reduction {
+        let radix = Factors::splat(self.radix);
+        Reduction { modulus: Vectors::new(self.q), inverse: splat(self.inverse), radix }
+    }
+}
+
+/// What reduces a sum of products.
+struct Reduction {
+    modulus: Vectors,
+    /// q⁻¹ mod 2^52.
+    inverse: V,
+    /// R.
+    radix: Factors,
+}
+
+impl Reduction {
+    /// low + high·2^52 modulo q, for less than 2^103 in all.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    #[inline]
+    fn reduce(&self, low: V, high: V) -> V {
+        let zero = _mm512_setzero_si512();
+        let high = _mm512_add_epi64(high, _mm512_srli_epi64::<RADIX>(low));
+        let m = _mm512_madd52lo_epu64(zero, low, self.inverse);
+        let quotient = _mm512_madd52hi_epu64(self.modulus.minus_q, m, self.modulus.q);
+        // Above 0 and below 2^51 + q.
+        let sum = _mm512_sub_epi64(high, quotient);
+        self.modulus.canonical(self.modulus.times(sum, self.radix))
+    }
+}

@@ -1,0 +1,156 @@
+//! The transforms, three or two stages at a time.
+//!
+//! A block of 64·2^k residues is taken by columns, its eighths or quarters standing below each other: three or
+//! two stages in registers, one load and store a residue. Then its parts follow, one after the other, so
+//! that what fits the first cache stays there. A tile of 64 residues takes six stages: three down its eight
+//! lines, and three within pairs of lines, which shuffles bring together:
+//!
+//! ```text
+//! two lines            a₀ … a₇                   b₀ … b₇
+//! partners 4 apart     a₀a₁a₂a₃b₀b₁b₂b₃          a₄a₅a₆a₇b₄b₅b₆b₇
+//! partners 2 apart     a₀a₁b₀b₁a₄a₅b₄b₅          a₂a₃b₂b₃a₆a₇b₆b₇
+//! partners 1 apart     a₀a₂b₀b₂a₄a₆b₄b₆          a₁a₃b₁b₃a₅a₇b₅b₇       stays like that
+//! ```
+//!
+//! These shuffles are the cheap ones: others would put equal factors where a load can repeat them, and took 9 %
+//! longer. So factors are held eight by eight, 3.5 words a residue in each direction.
+//!
+//! # Bounds
+//! Multiplication ignores all bits above the lowest 52, so only those count, and all numbers stay below 2^52. `forward`
+//! and `inverse` say how: *lazily*, for q ≤ 2^46, where 64q fit; *strictly* for all others.
+//!
+//! A lazy factor w comes with ⌊w·2^52 / q⌋ (Shoup): y·w − ⌊y·⌊w·2^52/q⌋ / 2^52⌋·q is lo(y·w) + lo(quotient·(2^52 − q))
+//! modulo 2^52, both added to x by the multiplications themselves. What they carry above is never taken
+//! away before the end.
+
+use super::columns::Constants;
+use super::factors::{TILE, Table, down};
+use super::forward::{forward_by_eight, forward_by_four, forward_tiles};
+use super::inverse::{inverse_by_eight, inverse_by_four, inverse_tiles};
+use super::vector::{Factor, Line, RADIX};
+use crate::modulus::Modulus;
+use crate::ntt::roots;
+
+/// The roots of unity for one q and N, and how lazy it lets us be.
+pub(super) struct Transform {
+    q: Modulus,
+    lazy: bool,
+    forward: Table,
+    inverse: Table,
+    /// 1/N.
+    scale: Factor,
+}
+
+impl Transform {
+    /// For rows of `degree` ≥ 2^11 residues.
+    pub(super) fn new(q: Modulus, degree: usize) -> Self {
+        let (forward, mut inverse) = roots(q, degree);
+        let scale = q.inverse(degree as u64);
+        // The last stage back scales its products.
+        inverse[1] = q.mul(inverse[1], scale);
+        let lazy = 64 * q.value() <= 1 << RADIX;
+        let factor = |w| if lazy { Factor::lazy(w, q) } else { Factor::new(w, q) };
+        Self {
+            q,
+            lazy,
+            forward: Table::new(&forward, factor),
+            inverse: Table::new(&inverse, factor),
+            scale: factor(scale),
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn forward(&self, row: &mut [Line]) {
+        let c = Constants::new(self.q);
+        match self.lazy {
+            true => self.forward_block::<true>(&c, row, 1, 0),
+            false => self.forward_block::<false>(&c, row, 1, 0),
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn inverse(&self, row: &mut [Line]) {
+        let c = Constants::new(self.q);
+        match self.lazy {
+            true => self.inverse_block::<true>(&c, row, 1, 0),
+            false => self.inverse_block::<false>(&c, row, 1, 0),
+        }
+    }
+
+    /// All stages of block `i` of `blocks`.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn forward_block<const LAZY: bool>(
+        &self,
+        c: &Constants,
+        block: &mut [Line],
+        blocks: usize,
+        i: usize,
+    ) {
+        let parts = parts(block.len());
+        if parts == 8 {
+            forward_by_eight::<LAZY>(c, block, &down(&self.forward.blocks, blocks, i));
+        } else {
+            let factors = &self.forward.blocks;
+            let (one, two) = (blocks + i, 2 * (blocks + i));
+            let down = [factors[one], factors[two], factors[two + 1]];
+            forward_by_four::<LAZY>(c, block, down);
+        }
+        let size = block.len() / parts;
+        if size == TILE {
+            let tiles = block.as_chunks_mut().0.as_chunks_mut().0;
+            let tables = self.forward.tiles[parts * i..].as_chunks().0;
+            for (tiles, tables) in tiles.iter_mut().zip(tables) {
+                forward_tiles::<LAZY>(c, tiles, tables);
+            }
+        } else {
+            for (k, part) in block.chunks_exact_mut(size).enumerate() {
+                self.forward_block::<LAZY>(c, part, parts * blocks, parts * i + k);
+            }
+        }
+    }
+
+    /// All stages of block `i` of `blocks`; the block that is all there is scaled by 1/N.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn inverse_block<const LAZY: bool>(
+        &self,
+        c: &Constants,
+        block: &mut [Line],
+        blocks: usize,
+        i: usize,
+    ) {
+        let parts = parts(block.len());
+        let size = block.len() / parts;
+        if size == TILE {
+            let tiles = block.as_chunks_mut().0.as_chunks_mut().0;
+            let tables = self.inverse.tiles[parts * i..].as_chunks().0;
+            for (tiles, tables) in tiles.iter_mut().zip(tables) {
+                inverse_tiles::<LAZY>(c, tiles, tables);
+            }
+        } else {
+            for (k, part) in block.chunks_exact_mut(size).enumerate() {
+                self.inverse_block::<LAZY>(c, part, parts * blocks, parts * i + k);
+            }
+        }
+        let factors = &self.inverse.blocks;
+        if parts == 8 {
+            let down = down(factors, blocks, i);
+            match blocks == 1 {
+                true => inverse_by_eight::<LAZY, true>(c, block, &down, self.scale),
+                false => inverse_by_eight::<LAZY, false>(c, block, &down, self.scale),
+            }
+        } else {
+            let (one, two) = (blocks + i, 2 * (blocks + i));
+            let down = [factors[one], factors[two], factors[two + 1]];
+            match blocks == 1 {
+                true => inverse_by_four::<LAZY, true>(c, block, down, self.scale),
+                false => inverse_by_four::<LAZY, false>(c, block, down, self.scale),
+            }
+        }
+    }
+}
+
+/// In how many parts a pass takes a block of so many lines: four until the stages that are left above the
+/// tiles are a multiple of three.
+fn parts(lines: usize) -> usize {
+    if (lines / TILE).ilog2().is_multiple_of(3) { 8 } else { 4 }
+}

@@ -1,0 +1,121 @@
+//! Rows of residues modulo one prime: transforms, products, sums.
+//!
+//! Two kernels do the same. `portable` is the plain twin, in safe Rust; `ifma` takes eight residues
+//! at a time with AVX-512, where the processor has it. Rows hold residues below q before and after every
+//! call, so both kernels give the same words; what is below which multiple of q in between is each one's
+//! own affair. The environment variable `GELU_FORCE_PORTABLE=1` forces the portable one.
+//!
+//! The time of all functions is independent of the residues.
+
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "vector instructions; the files say why each use is sound")]
+mod ifma;
+mod portable;
+
+use std::sync::OnceLock;
+
+use crate::modulus::{Modulus, below};
+
+/// At most this many products are added before a kernel reduces: sums of two words of 52 bits fit 64.
+const MAX_TERMS: usize = 1 << 11;
+
+/// Arithmetic on rows of N residues modulo one q ≡ 1 mod 2N; see the [module](self).
+///
+/// Lengths are checked: all functions panic when a row has another than N.
+pub(crate) trait Kernel: Send + Sync {
+    /// For people.
+    fn name(&self) -> &'static str;
+
+    /// Coefficients to evaluations, in the order of [`ntt::exponent`](crate::ntt::exponent).
+    fn forward(&self, row: &mut [u64]);
+
+    /// Evaluations to coefficients.
+    fn inverse(&self, row: &mut [u64]);
+
+    /// out\[i\] ← out\[i\] + Σ a\[i\]·b\[i\] over all pairs (a, b) of `terms`.
+    ///
+    /// With n pairs that is one reduction, not n.
+    fn multiply_accumulate(&self, out: &mut [u64], terms: &[(&[u64], &[u64])]);
+
+    /// row\[i\] ← row\[i\]·factor.
+    fn scale(&self, row: &mut [u64], factor: u64);
+
+    /// out\[i\] ← constant + Σ a\[i\]·factor over all pairs (a, factor) of `terms`, for residues
+    /// `constant` and `factor`, and any words a\[i\] below 2^50: residues modulo other primes, too.
+    fn combine(&self, out: &mut [u64], constant: u64, terms: &[(&[u64], u64)]);
+
+    /// row\[i\] ← row\[i\] + constant.
+    fn shift(&self, row: &mut [u64], constant: u64);
+
+    /// out\[i\] ← out\[i\] + b\[i\].
+    fn add(&self, out: &mut [u64], b: &[u64]);
+
+    /// out\[i\] ← out\[i\] − b\[i\].
+    fn sub(&self, out: &mut [u64], b: &[u64]);
+
+    /// out\[i\] ← −out\[i\].
+    fn neg(&self, out: &mut [u64]);
+}
+
+/// Which kernel to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// The fastest that the processor offers, unless `GELU_FORCE_PORTABLE` is set.
+    Best,
+    /// The portable one: for tests and comparisons.
+    Portable,
+}
+
+/// The kernel for rows of `degree` residues modulo q, for a power of two ≥ 64 with
+/// q ≡ 1 mod 2·`degree`.
+pub(crate) fn kernel(q: Modulus, degree: usize, choice: Choice) -> Box<dyn Kernel> {
+    #[cfg(target_arch = "x86_64")]
+    if choice == Choice::Best
+        && !portable_is_forced()
+        && let Some(token) = ifma::Ifma::detect()
+    {
+        return Box::new(ifma::Rows::new(token, q, degree));
+    }
+    let _ = choice;
+    Box::new(portable::Rows::new(q, degree))
+}
+
+/// Whether `GELU_FORCE_PORTABLE` is set to anything but 0.
+fn portable_is_forced() -> bool {
+    static FORCED: OnceLock<bool> = OnceLock::new();
+    *FORCED.get_or_init(|| {
+        std::env::var_os("GELU_FORCE_PORTABLE").is_some_and(|v| !v.is_empty() && v != "0")
+    })
+}
+
+/// [`Kernel::add`], on whatever vectors the caller was compiled for; so are the others.
+#[inline(always)]
+fn add(q: u64, out: &mut [u64], b: &[u64]) {
+    assert_eq!(out.len(), b.len());
+    for (out, b) in out.iter_mut().zip(b) {
+        *out = below(*out + b, q);
+    }
+}
+
+#[inline(always)]
+fn shift(q: u64, row: &mut [u64], constant: u64) {
+    for x in row {
+        *x = below(*x + constant, q);
+    }
+}
+
+#[inline(always)]
+fn sub(q: u64, out: &mut [u64], b: &[u64]) {
+    assert_eq!(out.len(), b.len());
+    for (out, b) in out.iter_mut().zip(b) {
+        let difference = out.wrapping_sub(*b);
+        *out = difference.min(difference.wrapping_add(q));
+    }
+}
+
+#[inline(always)]
+fn neg(q: u64, out: &mut [u64]) {
+    for out in out {
+        *out = (q - *out).min(0u64.wrapping_sub(*out));
+    }
+}

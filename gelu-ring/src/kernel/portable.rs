@@ -1,0 +1,161 @@
+//! One residue at a time, in safe Rust with 64-bit words.
+//!
+//! The transforms are Harvey's (*Faster arithmetic for number-theoretic transforms*, J. Symb. Comp. 60,
+//! 2014): a factor w comes with ⌊w·2^64 / q⌋ (Shoup), so that y·w modulo q costs three products, for
+//! every word y, and is below 2q. Between stages, values are below 4q going forward and below 2q
+//! coming back.
+
+use super::{Kernel, MAX_TERMS, add, neg, shift, sub};
+use crate::modulus::{Modulus, below, high};
+use crate::ntt::{TILE, TILE_ORDER, roots};
+
+/// A kernel for one q, with its roots of unity.
+pub(super) struct Rows {
+    q: Modulus,
+    degree: usize,
+    forward: Vec<Factor>,
+    inverse: Vec<Factor>,
+    /// 1/N.
+    scale: Factor,
+}
+
+/// A number to multiply by.
+#[derive(Clone, Copy)]
+struct Factor {
+    value: u64,
+    /// ⌊value·2^64 / q⌋.
+    quotient: u64,
+}
+
+impl Factor {
+    /// For a residue.
+    fn new(value: u64, q: Modulus) -> Self {
+        let quotient = (u128::from(value) << 64) / u128::from(q.value());
+        Self { value, quotient: u64::try_from(quotient).expect("a residue is below q") }
+    }
+
+    /// y·value modulo q, below 2q, for every word y.
+    #[inline]
+    fn times(self, y: u64, q: u64) -> u64 {
+        let quotient = high(y, self.quotient);
+        y.wrapping_mul(self.value).wrapping_sub(quotient.wrapping_mul(q))
+    }
+}
+
+impl Rows {
+    pub(super) fn new(q: Modulus, degree: usize) -> Self {
+        let factors = |roots: Vec<u64>| roots.into_iter().map(|w| Factor::new(w, q)).collect();
+        let (forward, inverse) = roots(q, degree);
+        let scale = Factor::new(q.inverse(degree as u64), q);
+        Self { q, degree, forward: factors(forward), inverse: factors(inverse), scale }
+    }
+
+    /// Panics unless the row has N residues.
+    fn check(&self, row: &[u64]) {
+        assert_eq!(row.len(), self.degree, "the length of a row");
+    }
+}
+
+impl Kernel for Rows {
+    fn name(&self) -> &'static str {
+        "portable"
+    }
+
+    fn forward(&self, row: &mut [u64]) {
+        self.check(row);
+        let q = self.q.value();
+        let mut half = self.degree / 2;
+        while half > 0 {
+            let groups = self.degree / (2 * half);
+            for (group, w) in row.chunks_exact_mut(2 * half).zip(&self.forward[groups..]) {
+                let (left, right) = group.split_at_mut(half);
+                for (x, y) in left.iter_mut().zip(right) {
+                    let (u, t) = (below(*x, 2 * q), w.times(*y, q));
+                    (*x, *y) = (u + t, u + 2 * q - t);
+                }
+            }
+            half /= 2;
+        }
+        for tile in row.as_chunks_mut::<TILE>().0 {
+            let reduced = tile.map(|x| below(below(x, 2 * q), q));
+            *tile = TILE_ORDER.map(|i| reduced[i]);
+        }
+    }
+
+    fn inverse(&self, row: &mut [u64]) {
+        self.check(row);
+        let q = self.q.value();
+        for tile in row.as_chunks_mut::<TILE>().0 {
+            let stored = *tile;
+            for (x, i) in stored.into_iter().zip(TILE_ORDER) {
+                tile[i] = x;
+            }
+        }
+        let mut half = 1;
+        while half < self.degree {
+            let groups = self.degree / (2 * half);
+            for (group, w) in row.chunks_exact_mut(2 * half).zip(&self.inverse[groups..]) {
+                let (left, right) = group.split_at_mut(half);
+                for (x, y) in left.iter_mut().zip(right) {
+                    let (sum, difference) = (*x + *y, *x + 2 * q - *y);
+                    (*x, *y) = (below(sum, 2 * q), w.times(difference, q));
+                }
+            }
+            half *= 2;
+        }
+        for x in row {
+            *x = self.q.below(self.scale.times(*x, q));
+        }
+    }
+
+    fn multiply_accumulate(&self, out: &mut [u64], terms: &[(&[u64], &[u64])]) {
+        self.check(out);
+        terms.iter().for_each(|(a, b)| [a, b].into_iter().for_each(|row| self.check(row)));
+        for terms in terms.chunks(MAX_TERMS) {
+            for (i, out) in out.iter_mut().enumerate() {
+                let products = terms.iter().map(|(a, b)| u128::from(a[i]) * u128::from(b[i]));
+                *out = self.q.reduce(u128::from(*out) + products.sum::<u128>());
+            }
+        }
+    }
+
+    fn scale(&self, row: &mut [u64], factor: u64) {
+        self.check(row);
+        let factor = Factor::new(factor, self.q);
+        for x in row {
+            *x = self.q.below(factor.times(*x, self.q.value()));
+        }
+    }
+
+    fn combine(&self, out: &mut [u64], constant: u64, terms: &[(&[u64], u64)]) {
+        self.check(out);
+        terms.iter().for_each(|(row, _)| self.check(row));
+        out.fill(constant);
+        for terms in terms.chunks(MAX_TERMS) {
+            for (i, out) in out.iter_mut().enumerate() {
+                let products = terms.iter().map(|(a, w)| u128::from(a[i]) * u128::from(*w));
+                *out = self.q.reduce(u128::from(*out) + products.sum::<u128>());
+            }
+        }
+    }
+
+    fn shift(&self, row: &mut [u64], constant: u64) {
+        self.check(row);
+        shift(self.q.value(), row, constant);
+    }
+
+    fn add(&self, out: &mut [u64], b: &[u64]) {
+        self.check(out);
+        add(self.q.value(), out, b);
+    }
+
+    fn sub(&self, out: &mut [u64], b: &[u64]) {
+        self.check(out);
+        sub(self.q.value(), out, b);
+    }
+
+    fn neg(&self, out: &mut [u64]) {
+        self.check(out);
+        neg(self.q.value(), out);
+    }
+}

@@ -1,0 +1,381 @@
+//! Residues modulo several primes: Q = q₀·q₁·…, and a number by its residues.
+//!
+//! By the Chinese remainder theorem, arithmetic modulo Q is arithmetic modulo each prime. What is not
+//! arithmetic modulo Q, rounding and a change of primes, is done here, on the *centred* representative:
+//! the x with |x| ≤ (Q − 1)/2.
+//!
+//! A centred number modulo one prime q, with h = (q − 1)/2, is e − h for the residue e = x + h: so what is linear
+//! in centred numbers is linear in residues, up to a constant, and each step is one linear combination of rows.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::basis::{Basis, Prime};
+use crate::memory::Row;
+use crate::modulus::Modulus;
+use crate::poly::{Coefficients, Evaluations, Poly};
+
+/// Rounding division by the last prime q (modulus switching).
+///
+/// # Law
+/// For x modulo Q, the result modulo Q/q is round(x / q) of the centred x, coefficient by coefficient:
+/// at most 1/2 away from x/q, and without ties, as q is odd. (Without rounding, the error would be up to 1
+/// and always on one side.)
+impl Poly<Coefficients> {
+    /// The quotient; `None` when there is but one prime.
+    #[must_use]
+    pub fn divide_by_last(&self) -> Option<Self> {
+        let basis = self.basis().without_last()?;
+        let (dropped, shifted) = self.shifted_last();
+        let rows = basis.primes().iter().zip(self.rows()).map(|(prime, row)| {
+            let (q, mut out) = (prime.modulus, basis.pool().row());
+            // (x − (e − h))/q, by the inverse c of q.
+            let c = q.inverse(q.reduce(dropped.value().into()));
+            let constant = q.mul(c, dropped.value() / 2);
+            prime.kernel.combine(&mut out, constant, &[(row, c), (&shifted, q.neg(c))]);
+            out
+        });
+        Some(Self::of(&basis, rows.collect()))
+    }
+
+    /// The last prime q, and the residues e = x + (q − 1)/2 modulo it.
+    fn shifted_last(&self) -> (Modulus, Zeroizing<Row>) {
+        let last = self.basis().primes().last().expect("a basis has a prime");
+        let mut row = Zeroizing::new(self.rows().last().expect("a row for each prime").clone());
+        last.kernel.shift(&mut row, last.modulus.value() / 2);
+        (last.modulus, row)
+    }
+}
+
+impl Poly<Evaluations> {
+    /// The quotient of the [same division](Poly::<Coefficients>::divide_by_last), for one inverse
+    /// transform and one forward transform a prime; `None` when there is but one prime.
+    #[must_use]
+    pub fn divide_by_last(&self) -> Option<Self> {
+        let basis = self.basis().without_last()?;
+        let last = self.basis().primes().last().expect("a basis has a prime");
+        let dropped = last.modulus;
+        let mut shifted = Zeroizing::new(self.rows().last().expect("a row for each prime").clone());
+        last.kernel.inverse(&mut shifted);
+        last.kernel.shift(&mut shifted, dropped.value() / 2);
+        let mut centred = basis.pool().scratch();
+        let rows = basis.primes().iter().zip(self.rows()).map(|(prime, row)| {
+            let (q, mut out) = (prime.modulus, basis.pool().row());
+            prime.kernel.combine(
+                &mut centred,
+                q.neg(q.reduce((dropped.value() / 2).into())),
+                &[(&shifted, 1)],
+            );
+            prime.kernel.forward(&mut centred);
+            let c = q.inverse(q.reduce(dropped.value().into()));
+            prime.kernel.combine(&mut out, 0, &[(row, c), (&centred, q.neg(c))]);
+            out
+        });
+        Some(Self::of(&basis, rows.collect()))
+    }
+}
+
+/// A change of primes: x modulo Q to x modulo P.
+pub struct Conversion {
+    from: Basis,
+    to: Basis,
+    /// (Q/qᵢ)⁻¹ modulo qᵢ.
+    inverses: Vec<u64>,
+    fast: Weights,
+    exact: Weights,
+    /// Entry i: for the primes before qᵢ, modulo qᵢ; and (q₀·…·qᵢ₋₁)⁻¹ modulo qᵢ.
+    mixed: Vec<(Weight, u64)>,
+}
+
+/// For each prime of the target, the sum that gives the residue.
+type Weights = Vec<Weight>;
+
+/// The constant −Σ hᵢ·wᵢ and the factors wᵢ: Σ (eᵢ − hᵢ)·wᵢ as one combination of the eᵢ.
+struct Weight {
+    constant: u64,
+    factors: Vec<u64>,
+}
+
+impl Weight {
+    /// Modulo p, with wᵢ the product of the primes that `factors` gives for i.
+    fn new<'a, I>(p: Modulus, from: &[Modulus], factors: impl Fn(usize) -> I) -> Self
+    where
+        I: Iterator<Item = &'a Modulus>,
+    {
+        let factors: Vec<_> = (0..from.len()).map(|i| product(p, factors(i))).collect();
+        let constant =
+            factors.iter().zip(from).fold(0, |sum, (&w, &q)| p.sub(sum, p.mul(w, q.value() / 2)));
+        Self { constant, factors }
+    }
+
+    fn apply(&self, prime: &Prime, shifted: &[Zeroizing<Row>], out: &mut [u64]) {
+        let terms: Vec<(&[u64], u64)> =
+            shifted.iter().map(|row| &***row).zip(self.factors.iter().copied()).collect();
+        prime.kernel.combine(out, self.constant, &terms);
+    }
+}
+
+/// The product of primes modulo p.
+fn product<'a>(p: Modulus, primes: impl Iterator<Item = &'a Modulus>) -> u64 {
+    primes.fold(1, |product, q| p.mul(product, q.value()))
+}
+
+impl Conversion {
+    /// From one basis to another of the same degree. They may share primes.
+    ///
+    /// # Panics
+    /// When the degrees differ.
+    #[must_use]
+    pub fn new(from: &Basis, to: &Basis) -> Self {
+        assert_eq!(from.degree(), to.degree(), "the degrees of two bases");
+        let q: Vec<_> = from.moduli().collect();
+        let others = |i: usize| q.iter().enumerate().filter(move |(j, _)| *j != i).map(|(_, q)| q);
+        let before = |i: usize| q[..i].iter();
+        let inverses = (0..q.len()).map(|i| q[i].inverse(product(q[i], others(i)))).collect();
+        let fast = to.moduli().map(|p| Weight::new(p, &q, others)).collect();
+        let exact = to.moduli().map(|p| Weight::new(p, &q, before)).collect();
+        let mixed = (0..q.len()).map(|i| {
+            let inverse = q[i].inverse(product(q[i], before(i)));
+            (Weight::new(q[i], &q[..i], before), inverse)
+        });
+        let mixed = mixed.collect();
+        Self { from: from.clone(), to: to.clone(), inverses, fast, exact, mixed }
+    }
+
+    /// The centred x, exactly: for the k primes of `from`, about k²/2 more products a coefficient than
+    /// [`fast`](Self::fast).
+    ///
+    /// By *balanced mixed radix*: x = d₀ + d₁·q₀ + d₂·q₀·q₁ + …, with centred digits |dᵢ| ≤ (qᵢ − 1)/2, is
+    /// unique, and reaches from −(Q − 1)/2 to (Q − 1)/2: no digit is estimated and nothing compared.
+    ///
+    /// # Panics
+    /// When x is not over `from`.
+    #[must_use]
+    pub fn exact(&self, x: &Poly<Coefficients>) -> Poly<Coefficients> {
+        self.check(x);
+        let mut digits = Vec::with_capacity(x.rows().len());
+        for ((prime, row), (below, inverse)) in
+            self.from.primes().iter().zip(x.rows()).zip(&self.mixed)
+        {
+            // d = (x − Σ dⱼ·q₀·…·qⱼ₋₁) / (q₀·…·qᵢ₋₁), kept as d + h.
+            let mut digit = self.from.pool().scratch();
+            below.apply(prime, &digits, &mut digit);
+            prime.kernel.neg(&mut digit);
+            prime.kernel.add(&mut digit, row);
+            prime.kernel.scale(&mut digit, *inverse);
+            prime.kernel.shift(&mut digit, prime.modulus.value() / 2);
+            digits.push(digit);
+        }
+        self.assemble(&self.exact, &digits)
+    }
+
+    /// x + u·Q for the centred x and an integer |u| ≤ k/2 that depends on the coefficient, for the k
+    /// primes of `from`.
+    ///
+    /// With yᵢ = x·(Q/qᵢ)⁻¹ modulo qᵢ, x is Σ yᵢ·Q/qᵢ modulo Q, and the sum's size is below k·Q/2 as the
+    /// digits yᵢ are centred. Their signs even out: over random x, u has mean 0 and variance about k/12.
+    ///
+    /// # Panics
+    /// When x is not over `from`.
+    #[must_use]
+    pub fn fast(&self, x: &Poly<Coefficients>) -> Poly<Coefficients> {
+        self.check(x);
+        let digits: Vec<_> = self
+            .from
+            .primes()
+            .iter()
+            .zip(x.rows())
+            .zip(&self.inverses)
+            .map(|((prime, row), &inverse)| {
+                let mut digit = self.from.pool().scratch();
+                prime.kernel.combine(&mut digit, prime.modulus.value() / 2, &[(row, inverse)]);
+                digit
+            })
+            .collect();
+        self.assemble(&self.fast, &digits)
+    }
+
+    fn check(&self, x: &Poly<Coefficients>) {
+        assert_eq!(*x.basis(), self.from, "the basis of a polynomial to convert");
+    }
+
+    fn assemble(&self, weights: &Weights, digits: &[Zeroizing<Row>]) -> Poly<Coefficients> {
+        let rows = self.to.primes().iter().zip(weights).map(|(prime, weight)| {
+            let mut out = self.to.pool().row();
+            weight.apply(prime, digits, &mut out);
+            out
+        });
+        Poly::of(&self.to, rows.collect())
+    }
+}
+
+impl fmt::Debug for Conversion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conversion").field("from", &self.from).field("to", &self.to).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use num_bigint_dig::{BigInt, ModInverse};
+    use num_integer::Integer;
+    use num_traits::{One, Signed, ToPrimitive, Zero};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kernel::Choice;
+    use crate::primes::descending;
+    use crate::testing::residues;
+
+    const N: usize = 1 << 11;
+
+    /// The centred integers that a polynomial's residues stand for.
+    fn compose(x: &Poly<Coefficients>) -> Vec<BigInt> {
+        let primes: Vec<_> = x.basis().moduli().map(|q| BigInt::from(q.value())).collect();
+        let product: BigInt = primes.iter().product();
+        let units: Vec<BigInt> = primes
+            .iter()
+            .map(|q| {
+                let other = &product / q;
+                let inverse = (&other).mod_inverse(q).expect("primes");
+                other * inverse
+            })
+            .collect();
+        let integer = |i: usize| {
+            let terms = units.iter().enumerate().map(|(j, unit)| unit * x.residues(j)[i]);
+            let x = terms.sum::<BigInt>().mod_floor(&product);
+            if &x * 2 > product { x - &product } else { x }
+        };
+        (0..x.basis().degree()).map(integer).collect()
+    }
+
+    /// The polynomial of these integers.
+    fn decompose(basis: &Basis, x: &[BigInt]) -> Poly<Coefficients> {
+        let rows = basis.moduli().map(|q| {
+            let mut row = basis.pool().row();
+            let residue = |x: &BigInt| x.mod_floor(&q.value().into()).to_u64().expect("a residue");
+            row.iter_mut().zip(x).for_each(|(out, x)| *out = residue(x));
+            row
+        });
+        Poly::of(basis, rows.collect())
+    }
+
+    /// A basis of primes of these widths.
+    fn basis(bits: &[u32], skip: usize, choice: Choice) -> Basis {
+        let mut primes: Vec<u64> = Vec::new();
+        for &bits in bits {
+            let mut fresh = descending(bits, N).map(Modulus::value).skip(skip);
+            primes.push(fresh.find(|q| !primes.contains(q)).expect("enough primes"));
+        }
+        Basis::with(N, &primes, choice).unwrap()
+    }
+
+    fn bases() -> impl Strategy<Value = Basis> {
+        let bits = proptest::collection::vec(proptest::sample::select(vec![30, 36, 47, 50]), 1..6);
+        let choice = prop_oneof![Just(Choice::Best), Just(Choice::Portable)];
+        (bits, choice).prop_map(|(bits, choice)| basis(&bits, 0, choice))
+    }
+
+    /// Edges of the centred range first, then random residues.
+    fn polynomial(basis: &Basis, seed: u64) -> Poly<Coefficients> {
+        let mut x = random(basis, seed);
+        let product: BigInt = basis.moduli().map(|q| BigInt::from(q.value())).product();
+        let half: BigInt = (&product - 1u32) / 2u32;
+        let edges = [BigInt::zero(), BigInt::one(), -BigInt::one(), half.clone(), -half];
+        let edges = decompose(basis, &[edges.to_vec(), vec![BigInt::zero(); N - 5]].concat());
+        for (row, edges) in x.iter_mut().zip(edges.rows()) {
+            row[..5].copy_from_slice(&edges[..5]);
+        }
+        Poly::of(basis, x)
+    }
+
+    fn random(basis: &Basis, seed: u64) -> Vec<Row> {
+        let row = |q: Modulus| {
+            let mut row = basis.pool().row();
+            row.copy_from_slice(&residues(q, N, seed ^ q.value()));
+            row
+        };
+        basis.moduli().map(row).collect()
+    }
+
+    /// round(x / q) for odd q.
+    fn rounded(x: &BigInt, q: &BigInt) -> BigInt {
+        (x * 2u32 + q).div_floor(&(q * 2u32))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn integers_come_back(basis in bases(), seed: u64) {
+            let x = polynomial(&basis, seed);
+            prop_assert_eq!(decompose(&basis, &compose(&x)), x);
+        }
+
+        #[test]
+        fn division_rounds(basis in bases(), seed: u64) {
+            let x = polynomial(&basis, seed);
+            let Some(lower) = basis.without_last() else {
+                prop_assert!(x.divide_by_last().is_none());
+                prop_assert!(x.into_evaluations().divide_by_last().is_none());
+                return Ok(());
+            };
+            let last = BigInt::from(basis.moduli().next_back().unwrap().value());
+            let quotients: Vec<_> = compose(&x).iter().map(|x| rounded(x, &last)).collect();
+            let quotient = x.divide_by_last().unwrap();
+            prop_assert_eq!(quotient.basis(), &lower);
+            prop_assert_eq!(&quotient, &decompose(&lower, &quotients));
+            let evaluated = x.into_evaluations().divide_by_last().unwrap();
+            prop_assert_eq!(evaluated.into_coefficients(), quotient);
+        }
+
+        #[test]
+        fn exact_conversion_keeps_the_centred_integer(from in bases(), skip in 0..4usize, seed: u64) {
+            let to = basis(&[50, 33, 40], skip, Choice::Best);
+            let x = polynomial(&from, seed);
+            let converted = Conversion::new(&from, &to).exact(&x);
+            prop_assert_eq!(converted, decompose(&to, &compose(&x)));
+        }
+
+        #[test]
+        fn fast_conversion_adds_few_multiples(from in bases(), seed: u64) {
+            // Wide enough to see the multiple.
+            let to = basis(&[50; 8], 6, Choice::Best);
+            let x = polynomial(&from, seed);
+            let product: BigInt = from.moduli().map(|q| BigInt::from(q.value())).product();
+            let converted = compose(&Conversion::new(&from, &to).fast(&x));
+            for (x, y) in compose(&x).iter().zip(&converted) {
+                let (multiple, rest) = (y - x).div_rem(&product);
+                prop_assert!(rest.is_zero());
+                prop_assert!(multiple.abs() * 2u32 <= BigInt::from(from.moduli().len()));
+            }
+        }
+    }
+
+    /// More digits than a kernel adds before it reduces.
+    #[test]
+    fn many_wide_primes_convert_exactly() {
+        let wide: Vec<_> = descending(50, N).take(20).map(Modulus::value).collect();
+        for choice in [Choice::Best, Choice::Portable] {
+            let from = Basis::with(N, &wide[..17], choice).unwrap();
+            let to = Basis::with(N, &wide[15..], choice).unwrap();
+            let x = polynomial(&from, 5);
+            let exact = Conversion::new(&from, &to).exact(&x);
+            assert_eq!(exact, decompose(&to, &compose(&x)));
+            // The two primes that both have keep their residues.
+            assert!((0..2).all(|i| exact.residues(i) == x.residues(15 + i)));
+        }
+    }
+
+    #[test]
+    fn residues_of_an_integer_are_its_own() {
+        let basis = basis(&[30, 50], 0, Choice::Best);
+        for x in [0, 1, -1, i128::MAX, i128::MIN] {
+            for (residue, q) in basis.residues(x).into_iter().zip(basis.moduli()) {
+                let expected = BigInt::from(x).mod_floor(&q.value().into());
+                assert_eq!(BigInt::from(residue), expected);
+            }
+        }
+    }
+}
