@@ -39,7 +39,7 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | [`modulus`], [`primes`] | a prime below 2^50; which ones there are |
+//! | [`modulus`], `primality`, [`primes`] | a prime below 2^50; what one is, and which there are |
 //! | [`ntt`] | the transform: its law, its order, its roots |
 //! | `kernel` | rows of residues: eight at a time with AVX-512 IFMA, or one at a time everywhere |
 //! | [`basis`] | several primes at once |
@@ -71,6 +71,7 @@ mod memory;
 pub mod modulus;
 pub mod ntt;
 pub mod poly;
+mod primality;
 pub mod primes;
 pub mod rns;
 pub mod sample;

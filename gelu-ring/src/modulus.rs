@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::primes;
+use crate::primality::is_prime;
 
 /// Primes have at most this many bits: a vector kernel multiplies words of 52, and four residues must fit one.
 pub const MAX_BITS: u32 = 50;
@@ -42,7 +42,7 @@ impl Modulus {
         if !(1 << 12..1 << MAX_BITS).contains(&value) {
             return Err(InvalidModulus::OutOfRange(value));
         }
-        if !primes::is_prime(value) {
+        if !is_prime(value) {
             return Err(InvalidModulus::Composite(value));
         }
         Ok(Self { value, ratio: u128::MAX / u128::from(value) })
@@ -172,6 +172,7 @@ impl fmt::Debug for Modulus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::primes;
     use proptest::prelude::*;
 
     /// The smallest, the largest, and some between.
