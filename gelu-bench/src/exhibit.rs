@@ -150,6 +150,19 @@ pub struct Series {
     pub mark: Mark,
 }
 
+impl Series {
+    /// Points joined by a line.
+    pub fn curve(name: &str, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
+        let points = points.into_iter().collect();
+        Self { name: name.into(), points, mark: Mark::LineAndPoints }
+    }
+
+    /// A bound on the abscissa: a line upwards at `x`, over ordinates from 0 to 1.
+    pub fn bound(name: String, x: f64) -> Self {
+        Self { name, points: vec![(x, 0.0), (x, 1.0)], mark: Mark::Line }
+    }
+}
+
 /// How the points of a series are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -180,7 +180,7 @@ impl Signals {
         Some(Self {
             interrupt: signal(SignalKind::interrupt()).ok()?,
             terminate: signal(SignalKind::terminate()).ok()?,
-            hangup: if ignored(HANGUP) { None } else { signal(SignalKind::hangup()).ok() },
+            hangup: if ignores_hangup() { None } else { signal(SignalKind::hangup()).ok() },
         })
     }
 
@@ -216,11 +216,11 @@ impl Signals {
     }
 }
 
-/// Whether our parent has ignored a signal for us, where the system tells.
+/// Whether our parent has ignored SIGHUP for us, as `nohup` does, where the system tells.
 #[cfg(unix)]
-fn ignored(signal: i32) -> bool {
+pub fn ignores_hangup() -> bool {
     let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
-    ignored_in(&status, signal)
+    ignored_in(&status, HANGUP)
 }
 
 #[cfg(unix)]

@@ -22,25 +22,25 @@ use crate::primes::root_of_unity;
 
 /// The exponent of ψ at which evaluation `k` of a transform of N = `degree` values is taken.
 ///
-/// That is 2·r + 1 for r the log₂ N bits of an index i in reverse, where k and i differ within tiles of
+/// That is 2·r + 1 for r the log₂ N bits of an index i in reverse, where k and i differ within spans of
 /// sixteen: the bits i₃i₂i₁i₀ stand at place i₀i₂i₃i₁. Butterflies leave the order of i, and a vector
 /// kernel that of k, when its last stages run in registers. A map a(X) → a(X^g) multiplies the
-/// exponents by g, so it moves whole tiles, with one permutation in each.
+/// exponents by g, so it moves whole spans, with one permutation in each.
 ///
 /// # Panics
 /// Unless `degree` is a power of two ≥ 16 and `k` is below it.
 #[must_use]
 pub fn exponent(k: usize, degree: usize) -> usize {
-    assert!(degree.is_power_of_two() && degree >= TILE && k < degree);
-    let i = k / TILE * TILE + TILE_ORDER[k % TILE];
+    assert!(degree.is_power_of_two() && degree >= SPAN && k < degree);
+    let i = k / SPAN * SPAN + SPAN_ORDER[k % SPAN];
     2 * bit_reversed(i, degree) + 1
 }
 
 /// Evaluations whose order differs from the bit-reversed one.
-pub(crate) const TILE: usize = 16;
+pub(crate) const SPAN: usize = 16;
 
-/// The index, in bit-reversed order, of the evaluation at each place of a tile.
-pub(crate) const TILE_ORDER: [usize; TILE] = [0, 2, 8, 10, 4, 6, 12, 14, 1, 3, 9, 11, 5, 7, 13, 15];
+/// The index, in bit-reversed order, of the evaluation at each place of a span.
+pub(crate) const SPAN_ORDER: [usize; SPAN] = [0, 2, 8, 10, 4, 6, 12, 14, 1, 3, 9, 11, 5, 7, 13, 15];
 
 /// The powers of ψ, and of 1/ψ, with bit-reversed exponents: number groups + i is for group i of the stage
 /// with that many groups.

@@ -20,10 +20,10 @@ pub fn descending(bits: u32, degree: usize) -> impl Iterator<Item = Modulus> {
 /// smallest x ≥ 2 that gives one.
 pub(crate) fn root_of_unity(q: Modulus, degree: usize) -> u64 {
     let degree = degree as u64;
-    let candidates = (2..q.value()).map(|x| q.pow(x, (q.value() - 1) / (2 * degree)));
+    let mut candidates = (2..q.value()).map(|x| q.pow(x, (q.value() - 1) / (2 * degree)));
     let minus_one = q.value() - 1;
     // Its power N is −1, so its order divides 2N and not N.
-    candidates.into_iter().find(|&root| q.pow(root, degree) == minus_one).expect("a field has them")
+    candidates.find(|&root| q.pow(root, degree) == minus_one).expect("a field has them")
 }
 
 #[cfg(test)]

@@ -16,9 +16,7 @@ use super::scene::{Pictures, Scene, measured, percent};
 use super::unmixing::{Leak, RECOVERED, factorise, lease, least_samples, measure, unmix};
 use super::view::Received;
 use crate::Error;
-use crate::exhibit::{
-    Axis, Claim, Column, Exhibit, ImageRow, Images, Lines, Mark, Part, Series, Table,
-};
+use crate::exhibit::{Axis, Claim, Column, Exhibit, ImageRow, Images, Lines, Part, Series, Table};
 use crate::setting::{Extent, Progress, Setting};
 
 /// `attack-factorisation`.
@@ -224,10 +222,8 @@ fn refused(scene: &Scene, pictures: &Dataset, least: usize) -> Result<bool, Erro
 }
 
 fn lines(leaks: &[Leak], least: usize) -> Lines {
-    let series = |name: &str, value: fn(&Leak) -> f64| Series {
-        name: name.into(),
-        points: leaks.iter().map(|l| (l.samples as f64, value(l))).collect(),
-        mark: Mark::LineAndPoints,
+    let series = |name: &str, value: fn(&Leak) -> f64| {
+        Series::curve(name, leaks.iter().map(|l| (l.samples as f64, value(l))))
     };
     Lines {
         caption: "What the sum at the end of a lease gives away".into(),
@@ -237,11 +233,7 @@ fn lines(leaks: &[Leak], least: usize) -> Lines {
             series("input and its best match", |l| l.likeness),
             series("stranger and its best match", |l| l.chance),
             series("members told from strangers (0.5: a coin)", |l| l.membership),
-            Series {
-                name: format!("fewest samples that a client reveals: {least}"),
-                points: vec![(least as f64, 0.0), (least as f64, 1.0)],
-                mark: Mark::Line,
-            },
+            Series::bound(format!("fewest samples that a client reveals: {least}"), least as f64),
         ],
     }
 }

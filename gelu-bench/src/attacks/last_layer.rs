@@ -30,9 +30,7 @@ use super::algebra::{first_columns, least_norm, real, relative_error, solve_exac
 use super::scene::{Pictures, Scene, measured, stretched};
 use super::view::{Answer, Batch, stacked};
 use crate::Error;
-use crate::exhibit::{
-    Axis, Claim, Column, Exhibit, ImageRow, Images, Lines, Mark, Part, Series, Table,
-};
+use crate::exhibit::{Axis, Claim, Column, Exhibit, ImageRow, Images, Lines, Part, Series, Table};
 use crate::setting::{Extent, Progress, Setting};
 
 /// The equations of a client about the columns of the last stage: `W'·errors = sums`.
@@ -265,10 +263,8 @@ fn images(truth: &Array2<i128>, columns: &Columns, seen: &Columns) -> Images {
 }
 
 fn lines(curve: &[Told], allowed: usize) -> Lines {
-    let series = |name: &str, value: fn(&Told) -> f64| Series {
-        name: name.into(),
-        points: curve.iter().map(|t| (t.samples as f64, value(t))).collect(),
-        mark: Mark::LineAndPoints,
+    let series = |name: &str, value: fn(&Told) -> f64| {
+        Series::curve(name, curve.iter().map(|t| (t.samples as f64, value(t))))
     };
     Lines {
         caption: "What propagated errors tell about the last layer".into(),
@@ -277,11 +273,7 @@ fn lines(curve: &[Told], allowed: usize) -> Lines {
         series: vec![
             series("weights", |t| t.error),
             series("weights, as far as softmax sees them", |t| t.that_matters),
-            Series {
-                name: format!("the ledger ends the lease after {allowed}"),
-                points: vec![(allowed as f64, 0.0), (allowed as f64, 1.0)],
-                mark: Mark::Line,
-            },
+            Series::bound(format!("the ledger ends the lease after {allowed}"), allowed as f64),
         ],
     }
 }

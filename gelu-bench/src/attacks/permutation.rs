@@ -34,9 +34,7 @@ use rand::seq::SliceRandom;
 use super::scene::{Pictures, measured, noise, percent};
 use super::view::{Answer, Batch, Knowledge, equations};
 use crate::Error;
-use crate::exhibit::{
-    Axis, Claim, Column, Exhibit, ImageRow, Images, Lines, Mark, Part, Series, Table,
-};
+use crate::exhibit::{Axis, Claim, Column, Exhibit, ImageRow, Images, Lines, Part, Series, Table};
 use crate::setting::{Extent, Progress, Setting};
 
 /// A server's process that permutes the hidden neurons for every query: the supposed defence.
@@ -368,10 +366,8 @@ fn images(pictures: &Pictures, model: &Model, seen: &Seen) -> Images {
 }
 
 fn lines(curve: &[(f64, Right)]) -> Lines {
-    let series = |name: &str, value: fn(&Right) -> f64| Series {
-        name: name.into(),
-        points: curve.iter().map(|(step, right)| (*step, value(right))).collect(),
-        mark: Mark::LineAndPoints,
+    let series = |name: &str, value: fn(&Right) -> f64| {
+        Series::curve(name, curve.iter().map(|(step, right)| (*step, value(right))))
     };
     Lines {
         caption: "Small steps keep the ranks of the neurons".into(),

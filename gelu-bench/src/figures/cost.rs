@@ -21,9 +21,7 @@ use rand::rngs::ChaCha20Rng;
 
 use super::layer::{Problem, SLOT_BITS, check};
 use crate::Error;
-use crate::exhibit::{
-    Axis, Cell, Claim, Column, Exhibit, Lines, Mark, Part, Row, Series, Source, Table,
-};
+use crate::exhibit::{Axis, Cell, Claim, Column, Exhibit, Lines, Part, Row, Series, Source, Table};
 use crate::fit::power_law;
 use crate::setting::{Extent, Progress, Setting};
 use crate::timing::{Patience, on_one_core};
@@ -306,10 +304,8 @@ fn series<'p>(
     x: impl Fn(&Point) -> f64,
     curves: &[Curve<'_>],
 ) -> Vec<Series> {
-    let of = |(name, y): &Curve<'_>| Series {
-        name: (*name).into(),
-        points: points.clone().map(|point| (x(point), y(point))).collect(),
-        mark: Mark::LineAndPoints,
+    let of = |(name, y): &Curve<'_>| {
+        Series::curve(name, points.clone().map(|point| (x(point), y(point))))
     };
     curves.iter().map(of).collect()
 }

@@ -195,10 +195,8 @@ impl Trained {
     }
 
     fn lines(&self, exact: f64, points: &[Point]) -> Lines {
-        let curve = |(i, (name, ..)): (usize, (&str, bool, bool))| Series {
-            name: name.into(),
-            points: points.iter().map(|p| (p.bits.into(), p.accuracies[i])).collect(),
-            mark: Mark::LineAndPoints,
+        let curve = |(i, (name, ..)): (usize, (&str, bool, bool))| {
+            Series::curve(name, points.iter().map(|p| (p.bits.into(), p.accuracies[i])))
         };
         let mut series: Vec<_> = SERIES.into_iter().enumerate().map(curve).collect();
         let ends = points.first().into_iter().chain(points.last());

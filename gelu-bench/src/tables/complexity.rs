@@ -10,9 +10,7 @@
 //! polynomial, the polynomial is checked at every size and must hold exactly.
 
 use crate::Error;
-use crate::exhibit::{
-    Axis, Cell, Claim, Column, Exhibit, Lines, Mark, Part, Row, Series, Source, Table,
-};
+use crate::exhibit::{Axis, Cell, Claim, Column, Exhibit, Lines, Part, Row, Series, Source, Table};
 use crate::fit::{PowerLaw, power_law};
 use crate::setting::{Extent, Progress, Setting};
 
@@ -317,11 +315,7 @@ fn picture(
         let fewest = system.counts.iter().map(|count| count.layers).min();
         let at = |count: &&Count| Some(count.layers) == fewest;
         let point = |count: &Count| (count.width as f64, value(system, count) as f64);
-        Series {
-            name: system.name.into(),
-            points: system.counts.iter().filter(at).map(point).collect(),
-            mark: Mark::LineAndPoints,
-        }
+        Series::curve(system.name, system.counts.iter().filter(at).map(point))
     };
     Part::Lines(Lines {
         caption: format!("{caption} of an iteration with two linear layers, against their width"),

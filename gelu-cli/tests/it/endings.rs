@@ -40,11 +40,8 @@ fn signal(name: &str, child: &Child) {
 
 /// The signals that end a process, and its exit code then. Under `nohup` a SIGHUP does not.
 fn signals() -> Vec<(&'static str, i32)> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     let mut signals = vec![("INT", 130), ("TERM", 143)];
-    match ignored.is_some_and(|mask| mask & 1 == 1) {
+    match gelu_cli::signals::ignores_hangup() {
         true => println!("SIGHUP is skipped: it is ignored here, as under nohup"),
         false => signals.push(("HUP", 129)),
     }

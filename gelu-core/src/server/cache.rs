@@ -42,41 +42,32 @@ impl<B: Backend> WeightCache<B> {
         stage: usize,
         layout: &B::Layout,
     ) -> Result<Weights<B>> {
-        if let Some(weights) = self.find(model, stage, layout) {
+        let found = |entries: &mut Vec<Entry<B>>| {
+            let at = entries.iter().position(|entry| {
+                Arc::ptr_eq(&entry.model, model) && entry.stage == stage && entry.layout == *layout
+            })?;
+            entries[..=at].rotate_right(1);
+            Some(Arc::clone(&entries[0].weights))
+        };
+        if let Some(weights) = found(&mut self.entries()) {
             return Ok(weights);
         }
         // Nobody waits for it: of two sessions that begin at once both make it, and one is kept.
         let layer = &model.parameters.layers[stage];
-        let made = prepare::<B>(layout, model, stage, Direction::Forward, layer)?;
-        if let Some(weights) = self.find(model, stage, layout) {
+        let made = Arc::new(prepare::<B>(layout, model, stage, Direction::Forward, layer)?);
+        let mut entries = self.entries();
+        if let Some(weights) = found(&mut entries) {
             return Ok(weights);
         }
-        let (weights, mut kept) = (Arc::new(made), 1);
-        let mut entries = self.entries();
-        entries.retain(|entry| {
-            let others = entry.stage != stage;
-            let newest = entry.model.version >= model.version && kept < LAYOUTS;
-            kept += usize::from(!others && newest);
-            others || newest
-        });
+        let (version, weights) = (model.version, Arc::clone(&made));
         let (model, layout) = (Arc::clone(model), layout.clone());
-        entries.insert(0, Entry { model, stage, layout, weights: Arc::clone(&weights) });
-        Ok(weights)
-    }
-
-    fn find(
-        &self,
-        model: &Arc<ServedModel>,
-        stage: usize,
-        layout: &B::Layout,
-    ) -> Option<Weights<B>> {
-        let mut entries = self.entries();
-        let asked = |entry: &Entry<B>| {
-            Arc::ptr_eq(&entry.model, model) && entry.stage == stage && entry.layout == *layout
-        };
-        let at = entries.iter().position(asked)?;
-        entries[..=at].rotate_right(1);
-        Some(Arc::clone(&entries[0].weights))
+        entries.insert(0, Entry { model, stage, layout, weights });
+        let mut kept = 0;
+        entries.retain(|entry| {
+            kept += usize::from(entry.stage == stage && entry.model.version >= version);
+            entry.stage != stage || (entry.model.version >= version && kept <= LAYOUTS)
+        });
+        Ok(made)
     }
 
     fn entries(&self) -> MutexGuard<'_, Vec<Entry<B>>> {

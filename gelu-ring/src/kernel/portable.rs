@@ -7,7 +7,7 @@
 
 use super::{Kernel, MAX_TERMS, add, neg, shift, sub};
 use crate::modulus::{Modulus, below, high};
-use crate::ntt::{TILE, TILE_ORDER, roots};
+use crate::ntt::{SPAN, SPAN_ORDER, roots};
 
 /// A kernel for one q, with its roots of unity.
 pub(super) struct Rows {
@@ -76,19 +76,19 @@ impl Kernel for Rows {
             }
             half /= 2;
         }
-        for tile in row.as_chunks_mut::<TILE>().0 {
-            let reduced = tile.map(|x| below(below(x, 2 * q), q));
-            *tile = TILE_ORDER.map(|i| reduced[i]);
+        for span in row.as_chunks_mut::<SPAN>().0 {
+            let reduced = span.map(|x| below(below(x, 2 * q), q));
+            *span = SPAN_ORDER.map(|i| reduced[i]);
         }
     }
 
     fn inverse(&self, row: &mut [u64]) {
         self.check(row);
         let q = self.q.value();
-        for tile in row.as_chunks_mut::<TILE>().0 {
-            let stored = *tile;
-            for (x, i) in stored.into_iter().zip(TILE_ORDER) {
-                tile[i] = x;
+        for span in row.as_chunks_mut::<SPAN>().0 {
+            let stored = *span;
+            for (x, i) in stored.into_iter().zip(SPAN_ORDER) {
+                span[i] = x;
             }
         }
         let mut half = 1;

@@ -14,9 +14,7 @@ use crate::Error;
 use crate::attacks::algebra::{self, nearest, relative_error, solve_exactly};
 use crate::attacks::scene::{Pictures, Scene, measured, noise, percent};
 use crate::attacks::view::Batch;
-use crate::exhibit::{
-    Axis, Claim, Column, Exhibit, ImageRow, Images, Lines, Mark, Part, Series, Table,
-};
+use crate::exhibit::{Axis, Claim, Column, Exhibit, ImageRow, Images, Lines, Part, Series, Table};
 use crate::setting::{Extent, Progress, Setting};
 
 /// Share of test pictures that two models see alike.
@@ -275,10 +273,8 @@ fn pictures(victim: &Victim, stolen: &Parameters, defended: &Equations) -> Image
 }
 
 fn lines(curve: &[Told], allowed: usize) -> Lines {
-    let series = |name: &str, value: fn(&Told) -> f64| Series {
-        name: name.into(),
-        points: curve.iter().map(|t| (t.samples as f64, value(t))).collect(),
-        mark: Mark::LineAndPoints,
+    let series = |name: &str, value: fn(&Told) -> f64| {
+        Series::curve(name, curve.iter().map(|t| (t.samples as f64, value(t))))
     };
     Lines {
         caption: "What k answers tell about the first layer".into(),
@@ -287,11 +283,7 @@ fn lines(curve: &[Told], allowed: usize) -> Lines {
         series: vec![
             series("relative error of the best guess", |t| t.error),
             series("weights right to the last bit", |t| t.exact),
-            Series {
-                name: format!("the ledger refuses after {allowed}"),
-                points: vec![(allowed as f64, 0.0), (allowed as f64, 1.0)],
-                mark: Mark::Line,
-            },
+            Series::bound(format!("the ledger refuses after {allowed}"), allowed as f64),
         ],
     }
 }
