@@ -44,6 +44,7 @@
 //! | `kernel` | rows of residues: eight at a time with AVX-512 IFMA, or one at a time everywhere |
 //! | [`basis`] | several primes at once |
 //! | [`poly`] | polynomials by coefficients or by evaluations, as different types |
+//! | [`matrix`] | matrices of polynomials in a power of X, times vectors |
 //! | [`rns`] | rounding division, change of primes |
 //! | [`sample`] | uniform polynomials from a seed; ternary secrets, binomial errors |
 //! | [`bytes`] | residues as bytes, and what is checked when they come back |
@@ -67,6 +68,7 @@
 pub mod basis;
 pub mod bytes;
 mod kernel;
+pub mod matrix;
 mod memory;
 pub mod modulus;
 pub mod ntt;
@@ -79,6 +81,7 @@ pub mod sample;
 mod testing;
 
 pub use basis::Basis;
+pub use matrix::Matrix;
 pub use modulus::Modulus;
 pub use poly::{Coefficients, Evaluations, Poly};
 pub use rns::Conversion;

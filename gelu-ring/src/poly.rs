@@ -166,6 +166,22 @@ impl Poly<Coefficients> {
         Self::of(basis, rows.collect())
     }
 
+    /// The polynomial with these coefficients, any words, modulo each prime: in vectors, where a kernel has them.
+    ///
+    /// # Panics
+    /// Unless there are N.
+    #[must_use]
+    pub fn from_unsigned(basis: &Basis, coefficients: &[u64]) -> Self {
+        assert_eq!(coefficients.len(), basis.degree(), "the number of coefficients");
+        let rows = basis.primes().iter().map(|prime| {
+            let mut row = basis.pool().row();
+            row.copy_from_slice(coefficients);
+            prime.kernel.reduce(&mut row);
+            row
+        });
+        Self::of(basis, rows.collect())
+    }
+
     /// The same polynomial by its evaluations; takes over the memory, so no copy stays behind.
     #[must_use]
     pub fn into_evaluations(mut self) -> Poly<Evaluations> {
@@ -341,6 +357,21 @@ mod tests {
             let mut coefficients = vec![0; N];
             coefficients[0] = value;
             Poly::from_signed(basis, &coefficients).into_evaluations()
+        }
+    }
+
+    #[test]
+    fn any_words_are_reduced() {
+        for choice in [Choice::Best, Choice::Portable] {
+            let basis = basis(choice);
+            let q = basis.moduli().last().unwrap();
+            let mut words = residues(q, N, 3);
+            words.iter_mut().enumerate().for_each(|(i, word)| *word <<= i % 15);
+            let edges = basis.moduli().flat_map(|q| [q.value() - 1, q.value(), q.value() + 1]);
+            for (word, edge) in words.iter_mut().zip(edges.chain([0, 1 << 52, 1 << 63, u64::MAX])) {
+                *word = edge;
+            }
+            assert_eq!(Poly::from_unsigned(&basis, &words), Poly::from_signed(&basis, &words));
         }
     }
 

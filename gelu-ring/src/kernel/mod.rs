@@ -44,6 +44,9 @@ pub(crate) trait Kernel: Send + Sync {
     /// `constant` and `factor`, and any words a\[i\] below 2^50: residues modulo other primes, too.
     fn combine(&self, out: &mut [u64], constant: u64, terms: &[(&[u64], u64)]);
 
+    /// row\[i\] ← row\[i\] modulo q, for any words.
+    fn reduce(&self, row: &mut [u64]);
+
     /// row\[i\] ← row\[i\] + constant.
     fn shift(&self, row: &mut [u64], constant: u64);
 

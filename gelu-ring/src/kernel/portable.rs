@@ -139,6 +139,11 @@ impl Kernel for Rows {
         }
     }
 
+    fn reduce(&self, row: &mut [u64]) {
+        self.check(row);
+        row.iter_mut().for_each(|x| *x = self.q.reduce((*x).into()));
+    }
+
     fn shift(&self, row: &mut [u64], constant: u64) {
         self.check(row);
         shift(self.q.value(), row, constant);

@@ -120,6 +120,12 @@ impl Kernel for Rows {
         }
     }
 
+    fn reduce(&self, row: &mut [u64]) {
+        let row = self.lines_mut(row);
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.combine_lines(row, &[]) };
+    }
+
     fn shift(&self, row: &mut [u64], constant: u64) {
         let row = self.lines_mut(row);
         // SAFETY: `Rows` is only made where the instructions are available.
