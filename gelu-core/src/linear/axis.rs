@@ -80,6 +80,11 @@ impl Axis {
         self.kernel
     }
 
+    /// Places before the first input, and after the last.
+    pub fn padding(self) -> usize {
+        self.padding
+    }
+
     /// q: outputs of the kernel that are added up.
     pub fn pool(self) -> usize {
         self.pool

@@ -1,0 +1,251 @@
+//! From server to client: an answer, flooded, modulo 2^w, and of its coefficients only those that were asked for.
+//!
+//! ```text
+//! c₁  all N coefficients          c₀  those at the places of outputs
+//! ```
+//! The other coefficients of c₀ would show other sums of the weights; without them c₁ says nothing.
+//!
+//! Numbers of w bits stand one after the other, the lowest bits first; unused bits of the last byte are 0.
+
+use gelu_core::Result;
+use gelu_core::error::PeerMisbehaved;
+use gelu_ring::{Basis, Coefficients, Evaluations, Modulus, Poly};
+use rand::rngs::ChaCha20Rng;
+use rand_core::CryptoRng;
+use zeroize::Zeroizing;
+
+use crate::keys::{PublicKey, SecretKey};
+use crate::parameters::Budget;
+use crate::plain::{Fraction, Scale, down};
+use crate::upload::Ciphertext;
+use crate::zero::Zero;
+
+/// Bytes of an answer with `outputs` outputs.
+pub(crate) fn bytes(degree: usize, outputs: usize, budget: &Budget) -> usize {
+    ((degree + outputs) * budget.wire_bits as usize).div_ceil(8)
+}
+
+/// What sealing needs besides the answer.
+pub(crate) struct Sealer<'a> {
+    basis: &'a Basis,
+    budget: Budget,
+    fraction: Fraction,
+    scale: Scale,
+}
+
+impl<'a> Sealer<'a> {
+    pub(crate) fn new(public: &'a PublicKey, budget: Budget, value_bits: u32) -> Self {
+        let basis = public.parameters().basis();
+        Self { basis, budget, fraction: Fraction::new(basis), scale: Scale::new(basis, value_bits) }
+    }
+
+    /// Hides an answer, adds offsets, and writes what the client may see: the outputs at `places`.
+    pub(crate) fn seal(
+        &self,
+        answer: Ciphertext,
+        zero: Zero,
+        places: &[u32],
+        offset: impl Fn(usize) -> i64,
+        mut rng: ChaCha20Rng,
+    ) -> Vec<u8> {
+        let (c0, c1) = zero.hide(answer);
+        let wire_bits = self.budget.wire_bits;
+        let mut words = self.fraction.switch(c1, wire_bits);
+        words.extend(places.iter().enumerate().map(|(output, &place)| {
+            let flood = flood(self.budget.flood_bits, &mut rng);
+            let offset = self.scale.up_one(self.basis, offset(output));
+            let residues = self.basis.moduli().zip(offset).enumerate().map(|(i, (q, offset))| {
+                let noise = q.add(offset, q.reduce_signed(flood));
+                q.add(c0.residues(i)[place as usize], noise)
+            });
+            self.fraction.switch_one(self.basis, residues, wire_bits)
+        }));
+        write(&words, wire_bits)
+    }
+}
+
+/// Uniform in [−2^bits, 2^bits).
+fn flood(bits: u32, rng: &mut dyn CryptoRng) -> i128 {
+    let mut bytes = Zeroizing::new([0; 16]);
+    rng.fill_bytes(&mut *bytes);
+    i128::from_le_bytes(*bytes) >> (127 - bits)
+}
+
+/// What decrypting needs besides the answer: s over the first primes, as many as hold c₁·s for c₁ modulo 2^w.
+pub(crate) struct Opener {
+    basis: Basis,
+    secret: Zeroizing<Poly<Evaluations>>,
+    budget: Budget,
+    value_bits: u32,
+}
+
+impl Opener {
+    pub(crate) fn new(secret: &SecretKey, budget: Budget, value_bits: u32) -> Self {
+        let needed = f64::from(budget.wire_bits + secret.parameters().degree().ilog2() + 1);
+        let bits = |basis: &Basis| basis.moduli().map(|q| (q.value() as f64).log2()).sum::<f64>();
+        let mut shorter = Zeroizing::new(secret.secret().clone());
+        while let Some(lower) = shorter.basis().without_last().filter(|b| bits(b) > needed) {
+            let all = core::mem::replace(&mut *shorter, Poly::zero(&lower));
+            *shorter = all.forget_last().expect("another prime");
+        }
+        Self { basis: shorter.basis().clone(), secret: shorter, budget, value_bits }
+    }
+
+    /// The outputs at `places`.
+    pub(crate) fn open(&self, bytes: &[u8], places: &[u32]) -> Result<Vec<i128>> {
+        let Budget { wire_bits, .. } = self.budget;
+        let degree = self.basis.degree();
+        let words = read(bytes, degree + places.len(), wire_bits)?;
+        let (c1, c0) = words.split_at(degree);
+        let product = (&self.polynomial(c1).into_evaluations() * &*self.secret).into_coefficients();
+        let product = Zeroizing::new(product);
+        let integers = Integers::new(&self.basis);
+        let mask = (1u128 << wire_bits) - 1;
+        Ok(places
+            .iter()
+            .zip(c0)
+            .map(|(&place, &c0)| {
+                let product = integers.at(&product, place as usize).cast_unsigned();
+                down(c0.wrapping_add(product) & mask, wire_bits, self.value_bits)
+            })
+            .collect())
+    }
+
+    /// Words below 2^w, w ≤ 96, as a polynomial.
+    fn polynomial(&self, words: &[u128]) -> Poly<Coefficients> {
+        let part = |shift: u32| {
+            let words: Vec<u64> = words.iter().map(|&x| low_48(x >> shift)).collect();
+            Poly::from_unsigned(&self.basis, &words)
+        };
+        let mut low = part(0);
+        if self.budget.wire_bits > 48 {
+            let mut high = part(48);
+            high.scale(&self.basis.residues(1 << 48));
+            low += &high;
+        }
+        low
+    }
+}
+
+fn low_48(x: u128) -> u64 {
+    #[expect(clippy::cast_possible_truncation, reason = "masked")]
+    let word = x as u64 & ((1 << 48) - 1);
+    word
+}
+
+/// Residues to the centred integer, for a product of primes below 2^127: by mixed radix.
+struct Integers {
+    moduli: Vec<Modulus>,
+    /// The product of the primes before each, and its inverse modulo it.
+    before: Vec<(u128, u64)>,
+    product: u128,
+}
+
+impl Integers {
+    fn new(basis: &Basis) -> Self {
+        let moduli: Vec<_> = basis.moduli().collect();
+        let mut product = 1u128;
+        let before = moduli.iter().map(|q| {
+            let before = product;
+            product *= u128::from(q.value());
+            (before, q.inverse(q.reduce(before)))
+        });
+        let before = before.collect();
+        Self { moduli, before, product }
+    }
+
+    /// In time independent of the residues.
+    fn at(&self, x: &Poly<Coefficients>, place: usize) -> i128 {
+        let mut value = 0u128;
+        for (i, (q, &(before, inverse))) in self.moduli.iter().zip(&self.before).enumerate() {
+            let digit = q.mul(q.sub(x.residues(i)[place], q.reduce(value)), inverse);
+            value += before * u128::from(digit);
+        }
+        // Negative when it is at most half of the product.
+        let above = (self.product / 2).wrapping_sub(value).cast_signed() >> 127;
+        value.cast_signed() - (self.product.cast_signed() & above)
+    }
+}
+
+/// Packs numbers of `width` bits, at most 100.
+fn write(words: &[u128], width: u32) -> Vec<u8> {
+    let mut out = Vec::with_capacity((words.len() * width as usize).div_ceil(8) + 16);
+    let (mut waiting, mut bits) = (0u128, 0);
+    for &word in words {
+        waiting |= word << bits;
+        bits += width;
+        let whole = bits / 8;
+        out.extend_from_slice(&waiting.to_le_bytes()[..whole as usize]);
+        waiting >>= 8 * whole;
+        bits %= 8;
+    }
+    if bits > 0 {
+        out.push(waiting.to_le_bytes()[0]);
+    }
+    out
+}
+
+/// Reads exactly `count` numbers of `width` bits, at most 100.
+fn read(bytes: &[u8], count: usize, width: u32) -> Result<Vec<u128>, PeerMisbehaved> {
+    let expected = (count * width as usize).div_ceil(8);
+    if bytes.len() != expected {
+        return Err(PeerMisbehaved::CiphertextLength { expected, got: bytes.len() });
+    }
+    let used = count * width as usize % 8;
+    if used > 0 && bytes.last().is_some_and(|last| last >> used > 0) {
+        return Err(PeerMisbehaved::InvalidCiphertext);
+    }
+    let word = |i: usize| {
+        let at = i * width as usize;
+        let rest = &bytes[at / 8..];
+        let word = rest.first_chunk().copied().unwrap_or_else(|| {
+            let mut word = [0; 16];
+            word[..rest.len()].copy_from_slice(rest);
+            word
+        });
+        u128::from_le_bytes(word) >> (at % 8) & ((1 << width) - 1)
+    };
+    Ok((0..count).map(word).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parameters::Parameters;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn numbers_come_back(width in 13u32..=80, words in prop::collection::vec(any::<u128>(), 0..50)) {
+            let words: Vec<_> = words.iter().map(|x| x & ((1 << width) - 1)).collect();
+            let bytes = write(&words, width);
+            prop_assert_eq!(read(&bytes, words.len(), width).unwrap(), words.clone());
+            prop_assert!(read(&[&bytes[..], &[0]].concat(), words.len(), width).is_err());
+            if words.len() * width as usize % 8 > 0 {
+                let mut unused = bytes.clone();
+                *unused.last_mut().unwrap() |= 0x80;
+                prop_assert!(read(&unused, words.len(), width).is_err());
+            }
+        }
+
+        #[test]
+        fn integers_come_back(x in -(1i128 << 68)..1 << 68, degree in prop::sample::select(&[4096u32, 8192][..])) {
+            let basis = Parameters::of_degree(degree).unwrap().basis().clone();
+            let basis = if degree == 8192 { basis.without_last().unwrap().without_last().unwrap() } else { basis };
+            let mut values = vec![0; degree as usize];
+            values[3] = x;
+            let poly = Poly::from_signed(&basis, &values);
+            let integers = Integers::new(&basis);
+            prop_assert_eq!((integers.at(&poly, 3), integers.at(&poly, 4)), (x, 0));
+        }
+    }
+
+    #[test]
+    fn flooding_fills_its_range() {
+        let rng = &mut rand::make_rng::<rand::rngs::ChaCha20Rng>();
+        let all: Vec<_> = (0..1000).map(|_| flood(70, rng)).collect();
+        assert!(all.iter().all(|x| (-(1i128 << 70)..1 << 70).contains(x)));
+        let count = |from: i128| all.iter().filter(|&&x| x >= from).count();
+        assert!((400..600).contains(&count(0)) && (180..320).contains(&count(1 << 69)));
+    }
+}

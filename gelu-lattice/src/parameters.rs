@@ -1,0 +1,150 @@
+//! Which rings there are, and how much noise their ciphertexts bear.
+//!
+//! | key | N | q | bits of q | at most, for 128 bits | meant for |
+//! |---|---|---|---|---|---|
+//! | 4096 | 2^12 | 3 primes of 35 bits | 105 | 106 | queries |
+//! | 8192 | 2^13 | 4 primes of 46 bits | 184 | 214 | training, wide layers |
+//!
+//! The limits are for ternary secrets and errors of deviation 3.2: the lower ones of the homomorphic encryption
+//! standard (2018: 109 and 218) and of the guidelines that followed it (Bossuat et al., *Security guidelines for
+//! implementing homomorphic encryption*, IACR ePrint 2024/463).
+//!
+//! # Noise
+//! Plaintexts are integers modulo t = 2^v, held as Δ·m for Δ = q/t. What comes down has noise of three kinds:
+//!
+//! ```text
+//! work   ‖W‖₁·(E + 1) + 2·N·E      of the client's errors, weighed; of an encryption of 0      E = 21
+//! flood  uniform in [−2^f, 2^f)    which hides the first
+//! switch (N + 2)/2                 of the modulus 2^w, the last of all
+//!
+//! (work + 2^f)·2^w/q + switch  <  2^(w−v−1)        so decryption is exact, always
+//! ```
+//!
+//! f is the largest that fits, so the distance of the noise of a coefficient from what does not depend on the
+//! weights is at most work / 2^(f+1), statistically: [`Budget::hiding_bits`].
+
+use std::sync::LazyLock;
+
+use gelu_ring::sample::ERROR_BOUND;
+use gelu_ring::{Basis, primes};
+
+/// A ring, by its degree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameters {
+    basis: Basis,
+}
+
+/// Degree, bits of a prime, primes.
+const SETS: [(usize, u32, usize); 2] = [(1 << 12, 35, 3), (1 << 13, 46, 4)];
+
+/// The widest value that is carried, sign included: it must fit a word with room.
+pub(crate) const MOST_VALUE_BITS: u32 = 62;
+
+/// No more flooding is drawn, even where there is room.
+const MOST_FLOOD_BITS: f64 = 120.0;
+
+/// Bits by which flooding must hide a coefficient at least, whatever the client's errors were.
+pub const LEAST_HIDING_BITS: f64 = 40.0;
+
+impl Parameters {
+    /// The sizes of keys: the degrees of the rings.
+    pub const KEY_BITS: [u32; 2] = [1 << 12, 1 << 13];
+
+    /// The ring of degree `degree`, if there is one.
+    #[must_use]
+    pub fn of_degree(degree: u32) -> Option<Self> {
+        static BASES: LazyLock<[Basis; 2]> = LazyLock::new(|| {
+            SETS.map(|(degree, bits, count)| {
+                let primes: Vec<_> =
+                    primes::descending(bits, degree).take(count).map(|q| q.value()).collect();
+                Basis::new(degree, &primes).expect("primes of this degree")
+            })
+        });
+        let basis = BASES.iter().find(|basis| basis.degree() == degree as usize)?;
+        Some(Self { basis: basis.clone() })
+    }
+
+    /// N and the primes of q.
+    #[must_use]
+    pub fn basis(&self) -> &Basis {
+        &self.basis
+    }
+
+    /// N.
+    #[must_use]
+    pub fn degree(&self) -> usize {
+        self.basis.degree()
+    }
+
+    /// log₂ q.
+    #[must_use]
+    pub fn modulus_bits(&self) -> f64 {
+        self.basis.moduli().map(|q| (q.value() as f64).log2()).sum()
+    }
+
+    /// The budget of answers of values of `value_bits` bits, each a sum of weights whose sizes add up to `weights`
+    /// at most; `None` when it does not hide enough.
+    pub(crate) fn budget(&self, value_bits: u32, weights: f64) -> Option<Budget> {
+        if value_bits > MOST_VALUE_BITS {
+            return None;
+        }
+        let (n, error) = (self.degree() as f64, f64::from(ERROR_BOUND));
+        let wire_bits = value_bits + self.degree().ilog2() + 1;
+        let work = weights * (error + 1.0) + 2.0 * n * error;
+        let switch = 0.51 * (n + 2.0);
+        let left = f64::from(wire_bits - value_bits - 1).exp2() - switch;
+        let room = left * (self.modulus_bits() - f64::from(wire_bits)).exp2() - work;
+        let flood_bits = room.max(1.0).log2().floor().min(MOST_FLOOD_BITS);
+        let hiding_bits = flood_bits + 1.0 - work.log2();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 200")]
+        let flood_bits = flood_bits as u32;
+        let budget = Budget { wire_bits, flood_bits, hiding_bits };
+        (hiding_bits >= LEAST_HIDING_BITS).then_some(budget)
+    }
+}
+
+/// The noise of an answer: see the [module](self).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Budget {
+    /// w: answers cross the wire modulo 2^w.
+    pub wire_bits: u32,
+    /// f: flooding is uniform in \[−2^f, 2^f).
+    pub flood_bits: u32,
+    /// A coefficient differs from one that hides everything by 2^−this at most, in statistical distance.
+    pub hiding_bits: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rings_stay_below_the_limits_for_128_bits() {
+        for (degree, most) in [(4096, 106.0), (8192, 214.0)] {
+            assert!(Parameters::of_degree(degree).unwrap().modulus_bits() < most);
+        }
+        assert!(Parameters::KEY_BITS.iter().all(|&bits| Parameters::of_degree(bits).is_some()));
+        assert_eq!(Parameters::of_degree(2048), None);
+    }
+
+    /// 784 weights of 7 bits, values of 30 bits: q/2^(v+1) = 2^74, of which switching takes a half.
+    #[test]
+    fn a_budget_by_hand() {
+        let budget = Parameters::of_degree(4096).unwrap().budget(30, 784.0 * 64.0).unwrap();
+        assert_eq!((budget.wire_bits, budget.flood_bits), (43, 72));
+        // 50,176 · 22 + 2 · 4096 · 21 = 2^20.3.
+        assert!((52.7..52.8).contains(&budget.hiding_bits), "{budget:?}");
+    }
+
+    #[test]
+    fn what_does_not_hide_is_refused() {
+        let small = Parameters::of_degree(4096).unwrap();
+        assert!(small.budget(42, 784.0 * 64.0).is_some());
+        assert!(small.budget(44, 784.0 * 64.0).is_none());
+        let large = Parameters::of_degree(8192).unwrap();
+        // Full-width weights modulo 2^52, 784 inputs and 4 outputs a ciphertext.
+        let training = large.budget(52, 4.0 * 784.0 * f64::from(51).exp2()).unwrap();
+        assert!(training.hiding_bits > 60.0, "{training:?}");
+        assert!(large.budget(63, 1.0).is_none());
+    }
+}

@@ -1,0 +1,162 @@
+//! Plaintexts modulo t = 2^v: up to the modulus q, and down again.
+//!
+//! ```text
+//! up      ⌊q·m/t⌋                         modulo q
+//! switch  round(2^w·x/q)                  modulo 2^w
+//! down    round(x·2^v/2^w)                modulo 2^v
+//! ```
+
+use gelu_ring::{Basis, Coefficients, Poly};
+use zeroize::Zeroizing;
+
+/// Scales plaintexts modulo 2^v up to q.
+pub(crate) struct Scale {
+    value_bits: u32,
+    /// q modulo 2^64.
+    modulus: u64,
+    /// −1/t, for each prime.
+    factors: Vec<u64>,
+}
+
+impl Scale {
+    pub(crate) fn new(basis: &Basis, value_bits: u32) -> Self {
+        let modulus = basis.moduli().fold(1u64, |q, prime| q.wrapping_mul(prime.value()));
+        let factors = basis.moduli().map(|q| q.neg(q.inverse(q.reduce(1 << value_bits)))).collect();
+        Self { value_bits, modulus, factors }
+    }
+
+    /// (q·m) modulo t: with q·m = t·⌊q·m/t⌋ + this, the scaled value modulo a prime is −this/t.
+    fn remainder(&self, m: i64) -> u64 {
+        self.modulus.wrapping_mul(m.cast_unsigned()) & ((1 << self.value_bits) - 1)
+    }
+
+    /// ⌊q·m/t⌋ for each coefficient.
+    pub(crate) fn up(&self, basis: &Basis, values: &[i64]) -> Poly<Coefficients> {
+        let remainders: Zeroizing<Vec<u64>> =
+            Zeroizing::new(values.iter().map(|&m| self.remainder(m)).collect());
+        let mut scaled = Poly::from_unsigned(basis, &remainders);
+        scaled.scale(&self.factors);
+        scaled
+    }
+
+    /// ⌊q·m/t⌋ modulo each prime.
+    pub(crate) fn up_one(&self, basis: &Basis, m: i64) -> impl Iterator<Item = u64> {
+        let remainder = u128::from(self.remainder(m));
+        basis
+            .moduli()
+            .zip(&self.factors)
+            .map(move |(q, &factor)| q.mul(q.reduce(remainder), factor))
+    }
+}
+
+/// x as a fraction of q: what remains of it modulo 1, in units of 2^−128.
+///
+/// With yᵢ = x·(q/qᵢ)⁻¹ modulo qᵢ, x/q is Σ yᵢ/qᵢ modulo 1. Each term is below its true value by less than
+/// yᵢ·2^−128, so the sum by less than 2^−75.
+pub(crate) struct Fraction {
+    /// (q/qᵢ)⁻¹ modulo qᵢ.
+    inverses: Vec<u64>,
+    /// ⌊2^128/qᵢ⌋.
+    reciprocals: Vec<u128>,
+}
+
+impl Fraction {
+    pub(crate) fn new(basis: &Basis) -> Self {
+        let moduli: Vec<_> = basis.moduli().collect();
+        let inverse = |i: usize| {
+            let others = (0..moduli.len()).filter(|&j| j != i);
+            let product = others.fold(1, |product, j| {
+                moduli[i].mul(product, moduli[i].reduce(moduli[j].value().into()))
+            });
+            moduli[i].inverse(product)
+        };
+        let inverses = (0..moduli.len()).map(inverse).collect();
+        // q divides no power of two, so this is ⌊2^128/q⌋.
+        let reciprocals = moduli.iter().map(|q| u128::MAX / u128::from(q.value())).collect();
+        Self { inverses, reciprocals }
+    }
+
+    /// round(2^w·x/q) modulo 2^w of all coefficients; at most 1/2 + 2^−9 away, for w ≤ 76.
+    pub(crate) fn switch(&self, mut x: Poly<Coefficients>, wire_bits: u32) -> Vec<u128> {
+        x.scale(&self.inverses);
+        let mut sums = vec![rounding(wire_bits); x.basis().degree()];
+        for (i, &reciprocal) in self.reciprocals.iter().enumerate() {
+            for (sum, &y) in sums.iter_mut().zip(x.residues(i)) {
+                *sum = sum.wrapping_add(reciprocal.wrapping_mul(y.into()));
+            }
+        }
+        sums.iter_mut().for_each(|sum| *sum >>= 128 - wire_bits);
+        sums
+    }
+
+    /// The same of one coefficient, given by its residues.
+    pub(crate) fn switch_one(
+        &self,
+        basis: &Basis,
+        residues: impl Iterator<Item = u64>,
+        wire_bits: u32,
+    ) -> u128 {
+        let terms = residues.zip(basis.moduli()).zip(&self.inverses).zip(&self.reciprocals);
+        let sum = terms.fold(rounding(wire_bits), |sum, (((x, q), &inverse), &reciprocal)| {
+            sum.wrapping_add(reciprocal.wrapping_mul(q.mul(x, inverse).into()))
+        });
+        sum >> (128 - wire_bits)
+    }
+}
+
+/// One half of a unit of 2^−w.
+fn rounding(wire_bits: u32) -> u128 {
+    1 << (127 - wire_bits)
+}
+
+/// round(x·2^v/2^w), centred modulo 2^v.
+pub(crate) fn down(x: u128, wire_bits: u32, value_bits: u32) -> i128 {
+    let drop = wire_bits - value_bits;
+    let value = x.wrapping_add(1 << (drop - 1)) >> drop;
+    centre(value.cast_signed(), value_bits)
+}
+
+/// The representative of x modulo 2^bits in [−2^(bits−1), 2^(bits−1)).
+pub(crate) fn centre(x: i128, bits: u32) -> i128 {
+    x << (128 - bits) >> (128 - bits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parameters::Parameters;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn up_switched_and_down_is_the_same(
+            m: i64, v in 1u32..=62, degree in prop::sample::select(&[4096u32, 8192][..]),
+        ) {
+            let basis = Parameters::of_degree(degree).unwrap().basis().clone();
+            let m = i64::try_from(centre(m.into(), v)).unwrap();
+            let mut values = vec![0; degree as usize];
+            values[7] = m;
+            let scale = Scale::new(&basis, v);
+            let x = scale.up(&basis, &values);
+            let one: Vec<_> = scale.up_one(&basis, m).collect();
+            let residues = || (0..basis.moduli().len()).map(|i| x.residues(i)[7]);
+            prop_assert_eq!(residues().collect::<Vec<_>>(), one);
+            let w = v + 13;
+            let fraction = Fraction::new(&basis);
+            let alone = fraction.switch_one(&basis, residues(), w);
+            let switched = fraction.switch(x.clone(), w);
+            prop_assert_eq!(switched[7], alone);
+            prop_assert_eq!(switched.iter().filter(|&&x| x != 0 && x != alone).count(), 0);
+            prop_assert_eq!(down(switched[7], w, v), i128::from(m));
+        }
+    }
+
+    #[test]
+    fn rounding_by_hand() {
+        assert_eq!(down(0b0111, 8, 5), 1);
+        assert_eq!(down(0b0011, 8, 5), 0);
+        assert_eq!(down(0b1111_1111, 8, 5), 0);
+        assert_eq!(down(0b1000_0000, 8, 5), -16);
+        assert_eq!((centre(7, 3), centre(4, 3), centre(3, 3)), (-1, -4, 3));
+    }
+}

@@ -1,0 +1,3 @@
+//! The backend as others see it.
+
+mod laws;
