@@ -37,6 +37,16 @@ struct CryptosystemArgs {
     key_bits: Option<u32>,
 }
 
+impl Cryptosystem {
+    /// For a run that trains, unless the size of keys was asked for.
+    pub(crate) fn for_training(self) -> Self {
+        match self.key_bits_given {
+            true => self,
+            false => Self { key_bits: self.backend.training_key_bits(), ..self },
+        }
+    }
+}
+
 impl FromArgMatches for Cryptosystem {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let CryptosystemArgs { backend, key_bits } = CryptosystemArgs::from_arg_matches(matches)?;

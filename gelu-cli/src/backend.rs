@@ -22,6 +22,9 @@ pub enum Backend {
     /// Paillier's cryptosystem
     #[cfg(feature = "paillier")]
     Paillier,
+    /// A lattice: values in the coefficients of polynomials; post-quantum
+    #[cfg(feature = "lattice")]
+    Lattice,
     /// Exponential ElGamal on Ristretto: numbers of 40 bits, for queries
     #[cfg(feature = "elgamal")]
     Elgamal,
@@ -54,6 +57,8 @@ impl Backend {
         match self {
             #[cfg(feature = "paillier")]
             Self::Paillier => task.run::<gelu_paillier::Paillier>(),
+            #[cfg(feature = "lattice")]
+            Self::Lattice => task.run::<gelu_lattice::Lattice>(),
             #[cfg(feature = "elgamal")]
             Self::Elgamal => task.run::<gelu_elgamal::ElGamal>(),
             #[cfg(feature = "bgn")]
@@ -98,6 +103,18 @@ impl Backend {
         self.run(NewKeyBits)
     }
 
+    /// [`Scheme::TRAINING_KEY_BITS`].
+    pub fn training_key_bits(self) -> u32 {
+        struct KeyBits;
+        impl Task for KeyBits {
+            type Output = u32;
+            fn run<S: Scheme>(self) -> u32 {
+                S::TRAINING_KEY_BITS
+            }
+        }
+        self.run(KeyBits)
+    }
+
     /// Whether it offers keys of `bits` bits; if not, which ones it offers.
     pub fn check_key_bits(self, bits: u32) -> Result<(), String> {
         let sizes = self.key_bits();
@@ -133,6 +150,8 @@ impl Serialize for Backend {
 pub trait Scheme: gelu_core::Backend {
     /// The sizes of keys that it offers, in ascending order; the first is the default of a run.
     const KEY_BITS: &'static [u32];
+    /// The default of a run that trains.
+    const TRAINING_KEY_BITS: u32 = Self::KEY_BITS[0];
     /// The size of a key that is made to be kept.
     const NEW_KEY_BITS: u32 = Self::KEY_BITS[0];
 
@@ -171,7 +190,7 @@ pub trait Scheme: gelu_core::Backend {
 }
 
 /// What to do about key files that cannot be read or written.
-#[cfg(any(feature = "paillier", feature = "elgamal", feature = "bgn"))]
+#[cfg(any(feature = "paillier", feature = "lattice", feature = "elgamal", feature = "bgn"))]
 mod advice {
     use std::path::Path;
 
@@ -232,6 +251,28 @@ impl Scheme for gelu_paillier::Paillier {
         bits: u32,
     ) -> Result<Plan<Self::Layout>> {
         crate::cost::plan(network, precision, batch, purpose, bits)
+    }
+}
+
+#[cfg(feature = "lattice")]
+impl Scheme for gelu_lattice::Lattice {
+    /// Degrees of rings.
+    const KEY_BITS: &'static [u32] = &gelu_lattice::Parameters::KEY_BITS;
+    /// Masked weights are as wide as the plaintexts, and noise grows with them.
+    const TRAINING_KEY_BITS: u32 = 8192;
+    /// It carries everything that the smaller one does.
+    const NEW_KEY_BITS: u32 = 8192;
+
+    fn read_key(path: &Path) -> Result<Self::SecretKey> {
+        advice::reading::<Self, _>(gelu_lattice::StoredKey::load(path), path)
+    }
+
+    fn write_key(secret: &Self::SecretKey, path: &Path) -> Result<()> {
+        advice::writing(gelu_lattice::StoredKey::save(secret, path))
+    }
+
+    fn kernel(bits: u32) -> Option<&'static str> {
+        Some(gelu_lattice::Parameters::of_degree(bits)?.basis().kernel_name())
     }
 }
 

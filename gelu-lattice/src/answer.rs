@@ -221,7 +221,7 @@ mod tests {
             let bytes = write(&words, width);
             prop_assert_eq!(read(&bytes, words.len(), width).unwrap(), words.clone());
             prop_assert!(read(&[&bytes[..], &[0]].concat(), words.len(), width).is_err());
-            if words.len() * width as usize % 8 > 0 {
+            if !(words.len() * width as usize).is_multiple_of(8) {
                 let mut unused = bytes.clone();
                 *unused.last_mut().unwrap() |= 0x80;
                 prop_assert!(read(&unused, words.len(), width).is_err());

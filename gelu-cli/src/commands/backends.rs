@@ -60,7 +60,7 @@ struct System {
 const OURS: &str = "MIT OR Apache-2.0";
 
 /// All systems, whether this build has them or not.
-static SYSTEMS: [System; 4] = [
+static SYSTEMS: [System; 5] = [
     System {
         name: "paillier",
         cryptosystem: "Paillier (EUROCRYPT 1999), values packed in slots",
@@ -73,6 +73,19 @@ static SYSTEMS: [System; 4] = [
         licence: OURS,
         feature: Some("paillier"),
         compiled_in: cfg!(feature = "paillier"),
+    },
+    System {
+        name: "lattice",
+        cryptosystem: "BFV, additions only, values in coefficients",
+        key_bits: &[4096, 8192],
+        plaintext_bits: 62,
+        slots_of_32_bits: 4096,
+        security_bits: Some(128),
+        security: "ring-LWE, believed to hold against quantum computers; 20 years younger than factoring",
+        for_what: Use::TrainingAndInference,
+        licence: OURS,
+        feature: Some("lattice"),
+        compiled_in: cfg!(feature = "lattice"),
     },
     System {
         name: "elgamal",
