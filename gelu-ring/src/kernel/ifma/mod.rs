@@ -24,6 +24,7 @@ mod columns;
 mod factors;
 mod forward;
 mod inverse;
+mod matrix;
 mod transform;
 mod vector;
 
@@ -32,6 +33,7 @@ use core::arch::x86_64::{
     _mm512_srli_epi64, _mm512_sub_epi64,
 };
 
+use super::weights::{Shape, Weights};
 use super::{Kernel, MAX_TERMS, add, neg, shift, sub};
 use crate::modulus::{MAX_BITS, Modulus};
 use transform::Transform;
@@ -117,6 +119,34 @@ impl Kernel for Rows {
         for terms in terms.chunks(max_terms(self.q.bits() + MAX_BITS)) {
             // SAFETY: `Rows` is only made where the instructions are available.
             unsafe { self.combine_lines(out, terms) };
+        }
+    }
+
+    fn weights(&self, shape: Shape, coefficients: &[i64]) -> Weights {
+        shape.check(coefficients);
+        matrix::small(self.q, shape, coefficients).unwrap_or_else(|| {
+            let raised = coefficients.iter().map(|c| c.wrapping_add(i64::MIN).cast_unsigned());
+            let mut weights = Weights { shape, words: raised.collect(), offset: 0 };
+            // SAFETY: `Rows` is only made where the instructions are available.
+            unsafe { self.evaluate(shape, weights.words.as_chunks_mut().0) };
+            weights
+        })
+    }
+
+    fn product(&self, outs: &mut [&mut [u64]], weights: &Weights, inputs: &[&[u64]]) {
+        weights.shape.check_product(outs, inputs);
+        let Some((first, others)) = outs.split_first_mut() else { return };
+        let surplus = self.q.neg(self.q.reduce(weights.offset.into()));
+        let small = weights.offset > 0;
+        let terms = inputs.iter().filter(|_| small).map(|&a| (a, surplus));
+        self.combine(first, 0, &terms.collect::<Vec<_>>());
+        others.iter_mut().for_each(|out| out.copy_from_slice(first));
+        let mut outs: Vec<_> = outs.iter_mut().map(|out| self.lines_mut(out)).collect();
+        let inputs: Vec<_> = inputs.iter().map(|a| self.lines(a)).collect();
+        // SAFETY: `Rows` is only made where the instructions are available.
+        match small {
+            true => unsafe { self.add_products::<4, true>(&mut outs, weights, &inputs) },
+            false => unsafe { self.add_products::<2, false>(&mut outs, weights, &inputs) },
         }
     }
 
