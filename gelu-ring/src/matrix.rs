@@ -72,23 +72,35 @@ impl Matrix {
     pub fn product(&self, inputs: &[Poly<Evaluations>]) -> Vec<Poly<Evaluations>> {
         assert_eq!(inputs.len(), self.inputs, "the inputs of a matrix");
         assert!(inputs.iter().all(|a| *a.basis() == self.basis), "the bases of matrix and inputs");
-        let mut outs = vec![Poly::zero(&self.basis); self.outputs];
         match &self.entries {
-            Entries::Scalars(primes) => {
-                for (i, (prime, weights)) in self.basis.primes().iter().zip(primes).enumerate() {
-                    let inputs: Vec<_> = inputs.iter().map(|a| a.residues(i)).collect();
-                    let mut outs: Vec<_> = outs.iter_mut().map(|out| out.row_mut(i)).collect();
-                    prime.kernel.product(&mut outs, weights, &inputs);
-                }
-            }
+            Entries::Scalars(primes) => self.scalar_product(primes, inputs),
             Entries::Polynomials(all) => {
-                for (o, out) in outs.iter_mut().enumerate() {
+                let output = |o: usize| {
                     let row = &all[o * self.inputs..][..self.inputs];
-                    out.multiply_accumulate(&row.iter().zip(inputs).collect::<Vec<_>>());
-                }
+                    let mut sum = Poly::zero(&self.basis);
+                    sum.multiply_accumulate(&row.iter().zip(inputs).collect::<Vec<_>>());
+                    sum
+                };
+                (0..self.outputs).map(output).collect()
             }
         }
-        outs
+    }
+
+    fn scalar_product(
+        &self,
+        weights: &[Weights],
+        inputs: &[Poly<Evaluations>],
+    ) -> Vec<Poly<Evaluations>> {
+        let mut outs: Vec<_> =
+            (0..self.outputs).map(|_| Vec::with_capacity(weights.len())).collect();
+        for (i, (prime, weights)) in self.basis.primes().iter().zip(weights).enumerate() {
+            let mut rows: Vec<_> = outs.iter().map(|_| self.basis.pool().row()).collect();
+            let mut slices: Vec<&mut [u64]> = rows.iter_mut().map(|row| &mut **row).collect();
+            let inputs: Vec<_> = inputs.iter().map(|a| a.residues(i)).collect();
+            prime.kernel.product(&mut slices, weights, &inputs);
+            outs.iter_mut().zip(rows).for_each(|(out, row)| out.push(row));
+        }
+        outs.into_iter().map(|rows| Poly::of(&self.basis, rows)).collect()
     }
 }
 

@@ -127,11 +127,6 @@ impl<R: Representation> Poly<R> {
         &self.rows
     }
 
-    /// The residues modulo prime number `i`, to be written.
-    pub(crate) fn row_mut(&mut self, i: usize) -> &mut [u64] {
-        &mut self.rows[i]
-    }
-
     /// Applies a kernel's function to each row.
     fn each(&mut self, f: impl Fn(&Prime, &mut [u64])) {
         for (prime, row) in self.basis.primes().iter().zip(&mut self.rows) {

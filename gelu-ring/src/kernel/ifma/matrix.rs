@@ -54,13 +54,15 @@ impl Rows {
         }
     }
 
-    /// Adds to `outs`, for weights with an offset (`SMALL`) or without, in `L` lines of columns at once.
+    /// The product in `L` lines of columns at once, for weights with an offset (`SMALL`) or without. `surplus` is what to
+    /// add to all outputs for the offset.
     #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(super) fn add_products<const L: usize, const SMALL: bool>(
+    pub(super) fn product_lines<const L: usize, const SMALL: bool>(
         &self,
         outs: &mut [&mut [Line]],
         weights: &Weights,
         inputs: &[&[Line]],
+        surplus: &[Line],
     ) {
         let (field, lines) = (self.field(), self.degree / LANES);
         let block = lines / weights.shape.blocks;
@@ -74,18 +76,18 @@ impl Rows {
                     *place = *part;
                 }
             }
-            for tile in weights.shape.tiles() {
-                let scalars = weights.tile(first / block, &tile);
-                let outs = &mut outs[tile];
+            for outputs in weights.shape.tiles() {
+                let scalars = weights.tile(first / block, &outputs);
+                let outs = &mut outs[outputs];
                 for at in (first..first + columns).step_by(L) {
                     let panel = &panel[(at - first) / L * inputs.len()..][..inputs.len()];
                     match outs.len() {
-                        1 => add_tile::<1, L, SMALL>(&field, max, outs, at, scalars, panel),
-                        2 => add_tile::<2, L, SMALL>(&field, max, outs, at, scalars, panel),
-                        3 => add_tile::<3, L, SMALL>(&field, max, outs, at, scalars, panel),
-                        4 => add_tile::<4, L, SMALL>(&field, max, outs, at, scalars, panel),
-                        5 => add_tile::<5, L, SMALL>(&field, max, outs, at, scalars, panel),
-                        _ => add_tile::<TILE, L, SMALL>(&field, max, outs, at, scalars, panel),
+                        1 => tile::<1, L, SMALL>(&field, max, outs, at, scalars, panel, surplus),
+                        2 => tile::<2, L, SMALL>(&field, max, outs, at, scalars, panel, surplus),
+                        3 => tile::<3, L, SMALL>(&field, max, outs, at, scalars, panel, surplus),
+                        4 => tile::<4, L, SMALL>(&field, max, outs, at, scalars, panel, surplus),
+                        5 => tile::<5, L, SMALL>(&field, max, outs, at, scalars, panel, surplus),
+                        _ => tile::<TILE, L, SMALL>(&field, max, outs, at, scalars, panel, surplus),
                     }
                 }
             }
@@ -96,19 +98,17 @@ impl Rows {
 /// Adds to `L` lines of `O` outputs, from line `at`: `O` scalars times a line for each input, at most `max` before they
 /// are reduced.
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn add_tile<const O: usize, const L: usize, const SMALL: bool>(
+fn tile<const O: usize, const L: usize, const SMALL: bool>(
     field: &Reduction,
     max: usize,
     outs: &mut [&mut [Line]],
     at: usize,
     scalars: &[u64],
     panel: &[[Line; L]],
+    surplus: &[Line],
 ) {
     let zero = _mm512_setzero_si512();
-    let mut low = [[zero; L]; O];
-    for (low, out) in low.iter_mut().zip(&*outs) {
-        *low = load_all(&out[at..]);
-    }
+    let mut low = [if SMALL { load_all(&surplus[at..]) } else { [zero; L] }; O];
     for (scalars, panel) in scalars.as_chunks().0.chunks(max).zip(panel.chunks(max)) {
         let mut high = [[zero; L]; O];
         for (scalars, lines) in scalars.iter().zip(panel) {

@@ -33,6 +33,8 @@ use core::arch::x86_64::{
     _mm512_srli_epi64, _mm512_sub_epi64,
 };
 
+use zeroize::Zeroizing;
+
 use super::weights::{Shape, Weights};
 use super::{Kernel, MAX_TERMS, add, neg, shift, sub};
 use crate::modulus::{MAX_BITS, Modulus};
@@ -135,18 +137,18 @@ impl Kernel for Rows {
 
     fn product(&self, outs: &mut [&mut [u64]], weights: &Weights, inputs: &[&[u64]]) {
         weights.shape.check_product(outs, inputs);
-        let Some((first, others)) = outs.split_first_mut() else { return };
-        let surplus = self.q.neg(self.q.reduce(weights.offset.into()));
-        let small = weights.offset > 0;
-        let terms = inputs.iter().filter(|_| small).map(|&a| (a, surplus));
-        self.combine(first, 0, &terms.collect::<Vec<_>>());
-        others.iter_mut().for_each(|out| out.copy_from_slice(first));
         let mut outs: Vec<_> = outs.iter_mut().map(|out| self.lines_mut(out)).collect();
-        let inputs: Vec<_> = inputs.iter().map(|a| self.lines(a)).collect();
-        // SAFETY: `Rows` is only made where the instructions are available.
-        match small {
-            true => unsafe { self.add_products::<4, true>(&mut outs, weights, &inputs) },
-            false => unsafe { self.add_products::<2, false>(&mut outs, weights, &inputs) },
+        let lines: Vec<_> = inputs.iter().map(|a| self.lines(a)).collect();
+        if weights.offset == 0 {
+            // SAFETY: `Rows` is only made where the instructions are available.
+            unsafe { self.product_lines::<2, false>(&mut outs, weights, &lines, &[]) };
+        } else {
+            let mut surplus = Zeroizing::new(vec![0; self.degree]);
+            let factor = self.q.neg(self.q.reduce(weights.offset.into()));
+            self.combine(&mut surplus, 0, &inputs.iter().map(|&a| (a, factor)).collect::<Vec<_>>());
+            let surplus = self.lines(&surplus);
+            // SAFETY: `Rows` is only made where the instructions are available.
+            unsafe { self.product_lines::<4, true>(&mut outs, weights, &lines, surplus) };
         }
     }
 
