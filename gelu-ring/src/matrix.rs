@@ -13,8 +13,8 @@
 use std::fmt;
 
 use crate::basis::Basis;
-use crate::modulus::Modulus;
-use crate::ntt::{SPAN, roots};
+use crate::kernel::weights::{Shape, Weights};
+use crate::ntt::SPAN;
 use crate::poly::{Evaluations, Poly};
 
 /// A matrix of polynomials in X^step, ready to be multiplied by vectors of polynomials.
@@ -31,8 +31,8 @@ pub struct Matrix {
 }
 
 enum Entries {
-    /// For each prime, block after block, `outputs` rows of `inputs` scalars.
-    Scalars(Vec<Vec<u64>>),
+    /// For each prime.
+    Scalars(Vec<Weights>),
     /// `outputs` rows of `inputs`.
     Polynomials(Vec<Poly<Evaluations>>),
 }
@@ -49,38 +49,17 @@ impl Matrix {
         step: usize,
         outputs: usize,
         inputs: usize,
-        mut fill: impl FnMut(usize, usize, &mut [i64]),
+        fill: impl FnMut(usize, usize, &mut [i64]),
     ) -> Self {
         let degree = basis.degree();
         assert!(step.is_power_of_two() && step <= degree, "a step of {step} for degree {degree}");
-        let places = (0..outputs).flat_map(|o| (0..inputs).map(move |i| (o, i)));
-        let mut coefficients = vec![0; degree / step];
         let entries = if step < SPAN {
-            let polynomials = places.map(|(o, i)| {
-                coefficients.fill(0);
-                fill(o, i, &mut coefficients);
-                let mut spread = vec![0; degree];
-                for (place, &c) in spread.iter_mut().step_by(step).zip(&coefficients) {
-                    *place = c;
-                }
-                Poly::from_signed(basis, &spread).into_evaluations()
-            });
-            Entries::Polynomials(polynomials.collect())
+            Entries::Polynomials(polynomials(basis, step, outputs, inputs, fill))
         } else {
-            let (blocks, count) = (degree / step, outputs * inputs);
-            let tables: Vec<_> = basis.moduli().map(|q| small_roots(q, blocks)).collect();
-            let mut all = vec![vec![0; blocks * count]; tables.len()];
-            for (place, (o, i)) in places.enumerate() {
-                coefficients.fill(0);
-                fill(o, i, &mut coefficients);
-                for ((q, table), all) in basis.moduli().zip(&tables).zip(&mut all) {
-                    let values = evaluate(q, table, &coefficients);
-                    for (block, value) in values.into_iter().enumerate() {
-                        all[block * count + place] = value;
-                    }
-                }
-            }
-            Entries::Scalars(all)
+            let shape = Shape { outputs, inputs, blocks: degree / step };
+            let words = words(shape, fill);
+            let primes = basis.primes().iter();
+            Entries::Scalars(primes.map(|prime| prime.kernel.weights(shape, &words)).collect())
         };
         Self { basis: basis.clone(), step, outputs, inputs, entries }
     }
@@ -93,56 +72,68 @@ impl Matrix {
     pub fn product(&self, inputs: &[Poly<Evaluations>]) -> Vec<Poly<Evaluations>> {
         assert_eq!(inputs.len(), self.inputs, "the inputs of a matrix");
         assert!(inputs.iter().all(|a| *a.basis() == self.basis), "the bases of matrix and inputs");
-        (0..self.outputs).map(|o| self.output(o, inputs)).collect()
-    }
-
-    fn output(&self, o: usize, inputs: &[Poly<Evaluations>]) -> Poly<Evaluations> {
         match &self.entries {
+            Entries::Scalars(primes) => self.scalar_product(primes, inputs),
             Entries::Polynomials(all) => {
-                let row = &all[o * self.inputs..][..self.inputs];
-                let mut sum = Poly::zero(&self.basis);
-                sum.multiply_accumulate(&row.iter().zip(inputs).collect::<Vec<_>>());
-                sum
+                let output = |o: usize| {
+                    let row = &all[o * self.inputs..][..self.inputs];
+                    let mut sum = Poly::zero(&self.basis);
+                    sum.multiply_accumulate(&row.iter().zip(inputs).collect::<Vec<_>>());
+                    sum
+                };
+                (0..self.outputs).map(output).collect()
             }
-            Entries::Scalars(all) => Poly::from_residues(&self.basis, |prime, out| {
-                let q = self.basis.moduli().nth(prime).expect("a row for each prime");
-                for (block, out) in out.chunks_exact_mut(self.step).enumerate() {
-                    let row = (block * self.outputs + o) * self.inputs;
-                    let weights = &all[prime][row..][..self.inputs];
-                    for (at, out) in (block * self.step..).zip(out) {
-                        let terms = weights.iter().zip(inputs);
-                        // A product has at most 100 bits.
-                        let products =
-                            terms.map(|(&w, a)| u128::from(w) * u128::from(a.residues(prime)[at]));
-                        *out = q.reduce(products.sum());
-                    }
-                }
-            }),
         }
+    }
+
+    fn scalar_product(
+        &self,
+        weights: &[Weights],
+        inputs: &[Poly<Evaluations>],
+    ) -> Vec<Poly<Evaluations>> {
+        let mut outs: Vec<_> =
+            (0..self.outputs).map(|_| Vec::with_capacity(weights.len())).collect();
+        for (i, (prime, weights)) in self.basis.primes().iter().zip(weights).enumerate() {
+            let mut rows: Vec<_> = outs.iter().map(|_| self.basis.pool().row()).collect();
+            let mut slices: Vec<&mut [u64]> = rows.iter_mut().map(|row| &mut **row).collect();
+            let inputs: Vec<_> = inputs.iter().map(|a| a.residues(i)).collect();
+            prime.kernel.product(&mut slices, weights, &inputs);
+            outs.iter_mut().zip(rows).for_each(|(out, row)| out.push(row));
+        }
+        outs.into_iter().map(|rows| Poly::of(&self.basis, rows)).collect()
     }
 }
 
-/// The roots for transforms of so many values.
-fn small_roots(q: Modulus, count: usize) -> Vec<u64> {
-    if count == 1 { vec![1] } else { roots(q, count).0 }
+/// The entries, row by row.
+fn polynomials(
+    basis: &Basis,
+    step: usize,
+    outputs: usize,
+    inputs: usize,
+    mut fill: impl FnMut(usize, usize, &mut [i64]),
+) -> Vec<Poly<Evaluations>> {
+    let mut coefficients = vec![0; basis.degree() / step];
+    let mut spread = vec![0; basis.degree()];
+    let mut entry = |(o, i)| {
+        coefficients.fill(0);
+        fill(o, i, &mut coefficients);
+        spread.iter_mut().step_by(step).zip(&coefficients).for_each(|(place, &c)| *place = c);
+        Poly::from_signed(basis, &spread).into_evaluations()
+    };
+    (0..outputs).flat_map(|o| (0..inputs).map(move |i| (o, i))).map(&mut entry).collect()
 }
 
-/// The values of r at the points ω^(2·rev(b) + 1), ω = ψ^step, in the order of b.
-fn evaluate(q: Modulus, roots: &[u64], coefficients: &[i64]) -> Vec<u64> {
-    let mut values: Vec<_> = coefficients.iter().map(|&c| q.reduce_signed(c.into())).collect();
-    let mut half = values.len() / 2;
-    while half > 0 {
-        let groups = values.len() / (2 * half);
-        for (group, &w) in values.chunks_exact_mut(2 * half).zip(&roots[groups..]) {
-            let (left, right) = group.split_at_mut(half);
-            for (x, y) in left.iter_mut().zip(right) {
-                let t = q.mul(*y, w);
-                (*x, *y) = (q.add(*x, t), q.sub(*x, t));
-            }
-        }
-        half /= 2;
+/// The coefficients, in the order that kernels ask for.
+fn words(shape: Shape, mut fill: impl FnMut(usize, usize, &mut [i64])) -> Vec<i64> {
+    let mut coefficients = vec![0; shape.blocks];
+    let mut words = vec![0; shape.blocks * shape.width()];
+    for (place, (o, i)) in shape.places().enumerate() {
+        coefficients.fill(0);
+        fill(o, i, &mut coefficients);
+        let places = words[place..].iter_mut().step_by(shape.width());
+        places.zip(&coefficients).for_each(|(word, &c)| *word = c);
     }
-    values
+    words
 }
 
 impl fmt::Debug for Matrix {

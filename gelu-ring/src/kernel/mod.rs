@@ -11,10 +11,12 @@
 #[expect(unsafe_code, reason = "vector instructions; the files say why each use is sound")]
 mod ifma;
 mod portable;
+pub(crate) mod weights;
 
 use std::sync::OnceLock;
 
 use crate::modulus::{Modulus, below};
+use weights::{Shape, Weights};
 
 /// At most this many products are added before a kernel reduces: sums of two words of 52 bits fit 64.
 const MAX_TERMS: usize = 1 << 11;
@@ -43,6 +45,13 @@ pub(crate) trait Kernel: Send + Sync {
     /// out\[i\] ← constant + Σ a\[i\]·factor over all pairs (a, factor) of `terms`, for residues
     /// `constant` and `factor`, and any words a\[i\] below 2^50: residues modulo other primes, too.
     fn combine(&self, out: &mut [u64], constant: u64, terms: &[(&[u64], u64)]);
+
+    /// The scalars of a matrix: the evaluations of polynomials in X^step, step = N/`blocks` ≥ 16, by coefficients in
+    /// the order of [`Weights`].
+    fn weights(&self, shape: Shape, coefficients: &[i64]) -> Weights;
+
+    /// out\[o\]\[j\] ← Σ_i w\[o\]\[i\]·inputs\[i\]\[j\], where each block of N/`blocks` columns j has its own w.
+    fn product(&self, outs: &mut [&mut [u64]], weights: &Weights, inputs: &[&[u64]]);
 
     /// row\[i\] ← row\[i\] modulo q, for any words.
     fn reduce(&self, row: &mut [u64]);

@@ -5,6 +5,7 @@
 //! every word y, and is below 2q. Between stages, values are below 4q going forward and below 2q
 //! coming back.
 
+use super::weights::{Shape, Weights};
 use super::{Kernel, MAX_TERMS, add, neg, shift, sub};
 use crate::modulus::{Modulus, below, high};
 use crate::ntt::{SPAN, SPAN_ORDER, roots};
@@ -50,6 +51,24 @@ impl Rows {
         Self { q, degree, forward: factors(forward), inverse: factors(inverse), scale }
     }
 
+    /// The transform of N values or fewer, in bit-reversed order.
+    fn forward_stages(&self, row: &mut [u64]) {
+        let q = self.q.value();
+        let mut half = row.len() / 2;
+        while half > 0 {
+            let groups = row.len() / (2 * half);
+            for (group, w) in row.chunks_exact_mut(2 * half).zip(&self.forward[groups..]) {
+                let (left, right) = group.split_at_mut(half);
+                for (x, y) in left.iter_mut().zip(right) {
+                    let (u, t) = (below(*x, 2 * q), w.times(*y, q));
+                    (*x, *y) = (u + t, u + 2 * q - t);
+                }
+            }
+            half /= 2;
+        }
+        row.iter_mut().for_each(|x| *x = below(below(*x, 2 * q), q));
+    }
+
     /// Panics unless the row has N residues.
     fn check(&self, row: &[u64]) {
         assert_eq!(row.len(), self.degree, "the length of a row");
@@ -63,22 +82,10 @@ impl Kernel for Rows {
 
     fn forward(&self, row: &mut [u64]) {
         self.check(row);
-        let q = self.q.value();
-        let mut half = self.degree / 2;
-        while half > 0 {
-            let groups = self.degree / (2 * half);
-            for (group, w) in row.chunks_exact_mut(2 * half).zip(&self.forward[groups..]) {
-                let (left, right) = group.split_at_mut(half);
-                for (x, y) in left.iter_mut().zip(right) {
-                    let (u, t) = (below(*x, 2 * q), w.times(*y, q));
-                    (*x, *y) = (u + t, u + 2 * q - t);
-                }
-            }
-            half /= 2;
-        }
+        self.forward_stages(row);
         for span in row.as_chunks_mut::<SPAN>().0 {
-            let reduced = span.map(|x| below(below(x, 2 * q), q));
-            *span = SPAN_ORDER.map(|i| reduced[i]);
+            let stored = *span;
+            *span = SPAN_ORDER.map(|i| stored[i]);
         }
     }
 
@@ -135,6 +142,47 @@ impl Kernel for Rows {
             for (i, out) in out.iter_mut().enumerate() {
                 let products = terms.iter().map(|(a, w)| u128::from(a[i]) * u128::from(*w));
                 *out = self.q.reduce(u128::from(*out) + products.sum::<u128>());
+            }
+        }
+    }
+
+    fn weights(&self, shape: Shape, coefficients: &[i64]) -> Weights {
+        shape.check(coefficients);
+        let width = shape.width();
+        let mut words: Vec<_> =
+            coefficients.iter().map(|&c| self.q.reduce_signed(c.into())).collect();
+        let mut row = vec![0; shape.blocks];
+        for at in 0..width {
+            let column = || (at..).step_by(width);
+            row.iter_mut().zip(column()).for_each(|(x, at)| *x = words[at]);
+            self.forward_stages(&mut row);
+            row.iter().zip(column()).for_each(|(x, at)| words[at] = *x);
+        }
+        Weights { shape, words, offset: 0 }
+    }
+
+    fn product(&self, outs: &mut [&mut [u64]], weights: &Weights, inputs: &[&[u64]]) {
+        weights.shape.check_product(outs, inputs);
+        outs.iter().for_each(|row| self.check(row));
+        inputs.iter().for_each(|row| self.check(row));
+        let step = self.degree / weights.shape.blocks;
+        for first in (0..self.degree).step_by(SPAN) {
+            for tile in weights.shape.tiles() {
+                let scalars = weights.tile(first / step, &tile);
+                for (j, out) in outs[tile.clone()].iter_mut().enumerate() {
+                    let mut sums = [0u128; SPAN];
+                    let terms = scalars[j..].iter().step_by(tile.len()).zip(inputs);
+                    for (i, (w, a)) in terms.enumerate() {
+                        // At most 2^11 products of two residues, and a residue.
+                        if i % MAX_TERMS == 0 {
+                            sums = sums.map(|sum| self.q.reduce(sum).into());
+                        }
+                        for (sum, a) in sums.iter_mut().zip(&a[first..]) {
+                            *sum += u128::from(*w) * u128::from(*a);
+                        }
+                    }
+                    out[first..][..SPAN].copy_from_slice(&sums.map(|sum| self.q.reduce(sum)));
+                }
             }
         }
     }

@@ -1,13 +1,15 @@
 //! The factors of a transform, in the order in which it wants them.
 
 use super::vector::{Factor, Factors, LANES, Line, load};
+use crate::ntt::SPAN;
 
 /// Lines of a tile.
 pub(super) const TILE: usize = 8;
 
 /// The factors of one direction.
 pub(super) struct Table {
-    /// Number groups + i is for group i of the stage with that many groups.
+    /// Number groups + i is for group i of the stage with that many groups, as far as there are transforms of
+    /// eight columns side by side.
     pub(super) blocks: Vec<Factor>,
     pub(super) tiles: Vec<Tile>,
 }
@@ -54,7 +56,10 @@ impl Table {
             by_one: pairs(i, 8, [0, 1, 4, 5, 2, 3, 6, 7]),
             down: down(&factors, tiles, i),
         };
-        Self { blocks: factors[..tiles].to_vec(), tiles: (0..tiles).map(tile).collect() }
+        Self {
+            blocks: factors[..roots.len() / SPAN].to_vec(),
+            tiles: (0..tiles).map(tile).collect(),
+        }
     }
 }
 

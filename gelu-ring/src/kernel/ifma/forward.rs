@@ -3,6 +3,7 @@
 //! # Bounds
 //! *Lazily*, three stages begin with x + 6q, and each takes x to x + t and x − t for 0 ≤ t < q + y·q/2^52: so values
 //! stay above 0, and 16 stages from residues lead below 58q. Nothing is reduced until the end.
+//! Transforms by lines begin each stage with x + 2q, so 12 stages lead below 49q.
 //! *Strictly*, x is brought below 2q in each stage, and x + t and x + 2q − t for 0 < t < 2q are below 4q.
 
 use core::arch::x86_64::{_mm512_add_epi64, _mm512_sub_epi64};
@@ -10,7 +11,7 @@ use core::arch::x86_64::{_mm512_add_epi64, _mm512_sub_epi64};
 use super::columns::{COLUMNS, Constants, TILES, read, read_tiles, rows, splat_all, write};
 use super::factors::{TILE, Tile};
 use super::vector::{
-    Factor, Factors, Line, V, below, even_and_odd, even_and_odd_pairs, halves, store,
+    Factor, Factors, Line, V, below, even_and_odd, even_and_odd_pairs, halves, load, store,
 };
 
 /// One butterfly in each of several columns.
@@ -79,6 +80,33 @@ pub(super) fn forward_by_four<const LAZY: bool>(
     }
 }
 
+/// All stages of a transform of as many values as there are lines, in each of their columns; residues again.
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(super) fn forward_lines<const LAZY: bool>(
+    c: &Constants,
+    lines: &mut [Line],
+    factors: &[Factor],
+) {
+    let mut half = lines.len() / 2;
+    while half > 0 {
+        let groups = lines.len() / (2 * half);
+        for (group, &w) in lines.chunks_exact_mut(2 * half).zip(&factors[groups..]) {
+            let (left, right) = group.split_at_mut(half);
+            let w = Factors::splat(w);
+            for (x, y) in left.iter_mut().zip(right) {
+                let a = if LAZY { _mm512_add_epi64(load(x), c.modulus.two_q) } else { load(x) };
+                let (sum, difference) = c.forward::<LAZY>(a, load(y), w);
+                store(x, sum);
+                store(y, difference);
+            }
+        }
+        half /= 2;
+    }
+    for line in lines {
+        store(line, c.residue::<LAZY>(load(line)));
+    }
+}
+
 /// Six stages of 64 residues, and the end of the reduction.
 #[target_feature(enable = "avx512f,avx512ifma")]
 #[inline]
@@ -130,12 +158,7 @@ pub(super) fn forward_tiles<const LAZY: bool>(
     within!(by_two, even_and_odd_pairs, false);
     within!(by_one, even_and_odd, false);
     for (line, x) in tiles.as_flattened_mut().iter_mut().zip(x.as_flattened()) {
-        let reduced = if LAZY {
-            c.modulus.canonical(c.below_two_q(*x))
-        } else {
-            c.modulus.canonical(below(*x, c.modulus.two_q))
-        };
-        store(line, reduced);
+        store(line, c.residue::<LAZY>(*x));
     }
 }
 
@@ -152,5 +175,13 @@ impl Constants {
             let raised = _mm512_add_epi64(x, self.modulus.two_q);
             (_mm512_add_epi64(x, t), _mm512_sub_epi64(raised, t))
         }
+    }
+
+    /// x modulo q at the end.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    #[inline]
+    fn residue<const LAZY: bool>(&self, x: V) -> V {
+        let below_two_q = if LAZY { self.below_two_q(x) } else { below(x, self.modulus.two_q) };
+        self.modulus.canonical(below_two_q)
     }
 }

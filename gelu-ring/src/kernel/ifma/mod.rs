@@ -24,6 +24,7 @@ mod columns;
 mod factors;
 mod forward;
 mod inverse;
+mod matrix;
 mod transform;
 mod vector;
 
@@ -32,6 +33,9 @@ use core::arch::x86_64::{
     _mm512_srli_epi64, _mm512_sub_epi64,
 };
 
+use zeroize::Zeroizing;
+
+use super::weights::{Shape, Weights};
 use super::{Kernel, MAX_TERMS, add, neg, shift, sub};
 use crate::modulus::{MAX_BITS, Modulus};
 use transform::Transform;
@@ -117,6 +121,34 @@ impl Kernel for Rows {
         for terms in terms.chunks(max_terms(self.q.bits() + MAX_BITS)) {
             // SAFETY: `Rows` is only made where the instructions are available.
             unsafe { self.combine_lines(out, terms) };
+        }
+    }
+
+    fn weights(&self, shape: Shape, coefficients: &[i64]) -> Weights {
+        shape.check(coefficients);
+        matrix::small(self.q, shape, coefficients).unwrap_or_else(|| {
+            let raised = coefficients.iter().map(|c| c.wrapping_add(i64::MIN).cast_unsigned());
+            let mut weights = Weights { shape, words: raised.collect(), offset: 0 };
+            // SAFETY: `Rows` is only made where the instructions are available.
+            unsafe { self.evaluate(shape, weights.words.as_chunks_mut().0) };
+            weights
+        })
+    }
+
+    fn product(&self, outs: &mut [&mut [u64]], weights: &Weights, inputs: &[&[u64]]) {
+        weights.shape.check_product(outs, inputs);
+        let mut outs: Vec<_> = outs.iter_mut().map(|out| self.lines_mut(out)).collect();
+        let lines: Vec<_> = inputs.iter().map(|a| self.lines(a)).collect();
+        if weights.offset == 0 {
+            // SAFETY: `Rows` is only made where the instructions are available.
+            unsafe { self.product_lines::<2, false>(&mut outs, weights, &lines, &[]) };
+        } else {
+            let mut surplus = Zeroizing::new(vec![0; self.degree]);
+            let factor = self.q.neg(self.q.reduce(weights.offset.into()));
+            self.combine(&mut surplus, 0, &inputs.iter().map(|&a| (a, factor)).collect::<Vec<_>>());
+            let surplus = self.lines(&surplus);
+            // SAFETY: `Rows` is only made where the instructions are available.
+            unsafe { self.product_lines::<4, true>(&mut outs, weights, &lines, surplus) };
         }
     }
 

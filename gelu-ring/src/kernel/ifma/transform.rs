@@ -25,7 +25,7 @@
 
 use super::columns::Constants;
 use super::factors::{TILE, Table, down};
-use super::forward::{forward_by_eight, forward_by_four, forward_tiles};
+use super::forward::{forward_by_eight, forward_by_four, forward_lines, forward_tiles};
 use super::inverse::{inverse_by_eight, inverse_by_four, inverse_tiles};
 use super::vector::{Factor, Line, RADIX};
 use crate::modulus::Modulus;
@@ -65,6 +65,16 @@ impl Transform {
         match self.lazy {
             true => self.forward_block::<true>(&c, row, 1, 0),
             false => self.forward_block::<false>(&c, row, 1, 0),
+        }
+    }
+
+    /// Eight transforms of at most N/16 values, side by side, each in bit-reversed order.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn forward_lines(&self, lines: &mut [Line]) {
+        let (c, factors) = (Constants::new(self.q), &self.forward.blocks);
+        match self.lazy {
+            true => forward_lines::<true>(&c, lines, factors),
+            false => forward_lines::<false>(&c, lines, factors),
         }
     }
 
