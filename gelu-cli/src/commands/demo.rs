@@ -75,7 +75,7 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
         seed: args.seed,
         data_policy: DataPolicy::Enforce,
         terms: Terms {
-            cryptosystem: args.cryptosystem,
+            cryptosystem: args.cryptosystem.for_training(),
             threads: args.threads,
             rate: RateArgs::public(RATE),
             lease_samples: LEASE_SAMPLES,

@@ -200,7 +200,7 @@ fn learning_rate<S: Scheme>(args: &Args) -> Result<LearningRate<S>> {
             let mut rng = rand::make_rng::<rand::rngs::ChaCha20Rng>();
             let key = match &args.key {
                 Some(path) => S::read_key(path)?,
-                None => S::keygen(args.cryptosystem.key_bits, &mut rng)?,
+                None => S::keygen(args.cryptosystem.for_training().key_bits, &mut rng)?,
             };
             LearningRate::Secret { key: Arc::new(key), g, g_max }
         }
@@ -215,15 +215,15 @@ fn seed(n: u64) -> [u8; 32] {
 
 /// The ledger's verdicts on queries and on training; refuses to serve what nobody could use.
 fn verdicts<S: Scheme>(model: &Model, args: &Args) -> Result<[String; 2]> {
-    let exposure = |purpose| -> Result<Exposure> {
+    let exposure = |purpose, cryptosystem: Cryptosystem| -> Result<Exposure> {
         let (network, precision) = (model.network(), model.precision());
-        let plan = S::plan(network, precision, 1, purpose, args.cryptosystem.key_bits)?;
+        let plan = S::plan(network, precision, 1, purpose, cryptosystem.key_bits)?;
         Ok(Exposure::new(network, precision, &plan))
     };
-    let inference = exposure(Purpose::Inference)?;
+    let inference = exposure(Purpose::Inference, args.cryptosystem)?;
     // A precision made for inference has no room for masks, nor has a small plaintext; then there
     // is no training.
-    let training = exposure(Purpose::Training { steps: 1 }).ok();
+    let training = exposure(Purpose::Training { steps: 1 }, args.cryptosystem.for_training()).ok();
     let allowed = |e: &Exposure| args.allow_model_extraction || e.safe_samples().0 > 0;
     if !allowed(&inference) && !training.as_ref().is_some_and(allowed) {
         return Err(problem(

@@ -134,18 +134,17 @@ impl<L: Link> Task for Leases<'_, L> {
 
     fn run<S: Scheme>(self) -> Result<Report<L>> {
         let Self { args, link, model, samples } = self;
-        let batch = usize::from(args.batch);
-        let (bits, purpose) =
-            (args.cryptosystem.key_bits, Purpose::Training { steps: args.steps() });
+        let (batch, cryptosystem) = (usize::from(args.batch), args.cryptosystem.for_training());
+        let (bits, purpose) = (cryptosystem.key_bits, Purpose::Training { steps: args.steps() });
         S::plan(model.network(), model.precision(), batch, purpose, bits)?;
-        let circumstances = Circumstances::now(S::kernel(args.cryptosystem.key_bits));
+        let circumstances = Circumstances::now(S::kernel(bits));
         let mut phases = Phases::start();
         let (steps, leases) = (args.steps(), args.leases());
         let running = phases.begin("training under encryption", (steps * leases).into());
         let screen = Screen::default();
         screen.show(&running);
         let terms = Terms {
-            cryptosystem: args.cryptosystem,
+            cryptosystem,
             threads: args.threads,
             rate: args.rate,
             // The server draws the length of a lease below this: far above what we want.
@@ -153,7 +152,7 @@ impl<L: Link> Task for Leases<'_, L> {
             lease_seed: 0,
             precompute: false,
         };
-        let secret = Arc::new(client::fresh_key::<S>(args.cryptosystem.key_bits)?);
+        let secret = Arc::new(client::fresh_key::<S>(bits)?);
         let deployment = Deployment::create()?;
         let server = Arc::new(deployment.serve(model, &terms)?);
         let tls = deployment.admit("client")?;
@@ -203,7 +202,7 @@ impl<L: Link> Task for Leases<'_, L> {
             weights: args.network.weights(),
             samples: samples.source.clone(),
             backend: S::ID,
-            key_bits: args.cryptosystem.key_bits,
+            key_bits: bits,
             batch,
             sigma: args.sigma,
             rate: args.rate.to_string(),

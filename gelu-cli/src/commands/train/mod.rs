@@ -232,7 +232,7 @@ fn local(args: &Args, output: Output) -> Result<()> {
         seed: args.data.seed,
         data_policy: args.data_policy(),
         terms: Terms {
-            cryptosystem: args.cryptosystem,
+            cryptosystem: args.cryptosystem.for_training(),
             threads: args.threads,
             rate: args.rate.or(RATE),
             lease_samples,

@@ -79,8 +79,8 @@ impl Task for Remote<'_> {
         let sums = args.sums.clone().unwrap_or_else(|| args.server.sums());
         let sums: Arc<dyn SumLedger> = Arc::new(SumsFile::open(&sums)?);
         let named = args.server.named_key::<S>(args.cryptosystem)?;
-        let key_bits =
-            named.as_ref().map_or(args.cryptosystem.key_bits, |key| client::key_bits::<S>(key));
+        let of_new = args.cryptosystem.for_training().key_bits;
+        let key_bits = named.as_ref().map_or(of_new, |key| client::key_bits::<S>(key));
         let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
         let screen = Screen::default();
         let connecting = client::connect::<S>(server, &tls, observer(screen.clone()));
