@@ -98,6 +98,7 @@ impl<B: Backend> Cryptosystem for Timed<B> {
 }
 
 impl<B: Backend> Backend for Timed<B> {
+    const WRAPS: bool = B::WRAPS;
     type Layout = TimedLayout<B::Layout>;
     type Rate = NoSecretRate;
     type Prices = B::Prices;

@@ -277,6 +277,14 @@ pub enum RangeError {
         /// Bits that a slot can have.
         available: u32,
     },
+    /// A secret learning rate under a scheme that has none.
+    #[error(
+        "the plaintexts of {backend} have no room for updates at a secret learning rate: use a public one"
+    )]
+    NoSecretRate {
+        /// The scheme's identifier.
+        backend: &'static str,
+    },
     /// A weight has left the bound for which the slots were planned.
     #[error("{layer}: a weight of {got} exceeds the bound of {bound}")]
     Weight {

@@ -77,6 +77,14 @@ pub fn signed_bits_for(bound: f64) -> u32 {
     u32::try_from(exponent + 1).unwrap_or(1)
 }
 
+/// The representative of `value` modulo 2^bits in [−2^(bits−1), 2^(bits−1)), for 1 to 128 bits.
+///
+/// # Security
+/// Two shifts: constant time.
+pub const fn centred(value: i128, bits: u32) -> i128 {
+    value << (128 - bits) >> (128 - bits)
+}
+
 /// How many values were cut off at the bound of their format, by the layer that they belong to.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Saturations {
@@ -215,6 +223,22 @@ mod tests {
     fn bits_for_bounds() {
         for (bound, bits) in [(0.5, 1), (1.0, 2), (127.0, 8), (128.0, 9), (1e30, 101)] {
             assert_eq!(signed_bits_for(bound), bits, "{bound}");
+        }
+    }
+
+    #[test]
+    fn centred_residues() {
+        for (value, bits, expected) in [
+            (7, 4, 7),
+            (8, 4, -8),
+            (-8, 4, -8),
+            (-9, 4, 7),
+            (160, 4, 0),
+            (1, 1, -1),
+            (i128::MIN, 127, 0),
+            (i128::MIN, 128, i128::MIN),
+        ] {
+            assert_eq!(centred(value, bits), expected, "{value} modulo 2^{bits}");
         }
     }
 

@@ -9,18 +9,22 @@
 //! |W~|      ≤ 2^(i_w+f_w) + steps · (2^(l+sigma) + 2^(l−1))      (inference: the first term alone)
 //! ```
 //!
-//! and whatever does not fit a slot is refused with the layer and both numbers.
+//! Where values [wrap](Backend::WRAPS), masks are [modular](mask::Kind::Modular): only true values must fit,
+//! with |W| ≤ 2^(i_w+f_w) + steps · 2^(l−1) in place of |W~|, and masked weights have as many bits as the
+//! widest value of the plan. Whatever does not fit a slot is refused with the layer and both numbers.
 //!
 //! For each exchange the backend says in which [layouts](crate::backend::Layout) it can be carried. The
 //! client takes the cheapest by its prices and names it; the server looks the name up in its own plan.
 
 use core::fmt::Display;
+use core::iter;
 
 pub use crate::backend::Direction;
-use crate::backend::{Backend, Layout, Task};
+use crate::backend::{Backend, Layout, MAX_WRAPPING_BITS, Task};
 use crate::error::{ApiMisuse, PeerMisbehaved, RangeError, Result};
 use crate::fixed::{Precision, exp2, signed_bits_for};
 use crate::linear::LinearMap;
+use crate::mask;
 use crate::network::Network;
 
 /// What the exchanges are for.
@@ -40,6 +44,7 @@ pub enum Purpose {
 pub struct Exchange<L> {
     layouts: Vec<L>,
     cheapest: usize,
+    value_bits: u32,
     revealed_bits: u64,
 }
 
@@ -52,6 +57,11 @@ impl<L> Exchange<L> {
     /// Every layout, at least one.
     pub fn layouts(&self) -> &[L] {
         &self.layouts
+    }
+
+    /// Bits of the widest value that the exchange is for, sign included.
+    pub fn value_bits(&self) -> u32 {
+        self.value_bits
     }
 
     /// Bits of plaintext that one output of one sample reveals at most, whichever layout is taken.
@@ -91,6 +101,8 @@ pub struct Plan<L> {
     pub batch: usize,
     /// What it is for.
     pub purpose: Purpose,
+    /// The masks of updates; none for inference.
+    pub masks: Option<mask::Kind>,
 }
 
 impl<L> Plan<L> {
@@ -135,30 +147,49 @@ impl<L> Plan<L> {
         if matches!(purpose, Purpose::Training { steps } if !(1..=MAX_STEPS).contains(&steps)) {
             return Err(ApiMisuse::configuration("lease", "needs 1 to 2^20 steps").into());
         }
-        let weight = weight_bound(precision, purpose);
-        let exchange = |layer: &str, linear: &LinearMap, direction| {
-            let value_bits = signed_bits_for(widest_value(linear, precision, direction, weight));
+        let weight = weight_bound(precision, purpose, B::WRAPS);
+        let training = matches!(purpose, Purpose::Training { .. });
+        let tasks = network.stages().iter().enumerate().map(|(i, stage)| {
+            let (layer, linear) = (stage.name.as_str(), &stage.linear);
             let weight_bits = signed_bits_for(weight * linear.entry_gain() as f64);
-            let task = Task { layer, linear, direction, batch, value_bits, weight_bits };
-            let layouts = B::layouts(public, &task)?;
+            let task = |direction| {
+                let value_bits =
+                    signed_bits_for(widest_value(linear, precision, direction, weight));
+                Task { layer, linear, direction, batch, value_bits, weight_bits }
+            };
+            let propagates = training && i > 0;
+            (task(Direction::Forward), propagates.then(|| task(Direction::Backward)))
+        });
+        let tasks: Vec<_> = tasks.collect();
+        let all = tasks.iter().flat_map(|(forward, backward)| iter::once(forward).chain(backward));
+        let widest = all.max_by_key(|task| task.value_bits).expect("a network has a stage");
+        if B::WRAPS && widest.value_bits > MAX_WRAPPING_BITS {
+            return Err(widest.too_wide(MAX_WRAPPING_BITS).into());
+        }
+        let masks = training.then_some(match B::WRAPS {
+            false => mask::Kind::Statistical { bits: precision.update_bits + precision.mask_bits },
+            true => mask::Kind::Modular { bits: widest.value_bits },
+        });
+        let exchange = |task: &Task<'_>| {
+            let weight_bits = match masks {
+                Some(mask::Kind::Modular { bits }) => bits,
+                _ => task.weight_bits,
+            };
+            let layouts = B::layouts(public, &Task { weight_bits, ..*task })?;
             let price = |&i: &usize| B::nanoseconds(&layouts[i], prices);
             let cheapest = (0..layouts.len()).min_by_key(price).expect("a task has a layout");
             let revealed_bits = layouts.iter().map(|l| l.cost().revealed_bits).max();
             let revealed_bits = revealed_bits.expect("a task has a layout");
-            Ok(Exchange { layouts, cheapest, revealed_bits })
+            Ok(Exchange { layouts, cheapest, value_bits: task.value_bits, revealed_bits })
         };
-        let training = matches!(purpose, Purpose::Training { .. });
-        let stages = network.stages().iter().enumerate().map(|(i, stage)| {
-            let propagates = training && i > 0;
+        let stages = tasks.iter().map(|(forward, backward)| {
             Ok(StagePlan {
-                name: stage.name.clone(),
-                forward: exchange(&stage.name, &stage.linear, Direction::Forward)?,
-                backward: propagates
-                    .then(|| exchange(&stage.name, &stage.linear, Direction::Backward))
-                    .transpose()?,
+                name: forward.layer.into(),
+                forward: exchange(forward)?,
+                backward: backward.as_ref().map(exchange).transpose()?,
             })
         });
-        Ok(Self { stages: stages.collect::<Result<_, RangeError>>()?, batch, purpose })
+        Ok(Self { stages: stages.collect::<Result<_, RangeError>>()?, batch, purpose, masks })
     }
 
     /// The exchange of a stage in a direction, if there is one.
@@ -185,19 +216,19 @@ pub const MAX_BATCH: usize = 1 << 16;
 /// Mini-batches of a lease at most.
 pub const MAX_STEPS: u32 = 1 << 20;
 
-/// max|W~| in weight units.
-fn weight_bound(precision: &Precision, purpose: Purpose) -> f64 {
+/// max|W~| in weight units; where values wrap, max|W|.
+fn weight_bound(precision: &Precision, purpose: Purpose, wraps: bool) -> f64 {
     let own = exp2(precision.weights.integer + precision.weights.fraction);
     match purpose {
         Purpose::Inference => own,
         Purpose::Training { steps } => {
-            let masked = exp2(precision.update_bits + precision.mask_bits);
-            own + f64::from(steps) * (masked + exp2(precision.update_bits - 1))
+            let mask = if wraps { 0.0 } else { exp2(precision.update_bits + precision.mask_bits) };
+            own + f64::from(steps) * (mask + exp2(precision.update_bits - 1))
         }
     }
 }
 
-/// max|Z~| or max|Q~|.
+/// max|Z~| or max|Q~|, for |W~| ≤ `weight`; or the same of true values.
 fn widest_value(linear: &LinearMap, p: &Precision, direction: Direction, weight: f64) -> f64 {
     match direction {
         Direction::Forward => {

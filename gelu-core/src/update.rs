@@ -30,11 +30,11 @@
 //! ```
 //! The same of what is masked, and of what is revealed, compiles:
 //! ```
-//! use gelu_core::mask::mask;
+//! use gelu_core::mask::{Kind, mask};
 //! use gelu_core::message::ClientMessage;
 //! use gelu_core::{Parameters, Update, rand_core::CryptoRng};
 //! fn send(update: &Update, rng: &mut dyn CryptoRng) -> ClientMessage {
-//!     ClientMessage::MaskedUpdate(mask(update, 84, rng).0)
+//!     ClientMessage::MaskedUpdate(mask(update, Kind::Statistical { bits: 84 }, rng).0)
 //! }
 //! fn apply(weights: &mut Parameters, sum: &Update) {
 //!     weights.subtract(&sum.reveal());

@@ -20,12 +20,13 @@ use std::sync::Arc;
 use gelu_core::clear::ClearKey;
 use gelu_core::fixed::Saturations;
 use gelu_core::ledger::Policy;
+use gelu_core::mask::{self, Kind};
 use gelu_core::message::{ClientMessage, Wire};
 use gelu_core::pair::{Frame, Pair, PairHost};
 use gelu_core::pass::{Rounding, update};
 use gelu_core::server::{LearningRate, ServedModel};
 use gelu_core::slots::UpdateLayout;
-use gelu_core::{AdditiveHE, Clear, LinearMap, Parameters, Precision, Update, mask};
+use gelu_core::{AdditiveHE, Clear, LinearMap, Parameters, Precision, Update};
 use gelu_nn::{Dataset, Model, zoo};
 use ndarray::Array2;
 use rand::SeedableRng;
@@ -54,7 +55,8 @@ pub fn undefended(
 ) -> Parameters {
     let rounding = Rounding::Rate(1.0);
     let update = update(gradient, samples, rounding, precision, &Saturations::default());
-    let masks = mask::draw(&update, precision.update_bits + precision.mask_bits, rng);
+    let kind = Kind::Statistical { bits: precision.update_bits + precision.mask_bits };
+    let masks = mask::draw(&update, kind, rng);
     let mut masks = masks.values();
     let masked = update.map(|u| u + masks.next().expect("as many") * inverse_rate);
     masked.reveal().into()

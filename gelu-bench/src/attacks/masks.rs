@@ -13,8 +13,9 @@
 //! accepts, it would take about 2^40 updates of one value.
 
 use gelu_core::fixed::{Saturations, exp2};
+use gelu_core::mask::{self, Kind};
 use gelu_core::pass::{Rounding, update};
-use gelu_core::{Parameters, Precision, mask};
+use gelu_core::{Parameters, Precision};
 use gelu_nn::{Dataset, Model, Standardiser, zoo};
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
@@ -90,7 +91,7 @@ pub fn play(pair: &Pair, bits: u32, trials: usize, rng: &mut dyn CryptoRng) -> O
     let mut samples = [Vec::new(), Vec::new()];
     for (which, update) in pair.updates.iter().enumerate() {
         for _ in 0..trials {
-            let (masked, _) = mask::mask(&update.clone().into(), bits, rng);
+            let (masked, _) = mask::mask(&update.clone().into(), Kind::Statistical { bits }, rng);
             match distinguish(pair, &masked, bits) {
                 Verdict::Certain(guess) if guess == which => certain += 1,
                 Verdict::Certain(_) => wrong += 1,

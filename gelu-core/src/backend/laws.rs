@@ -1,11 +1,13 @@
 //! The laws of layouts and of secret rates as code, checked against plain integers.
 
+use core::ops::RangeInclusive;
+
 use ndarray::Array2;
 use rand_core::CryptoRng;
 
-use super::{Backend, Direction, Layout, Sealed, SecretRate, Task};
+use super::{Backend, Direction, Layout, MAX_WRAPPING_BITS, Sealed, SecretRate, Task};
 use crate::error::Result;
-use crate::fixed::Precision;
+use crate::fixed::{Precision, centred};
 use crate::linear::{Axis, Dense, LinearMap, Window};
 
 /// A law that does not hold, with the values that show it.
@@ -42,25 +44,35 @@ pub(crate) const LAYOUT: &str =
 /// The law of a secret rate, as it is printed.
 pub(crate) const RATE: &str = "decrypt(mask(read_rate(encrypt_rate(g)), G, R)) = G + R·2^g";
 
-/// Entries and offsets are within ±`WEIGHT`: 4 bits with their sign.
-const WEIGHT: i128 = 7;
+/// Of entries and offsets within ±7.
+const WEIGHT_BITS: u32 = 4;
+/// Where values wrap, weights are also as long as modular masks: so many bits longer than values.
+const LONGER: u32 = 7;
+/// What biases of that length are multiplied by.
+const CONSTANT: i128 = 1 << 14;
 /// Samples: one, two, and more than the slots of most keys.
 const BATCHES: [usize; 3] = [1, 2, 40];
 
 /// Every layout of dense and windowed maps, both ways, in several batches; gives a line about each task.
+/// Where values wrap, each with short weights, whose sums fit, and with long ones, whose sums do not.
 pub(crate) fn layouts<B: Backend>(
     secret: &B::SecretKey,
     rng: &mut dyn CryptoRng,
 ) -> Result<Vec<String>, Broken> {
     let mut lines = Vec::new();
+    let weights: &[Weights] =
+        if B::WRAPS { &[Weights::Short, Weights::Masked] } else { &[Weights::Short] };
     for (layer, linear) in [("dense", dense()), ("window", window())] {
         for direction in [Direction::Forward, Direction::Backward] {
-            for batch in BATCHES {
+            for (batch, &weights) in
+                BATCHES.iter().flat_map(|&n| weights.iter().map(move |w| (n, w)))
+            {
                 let task = |value_bits| {
-                    let linear = &linear;
-                    Task { layer, linear, direction, batch, value_bits, weight_bits: 4 }
+                    let (linear, weight_bits) = (&linear, weights.bits(value_bits));
+                    Task { layer, linear, direction, batch, value_bits, weight_bits }
                 };
-                let all = [64, 30, 16, 12].into_iter().find_map(|bits| {
+                let widths = [if B::WRAPS { MAX_WRAPPING_BITS - LONGER } else { 64 }, 30, 16, 12];
+                let all = widths.into_iter().find_map(|bits| {
                     Some((bits, B::layouts(B::public_key(secret), &task(bits)).ok()?))
                 });
                 let (bits, all) = all.expect("not even values of 12 bits");
@@ -70,15 +82,59 @@ pub(crate) fn layouts<B: Backend>(
                 }
                 for layout in &all {
                     for values in [Values::Zeros, Values::Edges, Values::Random] {
-                        one::<B>(secret, layout, &task(bits), values, rng)?;
+                        one::<B>(secret, layout, &task(bits), (weights, values), rng)?;
                     }
                 }
-                let names = names.join(", ");
-                lines.push(format!("{layer} {direction}, {batch} samples, {bits} bits: {names}"));
+                let (names, weights) = (names.join(", "), weights.note());
+                lines.push(format!(
+                    "{layer} {direction}, {batch} samples, {bits} bits{weights}: {names}"
+                ));
             }
         }
     }
     Ok(lines)
+}
+
+/// Which weights a layout is tried with.
+#[derive(Clone, Copy, PartialEq)]
+enum Weights {
+    /// Of 4 bits: no sum is wider than its value may be.
+    Short,
+    /// As long as weights under modular masks: every sum wraps.
+    Masked,
+}
+
+impl Weights {
+    /// Their bits, sign included, beside values of `value_bits` bits.
+    fn bits(self, value_bits: u32) -> u32 {
+        match self {
+            Self::Short => WEIGHT_BITS,
+            Self::Masked => value_bits + LONGER,
+        }
+    }
+
+    fn range(self, value_bits: u32) -> RangeInclusive<i128> {
+        let half = 1 << (self.bits(value_bits) - 1);
+        match self {
+            Self::Short => 1 - half..=half - 1,
+            Self::Masked => -half..=half - 1,
+        }
+    }
+
+    /// What a bias is multiplied by in an offset.
+    fn constant(self) -> i128 {
+        match self {
+            Self::Short => 1,
+            Self::Masked => CONSTANT,
+        }
+    }
+
+    fn note(self) -> &'static str {
+        match self {
+            Self::Short => "",
+            Self::Masked => ", weights that wrap",
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -89,12 +145,13 @@ enum Values {
 }
 
 impl Values {
-    fn draw(self, count: usize, bound: i128, rng: &mut dyn CryptoRng) -> Vec<i128> {
+    fn draw(self, count: usize, range: RangeInclusive<i128>, rng: &mut dyn CryptoRng) -> Vec<i128> {
+        let (least, most) = range.into_inner();
         let value = |n: usize| match self {
             Self::Zeros => 0,
-            Self::Edges if n.is_multiple_of(3) => -bound,
-            Self::Edges => bound,
-            Self::Random => i128::from(rng.next_u64()).rem_euclid(2 * bound + 1) - bound,
+            Self::Edges if n.is_multiple_of(3) => least,
+            Self::Edges => most,
+            Self::Random => i128::from(rng.next_u64()).rem_euclid(most - least + 1) + least,
         };
         (0..count).map(value).collect()
     }
@@ -105,30 +162,34 @@ fn one<B: Backend>(
     secret: &B::SecretKey,
     layout: &B::Layout,
     task: &Task<'_>,
-    values: Values,
+    (kind, values): (Weights, Values),
     rng: &mut dyn CryptoRng,
 ) -> Result<(), Broken> {
     let &Task { layer, linear, direction, batch, value_bits, .. } = task;
-    // At most 9 terms of WEIGHT · bound and an offset: less than 64 · (bound + 1).
+    // At most 9 terms of 7 · bound and an offset: less than 64 · (bound + 1).
     let bound = ((1i128 << (value_bits - 1)) - 1) / 64 - 1;
-    let weights = values.draw(linear.weights(), WEIGHT, rng);
-    let biases = values.draw(linear.biases(), WEIGHT, rng);
+    let weights = values.draw(linear.weights(), kind.range(value_bits), rng);
+    let biases = values.draw(linear.biases(), kind.range(value_bits), rng);
     let features = match direction {
         Direction::Forward => linear.inputs(),
         Direction::Backward => linear.outputs(),
     };
-    let x = values.draw(features * batch, bound, rng);
+    let x = values.draw(features * batch, -bound..=bound, rng);
     let x = Array2::from_shape_vec((features, batch), x).expect("as many values as places");
-    let (expected, offsets) = match direction {
+    let (mut expected, offsets) = match direction {
         Direction::Forward => {
-            let offsets = (0..linear.outputs()).map(|output| biases[linear.bias_of(output)]);
-            let offsets = Some(offsets.collect::<Vec<_>>());
-            (linear.forward(&weights, &biases, x.view(), 1), offsets)
+            let constant = kind.constant();
+            let offset = |output| constant * biases[linear.bias_of(output)];
+            let offsets = Some((0..linear.outputs()).map(offset).collect::<Vec<_>>());
+            (linear.forward(&weights, &biases, x.view(), constant), offsets)
         }
         Direction::Backward => (linear.backward(&weights, x.view()), None),
     };
+    if B::WRAPS {
+        expected.mapv_inplace(|value| centred(value, value_bits));
+    }
     let got = run::<B>(secret, layout, (linear, &weights, offsets.as_deref()), &x, rng);
-    let law = format!("layout {layout} ({layer} {direction}, {batch} samples)");
+    let law = format!("layout {layout} ({layer} {direction}, {batch} samples{})", kind.note());
     let (expected, shape) = (expected.iter().copied().collect(), expected.dim());
     let got = got.map(|got| {
         assert_eq!(got.dim(), shape, "{law}: shape");
@@ -162,15 +223,17 @@ pub(crate) fn rate<B: Backend>(
 ) -> Result<bool, Broken> {
     let (public, precision, g_max, count) = (B::public_key(secret), Precision::TRAINING, 5, 70);
     let Ok(rate) = B::Rate::plan(count, &precision, g_max, public) else { return Ok(false) };
+    assert!(!B::WRAPS, "a secret rate rests on masks over the integers");
     let g = 3;
     let update = (1i128 << (precision.update_bits - 1)) - 1;
     let mask = (1i128 << (precision.update_bits + precision.mask_bits)) - 1;
     let offer = rate.encrypt_rate(secret, g, rng).expect("a rate within the bounds");
     let offered = rate.read_rate(public, &offer).expect("what was written");
     for values in [Values::Zeros, Values::Edges, Values::Random] {
-        let updates = values.draw(count, update, rng).into_iter().map(|g| g << g_max);
+        let updates = values.draw(count, -update..=update, rng).into_iter().map(|g| g << g_max);
         let updates: Vec<_> = updates.collect();
-        let masks: Vec<_> = values.draw(count, mask, rng).into_iter().map(i128::abs).collect();
+        let masks: Vec<_> =
+            values.draw(count, -mask..=mask, rng).into_iter().map(i128::abs).collect();
         let expected = updates.iter().zip(&masks).map(|(u, r)| u + (r << g)).collect();
         let bytes = rate.mask(public, &offered, &updates, &masks, rng);
         let got = bytes.and_then(|bytes| rate.decrypt(secret, &bytes));

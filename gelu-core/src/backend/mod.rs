@@ -26,7 +26,7 @@ use crate::error::{RangeError, Result};
 use crate::linear::LinearMap;
 pub use rate::{NoSecretRate, SecretRate};
 pub use seal::Sealed;
-pub use task::{Direction, Task};
+pub use task::{Direction, MAX_WRAPPING_BITS, Task};
 
 /// A public-key cryptosystem: its name and its keys.
 pub trait Cryptosystem: Sized + Send + Sync + 'static {
@@ -66,6 +66,21 @@ pub trait Cryptosystem: Sized + Send + Sync + 'static {
 ///
 /// Decrypted integers are exact, or decryption fails: a scheme that rounds is no backend.
 pub trait Backend: Cryptosystem {
+    /// Whether values wrap: modulo a power of two, and at no cost.
+    ///
+    /// The law of its layouts is then, for all weights of `weight_bits` bits and the offsets that follow
+    /// from them, even where W·X + b is wider than `value_bits`:
+    ///
+    /// ```text
+    /// decrypt(…) ≡ W·X + b   (mod 2^value_bits),   in [−2^(value_bits−1), 2^(value_bits−1))
+    /// ```
+    ///
+    /// Masks are [modular](crate::mask::Kind::Modular) then and take no room, so the plan asks for the bits
+    /// of true values, and for no more than [`MAX_WRAPPING_BITS`]. There is
+    /// no secret learning rate, which rests on statistical masks: `Rate` is [`NoSecretRate`]. A backend that
+    /// wraps another one hands this constant on.
+    const WRAPS: bool = false;
+
     /// How a linear map is carried.
     type Layout: Layout<Self>;
     /// How masked updates travel at a secret learning rate; [`NoSecretRate`] where they cannot.
@@ -118,6 +133,7 @@ pub trait Backend: Cryptosystem {
 /// decrypt(seal(evaluate(prepare(W, b), read(encrypt(X))))) = W·X + b
 /// ```
 ///
+/// and the same modulo 2^`value_bits` where values [wrap](Backend::WRAPS).
 /// [`conformance`](crate::conformance) checks it against plain integers.
 ///
 /// # Name
@@ -156,7 +172,9 @@ pub trait Layout<C: Cryptosystem>: Clone + Eq + Debug + Display + Send + Sync + 
     ) -> Result<Vec<u8>>;
 
     /// Server: makes the weights of `linear` ready. `offsets`, if given, holds what is added to each
-    /// output (the bias in the output's scale).
+    /// output (the bias in the output's scale): a weight times a constant, so longer than `value_bits` under
+    /// modular masks, and below 2^122. Where values [wrap](Backend::WRAPS) weights and offsets may be
+    /// reduced modulo 2^`value_bits` here.
     ///
     /// # Errors
     /// [`ApiMisuse`](crate::error::ApiMisuse) when the numbers exceed the task's bounds.

@@ -73,9 +73,8 @@ pub enum NoSecretRate {}
 impl<C: Cryptosystem> SecretRate<C> for NoSecretRate {
     type Rate = Self;
 
-    fn plan(_: usize, p: &Precision, g_max: u32, _: &C::PublicKey) -> Result<Self, RangeError> {
-        let needed = p.masked_update_bits(g_max);
-        Err(RangeError::Slot { layer: "masked update".into(), needed, available: 0 })
+    fn plan(_: usize, _: &Precision, _: u32, _: &C::PublicKey) -> Result<Self, RangeError> {
+        Err(RangeError::NoSecretRate { backend: C::ID })
     }
 
     fn encrypt_rate(&self, _: &C::SecretKey, _: u32, _: &mut dyn CryptoRng) -> Result<Vec<u8>> {

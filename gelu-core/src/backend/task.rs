@@ -32,11 +32,18 @@ pub struct Task<'a> {
     pub direction: Direction,
     /// Samples.
     pub batch: usize,
-    /// Bits of the widest value of the result, sign included.
+    /// Bits of the widest value of the result, sign included; where values
+    /// [wrap](super::Backend::WRAPS), of the widest true one.
     pub value_bits: u32,
-    /// Bits of the widest entry of the matrix, sign included.
+    /// Bits of the widest entry of the matrix, sign included. In a training of a backend that
+    /// [wraps](super::Backend::WRAPS): bits of a weight, T for every layer, at least `value_bits`; entries
+    /// are sums of weights, and count modulo 2^`value_bits`.
     pub weight_bits: u32,
 }
+
+/// Bits of values that [wrap](super::Backend::WRAPS), sign included, at most: so a product of two of them,
+/// as of a mask and an input, stays in `i128`.
+pub const MAX_WRAPPING_BITS: u32 = 62;
 
 impl Task<'_> {
     /// Its numbers need more bits than the `available` ones.

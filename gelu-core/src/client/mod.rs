@@ -229,7 +229,7 @@ impl<B: Backend> Client<B> {
     /// Asks for the next turn to train: as many mini-batches of `batch` samples as `lengths` says.
     ///
     /// Under [`DataPolicy::Enforce`] none fewer are asked for than the data needs at least, and none
-    /// more than the [masks](crate::mask::most_steps) bear.
+    /// more than statistical [masks](crate::mask::most_steps) bear.
     ///
     /// # Errors
     /// [`ApiMisuse::State`] unless idle, [`ApiMisuse::Configuration`] for an empty range,
@@ -268,7 +268,7 @@ impl<B: Backend> Client<B> {
         }
         let steps = u32::try_from(start.max(needed)).expect("at most the end");
         let (values, sigma) = (network.parameters(), precision.mask_bits);
-        let most = mask::most_steps(values, sigma);
+        let most = if B::WRAPS { u32::MAX } else { mask::most_steps(values, sigma) };
         if steps > most {
             return Err(Refused::ShortMasks { sigma, values: values as u64, steps, most });
         }
@@ -445,7 +445,7 @@ impl<B: Backend> Client<B> {
             self.outputs.push_back(ClientOutput::StepDone(training.report()));
             return Ok(State::AwaitCommit);
         }
-        self.transmit.push_back(training.masked_update(&self.context, rng)?);
+        self.transmit.push_back(training.masked_update(rng)?);
         Ok(State::AwaitUpdateApplied(training))
     }
 

@@ -8,13 +8,15 @@ use rand_core::CryptoRng;
 use super::Context;
 use crate::backend::{Backend, Layout};
 use crate::error::{PeerMisbehaved, Result};
+use crate::fixed::centred;
 use crate::mask::Masks;
 use crate::message::{ClientMessage, ServerMessage};
 use crate::pass::{Pass, bias_constant};
-use crate::plan::{Direction, Plan};
+use crate::plan::{Direction, Exchange, Plan};
 
 /// A [`Pass`] whose sums are computed by the server. With masks, the weights that the server holds
-/// are W~ = W − R, and the answers are corrected by R (Algorithm 4).
+/// are W~ = W − R, and the answers are corrected by R (Algorithm 4): W·X = W~·X + R·X, as integers or,
+/// where values wrap, modulo 2^`value_bits`.
 pub(super) struct Round<B: Backend> {
     pub(super) pass: Pass,
     plan: Arc<Plan<B::Layout>>,
@@ -42,10 +44,10 @@ impl<B: Backend> Round<B> {
         self.position().is_some()
     }
 
-    fn exchange(&self) -> (usize, Direction, &B::Layout) {
+    fn exchange(&self) -> (usize, Direction, &Exchange<B::Layout>) {
         let (stage, direction) = self.position().expect("asked only while an answer is due");
         let exchange = self.plan.exchange(stage, direction).expect("every exchange is planned");
-        (stage, direction, exchange.layout())
+        (stage, direction, exchange)
     }
 
     /// ⟦A⟧ or ⟦D⟧ of the current stage.
@@ -54,7 +56,8 @@ impl<B: Backend> Round<B> {
         context: &Context<B>,
         rng: &mut dyn CryptoRng,
     ) -> Result<ClientMessage> {
-        let (stage, direction, layout) = self.exchange();
+        let (stage, direction, exchange) = self.exchange();
+        let layout = exchange.layout();
         let values = match direction {
             Direction::Forward => self.pass.activations(stage),
             Direction::Backward => self.pass.errors(stage),
@@ -74,7 +77,7 @@ impl<B: Backend> Round<B> {
 
     /// Decrypts the sums of the current stage, removes the masks and lets the pass go on.
     pub(super) fn answer(&mut self, context: &Context<B>, message: ServerMessage) -> Result<()> {
-        let (stage, direction, layout) = self.exchange();
+        let (stage, direction, exchange) = self.exchange();
         let got = message.name();
         let (answered, ciphertexts) = match (direction, message) {
             (Direction::Forward, ServerMessage::WeightedSums { stage, ciphertexts })
@@ -92,7 +95,7 @@ impl<B: Backend> Round<B> {
         if answered as usize != stage {
             return Err(PeerMisbehaved::out_of_bounds("stage", answered, stage).into());
         }
-        let mut sums = layout.decrypt(&context.secret, &ciphertexts)?;
+        let mut sums = exchange.layout().decrypt(&context.secret, &ciphertexts)?;
         let linear = &context.network.stages()[stage].linear;
         if let Some(masks) = &self.masks {
             let layer = masks.layer(stage);
@@ -107,6 +110,10 @@ impl<B: Backend> Round<B> {
                     linear.backward(&layer.weights, self.pass.errors(stage).view())
                 }
             };
+            if B::WRAPS {
+                let value_bits = exchange.value_bits();
+                sums.mapv_inplace(|sum| centred(sum, value_bits));
+            }
         }
         match direction {
             Direction::Forward => self.pass.advance(&sums),

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::round::Round;
 use super::{Context, StepReport};
 use crate::backend::{Backend, SecretRate};
-use crate::error::{ApiMisuse, Error, PeerMisbehaved, Result};
+use crate::error::{ApiMisuse, Error, PeerMisbehaved, RangeError, Result};
 use crate::ledger::{DataExposure, DataLedger, SampleId};
 use crate::mask::{self, Masks};
 use crate::message::{ClientMessage, Lease, LeaseRate};
@@ -64,12 +64,16 @@ impl<B: Backend> Training<B> {
             return Err(PeerMisbehaved::out_of_bounds("batch", lease.batch, batch).into());
         }
         let plan = Arc::new(context.plan(batch, Purpose::Training { steps: lease.steps })?);
+        let masks = plan.masks.expect("a training has masks");
         let (mode, rounding) = match &lease.rate {
             LeaseRate::Public(eta) if eta.is_finite() && *eta > 0.0 => {
                 (Mode::Public, Rounding::Rate(*eta))
             }
             LeaseRate::Public(eta) => {
                 return Err(PeerMisbehaved::out_of_bounds("rate", eta, "positive").into());
+            }
+            LeaseRate::Secret { .. } if B::WRAPS => {
+                return Err(RangeError::NoSecretRate { backend: B::ID }.into());
             }
             LeaseRate::Secret { public_key, inverse_rate, g_max } => {
                 check_g_max(*g_max, context)?;
@@ -89,7 +93,7 @@ impl<B: Backend> Training<B> {
             steps_done: 0,
             rounding,
             mode,
-            masks: Arc::new(Masks::none(&context.network)),
+            masks: Arc::new(Masks::none(&context.network, masks)),
             sum: Update::zeros(&context.network),
             last_update: Update::zeros(&context.network),
             last_report: None,
@@ -109,19 +113,15 @@ impl<B: Backend> Training<B> {
     }
 
     /// Algorithm 3: the update of the last step under a fresh mask, which joins ΣR.
-    pub(super) fn masked_update(
-        &mut self,
-        context: &Context<B>,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<ClientMessage> {
-        let bits = context.precision.update_bits + context.precision.mask_bits;
+    pub(super) fn masked_update(&mut self, rng: &mut dyn CryptoRng) -> Result<ClientMessage> {
+        let kind = self.masks.kind();
         let (message, masks) = match &self.mode {
             Mode::Public => {
-                let (masked, masks) = mask::mask(&self.last_update, bits, rng);
+                let (masked, masks) = mask::mask(&self.last_update, kind, rng);
                 (ClientMessage::MaskedUpdate(masked), masks)
             }
             Mode::Secret { public, updates, rate } => {
-                let masks = mask::draw(&self.last_update, bits, rng);
+                let masks = mask::draw(&self.last_update, kind, rng);
                 let gradients =
                     Zeroizing::new(self.last_update.values().copied().collect::<Vec<_>>());
                 let values = Zeroizing::new(masks.values().copied().collect::<Vec<_>>());

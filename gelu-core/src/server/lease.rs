@@ -6,11 +6,11 @@ use rand_core::CryptoRng;
 
 use super::{Host, LearningRate, Planned, ServedModel, check_equal, evaluate, prepare};
 use crate::backend::{Backend, Sealed, SecretRate};
-use crate::error::{ApiMisuse, PeerMisbehaved, Result};
-use crate::mask::Masked;
+use crate::error::{ApiMisuse, PeerMisbehaved, RangeError, Result};
+use crate::mask::{Kind, Masked};
 use crate::message::{self, ClientMessage, LeaseRate, ServerMessage};
 use crate::network::Parameters;
-use crate::plan::{Direction, Purpose};
+use crate::plan::{Direction, Plan, Purpose};
 use crate::update::Revealed;
 
 /// What a lease waits for.
@@ -33,10 +33,12 @@ pub(super) enum Ended {
     Returned,
 }
 
-/// A lease in progress. `masked` is W~ = W − ΣR: all that the server knows until the end.
+/// A lease in progress. `masked` is W~ = W − ΣR, as `masks` are held: all that the server knows until the
+/// end.
 pub(super) struct Lease<B: Backend> {
     initial: ServedModel,
     masked: Parameters,
+    masks: Kind,
     planned: Arc<Planned<B::Layout>>,
     rate: LearningRate<B>,
     updates: Option<B::Rate>,
@@ -53,11 +55,15 @@ impl<B: Backend> Lease<B> {
         rate: LearningRate<B>,
         rng: &mut dyn CryptoRng,
     ) -> Result<(Self, message::Lease)> {
-        let Purpose::Training { steps } = planned.plan.purpose else {
+        let Plan { purpose: Purpose::Training { steps }, masks: Some(masks), .. } = planned.plan
+        else {
             return Err(ApiMisuse::State { asked: "grant", state: "planned an inference" }.into());
         };
         let (terms_rate, updates) = match &rate {
             LearningRate::Public(eta) => (LeaseRate::Public(*eta), None),
+            LearningRate::Secret { .. } if B::WRAPS => {
+                return Err(RangeError::NoSecretRate { backend: B::ID }.into());
+            }
             LearningRate::Secret { key, g, g_max } => {
                 let spare = model.precision.most_g_max();
                 if g > g_max || *g_max > spare {
@@ -77,6 +83,7 @@ impl<B: Backend> Lease<B> {
         let lease = Self {
             initial: model.clone(),
             masked: model.parameters.clone(),
+            masks,
             planned,
             rate,
             updates,
@@ -218,17 +225,15 @@ impl<B: Backend> Lease<B> {
         self.apply(&Masked::decrypted(update))
     }
 
-    /// Moves the masked weights by U + R, which lies in [−2^(l−1), 2^(l+sigma) + 2^(l−1)): the
-    /// slots were planned for no more.
+    /// Moves the masked weights by what can be U + R: exchanges were planned for no more.
     fn apply(&mut self, update: &Masked) -> Result<()> {
-        let p = &self.initial.precision;
-        let half = 1i128 << (p.update_bits - 1);
-        let masked = -half..(1i128 << (p.update_bits + p.mask_bits)) + half;
+        let masked = self.masks.range(self.initial.precision.update_bits);
         if let Some(v) = update.values().find(|v| !masked.contains(v)) {
             let expected = format!("in {masked:?}");
             return Err(PeerMisbehaved::out_of_bounds("a masked update", v, expected).into());
         }
         self.masked.subtract(update);
+        self.masks.reduce(&mut self.masked);
         self.steps_done += 1;
         self.phase = Phase::Exchange(0, Direction::Forward);
         Ok(())

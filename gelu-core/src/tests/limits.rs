@@ -8,7 +8,7 @@ use super::session::Session;
 use crate::clear::{Clear, ClearKey};
 use crate::fixed::{Format, Precision};
 use crate::linear::{Axis, Window};
-use crate::mask;
+use crate::mask::{self, Kind};
 use crate::message::ClientMessage;
 use crate::network::{Layer, Network, Parameters, Stage};
 use crate::plan::{Direction, MAX_BATCH, MAX_STEPS, Plan, Purpose};
@@ -132,36 +132,46 @@ fn an_update_fills_as_many_ciphertexts_as_it_needs() {
     assert!(error.contains("masked update needs 140 bits"), "{error}");
 }
 
-/// Uniform in [0, 2^bits): range, mean 1/2 and variance 1/12 of the range, no value twice.
+/// Uniform over 2^bits integers: range, mean 1/2 and variance 1/12 of the range, no value twice.
 #[test]
 fn masks_are_uniform_over_their_range() {
     const SAMPLES: usize = 20_000;
     let like = Parameters { layers: vec![Layer { weights: vec![9; SAMPLES], biases: vec![9; 3] }] };
     let like = Update::from(like);
-    for bits in [1, 40, 84, 126] {
+    let kinds = |bits| {
+        let half = 1i128 << (bits - 1);
+        [(Kind::Statistical { bits }, 0..2 * half), (Kind::Modular { bits }, -half..half)]
+    };
+    for (bits, (kind, values)) in
+        [1, 40, 84, 126].into_iter().flat_map(|b| kinds(b).map(|k| (b, k)))
+    {
         let rng = &mut ChaCha20Rng::seed_from_u64(4);
-        let masks = mask::draw(&like, bits, rng);
+        let masks = mask::draw(&like, kind, rng);
         assert_eq!((masks.values().count(), masks.layer(0).biases.len()), (SAMPLES + 3, 3));
         let range = crate::fixed::exp2(bits);
-        let reals: Vec<f64> = masks.values().map(|&r| r as f64 / range).collect();
-        assert!(masks.values().all(|&r| (0..1 << bits).contains(&r)));
+        let reals: Vec<f64> = masks.values().map(|&r| (r - values.start) as f64 / range).collect();
+        assert!(masks.values().all(|r| values.contains(r)));
         let n = reals.len() as f64;
         let mean = reals.iter().sum::<f64>() / n;
         let variance = reals.iter().map(|r| (r - mean) * (r - mean)).sum::<f64>() / n;
         // One bit has the values 0 and 1/2.
         let (expected, spread) = if bits == 1 { (0.25, 1.0 / 16.0) } else { (0.5, 1.0 / 12.0) };
-        assert!((mean - expected).abs() < 5.0 * (spread / n).sqrt(), "{bits}: mean {mean}");
-        assert!((variance - spread).abs() < 0.02 * spread, "{bits}: variance {variance}");
+        assert!((mean - expected).abs() < 5.0 * (spread / n).sqrt(), "{kind:?}: mean {mean}");
+        assert!((variance - spread).abs() < 0.02 * spread, "{kind:?}: variance {variance}");
         if bits >= 40 {
             let different: std::collections::BTreeSet<_> = masks.values().collect();
             assert_eq!(different.len(), SAMPLES + 3);
-            assert!(masks != mask::draw(&like, bits, rng), "the next ones are others");
+            assert!(masks != mask::draw(&like, kind, rng), "the next ones are others");
         }
     }
-    let beyond = std::panic::catch_unwind(|| {
-        mask::draw(&like, 127, &mut ChaCha20Rng::seed_from_u64(4));
-    });
-    assert!(beyond.is_err());
+    for bits in [0, 127] {
+        for kind in [Kind::Statistical { bits }, Kind::Modular { bits }] {
+            let refused = std::panic::catch_unwind(|| {
+                mask::draw(&like, kind, &mut ChaCha20Rng::seed_from_u64(4));
+            });
+            assert!(refused.is_err(), "{kind:?}");
+        }
+    }
 }
 
 /// What crosses the wire is under masks of l + sigma bits: of the top ones half are set.

@@ -7,11 +7,13 @@ mod guards;
 mod layouts;
 mod limits;
 mod low_bits;
+mod modular;
 pub(crate) mod networks;
 mod oracle;
 mod session;
 mod states;
 mod updates;
+mod wrapping;
 
 use std::sync::Arc;
 
@@ -20,6 +22,7 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 use rand_core::Rng;
 
+use crate::backend::Backend;
 use crate::clear::{Clear, ClearKey};
 use crate::fixed::Precision;
 use crate::ledger::Policy;
@@ -56,9 +59,18 @@ fn batches(network: &Network, batch: usize, steps: usize) -> Batches {
 
 /// A pair of parties around [`model`], and the generator that both draw from.
 fn pair(policy: Policy, rate: LearningRate<Clear>) -> (Pair<Clear>, Arc<PairHost>, ChaCha20Rng) {
+    pair_of(model(), policy, rate)
+}
+
+/// The same around any model, under any backend.
+fn pair_of<B: Backend>(
+    model: ServedModel,
+    policy: Policy,
+    rate: LearningRate<B>,
+) -> (Pair<B>, Arc<PairHost>, ChaCha20Rng) {
     let mut rng = ChaCha20Rng::seed_from_u64(13);
-    let host = Arc::new(PairHost::new(model(), "test", policy));
-    let key = Arc::new(ClearKey::new(2048).unwrap());
+    let host = Arc::new(PairHost::new(model, "test", policy));
+    let key = Arc::new(B::keygen(2048, &mut rng).unwrap());
     let pair = Pair::open(Arc::clone(&host), key, rate, &mut rng).unwrap();
     (pair, host, rng)
 }

@@ -7,16 +7,20 @@ use ndarray::Array2;
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
-use super::{G, G_MAX, batches, model, networks, pair, secret_rate};
+use super::wrapping::Wrapping;
+use super::{G, G_MAX, batches, model, networks, pair, pair_of, secret_rate};
+use crate::backend::{Backend, MAX_WRAPPING_BITS};
 use crate::clear::{Clear, ClearKey};
 use crate::client::{Client, ClientOutput, DataPolicy};
 use crate::error::{Error, Refused};
-use crate::fixed::{Precision, Saturations};
+use crate::fixed::{Format, Precision, Saturations};
 use crate::ledger::{DataLedger, Policy};
+use crate::mask;
 use crate::message::{ClientMessage, ServerMessage};
 use crate::network::{Network, Parameters, Stage};
 use crate::pair::{Pair, PairHost};
 use crate::pass::{Pass, Rounding, bias_constant, update};
+use crate::plan::{Plan, Purpose};
 use crate::server::{Host, LearningRate, ServedModel};
 
 /// The oracle: the same pass, the sums multiplied in the clear, no masks, no ciphertexts.
@@ -52,35 +56,47 @@ fn oracle(
     w
 }
 
-/// Trains by one lease; returns what the server then holds and what the oracle expects.
-fn lease(
-    batch: usize,
-    steps: usize,
-    rate: LearningRate<Clear>,
+/// Trains by leases of (batch, steps), one after the other: the server holds what the oracle expects.
+pub(super) fn check<B: Backend>(
+    model: &ServedModel,
+    leases: &[(usize, usize)],
+    rate: &LearningRate<B>,
     rounding: Rounding,
-) -> (Arc<ServedModel>, Parameters) {
-    let (mut pair, host, mut rng) = pair(Policy::AllowModelExtraction, rate);
-    let batches = batches(&model().network, batch, steps);
-    pair.train(&batches, &mut rng).unwrap();
-    (host.model(), oracle(&model(), &batches, rounding))
-}
-
-#[test]
-fn a_public_lease() {
-    for (batch, steps) in [(1, 4), (7, 3), (17, 2), (40, 2), (5, 1)] {
-        let (after, expected) = lease(batch, steps, LearningRate::Public(0.1), Rounding::Rate(0.1));
-        assert_eq!(after.version, 2);
-        assert_ne!(after.parameters, model().parameters);
-        assert!(after.parameters == expected, "batch {batch}, {steps} steps");
+) {
+    let policy = Policy::AllowModelExtraction;
+    let (mut pair, host, mut rng) = pair_of(model.clone(), policy, rate.clone());
+    let mut expected = model.clone();
+    for &(batch, steps) in leases {
+        let batches = batches(&model.network, batch, steps);
+        pair.train(&batches, &mut rng).unwrap();
+        let before = expected.parameters.clone();
+        expected.parameters = oracle(&expected, &batches, rounding);
+        expected.version += 1;
+        assert_eq!(host.model().version, expected.version);
+        assert_ne!(expected.parameters, before);
+        assert!(host.model().parameters == expected.parameters, "batch {batch}, {steps} steps");
     }
 }
 
+/// The same under statistical and under modular masks.
+fn check_both(model: &ServedModel, leases: &[(usize, usize)]) {
+    check::<Clear>(model, leases, &LearningRate::Public(0.1), Rounding::Rate(0.1));
+    check::<Wrapping>(model, leases, &LearningRate::Public(0.1), Rounding::Rate(0.1));
+}
+
 #[test]
-fn a_secret_lease() {
-    for (batch, steps) in [(1, 4), (7, 3), (1, 1)] {
+fn public_leases() {
+    for lease in [(1, 4), (7, 3), (17, 2), (40, 2), (5, 1)] {
+        check_both(&model(), &[lease]);
+    }
+    check_both(&model(), &[(7, 3), (2, 12), (7, 3), (1, 1)]);
+}
+
+#[test]
+fn secret_leases() {
+    for lease in [(1, 4), (7, 3), (1, 1)] {
         let rounding = Rounding::PowerOfTwo { g_max: G_MAX };
-        let (after, expected) = lease(batch, steps, secret_rate(), rounding);
-        assert!(after.parameters == expected, "batch {batch}, {steps} steps");
+        check(&model(), &[lease], &secret_rate(), rounding);
     }
 }
 
@@ -90,14 +106,19 @@ fn a_lease_of_a_single_layer() {
     let stage = Stage { name: "only".into(), linear: networks::dense(4, 3), locals: vec![] };
     let network = Network::new(4, vec![], vec![stage], Box::new(networks::Squared)).unwrap();
     let parameters = network.zeros();
-    let model = ServedModel { network: Arc::new(network), parameters, ..model() };
-    let host = Arc::new(PairHost::new(model.clone(), "test", Policy::AllowModelExtraction));
-    let (key, rate) = (Arc::new(ClearKey::new(2048).unwrap()), LearningRate::<Clear>::Public(0.1));
-    let rng = &mut ChaCha20Rng::seed_from_u64(13);
-    let mut pair = Pair::open(Arc::clone(&host), key, rate, rng).unwrap();
-    let batches = batches(&model.network, 5, 3);
-    pair.train(&batches, rng).unwrap();
-    assert!(host.model().parameters == oracle(&model, &batches, Rounding::Rate(0.1)));
+    check_both(&ServedModel { network: Arc::new(network), parameters, ..model() }, &[(5, 3)]);
+}
+
+/// Masks, inputs and biases as wide as modular ones may be: nothing overflows.
+#[test]
+fn the_widest_values_train_like_any_others() {
+    let model = model();
+    let precision = Precision { activations: Format::new(3, 31), ..model.precision };
+    let (key, training) = (ClearKey::new(2048).unwrap(), Purpose::Training { steps: 2 });
+    let plan = Plan::new::<Wrapping>(&model.network, &precision, 3, training, &key).unwrap();
+    assert_eq!(plan.masks, Some(mask::Kind::Modular { bits: MAX_WRAPPING_BITS }));
+    let (rate, rounding) = (LearningRate::<Wrapping>::Public(0.1), Rounding::Rate(0.1));
+    check(&ServedModel { precision, ..model }, &[(3, 2)], &rate, rounding);
 }
 
 #[test]
