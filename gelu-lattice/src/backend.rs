@@ -59,6 +59,8 @@ pub struct Prices {
 }
 
 impl Backend for Lattice {
+    /// Modulo t.
+    const WRAPS: bool = true;
     type Layout = TileLayout;
     type Rate = NoSecretRate;
     type Prices = Prices;
