@@ -88,7 +88,8 @@ pub fn check<H: SlotBackend>(
 }
 
 /// Checks the law of every layout for dense and windowed maps, forward and backward, in several batches,
-/// and that of the secret rate, if there is one.
+/// and that of the secret rate, if there is one. Where values [wrap](Backend::WRAPS) the law is checked once
+/// more for weights as long as modular masks.
 ///
 /// # Panics
 /// With the broken law and its values.

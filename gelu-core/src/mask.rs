@@ -226,10 +226,11 @@ mod tests {
         }
     }
 
-    /// Even when the update is always the same.
+    /// Even when the update is always the same, and nearly as long as the mask.
     #[test]
     fn the_bits_of_masked_updates_are_uniform() {
-        for kind in [Kind::Statistical { bits: 84 }, Kind::Modular { bits: 53 }] {
+        let modular = [53, 20].map(|bits| Kind::Modular { bits });
+        for kind in [Kind::Statistical { bits: 84 }].into_iter().chain(modular) {
             let (Kind::Statistical { bits } | Kind::Modular { bits }) = kind;
             let rng = &mut ChaCha20Rng::seed_from_u64(3);
             let (masked, masks) = mask(&updates(0x7_a5a5, 20_000), kind, rng);

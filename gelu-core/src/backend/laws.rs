@@ -54,49 +54,57 @@ const CONSTANT: i128 = 1 << 14;
 const BATCHES: [usize; 3] = [1, 2, 40];
 
 /// Every layout of dense and windowed maps, both ways, in several batches; gives a line about each task.
-/// Where values wrap, each with short weights, whose sums fit, and with long ones, whose sums do not.
 pub(crate) fn layouts<B: Backend>(
     secret: &B::SecretKey,
     rng: &mut dyn CryptoRng,
 ) -> Result<Vec<String>, Broken> {
     let mut lines = Vec::new();
-    let weights: &[Weights] =
-        if B::WRAPS { &[Weights::Short, Weights::Masked] } else { &[Weights::Short] };
-    for (layer, linear) in [("dense", dense()), ("window", window())] {
+    for (layer, linear) in [("dense", &dense()), ("window", &window())] {
         for direction in [Direction::Forward, Direction::Backward] {
-            for (batch, &weights) in
-                BATCHES.iter().flat_map(|&n| weights.iter().map(move |w| (n, w)))
-            {
-                let task = |value_bits| {
-                    let (linear, weight_bits) = (&linear, weights.bits(value_bits));
-                    Task { layer, linear, direction, batch, value_bits, weight_bits }
-                };
-                let widths = [if B::WRAPS { MAX_WRAPPING_BITS - LONGER } else { 64 }, 30, 16, 12];
-                let all = widths.into_iter().find_map(|bits| {
-                    Some((bits, B::layouts(B::public_key(secret), &task(bits)).ok()?))
-                });
-                let (bits, all) = all.expect("not even values of 12 bits");
-                let names: Vec<_> = all.iter().map(ToString::to_string).collect();
-                for (n, name) in names.iter().enumerate() {
-                    assert!(!names[..n].contains(name), "two layouts are called {name}");
+            for batch in BATCHES {
+                for &weights in Weights::of::<B>() {
+                    let task = |value_bits| {
+                        let weight_bits = weights.bits(value_bits);
+                        Task { layer, linear, direction, batch, value_bits, weight_bits }
+                    };
+                    let (bits, names) = task_of::<B>(secret, task, weights, rng)?;
+                    let (names, note) = (names.join(", "), weights.note());
+                    lines.push(format!(
+                        "{layer} {direction}, {batch} samples, {bits} bits{note}: {names}"
+                    ));
                 }
-                for layout in &all {
-                    for values in [Values::Zeros, Values::Edges, Values::Random] {
-                        one::<B>(secret, layout, &task(bits), (weights, values), rng)?;
-                    }
-                }
-                let (names, weights) = (names.join(", "), weights.note());
-                lines.push(format!(
-                    "{layer} {direction}, {batch} samples, {bits} bits{weights}: {names}"
-                ));
             }
         }
     }
     Ok(lines)
 }
 
+/// Every layout of a task with as many bits as the backend carries; gives those and the layouts' names.
+fn task_of<'a, B: Backend>(
+    secret: &B::SecretKey,
+    task: impl Fn(u32) -> Task<'a>,
+    weights: Weights,
+    rng: &mut dyn CryptoRng,
+) -> Result<(u32, Vec<String>), Broken> {
+    let widest = if B::WRAPS { MAX_WRAPPING_BITS - LONGER } else { 64 };
+    let all = [widest, 30, 16, 12]
+        .into_iter()
+        .find_map(|bits| Some((bits, B::layouts(B::public_key(secret), &task(bits)).ok()?)));
+    let (bits, all) = all.expect("not even values of 12 bits");
+    let names: Vec<_> = all.iter().map(ToString::to_string).collect();
+    for (n, name) in names.iter().enumerate() {
+        assert!(!names[..n].contains(name), "two layouts are called {name}");
+    }
+    for layout in &all {
+        for values in [Values::Zeros, Values::Edges, Values::Random] {
+            one::<B>(secret, layout, &task(bits), (weights, values), rng)?;
+        }
+    }
+    Ok((bits, names))
+}
+
 /// Which weights a layout is tried with.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 enum Weights {
     /// Of 4 bits: no sum is wider than its value may be.
     Short,
@@ -105,6 +113,11 @@ enum Weights {
 }
 
 impl Weights {
+    /// Those that a backend must bear.
+    fn of<B: Backend>() -> &'static [Self] {
+        if B::WRAPS { &[Self::Short, Self::Masked] } else { &[Self::Short] }
+    }
+
     /// Their bits, sign included, beside values of `value_bits` bits.
     fn bits(self, value_bits: u32) -> u32 {
         match self {
