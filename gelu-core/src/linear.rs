@@ -26,6 +26,7 @@
 pub mod axis;
 mod components;
 mod dense;
+mod integers;
 mod run;
 mod scalar;
 mod size;

@@ -193,7 +193,7 @@ impl Pass {
         let layers = stages.iter().enumerate().map(|(i, stage)| {
             let (x, d) = (self.activations(i).view(), self.errors(i).view());
             let constant = bias_constant(&stage.linear, self.precision.activations);
-            let (weights, biases) = stage.linear.gradient(x, d, constant);
+            let (weights, biases) = stage.linear.gradient_integers(x, d, constant);
             Layer { weights, biases }
         });
         Ok(Parameters { layers: layers.collect() }.into())

@@ -125,7 +125,7 @@ impl FixedTrainer {
         while let Some(stage) = pass.backward_stage() {
             let weights = &self.parameters.layers[stage].weights;
             let linear = &self.network.stages()[stage].linear;
-            let propagated = linear.backward(weights, pass.errors(stage).view());
+            let propagated = linear.backward_integers(weights, pass.errors(stage).view());
             pass.retreat(&propagated)?;
         }
         let cut = Saturations::default();

@@ -237,7 +237,7 @@ pub(crate) fn forward(
         let (linear, layer) = (&network.stages()[stage].linear, &parameters.layers[stage]);
         let constant = bias_constant(linear, precision.activations);
         let inputs = pass.activations(stage).view();
-        let sums = linear.forward(&layer.weights, &layer.biases, inputs, constant);
+        let sums = linear.forward_integers(&layer.weights, &layer.biases, inputs, constant);
         pass.advance(&sums)?;
     }
     Ok(())

@@ -99,15 +99,22 @@ impl<B: Backend> Round<B> {
         let linear = &context.network.stages()[stage].linear;
         if let Some(masks) = &self.masks {
             let layer = masks.layer(stage);
+            let (weights, biases) = (&layer.weights[..], &layer.biases[..]);
+            let constant = bias_constant(linear, context.precision.activations);
             sums += &match direction {
-                Direction::Forward => linear.forward(
-                    &layer.weights,
-                    &layer.biases,
-                    self.pass.activations(stage).view(),
-                    bias_constant(linear, context.precision.activations),
-                ),
+                Direction::Forward => {
+                    let x = self.pass.activations(stage).view();
+                    match B::WRAPS {
+                        true => linear.forward_modulo(weights, biases, x, constant),
+                        false => linear.forward_integers(weights, biases, x, constant),
+                    }
+                }
                 Direction::Backward => {
-                    linear.backward(&layer.weights, self.pass.errors(stage).view())
+                    let d = self.pass.errors(stage).view();
+                    match B::WRAPS {
+                        true => linear.backward_modulo(weights, d),
+                        false => linear.backward_integers(weights, d),
+                    }
                 }
             };
             if B::WRAPS {
