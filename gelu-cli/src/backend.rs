@@ -5,11 +5,13 @@
 //! `impl` of [`Scheme`] that says how its keys are kept in files.
 
 use std::path::Path;
-#[cfg(feature = "paillier")]
+#[cfg(any(feature = "paillier", feature = "lattice"))]
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
+#[cfg(feature = "paillier")]
+use gelu_core::clear::ClearKey;
 use gelu_core::plan::Purpose;
 use gelu_core::{Clear, Network, Plan, Precision};
 use serde::{Serialize, Serializer};
@@ -172,6 +174,16 @@ pub trait Scheme: gelu_core::Backend {
         None
     }
 
+    /// What operations cost on the reference machine, or, if they are to be `measured` and can be, on this one.
+    ///
+    /// # Errors
+    /// For a size that the scheme does not offer.
+    fn prices_here(bits: u32, measured: bool) -> Result<Self::Prices> {
+        let _ = measured;
+        let secret = Self::keygen(bits, &mut rand::make_rng::<rand::rngs::ChaCha20Rng>())?;
+        Ok(Self::prices(Self::public_key(&secret)))
+    }
+
     /// Plans as a session with a key of `bits` bits would, before there is one.
     ///
     /// # Errors
@@ -188,6 +200,10 @@ pub trait Scheme: gelu_core::Backend {
         Ok(Plan::new::<Self>(network, precision, batch, purpose, Self::public_key(&secret))?)
     }
 }
+
+/// How long prices are measured.
+#[cfg(any(feature = "paillier", feature = "lattice"))]
+const MEASURED_FOR: Duration = Duration::from_millis(200);
 
 /// What to do about key files that cannot be read or written.
 #[cfg(any(feature = "paillier", feature = "lattice", feature = "elgamal", feature = "bgn"))]
@@ -242,6 +258,16 @@ impl Scheme for gelu_paillier::Paillier {
         Some(times.kernel)
     }
 
+    fn prices_here(bits: u32, measured: bool) -> Result<Self::Prices> {
+        let prices = gelu_paillier::prices(bits);
+        if !measured {
+            return Ok(prices);
+        }
+        let rng = &mut rand::make_rng::<rand::rngs::ChaCha20Rng>();
+        let times = gelu_paillier::measure::kernel_times(bits, MEASURED_FOR, rng);
+        Ok(times.map_or(prices, |times| prices.with_product(times.product)))
+    }
+
     /// By [`Clear`]'s twin of such a key, since primes take seconds to find.
     fn plan(
         network: &Network,
@@ -250,7 +276,8 @@ impl Scheme for gelu_paillier::Paillier {
         purpose: Purpose,
         bits: u32,
     ) -> Result<Plan<Self::Layout>> {
-        crate::cost::plan(network, precision, batch, purpose, bits)
+        let (key, prices) = (ClearKey::new(bits)?, gelu_paillier::prices(bits));
+        Ok(Plan::priced::<Clear>(network, precision, batch, purpose, &key, &prices)?)
     }
 }
 
@@ -269,6 +296,16 @@ impl Scheme for gelu_lattice::Lattice {
 
     fn write_key(secret: &Self::SecretKey, path: &Path) -> Result<()> {
         advice::writing(gelu_lattice::StoredKey::save(secret, path))
+    }
+
+    fn prices_here(bits: u32, measured: bool) -> Result<Self::Prices> {
+        use gelu_core::{Backend as _, Cryptosystem as _};
+        let rng = &mut rand::make_rng::<rand::rngs::ChaCha20Rng>();
+        let secret = Self::keygen(bits, rng)?;
+        Ok(match measured {
+            true => gelu_lattice::Prices::measured(&secret, MEASURED_FOR, rng),
+            false => Self::prices(Self::public_key(&secret)),
+        })
     }
 
     fn kernel(bits: u32) -> Option<&'static str> {

@@ -44,13 +44,15 @@ mod keys;
 pub mod layout;
 pub mod parameters;
 mod plain;
+mod prices;
 mod stock;
 mod upload;
 mod zero;
 
-pub use backend::{Lattice, Prices};
+pub use backend::Lattice;
 pub use gelu_keyfile::StoredKey;
 pub use keyfile::{Fields, InvalidSecretKey};
 pub use keys::{PublicKey, SecretKey};
 pub use layout::TileLayout;
 pub use parameters::{Budget, Parameters};
+pub use prices::Prices;
