@@ -51,10 +51,10 @@ impl Prices {
         products: |size| size.taps as u64,
     };
 
-    /// Those of a machine on which a product takes `seconds`, and everything else as much longer or shorter.
+    /// Those of a machine on which a product takes so many nanoseconds, and everything else as much longer or shorter.
     #[must_use]
-    pub fn with_product(self, seconds: f64) -> Self {
-        let scale = seconds * 1e9 / f64::from(self.product.max(1));
+    pub fn with_product(self, nanoseconds: f64) -> Self {
+        let scale = nanoseconds / f64::from(self.product.max(1));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
         let scaled = |price: u32| (f64::from(price) * scale).round().max(1.0) as u32;
         Self {
