@@ -39,6 +39,7 @@
 
 mod answer;
 mod backend;
+mod bits;
 mod keyfile;
 mod keys;
 pub mod layout;
