@@ -40,6 +40,8 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+#[cfg(test)]
+mod attack;
 mod backend;
 mod bits;
 mod keyfile;
