@@ -61,7 +61,8 @@ pub(crate) const MOST_VALUE_BITS: u32 = 62;
 /// No more flooding is drawn, even where there is room.
 const MOST_FLOOD_BITS: f64 = 120.0;
 
-/// Bits by which flooding must hide a coefficient at least, from the owner of an honest key.
+/// Bits by which flooding must hide a coefficient at least, from the owner of an honest key. From that of any key, it
+/// then hides 20 at least, or 40 in the larger ring, whose values leave it more room.
 pub const LEAST_HIDING_BITS: f64 = 40.0;
 
 impl Parameters {
@@ -180,6 +181,20 @@ mod tests {
             println!("N = {degree}, v = {value_bits}, ‖W‖₁ = 2^{:.1}: {budget:?}", weights.log2());
             assert!(budget.hiding_bits_from_any_key <= budget.hiding_bits);
             assert!(budget.hiding_bits_from_any_key > 30.0);
+        }
+    }
+
+    #[test]
+    fn at_least_20_bits_are_hidden_from_the_owner_of_any_key_and_40_in_the_larger_ring() {
+        for (degree, expected) in [(4096, 20.0), (8192, 40.0)] {
+            let parameters = Parameters::of_degree(degree).unwrap();
+            let budgets = (1..=MOST_VALUE_BITS).flat_map(|bits| {
+                let weights = (0..80).map(|log| f64::from(log).exp2());
+                weights.filter_map(|weights| parameters.budget(bits, weights)).collect::<Vec<_>>()
+            });
+            let any_key = budgets.map(|budget| budget.hiding_bits_from_any_key);
+            let least = any_key.reduce(f64::min).unwrap();
+            assert!((expected..expected + 1.0).contains(&least), "{degree}: {least}");
         }
     }
 
