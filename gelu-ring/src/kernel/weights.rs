@@ -51,7 +51,7 @@ impl Shape {
     }
 
     /// The outputs of each tile.
-    pub(super) fn tiles(self) -> impl Iterator<Item = Range<usize>> {
+    pub(super) fn tiles(self) -> impl ExactSizeIterator<Item = Range<usize>> {
         (0..self.outputs).step_by(TILE).map(move |o| o..self.outputs.min(o + TILE))
     }
 }

@@ -10,8 +10,12 @@
 //! sum of the inputs, is the same for all outputs.
 
 use core::arch::x86_64::{
-    _mm512_add_epi64, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_setzero_si512,
+    _MM_HINT_T1, _mm_prefetch, _mm512_add_epi64, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64,
+    _mm512_setzero_si512,
 };
+
+use std::iter;
+use std::ops::Range;
 
 use zeroize::Zeroizing;
 
@@ -54,40 +58,49 @@ impl Rows {
         }
     }
 
-    /// The product in `L` lines of columns at once, for weights with an offset (`SMALL`) or without. `surplus` is what to
-    /// add to all outputs for the offset.
+    /// The product in `L` lines of columns at once, for weights with an offset (`SMALL`) or without.
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn product_lines<const L: usize, const SMALL: bool>(
         &self,
         outs: &mut [&mut [Line]],
         weights: &Weights,
         inputs: &[&[Line]],
-        surplus: &[Line],
     ) {
-        let (field, lines) = (self.field(), self.degree / LANES);
+        let (field, lines, count) = (self.field(), self.degree / LANES, inputs.len());
         let block = lines / weights.shape.blocks;
         let columns = block.min(PANEL);
-        let max = if SMALL { MAX_TERMS } else { max_terms(2 * self.q.bits()) };
-        let mut panel = Zeroizing::new(vec![[[0; LANES]; L]; columns / L * inputs.len()]);
+        let wide = count > max_terms(2 * self.q.bits());
+        let surplus = vec![self.q.neg(self.q.reduce(weights.offset.into())); count];
+        // An input is asked for while tiles of the panel before are computed, some inputs with each.
+        let ahead = count.div_ceil(weights.shape.tiles().len().max(1)).max(1);
+        let mut panel = Zeroizing::new(vec![[[0; LANES]; L]; columns / L * count]);
+        let mut starts = Zeroizing::new(vec![[[0; LANES]; L]; columns / L]);
         for first in (0..lines).step_by(columns) {
             for (i, input) in inputs.iter().enumerate() {
                 let parts = input[first..][..columns].as_chunks().0;
-                for (place, part) in panel[i..].iter_mut().step_by(inputs.len()).zip(parts) {
-                    *place = *part;
+                panel[i..].iter_mut().step_by(count).zip(parts).for_each(|(a, part)| *a = *part);
+            }
+            let parts = |c: usize| &panel[c * count..][..count];
+            if SMALL {
+                for (c, start) in starts.iter_mut().enumerate() {
+                    let zero = &[[0; LANES]; L];
+                    tile::<1, L, false>(&field, wide, &mut [start], 0, zero, &surplus, parts(c));
                 }
             }
-            for outputs in weights.shape.tiles() {
+            let soon = inputs.chunks(ahead).chain(iter::repeat(&[][..]));
+            for (outputs, soon) in weights.shape.tiles().zip(soon) {
+                soon.iter().for_each(|input| prefetch(input, first + columns..first + 2 * columns));
                 let scalars = weights.tile(first / block, &outputs);
                 let outs = &mut outs[outputs];
-                for at in (first..first + columns).step_by(L) {
-                    let panel = &panel[(at - first) / L * inputs.len()..][..inputs.len()];
+                for (c, start) in starts.iter().enumerate() {
+                    let (at, panel) = (first + c * L, parts(c));
                     match outs.len() {
-                        1 => tile::<1, L, SMALL>(&field, max, outs, at, scalars, panel, surplus),
-                        2 => tile::<2, L, SMALL>(&field, max, outs, at, scalars, panel, surplus),
-                        3 => tile::<3, L, SMALL>(&field, max, outs, at, scalars, panel, surplus),
-                        4 => tile::<4, L, SMALL>(&field, max, outs, at, scalars, panel, surplus),
-                        5 => tile::<5, L, SMALL>(&field, max, outs, at, scalars, panel, surplus),
-                        _ => tile::<TILE, L, SMALL>(&field, max, outs, at, scalars, panel, surplus),
+                        1 => tile::<1, L, SMALL>(&field, wide, outs, at, start, scalars, panel),
+                        2 => tile::<2, L, SMALL>(&field, wide, outs, at, start, scalars, panel),
+                        3 => tile::<3, L, SMALL>(&field, wide, outs, at, start, scalars, panel),
+                        4 => tile::<4, L, SMALL>(&field, wide, outs, at, start, scalars, panel),
+                        5 => tile::<5, L, SMALL>(&field, wide, outs, at, start, scalars, panel),
+                        _ => tile::<TILE, L, SMALL>(&field, wide, outs, at, start, scalars, panel),
                     }
                 }
             }
@@ -95,25 +108,26 @@ impl Rows {
     }
 }
 
-/// Adds to `L` lines of `O` outputs, from line `at`: `O` scalars times a line for each input, at most `max` before they
-/// are reduced.
+/// `L` lines of `O` outputs, from line `at`: `start`, and `O` scalars times `L` lines for each input. `wide` where the
+/// high halves need a reduction of their own.
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn tile<const O: usize, const L: usize, const SMALL: bool>(
     field: &Reduction,
-    max: usize,
+    wide: bool,
     outs: &mut [&mut [Line]],
     at: usize,
+    start: &[Line; L],
     scalars: &[u64],
     panel: &[[Line; L]],
-    surplus: &[Line],
 ) {
     let zero = _mm512_setzero_si512();
-    let mut low = [if SMALL { load_all(&surplus[at..]) } else { [zero; L] }; O];
-    for (scalars, panel) in scalars.as_chunks().0.chunks(max).zip(panel.chunks(max)) {
+    let mut low = [load_all(start); O];
+    for (scalars, panel) in
+        scalars.as_chunks::<O>().0.chunks(MAX_TERMS).zip(panel.chunks(MAX_TERMS))
+    {
         let mut high = [[zero; L]; O];
         for (scalars, lines) in scalars.iter().zip(panel) {
-            let scalars: &[u64; O] = scalars;
-            let a: [V; L] = load_all(lines);
+            let a = load_all(lines);
             for o in 0..O {
                 let w = splat(scalars[o]);
                 for l in 0..L {
@@ -125,7 +139,8 @@ fn tile<const O: usize, const L: usize, const SMALL: bool>(
             }
         }
         for (low, high) in low.as_flattened_mut().iter_mut().zip(high.as_flattened()) {
-            *low = field.reduce(*low, *high);
+            let high = if wide && !SMALL { field.reduce(*high, zero) } else { *high };
+            *low = field.reduce(*low, high);
         }
     }
     for (low, out) in low.iter().zip(outs) {
@@ -135,9 +150,17 @@ fn tile<const O: usize, const L: usize, const SMALL: bool>(
     }
 }
 
+/// Asks for lines that will be read soon, as far as there are.
+fn prefetch(row: &[Line], lines: Range<usize>) {
+    for line in row.get(lines).into_iter().flatten() {
+        // SAFETY: nothing is read: it is a hint, for an address of a row.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(core::ptr::from_ref(line).cast()) };
+    }
+}
+
 #[target_feature(enable = "avx512f,avx512ifma")]
 #[inline]
-fn load_all<const L: usize>(lines: &[Line]) -> [V; L] {
+fn load_all<const L: usize>(lines: &[Line; L]) -> [V; L] {
     let mut all = [_mm512_setzero_si512(); L];
     for (v, line) in all.iter_mut().zip(lines) {
         *v = load(line);

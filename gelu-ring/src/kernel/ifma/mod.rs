@@ -33,8 +33,6 @@ use core::arch::x86_64::{
     _mm512_srli_epi64, _mm512_sub_epi64,
 };
 
-use zeroize::Zeroizing;
-
 use super::weights::{Shape, Weights};
 use super::{Kernel, MAX_TERMS, add, neg, shift, sub};
 use crate::modulus::{MAX_BITS, Modulus};
@@ -138,17 +136,13 @@ impl Kernel for Rows {
     fn product(&self, outs: &mut [&mut [u64]], weights: &Weights, inputs: &[&[u64]]) {
         weights.shape.check_product(outs, inputs);
         let mut outs: Vec<_> = outs.iter_mut().map(|out| self.lines_mut(out)).collect();
-        let lines: Vec<_> = inputs.iter().map(|a| self.lines(a)).collect();
+        let inputs: Vec<_> = inputs.iter().map(|a| self.lines(a)).collect();
         if weights.offset == 0 {
             // SAFETY: `Rows` is only made where the instructions are available.
-            unsafe { self.product_lines::<2, false>(&mut outs, weights, &lines, &[]) };
+            unsafe { self.product_lines::<2, false>(&mut outs, weights, &inputs) };
         } else {
-            let mut surplus = Zeroizing::new(vec![0; self.degree]);
-            let factor = self.q.neg(self.q.reduce(weights.offset.into()));
-            self.combine(&mut surplus, 0, &inputs.iter().map(|&a| (a, factor)).collect::<Vec<_>>());
-            let surplus = self.lines(&surplus);
             // SAFETY: `Rows` is only made where the instructions are available.
-            unsafe { self.product_lines::<4, true>(&mut outs, weights, &lines, surplus) };
+            unsafe { self.product_lines::<4, true>(&mut outs, weights, &inputs) };
         }
     }
 
