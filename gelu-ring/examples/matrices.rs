@@ -5,8 +5,8 @@
 //! ```
 //!
 //! One thread. Each product is first compared with sums of products of whole polynomials. The shortest of several
-//! times counts. The limit is that of the multiplications alone, two vector instructions for eight products of
-//! residues, or one where weights are [small](gelu_ring::Matrix::new).
+//! times counts. The limit is that of the multiplications alone: two vector instructions for eight products of
+//! residues, or one where weights are constants of few bits.
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -50,7 +50,7 @@
 //! | [`bytes`] | residues as bytes, and what is checked when they come back |
 //! | `memory` | rows, aligned and reused |
 //!
-//! `examples/transforms.rs` measures the transforms.
+//! `examples/transforms.rs` measures the transforms, `examples/matrices.rs` the matrices.
 //!
 //! # Ranges
 //! A residue is below its prime wherever this crate takes or gives one, and both kernels give the same: what they

@@ -4,18 +4,19 @@
 //! loaded has a product with each output of the tile. The inputs' lines are first copied next to each other, for
 //! all tiles to read.
 //!
-//! # Bounds
+//! # Small constants
 //! With k = 51 − ⌈log₂ q⌉, constants from −2^k to 2^k − 1 are held as w + 2^k: a product with a residue is then below
 //! 2^52, so its low half is all there is, and takes one instruction instead of two. What that is too much, 2^k times the
-//! sum of the inputs, is the same for all outputs.
+//! sum of the inputs, is the same for all outputs, whose sums start with its negative.
+//!
+//! # Bounds
+//! Sums of 2^11 halves of 52 bits, and a residue, fit a word. When the sum of the products may be too large for a
+//! reduction, the high halves are first reduced themselves.
 
 use core::arch::x86_64::{
-    _MM_HINT_T1, _mm_prefetch, _mm512_add_epi64, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64,
-    _mm512_setzero_si512,
+    _mm512_add_epi64, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_setzero_si512,
+    _mm512_xor_si512,
 };
-
-use std::iter;
-use std::ops::Range;
 
 use zeroize::Zeroizing;
 
@@ -28,39 +29,60 @@ use crate::modulus::Modulus;
 /// Lines of columns for which inputs are copied.
 const PANEL: usize = 8;
 
-/// The words for [constants](self#bounds) that are small, and 2^k.
+/// The words for [constants](self#small-constants) that are small, and 2^k.
 pub(super) fn small(q: Modulus, shape: Shape, coefficients: &[i64]) -> Option<Weights> {
     let offset = 1 << (RADIX - 1 - q.bits());
-    let raise = |c: &i64| u64::try_from(c.checked_add(offset)?).ok();
-    let words: Vec<u64> = coefficients.iter().map(raise).collect::<Option<_>>()?;
-    let offset = offset.cast_unsigned();
-    let fits = shape.blocks == 1 && words.iter().all(|&word| word < 2 * offset);
-    fits.then_some(Weights { shape, words, offset })
+    let small = |c: &i64| (-offset..offset).contains(c);
+    if shape.blocks > 1 || !coefficients.iter().all(small) {
+        return None;
+    }
+    let words = coefficients.iter().map(|c| (c + offset).cast_unsigned()).collect();
+    Some(Weights { shape, words, offset: offset.cast_unsigned() })
 }
 
 impl Rows {
-    /// From words c + 2^63 to evaluations, eight polynomials at a time.
+    /// From coefficients to evaluations, eight polynomials at a time.
     #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(super) fn evaluate(&self, shape: Shape, words: &mut [Line]) {
+    pub(super) fn evaluate(&self, shape: Shape, coefficients: &[i64]) -> Weights {
         let (field, zero) = (self.field(), _mm512_setzero_si512());
-        let surplus = splat(self.q.neg(self.q.reduce(1 << 63)));
-        let width = shape.width() / LANES;
+        // Coefficients are reduced as c + 2^63 ≥ 0.
+        let (raise, surplus) = (splat(1 << 63), splat(self.q.neg(self.q.reduce(1 << 63))));
+        let width = shape.width();
+        let mut words = vec![0; shape.blocks * width];
         let mut column = Zeroizing::new(vec![[0; LANES]; shape.blocks]);
-        for at in 0..width {
-            for (line, word) in column.iter_mut().zip(words[at..].iter().step_by(width)) {
-                let raised = field.reduce(load(word), zero);
-                store(line, field.modulus.canonical(_mm512_add_epi64(raised, surplus)));
+        let groups = coefficients.as_chunks().0.chunks_exact(shape.blocks);
+        for (at, group) in groups.enumerate() {
+            for (line, c) in column.iter_mut().zip(group) {
+                let raised = _mm512_xor_si512(load(&c.map(i64::cast_unsigned)), raise);
+                let residue = field.reduce(raised, zero);
+                store(line, field.modulus.canonical(_mm512_add_epi64(residue, surplus)));
             }
             self.transform.forward_lines(&mut column);
-            for (line, word) in column.iter().zip(words[at..].iter_mut().step_by(width)) {
-                *word = *line;
+            for (words, line) in words.chunks_exact_mut(width).zip(&*column) {
+                words.as_chunks_mut().0[at] = *line;
             }
+        }
+        Weights { shape, words, offset: 0 }
+    }
+
+    /// See [`Kernel::product`](super::Kernel::product). A tile's sums take 24 of the 32 registers: two lines of low and
+    /// high halves, or four of low ones.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn product_lines(
+        &self,
+        outs: &mut [&mut [Line]],
+        weights: &Weights,
+        inputs: &[&[Line]],
+    ) {
+        match weights.offset {
+            0 => self.by_panels::<2, false>(outs, weights, inputs),
+            _ => self.by_panels::<4, true>(outs, weights, inputs),
         }
     }
 
-    /// The product in `L` lines of columns at once, for weights with an offset (`SMALL`) or without.
+    /// The product, `L` lines of columns at a time, for `SMALL` weights or others.
     #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(super) fn product_lines<const L: usize, const SMALL: bool>(
+    fn by_panels<const L: usize, const SMALL: bool>(
         &self,
         outs: &mut [&mut [Line]],
         weights: &Weights,
@@ -70,9 +92,8 @@ impl Rows {
         let block = lines / weights.shape.blocks;
         let columns = block.min(PANEL);
         let wide = count > max_terms(2 * self.q.bits());
-        let surplus = vec![self.q.neg(self.q.reduce(weights.offset.into())); count];
-        // An input is asked for while tiles of the panel before are computed, some inputs with each.
-        let ahead = count.div_ceil(weights.shape.tiles().len().max(1)).max(1);
+        // What takes the offset away.
+        let factors = vec![self.q.neg(self.q.reduce(weights.offset.into())); count];
         let mut panel = Zeroizing::new(vec![[[0; LANES]; L]; columns / L * count]);
         let mut starts = Zeroizing::new(vec![[[0; LANES]; L]; columns / L]);
         for first in (0..lines).step_by(columns) {
@@ -84,12 +105,10 @@ impl Rows {
             if SMALL {
                 for (c, start) in starts.iter_mut().enumerate() {
                     let zero = &[[0; LANES]; L];
-                    tile::<1, L, false>(&field, wide, &mut [start], 0, zero, &surplus, parts(c));
+                    tile::<1, L, false>(&field, wide, &mut [start], 0, zero, &factors, parts(c));
                 }
             }
-            let soon = inputs.chunks(ahead).chain(iter::repeat(&[][..]));
-            for (outputs, soon) in weights.shape.tiles().zip(soon) {
-                soon.iter().for_each(|input| prefetch(input, first + columns..first + 2 * columns));
+            for outputs in weights.shape.tiles() {
                 let scalars = weights.tile(first / block, &outputs);
                 let outs = &mut outs[outputs];
                 for (c, start) in starts.iter().enumerate() {
@@ -147,14 +166,6 @@ fn tile<const O: usize, const L: usize, const SMALL: bool>(
         for (low, line) in low.iter().zip(&mut out[at..]) {
             store(line, *low);
         }
-    }
-}
-
-/// Asks for lines that will be read soon, as far as there are.
-fn prefetch(row: &[Line], lines: Range<usize>) {
-    for line in row.get(lines).into_iter().flatten() {
-        // SAFETY: nothing is read: it is a hint, for an address of a row.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(core::ptr::from_ref(line).cast()) };
     }
 }
 

@@ -123,27 +123,18 @@ impl Kernel for Rows {
     }
 
     fn weights(&self, shape: Shape, coefficients: &[i64]) -> Weights {
-        shape.check(coefficients);
         matrix::small(self.q, shape, coefficients).unwrap_or_else(|| {
-            let raised = coefficients.iter().map(|c| c.wrapping_add(i64::MIN).cast_unsigned());
-            let mut weights = Weights { shape, words: raised.collect(), offset: 0 };
             // SAFETY: `Rows` is only made where the instructions are available.
-            unsafe { self.evaluate(shape, weights.words.as_chunks_mut().0) };
-            weights
+            unsafe { self.evaluate(shape, coefficients) }
         })
     }
 
     fn product(&self, outs: &mut [&mut [u64]], weights: &Weights, inputs: &[&[u64]]) {
-        weights.shape.check_product(outs, inputs);
+        weights.shape.check(outs, inputs);
         let mut outs: Vec<_> = outs.iter_mut().map(|out| self.lines_mut(out)).collect();
         let inputs: Vec<_> = inputs.iter().map(|a| self.lines(a)).collect();
-        if weights.offset == 0 {
-            // SAFETY: `Rows` is only made where the instructions are available.
-            unsafe { self.product_lines::<2, false>(&mut outs, weights, &inputs) };
-        } else {
-            // SAFETY: `Rows` is only made where the instructions are available.
-            unsafe { self.product_lines::<4, true>(&mut outs, weights, &inputs) };
-        }
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.product_lines(&mut outs, weights, &inputs) };
     }
 
     fn reduce(&self, row: &mut [u64]) {
