@@ -44,6 +44,7 @@
 //! | `kernel` | rows of residues: eight at a time with AVX-512 IFMA, or one at a time everywhere |
 //! | [`basis`] | several primes at once |
 //! | [`poly`] | polynomials by coefficients or by evaluations, as different types |
+//! | [`automorphism`] | the maps a(X) → a(X^g) |
 //! | [`matrix`] | matrices of polynomials in a power of X, times vectors |
 //! | [`rns`] | rounding division, change of primes |
 //! | [`sample`] | uniform polynomials from a seed; ternary secrets, binomial errors |
@@ -65,6 +66,7 @@
 //! Not audited.
 #![deny(unsafe_code)]
 
+pub mod automorphism;
 pub mod basis;
 pub mod bytes;
 mod kernel;
@@ -80,6 +82,7 @@ pub mod sample;
 #[cfg(test)]
 mod testing;
 
+pub use automorphism::Automorphism;
 pub use basis::Basis;
 pub use matrix::Matrix;
 pub use modulus::Modulus;

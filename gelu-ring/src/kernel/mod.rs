@@ -15,6 +15,7 @@ pub(crate) mod weights;
 
 use std::sync::OnceLock;
 
+use crate::automorphism::Permutation;
 use crate::modulus::{Modulus, below};
 use weights::{Shape, Weights};
 
@@ -52,6 +53,9 @@ pub(crate) trait Kernel: Send + Sync {
 
     /// out\[o\]\[j\] ← Σ_i w\[o\]\[i\]·inputs\[i\]\[j\], where each block of N/`blocks` columns j has its own w.
     fn product(&self, outs: &mut [&mut [u64]], weights: &Weights, inputs: &[&[u64]]);
+
+    /// Each span of `out` ← the one of `row` that the permutation says, in the order that it says.
+    fn permute(&self, out: &mut [u64], row: &[u64], permutation: &Permutation);
 
     /// row\[i\] ← row\[i\] modulo q, for any words.
     fn reduce(&self, row: &mut [u64]);

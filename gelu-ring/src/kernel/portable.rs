@@ -7,6 +7,7 @@
 
 use super::weights::{GROUP, Shape, Weights};
 use super::{Kernel, MAX_TERMS, add, neg, shift, sub};
+use crate::automorphism::Permutation;
 use crate::modulus::{Modulus, below, high};
 use crate::ntt::{SPAN, SPAN_ORDER, roots};
 
@@ -184,6 +185,16 @@ impl Kernel for Rows {
                     out[first..][..SPAN].copy_from_slice(&sums.map(|sum| self.q.reduce(sum)));
                 }
             }
+        }
+    }
+
+    fn permute(&self, out: &mut [u64], row: &[u64], permutation: &Permutation) {
+        [&*out, row].into_iter().for_each(|row| self.check(row));
+        let spans = row.as_chunks::<SPAN>().0;
+        let outs = out.as_chunks_mut().0.iter_mut();
+        let place = |place| usize::try_from(place).expect("a place of a span");
+        for (out, &(source, order)) in outs.zip(&permutation.sources) {
+            *out = permutation.orders[order].map(|taken| spans[source][place(taken)]);
         }
     }
 

@@ -29,12 +29,13 @@ mod transform;
 mod vector;
 
 use core::arch::x86_64::{
-    _mm512_add_epi64, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_setzero_si512,
-    _mm512_srli_epi64, _mm512_sub_epi64,
+    _mm512_add_epi64, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_permutex2var_epi64,
+    _mm512_setzero_si512, _mm512_srli_epi64, _mm512_sub_epi64,
 };
 
 use super::weights::{Shape, Weights};
 use super::{Kernel, MAX_TERMS, add, neg, shift, sub};
+use crate::automorphism::Permutation;
 use crate::modulus::{MAX_BITS, Modulus};
 use transform::Transform;
 use vector::{Factor, Factors, LANES, Line, RADIX, V, Vectors, inverse, load, splat, store};
@@ -137,6 +138,12 @@ impl Kernel for Rows {
         unsafe { self.product_lines(&mut outs, weights, &inputs) };
     }
 
+    fn permute(&self, out: &mut [u64], row: &[u64], permutation: &Permutation) {
+        let (out, row) = (self.lines_mut(out), self.lines(row));
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { permute_lines(out, row, permutation) };
+    }
+
     fn reduce(&self, row: &mut [u64]) {
         let row = self.lines_mut(row);
         // SAFETY: `Rows` is only made where the instructions are available.
@@ -165,6 +172,18 @@ impl Kernel for Rows {
         let out = self.lines_mut(out);
         // SAFETY: `Rows` is only made where the instructions are available.
         unsafe { self.neg_lines(out) };
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn permute_lines(out: &mut [Line], row: &[Line], permutation: &Permutation) {
+    let spans = row.as_chunks::<2>().0;
+    let outs = out.as_chunks_mut::<2>().0.iter_mut();
+    for (out, &(source, order)) in outs.zip(&permutation.sources) {
+        let (a, b) = (load(&spans[source][0]), load(&spans[source][1]));
+        for (out, order) in out.iter_mut().zip(permutation.orders[order].as_chunks().0) {
+            store(out, _mm512_permutex2var_epi64(a, load(order), b));
+        }
     }
 }
 
