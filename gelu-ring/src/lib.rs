@@ -69,6 +69,8 @@
 pub mod automorphism;
 pub mod basis;
 pub mod bytes;
+#[cfg(test)]
+mod constant_time;
 mod kernel;
 pub mod matrix;
 mod memory;
