@@ -34,6 +34,7 @@ fn write_seeds(corpus: &Path) {
     write_keys(&save);
     write_wire::<gelu_elgamal::ElGamal>("elgamal_wire", gelu_elgamal::KEY_BITS, &save);
     write_wire::<gelu_bgn::Bgn>("bgn_wire", gelu_bgn::KEY_BITS, &save);
+    write_residues(&save);
     write_files(&save);
 }
 
@@ -113,6 +114,20 @@ fn write_wire<H: AdditiveHE>(target: &str, key_bits: u32, save: Save<'_>) {
     let mut bytes = vec![1];
     H::ciphertexts_to_bytes(public, &[ciphertext.clone(), ciphertext], &mut bytes);
     save(target, "two", &bytes);
+}
+
+/// Each width of primes, and a polynomial.
+fn write_residues(save: Save<'_>) {
+    for bits in 13..=50u8 {
+        let q = gelu_ring::primes::descending(bits.into(), 1).next().expect("a prime");
+        let mut bytes = vec![bits - 13, 9];
+        let residues: Vec<_> = (1..10).map(|i| q.value() / i - 1).collect();
+        gelu_ring::bytes::pack(q, &residues, &mut bytes);
+        save("ring_bytes", &format!("bits-{bits}"), &bytes);
+    }
+    let basis = gelu_ring::Basis::new(2048, &[12_289]).expect("a basis");
+    let poly = gelu_ring::sample::uniform(&basis, &[1; 32], 0);
+    save("ring_bytes", "polynomial", &[&[0, 0], &poly.to_bytes()[..]].concat());
 }
 
 fn write_files(save: Save<'_>) {
