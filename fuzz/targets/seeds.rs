@@ -7,6 +7,7 @@ use gelu_core::message::{ClientMessage, Wire};
 use gelu_core::{AdditiveHE, Cryptosystem, Plaintext, Precision};
 use gelu_fuzz::{Answering, Asking, key_of, paillier_key, parse, rng, write};
 use gelu_nn::Model;
+use gelu_lattice::Lattice;
 use gelu_paillier::phe::{EncryptedNumber, Number};
 use gelu_paillier::{InsecurePaillier as P, StoredKey};
 
@@ -102,6 +103,11 @@ fn write_keys(save: Save<'_>) {
     secret.save_replacing(&path).expect("a temporary file");
     save("paillier_key_file", "key", &fs::read(&path).expect("just written"));
     fs::remove_file(&path).expect("our own file");
+    let lattice = key_of::<Lattice>(4096);
+    let key = Lattice::public_key_to_bytes(lattice.public_key());
+    save("lattice_wire", "key", &[&[0], &key[..]].concat());
+    save("lattice_wire", "upload", &[1; 1 + 32 + 3 * 4096 * 35 / 8]);
+    save("lattice_wire", "answer", &[2; 1 + (4099usize * 33).div_ceil(8)]);
 }
 
 /// A key and two ciphertexts, each behind the byte that tells them apart.

@@ -117,6 +117,18 @@ impl Backend {
         self.run(KeyBits)
     }
 
+    /// [`Scheme::sigma`].
+    pub fn sigma(self, precision: &Precision) -> Option<u32> {
+        struct Sigma<'a>(&'a Precision);
+        impl Task for Sigma<'_> {
+            type Output = Option<u32>;
+            fn run<S: Scheme>(self) -> Option<u32> {
+                S::sigma(self.0)
+            }
+        }
+        self.run(Sigma(precision))
+    }
+
     /// Whether it offers keys of `bits` bits; if not, which ones it offers.
     pub fn check_key_bits(self, bits: u32) -> Result<(), String> {
         let sizes = self.key_bits();
@@ -154,6 +166,8 @@ pub trait Scheme: gelu_core::Backend {
     const KEY_BITS: &'static [u32];
     /// The default of a run that trains.
     const TRAINING_KEY_BITS: u32 = Self::KEY_BITS[0];
+    /// Rows of a query where many are to be classified: they share ciphertexts.
+    const QUERY: usize = 16;
     /// The size of a key that is made to be kept.
     const NEW_KEY_BITS: u32 = Self::KEY_BITS[0];
 
@@ -168,6 +182,11 @@ pub trait Scheme: gelu_core::Backend {
     /// # Errors
     /// When the file exists or cannot be written.
     fn write_key(secret: &Self::SecretKey, path: &Path) -> Result<()>;
+
+    /// Bits by which masks are longer than what they hide; none where they are modular.
+    fn sigma(precision: &Precision) -> Option<u32> {
+        (!Self::WRAPS).then_some(precision.mask_bits)
+    }
 
     /// Which arithmetic this machine uses for keys of `bits` bits, where there is a choice.
     fn kernel(_bits: u32) -> Option<&'static str> {
@@ -287,6 +306,7 @@ impl Scheme for gelu_lattice::Lattice {
     const KEY_BITS: &'static [u32] = &gelu_lattice::Parameters::KEY_BITS;
     /// Masked weights are as wide as the plaintexts, and noise grows with them.
     const TRAINING_KEY_BITS: u32 = 8192;
+    const QUERY: usize = 1024;
     /// It carries everything that the smaller one does.
     const NEW_KEY_BITS: u32 = 8192;
 

@@ -112,7 +112,7 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
         layers: architecture.to_string(),
         purpose: if args.train { "training" } else { "inference" },
         steps: args.train.then_some(args.steps),
-        sigma: args.train.then_some(precision.mask_bits),
+        sigma: chosen.backend.sigma(precision).filter(|_| args.train),
         backend: chosen.backend.id(),
         key_bits: chosen.key_bits,
         measured,
@@ -167,7 +167,10 @@ fn text(shown: &Shown<'_>) -> String {
         (Some(steps), Some(sigma)) => {
             format!("Training: one of {steps} mini-batches of a lease, sigma {sigma}")
         }
-        _ => "Inference".to_owned(),
+        (Some(steps), None) => {
+            format!("Training: one of {steps} mini-batches of a lease, masks modulo 2^T")
+        }
+        (None, _) => "Inference".to_owned(),
     };
     format!(
         "{layers}\n{what}, {batch} at a time, {backend} with keys of {bits} bits\n\n{rows}\n\
