@@ -41,6 +41,8 @@ mod answer;
 mod backend;
 mod keyfile;
 mod keys;
+#[cfg(feature = "laboratory")]
+pub mod laboratory;
 pub mod layout;
 pub mod parameters;
 mod plain;
