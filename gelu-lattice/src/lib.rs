@@ -46,6 +46,8 @@ mod backend;
 mod bits;
 mod keyfile;
 mod keys;
+#[cfg(feature = "laboratory")]
+pub mod laboratory;
 pub mod layout;
 pub mod parameters;
 mod plain;

@@ -23,6 +23,7 @@ pub mod digits;
 pub mod extraction;
 pub mod factorisation;
 pub mod last_layer;
+pub mod lattice;
 pub mod low_bits;
 pub mod masks;
 pub mod packing;

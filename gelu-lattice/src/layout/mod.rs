@@ -292,7 +292,7 @@ impl fmt::Debug for TileWeights {
 
 /// Results with the offsets that belong to them, not sealed.
 pub struct TileAnswer {
-    ciphertexts: Vec<Ciphertext>,
+    pub(crate) ciphertexts: Vec<Ciphertext>,
     offsets: Option<Vec<i64>>,
 }
 

@@ -1,0 +1,220 @@
+//! Weights from c₁ = Σ wᵢ·aᵢ.
+//!
+//! Modulo q one division gives them, by evaluations, where a has none that is 0:
+//!
+//! ```text
+//! w = c₁ / a
+//! ```
+//!
+//! What crosses the wire is round(2^w·c₁/q). That is a lattice problem with as many unknowns as an answer has weights:
+//! each coefficient is one equation with a small error. With few weights its solution is found at once
+//! ([`Wire::read`]); with thousands it is as hard as ring-LWE, which nobody promised for weights: they are not random, and
+//! the layout with the fewest is the client's to name.
+//!
+//! An encryption of 0 makes c₁ uniform. Under two answers it does so once: their difference is Σ wᵢ·(aᵢ − aᵢ′).
+
+use gelu_lattice::laboratory;
+use gelu_ring::{Coefficients, Evaluations, Poly};
+
+use super::reduction::reduce;
+use super::{Place, Scene, integers};
+
+/// c₁/a: the weights of one upload, if c₁ is what it was without an encryption of 0.
+pub fn divide(c1: &Poly<Evaluations>, a: &Poly<Evaluations>) -> Vec<i128> {
+    let basis = c1.basis();
+    let quotient = Poly::<Evaluations>::from_residues(basis, |i, row| {
+        let q = basis.moduli().nth(i).expect("a row for each prime");
+        for (x, (&c, &a)) in row.iter_mut().zip(c1.residues(i).iter().zip(a.residues(i))) {
+            *x = q.mul(c, q.inverse(a));
+        }
+    });
+    integers(&quotient.into_coefficients())
+}
+
+/// c₁ as it crossed the wire, and the uploads that it was made of.
+pub struct Wire<'a> {
+    /// Modulo 2^`width`.
+    pub words: &'a [u128],
+    /// w.
+    pub width: u32,
+    /// All aᵢ.
+    pub uploads: &'a [Poly<Evaluations>],
+}
+
+/// Bits of each word that are used, and equations for each answer beside one for two weights: more than enough.
+const BITS: u32 = 32;
+const EQUATIONS: usize = 8;
+
+/// About the size of a weight, and of the error of an equation: what is found is of this size in each coordinate.
+const SIZE: i64 = 1 << 6;
+
+impl Wire<'_> {
+    /// The weights at these places as the shortest solution that lattice reduction finds.
+    ///
+    /// The lattice has the rows, of which the last one asks:
+    ///
+    /// ```text
+    /// 2^32·(unit vectors)        0                  0
+    /// aᵢ of the places           unit vectors       0
+    /// −c₁                        0                  64
+    /// ```
+    ///
+    /// Σ wᵢ·aᵢ − c₁ is small modulo 2^32, so (that, w, 64) is a short vector of it.
+    pub fn read(&self, places: &[Place]) -> Vec<i128> {
+        let equations = EQUATIONS + places.len() / 2;
+        let degree = self.words.len();
+        let at = |i: usize| i * (degree / equations);
+        let short = |words: &[u128], width: u32| -> Vec<i64> {
+            words
+                .iter()
+                .map(|word| i64::try_from(word >> (width - BITS)).expect("32 bits"))
+                .collect()
+        };
+        let uploads: Vec<_> = self
+            .uploads
+            .iter()
+            .map(|a| short(&laboratory::switch(a.clone().into_coefficients(), BITS), BITS))
+            .collect();
+        let answer = short(self.words, self.width);
+        let columns = equations + places.len() + 1;
+        let row = |fill: &dyn Fn(usize) -> i64, unit: usize, size: i64| {
+            let mut row: Vec<i64> =
+                (0..equations).map(fill).chain(vec![0; columns - equations]).collect();
+            row[unit] = size;
+            row
+        };
+        let moduli = (0..equations).map(|i| row(&|_| 0, i, 1 << BITS));
+        let weights = places.iter().enumerate().map(|(t, place)| {
+            // Of X^p·a, modulo X^N + 1.
+            let shifted = |i: usize| match at(i).checked_sub(place.coefficient) {
+                Some(from) => uploads[place.upload][from],
+                None => -uploads[place.upload][at(i) + degree - place.coefficient],
+            };
+            row(&shifted, equations + t, 1)
+        });
+        let question = row(&|i| -answer[at(i)], columns - 1, SIZE);
+        let mut basis: Vec<_> = moduli.chain(weights).chain([question]).collect();
+        reduce(&mut basis);
+        let found = basis.iter().find(|row| row[columns - 1].abs() == SIZE);
+        let weight = |t: usize| {
+            found.map_or(0, |row| i128::from(row[equations + t] * row[columns - 1].signum()))
+        };
+        (0..places.len()).map(weight).collect()
+    }
+}
+
+/// What is left of c₁ on the wire when Σ wᵢ·aᵢ with the true weights is taken away: the mean size, as a share of the
+/// modulus. Nothing if c₁ is bare, 1/4 if it is uniform, whatever way of reading weights there may be.
+pub fn rest(scene: &Scene, wire: &Wire<'_>, places: &[Place]) -> f64 {
+    let mut sum = Poly::<Evaluations>::zero(scene.basis());
+    for (i, a) in wire.uploads.iter().enumerate() {
+        let mut weights = vec![0; scene.degree()];
+        for place in places.iter().filter(|place| place.upload == i) {
+            weights[place.coefficient] = scene.weights[place.weight];
+        }
+        let weights: Poly<Coefficients> = Poly::from_signed(scene.basis(), &weights);
+        sum += &(&weights.into_evaluations() * a);
+    }
+    let sum = laboratory::switch(sum.into_coefficients(), wire.width);
+    distance(&sum, wire.words, wire.width)
+}
+
+/// The mean distance of words, as a share of the modulus 2^`width`.
+pub fn distance(a: &[u128], b: &[u128], width: u32) -> f64 {
+    let modulus = 1u128 << width;
+    let one = |(a, b): (&u128, &u128)| {
+        let difference = a.wrapping_sub(*b) % modulus;
+        difference.min(modulus - difference) as f64 / modulus as f64
+    };
+    a.iter().zip(b).map(one).sum::<f64>() / a.len() as f64
+}
+
+/// Whether a mean distance of `count` words is that of uniform ones, within five standard deviations: they are 1/4
+/// apart, with a deviation of 1/√48 each.
+pub fn uniform(distance: f64, count: usize) -> bool {
+    (distance - 0.25).abs() < 5.0 / (48.0 * count as f64).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::laboratory::{danger_bare, danger_zero};
+    use super::*;
+    use gelu_core::Backend;
+    use gelu_lattice::Lattice;
+    use gelu_nn::zoo;
+    use rand::SeedableRng;
+    use rand::rngs::ChaCha20Rng;
+
+    #[test]
+    fn c1_gives_all_weights_of_a_tile_unless_an_encryption_of_0_is_added() {
+        let rng = &mut ChaCha20Rng::seed_from_u64(1);
+        for (network, layout, count) in
+            [(zoo::digits(), "dense/1x64x32", 2048), (zoo::conv1(), "image/1x1x5", 125)]
+        {
+            let scene = Scene::new(network, layout, rng).unwrap();
+            let places = scene.places(0);
+            assert_eq!(places.len(), count);
+            let question = scene.ask(&vec![7; scene.linear.inputs()], rng).unwrap();
+            let [_, mut c1] = danger_bare(&scene.evaluate(&question).unwrap()).swap_remove(0);
+            let a = scene.uploads(&question).swap_remove(0);
+            let read = |c1: &Poly<_>| -> Vec<_> {
+                let all = divide(c1, &a);
+                places.iter().map(|place| all[place.coefficient]).collect()
+            };
+            assert_eq!(read(&c1), scene.truth(&places));
+            let [_, zero] = danger_zero(scene.public(), rng);
+            c1 += &zero.into_evaluations();
+            assert!(read(&c1).iter().all(|w| w.abs() > 1 << 60), "of 105 bits");
+        }
+    }
+
+    /// Five filters of 25 weights, from two uploads; an answer for each filter.
+    #[test]
+    fn the_switch_hides_no_weights_from_lattice_reduction_but_an_encryption_of_0_does() {
+        let rng = &mut ChaCha20Rng::seed_from_u64(3);
+        for (network, layout) in [(zoo::iris(), "dense/1x4x5"), (zoo::conv1(), "columns/256x13x1")]
+        {
+            let scene = Scene::new(network, layout, rng).unwrap();
+            let question = scene.ask(&vec![7; scene.linear.inputs()], rng).unwrap();
+            let width = scene.layout.budget().wire_bits;
+            let uploads = scene.uploads(&question);
+            let sums = scene.evaluate(&question).unwrap();
+            let [_, c1] = danger_bare(&sums).swap_remove(0);
+            let bare = laboratory::switch(c1.into_coefficients(), width);
+            let sealed = scene.seal(sums, rng).swap_remove(0);
+            let places = scene.places(0);
+            let truth = scene.truth(&places);
+            let of = |words| Wire { words, width, uploads: &uploads };
+            let started = std::time::Instant::now();
+            assert_eq!(of(&bare).read(&places), truth, "{layout}");
+            println!("{:?}", started.elapsed());
+            assert!(rest(&scene, &of(&bare), &places) < 1e-9);
+            let sealed = of(&sealed[..4096]);
+            let started = std::time::Instant::now();
+            println!(
+                "{} of {}",
+                crate::attacks::digits::right(&sealed.read(&places), &truth),
+                truth.len()
+            );
+            println!("{:?}", started.elapsed());
+            assert!(uniform(rest(&scene, &sealed, &places), 4096));
+        }
+    }
+
+    #[test]
+    fn answers_to_one_question_share_nothing_also_when_seals_were_prepared() {
+        let rng = &mut ChaCha20Rng::seed_from_u64(2);
+        let scene = Scene::new(zoo::iris(), "dense/1x4x5", rng).unwrap();
+        let question = scene.ask(&[1, 2, 3, 4], rng).unwrap();
+        Lattice::prepare_seals(scene.public(), &[&scene.layout; 2], rng);
+        // Two from the stock, one made on the spot.
+        let answers: Vec<_> = (0..3)
+            .map(|_| scene.seal(scene.evaluate(&question).unwrap(), rng).swap_remove(0))
+            .map(|words| words[..4096].to_vec())
+            .collect();
+        for (a, b) in [(0, 1), (0, 2), (1, 2)] {
+            let apart = distance(&answers[a], &answers[b], scene.layout.budget().wire_bits);
+            assert!(uniform(apart, 4096), "answers {a} and {b}: {apart}");
+        }
+    }
+}
