@@ -50,6 +50,7 @@
 //! | [`sample`] | uniform polynomials from a seed; ternary secrets, binomial errors |
 //! | [`bytes`] | residues as bytes, and what is checked when they come back |
 //! | `memory` | rows, aligned and reused |
+//! | `constant_time` | whether time tells secrets |
 //!
 //! `examples/transforms.rs` measures the transforms, `examples/matrices.rs` the matrices.
 //!

@@ -282,11 +282,12 @@ mod tests {
 
     #[test]
     fn nothing_times_nothing_is_nothing() {
-        let basis = basis(Choice::Best);
-        let none = Matrix::new(&basis, 64, 2, 0, |_, _, _| unreachable!());
-        assert_eq!(none.product(&[]), vec![Poly::zero(&basis); 2]);
-        let none = Matrix::new(&basis, 64, 0, 1, |_, _, _| unreachable!());
-        assert_eq!(none.product(&[Poly::zero(&basis)]), vec![]);
+        for basis in CHOICES.map(basis) {
+            let none = Matrix::new(&basis, 64, 2, 0, |_, _, _| unreachable!());
+            assert_eq!(none.product(&[]), vec![Poly::zero(&basis); 2]);
+            let none = Matrix::new(&basis, 64, 0, 1, |_, _, _| unreachable!());
+            assert_eq!(none.product(&[Poly::zero(&basis)]), vec![]);
+        }
     }
 
     #[test]

@@ -172,7 +172,7 @@ impl Kernel for Rows {
                 let scalars = weights.tile(first / step, &tile);
                 for (j, out) in outs[tile.clone()].iter_mut().enumerate() {
                     let mut sums = [0u128; SPAN];
-                    let terms = scalars[j..].iter().step_by(tile.len()).zip(inputs);
+                    let terms = scalars.iter().skip(j).step_by(tile.len()).zip(inputs);
                     for (i, (w, a)) in terms.enumerate() {
                         // At most 2^11 products of two residues, and a residue.
                         if i % MAX_TERMS == 0 {
