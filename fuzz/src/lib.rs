@@ -17,7 +17,7 @@ use gelu_core::error::{Error, Refused};
 use gelu_core::ledger::{Exposure, Ledger, Policy};
 use gelu_core::message::ServerMessage;
 use gelu_core::server::{Host, LearningRate, ServedModel, Server, ServerOutput};
-use gelu_core::{AdditiveHE, Network, Precision};
+use gelu_core::{AdditiveHE, Cryptosystem, Network, Precision};
 use gelu_nn::layers::{Activation, Shape};
 use gelu_nn::{LayerSpec, Sequential};
 use ndarray::Array2;
@@ -240,7 +240,7 @@ pub fn paillier_key() -> &'static gelu_paillier::SecretKey {
 }
 
 /// A key pair of a scheme that has keys of one size, always the same.
-pub fn key_of<H: AdditiveHE>(bits: u32) -> H::SecretKey {
+pub fn key_of<H: Cryptosystem>(bits: u32) -> H::SecretKey {
     H::keygen(bits, &mut rng()).expect("a size it offers")
 }
 
