@@ -1,4 +1,4 @@
-//! Golden transcripts under Paillier: from two seeds follows every byte of a session, the keys
+//! Golden transcripts under Paillier and on a lattice: from two seeds follows every byte of a session, the keys
 //! included, on every machine, with any number of threads and either kernel.
 //!
 //! A changed line in `golden.txt` means changed bytes on the wire. If that was meant, raise
@@ -9,36 +9,38 @@
 //! ```
 
 use crate::common::{batches, client, host, model, rate};
+use gelu_core::Backend;
 use gelu_core::message::PROTOCOL_VERSION;
 use gelu_core::pair::Pair;
+use gelu_lattice::Lattice;
 use gelu_nn::{Rate, zoo};
 use gelu_paillier::InsecurePaillier;
 use sha2::{Digest, Sha256};
 
-/// A size for tests and two for real use.
+/// Of Paillier, a size for tests and two for real use.
 const SIZES: [u32; 3] = [512, 2048, 3072];
 
-fn session(bits: u32) -> (Pair<InsecurePaillier>, rand::rngs::ChaCha20Rng) {
+fn session<B: Backend>(bits: u32) -> (Pair<B>, rand::rngs::ChaCha20Rng) {
     let model = model(&zoo::iris());
     client(&host(&model), rate(Rate::Public(0.1), bits), bits, 1)
 }
 
 /// Number of frames and the start of the digest of all bytes.
-fn summary(name: &str, bits: u32, pair: &Pair<InsecurePaillier>) -> String {
+fn summary<B: Backend>(name: &str, bits: u32, pair: &Pair<B>) -> String {
     let mut hash = Sha256::new();
     pair.transcript.iter().for_each(|frame| hash.update(frame.bytes()));
     let digest: String = hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
-    format!("{name}, {bits} bits: {} frames, {digest}\n", pair.transcript.len())
+    format!("{name}, {} {bits}: {} frames, {digest}\n", B::ID, pair.transcript.len())
 }
 
-fn one_inference(bits: u32) -> String {
-    let (mut pair, mut rng) = session(bits);
+fn one_inference<B: Backend>(bits: u32) -> String {
+    let (mut pair, mut rng) = session::<B>(bits);
     pair.classify(&batches(&zoo::iris(), 2, 1, 3)[0].0, &mut rng).unwrap();
     summary("one inference", bits, &pair)
 }
 
-fn one_lease(bits: u32) -> String {
-    let (mut pair, mut rng) = session(bits);
+fn one_lease<B: Backend>(bits: u32) -> String {
+    let (mut pair, mut rng) = session::<B>(bits);
     pair.train(&batches(&zoo::iris(), 2, 2, 3), &mut rng).unwrap();
     summary("one lease", bits, &pair)
 }
@@ -46,8 +48,10 @@ fn one_lease(bits: u32) -> String {
 #[test]
 fn golden() {
     let version = format!("protocol version {PROTOCOL_VERSION}\n");
-    let sessions = SIZES.map(|bits| [one_inference(bits), one_lease(bits)].concat());
-    let summaries = version + &sessions.concat();
+    type P = InsecurePaillier;
+    let paillier = SIZES.map(|bits| [one_inference::<P>(bits), one_lease::<P>(bits)].concat());
+    let lattice = [one_inference::<Lattice>(8192), one_lease::<Lattice>(8192)];
+    let summaries = version + &paillier.concat() + &lattice.concat();
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/networks/golden.txt");
     if std::env::var_os("GELU_GOLDEN").is_some_and(|value| value == "write") {
         std::fs::write(file, &summaries).unwrap();
