@@ -7,6 +7,7 @@ use gelu_core::message::{ClientMessage, Wire};
 use gelu_core::{AdditiveHE, Cryptosystem, Plaintext, Precision};
 use gelu_fuzz::{Answering, Asking, key_of, paillier_key, parse, rng, write};
 use gelu_nn::Model;
+use gelu_lattice::Lattice;
 use gelu_paillier::phe::{EncryptedNumber, Number};
 use gelu_paillier::{InsecurePaillier as P, StoredKey};
 
@@ -34,6 +35,7 @@ fn write_seeds(corpus: &Path) {
     write_keys(&save);
     write_wire::<gelu_elgamal::ElGamal>("elgamal_wire", gelu_elgamal::KEY_BITS, &save);
     write_wire::<gelu_bgn::Bgn>("bgn_wire", gelu_bgn::KEY_BITS, &save);
+    write_residues(&save);
     write_files(&save);
 }
 
@@ -101,6 +103,11 @@ fn write_keys(save: Save<'_>) {
     secret.save_replacing(&path).expect("a temporary file");
     save("paillier_key_file", "key", &fs::read(&path).expect("just written"));
     fs::remove_file(&path).expect("our own file");
+    let lattice = key_of::<Lattice>(4096);
+    let key = Lattice::public_key_to_bytes(lattice.public_key());
+    save("lattice_wire", "key", &[&[0], &key[..]].concat());
+    save("lattice_wire", "upload", &[1; 1 + 32 + 3 * 4096 * 35 / 8]);
+    save("lattice_wire", "answer", &[2; 1 + (4099usize * 33).div_ceil(8)]);
 }
 
 /// A key and two ciphertexts, each behind the byte that tells them apart.
@@ -113,6 +120,20 @@ fn write_wire<H: AdditiveHE>(target: &str, key_bits: u32, save: Save<'_>) {
     let mut bytes = vec![1];
     H::ciphertexts_to_bytes(public, &[ciphertext.clone(), ciphertext], &mut bytes);
     save(target, "two", &bytes);
+}
+
+/// Each width of primes, and a polynomial.
+fn write_residues(save: Save<'_>) {
+    for bits in 13..=50u8 {
+        let q = gelu_ring::primes::descending(bits.into(), 1).next().expect("a prime");
+        let mut bytes = vec![bits - 13, 9];
+        let residues: Vec<_> = (1..10).map(|i| q.value() / i - 1).collect();
+        gelu_ring::bytes::pack(q, &residues, &mut bytes);
+        save("ring_bytes", &format!("bits-{bits}"), &bytes);
+    }
+    let basis = gelu_ring::Basis::new(2048, &[12_289]).expect("a basis");
+    let poly = gelu_ring::sample::uniform(&basis, &[1; 32], 0);
+    save("ring_bytes", "polynomial", &[&[0, 0], &poly.to_bytes()[..]].concat());
 }
 
 fn write_files(save: Save<'_>) {

@@ -14,7 +14,8 @@ use gelu_core::pair::{Frame, Pair, PairHost};
 use gelu_core::plan::{Plan, Purpose};
 use gelu_core::server::{LearningRate, ServedModel};
 use gelu_core::slots::SlotBackend;
-use gelu_core::{Clear, Precision, conformance};
+use gelu_core::{Backend, Clear, Precision, conformance};
+use gelu_lattice::Lattice;
 use gelu_nn::{Activation, LayerSpec, Model, Sequential, Shape};
 use gelu_paillier::Paillier;
 use ndarray::Array2;
@@ -29,8 +30,8 @@ fn rng(seed: u64) -> ChaCha20Rng {
     ChaCha20Rng::seed_from_u64(seed)
 }
 
-fn key<H: SlotBackend>(bits: u32) -> Arc<H::SecretKey> {
-    Arc::new(H::keygen(bits, &mut rng(1)).expect("a size that the backend offers"))
+fn key<B: Backend>(bits: u32) -> Arc<B::SecretKey> {
+    Arc::new(B::keygen(bits, &mut rng(1)).expect("a size that the backend offers"))
 }
 
 /// A dense network, and one whose convolution is padded, strided over by a pool, and packed by
@@ -61,27 +62,27 @@ fn inputs(model: &Model, samples: usize) -> Array2<f64> {
 type Sums = Vec<Array2<i128>>;
 
 /// What the client decrypts in a query, layer by layer, and the probabilities it ends with.
-fn query<H: SlotBackend>(
-    secret: &Arc<H::SecretKey>,
+fn query<B: Backend>(
+    secret: &Arc<B::SecretKey>,
     model: &Model,
     samples: usize,
 ) -> (Sums, Array2<f64>) {
     let (rng, served) = (&mut rng(5), ServedModel::from(model));
     let host = Arc::new(PairHost::new(served, "test", Policy::AllowModelExtraction));
     let rate = LearningRate::Public(0.1);
-    let mut pair = Pair::<H>::open(host, Arc::clone(secret), rate, rng).unwrap();
+    let mut pair = Pair::<B>::open(host, Arc::clone(secret), rate, rng).unwrap();
     let probabilities = pair.classify(&inputs(model, samples), rng).unwrap();
 
-    let public = H::public_key(secret);
+    let public = B::public_key(secret);
     let (network, precision) = (model.network(), model.precision());
-    let plan = Plan::new::<H>(network, precision, samples, Purpose::Inference, public).unwrap();
+    let plan = Plan::new::<B>(network, precision, samples, Purpose::Inference, public).unwrap();
     let decrypt = |frame: &Frame| {
         let Frame::Down(bytes) = frame else { return None };
         match ServerMessage::from_bytes(bytes).unwrap() {
             ServerMessage::WeightedSums { stage, ciphertexts } => {
-                let layout = plan.stages[stage as usize].forward.layout();
-                assert!(layout.slot_bits <= MOST_BITS, "{}", plan.stages[stage as usize].name);
-                Some(Layout::<H>::decrypt(layout, secret, &ciphertexts).unwrap())
+                let forward = &plan.stages[stage as usize].forward;
+                assert!(forward.value_bits() <= MOST_BITS, "{}", plan.stages[stage as usize].name);
+                Some(forward.layout().decrypt(secret, &ciphertexts).unwrap())
             }
             _ => None,
         }
@@ -105,14 +106,14 @@ fn plain(model: &Model, samples: usize) -> Sums {
     sums.collect()
 }
 
-fn identical<H: SlotBackend>(secret: &Arc<H::SecretKey>) {
+fn identical<B: Backend>(secret: &Arc<B::SecretKey>) {
     for model in models() {
         for samples in [1, 3] {
-            let (sums, probabilities) = query::<H>(secret, &model, samples);
-            assert_eq!(sums, plain(&model, samples), "{}, {samples} samples", H::ID);
+            let (sums, probabilities) = query::<B>(secret, &model, samples);
+            assert_eq!(sums, plain(&model, samples), "{}, {samples} samples", B::ID);
             assert!(sums.iter().flatten().any(|&z| z.abs() > 1 << 16), "large ones among them");
             let (expected, _) = model.probabilities(&inputs(&model, samples)).unwrap();
-            assert_eq!(probabilities, expected, "{}, {samples} samples", H::ID);
+            assert_eq!(probabilities, expected, "{}, {samples} samples", B::ID);
         }
     }
 }
@@ -132,6 +133,15 @@ fn clear() {
 #[test]
 fn paillier() {
     holds::<Paillier>(PAILLIER_BITS);
+}
+
+#[test]
+fn lattice() {
+    for bits in gelu_lattice::Parameters::KEY_BITS {
+        let secret = key::<Lattice>(bits);
+        conformance::check_layouts::<Lattice>(&secret, &mut rng(6));
+        identical::<Lattice>(&secret);
+    }
 }
 
 #[cfg(feature = "elgamal")]

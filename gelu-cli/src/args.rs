@@ -30,14 +30,19 @@ struct CryptosystemArgs {
     /// The cryptosystem, of those in this build; `gelu backends` compares them and names the others
     #[arg(long, value_enum, default_value_t = Backend::DEFAULT)]
     backend: Backend,
-    /// Bits of a key: 2048, 3072 or 4096 for paillier; most others have one size, which is their
-    /// default [default: 2048 for paillier, the paper's size; 3072 is the one for new keys; those of
-    /// --key where it is given]
+    /// Size of a key: 2048, 3072 or 4096 bits for paillier; a ring of degree 4096 or 8192 for lattice; others
+    /// have one size [default: 2048 for paillier, the paper's size, 3072 is the one for new keys; for
+    /// lattice 4096, to train 8192; those of --key where it is given]
     #[arg(long, value_name = "BITS")]
     key_bits: Option<u32>,
 }
 
 impl Cryptosystem {
+    /// A scheme with keys of its default size.
+    pub(crate) fn default_of(backend: Backend) -> Self {
+        Self { backend, key_bits: backend.key_bits()[0], key_bits_given: false }
+    }
+
     /// For a run that trains, unless the size of keys was asked for.
     pub(crate) fn for_training(self) -> Self {
         match self.key_bits_given {
@@ -90,22 +95,6 @@ pub(crate) fn batch() -> RangedU64ValueParser<usize> {
 /// Mini-batches of a lease: as many as the protocol allows.
 pub(crate) fn lease_steps() -> RangedI64ValueParser<u32> {
     RangedI64ValueParser::new().range(1..=i64::from(MAX_STEPS))
-}
-
-/// The size of a key of Paillier's cryptosystem, for commands that only count.
-#[derive(Debug, Clone, Copy, Args)]
-#[command(next_help_heading = "Cryptosystem")]
-pub(crate) struct KeySize {
-    /// Bits of Paillier's modulus: 2048 is the paper's size, 3072 the one for new keys
-    #[arg(long, value_parser = key_bits(), default_value = "2048", value_name = "BITS")]
-    pub(crate) key_bits: u32,
-}
-
-/// Paillier's sizes.
-fn key_bits() -> impl clap::builder::TypedValueParser<Value = u32> {
-    use clap::builder::{PossibleValuesParser, TypedValueParser};
-    let sizes = PossibleValuesParser::new(["2048", "3072", "4096"]);
-    sizes.map(|text| text.parse().expect("one of the sizes above"))
 }
 
 /// How many threads compute.

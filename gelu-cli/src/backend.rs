@@ -5,11 +5,13 @@
 //! `impl` of [`Scheme`] that says how its keys are kept in files.
 
 use std::path::Path;
-#[cfg(feature = "paillier")]
+#[cfg(any(feature = "paillier", feature = "lattice"))]
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
+#[cfg(feature = "paillier")]
+use gelu_core::clear::ClearKey;
 use gelu_core::plan::Purpose;
 use gelu_core::{Clear, Network, Plan, Precision};
 use serde::{Serialize, Serializer};
@@ -115,6 +117,18 @@ impl Backend {
         self.run(KeyBits)
     }
 
+    /// [`Scheme::sigma`].
+    pub fn sigma(self, precision: &Precision) -> Option<u32> {
+        struct Sigma<'a>(&'a Precision);
+        impl Task for Sigma<'_> {
+            type Output = Option<u32>;
+            fn run<S: Scheme>(self) -> Option<u32> {
+                S::sigma(self.0)
+            }
+        }
+        self.run(Sigma(precision))
+    }
+
     /// Whether it offers keys of `bits` bits; if not, which ones it offers.
     pub fn check_key_bits(self, bits: u32) -> Result<(), String> {
         let sizes = self.key_bits();
@@ -152,6 +166,8 @@ pub trait Scheme: gelu_core::Backend {
     const KEY_BITS: &'static [u32];
     /// The default of a run that trains.
     const TRAINING_KEY_BITS: u32 = Self::KEY_BITS[0];
+    /// Rows of a query where many are to be classified: they share ciphertexts.
+    const QUERY: usize = 16;
     /// The size of a key that is made to be kept.
     const NEW_KEY_BITS: u32 = Self::KEY_BITS[0];
 
@@ -167,9 +183,24 @@ pub trait Scheme: gelu_core::Backend {
     /// When the file exists or cannot be written.
     fn write_key(secret: &Self::SecretKey, path: &Path) -> Result<()>;
 
+    /// Bits by which masks are longer than what they hide; none where they are modular.
+    fn sigma(precision: &Precision) -> Option<u32> {
+        (!Self::WRAPS).then_some(precision.mask_bits)
+    }
+
     /// Which arithmetic this machine uses for keys of `bits` bits, where there is a choice.
     fn kernel(_bits: u32) -> Option<&'static str> {
         None
+    }
+
+    /// What operations cost on the reference machine, or, if they are to be `measured` and can be, on this one.
+    ///
+    /// # Errors
+    /// For a size that the scheme does not offer.
+    fn prices_here(bits: u32, measured: bool) -> Result<Self::Prices> {
+        let _ = measured;
+        let secret = Self::keygen(bits, &mut rand::make_rng::<rand::rngs::ChaCha20Rng>())?;
+        Ok(Self::prices(Self::public_key(&secret)))
     }
 
     /// Plans as a session with a key of `bits` bits would, before there is one.
@@ -188,6 +219,10 @@ pub trait Scheme: gelu_core::Backend {
         Ok(Plan::new::<Self>(network, precision, batch, purpose, Self::public_key(&secret))?)
     }
 }
+
+/// How long prices are measured.
+#[cfg(any(feature = "paillier", feature = "lattice"))]
+const MEASURED_FOR: Duration = Duration::from_millis(200);
 
 /// What to do about key files that cannot be read or written.
 #[cfg(any(feature = "paillier", feature = "lattice", feature = "elgamal", feature = "bgn"))]
@@ -242,6 +277,16 @@ impl Scheme for gelu_paillier::Paillier {
         Some(times.kernel)
     }
 
+    fn prices_here(bits: u32, measured: bool) -> Result<Self::Prices> {
+        let prices = gelu_paillier::prices(bits);
+        if !measured {
+            return Ok(prices);
+        }
+        let rng = &mut rand::make_rng::<rand::rngs::ChaCha20Rng>();
+        let times = gelu_paillier::measure::kernel_times(bits, MEASURED_FOR, rng);
+        Ok(times.map_or(prices, |times| prices.with_product(times.product)))
+    }
+
     /// By [`Clear`]'s twin of such a key, since primes take seconds to find.
     fn plan(
         network: &Network,
@@ -250,7 +295,8 @@ impl Scheme for gelu_paillier::Paillier {
         purpose: Purpose,
         bits: u32,
     ) -> Result<Plan<Self::Layout>> {
-        crate::cost::plan(network, precision, batch, purpose, bits)
+        let (key, prices) = (ClearKey::new(bits)?, gelu_paillier::prices(bits));
+        Ok(Plan::priced::<Clear>(network, precision, batch, purpose, &key, &prices)?)
     }
 }
 
@@ -260,6 +306,7 @@ impl Scheme for gelu_lattice::Lattice {
     const KEY_BITS: &'static [u32] = &gelu_lattice::Parameters::KEY_BITS;
     /// Masked weights are as wide as the plaintexts, and noise grows with them.
     const TRAINING_KEY_BITS: u32 = 8192;
+    const QUERY: usize = 1024;
     /// It carries everything that the smaller one does.
     const NEW_KEY_BITS: u32 = 8192;
 
@@ -269,6 +316,16 @@ impl Scheme for gelu_lattice::Lattice {
 
     fn write_key(secret: &Self::SecretKey, path: &Path) -> Result<()> {
         advice::writing(gelu_lattice::StoredKey::save(secret, path))
+    }
+
+    fn prices_here(bits: u32, measured: bool) -> Result<Self::Prices> {
+        use gelu_core::{Backend as _, Cryptosystem as _};
+        let rng = &mut rand::make_rng::<rand::rngs::ChaCha20Rng>();
+        let secret = Self::keygen(bits, rng)?;
+        Ok(match measured {
+            true => gelu_lattice::Prices::measured(&secret, MEASURED_FOR, rng),
+            false => Self::prices(Self::public_key(&secret)),
+        })
     }
 
     fn kernel(bits: u32) -> Option<&'static str> {

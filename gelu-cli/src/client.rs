@@ -225,7 +225,8 @@ pub(crate) async fn train<S: Scheme>(
     let ids = sums.ledger()?.ids(data.features());
     let batch = schedule.first().map_or(0, Vec::len);
     let card = session.card();
-    let rules = Rules::new(session.network(), &card.precision, batch, policy, card.lease_samples);
+    let rules =
+        Rules::new(session.network(), S::sigma(&card.precision), batch, policy, card.lease_samples);
     let mut rest = schedule;
     while !rest.is_empty() {
         let lengths = rules.lengths(&sums.ledger()?, &ids, rest)?;

@@ -1,11 +1,13 @@
 //! What an exchange costs, from its plan: nothing is encrypted to find out.
 
 use anyhow::Result;
-use gelu_core::clear::ClearKey;
-use gelu_core::plan::{Direction, Purpose};
-use gelu_core::slots::{Prices, SlotLayout};
-use gelu_core::{Clear, Network, Plan, Precision};
+use gelu_core::backend::Layout;
+use gelu_core::plan::{Direction, Exchange, Purpose};
+use gelu_core::{Network, Plan, Precision};
 use serde::Serialize;
+
+use crate::args::Cryptosystem;
+use crate::backend::{Scheme, Task};
 
 /// The cost of one mini-batch (or query), counted from the plan.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -37,18 +39,12 @@ pub(crate) struct ExchangeCost {
     pub(crate) layer: String,
     /// `forward` or `backward`.
     pub(crate) direction: String,
-    /// `samples` or `positions`: what the slots of a ciphertext are.
+    /// How values sit in ciphertexts, in the backend's words.
     pub(crate) layout: String,
-    /// Slots of a ciphertext.
-    pub(crate) slots: usize,
-    /// Bits of a slot.
-    pub(crate) slot_bits: u32,
-    /// Bits by which a slot could still grow.
+    /// Bits of the widest value, sign included.
+    pub(crate) value_bits: u32,
+    /// Bits by which a value could still grow.
     pub(crate) headroom_bits: u32,
-    /// Ciphertexts of one input.
-    pub(crate) rows: usize,
-    /// Outputs in one ciphertext.
-    pub(crate) group: usize,
     /// Ciphertexts to the server.
     pub(crate) ciphertexts_up: usize,
     /// Ciphertexts to the client.
@@ -59,41 +55,52 @@ pub(crate) struct ExchangeCost {
     pub(crate) nanoseconds: u64,
     /// Bytes of ciphertexts both ways.
     pub(crate) bytes: u64,
+    /// Bits of plaintext that an output of a sample reveals at most.
+    pub(crate) revealed_bits: u64,
 }
 
-/// Plans as a Paillier session with keys of `key_bits` would.
-///
-/// [`Clear`] has the same slots and ciphertext sizes by construction, and needs no key.
-pub(crate) fn plan(
-    network: &Network,
-    precision: &Precision,
-    batch: usize,
-    purpose: Purpose,
-    key_bits: u32,
-) -> Result<Plan<SlotLayout>> {
-    let (key, prices) = (ClearKey::new(key_bits)?, prices(key_bits)?);
-    Ok(Plan::priced::<Clear>(network, precision, batch, purpose, &key, &prices)?)
+/// What is to be counted: a mini-batch of a network.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Count<'a> {
+    pub(crate) network: &'a Network,
+    pub(crate) precision: &'a Precision,
+    pub(crate) batch: usize,
+    pub(crate) purpose: Purpose,
+    /// With prices measured on this machine, where the backend can measure them.
+    pub(crate) measured: bool,
 }
 
-#[cfg(feature = "paillier")]
-fn prices(key_bits: u32) -> Result<Prices> {
-    Ok(gelu_paillier::prices(key_bits))
-}
-
-#[cfg(not(feature = "paillier"))]
-fn prices(key_bits: u32) -> Result<Prices> {
-    Ok(<Clear as gelu_core::Backend>::prices(&ClearKey::new(key_bits)?))
+impl Count<'_> {
+    /// Counts it under a cryptosystem.
+    ///
+    /// # Errors
+    /// When the numbers do not fit its plaintexts: which layer needs how many bits.
+    pub(crate) fn under(self, cryptosystem: Cryptosystem) -> Result<Costs> {
+        struct Under<'a>(Count<'a>, u32);
+        impl Task for Under<'_> {
+            type Output = Result<Costs>;
+            fn run<S: Scheme>(self) -> Result<Costs> {
+                let Self(Count { network, precision, batch, purpose, measured }, bits) = self;
+                let prices = S::prices_here(bits, measured)?;
+                let plan = S::plan(network, precision, batch, purpose, bits)?;
+                Ok(Costs::of::<S>(&plan, &prices))
+            }
+        }
+        let cryptosystem = match self.purpose {
+            Purpose::Inference => cryptosystem,
+            Purpose::Training { .. } => cryptosystem.for_training(),
+        };
+        cryptosystem.backend.run(Under(self, cryptosystem.key_bits))
+    }
 }
 
 impl Costs {
     /// Adds up the exchanges of `plan`.
-    pub(crate) fn of(plan: &Plan<SlotLayout>, key_bits: u32) -> Result<Self> {
-        let prices = prices(key_bits)?;
+    pub(crate) fn of<S: Scheme>(plan: &Plan<S::Layout>, prices: &S::Prices) -> Self {
         let exchanges: Vec<ExchangeCost> = plan
             .exchanges()
             .map(|(stage, direction, exchange)| {
-                let name = &plan.stages[stage].name;
-                ExchangeCost::of(name, direction, exchange.layout(), &prices)
+                ExchangeCost::of::<S>(&plan.stages[stage].name, direction, exchange, prices)
             })
             .collect();
         // The masked update and its acknowledgement are a round of their own.
@@ -101,7 +108,7 @@ impl Costs {
         let total = |of: fn(&ExchangeCost) -> u64| exchanges.iter().map(of).sum::<u64>();
         let (bytes, operations) = (total(|e| e.bytes), total(|e| e.operations));
         let batch = plan.batch as u64;
-        Ok(Self {
+        Self {
             batch: plan.batch,
             rounds: exchanges.len() + update,
             ciphertexts: total(|e| (e.ciphertexts_up + e.ciphertexts_down) as u64),
@@ -111,27 +118,31 @@ impl Costs {
             bytes_per_sample: bytes.div_ceil(batch),
             operations_per_sample: operations.div_ceil(batch),
             exchanges,
-        })
+        }
     }
 }
 
 impl ExchangeCost {
-    fn of(layer: &str, direction: Direction, exchange: &SlotLayout, prices: &Prices) -> Self {
-        let cost = exchange.cost();
+    fn of<S: Scheme>(
+        layer: &str,
+        direction: Direction,
+        exchange: &Exchange<S::Layout>,
+        prices: &S::Prices,
+    ) -> Self {
+        let layout = exchange.layout();
+        let cost = layout.cost();
         Self {
             layer: layer.to_owned(),
             direction: direction.to_string(),
-            layout: exchange.arrangement.to_string(),
-            slots: exchange.slots,
-            slot_bits: exchange.slot_bits,
+            layout: layout.to_string(),
+            value_bits: exchange.value_bits(),
             headroom_bits: cost.headroom_bits,
-            rows: exchange.rows(),
-            group: exchange.group,
             ciphertexts_up: cost.ciphertexts_up,
             ciphertexts_down: cost.ciphertexts_down,
             operations: cost.multiply_accumulates as u64,
-            nanoseconds: exchange.nanoseconds(prices),
+            nanoseconds: S::nanoseconds(layout, prices),
             bytes: cost.bytes as u64,
+            revealed_bits: cost.revealed_bits,
         }
     }
 

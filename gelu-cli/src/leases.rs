@@ -16,7 +16,7 @@ use gelu_core::error::Refused;
 use gelu_core::ledger::data::least_samples;
 use gelu_core::ledger::{DataExposure, DataLedger, SampleId};
 use gelu_core::plan::MAX_STEPS;
-use gelu_core::{Network, Precision, mask};
+use gelu_core::{Network, mask};
 
 use crate::problem::problem;
 
@@ -28,20 +28,21 @@ pub(crate) struct Rules {
     batch: usize,
     most_samples: u64,
     values: usize,
-    sigma: u32,
+    /// Of masks over the integers, which bear so many steps; modular ones bear any number.
+    sigma: Option<u32>,
 }
 
 impl Rules {
     /// Of a client with mini-batches of `batch` samples, at a server that grants `most_samples` a lease.
     pub(crate) fn new(
         network: &Network,
-        precision: &Precision,
+        sigma: Option<u32>,
         batch: usize,
         policy: DataPolicy,
         most_samples: u64,
     ) -> Self {
         let (data, values) = (DataExposure::of(network), network.zeros().len());
-        Self { policy, data, batch, most_samples, values, sigma: precision.mask_bits }
+        Self { policy, data, batch, most_samples, values, sigma }
     }
 
     /// The lengths, in ascending order, that the next lease may have (none, where nothing is left); `rest`
@@ -65,7 +66,7 @@ impl Rules {
             let lengths: Vec<u32> = (1..=most).collect();
             return if lengths.is_empty() { Err(self.limit(1, None)) } else { Ok(lengths) };
         }
-        let of_masks = mask::most_steps(self.values, self.sigma);
+        let of_masks = self.sigma.map_or(MAX_STEPS, |sigma| mask::most_steps(self.values, sigma));
         let left = Left::new(&self.data, ledger, ids, rest);
         let most = of_operator.min(of_masks);
         let lengths = left.lengths(most);
@@ -76,7 +77,7 @@ impl Rules {
         Err(match left.shortest_maximum() {
             None => self.too_few(&left),
             Some(steps) if steps > of_masks => {
-                let (sigma, values) = (self.sigma, self.values as u64);
+                let (sigma, values) = (self.sigma.unwrap_or_default(), self.values as u64);
                 let refused = Refused::ShortMasks { sigma, values, steps, most: of_masks };
                 refusal(
                     &refused,
@@ -335,6 +336,7 @@ fn windows(steps: &[Vec<usize>], samples: usize, enough: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gelu_core::Precision;
     use gelu_nn::zoo;
     use ndarray::Array2;
     use proptest::prelude::*;
@@ -342,7 +344,8 @@ mod tests {
     /// 64-32-10: 33 samples for a first sum, 65 for a second over some of them, 66 for all others.
     fn rules(batch: usize, most_samples: u64) -> Rules {
         let (network, enforce) = (zoo::digits().network(), DataPolicy::Enforce);
-        Rules::new(&network, &Precision::TRAINING, batch, enforce, most_samples)
+        let sigma = Some(Precision::TRAINING.mask_bits);
+        Rules::new(&network, sigma, batch, enforce, most_samples)
     }
 
     fn ids(ledger: &DataLedger, rows: usize) -> Vec<SampleId> {
@@ -441,13 +444,13 @@ mod tests {
 
     #[test]
     fn masks_bound_the_length_as_well() {
-        let short = Rules { sigma: 40, ..rules(10, 4096) };
+        let short = Rules { sigma: Some(40), ..rules(10, 4096) };
         let error = of(&short, 400, &schedule(400, 10, 1)).unwrap_err();
         assert!(said(&error).contains("sigma = 40 bits hide 2410 updates a step"), "{error}");
         let allow = Rules { policy: DataPolicy::AllowInputReconstruction, ..short };
         assert_eq!(of(&allow, 400, &schedule(400, 10, 1)).unwrap().len(), 40);
         // 2^15 / 2410 = 13.6 steps.
-        let lengths = of(&Rules { sigma: 54, ..rules(10, 4096) }, 400, &schedule(400, 10, 1));
+        let lengths = of(&Rules { sigma: Some(54), ..rules(10, 4096) }, 400, &schedule(400, 10, 1));
         assert_eq!(lengths.unwrap().last(), Some(&13));
     }
 

@@ -5,15 +5,15 @@
 //! ```
 //! The other coefficients of c₀ would show other sums of the weights; without them c₁ says nothing.
 //!
-//! Numbers of w bits stand one after the other, the lowest bits first; unused bits of the last byte are 0.
+//! Numbers of w bits are written by [`bits`].
 
 use gelu_core::Result;
-use gelu_core::error::PeerMisbehaved;
 use gelu_ring::{Basis, Coefficients, Evaluations, Modulus, Poly};
 use rand::rngs::ChaCha20Rng;
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
+use crate::bits;
 use crate::keys::{PublicKey, SecretKey};
 use crate::parameters::Budget;
 use crate::plain::{Fraction, Scale, down};
@@ -60,7 +60,7 @@ impl<'a> Sealer<'a> {
             });
             self.fraction.switch_one(self.basis, residues, wire_bits)
         }));
-        write(&words, wire_bits)
+        bits::write(&words, wire_bits)
     }
 }
 
@@ -95,7 +95,7 @@ impl Opener {
     pub(crate) fn open(&self, bytes: &[u8], places: &[u32]) -> Result<Vec<i128>> {
         let Budget { wire_bits, .. } = self.budget;
         let degree = self.basis.degree();
-        let words = read(bytes, degree + places.len(), wire_bits)?;
+        let words = bits::read(bytes, degree + places.len(), wire_bits)?;
         let (c1, c0) = words.split_at(degree);
         let product = (&self.polynomial(c1).into_evaluations() * &*self.secret).into_coefficients();
         let product = Zeroizing::new(product);
@@ -167,47 +167,6 @@ impl Integers {
     }
 }
 
-/// Packs numbers of `width` bits, at most 100.
-fn write(words: &[u128], width: u32) -> Vec<u8> {
-    let mut out = Vec::with_capacity((words.len() * width as usize).div_ceil(8) + 16);
-    let (mut waiting, mut bits) = (0u128, 0);
-    for &word in words {
-        waiting |= word << bits;
-        bits += width;
-        let whole = bits / 8;
-        out.extend_from_slice(&waiting.to_le_bytes()[..whole as usize]);
-        waiting >>= 8 * whole;
-        bits %= 8;
-    }
-    if bits > 0 {
-        out.push(waiting.to_le_bytes()[0]);
-    }
-    out
-}
-
-/// Reads exactly `count` numbers of `width` bits, at most 100.
-fn read(bytes: &[u8], count: usize, width: u32) -> Result<Vec<u128>, PeerMisbehaved> {
-    let expected = (count * width as usize).div_ceil(8);
-    if bytes.len() != expected {
-        return Err(PeerMisbehaved::CiphertextLength { expected, got: bytes.len() });
-    }
-    let used = count * width as usize % 8;
-    if used > 0 && bytes.last().is_some_and(|last| last >> used > 0) {
-        return Err(PeerMisbehaved::InvalidCiphertext);
-    }
-    let word = |i: usize| {
-        let at = i * width as usize;
-        let rest = &bytes[at / 8..];
-        let word = rest.first_chunk().copied().unwrap_or_else(|| {
-            let mut word = [0; 16];
-            word[..rest.len()].copy_from_slice(rest);
-            word
-        });
-        u128::from_le_bytes(word) >> (at % 8) & ((1 << width) - 1)
-    };
-    Ok((0..count).map(word).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,19 +174,6 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        #[test]
-        fn numbers_come_back(width in 13u32..=80, words in prop::collection::vec(any::<u128>(), 0..50)) {
-            let words: Vec<_> = words.iter().map(|x| x & ((1 << width) - 1)).collect();
-            let bytes = write(&words, width);
-            prop_assert_eq!(read(&bytes, words.len(), width).unwrap(), words.clone());
-            prop_assert!(read(&[&bytes[..], &[0]].concat(), words.len(), width).is_err());
-            if !(words.len() * width as usize).is_multiple_of(8) {
-                let mut unused = bytes.clone();
-                *unused.last_mut().unwrap() |= 0x80;
-                prop_assert!(read(&unused, words.len(), width).is_err());
-            }
-        }
-
         #[test]
         fn integers_come_back(x in -(1i128 << 68)..1 << 68, degree in prop::sample::select(&[4096u32, 8192][..])) {
             let basis = Parameters::of_degree(degree).unwrap().basis().clone();

@@ -8,6 +8,7 @@ use rand_core::CryptoRng;
 use crate::keys::{PublicKey, SecretKey};
 use crate::layout::TileLayout;
 use crate::parameters::Parameters;
+use crate::prices::Prices;
 use crate::{upload, zero};
 
 /// Additive encryption on a ring.
@@ -45,19 +46,6 @@ impl Cryptosystem for Lattice {
     }
 }
 
-/// What operations cost, in nanoseconds of one core of a reference machine (an EPYC with AVX-512 IFMA).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Prices {
-    /// An upload made and read.
-    pub up: u64,
-    /// An answer sealed and opened.
-    pub down: u64,
-    /// 1024 products of residues.
-    pub products: u64,
-    /// A byte on the wire; 8 is 1 Gbit/s.
-    pub byte: u64,
-}
-
 impl Backend for Lattice {
     /// Modulo t.
     const WRAPS: bool = true;
@@ -70,20 +58,11 @@ impl Backend for Lattice {
     }
 
     fn prices(public: &PublicKey) -> Prices {
-        // Of N = 4096 with three primes; all grow with the residues.
-        let grown = |price: u64| {
-            let residues =
-                public.parameters().degree() * public.parameters().basis().moduli().len();
-            price * residues as u64 / (3 * 4096)
-        };
-        Prices { up: grown(120_000), down: grown(240_000), products: 500, byte: 8 }
+        Prices::reference(public.parameters())
     }
 
     fn nanoseconds(layout: &TileLayout, prices: &Prices) -> u64 {
-        prices.up * layout.ciphertexts_up() as u64
-            + prices.down * layout.ciphertexts_down() as u64
-            + prices.products * layout.residue_products() / 1024
-            + prices.byte * gelu_core::backend::Layout::cost(layout).bytes as u64
+        prices.of(layout)
     }
 
     fn prepare_encryptions(secret: &SecretKey, layouts: &[&TileLayout], rng: &mut dyn CryptoRng) {

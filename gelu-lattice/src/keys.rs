@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! secret  s   ternary
-//! public  a = uniform(seed), b = −a·s + e
+//! public  a = uniform(seed), b = −a·s + e, and a proof that s and e are small
 //! ```
-//! a follows from a seed by a hash, so no owner can choose one of which it knows a trapdoor.
+//! a follows from a seed by a hash, so no owner can choose one of which it knows a trapdoor. By the
+//! [proof](crate::proof), answers hide weights from the owner of a key also when it was made in bad faith.
 
 use std::fmt;
 
@@ -17,6 +18,7 @@ use rand_core::{CryptoRng, Rng};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::parameters::Parameters;
+use crate::proof::Statement;
 use crate::stock::Stock;
 use crate::upload::Pad;
 use crate::zero::Zero;
@@ -31,10 +33,12 @@ pub struct PublicKey {
     seed: Seed,
     a: Poly<Evaluations>,
     b: Poly<Evaluations>,
+    /// Which holds.
+    proof: Vec<u8>,
     zeros: Stock<Zero>,
 }
 
-/// The same key.
+/// The same key, whatever the proof.
 impl PartialEq for PublicKey {
     fn eq(&self, other: &Self) -> bool {
         self.seed == other.seed && self.b == other.b
@@ -48,11 +52,6 @@ impl fmt::Debug for PublicKey {
 }
 
 impl PublicKey {
-    fn new(parameters: Parameters, seed: Seed, b: Poly<Evaluations>) -> Self {
-        let a = sample::uniform(parameters.basis(), &seed, KEY_INDEX);
-        Self { parameters, seed, a, b, zeros: Stock::default() }
-    }
-
     /// The ring.
     #[must_use]
     pub fn parameters(&self) -> &Parameters {
@@ -69,16 +68,21 @@ impl PublicKey {
         &self.b
     }
 
+    /// What the proof is of.
+    pub(crate) fn statement(&self) -> Statement<'_> {
+        Statement::new(&self.seed, &self.a, &self.b)
+    }
+
     /// Encryptions of 0 made in idle time.
     pub(crate) fn zeros(&self) -> &Stock<Zero> {
         &self.zeros
     }
 
-    /// The degree in four bytes, the seed, b.
+    /// The degree in four bytes, the seed, b, the proof.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let degree = u32::try_from(self.parameters.degree()).expect("at most 2^16");
-        [&degree.to_le_bytes()[..], &self.seed, &self.b.to_bytes()].concat()
+        [&degree.to_le_bytes()[..], &self.seed, &self.b.to_bytes(), &self.proof].concat()
     }
 
     /// Reads a key.
@@ -88,11 +92,27 @@ impl PublicKey {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PeerMisbehaved> {
         let invalid = PeerMisbehaved::InvalidKey;
         let (degree, rest) = bytes.split_first_chunk().ok_or(invalid("its length"))?;
-        let (seed, b) = rest.split_first_chunk().ok_or(invalid("its length"))?;
+        let (seed, rest) = rest.split_first_chunk().ok_or(invalid("its length"))?;
         let parameters = Parameters::of_degree(u32::from_le_bytes(*degree));
         let parameters = parameters.ok_or(invalid("its degree"))?;
-        let b = Poly::from_bytes(parameters.basis(), b).map_err(|_| invalid("its polynomial"))?;
-        Ok(Self::new(parameters, *seed, b))
+        let basis = parameters.basis();
+        let (b, proof) = rest
+            .split_at_checked(Poly::<Evaluations>::bytes_len(basis))
+            .ok_or(invalid("its length"))?;
+        let b = Poly::from_bytes(basis, b).map_err(|_| invalid("its polynomial"))?;
+        let a = sample::uniform(basis, seed, KEY_INDEX);
+        let (seed, proof) = (*seed, proof.to_vec());
+        let key = Self { parameters, seed, a, b, proof, zeros: Stock::default() };
+        if !key.statement().verify(&key.proof) {
+            return Err(invalid("its proof"));
+        }
+        Ok(key)
+    }
+
+    /// The key of the same a that says another b, with a proof that may not hold.
+    #[cfg(test)]
+    pub(crate) fn unproven(&self, b: Poly<Evaluations>, proof: Vec<u8>) -> Self {
+        Self { b, proof, zeros: Stock::default(), ..self.clone() }
     }
 }
 
@@ -130,10 +150,14 @@ impl SecretKey {
         let (basis, degree) = (parameters.basis(), parameters.degree());
         let mut seed = [0; 32];
         rng.fill_bytes(&mut seed);
-        let secret = Small::ternary(degree, &mut rng).evaluations(basis);
-        let mut b = -(&sample::uniform(basis, &seed, KEY_INDEX) * &*secret);
+        let small = Small::ternary(degree, &mut rng);
+        let secret = small.evaluations(basis);
+        let a = sample::uniform(basis, &seed, KEY_INDEX);
+        let mut b = -(&a * &*secret);
         b += &Small::error(degree, &mut rng).evaluations(basis);
-        let public = PublicKey::new(parameters, seed, b);
+        let mut public =
+            PublicKey { parameters, seed, a, b, proof: Vec::new(), zeros: Stock::default() };
+        public.proof = public.statement().prove(&small, &mut rng);
         let root = *root;
         Self { root, secret, public, pads: Stock::default() }
     }
@@ -163,5 +187,62 @@ impl SecretKey {
     /// Encryptions made in idle time.
     pub(crate) fn pads(&self) -> &Stock<Pad> {
         &self.pads
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use sha2::{Digest, Sha256};
+
+    /// The key of a root, and its s.
+    pub(crate) fn key(degree: u32, root: u8) -> (SecretKey, Small) {
+        let parameters = Parameters::of_degree(degree).unwrap();
+        let key = SecretKey::from_root(parameters.clone(), &[root; 32]);
+        let mut rng = ChaCha20Rng::from_seed([root; 32]);
+        rng.fill_bytes(&mut [0; 32]);
+        let s = Small::ternary(parameters.degree(), &mut rng);
+        assert!(*s.evaluations(parameters.basis()) == *key.secret());
+        (key, s)
+    }
+
+    #[test]
+    fn a_key_comes_back_and_a_root_gives_the_same_bytes_for_ever() {
+        for (degree, start) in
+            Parameters::KEY_BITS.into_iter().zip([[8, 201, 42, 200], [80, 82, 252, 32]])
+        {
+            let bytes = key(degree, 1).0.public_key().to_bytes();
+            assert_eq!(PublicKey::from_bytes(&bytes).unwrap().to_bytes(), bytes);
+            assert_eq!(Sha256::digest(&bytes)[..4], start);
+        }
+    }
+
+    #[test]
+    fn every_part_of_a_key_counts() {
+        let (key, _) = key(4096, 2);
+        let bytes = key.public_key().to_bytes();
+        let proof = bytes.len() - key.public_key().proof.len();
+        let read = |bytes: &[u8]| PublicKey::from_bytes(bytes).unwrap_err();
+        // The degree, the seed, the first residues of b modulo each prime, the proof.
+        let row = 4096 * 35 / 8;
+        for (at, why) in [
+            (0, "its degree"),
+            (4, "its proof"),
+            (35, "its proof"),
+            (36, "its proof"),
+            (36 + row, "its proof"),
+            (36 + 2 * row, "its proof"),
+            (proof, "its proof"),
+            (bytes.len() - 1, "its proof"),
+        ] {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            assert_eq!(read(&flipped), PeerMisbehaved::InvalidKey(why), "byte {at}");
+        }
+        for (len, why) in
+            [(3, "its length"), (35, "its length"), (proof - 1, "its length"), (proof, "its proof")]
+        {
+            assert_eq!(read(&bytes[..len]), PeerMisbehaved::InvalidKey(why), "{len} bytes");
+        }
     }
 }

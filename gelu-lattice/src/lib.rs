@@ -24,21 +24,26 @@
 //! | ⌊Δ·m⌋ modulo q | `plain` |
 //! | client: encrypted, with half a ciphertext as a seed | `upload` |
 //! | server: multiplied by weights | [`gelu_ring::matrix`] |
-//! | an encryption of 0 is added | `zero` |
+//! | twice an encryption of 0 is added | `zero` |
 //! | flooded, cut to the outputs, modulo 2^w | `answer` |
 //! | client: decrypted | `answer`, `plain` |
 //!
 //! # Security
 //! The client's values are hidden by ring-LWE with 128 bits ([`parameters`]), also from quantum computers as far as is
-//! known. The server's weights are hidden from the owner of the key by an encryption of 0 (ring-LWE) and by
-//! flooding (statistically, [`Budget::hiding_bits`] a coefficient).
+//! known. The server's weights are hidden from the owner of the key by encryptions of 0 (ring-LWE) and by
+//! flooding (statistically, [`Budget::hiding_bits`] a coefficient). A public key comes with a proof that it was made of
+//! small polynomials, so this holds also for a key made in bad faith, with fewer bits:
+//! [`Budget::hiding_bits_from_any_key`].
 //! All of the client's and the server's steps take the same time whatever the values and weights.
 //!
 //! Not audited.
 #![forbid(unsafe_code)]
 
 mod answer;
+#[cfg(test)]
+mod attack;
 mod backend;
+mod bits;
 mod keyfile;
 mod keys;
 #[cfg(feature = "laboratory")]
@@ -46,13 +51,16 @@ pub mod laboratory;
 pub mod layout;
 pub mod parameters;
 mod plain;
+mod prices;
+mod proof;
 mod stock;
 mod upload;
 mod zero;
 
-pub use backend::{Lattice, Prices};
+pub use backend::Lattice;
 pub use gelu_keyfile::StoredKey;
 pub use keyfile::{Fields, InvalidSecretKey};
 pub use keys::{PublicKey, SecretKey};
 pub use layout::TileLayout;
 pub use parameters::{Budget, Parameters};
+pub use prices::Prices;

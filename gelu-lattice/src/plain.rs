@@ -6,7 +6,7 @@
 //! down    round(x·2^v/2^w)                modulo 2^v
 //! ```
 
-use gelu_ring::{Basis, Coefficients, Poly};
+use gelu_ring::{Basis, Coefficients, Modulus, Poly};
 use zeroize::Zeroizing;
 
 /// Scales plaintexts modulo 2^v up to q.
@@ -62,18 +62,9 @@ pub(crate) struct Fraction {
 
 impl Fraction {
     pub(crate) fn new(basis: &Basis) -> Self {
-        let moduli: Vec<_> = basis.moduli().collect();
-        let inverse = |i: usize| {
-            let others = (0..moduli.len()).filter(|&j| j != i);
-            let product = others.fold(1, |product, j| {
-                moduli[i].mul(product, moduli[i].reduce(moduli[j].value().into()))
-            });
-            moduli[i].inverse(product)
-        };
-        let inverses = (0..moduli.len()).map(inverse).collect();
         // q divides no power of two, so this is ⌊2^128/q⌋.
-        let reciprocals = moduli.iter().map(|q| u128::MAX / u128::from(q.value())).collect();
-        Self { inverses, reciprocals }
+        let reciprocals = basis.moduli().map(|q| u128::MAX / u128::from(q.value())).collect();
+        Self { inverses: cofactor_inverses(basis), reciprocals }
     }
 
     /// round(2^w·x/q) modulo 2^w of all coefficients; at most 1/2 + 2^−9 away, for w ≤ 76.
@@ -102,6 +93,15 @@ impl Fraction {
         });
         sum >> (128 - wire_bits)
     }
+}
+
+/// (q/qᵢ)⁻¹ modulo qᵢ, for each prime.
+pub(crate) fn cofactor_inverses(basis: &Basis) -> Vec<u64> {
+    let inverse = |(i, q): (usize, Modulus)| {
+        let others = basis.moduli().enumerate().filter(|(j, _)| *j != i);
+        q.inverse(others.fold(1, |product, (_, other)| q.mul(product, other.value())))
+    };
+    basis.moduli().enumerate().map(inverse).collect()
 }
 
 /// One half of a unit of 2^−w.

@@ -1,13 +1,22 @@
 //! Encryptions of 0 under the public key, which hide how an answer was made.
 //!
 //! The c₁ of an answer is Σ wᵢ·c₁ᵢ: a known function of the weights, as the client knows all c₁ᵢ. With u ternary
-//! and e an error, both fresh,
+//! and e₁ an error, both fresh, an answer becomes
 //!
 //! ```text
-//! c₁ + a·u + e
+//! c₀ + 2·b·u      c₁ + 2·(a·u + e₁)
 //! ```
-//! looks uniform to whoever does not know u (ring-LWE). c₀ gets b·u, so the phase c₀ + c₁·s gets
-//! e′·u + e·s, small and flooded with the rest of the noise: no error is added to c₀ besides.
+//! a·u + e₁ looks uniform to whoever does not know u (ring-LWE), and so does its double, as q is odd.
+//!
+//! # Why twice
+//! What c₀ shows must not depend on u and e₁. For a key made in bad faith, the [proof](crate::proof) gives small s′ and
+//! e′ with 2·b = −a·s′ + e′; so what is added to c₀ is, by what is added to c₁,
+//!
+//! ```text
+//! 2·b·u = −(s′/2)·2·(a·u + e₁) + (e′·u + s′·e₁)        1/2 modulo q
+//! ```
+//! where the first part follows from c₁, and the second is small and flooded. In b·u alone, it would be divided by
+//! 2 modulo q, and not be small. For an honest key the phase gets 2·(e·u + s·e₁). No error is added to c₀ besides.
 
 use gelu_ring::sample::Small;
 use gelu_ring::{Coefficients, Poly};
@@ -19,7 +28,7 @@ use zeroize::Zeroizing;
 use crate::keys::PublicKey;
 use crate::upload::{Ciphertext, streams};
 
-/// An encryption of 0. Used up by the answer that it hides: under two, their difference would show.
+/// Twice an encryption of 0. Used up by the answer that it hides: under two, their difference would show.
 pub(crate) struct Zero {
     c0: Zeroizing<Poly<Coefficients>>,
     c1: Zeroizing<Poly<Coefficients>>,
@@ -29,10 +38,13 @@ impl Zero {
     fn new(public: &PublicKey, mut rng: ChaCha20Rng) -> Self {
         let (basis, rng) = (public.parameters().basis(), &mut rng);
         let u = Small::ternary(basis.degree(), rng).evaluations(basis);
-        let c0 = (public.b() * &*u).into_coefficients();
-        let mut c1 = (public.a() * &*u).into_coefficients();
-        c1 += &Small::error(basis.degree(), rng).coefficients(basis);
-        Self { c0: Zeroizing::new(c0), c1: Zeroizing::new(c1) }
+        let mut c0 = Zeroizing::new((public.b() * &*u).into_coefficients());
+        let mut c1 = Zeroizing::new((public.a() * &*u).into_coefficients());
+        *c1 += &Small::error(basis.degree(), rng).coefficients(basis);
+        let two = basis.residues(2);
+        c0.scale(&two);
+        c1.scale(&two);
+        Self { c0, c1 }
     }
 
     /// Adds it to an answer.

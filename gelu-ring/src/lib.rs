@@ -44,13 +44,14 @@
 //! | `kernel` | rows of residues: eight at a time with AVX-512 IFMA, or one at a time everywhere |
 //! | [`basis`] | several primes at once |
 //! | [`poly`] | polynomials by coefficients or by evaluations, as different types |
+//! | [`automorphism`] | the maps a(X) → a(X^g) |
 //! | [`matrix`] | matrices of polynomials in a power of X, times vectors |
 //! | [`rns`] | rounding division, change of primes |
 //! | [`sample`] | uniform polynomials from a seed; ternary secrets, binomial errors |
 //! | [`bytes`] | residues as bytes, and what is checked when they come back |
 //! | `memory` | rows, aligned and reused |
 //!
-//! `examples/transforms.rs` measures the transforms.
+//! `examples/transforms.rs` measures the transforms, `examples/matrices.rs` the matrices.
 //!
 //! # Ranges
 //! A residue is below its prime wherever this crate takes or gives one, and both kernels give the same: what they
@@ -65,8 +66,11 @@
 //! Not audited.
 #![deny(unsafe_code)]
 
+pub mod automorphism;
 pub mod basis;
 pub mod bytes;
+#[cfg(test)]
+mod constant_time;
 mod kernel;
 pub mod matrix;
 mod memory;
@@ -80,6 +84,7 @@ pub mod sample;
 #[cfg(test)]
 mod testing;
 
+pub use automorphism::Automorphism;
 pub use basis::Basis;
 pub use matrix::Matrix;
 pub use modulus::Modulus;

@@ -59,7 +59,7 @@ pub(crate) fn roots(q: Modulus, degree: usize) -> (Vec<u64>, Vec<u64>) {
 }
 
 /// The log₂ `degree` bits of i in reverse.
-fn bit_reversed(i: usize, degree: usize) -> usize {
+pub(crate) fn bit_reversed(i: usize, degree: usize) -> usize {
     i.reverse_bits() >> (usize::BITS - degree.ilog2())
 }
 

@@ -5,13 +5,13 @@ use std::path::Path;
 use anyhow::Result;
 use gelu_core::ledger::{Exposure, LayerExposure};
 use gelu_core::plan::Purpose;
-use gelu_core::slots::SlotLayout;
-use gelu_core::{Network, Plan, Precision};
+use gelu_core::{Network, Precision};
 use gelu_nn::{Model, Sequential, zoo};
 use serde::Serialize;
 
-use crate::args::{self, KeySize};
-use crate::cost::{self, Costs};
+use crate::args::{self, Cryptosystem};
+use crate::backend::{Scheme, Task};
+use crate::cost::Costs;
 use crate::output::{Output, table};
 use crate::phases::bytes;
 use crate::problem::problem;
@@ -40,7 +40,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 20, value_parser = args::lease_steps())]
     steps: u32,
     #[command(flatten)]
-    key: KeySize,
+    cryptosystem: Cryptosystem,
 }
 
 /// One use of the model.
@@ -60,6 +60,7 @@ struct Audit<'a> {
     model: &'a str,
     layers: String,
     parameters: usize,
+    backend: &'static str,
     key_bits: u32,
     inference: Account,
     training: Account,
@@ -69,25 +70,32 @@ struct Audit<'a> {
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     let (architecture, inference, training) = open(&args.model)?;
     let network = architecture.network();
-    let account = |precision, batch, purpose| {
-        let plan = cost::plan(&network, precision, batch, purpose, args.key.key_bits)?;
-        Account::new(&network, precision, &plan, args.key.key_bits)
+    let account = |precision, batch, purpose, cryptosystem: Cryptosystem| {
+        let use_ = Use { network: &network, precision, batch, purpose };
+        cryptosystem.backend.run(Accounted(use_, cryptosystem.key_bits))
     };
+    let (queries, mini_batches) = (args.cryptosystem, args.cryptosystem.for_training());
+    let steps = Purpose::Training { steps: args.steps };
     let audit = Audit {
         model: &args.model,
         layers: architecture.to_string(),
         parameters: architecture.parameters(),
-        key_bits: args.key.key_bits,
-        inference: account(&inference, 1, Purpose::Inference)?,
-        training: account(&training, args.batch, Purpose::Training { steps: args.steps })?,
+        backend: queries.backend.id(),
+        key_bits: queries.key_bits,
+        inference: account(&inference, 1, Purpose::Inference, queries)?,
+        training: account(&training, args.batch, steps, mini_batches)?,
     };
     let text = format!(
-        "{layers}\n{parameters} parameters, keys of {bits} bits\n\n\
+        "{layers}\n{parameters} parameters, {backend} with keys of {bits} bits\n\n\
          Inference, one sample at a time\n{inference}\n\n\
          Training, leases of {steps} mini-batches of {batch} samples\n{training}",
         layers = audit.layers,
         parameters = audit.parameters,
-        bits = audit.key_bits,
+        backend = audit.backend,
+        bits = match mini_batches.key_bits {
+            bits if bits == audit.key_bits => bits.to_string(),
+            bits => format!("{} for queries, {bits}", audit.key_bits),
+        },
         inference = audit.inference.text(),
         steps = args.steps,
         batch = args.batch,
@@ -112,25 +120,37 @@ pub(super) fn open(model: &str) -> Result<(Sequential, Precision, Precision)> {
     Ok((model.architecture().clone(), *model.precision(), Precision::TRAINING))
 }
 
-impl Account {
-    fn new(
-        network: &Network,
-        precision: &Precision,
-        plan: &Plan<SlotLayout>,
-        key_bits: u32,
-    ) -> Result<Self> {
-        let exposure = Exposure::new(network, precision, plan);
+/// A use of a network.
+struct Use<'a> {
+    network: &'a Network,
+    precision: &'a Precision,
+    batch: usize,
+    purpose: Purpose,
+}
+
+/// The account of a use with keys of so many bits.
+struct Accounted<'a>(Use<'a>, u32);
+
+impl Task for Accounted<'_> {
+    type Output = Result<Account>;
+
+    fn run<S: Scheme>(self) -> Result<Account> {
+        let Self(Use { network, precision, batch, purpose }, bits) = self;
+        let plan = S::plan(network, precision, batch, purpose, bits)?;
+        let exposure = Exposure::new(network, precision, &plan);
         let (safe_samples, narrowest) = exposure.safe_samples();
-        Ok(Self {
+        Ok(Account {
             verdict: exposure.verdict(),
             safe_samples,
             narrowest: narrowest.clone(),
             least_samples: exposure.least_samples().map(|(least, _)| least),
-            costs: Costs::of(plan, key_bits)?,
+            costs: Costs::of::<S>(&plan, &S::prices_here(bits, false)?),
             exposure,
         })
     }
+}
 
+impl Account {
     fn text(&self) -> String {
         let mut text = table(&[
             "layer",
@@ -140,7 +160,7 @@ impl Account {
             "#safe samples,\nhonest client",
             "#safe samples,\nany client",
             "#the data needs\nat least",
-            "#slot bits\n(headroom)",
+            "#value bits\n(headroom)",
             "#layout, ciphertexts\nup + down",
         ]);
         for (layer, cost) in self.exposure.model.iter().zip(&self.costs.exchanges) {
@@ -156,7 +176,7 @@ impl Account {
                 layer.safe_samples_honest().to_string(),
                 layer.safe_samples().to_string(),
                 data.map(|d| d.least_samples().to_string()).unwrap_or_default(),
-                format!("{} ({})", cost.slot_bits, cost.headroom_bits),
+                format!("{} ({})", cost.value_bits, cost.headroom_bits),
                 format!("{}\n{} + {}", cost.layout, cost.ciphertexts_up, cost.ciphertexts_down),
             ]);
         }

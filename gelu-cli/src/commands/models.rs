@@ -6,8 +6,8 @@ use gelu_core::{Network, Precision};
 use gelu_nn::zoo;
 use serde::Serialize;
 
-use crate::args::KeySize;
-use crate::cost::{self, Costs};
+use crate::args::Cryptosystem;
+use crate::cost::{Costs, Count};
 use crate::output::{Output, table};
 use crate::phases::bytes;
 
@@ -23,7 +23,7 @@ Train one in the clear:   gelu train --plaintext --network lenet5 --data DIR --o
 See what it would leak:   gelu audit lenet5")]
 pub(crate) struct Args {
     #[command(flatten)]
-    key: KeySize,
+    cryptosystem: Cryptosystem,
 }
 
 #[derive(Serialize)]
@@ -43,9 +43,9 @@ struct Row {
 
 /// Prints the table.
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
-    let bits = args.key.key_bits;
     let costs = |network: &Network, precision, batch, purpose| {
-        Costs::of(&cost::plan(network, precision, batch, purpose, bits)?, bits)
+        let count = Count { network, precision, batch, purpose, measured: false };
+        count.under(args.cryptosystem)
     };
     let row = |entry: &zoo::Entry| -> Result<Row> {
         let architecture = (entry.architecture)();
@@ -89,8 +89,13 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
         ]);
     }
     let note = format!(
-        "Ciphertexts of {bits}-bit keys; rounds of a query / of a training step; training in the \
-         mini-batches of each network's recipe."
+        "Ciphertexts of {backend} with keys of {bits} bits; rounds of a query / of a training step; training in the \
+         mini-batches of each network's recipe.",
+        backend = args.cryptosystem.backend.id(),
+        bits = match (args.cryptosystem.key_bits, args.cryptosystem.for_training().key_bits) {
+            (one, other) if one == other => one.to_string(),
+            (one, other) => format!("{one} and {other}"),
+        },
     );
     output.show(&rows, format_args!("{text}\n{note}"))
 }

@@ -1,13 +1,16 @@
-//! `gelu plan MODEL`: how each exchange travels in ciphertexts, and what it costs.
+//! `gelu plan MODEL`: how each exchange travels in ciphertexts, what it costs, and under which cryptosystem it
+//! costs least.
 
 use anyhow::Result;
+use clap::ValueEnum;
 use gelu_core::Precision;
 use gelu_core::plan::Purpose;
 use serde::Serialize;
 
 use super::audit::open;
-use crate::args::{self, KeySize};
-use crate::cost::{self, Costs};
+use crate::args::{self, Cryptosystem};
+use crate::backend::Backend;
+use crate::cost::{Costs, Count};
 use crate::output::{Output, table};
 use crate::phases::{bytes, seconds};
 
@@ -19,17 +22,18 @@ Examples:
   gelu plan mnist.safetensors --batch 32       32 samples at a time, a model file
   gelu plan lenet5 --train --batch 17          a mini-batch of a training
   gelu plan iris --train --sigma 80 --steps 5  with longer masks, in shorter leases
+  gelu plan conv1 --backend lattice --measure  under a lattice, by prices measured here
   gelu plan conv1 --key-bits 3072 --json       for programs
 
-How to read it: a ciphertext has `slots` slots of `bits` bits. In the layout `samples` it holds one
-feature of all samples; in the layout `positions` it holds what one weight of a convolution's
-kernel meets, everywhere in the image. What does not fit into the slots takes several rows.
-On the way down, `group` sums are packed into one ciphertext: few, so that all ciphertexts go
-through the processor side by side, rather than many, one after the other.
+How to read it: a layout says how values sit in ciphertexts. Of a scheme with slots (paillier), it is
+`samples/g` or `positions/g`: a ciphertext holds one feature of all samples, or what one weight of a
+convolution's kernel meets, everywhere in the image; on the way down g sums share a ciphertext. Of
+a lattice it is `dense`, `image` or `columns/BxKxN`: B samples and K channels in a ciphertext that
+goes up, N channels in one that comes down (docs: the page on layouts).
 
-The expected time is that of one core of the reference machine for both parties, with 1 Gbit/s
-between them. It is what the planner minimises, layer by layer; client and server come to the
-same plan because nothing in it is measured.")]
+The expected time is that of one core for both parties, with 1 Gbit/s between them: of the reference
+machine, or with --measure of this one, where a backend can measure its prices. It is what
+the client minimises, layer by layer; it names its choice to the server.")]
 pub(crate) struct Args {
     /// A model file, or the name of a network
     #[arg(value_name = "MODEL")]
@@ -40,14 +44,18 @@ pub(crate) struct Args {
     /// A mini-batch of a training instead of a query
     #[arg(long)]
     train: bool,
-    /// Mini-batches of a lease: each one's mask makes the slots wider
+    /// Mini-batches of a lease: each one's mask or update makes values wider
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = args::lease_steps(), requires = "train")]
     steps: u32,
-    /// Bits by which a mask is longer than what it hides, 40 to 100 [default: the model's]
+    /// Bits by which a mask over the integers is longer than what it hides, 40 to 100 [default: the
+    /// model's]
     #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(40..=100), requires = "train")]
     sigma: Option<u32>,
+    /// Take half a second to measure this machine
+    #[arg(long)]
+    measure: bool,
     #[command(flatten)]
-    key: KeySize,
+    cryptosystem: Cryptosystem,
 }
 
 #[derive(Serialize)]
@@ -59,8 +67,26 @@ struct Shown<'a> {
     steps: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sigma: Option<u32>,
+    backend: &'static str,
     key_bits: u32,
+    measured: bool,
     costs: Costs,
+    /// The same under each cryptosystem of this build, with the keys that it has by default.
+    backends: Vec<Alternative>,
+}
+
+/// The mini-batch under one cryptosystem.
+#[derive(Serialize)]
+struct Alternative {
+    backend: &'static str,
+    key_bits: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nanoseconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    /// Why it cannot carry it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
 }
 
 /// Prints the plan.
@@ -74,18 +100,43 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
             (precision, Purpose::Training { steps: args.steps }, 10)
         }
     };
-    let (batch, key_bits) = (args.batch.unwrap_or(batch), args.key.key_bits);
-    let plan = cost::plan(&architecture.network(), &precision, batch, purpose, key_bits)?;
+    let (batch, network) = (args.batch.unwrap_or(batch), architecture.network());
+    let (network, precision, measured) = (&network, &precision, args.measure);
+    let count = Count { network, precision, batch, purpose, measured };
+    let chosen = match args.train {
+        false => args.cryptosystem,
+        true => args.cryptosystem.for_training(),
+    };
     let shown = Shown {
         model: &args.model,
         layers: architecture.to_string(),
         purpose: if args.train { "training" } else { "inference" },
         steps: args.train.then_some(args.steps),
-        sigma: args.train.then_some(precision.mask_bits),
-        key_bits,
-        costs: Costs::of(&plan, key_bits)?,
+        sigma: chosen.backend.sigma(precision).filter(|_| args.train),
+        backend: chosen.backend.id(),
+        key_bits: chosen.key_bits,
+        measured,
+        costs: count.under(chosen)?,
+        backends: alternatives(count, args.train),
     };
     output.show(&shown, text(&shown))
+}
+
+fn alternatives(count: Count<'_>, train: bool) -> Vec<Alternative> {
+    let secure = Backend::value_variants().iter().copied().filter(|backend| backend.is_secure());
+    let alternative = |backend: Backend| {
+        let cryptosystem = Cryptosystem::default_of(backend);
+        let cryptosystem = if train { cryptosystem.for_training() } else { cryptosystem };
+        let costs = count.under(cryptosystem);
+        Alternative {
+            backend: backend.id(),
+            key_bits: cryptosystem.key_bits,
+            nanoseconds: costs.as_ref().ok().map(|costs| costs.nanoseconds),
+            bytes: costs.as_ref().ok().map(|costs| costs.bytes),
+            refused: costs.err().map(|error| error.to_string()),
+        }
+    };
+    secure.map(alternative).collect()
 }
 
 fn text(shown: &Shown<'_>) -> String {
@@ -93,9 +144,7 @@ fn text(shown: &Shown<'_>) -> String {
         "layer",
         "direction",
         "layout",
-        "#slots × bits",
-        "#rows",
-        "#group",
+        "#value\nbits",
         "#ciphertexts\nup + down",
         "#operations",
         "#expected\ntime",
@@ -107,9 +156,7 @@ fn text(shown: &Shown<'_>) -> String {
             e.layer.clone(),
             e.direction.clone(),
             e.layout.clone(),
-            format!("{} × {}", e.slots, e.slot_bits),
-            e.rows.to_string(),
-            e.group.to_string(),
+            e.value_bits.to_string(),
             format!("{} + {}", e.ciphertexts_up, e.ciphertexts_down),
             e.operations.to_string(),
             seconds(e.seconds()),
@@ -120,22 +167,52 @@ fn text(shown: &Shown<'_>) -> String {
         (Some(steps), Some(sigma)) => {
             format!("Training: one of {steps} mini-batches of a lease, sigma {sigma}")
         }
-        _ => "Inference".to_owned(),
+        (Some(steps), None) => {
+            format!("Training: one of {steps} mini-batches of a lease, masks modulo 2^T")
+        }
+        (None, _) => "Inference".to_owned(),
     };
     format!(
-        "{layers}\n{what}, {batch} at a time, keys of {bits} bits\n\n{rows}\n\
+        "{layers}\n{what}, {batch} at a time, {backend} with keys of {bits} bits\n\n{rows}\n\
          Total: {rounds} rounds, {ciphertexts} ciphertexts, {operations} operations, {time} expected, \
-         {sent} sent.",
+         {sent} sent.\n\n{others}",
         layers = shown.layers,
         batch = match costs.batch {
             1 => "one sample".to_owned(),
             n => format!("{n} samples"),
         },
+        backend = shown.backend,
         bits = shown.key_bits,
         rounds = costs.rounds,
         ciphertexts = costs.ciphertexts,
         operations = costs.operations,
         time = seconds(costs.nanoseconds as f64 / 1e9),
         sent = bytes(costs.bytes),
+        others = comparison(shown),
     )
+}
+
+/// All cryptosystems side by side, and which is the fastest and which the smallest.
+fn comparison(shown: &Shown<'_>) -> String {
+    let mut rows = table(&["--backend", "#key\nbits", "#expected\ntime", "#sent", ""]);
+    for other in &shown.backends {
+        let least = |of: fn(&Alternative) -> Option<u64>| {
+            let least = shown.backends.iter().filter_map(of).min();
+            least.is_some() && of(other) == least
+        };
+        let best = [
+            (least(|other| other.nanoseconds), "fastest"),
+            (least(|other| other.bytes), "smallest"),
+        ];
+        let best: Vec<_> = best.iter().filter(|(is, _)| *is).map(|(_, word)| *word).collect();
+        rows.add_row([
+            other.backend.to_owned(),
+            other.key_bits.to_string(),
+            other.nanoseconds.map_or("–".into(), |ns| seconds(ns as f64 / 1e9)),
+            other.bytes.map_or("–".into(), bytes),
+            other.refused.clone().unwrap_or(best.join(", ")),
+        ]);
+    }
+    let machine = if shown.measured { "this machine" } else { "the reference machine" };
+    format!("Under each cryptosystem of this build, on {machine}:\n{rows}")
 }

@@ -123,7 +123,7 @@ impl<S: Scheme> Clients<S> {
                 running.steps(answer.len());
                 answers.extend_from_slice(answer);
             };
-            client::classify(&mut member.session, share, QUERY, answered)
+            client::classify(&mut member.session, share, S::QUERY, answered)
         });
         let classified = client::wait(&self.runtime, try_join_all(runs)).map(|_| ());
         // Row r went to client r mod clients.
@@ -159,9 +159,6 @@ impl<S: Scheme> Clients<S> {
         totals.map(|total| total.up + total.down).sum()
     }
 }
-
-/// Rows of one query: they share ciphertexts.
-const QUERY: usize = 16;
 
 fn observer(
     account: String,

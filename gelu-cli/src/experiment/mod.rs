@@ -108,8 +108,9 @@ impl Experiment {
 
     /// How long the leases of its clients may be.
     fn rules(&self, model: &Model) -> Rules {
-        let (network, precision, policy) = (model.network(), model.precision(), self.data_policy);
-        Rules::new(network, precision, self.batch, policy, self.terms.lease_samples)
+        let sigma = self.terms.cryptosystem.backend.sigma(model.precision());
+        let (network, policy) = (model.network(), self.data_policy);
+        Rules::new(network, sigma, self.batch, policy, self.terms.lease_samples)
     }
 
     /// Each client's own rows: every `clients`-th one of a shuffled data set.

@@ -24,7 +24,7 @@ impl LinearMap {
         x: ArrayView2<'_, i128>,
         constant: i128,
     ) -> Array2<i128> {
-        let product = bound([self.forward_gain() as u128, largest(weights), largest(&x)]);
+        let product = bound([self.forward_gain() as u128, largest(weights), largest(x)]);
         let shift = bound([constant.unsigned_abs(), largest(biases)]);
         match product.saturating_add(shift) <= MOST {
             true => self.forward_modulo(weights, biases, x, constant),
@@ -52,7 +52,7 @@ impl LinearMap {
     /// # Panics
     /// As `backward`.
     pub fn backward_integers(&self, weights: &[i128], d: ArrayView2<'_, i128>) -> Array2<i128> {
-        match bound([self.backward_gain() as u128, largest(weights), largest(&d)]) <= MOST {
+        match bound([self.backward_gain() as u128, largest(weights), largest(d)]) <= MOST {
             true => self.backward_modulo(weights, d),
             false => self.backward(weights, d),
         }
@@ -78,8 +78,8 @@ impl LinearMap {
     ) -> (Vec<i128>, Vec<i128>) {
         // A weight meets each output of a sample once, or once for each of the outputs that are added up.
         let terms = self.outputs() as u128 * u128::from(self.divisor()) * x.ncols() as u128;
-        let factor = largest(&x).max(constant.unsigned_abs());
-        if bound([terms, factor, largest(&d)]) > MOST {
+        let factor = largest(x).max(constant.unsigned_abs());
+        if bound([terms, factor, largest(d)]) > MOST {
             return self.gradient(x, d, constant);
         }
         let (x, d) = (x.mapv(word), d.mapv(word));

@@ -51,6 +51,22 @@ impl Prices {
         products: |size| size.taps as u64,
     };
 
+    /// Those of a machine on which a product takes so many nanoseconds, and everything else as much longer or shorter.
+    #[must_use]
+    pub fn with_product(self, nanoseconds: f64) -> Self {
+        let scale = nanoseconds / f64::from(self.product.max(1));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+        let scaled = |price: u32| (f64::from(price) * scale).round().max(1.0) as u32;
+        Self {
+            encrypt: scaled(self.encrypt),
+            decrypt: scaled(self.decrypt),
+            rerandomize: scaled(self.rerandomize),
+            product: scaled(self.product),
+            shift_bit: scaled(self.shift_bit),
+            ..self
+        }
+    }
+
     /// Those of keys of `key_bits` bits, from those of 2048: products grow with the square of the key,
     /// powers with the cube.
     #[must_use]

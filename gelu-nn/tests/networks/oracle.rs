@@ -9,6 +9,7 @@ use gelu_core::clear::ClearKey;
 use gelu_core::plan::{Plan, Purpose};
 use gelu_core::server::Host;
 use gelu_core::{Clear, Precision};
+use gelu_lattice::Lattice;
 use gelu_nn::{Activation, LayerSpec, Rate, Sequential, Shape, zoo};
 use gelu_paillier::{InsecurePaillier, Paillier};
 
@@ -185,6 +186,43 @@ fn over_paillier_with_real_keys() {
             assert_eq!(pair.classify(&inputs, &mut rng).unwrap(), expected, "{bits}");
         }
     }
+}
+
+/// Over a lattice, with masks modulo a power of two and the keys of real use: the paper's networks, and what
+/// convolutions can be, in batches that fill a tile, leave it half empty, and take several.
+#[test]
+fn over_a_lattice() {
+    let last = LayerSpec::Dense { outputs: 3 };
+    let images = [
+        image(2, 8, &[conv(2, 3, 1, 1), POOL, RELU, last]),
+        image(2, 8, &[conv(2, 3, 1, 1), RELU, conv(2, 3, 2, 0), RELU, last]),
+        image(1, 8, &[conv(2, 2, 2, 0), conv(3, 3, 1, 1), POOL, RELU, last]),
+    ];
+    for architecture in paper_networks().iter().chain(&images) {
+        assert_equals_oracle::<Lattice>(architecture, (3, 3), PUBLIC, 8192);
+    }
+    for batch in [1, 64, 100] {
+        assert_equals_oracle::<Lattice>(&zoo::iris(), (batch, 2), PUBLIC, 8192);
+        assert_equals_oracle::<Lattice>(&images[0], (batch, 2), PUBLIC, 8192);
+    }
+    for architecture in [zoo::conv1(), zoo::lenet5()] {
+        let start = model(&architecture).requantised(Precision::INFERENCE).unwrap();
+        let (mut pair, mut rng) = client::<Lattice>(&host(&start), rate(PUBLIC, 4096), 4096, 1);
+        for batch in [1, 5] {
+            let (inputs, _) = batches(&architecture, batch, 1, 9).remove(0);
+            let (expected, _) = start.probabilities(&inputs).unwrap();
+            assert_eq!(pair.classify(&inputs, &mut rng).unwrap(), expected, "{batch}");
+        }
+    }
+}
+
+/// The secret rate rests on masks over the integers: where values wrap it is refused before a lease.
+#[test]
+fn no_secret_rate_over_a_lattice() {
+    let host = host(&model(&zoo::iris()));
+    let (mut pair, mut rng) = client::<Lattice>(&host, rate(SECRET, 8192), 8192, 1);
+    let refused = pair.train(&batches(&zoo::iris(), 3, 2, 2), &mut rng).unwrap_err().to_string();
+    assert!(refused.contains("lattice"), "{refused}");
 }
 
 /// Two exact schemes give the same integers, hence the same probabilities.

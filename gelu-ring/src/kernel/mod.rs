@@ -15,6 +15,7 @@ pub(crate) mod weights;
 
 use std::sync::OnceLock;
 
+use crate::automorphism::Permutation;
 use crate::modulus::{Modulus, below};
 use weights::{Shape, Weights};
 
@@ -46,12 +47,15 @@ pub(crate) trait Kernel: Send + Sync {
     /// `constant` and `factor`, and any words a\[i\] below 2^50: residues modulo other primes, too.
     fn combine(&self, out: &mut [u64], constant: u64, terms: &[(&[u64], u64)]);
 
-    /// The scalars of a matrix: the evaluations of polynomials in X^step, step = N/`blocks` ≥ 16, by coefficients in
-    /// the order of [`Weights`].
+    /// The scalars of a matrix: the evaluations of polynomials in X^step, for step = N/`blocks` ≥ 16, by their
+    /// [coefficients](Shape::coefficients).
     fn weights(&self, shape: Shape, coefficients: &[i64]) -> Weights;
 
     /// out\[o\]\[j\] ← Σ_i w\[o\]\[i\]·inputs\[i\]\[j\], where each block of N/`blocks` columns j has its own w.
     fn product(&self, outs: &mut [&mut [u64]], weights: &Weights, inputs: &[&[u64]]);
+
+    /// Each span of `out` ← the one of `row` that the permutation says, in the order that it says.
+    fn permute(&self, out: &mut [u64], row: &[u64], permutation: &Permutation);
 
     /// row\[i\] ← row\[i\] modulo q, for any words.
     fn reduce(&self, row: &mut [u64]);

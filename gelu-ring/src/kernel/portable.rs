@@ -5,8 +5,9 @@
 //! every word y, and is below 2q. Between stages, values are below 4q going forward and below 2q
 //! coming back.
 
-use super::weights::{Shape, Weights};
+use super::weights::{GROUP, Shape, Weights};
 use super::{Kernel, MAX_TERMS, add, neg, shift, sub};
+use crate::automorphism::Permutation;
 use crate::modulus::{Modulus, below, high};
 use crate::ntt::{SPAN, SPAN_ORDER, roots};
 
@@ -147,22 +148,22 @@ impl Kernel for Rows {
     }
 
     fn weights(&self, shape: Shape, coefficients: &[i64]) -> Weights {
-        shape.check(coefficients);
         let width = shape.width();
-        let mut words: Vec<_> =
-            coefficients.iter().map(|&c| self.q.reduce_signed(c.into())).collect();
+        let mut words = vec![0; shape.blocks * width];
         let mut row = vec![0; shape.blocks];
         for at in 0..width {
-            let column = || (at..).step_by(width);
-            row.iter_mut().zip(column()).for_each(|(x, at)| *x = words[at]);
+            let group = &coefficients[at / GROUP * GROUP * shape.blocks..];
+            for (x, &c) in row.iter_mut().zip(group[at % GROUP..].iter().step_by(GROUP)) {
+                *x = self.q.reduce_signed(c.into());
+            }
             self.forward_stages(&mut row);
-            row.iter().zip(column()).for_each(|(x, at)| words[at] = *x);
+            words[at..].iter_mut().step_by(width).zip(&row).for_each(|(word, x)| *word = *x);
         }
         Weights { shape, words, offset: 0 }
     }
 
     fn product(&self, outs: &mut [&mut [u64]], weights: &Weights, inputs: &[&[u64]]) {
-        weights.shape.check_product(outs, inputs);
+        weights.shape.check(outs, inputs);
         outs.iter().for_each(|row| self.check(row));
         inputs.iter().for_each(|row| self.check(row));
         let step = self.degree / weights.shape.blocks;
@@ -184,6 +185,16 @@ impl Kernel for Rows {
                     out[first..][..SPAN].copy_from_slice(&sums.map(|sum| self.q.reduce(sum)));
                 }
             }
+        }
+    }
+
+    fn permute(&self, out: &mut [u64], row: &[u64], permutation: &Permutation) {
+        [&*out, row].into_iter().for_each(|row| self.check(row));
+        let spans = row.as_chunks::<SPAN>().0;
+        let outs = out.as_chunks_mut().0.iter_mut();
+        let place = |place| usize::try_from(place).expect("a place of a span");
+        for (out, &(source, order)) in outs.zip(&permutation.sources) {
+            *out = permutation.orders[order].map(|taken| spans[source][place(taken)]);
         }
     }
 

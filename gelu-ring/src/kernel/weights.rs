@@ -2,18 +2,24 @@
 //!
 //! Blocks of columns stand one after the other, and in each the outputs by tiles, whose sums a vector kernel keeps in
 //! registers together. For each input, the scalars of a tile's outputs are neighbours.
+//!
+//! They are made from coefficients that stand by eights: of eight polynomials, which are neighbours in that order, one
+//! coefficient after the other.
 
 use std::ops::Range;
 
 /// Outputs of a tile; the last may have fewer.
-pub(crate) const TILE: usize = 6;
+pub(super) const TILE: usize = 6;
+
+/// Polynomials whose coefficients stand side by side.
+pub(super) const GROUP: usize = 8;
 
 /// How many scalars there are.
 #[derive(Clone, Copy)]
 pub(crate) struct Shape {
     pub(crate) outputs: usize,
     pub(crate) inputs: usize,
-    /// N/step: the evaluations of a polynomial in X^step that differ.
+    /// N/step: the evaluations of a polynomial in X^step that differ, and its coefficients.
     pub(crate) blocks: usize,
 }
 
@@ -27,32 +33,41 @@ pub(crate) struct Weights {
 }
 
 impl Shape {
-    /// Words of a block, which are a multiple of a vector.
-    pub(crate) fn width(self) -> usize {
-        (self.outputs * self.inputs).next_multiple_of(8)
+    /// The coefficients of all polynomials, of which `fill(output, input, coefficients)` writes those of one over 0.
+    pub(crate) fn coefficients(self, mut fill: impl FnMut(usize, usize, &mut [i64])) -> Vec<i64> {
+        let mut all = vec![0; self.blocks * self.width()];
+        let mut one = vec![0; self.blocks];
+        for (place, (output, input)) in self.places().enumerate() {
+            one.fill(0);
+            fill(output, input, &mut one);
+            let group = &mut all[place / GROUP * GROUP * self.blocks..];
+            let places = group[place % GROUP..].iter_mut().step_by(GROUP);
+            places.zip(&one).for_each(|(coefficient, &c)| *coefficient = c);
+        }
+        all
     }
 
-    /// Output and input of the first words of each block; the others are for nothing.
-    pub(crate) fn places(self) -> impl Iterator<Item = (usize, usize)> {
+    /// Words of a block: one for each output and input, and what is missing to a group.
+    pub(super) fn width(self) -> usize {
+        (self.outputs * self.inputs).next_multiple_of(GROUP)
+    }
+
+    /// The outputs of each tile.
+    pub(super) fn tiles(self) -> impl Iterator<Item = Range<usize>> {
+        (0..self.outputs).step_by(TILE).map(move |o| o..self.outputs.min(o + TILE))
+    }
+
+    /// Output and input of each word of a block.
+    fn places(self) -> impl Iterator<Item = (usize, usize)> {
         let tile = move |tile: Range<usize>| {
             (0..self.inputs).flat_map(move |i| tile.clone().map(move |o| (o, i)))
         };
         self.tiles().flat_map(tile)
     }
 
-    /// Panics when there are more or fewer words.
-    pub(super) fn check(self, words: &[i64]) {
-        assert_eq!(words.len(), self.blocks * self.width(), "the words of a matrix");
-    }
-
     /// Panics when there are more or fewer rows.
-    pub(super) fn check_product(self, outs: &[&mut [u64]], inputs: &[&[u64]]) {
+    pub(super) fn check(self, outs: &[&mut [u64]], inputs: &[&[u64]]) {
         assert_eq!((outs.len(), inputs.len()), (self.outputs, self.inputs), "rows for a matrix");
-    }
-
-    /// The outputs of each tile.
-    pub(super) fn tiles(self) -> impl Iterator<Item = Range<usize>> {
-        (0..self.outputs).step_by(TILE).map(move |o| o..self.outputs.min(o + TILE))
     }
 }
 

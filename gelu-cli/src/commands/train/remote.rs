@@ -96,7 +96,8 @@ impl Task for Remote<'_> {
         exposure(1)?;
         say(&format!("{server} serves {}; {}", card.name, card.training));
         let policy = args.data_policy();
-        let rules = Rules::new(&network, &card.precision, batch, policy, card.lease_samples);
+        let rules =
+            Rules::new(&network, S::sigma(&card.precision), batch, policy, card.lease_samples);
         let ledger = sums.ledger()?;
         let lengths = rules.lengths(&ledger, &ledger.ids(train.features()), &schedule);
         if let Err(error) = lengths {

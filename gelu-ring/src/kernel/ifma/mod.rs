@@ -29,14 +29,13 @@ mod transform;
 mod vector;
 
 use core::arch::x86_64::{
-    _mm512_add_epi64, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_setzero_si512,
-    _mm512_srli_epi64, _mm512_sub_epi64,
+    _mm512_add_epi64, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_permutex2var_epi64,
+    _mm512_setzero_si512, _mm512_srli_epi64, _mm512_sub_epi64,
 };
-
-use zeroize::Zeroizing;
 
 use super::weights::{Shape, Weights};
 use super::{Kernel, MAX_TERMS, add, neg, shift, sub};
+use crate::automorphism::Permutation;
 use crate::modulus::{MAX_BITS, Modulus};
 use transform::Transform;
 use vector::{Factor, Factors, LANES, Line, RADIX, V, Vectors, inverse, load, splat, store};
@@ -125,31 +124,24 @@ impl Kernel for Rows {
     }
 
     fn weights(&self, shape: Shape, coefficients: &[i64]) -> Weights {
-        shape.check(coefficients);
         matrix::small(self.q, shape, coefficients).unwrap_or_else(|| {
-            let raised = coefficients.iter().map(|c| c.wrapping_add(i64::MIN).cast_unsigned());
-            let mut weights = Weights { shape, words: raised.collect(), offset: 0 };
             // SAFETY: `Rows` is only made where the instructions are available.
-            unsafe { self.evaluate(shape, weights.words.as_chunks_mut().0) };
-            weights
+            unsafe { self.evaluate(shape, coefficients) }
         })
     }
 
     fn product(&self, outs: &mut [&mut [u64]], weights: &Weights, inputs: &[&[u64]]) {
-        weights.shape.check_product(outs, inputs);
+        weights.shape.check(outs, inputs);
         let mut outs: Vec<_> = outs.iter_mut().map(|out| self.lines_mut(out)).collect();
-        let lines: Vec<_> = inputs.iter().map(|a| self.lines(a)).collect();
-        if weights.offset == 0 {
-            // SAFETY: `Rows` is only made where the instructions are available.
-            unsafe { self.product_lines::<2, false>(&mut outs, weights, &lines, &[]) };
-        } else {
-            let mut surplus = Zeroizing::new(vec![0; self.degree]);
-            let factor = self.q.neg(self.q.reduce(weights.offset.into()));
-            self.combine(&mut surplus, 0, &inputs.iter().map(|&a| (a, factor)).collect::<Vec<_>>());
-            let surplus = self.lines(&surplus);
-            // SAFETY: `Rows` is only made where the instructions are available.
-            unsafe { self.product_lines::<4, true>(&mut outs, weights, &lines, surplus) };
-        }
+        let inputs: Vec<_> = inputs.iter().map(|a| self.lines(a)).collect();
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.product_lines(&mut outs, weights, &inputs) };
+    }
+
+    fn permute(&self, out: &mut [u64], row: &[u64], permutation: &Permutation) {
+        let (out, row) = (self.lines_mut(out), self.lines(row));
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { permute_lines(out, row, permutation) };
     }
 
     fn reduce(&self, row: &mut [u64]) {
@@ -180,6 +172,18 @@ impl Kernel for Rows {
         let out = self.lines_mut(out);
         // SAFETY: `Rows` is only made where the instructions are available.
         unsafe { self.neg_lines(out) };
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn permute_lines(out: &mut [Line], row: &[Line], permutation: &Permutation) {
+    let spans = row.as_chunks::<2>().0;
+    let outs = out.as_chunks_mut::<2>().0.iter_mut();
+    for (out, &(source, order)) in outs.zip(&permutation.sources) {
+        let (a, b) = (load(&spans[source][0]), load(&spans[source][1]));
+        for (out, order) in out.iter_mut().zip(permutation.orders[order].as_chunks().0) {
+            store(out, _mm512_permutex2var_epi64(a, load(order), b));
+        }
     }
 }
 

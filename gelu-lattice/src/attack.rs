@@ -1,0 +1,145 @@
+//! Keys made to read weights: what they would read, and that they are refused.
+//!
+//! ```text
+//! b = −a·s + e + Δ·M      M = t/8, so an answer decrypts to W·x + 2·M·u = W·x + t/4·u: all of u
+//! c₁ − 2·a·u              is Σ wᵢ·c₁ᵢ + 2·e₁: small weights by trying all
+//! ```
+
+use gelu_core::backend::{Backend, Direction, Layout, Task};
+use gelu_core::error::PeerMisbehaved;
+use gelu_core::linear::{Dense, LinearMap};
+use gelu_ring::sample::Small;
+use gelu_ring::{Evaluations, Poly};
+use ndarray::Array2;
+use rand::SeedableRng;
+use rand::rngs::ChaCha20Rng;
+
+use crate::keys::tests::key;
+use crate::keys::{PublicKey, SecretKey};
+use crate::plain::{Fraction, Scale};
+use crate::proof::Statement;
+use crate::{Lattice, bits, upload};
+
+const N: usize = 4096;
+const VALUE_BITS: u32 = 30;
+/// Of w: answers are modulo 2^w.
+const WIRE_BITS: u32 = VALUE_BITS + 13;
+const INPUTS: usize = 2;
+const OUTPUTS: usize = 3;
+
+/// An honest key and its s; and the b of a bad key with the same s.
+fn bad_key() -> (SecretKey, Small, Poly<Evaluations>) {
+    let (secret, s) = key(4096, 5);
+    let public = secret.public_key();
+    let mut message = vec![0; N];
+    message[0] = 1 << (VALUE_BITS - 3);
+    let basis = public.parameters().basis();
+    let mut b = public.b().clone();
+    b += &Scale::new(basis, VALUE_BITS).up(basis, &message).into_evaluations();
+    (secret, s, b)
+}
+
+/// Where no proof is asked for, one session with inputs 0 gives all weights of a layer away.
+#[test]
+fn a_key_with_a_large_error_would_read_the_weights() {
+    let rng = &mut ChaCha20Rng::seed_from_u64(1);
+    let (secret, _, b) = bad_key();
+    let public = secret.public_key().unproven(b, Vec::new());
+    let linear = LinearMap::from(Dense::new(INPUTS, OUTPUTS).unwrap());
+    let task = Task {
+        layer: "attacked",
+        linear: &linear,
+        direction: Direction::Forward,
+        batch: N,
+        value_bits: VALUE_BITS,
+        weight_bits: 8,
+    };
+    // Each coefficient of an answer is an output of its own.
+    let layouts = Lattice::layouts(&public, &task).unwrap();
+    let layout = layouts.iter().find(|layout| layout.to_string() == "dense/4096x1x1").unwrap();
+
+    let weights = [-128, 127, 0, 5, 77, -1];
+    let uploads = layout.encrypt(&secret, &linear, &Array2::zeros((INPUTS, N)), rng).unwrap();
+    let prepared = layout.prepare(&linear, &weights, None).unwrap();
+    let inputs = layout.read(&public, &uploads).unwrap();
+    let answer = layout.evaluate(&public, &prepared, &inputs).unwrap();
+    let answer = layout.seal(&public, answer, rng);
+
+    let outputs = layout.decrypt(&secret, &answer).unwrap();
+    let block = answer.len() / OUTPUTS;
+    for (o, answer) in answer.chunks(block).enumerate() {
+        let u: Vec<_> = outputs.row(o).iter().map(|x| x >> (VALUE_BITS - 2)).collect();
+        let words = bits::read(answer, 2 * N, WIRE_BITS).unwrap();
+        assert_eq!(read_weights(&public, &uploads, &words[..N], &u), weights[2 * o..2 * o + 2]);
+    }
+}
+
+/// The weights of an answer, from its c₁ and its u.
+fn read_weights(public: &PublicKey, uploads: &[u8], c1: &[u128], u: &[i128]) -> [i128; INPUTS] {
+    let basis = public.parameters().basis();
+    let fraction = Fraction::new(basis);
+    let wire = |x: Poly<Evaluations>| -> Vec<i128> {
+        let words = fraction.switch(x.into_coefficients(), WIRE_BITS);
+        words.into_iter().map(u128::cast_signed).collect()
+    };
+    let mut double = public.a() * &Poly::from_signed(basis, u).into_evaluations();
+    double.scale(&basis.residues(2));
+    let uploads = upload::read(basis, INPUTS, uploads).unwrap();
+    let [first, second] = uploads.c1.try_into().map(|c1: [_; INPUTS]| c1.map(wire)).ok().unwrap();
+    let hidden = wire(double);
+    let fits = |w: [i128; INPUTS], j: usize| {
+        let rest = c1[j].cast_signed() - hidden[j] - w[0] * first[j] - w[1] * second[j];
+        // Rounding, weighed.
+        crate::plain::centre(rest, WIRE_BITS).abs() < 200
+    };
+    let all = (-128..128).flat_map(|first| (-128..128).map(move |second| [first, second]));
+    let mut fitting = all.filter(|&w| (0..N).all(|j| fits(w, j)));
+    let weights = fitting.next().expect("the weights fit");
+    assert_eq!(fitting.next(), None);
+    weights
+}
+
+/// Whatever is said to be its proof.
+#[test]
+fn a_key_with_a_large_error_is_refused() {
+    let (secret, s, b) = bad_key();
+    refused(&secret, &b, &s);
+}
+
+/// With 2^60·s for s, an answer would show 2^60·e₁·s.
+#[test]
+fn a_key_with_a_large_secret_is_refused() {
+    let (secret, s) = key(4096, 6);
+    let public = secret.public_key();
+    let mut b = public.b().clone();
+    // (1 − 2^60)·a·s is added to −a·s + e.
+    let mut more = public.a() * secret.secret();
+    more.scale(&public.parameters().basis().residues(1 - (1 << 60)));
+    b += &more;
+    refused(&secret, &b, &s);
+}
+
+/// Tries all proofs of a bad b that its owner could make: of the secret s, by which the b of `secret` was made.
+fn refused(secret: &SecretKey, b: &Poly<Evaluations>, s: &Small) {
+    let rng = &mut ChaCha20Rng::seed_from_u64(2);
+    let honest = secret.public_key();
+    let bad = honest.unproven(b.clone(), Vec::new());
+    let of = |statement: Statement<'_>, rng: &mut ChaCha20Rng| statement.prove(s, rng);
+    let good = of(honest.statement(), rng);
+    let mut mixed = good.clone();
+    let made = of(bad.statement(), rng);
+    mixed[32..].copy_from_slice(&made[32..]);
+    let forged = [
+        ("that of the honest key", good),
+        ("one made as written", made),
+        ("its answers to other challenges", mixed),
+        ("answers chosen before the challenges", bad.statement().forge(rng)),
+        ("none", Vec::new()),
+    ];
+    for (what, proof) in forged {
+        let bytes = honest.unproven(b.clone(), proof).to_bytes();
+        let error = PublicKey::from_bytes(&bytes).unwrap_err();
+        assert_eq!(error, PeerMisbehaved::InvalidKey("its proof"), "{what}");
+    }
+    assert!(PublicKey::from_bytes(&honest.to_bytes()).is_ok());
+}
