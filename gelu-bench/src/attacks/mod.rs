@@ -10,6 +10,7 @@
 //! | [`last_layer`] | a client | the last layer, from propagated errors |
 //! | [`packing`] | a client | weights, from plaintexts out of range |
 //! | [`randomness`] | a client | weights, from the randomness of a response |
+//! | [`lattice`] | a client | weights, from ciphertexts of a lattice scheme |
 //! | [`permutation`] | a client | weights, although the neurons are permuted for each query |
 //! | [`factorisation`], by [`unmixing`] | a server | inputs, from the sum of a short lease |
 //! | [`low_bits`] | a server | which inputs are zero, from the low bits of masked gradients |
@@ -50,8 +51,13 @@ mod tests {
         let (extent, key_bits, seed) = (Extent::Quick, 512, 1);
         let setting = Setting { extent, data: None, models: None, seed, key_bits };
         type Make = fn(&Setting, &dyn Progress) -> Result<Exhibit, Error>;
-        let all: [Make; 4] =
-            [packing::exhibit, randomness::exhibit, low_bits::exhibit, masks::exhibit];
+        let all: [Make; 5] = [
+            packing::exhibit,
+            randomness::exhibit,
+            lattice::exhibit,
+            low_bits::exhibit,
+            masks::exhibit,
+        ];
         for make in all {
             let exhibit = make(&setting, &Quiet).unwrap();
             for claim in &exhibit.claims {

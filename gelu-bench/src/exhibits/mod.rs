@@ -122,6 +122,12 @@ pub(crate) const ENTRIES: &[Entry] = &[
         make: |setting, progress| Ok(attacks::randomness::exhibit(setting, progress)?),
     },
     Entry {
+        id: "attack-lattice",
+        about: "a client reads weights from c1, unused coefficients and the noise of lattice \
+                ciphertexts; a seal with all its steps leaves none",
+        make: |setting, progress| Ok(attacks::lattice::exhibit(setting, progress)?),
+    },
+    Entry {
         id: "attack-permutation",
         about: "A client realigns neurons that are permuted for every query; only counting helps",
         make: |setting, progress| Ok(attacks::permutation::exhibit(setting, progress)?),

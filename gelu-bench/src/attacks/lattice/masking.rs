@@ -13,8 +13,10 @@
 //!
 //! An encryption of 0 makes c₁ uniform. Under two answers it does so once: their difference is Σ wᵢ·(aᵢ − aᵢ′).
 
+use gelu_core::Result;
 use gelu_lattice::laboratory;
 use gelu_ring::{Coefficients, Evaluations, Poly};
+use rand::CryptoRng;
 
 use super::reduction::reduce;
 use super::{Place, Scene, integers};
@@ -103,6 +105,82 @@ impl Wire<'_> {
     }
 }
 
+/// Which c₁ the client receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    /// Without an encryption of 0.
+    Bare,
+    /// The difference of two answers under the same encryption of 0.
+    ZeroTwice,
+    /// The difference of two answers of the real server.
+    Difference,
+    /// The real one.
+    Real,
+}
+
+/// The c₁ of every answer as they cross the wire, and what they are made of.
+pub struct Received {
+    words: Vec<Vec<u128>>,
+    width: u32,
+    uploads: Vec<Poly<Evaluations>>,
+}
+
+impl Received {
+    /// What this server sends to one honest question, or the difference of what it sends to two.
+    ///
+    /// # Errors
+    /// Never for a layer of this scene.
+    pub fn from(server: Server, scene: &Scene, rng: &mut dyn CryptoRng) -> Result<Self> {
+        let width = scene.layout.budget().wire_bits;
+        let values = vec![7; scene.linear.inputs()];
+        let one = |zeros: Option<&[Poly<Coefficients>]>, rng: &mut dyn CryptoRng| {
+            let question = scene.ask(&values, rng)?;
+            let uploads = scene.uploads(&question);
+            let sums = scene.evaluate(&question)?;
+            let words = match zeros {
+                None => scene.seal(sums, rng),
+                Some(zeros) => {
+                    let bare = laboratory::danger_bare(&sums).into_iter().enumerate();
+                    let hidden = bare.map(|(i, [_, c1])| {
+                        let mut c1 = c1.into_coefficients();
+                        zeros.get(i).into_iter().for_each(|zero| c1 += zero);
+                        laboratory::switch(c1, width)
+                    });
+                    hidden.collect()
+                }
+            };
+            let words = words.into_iter().map(|answer| answer[..scene.degree()].to_vec());
+            Result::Ok(Self { words: words.collect(), width, uploads })
+        };
+        let zero = |rng: &mut dyn CryptoRng| {
+            let [_, c1] = laboratory::danger_zero(scene.public(), rng);
+            c1
+        };
+        match server {
+            Server::Bare => one(Some(&[]), rng),
+            Server::Real => one(None, rng),
+            Server::Difference => Ok(one(None, rng)?.minus(&one(None, rng)?)),
+            Server::ZeroTwice => {
+                let zeros: Vec<_> = (0..scene.answers()).map(|_| zero(rng)).collect();
+                Ok(one(Some(&zeros), rng)?.minus(&one(Some(&zeros), rng)?))
+            }
+        }
+    }
+
+    fn minus(mut self, other: &Self) -> Self {
+        for (a, b) in self.words.iter_mut().flatten().zip(other.words.iter().flatten()) {
+            *a = a.wrapping_sub(*b) & ((1 << self.width) - 1);
+        }
+        self.uploads.iter_mut().zip(&other.uploads).for_each(|(a, b)| *a -= b);
+        self
+    }
+
+    /// One of them.
+    pub fn answer(&self, i: usize) -> Wire<'_> {
+        Wire { words: &self.words[i], width: self.width, uploads: &self.uploads }
+    }
+}
+
 /// What is left of c₁ on the wire when Σ wᵢ·aᵢ with the true weights is taken away: the mean size, as a share of the
 /// modulus. Nothing if c₁ is bare, 1/4 if it is uniform, whatever way of reading weights there may be.
 pub fn rest(scene: &Scene, wire: &Wire<'_>, places: &[Place]) -> f64 {
@@ -139,6 +217,7 @@ pub fn uniform(distance: f64, count: usize) -> bool {
 mod tests {
     use super::super::laboratory::{danger_bare, danger_zero};
     use super::*;
+    use crate::attacks::digits;
     use gelu_core::Backend;
     use gelu_lattice::Lattice;
     use gelu_nn::zoo;
@@ -168,36 +247,27 @@ mod tests {
         }
     }
 
-    /// Five filters of 25 weights, from two uploads; an answer for each filter.
+    /// Of iris 20 weights; of a convolution five filters of 25, in an answer each, from two uploads.
     #[test]
-    fn the_switch_hides_no_weights_from_lattice_reduction_but_an_encryption_of_0_does() {
+    fn reduction_reads_c1_on_the_wire_unless_each_has_its_own_encryption_of_0() {
         let rng = &mut ChaCha20Rng::seed_from_u64(3);
         for (network, layout) in [(zoo::iris(), "dense/1x4x5"), (zoo::conv1(), "columns/256x13x1")]
         {
             let scene = Scene::new(network, layout, rng).unwrap();
-            let question = scene.ask(&vec![7; scene.linear.inputs()], rng).unwrap();
-            let width = scene.layout.budget().wire_bits;
-            let uploads = scene.uploads(&question);
-            let sums = scene.evaluate(&question).unwrap();
-            let [_, c1] = danger_bare(&sums).swap_remove(0);
-            let bare = laboratory::switch(c1.into_coefficients(), width);
-            let sealed = scene.seal(sums, rng).swap_remove(0);
-            let places = scene.places(0);
+            let answer = scene.answers() - 1;
+            let places = scene.places(answer);
             let truth = scene.truth(&places);
-            let of = |words| Wire { words, width, uploads: &uploads };
-            let started = std::time::Instant::now();
-            assert_eq!(of(&bare).read(&places), truth, "{layout}");
-            println!("{:?}", started.elapsed());
-            assert!(rest(&scene, &of(&bare), &places) < 1e-9);
-            let sealed = of(&sealed[..4096]);
-            let started = std::time::Instant::now();
-            println!(
-                "{} of {}",
-                crate::attacks::digits::right(&sealed.read(&places), &truth),
-                truth.len()
-            );
-            println!("{:?}", started.elapsed());
-            assert!(uniform(rest(&scene, &sealed, &places), 4096));
+            for server in [Server::Bare, Server::ZeroTwice, Server::Difference, Server::Real] {
+                let received = Received::from(server, &scene, rng).unwrap();
+                let wire = received.answer(answer);
+                let right = digits::right(&wire.read(&places), &truth);
+                let rest = rest(&scene, &wire, &places);
+                if matches!(server, Server::Bare | Server::ZeroTwice) {
+                    assert!(right == truth.len() && rest < 1e-9, "{layout}, {server:?}: {right}");
+                } else {
+                    assert!(right <= 1 && uniform(rest, 4096), "{layout}, {server:?}: {right}");
+                }
+            }
         }
     }
 

@@ -131,6 +131,11 @@ impl Scene {
         }
     }
 
+    /// How many answers a question has.
+    pub fn answers(&self) -> usize {
+        Layout::<Lattice>::cost(&self.layout).ciphertexts_down
+    }
+
     /// The weights in answer `answer`, and where they stand.
     pub fn places(&self, answer: usize) -> Vec<Place> {
         let [samples, inputs, outputs] = self.sizes();
@@ -220,11 +225,13 @@ impl Scene {
 
     /// The real server's answers, as the words of w bits that cross the wire: of each all of c₁, then c₀ at the outputs.
     pub fn seal(&self, sums: TileAnswer, rng: &mut dyn CryptoRng) -> Vec<Vec<u128>> {
-        let count = Layout::<Lattice>::cost(&self.layout).ciphertexts_down;
         let bytes = self.layout.seal(self.public(), sums, rng);
         let width = self.layout.budget().wire_bits as usize;
         // All answers of these layouts are of one length.
-        bytes.chunks_exact(bytes.len() / count).map(|answer| words(answer, width)).collect()
+        bytes
+            .chunks_exact(bytes.len() / self.answers())
+            .map(|answer| words(answer, width))
+            .collect()
     }
 
     /// c₀ + c₁·s, centred modulo q.

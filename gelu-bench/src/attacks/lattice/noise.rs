@@ -88,7 +88,7 @@ impl Scene {
     }
 
     /// The coefficients of outputs, of an image in one upload and one answer.
-    fn outputs(&self) -> Vec<usize> {
+    pub(super) fn outputs(&self) -> Vec<usize> {
         let gelu_core::linear::LinearMap::Window(window) = &self.linear else { return Vec::new() };
         let (area, taps) = self.kernel();
         let (rows, columns) = (window.rows(), window.columns());
