@@ -290,7 +290,7 @@ impl Noise {
                 source: Source::Measured,
                 cells: vec![
                     Cell::Count(flooded.bits.into()),
-                    Cell::Number(flooded.hiding),
+                    Cell::Number(flooded.hiding.max(0.0)),
                     Cell::Number(flooded.alike),
                     flooded.right.into(),
                     format!("2^{:.0}", libm::log2(needed)).into(),

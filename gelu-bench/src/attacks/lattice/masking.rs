@@ -8,8 +8,8 @@
 //!
 //! What crosses the wire is round(2^w·c₁/q). That is a lattice problem with as many unknowns as an answer has weights:
 //! each coefficient is one equation with a small error. With few weights its solution is found at once
-//! ([`Wire::read`]); with thousands it is as hard as ring-LWE, which nobody promised for weights: they are not random, and
-//! the layout with the fewest is the client's to name.
+//! ([`Wire::read`]). With thousands it is as large as the problems of ring-LWE, and not tried here; but weights are no
+//! uniform secrets, and the client may name the layout with the fewest in an answer.
 //!
 //! An encryption of 0 makes c₁ uniform. Under two answers it does so once: their difference is Σ wᵢ·(aᵢ − aᵢ′).
 
@@ -43,15 +43,18 @@ pub struct Wire<'a> {
     pub uploads: &'a [Poly<Evaluations>],
 }
 
-/// Bits of each word that are used, and equations for each answer beside one for two weights: more than enough.
+/// Bits of each word that are used: enough, and products of them suit floating point.
 const BITS: u32 = 32;
+
+/// Equations that are used, besides one for every two weights.
 const EQUATIONS: usize = 8;
 
 /// About the size of a weight, and of the error of an equation: what is found is of this size in each coordinate.
 const SIZE: i64 = 1 << 6;
 
 impl Wire<'_> {
-    /// The weights at these places as the shortest solution that lattice reduction finds.
+    /// The weights at these places as the shortest solution that lattice reduction finds, right or not; nothing if it
+    /// finds none.
     ///
     /// The lattice has the rows, of which the last one asks:
     ///
@@ -97,11 +100,11 @@ impl Wire<'_> {
         let question = row(&|i| -answer[at(i)], columns - 1, SIZE);
         let mut basis: Vec<_> = moduli.chain(weights).chain([question]).collect();
         reduce(&mut basis);
-        let found = basis.iter().find(|row| row[columns - 1].abs() == SIZE);
-        let weight = |t: usize| {
-            found.map_or(0, |row| i128::from(row[equations + t] * row[columns - 1].signum()))
+        let Some(found) = basis.iter().find(|row| row[columns - 1].abs() == SIZE) else {
+            return Vec::new();
         };
-        (0..places.len()).map(weight).collect()
+        let sign = found[columns - 1].signum();
+        found[equations..columns - 1].iter().map(|&weight| (weight * sign).into()).collect()
     }
 }
 
@@ -133,6 +136,7 @@ impl Received {
     pub fn from(server: Server, scene: &Scene, rng: &mut dyn CryptoRng) -> Result<Self> {
         let width = scene.layout.budget().wire_bits;
         let values = vec![7; scene.linear.inputs()];
+        // To one question: sealed, or bare but for these encryptions of 0, one for each answer or none at all.
         let one = |zeros: Option<&[Poly<Coefficients>]>, rng: &mut dyn CryptoRng| {
             let question = scene.ask(&values, rng)?;
             let uploads = scene.uploads(&question);
@@ -152,16 +156,13 @@ impl Received {
             let words = words.into_iter().map(|answer| answer[..scene.degree()].to_vec());
             Result::Ok(Self { words: words.collect(), width, uploads })
         };
-        let zero = |rng: &mut dyn CryptoRng| {
-            let [_, c1] = laboratory::danger_zero(scene.public(), rng);
-            c1
-        };
         match server {
             Server::Bare => one(Some(&[]), rng),
             Server::Real => one(None, rng),
             Server::Difference => Ok(one(None, rng)?.minus(&one(None, rng)?)),
             Server::ZeroTwice => {
-                let zeros: Vec<_> = (0..scene.answers()).map(|_| zero(rng)).collect();
+                let zero = |_| laboratory::danger_zero(scene.public(), rng);
+                let zeros: Vec<_> = (0..scene.answers()).map(zero).map(|[_, c1]| c1).collect();
                 Ok(one(Some(&zeros), rng)?.minus(&one(Some(&zeros), rng)?))
             }
         }
