@@ -78,7 +78,7 @@ static SYSTEMS: [System; 5] = [
         name: "lattice",
         cryptosystem: "BFV, additions only, values in coefficients",
         key_bits: &[4096, 8192],
-        plaintext_bits: 45 * 4096,
+        plaintext_bits: 44 * 4096,
         slots_of_32_bits: 4096,
         security_bits: Some(128),
         security: "ring-LWE, believed to hold against quantum computers; 20 years younger than factoring",

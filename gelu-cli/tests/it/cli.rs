@@ -223,7 +223,7 @@ fn models_for_queries_have_no_bit_too_many() {
     assert_eq!(again["before"], again["after"]);
     let slots = |model: &str| {
         let plan = json(&["plan", model, "--json"]);
-        plan["costs"]["exchanges"][0]["slot_bits"].as_u64().unwrap()
+        plan["costs"]["exchanges"][0]["value_bits"].as_u64().unwrap()
     };
     assert_eq!(slots(&rounded), slots(&queries));
     assert!(slots(&rounded) + 18 <= slots(&training));
@@ -235,9 +235,9 @@ fn plan_shows_layouts_and_what_they_cost() {
     let costs = &plan["costs"];
     let exchanges = costs["exchanges"].as_array().unwrap();
     let layouts: Vec<_> = exchanges.iter().map(|e| e["layout"].as_str().unwrap()).collect();
-    assert_eq!(layouts, ["positions", "positions", "samples", "samples", "samples"]);
+    assert_eq!(layouts, ["positions/1", "positions/2", "samples/15", "samples/11", "samples/2"]);
     let first = &exchanges[0];
-    assert_eq!((&first["rows"], &first["ciphertexts_up"]), (&2.into(), &72.into()));
+    assert_eq!(first["ciphertexts_up"], 72);
     assert_eq!(first["bytes"], (72 + 12) * 512);
     for of in ["operations", "bytes", "nanoseconds"] {
         let sum: u64 = exchanges.iter().map(|e| e[of].as_u64().unwrap()).sum();
@@ -249,8 +249,23 @@ fn plan_shows_layouts_and_what_they_cost() {
         assert!(text.contains(expected), "{text}");
     }
     let training = json(&[&training[..], &["--json"]].concat());
-    let slots = |plan: &Value| plan["costs"]["exchanges"][0]["slot_bits"].as_u64().unwrap();
+    let slots = |plan: &Value| plan["costs"]["exchanges"][0]["value_bits"].as_u64().unwrap();
     assert!(slots(&training) > slots(&plan), "masks take room");
+    #[cfg(feature = "lattice")]
+    {
+        let options = ["plan", "lenet5", "--backend", "lattice"];
+        let lattice = json(&[&options[..], &["--measure", "--json"]].concat());
+        assert_eq!((&lattice["key_bits"], &lattice["measured"]), (&4096.into(), &true.into()));
+        assert_eq!(lattice["costs"]["exchanges"][0]["layout"], "image/1x1x3");
+        let backends = lattice["backends"].as_array().unwrap();
+        let of = |name: &str| backends.iter().find(|b| b["backend"] == name).unwrap();
+        assert_eq!(of("lattice")["bytes"], lattice["costs"]["bytes"]);
+        assert_eq!(of("paillier")["bytes"], costs["bytes"]);
+        let time = |name: &str| of(name)["nanoseconds"].as_u64().unwrap();
+        assert!(time("lattice") < time("paillier"), "{backends:?}");
+        let training = stdout(&[&options[..], &["--train"]].concat());
+        assert!(training.contains("masks modulo 2^T") && training.contains("8192"), "{training}");
+    }
     let larger = json(&["plan", "lenet5", "--json", "--key-bits", "3072"]);
     assert_eq!(larger["costs"]["exchanges"][0]["ciphertexts_up"], 36 * 2);
 }

@@ -7,7 +7,7 @@
 //! | `columns/…` | a tap of the filter, at all positions | the positions of those of the batch |
 //!
 //! `…` is B×k×n: B samples, k channels in a ciphertext that goes up, n in one that comes down, with
-//! B·k·n·area ≤ N. Sample j stands at coefficient j + B·place, where places are those of the [`geometry`]; so the
+//! B·k·n·area ≤ N. Sample j stands at coefficient j + B·place, where places are those of `geometry`; so the
 //! polynomials of the weights are in X^B. More channels up are fewer down: which is best, prices say.
 
 mod geometry;
