@@ -35,7 +35,8 @@ impl Phases {
 
     /// Begins a piece of work of `steps` steps (0: unknown), shown as `message`.
     pub fn begin(&self, message: &str, steps: u64) -> Running {
-        Running { bar: bar(message, steps), started: Instant::now() }
+        let started = Instant::now();
+        Running { bar: bar(message, steps), started, told: Arc::new(Mutex::new(started)) }
     }
 
     /// Ends a piece of work: `name` goes into the report, `said` onto the terminal.
@@ -62,17 +63,29 @@ impl Phases {
 pub struct Running {
     bar: ProgressBar,
     started: Instant,
+    /// When a line last told how far it is, where there is no terminal to show a bar.
+    told: Arc<Mutex<Instant>>,
 }
+
+/// How often a log is told how far long work is.
+const TOLD_EVERY: Duration = Duration::from_mins(1);
 
 impl Running {
     /// Another step is done.
     pub fn step(&self) {
-        self.bar.inc(1);
+        self.steps(1);
     }
 
     /// So many more steps are done.
     pub fn steps(&self, steps: usize) {
         self.bar.inc(steps as u64);
+        let mut told = self.told.lock().expect("no panic while held");
+        if self.bar.is_hidden() && told.elapsed() >= TOLD_EVERY {
+            *told = Instant::now();
+            let (bar, left) = (&self.bar, seconds(self.bar.eta().as_secs_f64()));
+            let of = bar.length().unwrap_or(0);
+            say(&format!("{}: {} of {of}, {left} left", bar.prefix(), bar.position()));
+        }
     }
 
     /// What is happening right now.

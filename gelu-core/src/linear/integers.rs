@@ -128,8 +128,8 @@ mod tests {
         ) {
             let linear = if convolution { pooled_convolution(9) } else { dense(3, 5) };
             let draw = |salt: usize, count: usize| -> Vec<i128> {
-                let value = |i: usize| seed[(i + salt) % 8].rotate_left(7 * i as u32) >> (127 - bits);
-                (0..count).map(value).collect()
+                let value = |i: u32| seed[(i as usize + salt) % 8].rotate_left(7 * i) >> (127 - bits);
+                (0..).map(value).take(count).collect()
             };
             let array = |salt, rows: usize| {
                 Array2::from_shape_vec((rows, batch), draw(salt, rows * batch)).unwrap()
