@@ -6,8 +6,8 @@ use std::path::Path;
 use gelu_core::message::{ClientMessage, Wire};
 use gelu_core::{AdditiveHE, Cryptosystem, Plaintext, Precision};
 use gelu_fuzz::{Answering, Asking, key_of, paillier_key, parse, rng, write};
-use gelu_nn::Model;
 use gelu_lattice::Lattice;
+use gelu_nn::Model;
 use gelu_paillier::phe::{EncryptedNumber, Number};
 use gelu_paillier::{InsecurePaillier as P, StoredKey};
 
