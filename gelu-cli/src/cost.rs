@@ -57,6 +57,9 @@ pub(crate) struct ExchangeCost {
     pub(crate) bytes: u64,
     /// Bits of plaintext that an output of a sample reveals at most.
     pub(crate) revealed_bits: u64,
+    /// Minus the logarithm of the distance at which the weights hide, where that depends on the layout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hiding_bits: Option<u32>,
 }
 
 /// What is to be counted: a mini-batch of a network.
@@ -143,6 +146,7 @@ impl ExchangeCost {
             nanoseconds: S::nanoseconds(layout, prices),
             bytes: cost.bytes as u64,
             revealed_bits: cost.revealed_bits,
+            hiding_bits: cost.hiding_bits,
         }
     }
 

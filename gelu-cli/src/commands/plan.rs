@@ -175,7 +175,7 @@ fn text(shown: &Shown<'_>) -> String {
     format!(
         "{layers}\n{what}, {batch} at a time, {backend} with keys of {bits} bits\n\n{rows}\n\
          Total: {rounds} rounds, {ciphertexts} ciphertexts, {operations} operations, {time} expected, \
-         {sent} sent.\n\n{others}",
+         {sent} sent.\n{hiding}\n{others}",
         layers = shown.layers,
         batch = match costs.batch {
             1 => "one sample".to_owned(),
@@ -188,8 +188,20 @@ fn text(shown: &Shown<'_>) -> String {
         operations = costs.operations,
         time = seconds(costs.nanoseconds as f64 / 1e9),
         sent = bytes(costs.bytes),
+        hiding = hiding(costs),
         others = comparison(shown),
     )
+}
+
+/// How well the weights hide in answers, where that depends on the plan; over all numbers of a mini-batch.
+fn hiding(costs: &Costs) -> String {
+    let least = costs.exchanges.iter().filter_map(|exchange| exchange.hiding_bits).min();
+    least.map_or(String::new(), |bits| {
+        format!(
+            "Weights hide in each number that comes down but for a distance of 2^-{bits}, if the client's key was \
+             made as written.\n"
+        )
+    })
 }
 
 /// All cryptosystems side by side, and which is the fastest and which the smallest.

@@ -61,6 +61,34 @@ fn the_demonstration_under_paillier() {
     assert!(folder.path().join("r.html").is_file());
 }
 
+/// Queries over TLS with fresh keys and with keys from a file, and a training whose weights are the oracle's, also
+/// with keys that are too small for it.
+#[cfg(feature = "lattice")]
+#[test]
+fn queries_and_a_training_under_a_lattice() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    json(path, &["train", "--plaintext", "--network", "iris", "--out", "iris.safetensors"]);
+    json(path, &["keygen", "--backend", "lattice", "l.key"]);
+    let ask = ["infer", "--model", "iris.safetensors", "--dataset", "iris", "--backend", "lattice"];
+    for (more, bits) in [(["--count", "6"], 4096), (["--key", "l.key"], 8192)] {
+        let asked = json(path, &[&ask[..], &more].concat());
+        assert_eq!(asked["predictions_equal_plaintext"], true, "{asked}");
+        assert_eq!((&asked["backend"], &asked["key_bits"]), (&"lattice".into(), &bits.into()));
+    }
+    let train =
+        ["train", "--dataset", "digits", "--backend", "lattice", "--steps", "30", "--batch", "20"];
+    let trained = json(path, &[&train[..], &["--held-out", "40"]].concat());
+    assert_eq!((&trained["weights_equal_oracle"], &trained["ended"]), (&true.into(), &Value::Null));
+    assert_eq!(trained["key_bits"], 8192);
+    let small = gelu(path, &[&train[..], &["--key-bits", "4096"]].concat()).assert().code(1);
+    let said = String::from_utf8(small.get_output().stderr.clone()).unwrap();
+    assert!(said.contains("(forward) needs"), "{said}");
+    let secret = gelu(path, &[&train[..], &["--secret-rate", "1"]].concat()).assert().failure();
+    let said = String::from_utf8(secret.get_output().stderr.clone()).unwrap();
+    assert!(said.contains("lattice") && said.contains("rate"), "{said}");
+}
+
 /// What every backend with one small slot must do: answer queries over TLS with fresh keys and with
 /// keys from a file, and refuse to train, by the name of the layer.
 #[cfg(any(feature = "elgamal", feature = "bgn"))]

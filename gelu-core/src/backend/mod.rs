@@ -235,4 +235,7 @@ pub struct Cost {
     /// Bits of plaintext that one output of one sample reveals at most: all that come down with it,
     /// because a client may send values that do not belong there (`docs/src/security.md`).
     pub revealed_bits: u64,
+    /// Where what hides the weights is statistical and depends on the layout: a coefficient of an answer differs from
+    /// one that hides everything by 2^−this at most. None where it does not.
+    pub hiding_bits: Option<u32>,
 }

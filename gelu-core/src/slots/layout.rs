@@ -178,6 +178,7 @@ impl SlotLayout {
             multiply_accumulates: self.taps * self.rows(),
             headroom_bits: MAX_SLOT_BITS - self.slot_bits,
             revealed_bits: u64::from(self.slot_bits),
+            hiding_bits: None,
         }
     }
 }

@@ -1,0 +1,257 @@
+//! The steps of an exchange.
+
+use core::fmt;
+
+use gelu_core::backend::{Cost, Layout};
+use gelu_core::error::PeerMisbehaved;
+use gelu_core::linear::LinearMap;
+use gelu_core::{Error, Result};
+use gelu_ring::matrix::Matrix;
+use ndarray::{Array2, ArrayView2, CowArray, Ix2};
+use rand_core::CryptoRng;
+use rayon::prelude::*;
+use zeroize::Zeroizing;
+
+use super::{Kind, TileLayout, geometry};
+use crate::answer::{self, Opener, Sealer};
+use crate::backend::Lattice;
+use crate::keys::{PublicKey, SecretKey};
+use crate::parameters::LEAST_HIDING_BITS;
+use crate::plain::{Scale, centre};
+use crate::upload::{self, Ciphertext, Uploads, streams};
+use crate::zero;
+
+/// Weights as polynomials, by their evaluations.
+pub struct TileWeights {
+    matrix: Matrix,
+    /// One for each pixel of each output channel, modulo 2^v.
+    offsets: Option<Vec<i64>>,
+}
+
+/// Weights are the server's secret: nothing is printed.
+impl fmt::Debug for TileWeights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TileWeights").finish_non_exhaustive()
+    }
+}
+
+/// Results with the offsets that belong to them, not sealed.
+pub struct TileAnswer {
+    pub(crate) ciphertexts: Vec<Ciphertext>,
+    offsets: Option<Vec<i64>>,
+}
+
+impl Layout<Lattice> for TileLayout {
+    type Weights = TileWeights;
+    type Inputs = Uploads;
+    type Answer = TileAnswer;
+
+    fn cost(&self) -> Cost {
+        let degree = self.parameters.degree();
+        let (up, answers) = (self.ciphertexts_up(), self.answers());
+        let down = answers.iter().map(|&(samples, channels)| {
+            let (samples, channels) = self.outputs_in(samples, channels);
+            let pixels = self.geometry.output_places.len();
+            answer::bytes(degree, samples.len() * channels.len() * pixels, &self.budget)
+        });
+        let (samples, inputs, outputs) = self.tiles_of();
+        let revealed = self.parameters.modulus_bits() - f64::from(self.budget.flood_bits);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "few bits")]
+        let (hiding, headroom, revealed) = (
+            self.budget.hiding_bits as u32,
+            (self.budget.hiding_bits - LEAST_HIDING_BITS) as u32,
+            (revealed.ceil() as u64).min(self.budget.wire_bits.into()),
+        );
+        Cost {
+            ciphertexts_up: up,
+            ciphertexts_down: answers.len(),
+            bytes: up * upload::bytes(self.parameters.basis()) + down.sum::<usize>(),
+            multiply_accumulates: samples * inputs * outputs,
+            headroom_bits: headroom,
+            revealed_bits: revealed,
+            hiding_bits: Some(hiding),
+        }
+    }
+
+    fn encrypt(
+        &self,
+        secret: &SecretKey,
+        linear: &LinearMap,
+        values: &Array2<i128>,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Vec<u8>> {
+        let columns = self.gather(linear, values);
+        let basis = self.parameters.basis();
+        let scale = Scale::new(basis, self.value_bits);
+        let (_, inputs, _) = self.tiles_of();
+        let message = |n: usize| {
+            let coefficients = self.coefficients(&columns.view(), n / inputs, n % inputs);
+            Zeroizing::new(scale.up(basis, &coefficients))
+        };
+        Ok(upload::encrypt(secret, self.ciphertexts_up(), message, rng))
+    }
+
+    /// Numbers are taken modulo 2^v.
+    fn prepare(
+        &self,
+        linear: &LinearMap,
+        weights: &[i128],
+        offsets: Option<&[i128]>,
+    ) -> Result<TileWeights> {
+        let geometry = &self.geometry;
+        let entries = match linear {
+            LinearMap::Taps(_) => geometry::matrix(linear, &linear.entries(weights)),
+            LinearMap::Dense(_) | LinearMap::Window(_) => linear.entries(weights),
+        };
+        let (_, inputs, outputs) = self.tiles_of();
+        let fill = |output: usize, input: usize, coefficients: &mut [i64]| {
+            let outputs = Self::range(output, self.outputs, geometry.outputs);
+            for (o, output) in outputs.enumerate() {
+                let inputs = Self::range(input, self.inputs, geometry.inputs);
+                for (c, input) in inputs.enumerate() {
+                    let start = (o * self.inputs + self.inputs - 1 - c) * geometry.area;
+                    let entries = &entries[geometry.entries(output, input)];
+                    for (&place, &entry) in geometry.kernel_places.iter().zip(entries) {
+                        coefficients[start + place as usize] = modulo(entry, self.value_bits);
+                    }
+                }
+            }
+        };
+        let matrix = Matrix::new(self.parameters.basis(), self.step, outputs, inputs, fill);
+        let positions = match self.kind {
+            Kind::Columns(positions) => positions,
+            Kind::Dense | Kind::Image => 1,
+        };
+        let offsets = offsets.map(|offsets| {
+            let offsets = offsets.iter().step_by(positions);
+            offsets.map(|&offset| modulo(offset, self.value_bits)).collect()
+        });
+        Ok(TileWeights { matrix, offsets })
+    }
+
+    fn read(&self, public: &PublicKey, bytes: &[u8]) -> Result<Uploads> {
+        Ok(upload::read(public.parameters().basis(), self.ciphertexts_up(), bytes)?)
+    }
+
+    /// In time that tells whether all weights are short, and no more of them.
+    fn evaluate(
+        &self,
+        _: &PublicKey,
+        weights: &TileWeights,
+        inputs: &Uploads,
+    ) -> Result<TileAnswer> {
+        let (_, columns, _) = self.tiles_of();
+        let product = |(c0, c1): (&[_], &[_])| {
+            let (c0, c1) =
+                rayon::join(|| weights.matrix.product(c0), || weights.matrix.product(c1));
+            c0.into_iter().zip(c1).map(|(c0, c1)| Ciphertext { c0, c1 }).collect::<Vec<_>>()
+        };
+        let groups = inputs.c0.par_chunks(columns).zip(inputs.c1.par_chunks(columns));
+        let ciphertexts: Vec<_> = groups.map(product).collect();
+        let ciphertexts = ciphertexts.into_iter().flatten().collect();
+        Ok(TileAnswer { ciphertexts, offsets: weights.offsets.clone() })
+    }
+
+    fn seal(&self, public: &PublicKey, answer: TileAnswer, rng: &mut dyn CryptoRng) -> Vec<u8> {
+        let count = answer.ciphertexts.len();
+        let zeros = zero::take(public, count, rng);
+        let sealer = Sealer::new(public, self.budget, self.value_bits);
+        let pixels = self.geometry.output_places.len();
+        let parts = answer.ciphertexts.into_par_iter().zip(zeros);
+        let parts = parts.zip(streams(count, rng)).zip(self.answers());
+        let seal = |(((ciphertext, zero), rng), (samples, channels))| {
+            let places = self.places(samples, channels);
+            let (samples, channels) = self.outputs_in(samples, channels);
+            let offset = |output: usize| match &answer.offsets {
+                Some(offsets) => offsets[channels.start * pixels + output / samples.len()],
+                None => 0,
+            };
+            sealer.seal(ciphertext, zero, &places, offset, rng)
+        };
+        parts.map(seal).collect::<Vec<_>>().concat()
+    }
+
+    fn decrypt(&self, secret: &SecretKey, bytes: &[u8]) -> Result<Array2<i128>> {
+        let opener = Opener::new(secret, self.budget, self.value_bits);
+        let degree = self.parameters.degree();
+        let mut rest = bytes;
+        let mut blocks = Vec::new();
+        for (samples, channels) in self.answers() {
+            let places = self.places(samples, channels);
+            let len = answer::bytes(degree, places.len(), &self.budget);
+            let (block, after) = rest.split_at_checked(len).ok_or_else(|| self.length(bytes))?;
+            rest = after;
+            blocks.push((samples, channels, places, block));
+        }
+        if !rest.is_empty() {
+            return Err(self.length(bytes));
+        }
+        let open = |(samples, channels, places, block): (usize, usize, Vec<u32>, &[u8])| {
+            Ok((samples, channels, opener.open(block, &places)?))
+        };
+        let opened: Vec<_> = blocks.into_par_iter().map(open).collect::<Result<_>>()?;
+        let pixels = self.geometry.output_places.len();
+        let mut values = Array2::zeros((self.geometry.outputs * pixels, self.samples));
+        for (samples, channels, outputs) in opened {
+            let (samples, channels) = self.outputs_in(samples, channels);
+            let rows = channels.start * pixels..channels.end * pixels;
+            for (row, outputs) in rows.zip(outputs.chunks(samples.len())) {
+                for (sample, &value) in samples.clone().zip(outputs) {
+                    values[[row, sample]] = value;
+                }
+            }
+        }
+        Ok(match self.kind {
+            // Row f, column s·batch + j is row f·positions + s, column j: nothing moves.
+            Kind::Columns(positions) => {
+                let shape = (self.geometry.outputs * positions, self.samples / positions);
+                values.into_shape_with_order(shape).expect("as many values as before")
+            }
+            Kind::Dense | Kind::Image => values,
+        })
+    }
+}
+
+impl TileLayout {
+    fn gather<'a>(&self, linear: &LinearMap, values: &'a Array2<i128>) -> CowArray<'a, i128, Ix2> {
+        match (self.kind, linear) {
+            (Kind::Columns(_), LinearMap::Window(window)) => window.gather(values.view()).into(),
+            _ => values.view().into(),
+        }
+    }
+
+    /// The coefficients of upload (`samples`, `channels`).
+    fn coefficients(
+        &self,
+        values: &ArrayView2<'_, i128>,
+        samples: usize,
+        channels: usize,
+    ) -> Zeroizing<Vec<i64>> {
+        let geometry = &self.geometry;
+        let mut coefficients = Zeroizing::new(vec![0; self.parameters.degree()]);
+        let samples = Self::range(samples, self.step, self.samples);
+        let pixels = geometry.input_places.len();
+        let channels = Self::range(channels, self.inputs, geometry.inputs);
+        for (c, channel) in channels.enumerate() {
+            for (pixel, &place) in geometry.input_places.iter().enumerate() {
+                let row = values.row(channel * pixels + pixel);
+                let start = self.step * (c * geometry.area + place as usize);
+                for (place, sample) in samples.clone().enumerate() {
+                    coefficients[start + place] = modulo(row[sample], self.value_bits);
+                }
+            }
+        }
+        coefficients
+    }
+
+    fn length(&self, got: &[u8]) -> Error {
+        let up = self.ciphertexts_up() * upload::bytes(self.parameters.basis());
+        let expected = Layout::<Lattice>::cost(self).bytes - up;
+        PeerMisbehaved::CiphertextLength { expected, got: got.len() }.into()
+    }
+}
+
+/// The centred representative modulo 2^bits.
+fn modulo(x: i128, bits: u32) -> i64 {
+    i64::try_from(centre(x, bits)).expect("at most 62 bits")
+}
