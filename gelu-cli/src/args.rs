@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::builder::{RangedI64ValueParser, RangedU64ValueParser};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, FromArgMatches};
-use gelu_core::plan::{MAX_BATCH, MAX_STEPS};
+use gelu_core::plan::{MAX_BATCH, MAX_STEPS, Purpose};
 
 use crate::backend::Backend;
 use crate::machine;
@@ -41,6 +41,14 @@ impl Cryptosystem {
     /// A scheme with keys of its default size.
     pub(crate) fn default_of(backend: Backend) -> Self {
         Self { backend, key_bits: backend.key_bits()[0], key_bits_given: false }
+    }
+
+    /// For what the keys are for, unless their size was asked for.
+    pub(crate) fn for_purpose(self, purpose: Purpose) -> Self {
+        match purpose {
+            Purpose::Inference => self,
+            Purpose::Training { .. } => self.for_training(),
+        }
     }
 
     /// For a run that trains, unless the size of keys was asked for.

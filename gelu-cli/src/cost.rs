@@ -89,10 +89,7 @@ impl Count<'_> {
                 Ok(Costs::of::<S>(&plan, &prices))
             }
         }
-        let cryptosystem = match self.purpose {
-            Purpose::Inference => cryptosystem,
-            Purpose::Training { .. } => cryptosystem.for_training(),
-        };
+        let cryptosystem = cryptosystem.for_purpose(self.purpose);
         cryptosystem.backend.run(Under(self, cryptosystem.key_bits))
     }
 }

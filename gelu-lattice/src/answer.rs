@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::bits;
 use crate::keys::{PublicKey, SecretKey};
-use crate::parameters::Budget;
+use crate::parameters::{Budget, bits_of};
 use crate::plain::{Fraction, Scale, down};
 use crate::upload::Ciphertext;
 use crate::zero::Zero;
@@ -82,13 +82,13 @@ pub(crate) struct Opener {
 impl Opener {
     pub(crate) fn new(secret: &SecretKey, budget: Budget, value_bits: u32) -> Self {
         let needed = f64::from(budget.wire_bits + secret.parameters().degree().ilog2() + 1);
-        let bits = |basis: &Basis| basis.moduli().map(|q| (q.value() as f64).log2()).sum::<f64>();
-        let mut shorter = Zeroizing::new(secret.secret().clone());
-        while let Some(lower) = shorter.basis().without_last().filter(|b| bits(b) > needed) {
-            let all = core::mem::replace(&mut *shorter, Poly::zero(&lower));
-            *shorter = all.forget_last().expect("another prime");
+        let mut basis = secret.parameters().basis().clone();
+        while let Some(lower) = basis.without_last().filter(|lower| bits_of(lower) > needed) {
+            basis = lower;
         }
-        Self { basis: shorter.basis().clone(), secret: shorter, budget, value_bits }
+        let all = secret.secret();
+        let shorter = Poly::from_residues(&basis, |i, row| row.copy_from_slice(all.residues(i)));
+        Self { basis, secret: Zeroizing::new(shorter), budget, value_bits }
     }
 
     /// The outputs at `places`.
@@ -161,7 +161,7 @@ impl Integers {
             let digit = q.mul(q.sub(x.residues(i)[place], q.reduce(value)), inverse);
             value += before * u128::from(digit);
         }
-        // Negative when it is at most half of the product.
+        // All ones where it is above half of the product, and so stands for a negative number.
         let above = (self.product / 2).wrapping_sub(value).cast_signed() >> 127;
         value.cast_signed() - (self.product.cast_signed() & above)
     }

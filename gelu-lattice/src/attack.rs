@@ -90,7 +90,7 @@ fn read_weights(public: &PublicKey, uploads: &[u8], c1: &[u128], u: &[i128]) -> 
     let fits = |w: [i128; INPUTS], j: usize| {
         let rest = c1[j].cast_signed() - hidden[j] - w[0] * first[j] - w[1] * second[j];
         // Rounding, weighed.
-        crate::plain::centre(rest, WIRE_BITS).abs() < 200
+        gelu_core::fixed::centred(rest, WIRE_BITS).abs() < 200
     };
     let all = (-128..128).flat_map(|first| (-128..128).map(move |second| [first, second]));
     let mut fitting = all.filter(|&w| (0..N).all(|j| fits(w, j)));

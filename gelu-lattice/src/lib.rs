@@ -34,7 +34,8 @@
 //! flooding (statistically, [`Budget::hiding_bits`] a coefficient). A public key comes with a proof that it was made of
 //! small polynomials, so this holds also for a key made in bad faith, with fewer bits:
 //! [`Budget::hiding_bits_from_any_key`].
-//! All of the client's and the server's steps take the same time whatever the values and weights.
+//! All of the client's and the server's steps take the same time whatever the values and weights; only whether all
+//! weights of a layer are short shows.
 //!
 //! Not audited.
 #![forbid(unsafe_code)]

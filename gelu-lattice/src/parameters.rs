@@ -98,7 +98,7 @@ impl Parameters {
     /// log₂ q.
     #[must_use]
     pub fn modulus_bits(&self) -> f64 {
-        self.basis.moduli().map(|q| (q.value() as f64).log2()).sum()
+        bits_of(&self.basis)
     }
 
     /// The budget of answers of values of `value_bits` bits, each a sum of weights whose sizes add up to `weights`
@@ -130,6 +130,11 @@ fn zero_of_any_key(degree: usize) -> f64 {
     let (secret, error) = proof::bounds(degree);
     let squares = 2.0 / 3.0 * error.powi(2) + f64::from(ERROR_BOUND) / 2.0 * secret.powi(2);
     (degree as f64 * squares).sqrt()
+}
+
+/// log₂ of the product of primes.
+pub(crate) fn bits_of(basis: &Basis) -> f64 {
+    basis.moduli().map(|q| (q.value() as f64).log2()).sum()
 }
 
 /// The noise of an answer: see the [module](self).

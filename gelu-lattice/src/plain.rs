@@ -6,6 +6,7 @@
 //! down    round(x·2^v/2^w)                modulo 2^v
 //! ```
 
+use gelu_core::fixed::centred;
 use gelu_ring::{Basis, Coefficients, Modulus, Poly};
 use zeroize::Zeroizing;
 
@@ -113,12 +114,7 @@ fn rounding(wire_bits: u32) -> u128 {
 pub(crate) fn down(x: u128, wire_bits: u32, value_bits: u32) -> i128 {
     let drop = wire_bits - value_bits;
     let value = x.wrapping_add(1 << (drop - 1)) >> drop;
-    centre(value.cast_signed(), value_bits)
-}
-
-/// The representative of x modulo 2^bits in [−2^(bits−1), 2^(bits−1)).
-pub(crate) fn centre(x: i128, bits: u32) -> i128 {
-    x << (128 - bits) >> (128 - bits)
+    centred(value.cast_signed(), value_bits)
 }
 
 #[cfg(test)]
@@ -133,7 +129,7 @@ mod tests {
             m: i64, v in 1u32..=62, degree in prop::sample::select(&[4096u32, 8192][..]),
         ) {
             let basis = Parameters::of_degree(degree).unwrap().basis().clone();
-            let m = i64::try_from(centre(m.into(), v)).unwrap();
+            let m = i64::try_from(centred(m.into(), v)).unwrap();
             let mut values = vec![0; degree as usize];
             values[7] = m;
             let scale = Scale::new(&basis, v);
@@ -157,6 +153,6 @@ mod tests {
         assert_eq!(down(0b0011, 8, 5), 0);
         assert_eq!(down(0b1111_1111, 8, 5), 0);
         assert_eq!(down(0b1000_0000, 8, 5), -16);
-        assert_eq!((centre(7, 3), centre(4, 3), centre(3, 3)), (-1, -4, 3));
+        assert_eq!((centred(7, 3), centred(4, 3), centred(3, 3)), (-1, -4, 3));
     }
 }

@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use anyhow::Result;
+use gelu_core::Precision;
 use gelu_core::ledger::{Exposure, LayerExposure};
 use gelu_core::plan::Purpose;
-use gelu_core::{Network, Precision};
 use gelu_nn::{Model, Sequential, zoo};
 use serde::Serialize;
 
 use crate::args::{self, Cryptosystem};
 use crate::backend::{Scheme, Task};
-use crate::cost::Costs;
+use crate::cost::{Costs, Count};
 use crate::output::{Output, table};
 use crate::phases::bytes;
 use crate::problem::problem;
@@ -71,8 +71,8 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     let (architecture, inference, training) = open(&args.model)?;
     let network = architecture.network();
     let account = |precision, batch, purpose, cryptosystem: Cryptosystem| {
-        let use_ = Use { network: &network, precision, batch, purpose };
-        cryptosystem.backend.run(Accounted(use_, cryptosystem.key_bits))
+        let count = Count { network: &network, precision, batch, purpose, measured: false };
+        cryptosystem.backend.run(Accounted(count, cryptosystem.key_bits))
     };
     let (queries, mini_batches) = (args.cryptosystem, args.cryptosystem.for_training());
     let steps = Purpose::Training { steps: args.steps };
@@ -120,22 +120,14 @@ pub(super) fn open(model: &str) -> Result<(Sequential, Precision, Precision)> {
     Ok((model.architecture().clone(), *model.precision(), Precision::TRAINING))
 }
 
-/// A use of a network.
-struct Use<'a> {
-    network: &'a Network,
-    precision: &'a Precision,
-    batch: usize,
-    purpose: Purpose,
-}
-
 /// The account of a use with keys of so many bits.
-struct Accounted<'a>(Use<'a>, u32);
+struct Accounted<'a>(Count<'a>, u32);
 
 impl Task for Accounted<'_> {
     type Output = Result<Account>;
 
     fn run<S: Scheme>(self) -> Result<Account> {
-        let Self(Use { network, precision, batch, purpose }, bits) = self;
+        let Self(Count { network, precision, batch, purpose, measured }, bits) = self;
         let plan = S::plan(network, precision, batch, purpose, bits)?;
         let exposure = Exposure::new(network, precision, &plan);
         let (safe_samples, narrowest) = exposure.safe_samples();
@@ -144,7 +136,7 @@ impl Task for Accounted<'_> {
             safe_samples,
             narrowest: narrowest.clone(),
             least_samples: exposure.least_samples().map(|(least, _)| least),
-            costs: Costs::of::<S>(&plan, &S::prices_here(bits, false)?),
+            costs: Costs::of::<S>(&plan, &S::prices_here(bits, measured)?),
             exposure,
         })
     }

@@ -29,7 +29,7 @@ How to read it: a layout says how values sit in ciphertexts. Of a scheme with sl
 `samples/g` or `positions/g`: a ciphertext holds one feature of all samples, or what one weight of a
 convolution's kernel meets, everywhere in the image; on the way down g sums share a ciphertext. Of
 a lattice it is `dense`, `image` or `columns/BxKxN`: B samples and K channels in a ciphertext that
-goes up, N channels in one that comes down (docs: the page on layouts).
+goes up, N channels in one that comes down (the book: The lattice backend).
 
 The expected time is that of one core for both parties, with 1 Gbit/s between them: of the reference
 machine, or with --measure of this one, where a backend can measure its prices. It is what
@@ -103,10 +103,7 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     let (batch, network) = (args.batch.unwrap_or(batch), architecture.network());
     let (network, precision, measured) = (&network, &precision, args.measure);
     let count = Count { network, precision, batch, purpose, measured };
-    let chosen = match args.train {
-        false => args.cryptosystem,
-        true => args.cryptosystem.for_training(),
-    };
+    let chosen = args.cryptosystem.for_purpose(purpose);
     let shown = Shown {
         model: &args.model,
         layers: architecture.to_string(),
@@ -117,16 +114,15 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
         key_bits: chosen.key_bits,
         measured,
         costs: count.under(chosen)?,
-        backends: alternatives(count, args.train),
+        backends: alternatives(count),
     };
     output.show(&shown, text(&shown))
 }
 
-fn alternatives(count: Count<'_>, train: bool) -> Vec<Alternative> {
+fn alternatives(count: Count<'_>) -> Vec<Alternative> {
     let secure = Backend::value_variants().iter().copied().filter(|backend| backend.is_secure());
     let alternative = |backend: Backend| {
-        let cryptosystem = Cryptosystem::default_of(backend);
-        let cryptosystem = if train { cryptosystem.for_training() } else { cryptosystem };
+        let cryptosystem = Cryptosystem::default_of(backend).for_purpose(count.purpose);
         let costs = count.under(cryptosystem);
         Alternative {
             backend: backend.id(),
@@ -193,7 +189,7 @@ fn text(shown: &Shown<'_>) -> String {
     )
 }
 
-/// How well the weights hide in answers, where that depends on the plan; over all numbers of a mini-batch.
+/// How well the weights hide in each number of an answer, where that depends on the plan.
 fn hiding(costs: &Costs) -> String {
     let least = costs.exchanges.iter().filter_map(|exchange| exchange.hiding_bits).min();
     least.map_or(String::new(), |bits| {

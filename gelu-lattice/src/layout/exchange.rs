@@ -4,6 +4,7 @@ use core::fmt;
 
 use gelu_core::backend::{Cost, Layout};
 use gelu_core::error::PeerMisbehaved;
+use gelu_core::fixed::centred;
 use gelu_core::linear::LinearMap;
 use gelu_core::{Error, Result};
 use gelu_ring::matrix::Matrix;
@@ -17,7 +18,7 @@ use crate::answer::{self, Opener, Sealer};
 use crate::backend::Lattice;
 use crate::keys::{PublicKey, SecretKey};
 use crate::parameters::LEAST_HIDING_BITS;
-use crate::plain::{Scale, centre};
+use crate::plain::Scale;
 use crate::upload::{self, Ciphertext, Uploads, streams};
 use crate::zero;
 
@@ -253,5 +254,5 @@ impl TileLayout {
 
 /// The centred representative modulo 2^bits.
 fn modulo(x: i128, bits: u32) -> i64 {
-    i64::try_from(centre(x, bits)).expect("at most 62 bits")
+    i64::try_from(centred(x, bits)).expect("at most 62 bits")
 }

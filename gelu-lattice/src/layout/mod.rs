@@ -36,10 +36,9 @@ enum Kind {
 }
 
 /// How one linear map is carried: see the [module](self).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TileLayout {
     kind: Kind,
-    direction: Direction,
     parameters: Parameters,
     geometry: Arc<Geometry>,
     /// Samples of the batch, times positions.
@@ -55,19 +54,7 @@ pub struct TileLayout {
     budget: Budget,
 }
 
-impl PartialEq for TileLayout {
-    fn eq(&self, other: &Self) -> bool {
-        self.kind == other.kind
-            && self.direction == other.direction
-            && self.parameters == other.parameters
-            && self.geometry == other.geometry
-            && (self.samples, self.step) == (other.samples, other.step)
-            && (self.inputs, self.outputs) == (other.inputs, other.outputs)
-            && self.value_bits == other.value_bits
-            && self.budget == other.budget
-    }
-}
-
+/// Equal budgets are those of equal sizes: none is NaN.
 impl Eq for TileLayout {}
 
 impl fmt::Display for TileLayout {
@@ -86,27 +73,28 @@ impl TileLayout {
     pub(crate) fn all(parameters: &Parameters, task: &Task<'_>) -> Result<Vec<Self>, RangeError> {
         let &Task { linear, direction, batch, .. } = task;
         let mut kinds = Vec::new();
-        let dense = |inputs, outputs| match direction {
-            Direction::Forward => Geometry::dense(inputs, outputs, false),
-            Direction::Backward => Geometry::dense(outputs, inputs, true),
+        let dense = |inputs, outputs| {
+            Arc::new(match direction {
+                Direction::Forward => Geometry::dense(inputs, outputs, false),
+                Direction::Backward => Geometry::dense(outputs, inputs, true),
+            })
         };
         let places = linear.inputs() as u64 * linear.outputs() as u64;
         match linear {
             LinearMap::Window(window) => {
-                kinds.push((Kind::Image, Geometry::window(window, direction), batch));
+                let geometry = Arc::new(Geometry::window(window, direction));
+                kinds.push((Kind::Image, geometry, batch));
                 if direction == Direction::Forward {
                     let kind = Kind::Columns(window.positions());
                     let samples = window.positions() * batch;
                     kinds.push((kind, dense(window.patch(), window.filters()), samples));
                 }
             }
-            LinearMap::Dense(_) => {
+            // Listed taps are laid out as a matrix, which must not become larger than one may be.
+            LinearMap::Taps(_) if places > MAX_PARAMETERS => {}
+            LinearMap::Dense(_) | LinearMap::Taps(_) => {
                 kinds.push((Kind::Dense, dense(linear.inputs(), linear.outputs()), batch));
             }
-            LinearMap::Taps(_) if places <= MAX_PARAMETERS => {
-                kinds.push((Kind::Dense, dense(linear.inputs(), linear.outputs()), batch));
-            }
-            LinearMap::Taps(_) => {}
         }
         let all = |value_bits| -> Vec<Self> {
             let tiles = kinds.iter().flat_map(|(kind, geometry, samples)| {
@@ -127,11 +115,10 @@ impl TileLayout {
         parameters: &Parameters,
         task: &Task<'_>,
         kind: Kind,
-        geometry: &Geometry,
+        geometry: &Arc<Geometry>,
         samples: usize,
         value_bits: u32,
     ) -> Vec<Self> {
-        let geometry = Arc::new(geometry.clone());
         let places = parameters.degree() / geometry.area;
         let Some(most) = places.checked_ilog2() else { return Vec::new() };
         let step = samples.next_power_of_two().min(1 << most);
@@ -147,9 +134,8 @@ impl TileLayout {
             let budget = parameters.budget(value_bits, entries as f64 * entry)?;
             Some(Self {
                 kind,
-                direction: task.direction,
                 parameters: parameters.clone(),
-                geometry: Arc::clone(&geometry),
+                geometry: Arc::clone(geometry),
                 samples,
                 step,
                 inputs,
