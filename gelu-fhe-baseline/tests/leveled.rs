@@ -203,5 +203,8 @@ fn inputs_are_checked() {
     assert!(refused(Array2::from_elem((3, 2048), -16)), "beyond the bound");
     assert!(refused(Array2::from_elem((3, 2048), i128::MIN)));
     assert!(client.combine(&[Array2::zeros((2, 2048))], 2048).is_err(), "one residue of two");
+    let t = parameters.plaintext_moduli().max().unwrap();
+    let beyond = [(); 2].map(|()| Array2::from_elem((2, 2048), t));
+    assert!(client.combine(&beyond, 2048).is_err(), "no residue");
     assert!(!format!("{client:?}").contains("coefficients"));
 }

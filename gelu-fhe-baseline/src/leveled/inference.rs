@@ -15,8 +15,8 @@
 use std::time::{Duration, Instant};
 
 use gelu_core::error::{ApiMisuse, Result};
+use gelu_ring::Poly;
 use gelu_ring::sample::Seed;
-use gelu_ring::{Basis, Poly};
 use ndarray::{Array2, ArrayView2};
 use rand::rngs::ChaCha20Rng;
 use rand::{RngExt, SeedableRng};
@@ -121,12 +121,12 @@ impl Client {
             return Err(ApiMisuse::configuration("residues", why).into());
         }
         // As if the slots were coefficients: the Chinese remainder theorem is the same.
-        let basis = Basis::new(shape.1, &moduli).expect("checked by the parameters");
+        let basis = self.parameters.plaintext_product();
         let mut results = Array2::zeros((self.outputs, samples));
         for (output, mut row) in results.outer_iter_mut().enumerate() {
-            let all = Poly::from_residues(&basis, |i, row| {
+            let all = Zeroizing::new(Poly::from_residues(basis, |i, row| {
                 row.iter_mut().zip(residues[i].row(output)).for_each(|(x, &r)| *x = r);
-            });
+            }));
             let integers = all.integers().expect("checked by the parameters");
             row.iter_mut().zip(integers).for_each(|(result, x)| *result = x);
         }

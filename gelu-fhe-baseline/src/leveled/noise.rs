@@ -15,7 +15,7 @@
 //! The square: t/q·(phase)² = … + 2·t·k·v + 2·m·v, where k·q is what the phase wraps around, of
 //! deviation S/√12 (Fan and Vercauteren 2012, lemma 2, on average in place of the worst case);
 //! m is below t. Products of independent polynomials of N coefficients gain √N. The S/√12 beside 2σ is from one factor,
-//! which is first rounded to a multiple of 1/p, where p ≥ q but for a millionth.
+//! which is scaled from q to p and rounded there; p ≥ q but for a millionth.
 //!
 //! A plan keeps [`MARGIN_BITS`] bits, so |v| must exceed 2⁵·σ for a wrong result. Coefficients are
 //! sums of many independent terms, close to normal, and P(|v| > 32σ) < 2^−700; the tests measure that

@@ -46,6 +46,8 @@ struct Inner {
     secure: bool,
     /// ℤ_t\[X\], for each t: between slots and polynomials.
     plaintexts: Vec<Basis>,
+    /// All t together: what residues are put together by.
+    product: Basis,
     levels: Vec<Level>,
 }
 
@@ -141,8 +143,10 @@ impl Parameters {
     fn build(degree: usize, moduli: &[u64], plaintexts: &[u64], secure: bool) -> Result<Self> {
         let count = moduli.len();
         let fits = (1..=MAX_LIMBS).contains(&count) && !plaintexts.is_empty();
-        let product = modulus_bits(plaintexts);
-        if !fits || product > 126.0 || plaintexts.iter().any(|t| moduli.contains(t)) {
+        if !fits
+            || modulus_bits(plaintexts) >= 126.0
+            || plaintexts.iter().any(|t| moduli.contains(t))
+        {
             let why = format!(
                 "must be 1 to {MAX_LIMBS} limbs of q, and at least one t, none of them a limb and their product below \
                  2^126"
@@ -152,8 +156,7 @@ impl Parameters {
         let basis = |what: &str, primes: &[u64]| {
             Basis::new(degree, primes).map_err(|e| misfit(what, e.to_string()))
         };
-        // All of them, so that one that comes twice is found.
-        basis("plaintext moduli", plaintexts)?;
+        let product = basis("plaintext moduli", plaintexts)?;
         let plain = plaintexts.iter().map(|&t| basis("plaintext modulus", &[t]));
         let plain: Vec<_> = plain.collect::<Result<_>>()?;
         let extension = primes(MAX_BITS, count, degree, moduli)?;
@@ -164,7 +167,7 @@ impl Parameters {
             levels.push(Level::new(q.clone(), p.clone(), &plain));
         }
         levels.reverse();
-        Ok(Self(Arc::new(Inner { degree, secure, plaintexts: plain, levels })))
+        Ok(Self(Arc::new(Inner { degree, secure, plaintexts: plain, product, levels })))
     }
 
     /// N: the slots of a ciphertext, so the samples of a batch.
@@ -209,6 +212,11 @@ impl Parameters {
     /// ℤ_t\[X\] for t number `index`.
     pub(super) fn plaintext(&self, index: usize) -> &Basis {
         &self.0.plaintexts[index]
+    }
+
+    /// All t together.
+    pub(super) fn plaintext_product(&self) -> &Basis {
+        &self.0.product
     }
 
     /// t number `index`.
@@ -278,8 +286,9 @@ pub(super) fn limb_primes(
 /// The largest `count` primes of `bits` bits that are 1 mod 2N and not taken.
 pub(super) fn primes(bits: u32, count: usize, degree: usize, taken: &[u64]) -> Result<Vec<u64>> {
     if !degree.is_power_of_two() || !DEGREES.contains(&degree) || bits > MAX_BITS {
-        let why =
-            format!("of degree {degree} and {bits} bits are not between 2^11 and 2^16, and 50");
+        let why = format!(
+            "of {bits} bits at degree {degree}: take at most {MAX_BITS} bits, at 2^11 to 2^16"
+        );
         return Err(misfit("moduli", why));
     }
     let found = gelu_ring::primes::descending(bits, degree)

@@ -18,9 +18,11 @@
 //! | sends of c₀ what is an output | from the other coefficients | [`coefficients`] |
 //! | floods the noise | from Σ wᵢ·eᵢ | [`noise`] |
 //!
-//! [`Scene`] has the server's steps one by one, [`reduction`] finds short vectors of lattices.
+//! [`Scene`] has the server's steps one by one, [`reduction`] finds short vectors of lattices, [`estimate`] says what
+//! finding the client's s would cost.
 
 pub mod coefficients;
+pub mod estimate;
 mod exhibit;
 pub mod masking;
 pub mod noise;
