@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! gelu train --plaintext --network conv1-square --data DATA --out conv1-square.safetensors
-//! cargo run --release -p gelu-bench --features leveled --example cryptonets_batched -- \
+//! cargo run --release -p gelu-bench --example cryptonets_batched -- \
 //!     conv1-square.safetensors DATA [--moduli 2] [--json]
 //! ```
 //!

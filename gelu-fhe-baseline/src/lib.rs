@@ -11,11 +11,10 @@
 //! |---|---|---|
 //! | [`circuit`] | exact circuits over the integers: the oracle | |
 //! | `torus` | CryptoNets with today's TFHE: a bootstrap for every activation | `tfhe` |
-//! | `leveled` | CryptoNets as its authors meant it: whole batches in the slots of BFV | `leveled` |
+//! | [`leveled`] | CryptoNets as its authors meant it: whole batches in the slots of BFV | |
 #![forbid(unsafe_code)]
 
 pub mod circuit;
-#[cfg(feature = "leveled")]
 pub mod leveled;
 #[cfg(feature = "tfhe")]
 pub mod torus;

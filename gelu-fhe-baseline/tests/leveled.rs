@@ -67,9 +67,9 @@ fn random_circuits_are_exact_at_an_insecure_degree() {
         let circuit = small_conv1(&mut rng, 15);
         let needs = circuit.requirements().last().unwrap().bits;
         let (count, bits) = if seed % 2 == 0 { (2, needs / 2 + 1) } else { (1, needs + 1) };
-        let parameters = Parameters::danger_insecure(64, 4, bits, count).unwrap();
+        let parameters = Parameters::danger_insecure(2048, 4, bits, count).unwrap();
         assert_eq!(parameters.security_bits(), 0);
-        let x = batch(&mut rng, &circuit, 64);
+        let x = batch(&mut rng, &circuit, 2048);
         assert_eq!(encrypted(&circuit, &parameters, &x, seed), circuit.evaluate(&x).unwrap());
     }
 }
@@ -80,7 +80,7 @@ fn squares_may_come_first_last_and_twice() {
     let middle = dense("middle", 2, 2, vec![1, -2, 3, 1]);
     let steps = vec![Step::Square, middle, Step::Square, Step::Square];
     let circuit = Circuit::new(3, steps).unwrap();
-    let parameters = Parameters::danger_insecure(32, 4, 29, 2).unwrap();
+    let parameters = Parameters::danger_insecure(2048, 4, 29, 2).unwrap();
     let x = batch(&mut rng, &circuit, 5);
     assert_eq!(encrypted(&circuit, &parameters, &x, 2), circuit.evaluate(&x).unwrap());
 }
@@ -91,7 +91,7 @@ fn a_full_batch_is_exact_with_128_bits_of_security() {
     let circuit = small_conv1(&mut rng, 15);
     let parameters = Parameters::for_circuit(&circuit, 2).unwrap();
     assert_eq!((parameters.slots(), parameters.security_bits()), (8192, 128));
-    assert!(parameters.modulus_bits() <= 218.0);
+    assert!(parameters.modulus_bits() <= 214.0);
     let x = batch(&mut rng, &circuit, 8192);
     assert_eq!(encrypted(&circuit, &parameters, &x, 4), circuit.evaluate(&x).unwrap());
 }
@@ -100,7 +100,7 @@ fn a_full_batch_is_exact_with_128_bits_of_security() {
 fn a_seed_replays_a_session() {
     let mut rng = ChaCha20Rng::seed_from_u64(5);
     let circuit = small_conv1(&mut rng, 15);
-    let parameters = Parameters::danger_insecure(64, 4, 25, 2).unwrap();
+    let parameters = Parameters::danger_insecure(2048, 4, 25, 2).unwrap();
     let x = batch(&mut rng, &circuit, 8);
     let bytes = |seed| {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
@@ -128,11 +128,11 @@ fn what_does_not_fit_is_refused_by_name() {
     assert!(wide.contains("square needs 114 bits"), "{wide}");
     assert!(Parameters::for_circuit(&deep(1, 1), 0).is_err());
     assert!(Parameters::for_circuit_with_degree(&deep(1, 1), 1, 4000).is_err());
-    // Five limbs of 54 bits are 270 bits: beyond 218.
+    // Five limbs of 50 bits are 250 bits: beyond 214.
     let secure = Parameters::danger_insecure(8192, 5, 20, 1).unwrap();
     let plaintexts: Vec<_> = secure.plaintext_moduli().collect();
-    let refused = Parameters::new(8192, secure.moduli(), &plaintexts).unwrap_err().to_string();
-    assert!(refused.contains("allows 218"), "{refused}");
+    let refused = Parameters::new(8192, &secure.moduli(), &plaintexts).unwrap_err().to_string();
+    assert!(refused.contains("allows 214"), "{refused}");
     Parameters::new(8192, &secure.moduli()[..4], &plaintexts).unwrap();
     assert!(Parameters::new(8192, &[15], &plaintexts).is_err(), "no prime");
     assert!(Parameters::new(8192, &secure.moduli()[..1], &[]).is_err());
@@ -148,11 +148,11 @@ type Reader<'a> = &'a dyn Fn(&[u8]) -> Result<(), Error>;
 fn bytes_are_checked() {
     let mut rng = ChaCha20Rng::seed_from_u64(6);
     let circuit = small_conv1(&mut rng, 15);
-    let parameters = Parameters::danger_insecure(64, 4, 25, 2).unwrap();
+    let parameters = Parameters::danger_insecure(2048, 4, 25, 2).unwrap();
     let client = Client::generate(&circuit, &parameters, &mut rng);
     let key = client.evaluation_key(&mut rng);
     let server = Server::new(&circuit, &parameters, &key).unwrap();
-    let query = client.encrypt(0, batch(&mut rng, &circuit, 64).view(), &mut rng).unwrap();
+    let query = client.encrypt(0, batch(&mut rng, &circuit, 2048).view(), &mut rng).unwrap();
     let answer = server.answer(0, &query, |_| ()).unwrap();
 
     let read: [(&[u8], Reader); 3] = [
@@ -172,7 +172,7 @@ fn bytes_are_checked() {
             assert!(read(&bad).is_err(), "byte {at} of the header");
         }
         // All ones are no residues, at either end of the body.
-        for range in [good.len() - 16..good.len(), good.len() - 7 * 64..good.len() - 6 * 64] {
+        for range in [good.len() - 16..good.len(), good.len() - 7 * 2048..good.len() - 6 * 2048] {
             let mut bad = good.to_vec();
             bad[range].fill(0xff);
             assert!(matches!(read(&bad), Err(Error::PeerMisbehaved(_))));
@@ -186,7 +186,7 @@ fn bytes_are_checked() {
     }
     assert!(server.answer(1, &query, |_| ()).is_err(), "a query modulo another t");
     assert!(server.answer(2, &query, |_| ()).is_err(), "there is no third t");
-    let other = Parameters::danger_insecure(64, 4, 26, 2).unwrap();
+    let other = Parameters::danger_insecure(2048, 4, 26, 2).unwrap();
     assert!(matches!(Server::new(&circuit, &other, &key), Err(Error::PeerIncompatible(_))));
 }
 
@@ -194,14 +194,17 @@ fn bytes_are_checked() {
 fn inputs_are_checked() {
     let mut rng = ChaCha20Rng::seed_from_u64(7);
     let circuit = small_conv1(&mut rng, 15);
-    let parameters = Parameters::danger_insecure(64, 4, 25, 2).unwrap();
+    let parameters = Parameters::danger_insecure(2048, 4, 25, 2).unwrap();
     let client = Client::generate(&circuit, &parameters, &mut rng);
     let mut refused = |x: Array2<i128>| client.encrypt(0, x.view(), &mut rng).is_err();
-    assert!(!refused(Array2::from_elem((3, 64), 15)));
-    assert!(refused(Array2::from_elem((3, 65), 15)), "more samples than slots");
-    assert!(refused(Array2::from_elem((2, 64), 15)), "a feature is missing");
-    assert!(refused(Array2::from_elem((3, 64), -16)), "beyond the bound");
-    assert!(refused(Array2::from_elem((3, 64), i128::MIN)));
-    assert!(client.combine(&[Array2::zeros((2, 64))], 64).is_err(), "one residue of two");
+    assert!(!refused(Array2::from_elem((3, 2048), 15)));
+    assert!(refused(Array2::from_elem((3, 2049), 15)), "more samples than slots");
+    assert!(refused(Array2::from_elem((2, 2048), 15)), "a feature is missing");
+    assert!(refused(Array2::from_elem((3, 2048), -16)), "beyond the bound");
+    assert!(refused(Array2::from_elem((3, 2048), i128::MIN)));
+    assert!(client.combine(&[Array2::zeros((2, 2048))], 2048).is_err(), "one residue of two");
+    let t = parameters.plaintext_moduli().max().unwrap();
+    let beyond = [(); 2].map(|()| Array2::from_elem((2, 2048), t));
+    assert!(client.combine(&beyond, 2048).is_err(), "no residue");
     assert!(!format!("{client:?}").contains("coefficients"));
 }

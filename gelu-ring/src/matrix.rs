@@ -72,16 +72,21 @@ impl Matrix {
     /// # Panics
     /// When there are more or fewer inputs than columns, or they are over another basis.
     #[must_use]
-    pub fn product(&self, inputs: &[Poly<Evaluations>]) -> Vec<Poly<Evaluations>> {
+    pub fn product<'a>(
+        &self,
+        inputs: impl IntoIterator<Item = &'a Poly<Evaluations>>,
+    ) -> Vec<Poly<Evaluations>> {
+        let inputs: Vec<_> = inputs.into_iter().collect();
         assert_eq!(inputs.len(), self.inputs, "the inputs of a matrix");
         assert!(inputs.iter().all(|a| *a.basis() == self.basis), "the bases of matrix and inputs");
         match &self.entries {
-            Entries::Scalars(primes) => self.scalar_product(primes, inputs),
+            Entries::Scalars(primes) => self.scalar_product(primes, &inputs),
             Entries::Polynomials(all) => {
                 let output = |o: usize| {
                     let row = &all[o * self.inputs..][..self.inputs];
                     let mut sum = Poly::zero(&self.basis);
-                    sum.multiply_accumulate(&row.iter().zip(inputs).collect::<Vec<_>>());
+                    let terms = row.iter().zip(inputs.iter().copied());
+                    sum.multiply_accumulate(&terms.collect::<Vec<_>>());
                     sum
                 };
                 (0..self.outputs).map(output).collect()
@@ -92,7 +97,7 @@ impl Matrix {
     fn scalar_product(
         &self,
         weights: &[Weights],
-        inputs: &[Poly<Evaluations>],
+        inputs: &[&Poly<Evaluations>],
     ) -> Vec<Poly<Evaluations>> {
         let mut outs: Vec<_> =
             (0..self.outputs).map(|_| Vec::with_capacity(weights.len())).collect();

@@ -76,6 +76,27 @@ impl Poly<Evaluations> {
     }
 }
 
+impl Poly<Coefficients> {
+    /// The centred integers themselves; `None` when Q is 2^126 or more. In the same time for all of them.
+    #[must_use]
+    pub fn integers(&self) -> Option<Vec<i128>> {
+        let mut product = 1i128;
+        let mut steps = Vec::new();
+        for (i, q) in self.basis().moduli().enumerate() {
+            // Of x modulo the primes before q, x + d·product is right modulo q as well.
+            steps.push((q, q.inverse(q.reduce_signed(product)), product, self.residues(i)));
+            product = product.checked_mul(q.value().into()).filter(|p| p >> 126 == 0)?;
+        }
+        let integer = |j: usize| {
+            steps.iter().fold(0, |x, &(q, inverse, product, row)| {
+                let missing = q.sub(row[j], q.reduce_signed(x));
+                x + product * i128::from(q.centre(q.mul(missing, inverse)))
+            })
+        };
+        Some((0..self.basis().degree()).map(integer).collect())
+    }
+}
+
 /// A change of primes: x modulo Q to x modulo P.
 pub struct Conversion {
     from: Basis,
@@ -84,11 +105,16 @@ pub struct Conversion {
     inverses: Vec<u64>,
     fast: Weights,
     exact: Weights,
-    /// Entry i: for the primes before qᵢ, modulo qᵢ; and (q₀·…·qᵢ₋₁)⁻¹ modulo qᵢ.
-    mixed: Vec<(Weight, u64)>,
+    /// Those of `exact`, times −1/Q.
+    quotient: Weights,
+    /// Entry i gives digit i modulo qᵢ, of the digits before it and x.
+    mixed: Weights,
+    /// Q⁻¹ modulo each prime of P, and P modulo each of Q; 0 for a prime that both have.
+    inverse: Vec<u64>,
+    target: Vec<u64>,
 }
 
-/// For each prime of the target, the sum that gives the residue.
+/// For each prime, the sum that gives the residue.
 type Weights = Vec<Weight>;
 
 /// The constant −Σ hᵢ·wᵢ and the factors wᵢ: Σ (eᵢ − hᵢ)·wᵢ as one combination of the eᵢ.
@@ -109,9 +135,21 @@ impl Weight {
         Self { constant, factors }
     }
 
-    fn apply(&self, prime: &Prime, shifted: &[Zeroizing<Row>], out: &mut [u64]) {
-        let terms: Vec<(&[u64], u64)> =
-            shifted.iter().map(|row| &***row).zip(self.factors.iter().copied()).collect();
+    /// The sum times c, modulo p.
+    fn times(&self, p: Modulus, c: u64) -> Self {
+        let factors = self.factors.iter().map(|&w| p.mul(w, c)).collect();
+        Self { constant: p.mul(self.constant, c), factors }
+    }
+
+    fn apply<'a>(
+        &self,
+        prime: &Prime,
+        rows: impl IntoIterator<Item = &'a Zeroizing<Row>>,
+        last: Option<&'a [u64]>,
+        out: &mut [u64],
+    ) {
+        let rows = rows.into_iter().map(|row| &***row).chain(last);
+        let terms: Vec<(&[u64], u64)> = rows.zip(self.factors.iter().copied()).collect();
         prime.kernel.combine(out, self.constant, &terms);
     }
 }
@@ -134,13 +172,25 @@ impl Conversion {
         let before = |i: usize| q[..i].iter();
         let inverses = (0..q.len()).map(|i| q[i].inverse(product(q[i], others(i)))).collect();
         let fast = to.moduli().map(|p| Weight::new(p, &q, others)).collect();
-        let exact = to.moduli().map(|p| Weight::new(p, &q, before)).collect();
+        let exact: Weights = to.moduli().map(|p| Weight::new(p, &q, before)).collect();
+        let inverse: Vec<_> = to.moduli().map(|p| p.inverse(product(p, q.iter()))).collect();
+        let quotient = to.moduli().zip(&exact).zip(&inverse);
+        let quotient = quotient.map(|((p, w), &c)| w.times(p, p.neg(c))).collect();
         let mixed = (0..q.len()).map(|i| {
-            let inverse = q[i].inverse(product(q[i], before(i)));
-            (Weight::new(q[i], &q[..i], before), inverse)
+            // d = (x − Σ dⱼ·q₀·…·qⱼ₋₁) / (q₀·…·qᵢ₋₁), kept as d + h.
+            let (modulus, lower) = (q[i], &q[..i]);
+            let inverse = modulus.inverse(product(modulus, before(i)));
+            let mut weight =
+                Weight::new(modulus, lower, before).times(modulus, modulus.neg(inverse));
+            weight.constant = modulus.add(weight.constant, modulus.value() / 2);
+            weight.factors.push(inverse);
+            weight
         });
         let mixed = mixed.collect();
-        Self { from: from.clone(), to: to.clone(), inverses, fast, exact, mixed }
+        let p: Vec<_> = to.moduli().collect();
+        let target = q.iter().map(|&q| product(q, p.iter())).collect();
+        let (from, to) = (from.clone(), to.clone());
+        Self { from, to, inverses, fast, exact, quotient, mixed, inverse, target }
     }
 
     /// The centred x, exactly: for the k primes of `from`, about k²/2 more products a coefficient than
@@ -153,21 +203,54 @@ impl Conversion {
     /// When x is not over `from`.
     #[must_use]
     pub fn exact(&self, x: &Poly<Coefficients>) -> Poly<Coefficients> {
+        self.assemble(&self.exact, &self.digits(x))
+    }
+
+    /// round(x / Q) modulo P of the x that is `low` modulo Q and `high` modulo P: division by several primes at once.
+    ///
+    /// # Law
+    /// (x − r)/Q for the centred r = x mod Q, of any x with these residues.
+    ///
+    /// # Panics
+    /// When `low` is not over `from`, `high` is not over `to`, or the two share a prime.
+    #[must_use]
+    pub fn divide(
+        &self,
+        low: &Poly<Coefficients>,
+        mut high: Poly<Evaluations>,
+    ) -> Poly<Evaluations> {
+        high.scale(&self.inverse);
+        high += &self.quotient(low).into_evaluations();
+        high
+    }
+
+    /// round(x·P/Q) modulo P of the centred x: the same fraction of another modulus.
+    ///
+    /// # Panics
+    /// When x is not over `from`, or `from` and `to` share a prime.
+    #[must_use]
+    pub fn switch(&self, x: &Poly<Coefficients>) -> Poly<Coefficients> {
+        let mut multiple = Zeroizing::new(x.clone());
+        multiple.scale(&self.target);
+        self.quotient(&multiple)
+    }
+
+    /// −r/Q modulo P for the centred r = x mod Q.
+    fn quotient(&self, x: &Poly<Coefficients>) -> Poly<Coefficients> {
+        assert!(!self.inverse.contains(&0), "a prime to divide by and to divide modulo");
+        self.assemble(&self.quotient, &self.digits(x))
+    }
+
+    /// The digits of x in balanced mixed radix, each with h added.
+    fn digits(&self, x: &Poly<Coefficients>) -> Vec<Zeroizing<Row>> {
         self.check(x);
         let mut digits = Vec::with_capacity(x.rows().len());
-        for ((prime, row), (below, inverse)) in
-            self.from.primes().iter().zip(x.rows()).zip(&self.mixed)
-        {
-            // d = (x − Σ dⱼ·q₀·…·qⱼ₋₁) / (q₀·…·qᵢ₋₁), kept as d + h.
+        for ((prime, row), weight) in self.from.primes().iter().zip(x.rows()).zip(&self.mixed) {
             let mut digit = self.from.pool().scratch();
-            below.apply(prime, &digits, &mut digit);
-            prime.kernel.neg(&mut digit);
-            prime.kernel.add(&mut digit, row);
-            prime.kernel.scale(&mut digit, *inverse);
-            prime.kernel.shift(&mut digit, prime.modulus.value() / 2);
+            weight.apply(prime, &digits, Some(row), &mut digit);
             digits.push(digit);
         }
-        self.assemble(&self.exact, &digits)
+        digits
     }
 
     /// x + u·Q for the centred x and an integer |u| ≤ k/2 that depends on the coefficient, for the k
@@ -203,7 +286,7 @@ impl Conversion {
     fn assemble(&self, weights: &Weights, digits: &[Zeroizing<Row>]) -> Poly<Coefficients> {
         let rows = self.to.primes().iter().zip(weights).map(|(prime, weight)| {
             let mut out = self.to.pool().row();
-            weight.apply(prime, digits, &mut out);
+            weight.apply(prime, digits, None, &mut out);
             out
         });
         Poly::of(&self.to, rows.collect())
@@ -339,6 +422,40 @@ mod tests {
         }
 
         #[test]
+        fn division_by_several_primes_rounds(from in bases(), skip in 6..9usize, seed: u64) {
+            let choice = if seed % 2 == 0 { Choice::Best } else { Choice::Portable };
+            let to = basis(&[50, 36, 40], skip, choice);
+            let conversion = Conversion::new(&from, &to);
+            let (low, high) = (polynomial(&from, seed), polynomial(&to, !seed));
+            let divisor: BigInt = from.moduli().map(|q| BigInt::from(q.value())).product();
+            let factor: BigInt = to.moduli().map(|q| BigInt::from(q.value())).product();
+            // One of the x with both residues; which one is no matter modulo P.
+            let inverse = (&divisor).mod_inverse(&factor).expect("coprime");
+            let joined = compose(&low).into_iter().zip(compose(&high)).map(|(low, high)| {
+                let steps = ((high - &low) * &inverse).mod_floor(&factor);
+                low + &divisor * steps
+            });
+            let expected: Vec<_> = joined.map(|x| rounded(&x, &divisor)).collect();
+            let quotient = conversion.divide(&low, high.into_evaluations()).into_coefficients();
+            prop_assert_eq!(quotient, decompose(&to, &expected));
+            let switched = compose(&low).iter().map(|x| rounded(&(x * &factor), &divisor)).collect::<Vec<_>>();
+            prop_assert_eq!(conversion.switch(&low), decompose(&to, &switched));
+        }
+
+        #[test]
+        fn integers_are_those_of_the_oracle(basis in bases(), seed: u64) {
+            let x = polynomial(&basis, seed);
+            let product: BigInt = basis.moduli().map(|q| BigInt::from(q.value())).product();
+            match x.integers() {
+                Some(integers) => {
+                    let integers: Vec<_> = integers.into_iter().map(BigInt::from).collect();
+                    prop_assert_eq!(integers, compose(&x));
+                }
+                None => prop_assert!(product.bits() > 126),
+            }
+        }
+
+        #[test]
         fn fast_conversion_adds_few_multiples(from in bases(), seed: u64) {
             // Wide enough to see the multiple.
             let to = basis(&[50; 8], 6, Choice::Best);
@@ -366,6 +483,13 @@ mod tests {
             // The two primes that both have keep their residues.
             assert!((0..2).all(|i| exact.residues(i) == x.residues(15 + i)));
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "a prime to divide by")]
+    fn a_shared_prime_is_not_divided_by() {
+        let basis = basis(&[36, 50], 0, Choice::Best);
+        let _ = Conversion::new(&basis, &basis.without_last().unwrap()).switch(&Poly::zero(&basis));
     }
 
     #[test]

@@ -6,9 +6,8 @@
 //! | module | system | feature |
 //! |---|---|---|
 //! | `bootstrapped` | CryptoNets on today's TFHE: one image at a time, any activation | `tfhe` |
-//! | `batched` | CryptoNets as its authors meant it: 8,192 images in the slots of BFV | `leveled` |
+//! | `batched` | CryptoNets as its authors meant it: 8,192 images in the slots of BFV | always |
 
-#[cfg(feature = "leveled")]
 pub mod batched;
 #[cfg(feature = "tfhe")]
 pub mod bootstrapped;

@@ -209,7 +209,6 @@ pub(super) fn bootstrapped(
 }
 
 /// BFV: as many images at once as there are slots; one alone takes as long.
-#[cfg(feature = "leveled")]
 pub(super) fn batched(
     network: &str,
     model: &Model,
@@ -256,23 +255,9 @@ pub(super) fn batched(
 }
 
 /// As CryptoNets takes them.
-#[cfg(feature = "leveled")]
 const PLAINTEXT_MODULI: usize = 2;
 
-/// Left out of this build.
-#[cfg(not(feature = "leveled"))]
-pub(super) fn batched(
-    _: &str,
-    _: &Model,
-    _: &Dataset,
-    _: &Dataset,
-    _: &Setting,
-    _: &dyn Progress,
-) -> Result<Measured> {
-    Err(left_out(System::Batched, "leveled"))
-}
-
-#[cfg(not(all(feature = "tfhe", feature = "leveled")))]
+#[cfg(not(feature = "tfhe"))]
 fn left_out(system: System, feature: &str) -> anyhow::Error {
     let what = system.name().to_owned();
     Error::Missing { what, advice: format!("build with --features {feature}") }.into()

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | split protocol | the server seals ⟦z⟧ and sends it; the client decrypts, applies the exact sigmoid, encrypts and sends it back | Paillier always; `elgamal`, `bgn` |
 //! | TFHE | the server bootstraps ⟦z⟧ through a table of the function | `tfhe` |
-//! | BFV | the server multiplies: z², or the Taylor polynomial of fifth order | `leveled` |
+//! | BFV | the server multiplies: z², or the Taylor polynomial of fifth order | always |
 //!
 //! As in the paper, a split activation's *crypto* is all that both parties compute on ciphertexts, its
 //! *communication* both messages, and systems that stay at the server have neither. *Alone* is a value
@@ -27,7 +27,6 @@ use crate::exhibit::{Cell, Claim, Column, Exhibit, Part, Row, Source, Table};
 use crate::setting::{Extent, Progress, Setting};
 use crate::timing::{Patience, on_one_core};
 
-#[cfg(feature = "leveled")]
 mod batched;
 #[cfg(feature = "tfhe")]
 mod bootstrap;
@@ -111,8 +110,8 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
 
 fn make(setting: &Setting, plan: &Plan, progress: &dyn Progress) -> Result<Exhibit, Error> {
     let systems = [cfg!(feature = "elgamal"), cfg!(feature = "bgn")].map(usize::from);
-    let fhe = [cfg!(feature = "tfhe"), cfg!(feature = "leveled")].map(usize::from);
-    progress.begin("systems", 1 + systems[0] + systems[1] + 2 * fhe[0] + fhe[1]);
+    let fhe = usize::from(cfg!(feature = "tfhe"));
+    progress.begin("systems", 2 + systems[0] + systems[1] + 2 * fhe);
     let costs = on_one_core(|| {
         let rng = &mut ChaCha20Rng::seed_from_u64(setting.seed);
         measure(setting.key_bits, plan, rng, progress)
@@ -146,11 +145,8 @@ fn measure(
         costs.extend(bootstrap::costs(plan.patience, rng)?);
         progress.step();
     }
-    #[cfg(feature = "leveled")]
-    {
-        costs.extend(batched::costs(plan.patience, rng)?);
-        progress.step();
-    }
+    costs.extend(batched::costs(plan.patience, rng)?);
+    progress.step();
     Ok(costs)
 }
 
@@ -248,7 +244,6 @@ fn notes(setting: &Setting) -> Vec<String> {
         (cfg!(feature = "elgamal"), "elgamal", "the split protocol under ElGamal"),
         (cfg!(feature = "bgn"), "bgn", "the split protocol under BGN"),
         (cfg!(feature = "tfhe"), "tfhe", "TFHE, with bootstraps"),
-        (cfg!(feature = "leveled"), "leveled", "batched BFV: square and 5th order"),
     ] {
         if !compiled_in {
             notes.push(format!("Left out, as this build has no feature `{feature}`: {what}."));
@@ -374,12 +369,7 @@ mod tests {
             assert!(table.rows.iter().all(|row| row.cells.len() == table.columns.len()));
         }
         let missing = made.notes.iter().filter(|note| note.starts_with("Left out")).count();
-        let features = [
-            cfg!(feature = "elgamal"),
-            cfg!(feature = "bgn"),
-            cfg!(feature = "tfhe"),
-            cfg!(feature = "leveled"),
-        ];
+        let features = [cfg!(feature = "elgamal"), cfg!(feature = "bgn"), cfg!(feature = "tfhe")];
         assert_eq!(missing, features.iter().filter(|&&there| !there).count());
     }
 

@@ -15,9 +15,11 @@
 use std::time::{Duration, Instant};
 
 use gelu_core::error::{ApiMisuse, Result};
+use gelu_ring::Poly;
+use gelu_ring::sample::Seed;
 use ndarray::{Array2, ArrayView2};
-use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
+use rand::{RngExt, SeedableRng};
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
@@ -25,9 +27,8 @@ use super::evaluate::{Evaluator, LevelKey};
 use super::layers::Layers;
 use super::noise::{self, Stage};
 use super::parameters::Parameters;
-use super::residues::Garner;
 use super::scheme::SecretKey;
-use super::{sampling, wire};
+use super::wire;
 use crate::Circuit;
 
 /// The party that has the samples and the secret key, and learns the results.
@@ -73,9 +74,9 @@ impl Client {
             return Err(ApiMisuse::Shape { expected, got: vec![features, samples] }.into());
         }
         self.check_index(index)?;
-        let seed = sampling::seed(rng);
-        let secrets: Zeroizing<Vec<_>> =
-            Zeroizing::new((0..features).map(|_| sampling::seed(rng)).collect());
+        let seed = rng.random();
+        let secrets: Zeroizing<Vec<Seed>> =
+            Zeroizing::new((0..features).map(|_| rng.random()).collect());
         let bound = u128::from(self.input_bound);
         wire::query_to_bytes(&self.parameters, index, seed, features, |n| {
             let narrow =
@@ -104,11 +105,10 @@ impl Client {
     /// The exact results `[outputs, samples]` from the residues modulo each plaintext modulus.
     ///
     /// # Errors
-    /// [`ApiMisuse::Shape`] unless there is one array of [`decrypt`](Self::decrypt) for each.
+    /// [`ApiMisuse::Shape`] unless there is one array of [`decrypt`](Self::decrypt) for each;
+    /// [`ApiMisuse::Configuration`] for a number that is not below its modulus.
     pub fn combine(&self, residues: &[Array2<u64>], samples: usize) -> Result<Array2<i128>> {
-        let moduli: Vec<_> = (0..self.parameters.plaintext_moduli().len())
-            .map(|i| &self.parameters.plaintext(i).modulus)
-            .collect();
+        let moduli: Vec<_> = self.parameters.plaintext_moduli().collect();
         let shape = (self.outputs, self.parameters.slots());
         let fits = residues.iter().all(|r| r.dim() == shape) && residues.len() == moduli.len();
         if !fits || samples > shape.1 {
@@ -116,9 +116,21 @@ impl Client {
             let got = residues.iter().flat_map(|r| r.shape().to_vec()).chain([samples]).collect();
             return Err(ApiMisuse::Shape { expected, got }.into());
         }
-        let garner = Garner::new(moduli);
-        let one = |at| garner.combine(&residues.iter().map(|r| r[at]).collect::<Vec<_>>());
-        Ok(Array2::from_shape_fn((self.outputs, samples), one))
+        if residues.iter().zip(&moduli).any(|(r, t)| r.iter().any(|x| x >= t)) {
+            let why = "must be below their plaintext modulus".to_owned();
+            return Err(ApiMisuse::configuration("residues", why).into());
+        }
+        // As if the slots were coefficients: the Chinese remainder theorem is the same.
+        let basis = self.parameters.plaintext_product();
+        let mut results = Array2::zeros((self.outputs, samples));
+        for (output, mut row) in results.outer_iter_mut().enumerate() {
+            let all = Zeroizing::new(Poly::from_residues(basis, |i, row| {
+                row.iter_mut().zip(residues[i].row(output)).for_each(|(x, &r)| *x = r);
+            }));
+            let integers = all.integers().expect("checked by the parameters");
+            row.iter_mut().zip(integers).for_each(|(result, x)| *result = x);
+        }
+        Ok(results)
     }
 
     fn check_index(&self, index: usize) -> Result<()> {
@@ -192,7 +204,7 @@ impl Server {
             x = evaluator.layer(layer, &x, stage);
             timed(&layer.name, start);
         }
-        Ok(wire::answer_to_bytes(index, &x))
+        Ok(wire::answer_to_bytes(&self.parameters, index, &x))
     }
 
     /// For each layer the limbs that its outputs keep and the predicted margin of the noise in bits.

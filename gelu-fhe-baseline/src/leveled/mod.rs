@@ -39,11 +39,9 @@
 //! than the client, and are exact.
 //!
 //! # Where the arithmetic comes from
-//! Residues, transforms and rescaling are those of `fhe-math` 0.1.1, the base of the crate `fhe`
-//! (fhe.rs, MIT). That crate itself serves in the tests as the second implementation: it decrypts
-//! our ciphertexts, and its products equal ours. Its own encryption draws seeds from a generator of
-//! its own, its readers accept residues beyond their modulus, and its products rescale one by one;
-//! therefore those parts are written here, where sessions replay from a seed and bytes are checked.
+//! Residues, transforms, rescaling, sampling and bytes are those of `gelu-ring`. The crate `fhe` (fhe.rs, MIT) serves in
+//! a test, with the feature `judge`, as the second implementation: it decrypts our ciphertexts, and its products
+//! equal ours.
 //!
 //! # Measured
 //! `gelu-bench/examples/cryptonets_batched.rs` runs 8,192 encrypted test images, compares
@@ -51,12 +49,11 @@
 pub mod activation;
 mod evaluate;
 pub mod inference;
+#[cfg(all(test, feature = "judge"))]
+mod judge;
 mod layers;
-mod moduli;
 mod noise;
 pub mod parameters;
-mod residues;
-mod sampling;
 mod scheme;
 mod wire;
 

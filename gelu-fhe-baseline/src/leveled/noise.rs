@@ -1,19 +1,21 @@
 //! How the noise grows, and how many limbs each layer therefore keeps.
 //!
 //! A ciphertext holds c₀ + c₁·s = (q/t)·m + v modulo q, and decrypts correctly while |v| < q/(2t).
-//! With σ the standard deviation of v's coefficients, d limbs, and S = √(N·2/3 + 1) for ternary s:
+//! With σ the standard deviation of v's coefficients, d limbs, and S = √(N·2/3 + 1) for ternary s, so
+//! that what is rounded to integers in both halves moves c₀ + c₁·s by S/√12:
 //!
 //! | step | σ after it |
 //! | --- | --- |
 //! | fresh | √10.5 |
 //! | Σ w·x + b | Σ\|w\| · σ: noises are taken as equal, because neighbours share inputs |
-//! | Σ w·x² + b | Σ\|w\| · 2t · √N · (S/√12 + 1/√12) · σ + N/√12 |
+//! | Σ w·x² + b | Σ\|w\| · t · √N · (S/√12 + 1/√12) · (2σ + S/√12) + N/√12 |
 //! | relinearisation | + max(qᵢ) · √(d·N/3) · √10.5 |
 //! | drop to q' | σ · q'/q + S/√12 |
 //!
 //! The square: t/q·(phase)² = … + 2·t·k·v + 2·m·v, where k·q is what the phase wraps around, of
 //! deviation S/√12 (Fan and Vercauteren 2012, lemma 2, on average in place of the worst case);
-//! m is below t. Products of independent polynomials of N coefficients gain √N.
+//! m is below t. Products of independent polynomials of N coefficients gain √N. The S/√12 beside 2σ is from one factor,
+//! which is scaled from q to p and rounded there; p ≥ q but for a millionth.
 //!
 //! A plan keeps [`MARGIN_BITS`] bits, so |v| must exceed 2⁵·σ for a wrong result. Coefficients are
 //! sums of many independent terms, close to normal, and P(|v| > 32σ) < 2^−700; the tests measure that
@@ -22,8 +24,6 @@
 use gelu_core::error::{ApiMisuse, Error, Result};
 
 use super::layers::{Layer, Layers};
-use super::moduli::{extension, modulus_bits};
-
 /// Bits between σ and q/(2t) at every step.
 pub(super) const MARGIN_BITS: f64 = 5.0;
 
@@ -36,8 +36,6 @@ pub(super) struct Budget {
     degree: f64,
     moduli: Vec<u64>,
     plaintext_bits: f64,
-    /// For each number of limbs, from 1: log₂ of the largest Σ|w| of squares.
-    room: Vec<f64>,
 }
 
 /// Where a layer leads to.
@@ -53,9 +51,8 @@ pub(super) struct Stage {
 
 impl Budget {
     pub(super) fn new(degree: usize, moduli: &[u64], plaintext_bits: u32) -> Self {
-        let room = (1..=moduli.len()).map(|d| extension(degree, &moduli[..d]).1).collect();
         let (degree, plaintext_bits) = (degree as f64, f64::from(plaintext_bits));
-        Self { degree, moduli: moduli.to_vec(), plaintext_bits, room }
+        Self { degree, moduli: moduli.to_vec(), plaintext_bits }
     }
 
     fn limbs(&self) -> usize {
@@ -67,15 +64,21 @@ impl Budget {
         self.stage(self.limbs(), ERROR_VARIANCE.sqrt())
     }
 
+    /// The fewest limbs to which ciphertexts of little noise can be dropped, or all.
+    pub(super) fn answer_limbs(&self) -> usize {
+        let fits = |limbs: &usize| self.stage(*limbs, 2.0 * self.rounding()).margin >= MARGIN_BITS;
+        (1..self.limbs()).find(fits).unwrap_or(self.limbs())
+    }
+
     fn stage(&self, limbs: usize, sigma: f64) -> Stage {
         let noise = sigma.log2();
         let most = modulus_bits(&self.moduli[..limbs]) - self.plaintext_bits - 1.0;
         Stage { limbs, noise, margin: most - noise }
     }
 
-    /// S: the deviation of (1 + s) times a constant.
-    fn spread(&self) -> f64 {
-        (self.degree * 2.0 / 3.0 + 1.0).sqrt()
+    /// S/√12: what rounding both halves adds.
+    fn rounding(&self) -> f64 {
+        ((self.degree * 2.0 / 3.0 + 1.0) / 12.0).sqrt()
     }
 
     /// One layer, with as many limbs as its inputs.
@@ -98,8 +101,8 @@ impl Budget {
 
     /// What a product makes of the sum of its factors' noises.
     fn tensor(&self, sigma: f64) -> f64 {
-        let wraps = (self.spread() + 1.0) / 12f64.sqrt();
-        self.plaintext_bits.exp2() * self.degree.sqrt() * wraps * sigma
+        let wraps = self.rounding() + 1.0 / 12f64.sqrt();
+        self.plaintext_bits.exp2() * self.degree.sqrt() * wraps * (sigma + self.rounding())
     }
 
     /// What relinearisation adds.
@@ -114,12 +117,12 @@ impl Budget {
             return before;
         }
         let shrink = modulus_bits(&self.moduli[limbs..before.limbs]);
-        self.stage(limbs, (before.noise - shrink).exp2() + self.spread() / 12f64.sqrt())
+        self.stage(limbs, (before.noise - shrink).exp2() + self.rounding())
     }
 }
 
 /// For each layer where it leads, with as few limbs as the margin allows from the first square on;
-/// the last layer ends with one limb.
+/// the last layer ends with those of an answer.
 ///
 /// # Errors
 /// [`ApiMisuse::Configuration`] naming the first layer whose noise does not fit.
@@ -134,18 +137,14 @@ pub(super) fn plan(layers: &Layers, budget: &Budget) -> Result<Vec<Stage>> {
 /// The cheapest way first: fewer limbs after a layer make all later ones cheaper.
 fn search(rest: &[Layer], budget: &Budget, at: Stage, stages: &mut Vec<Stage>) -> Result<()> {
     let Some((layer, later)) = rest.split_first() else { return Ok(()) };
-    if layer.squares && layer.gain().log2() > budget.room[at.limbs - 1] {
-        let why =
-            format!("sums squares with weights of more than 2^{:.0}", budget.room[at.limbs - 1]);
-        return Err(ApiMisuse::configuration(&layer.name, why).into());
-    }
     let after = budget.after(at, layer);
     if after.margin < MARGIN_BITS {
         return Err(too_noisy(layer, budget, after));
     }
+    let least = budget.answer_limbs();
     let candidates = match (later.is_empty(), layer.squares) {
-        (true, _) => 1..=1,
-        (false, true) => 1..=at.limbs,
+        (true, _) => least..=least,
+        (false, true) => least..=at.limbs,
         // Dropping costs transforms of every output; sums are cheap as they are.
         (false, false) => at.limbs..=at.limbs,
     };
@@ -174,4 +173,9 @@ fn too_noisy(layer: &Layer, budget: &Budget, at: Stage) -> Error {
         modulus_bits(&budget.moduli),
     );
     ApiMisuse::configuration(&layer.name, why).into()
+}
+
+/// log₂ of the product.
+pub(super) fn modulus_bits(moduli: &[u64]) -> f64 {
+    moduli.iter().map(|&q| (q as f64).log2()).sum()
 }

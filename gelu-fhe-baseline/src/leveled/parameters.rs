@@ -3,7 +3,8 @@
 //! | letter | meaning | here |
 //! | --- | --- | --- |
 //! | N | degree of X^N + 1, and slots of a plaintext | 8192 |
-//! | q = q₀·q₁·… | ciphertext modulus, one prime a *limb* | 2 to 4 limbs of about 54 bits |
+//! | q = q₀·q₁·… | ciphertext modulus, one prime a *limb* | 2 to 4 limbs of 50 bits |
+//! | p = p₀·p₁·… | what products are extended by: as many primes as q, of 50 bits | |
 //! | t₁, t₂, … | plaintext moduli, primes = 1 mod 2N | two, each half as wide as the result |
 //! | s | secret, uniform in {−1, 0, 1}^N | |
 //! | e | errors, centred binomial of 2·21 coins | σ = √10.5 = 3.24 |
@@ -12,32 +13,26 @@
 //! Chinese remainder theorem, as CryptoNets does. All t share one q, one secret and one key.
 //!
 //! # Security
-//! 128 bits against classical attacks as the Homomorphic Encryption Standard (2018, table 1, ternary
-//! secrets) counts them: log₂ q may be at most 218 for N = 8192, and σ at least 3.19. It is checked
-//! at construction; every limb that a circuit does not need is left out and adds to the margin.
+//! 128 bits against classical attacks as the *Security guidelines for implementing homomorphic encryption*
+//! (Bossuat et al., IACR ePrint 2024/463, ternary secrets) count them: log₂ q may be at most 214 for N = 8192, and σ at
+//! least 3.19. (The standard of 2018 allowed 218.) It is checked at construction; every limb that a circuit does not
+//! need is left out and adds to the margin. p is never the modulus of a ciphertext, so it does not count.
 
 use std::sync::Arc;
 
-use fhe_math::ntt::NttOperator;
-use fhe_math::rns::ScalingFactor;
-use fhe_math::rq::scaler::Scaler;
-use fhe_math::rq::{Context, Poly, Representation};
-use fhe_math::zq::Modulus;
-use fhe_math::zq::primes::generate_prime;
 use gelu_core::error::{ApiMisuse, Error, RangeError, Result};
+use gelu_ring::basis::DEGREES;
+use gelu_ring::modulus::MAX_BITS;
+use gelu_ring::{Basis, Conversion, Modulus};
 
 use super::layers::Layers;
-use super::moduli::{MODULUS_BITS, extension, modulus_bits};
-use super::noise::{self, Budget};
+use super::noise::{self, Budget, modulus_bits};
 use crate::Circuit;
 
-/// (N, the most bits of q) for 128 bits of security with ternary secrets: Homomorphic Encryption
-/// Standard, table 1, classical attacks.
+/// (N, the most bits of q) for 128 bits of security with ternary secrets, against classical attacks: IACR ePrint
+/// 2024/463.
 pub const SECURITY_128: [(usize, u32); 6] =
-    [(1024, 27), (2048, 54), (4096, 109), (8192, 218), (16384, 438), (32768, 881)];
-
-/// Bits of a limb of q: four of them stay below 218 bits.
-const LIMB_BITS: u32 = 54;
+    [(2048, 53), (4096, 106), (8192, 214), (16384, 430), (32768, 868), (65536, 1747)];
 
 /// The most limbs, for any degree in [`SECURITY_128`].
 const MAX_LIMBS: usize = 16;
@@ -49,23 +44,23 @@ pub struct Parameters(Arc<Inner>);
 struct Inner {
     degree: usize,
     secure: bool,
-    plaintexts: Vec<PlaintextModulus>,
+    /// ℤ_t\[X\], for each t: between slots and polynomials.
+    plaintexts: Vec<Basis>,
+    /// All t together: what residues are put together by.
+    product: Basis,
     levels: Vec<Level>,
-}
-
-/// A plaintext modulus t, and the transform between slots and polynomials modulo t.
-pub(super) struct PlaintextModulus {
-    pub(super) modulus: Modulus,
-    pub(super) slots: NttOperator,
 }
 
 /// What is computed with `limbs` limbs.
 pub(super) struct Level {
-    pub(super) context: Arc<Context>,
-    /// x mod q to x mod the extended basis (q and some more primes), x centred.
-    pub(super) extend: Scaler,
-    /// For each t: x mod the extended basis to round(t·x/q) mod q.
-    pub(super) reduce: Vec<Scaler>,
+    /// q.
+    pub(super) basis: Basis,
+    /// p, by which products are extended.
+    pub(super) extension: Basis,
+    /// From q to p.
+    pub(super) extend: Conversion,
+    /// From p to q.
+    pub(super) back: Conversion,
     /// For each t: q mod t, and −1/t modulo each limb.
     pub(super) delta: Vec<(u64, Vec<u64>)>,
 }
@@ -85,23 +80,23 @@ impl Parameters {
     /// because rings do not mind.
     ///
     /// # Errors
-    /// [`RangeError::Slot`] naming the last layer when its values do not fit the moduli (of 60 bits
+    /// [`RangeError::Slot`] naming the last layer when its values do not fit the moduli (of 50 bits
     /// at most); [`ApiMisuse::Configuration`] naming the layer where the noise would reach the
     /// message although q is as large as security allows, or a `degree` or `count` out of range.
     pub fn for_circuit_with_degree(circuit: &Circuit, count: usize, degree: usize) -> Result<Self> {
+        let most = most_bits(degree)?;
         let needs = circuit.requirements();
         let last = needs.last().expect("a circuit has a step");
         // From 2^(log₂ N + 4) on there are primes = 1 mod 2N of every length that is tried here.
         let least = degree.trailing_zeros() + 4;
         let bits = (last.bits + 1).div_ceil(u32::try_from(count.max(1)).unwrap_or(1)).max(least);
-        if count == 0 || bits > 60 || bits as usize * count > 126 {
-            let available = 60.min(126 / u32::try_from(count.max(1)).unwrap_or(126));
+        if count == 0 || bits > MAX_BITS || bits as usize * count > 126 {
+            let available = MAX_BITS.min(126 / u32::try_from(count.max(1)).unwrap_or(126));
             let available = available * u32::try_from(count).unwrap_or(0) - u32::from(count > 0);
             let (layer, needed) = (last.step.clone(), last.bits);
             return Err(Error::Range(RangeError::Slot { layer, needed, available }));
         }
         let plaintexts = primes(bits, count, degree, &[])?;
-        let most = most_bits(degree)?;
         let layers = Layers::of(circuit)?;
         let mut refusal = None;
         for limbs in 1..=MAX_LIMBS {
@@ -118,7 +113,7 @@ impl Parameters {
     /// Parameters of one's own choice.
     ///
     /// # Errors
-    /// [`ApiMisuse::Configuration`] when the moduli are not distinct primes = 1 mod 2N of at most 62
+    /// [`ApiMisuse::Configuration`] when the moduli are not distinct primes = 1 mod 2N of at most 50
     /// bits, or log₂ q is beyond [`SECURITY_128`].
     pub fn new(degree: usize, moduli: &[u64], plaintexts: &[u64]) -> Result<Self> {
         let (bits, most) = (modulus_bits(moduli), most_bits(degree)?);
@@ -129,7 +124,8 @@ impl Parameters {
         Self::build(degree, moduli, plaintexts, true)
     }
 
-    /// Parameters without any security, for tests: `limbs` limbs of 54 bits at any small degree.
+    /// Parameters without any security, for tests: `limbs` limbs of 50 bits at any degree of
+    /// `gelu-ring`.
     ///
     /// # Errors
     /// As [`new`](Self::new), security aside.
@@ -140,46 +136,38 @@ impl Parameters {
         count: usize,
     ) -> Result<Self> {
         let plaintexts = primes(plaintext_bits, count, degree, &[])?;
-        let moduli = primes(LIMB_BITS, limbs, degree, &plaintexts)?;
+        let moduli = primes(MAX_BITS, limbs, degree, &plaintexts)?;
         Self::build(degree, &moduli, &plaintexts, false)
     }
 
     fn build(degree: usize, moduli: &[u64], plaintexts: &[u64], secure: bool) -> Result<Self> {
-        let all: Vec<_> = moduli.iter().chain(plaintexts).collect();
-        let distinct = all.iter().enumerate().all(|(i, m)| !all[..i].contains(m));
-        let sizes_fit = !moduli.is_empty() && !plaintexts.is_empty() && moduli.len() <= MAX_LIMBS;
-        let narrow = all.iter().all(|&&m| m >> MODULUS_BITS == 0);
-        let fits = distinct && sizes_fit && narrow && plaintexts.iter().all(|t| *t < moduli[0]);
-        let product = plaintexts.iter().map(|&t| (t as f64).log2()).sum::<f64>();
-        if !fits || product > 126.0 {
-            let why = "must be distinct primes of at most 62 bits, each t below the first limb of \
-                       q, the product of all t below 2^126";
-            return Err(misfit("moduli", why.into()));
+        let count = moduli.len();
+        let fits = (1..=MAX_LIMBS).contains(&count) && !plaintexts.is_empty();
+        if !fits
+            || modulus_bits(plaintexts) >= 126.0
+            || plaintexts.iter().any(|t| moduli.contains(t))
+        {
+            let why = format!(
+                "must be 1 to {MAX_LIMBS} limbs of q, and at least one t, none of them a limb and their product below \
+                 2^126"
+            );
+            return Err(misfit("moduli", why));
         }
-        let plaintext = |&t: &u64| {
-            let modulus = Modulus::new(t).ok()?;
-            // `None` for what is no prime = 1 mod 2N.
-            let slots = NttOperator::new(&modulus, degree)?;
-            Some(PlaintextModulus { modulus, slots })
+        let basis = |what: &str, primes: &[u64]| {
+            Basis::new(degree, primes).map_err(|e| misfit(what, e.to_string()))
         };
-        let Some(plaintext_moduli) = plaintexts.iter().map(plaintext).collect() else {
-            return Err(misfit(
-                "plaintext modulus",
-                format!("must be a prime = 1 mod {}", 2 * degree),
-            ));
-        };
-        let top = Context::new_arc(moduli, degree).map_err(|e| misfit("q", e.to_string()))?;
-        // The contexts of one chain, so that polynomials which lost limbs are in one of them.
-        let mut chain = vec![Arc::clone(&top)];
-        let mut poly = Poly::zero(&top, Representation::PowerBasis);
-        while poly.switch_down().is_ok() {
-            chain.push(Arc::clone(poly.ctx()));
+        let product = basis("plaintext moduli", plaintexts)?;
+        let plain = plaintexts.iter().map(|&t| basis("plaintext modulus", &[t]));
+        let plain: Vec<_> = plain.collect::<Result<_>>()?;
+        let extension = primes(MAX_BITS, count, degree, moduli)?;
+        let (mut q, mut p) = (basis("q", moduli)?, basis("p", &extension)?);
+        let mut levels = vec![Level::new(q.clone(), p.clone(), &plain)];
+        while let Some((lower_q, lower_p)) = q.without_last().zip(p.without_last()) {
+            (q, p) = (lower_q, lower_p);
+            levels.push(Level::new(q.clone(), p.clone(), &plain));
         }
-        chain.reverse();
-        let levels =
-            chain.into_iter().map(|c| Level::new(c, plaintexts)).collect::<Result<Vec<_>>>()?;
-        let inner = Inner { degree, secure, plaintexts: plaintext_moduli, levels };
-        Ok(Self(Arc::new(inner)))
+        levels.reverse();
+        Ok(Self(Arc::new(Inner { degree, secure, plaintexts: plain, product, levels })))
     }
 
     /// N: the slots of a ciphertext, so the samples of a batch.
@@ -188,18 +176,18 @@ impl Parameters {
     }
 
     /// The limbs of q.
-    pub fn moduli(&self) -> &[u64] {
-        self.level(self.limbs()).context.moduli()
+    pub fn moduli(&self) -> Vec<u64> {
+        self.top().basis.moduli().map(Modulus::value).collect()
     }
 
     /// The plaintext moduli t₁, t₂, …
     pub fn plaintext_moduli(&self) -> impl ExactSizeIterator<Item = u64> + '_ {
-        self.0.plaintexts.iter().map(|t| *t.modulus)
+        self.0.plaintexts.iter().map(|t| modulus_of(t).value())
     }
 
     /// log₂ q.
     pub fn modulus_bits(&self) -> f64 {
-        modulus_bits(self.moduli())
+        modulus_bits(&self.moduli())
     }
 
     /// Bits of security, classical: 128, or 0 for [insecure](Self::danger_insecure) parameters.
@@ -216,13 +204,34 @@ impl Parameters {
         &self.0.levels[limbs - 1]
     }
 
-    pub(super) fn plaintext(&self, index: usize) -> &PlaintextModulus {
+    /// The level of fresh ciphertexts.
+    pub(super) fn top(&self) -> &Level {
+        self.level(self.limbs())
+    }
+
+    /// ℤ_t\[X\] for t number `index`.
+    pub(super) fn plaintext(&self, index: usize) -> &Basis {
         &self.0.plaintexts[index]
+    }
+
+    /// All t together.
+    pub(super) fn plaintext_product(&self) -> &Basis {
+        &self.0.product
+    }
+
+    /// t number `index`.
+    pub(super) fn plaintext_modulus(&self, index: usize) -> Modulus {
+        modulus_of(&self.0.plaintexts[index])
+    }
+
+    /// The limbs of answers: as few as the noise of dropping the others allows.
+    pub(super) fn answer_limbs(&self) -> usize {
+        self.budget().answer_limbs()
     }
 
     pub(super) fn budget(&self) -> Budget {
         let bits = self.plaintext_moduli().max().expect("at least one").ilog2() + 1;
-        Budget::new(self.0.degree, self.moduli(), bits)
+        Budget::new(self.0.degree, &self.moduli(), bits)
     }
 }
 
@@ -238,37 +247,23 @@ impl core::fmt::Debug for Parameters {
 }
 
 impl Level {
-    fn new(context: Arc<Context>, plaintexts: &[u64]) -> Result<Self> {
-        let bug = |e: fhe_math::Error| misfit("q", e.to_string());
-        let moduli = context.moduli();
-        let degree = degree_of(&context);
-        let (count, _) = extension(degree, moduli);
-        let mut extended = moduli.to_vec();
-        extended.extend(primes(MODULUS_BITS, count, degree, moduli)?);
-        let extended = Context::new_arc(&extended, degree).map_err(bug)?;
-        let extend = Scaler::new(&context, &extended, ScalingFactor::one()).map_err(bug)?;
-        let reduce = plaintexts
-            .iter()
-            .map(|&t| {
-                Scaler::new(&extended, &context, ScalingFactor::new(&t.into(), context.modulus()))
-            })
-            .collect::<core::result::Result<_, _>>()
-            .map_err(bug)?;
-        let delta = plaintexts.iter().map(|&t| {
-            let plain = Modulus::new(t).expect("checked");
-            let q_mod_t = moduli.iter().fold(1, |q, &limb| plain.mul(q, plain.reduce(limb)));
-            let operators = context.moduli_operators().iter();
-            let inverse = |q: &Modulus| q.neg(q.inv(q.reduce(t)).expect("q is prime"));
-            (q_mod_t, operators.map(inverse).collect())
+    fn new(basis: Basis, extension: Basis, plaintexts: &[Basis]) -> Self {
+        let (extend, back) =
+            (Conversion::new(&basis, &extension), Conversion::new(&extension, &basis));
+        let delta = plaintexts.iter().map(|plaintext| {
+            let t = modulus_of(plaintext);
+            let q_mod_t = basis.moduli().fold(1, |q, limb| t.mul(q, limb.value()));
+            let inverse = |q: Modulus| q.neg(q.inverse(q.reduce(t.value().into())));
+            (q_mod_t, basis.moduli().map(inverse).collect())
         });
         let delta = delta.collect();
-        Ok(Self { context, extend, reduce, delta })
+        Self { basis, extension, extend, back, delta }
     }
 }
 
-/// N of a context, which does not tell by itself.
-fn degree_of(context: &Arc<Context>) -> usize {
-    Poly::zero(context, Representation::PowerBasis).coefficients().ncols()
+/// t of ℤ_t\[X\].
+fn modulus_of(plaintext: &Basis) -> Modulus {
+    plaintext.moduli().next().expect("a basis has a prime")
 }
 
 pub(super) fn most_bits(degree: usize) -> Result<u32> {
@@ -277,35 +272,33 @@ pub(super) fn most_bits(degree: usize) -> Result<u32> {
     found.map(|&(_, bits)| bits).ok_or_else(|| misfit("N", why()))
 }
 
-/// Limbs whose product stays below 2^`most`: the lowest is 11 bits wider than t, because it alone
-/// carries the answer, and the others have [`LIMB_BITS`] or what is left.
+/// Limbs of at most 50 bits whose product stays below 2^`most`.
 pub(super) fn limb_primes(
     limbs: usize,
     most: u32,
     degree: usize,
     plaintexts: &[u64],
 ) -> Option<Vec<u64>> {
-    let widest = plaintexts.iter().max()?.ilog2() + 1;
-    let lowest = (widest + 11).clamp(LIMB_BITS, MODULUS_BITS);
-    let others = u32::try_from(limbs - 1).ok()?;
-    let each = most.checked_sub(lowest)?.checked_div(others).unwrap_or(LIMB_BITS).min(LIMB_BITS);
-    let mut moduli = primes(lowest, 1, degree, plaintexts).ok()?;
-    let taken: Vec<_> = plaintexts.iter().chain(&moduli).copied().collect();
-    moduli.extend(primes(each, limbs - 1, degree, &taken).ok()?);
-    Some(moduli)
+    let bits = (most / u32::try_from(limbs).ok()?).min(MAX_BITS);
+    primes(bits, limbs, degree, plaintexts).ok()
 }
 
 /// The largest `count` primes of `bits` bits that are 1 mod 2N and not taken.
 pub(super) fn primes(bits: u32, count: usize, degree: usize, taken: &[u64]) -> Result<Vec<u64>> {
-    let mut found = Vec::new();
-    let mut below = 1u64.checked_shl(bits).unwrap_or(0);
-    while found.len() < count {
-        let next = generate_prime(bits as usize, 2 * degree as u64, below);
-        let why = || format!("there are not {count} primes of {bits} bits = 1 mod {}", 2 * degree);
-        below = next.ok_or_else(|| misfit("moduli", why()))?;
-        if !taken.contains(&below) {
-            found.push(below);
-        }
+    if !degree.is_power_of_two() || !DEGREES.contains(&degree) || bits > MAX_BITS {
+        let why = format!(
+            "of {bits} bits at degree {degree}: take at most {MAX_BITS} bits, at 2^11 to 2^16"
+        );
+        return Err(misfit("moduli", why));
+    }
+    let found = gelu_ring::primes::descending(bits, degree)
+        .take_while(|q| q.bits() == bits)
+        .map(Modulus::value)
+        .filter(|q| !taken.contains(q));
+    let found: Vec<_> = found.take(count).collect();
+    if found.len() < count {
+        let why = format!("there are not {count} primes of {bits} bits = 1 mod {}", 2 * degree);
+        return Err(misfit("moduli", why));
     }
     Ok(found)
 }

@@ -8,9 +8,8 @@
 //! a polynomial modulo t; its *slots* are its values at the N roots of X^N + 1 modulo t, so that sums
 //! and products of plaintexts act on the slots one by one. Here a slot is one sample of the batch.
 //!
-//! Arithmetic in residues, transforms and rescaling are those of `fhe-math`, the base of the crate
-//! `fhe`. Encryption, keys and bytes are ours, because that crate draws some of its randomness by
-//! itself and accepts residues out of range; the tests compare the two.
+//! Polynomials, their transforms and their randomness are those of `gelu-ring`; the tests compare with the crate
+//! `fhe`.
 //!
 //! # Security
 //! IND-CPA under ring learning with errors. Operations on the secret, on errors and on messages take
@@ -18,51 +17,45 @@
 
 use core::fmt;
 
-use fhe_math::rq::traits::TryConvertFrom;
-use fhe_math::rq::{Poly, Representation};
 use gelu_core::error::{ApiMisuse, Result};
-use ndarray::Array2;
+use gelu_ring::sample::{self, Seed, Small};
+use gelu_ring::{Conversion, Evaluations, Poly};
+use rand::RngExt;
 use rand_core::CryptoRng;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::parameters::Parameters;
-use super::sampling::{self, Seed};
 
 /// ⟦m⟧ = (c₀, c₁), transformed, modulo as many limbs as are left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ciphertext {
-    pub(super) c0: Poly,
-    pub(super) c1: Poly,
+    pub(super) c0: Poly<Evaluations>,
+    pub(super) c1: Poly<Evaluations>,
 }
 
 impl Ciphertext {
     pub(super) fn limbs(&self) -> usize {
-        self.c0.ctx().moduli().len()
+        self.c0.basis().moduli().len()
     }
 
     /// ⟦m + b⟧ for a constant b in all slots: Δb is added to every coefficient of the transform.
     pub(super) fn add_constant(&mut self, parameters: &Parameters, index: usize, b: i128) {
-        let t = &parameters.plaintext(index).modulus;
+        let t = parameters.plaintext_modulus(index);
         let level = parameters.level(self.limbs());
         let (q_mod_t, minus_inverse) = &level.delta[index];
-        let b = u64::try_from(b.rem_euclid(i128::from(**t))).expect("below t");
-        let r = t.mul(b, *q_mod_t);
-        let mut rows = sampling::rows(&self.c0);
-        let limbs = level.context.moduli_operators().iter().zip(minus_inverse);
-        for (mut row, (q, &factor)) in rows.outer_iter_mut().zip(limbs) {
-            let constant = q.mul(q.reduce(r), factor);
-            row.mapv_inplace(|c| q.add(c, constant));
-        }
-        self.c0 = sampling::public(&level.context, rows.into_raw_vec_and_offset().0);
+        let r = t.mul(t.reduce_signed(b), *q_mod_t);
+        let limbs: Vec<_> = level.basis.moduli().zip(minus_inverse).collect();
+        self.c0 += &Poly::from_residues(&level.basis, |i, row| {
+            let (q, factor) = limbs[i];
+            row.fill(q.mul(r, *factor));
+        });
     }
 
     /// The same message modulo fewer limbs: noise shrinks with q.
-    pub(super) fn drop_to(&mut self, parameters: &Parameters, limbs: usize) {
-        if limbs < self.limbs() {
+    pub(super) fn drop_to(&mut self, limbs: usize) {
+        while self.limbs() > limbs {
             for c in [&mut self.c0, &mut self.c1] {
-                c.change_representation(Representation::PowerBasis);
-                c.switch_down_to(&parameters.level(limbs).context).expect("a lower level");
-                c.change_representation(Representation::Ntt);
+                *c = c.divide_by_last().expect("more than one limb");
             }
         }
     }
@@ -71,9 +64,11 @@ impl Ciphertext {
 /// The client's secret s. Wiped on drop.
 pub(super) struct SecretKey {
     parameters: Parameters,
-    coefficients: Zeroizing<Vec<i64>>,
-    top: Zeroizing<Poly>,
-    bottom: Zeroizing<Poly>,
+    /// s over the limbs of fresh ciphertexts, and of answers.
+    top: Zeroizing<Poly<Evaluations>>,
+    bottom: Zeroizing<Poly<Evaluations>>,
+    /// For each t: from the limbs of answers to t, and −1/q modulo t.
+    rounding: Vec<(Conversion, u64)>,
 }
 
 impl fmt::Debug for SecretKey {
@@ -84,17 +79,20 @@ impl fmt::Debug for SecretKey {
 
 impl SecretKey {
     pub(super) fn generate(parameters: &Parameters, rng: &mut dyn CryptoRng) -> Self {
-        let coefficients = sampling::ternary(parameters.slots(), rng);
-        let at = |limbs| {
-            let mut s = sampling::secret(&parameters.level(limbs).context, &coefficients);
-            s.change_representation(Representation::NttShoup);
-            s
-        };
-        let (top, bottom) = (at(parameters.limbs()), at(1));
-        Self { parameters: parameters.clone(), coefficients, top, bottom }
+        let small = Small::ternary(parameters.slots(), rng);
+        let answers = parameters.level(parameters.answer_limbs());
+        let (top, bottom) =
+            (small.evaluations(&parameters.top().basis), small.evaluations(&answers.basis));
+        let rounding = answers.delta.iter().enumerate().map(|(index, (q_mod_t, _))| {
+            let t = parameters.plaintext_modulus(index);
+            let conversion = Conversion::new(&answers.basis, parameters.plaintext(index));
+            (conversion, t.neg(t.inverse(*q_mod_t)))
+        });
+        let rounding = rounding.collect();
+        Self { parameters: parameters.clone(), top, bottom, rounding }
     }
 
-    /// c₀ of an encryption of `values`, one a slot, zero beyond; c₁ is [`sampling::uniform`].
+    /// c₀ of an encryption of `values`, one a slot, zero beyond; c₁ is uniform polynomial `number` of the seed.
     ///
     /// # Errors
     /// [`ApiMisuse::Shape`] for more values than slots.
@@ -104,97 +102,88 @@ impl SecretKey {
         values: &[i64],
         (seed, number): (Seed, u64),
         rng: &mut dyn CryptoRng,
-    ) -> Result<Poly> {
-        let (slots, plain) = (self.parameters.slots(), self.parameters.plaintext(index));
+    ) -> Result<Poly<Evaluations>> {
+        let slots = self.parameters.slots();
         if values.len() > slots {
             let (expected, got) = (vec![slots], vec![values.len()]);
             return Err(ApiMisuse::Shape { expected, got }.into());
         }
-        let level = self.parameters.level(self.parameters.limbs());
-        let mut message = Zeroizing::new(plain.modulus.reduce_vec_i64(values));
-        message.resize(slots, 0);
-        plain.slots.backward(&mut message);
+        let (t, plain) =
+            (self.parameters.plaintext_modulus(index), self.parameters.plaintext(index));
+        let message = Poly::<Evaluations>::from_residues(plain, |_, row| {
+            row.iter_mut().zip(values).for_each(|(m, &v)| *m = t.reduce_signed(v.into()));
+        });
+        let mut message = Zeroizing::new(message.into_coefficients());
         // Δm = (q·m − r)/t with r = q·m mod t, so Δm = −r/t modulo each limb.
+        let level = self.parameters.top();
         let (q_mod_t, minus_inverse) = &level.delta[index];
-        plain.modulus.scalar_mul_vec(&mut message, *q_mod_t);
-        let errors = sampling::errors(slots, rng);
-        let mut rows = Array2::zeros((minus_inverse.len(), slots));
-        let limbs = level.context.moduli_operators().iter().zip(minus_inverse);
-        for (mut row, (q, &factor)) in rows.outer_iter_mut().zip(limbs) {
-            let row = row.as_slice_mut().expect("standard layout");
-            row.copy_from_slice(&message);
-            q.reduce_vec(row);
-            q.scalar_mul_vec(row, factor);
-            q.add_vec(row, &Zeroizing::new(q.reduce_vec_i64(&errors)));
-        }
-        let basis = Representation::PowerBasis;
-        let mut c0 = Poly::try_convert_from(rows, &level.context, false, basis).expect("fits");
-        c0.change_representation(Representation::Ntt);
-        let mut a_s = sampling::uniform(&level.context, slots, seed, number);
-        a_s.disallow_variable_time_computations();
-        a_s *= &*self.top;
-        c0 -= &a_s;
-        a_s.zeroize();
+        message.scale(&[*q_mod_t]);
+        let mut c0 = Poly::from_unsigned(&level.basis, message.residues(0));
+        c0.scale(minus_inverse);
+        c0 += &Small::error(slots, rng).coefficients(&level.basis);
+        let mut c0 = c0.into_evaluations();
+        c0 -= &self.times_uniform(seed, number);
         Ok(c0)
     }
 
-    /// The slots of a ciphertext with one limb, in 0..t.
-    pub(super) fn decrypt(&self, index: usize, ciphertext: &Ciphertext) -> Zeroizing<Vec<u64>> {
-        assert_eq!(ciphertext.limbs(), 1, "answers are dropped to one limb");
-        let plain = self.parameters.plaintext(index);
-        let t = *plain.modulus;
-        let q = &self.parameters.level(1).context.moduli_operators()[0];
-        let constant_time = |c: &Poly| {
-            let mut c = Zeroizing::new(c.clone());
-            c.disallow_variable_time_computations();
-            c
-        };
-        let mut phase = constant_time(&ciphertext.c1);
-        *phase *= &*self.bottom;
-        *phase += &*constant_time(&ciphertext.c0);
-        phase.change_representation(Representation::PowerBasis);
-        let inverse = inverse_mod_word(**q);
-        let round = |&x: &u64| {
-            // round(t·x/q) = (y − (y mod q))/q for y = t·x + (q−1)/2: exact, so by an inverse.
-            let y = u128::from(t) * u128::from(x) + u128::from(**q / 2);
-            let m = low_word(y).wrapping_sub(q.reduce_u128(y)).wrapping_mul(inverse);
-            // m is in 0..=t.
-            plain.modulus.reduce(m)
-        };
-        let mut slots: Zeroizing<Vec<u64>> =
-            Zeroizing::new(phase.coefficients().iter().map(round).collect());
-        plain.slots.forward(&mut slots);
-        slots
+    /// a·s for uniform polynomial `number` of a seed.
+    fn times_uniform(&self, seed: Seed, number: u64) -> Zeroizing<Poly<Evaluations>> {
+        let a = sample::uniform(self.top.basis(), &seed, number);
+        Zeroizing::new(&a * &*self.top)
+    }
+
+    /// The slots of an answer, in 0..t.
+    ///
+    /// With r = t·x mod q, centred, round(t·x/q) = (t·x − r)/q, which is −r/q modulo t.
+    pub(super) fn decrypt(&self, index: usize, answer: &Ciphertext) -> Zeroizing<Vec<u64>> {
+        let (conversion, minus_inverse) = &self.rounding[index];
+        let mut phase = &answer.c1 * &*self.bottom;
+        phase += &answer.c0;
+        let mut phase = Zeroizing::new(phase.into_coefficients());
+        let t = self.parameters.plaintext_modulus(index).value();
+        phase.scale(&self.bottom.basis().residues(t.into()));
+        let mut message = conversion.exact(&phase);
+        message.scale(&[*minus_inverse]);
+        let slots = Zeroizing::new(message.into_evaluations());
+        Zeroizing::new(slots.residues(0).to_vec())
     }
 
     /// log₂ of the largest coefficient of the noise, in a time that depends on it.
     #[cfg(test)]
     pub(super) fn noise_bits_vartime(&self, index: usize, ciphertext: &Ciphertext) -> u64 {
-        let level = self.parameters.level(ciphertext.limbs());
-        let s = sampling::secret(&level.context, &self.coefficients);
-        let mut phase = ciphertext.c1.clone();
-        phase *= &*s;
+        use num_bigint_dig::{BigUint, ModInverse};
+        let basis = ciphertext.c0.basis();
+        let mut s = (*self.top).clone();
+        while s.basis() != basis {
+            s = s.forget_last().expect("fewer limbs");
+        }
+        let mut phase = &ciphertext.c1 * &s;
         phase += &ciphertext.c0;
         // t·phase = q·m + t·v modulo t·q, so t·v = t·phase modulo q.
-        let t = *self.parameters.plaintext(index).modulus;
-        let mut rows = sampling::rows(&phase);
-        for (mut row, q) in rows.outer_iter_mut().zip(level.context.moduli_operators()) {
-            q.scalar_mul_vec(row.as_slice_mut().expect("standard layout"), q.reduce(t));
-        }
-        let mut phase = sampling::public(&level.context, rows.into_raw_vec_and_offset().0);
-        phase.change_representation(Representation::PowerBasis);
-        let q = level.context.modulus();
-        // Gives the elements the type of q, which is not ours to name.
-        let mut lifted = vec![q.clone()];
-        lifted.append(&mut Vec::from(&phase));
-        let magnitudes = lifted.into_iter().map(|c| (q - &c).min(c));
-        let most = magnitudes.max().expect("not empty");
-        most.bits().saturating_sub(u64::from(t.ilog2()))
+        let t = self.parameters.plaintext_modulus(index).value();
+        let mut phase = phase.into_coefficients();
+        phase.scale(&basis.residues(t.into()));
+        let q: BigUint = basis.moduli().map(|limb| BigUint::from(limb.value())).product();
+        let units = basis.moduli().map(|limb| {
+            let others = &q / limb.value();
+            let inverse = (&others).mod_inverse(BigUint::from(limb.value())).expect("primes");
+            others * inverse.to_biguint().expect("a residue")
+        });
+        let units: Vec<_> = units.collect();
+        let magnitude = |j: usize| {
+            let terms = units.iter().enumerate().map(|(i, unit)| unit * phase.residues(i)[j]);
+            let c = terms.sum::<BigUint>() % &q;
+            (&q - &c).min(c)
+        };
+        let most = (0..basis.degree()).map(magnitude).max().expect("not empty");
+        (most.bits() as u64).saturating_sub(t.ilog2().into())
     }
 
-    #[cfg(test)]
-    pub(super) fn coefficients(&self) -> &[i64] {
-        &self.coefficients
+    #[cfg(all(test, feature = "judge"))]
+    pub(super) fn coefficients(&self) -> Vec<i64> {
+        let q = self.top.basis().moduli().next().expect("a limb");
+        let s = (*self.top).clone().into_coefficients();
+        s.residues(0).iter().map(|&x| q.centre(x)).collect()
     }
 }
 
@@ -205,46 +194,26 @@ impl SecretKey {
 #[derive(Clone)]
 pub(super) struct RelinearisationKey {
     pub(super) seed: Seed,
-    pub(super) parts: Vec<Poly>,
+    pub(super) parts: Vec<Poly<Evaluations>>,
 }
 
 impl RelinearisationKey {
     pub(super) fn generate(secret: &SecretKey, rng: &mut dyn CryptoRng) -> Self {
-        let parameters = &secret.parameters;
-        let (slots, context) = (parameters.slots(), &parameters.level(parameters.limbs()).context);
-        let seed = sampling::seed(rng);
-        let mut square = sampling::secret(context, &secret.coefficients);
-        *square *= &*secret.top;
-        let square = Zeroizing::new(square);
+        let (degree, basis) = (secret.parameters.slots(), secret.top.basis());
+        let seed = rng.random();
+        let square = Zeroizing::new(&*secret.top * &*secret.top);
         let part = |i: usize| {
-            let errors = sampling::errors(slots, rng);
-            let mut b = (*sampling::secret(context, &errors)).clone();
-            let mut a_s = sampling::uniform(context, slots, seed, i as u64);
-            a_s.disallow_variable_time_computations();
-            a_s *= &*secret.top;
-            b -= &a_s;
-            a_s.zeroize();
-            let mut only = Array2::zeros((context.moduli().len(), slots));
-            only.row_mut(i).assign(&square.coefficients().row(i));
-            let ntt = Representation::Ntt;
-            let mut only = Poly::try_convert_from(only, context, false, ntt).expect("fits");
-            b += &only;
-            only.zeroize();
+            let mut b = Poly::from_residues(basis, |j, row| {
+                if j == i {
+                    row.copy_from_slice(square.residues(i));
+                }
+            });
+            b += &Small::error(degree, rng).evaluations(basis);
+            b -= &secret.times_uniform(seed, i as u64);
             b
         };
-        Self { seed, parts: (0..parameters.limbs()).map(part).collect() }
+        Self { seed, parts: (0..secret.parameters.limbs()).map(part).collect() }
     }
-}
-
-/// 1/q modulo 2⁶⁴ for odd q, by Newton: each step doubles the correct bits.
-fn inverse_mod_word(q: u64) -> u64 {
-    let start = q.wrapping_mul(3) ^ 2;
-    (0..4).fold(start, |x, _| x.wrapping_mul(2u64.wrapping_sub(q.wrapping_mul(x))))
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the low word is meant")]
-fn low_word(y: u128) -> u64 {
-    y as u64
 }
 
 #[cfg(test)]
@@ -259,17 +228,17 @@ mod tests {
 
     #[test]
     fn round_trip() {
-        let parameters = Parameters::danger_insecure(64, 2, 20, 2).unwrap();
+        let parameters = Parameters::danger_insecure(2048, 2, 20, 2).unwrap();
         let (mut rng, secret) = (rng(), SecretKey::generate(&parameters, &mut rng()));
-        let values: Vec<i64> = (0..64).map(|i| (i - 32) * 1000).collect();
+        let values: Vec<i64> = (0..2048).map(|i| (i - 1024) * 100).collect();
         for (index, t) in parameters.plaintext_moduli().enumerate() {
-            let seed = sampling::seed(&mut rng);
+            let seed = [7; 32];
             let c0 = secret.encrypt(index, &values, (seed, 5), &mut rng).unwrap();
-            let c1 = sampling::uniform(&parameters.level(2).context, 64, seed, 5);
+            let c1 = sample::uniform(&parameters.top().basis, &seed, 5);
             let mut ciphertext = Ciphertext { c0, c1 };
             assert!(secret.noise_bits_vartime(index, &ciphertext) <= 5);
             ciphertext.add_constant(&parameters, index, -17);
-            ciphertext.drop_to(&parameters, 1);
+            ciphertext.drop_to(1);
             let expected: Vec<_> =
                 values.iter().map(|v| (v - 17).rem_euclid(t as i64) as u64).collect();
             assert_eq!(*secret.decrypt(index, &ciphertext), expected);

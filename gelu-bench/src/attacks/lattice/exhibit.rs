@@ -5,7 +5,7 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
 use super::masking::{self, Received, divide, rest, uniform};
-use super::{Scene, laboratory, noise};
+use super::{Scene, estimate, laboratory, noise};
 use crate::Error;
 use crate::attacks::algebra::{correlation, nearest, norm};
 use crate::attacks::digits::right;
@@ -84,6 +84,7 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
             [noise.real().alike, noise.wire].iter().all(|r| r.abs() < noise.limit()),
         ),
     ]);
+    claims.push(keys());
     Ok(Exhibit {
         id: "attack-lattice".into(),
         title: "Weights from ciphertexts of a lattice scheme".into(),
@@ -115,6 +116,23 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
                 .into(),
         ],
     })
+}
+
+/// What finding a client's key costs.
+fn keys() -> Claim {
+    let rings = gelu_lattice::Parameters::KEY_BITS.map(|degree| {
+        let ring = gelu_lattice::Parameters::of_degree(degree).expect("one of the rings");
+        estimate::Problem::ternary(ring.degree(), ring.modulus_bits()).estimate()
+    });
+    let [small, large] =
+        rings.map(|e| format!("2^{:.0} ({:.0} by core-SVP)", e.bits, e.core_svp_bits));
+    Claim::new(
+        format!(
+            "keys, by lattice reduction: {small} operations for the ring of degree 4096 and {large} for that of 8192, \
+             estimated by the homomorphic encryption standard's model; claimed: 2^128 or more"
+        ),
+        rings.iter().all(|estimate| estimate.bits >= 128.0),
+    )
 }
 
 /// c₁ modulo q, of digits' first layer.

@@ -19,7 +19,7 @@ use gelu_ring::{Coefficients, Evaluations, Poly};
 use rand::CryptoRng;
 
 use super::reduction::reduce;
-use super::{Place, Scene, integers};
+use super::{Place, Scene};
 
 /// c₁/a: the weights of one upload, if c₁ is what it was without an encryption of 0.
 pub fn divide(c1: &Poly<Evaluations>, a: &Poly<Evaluations>) -> Vec<i128> {
@@ -30,7 +30,7 @@ pub fn divide(c1: &Poly<Evaluations>, a: &Poly<Evaluations>) -> Vec<i128> {
             *x = q.mul(c, q.inverse(a));
         }
     });
-    integers(&quotient.into_coefficients())
+    quotient.into_coefficients().integers().expect("q has 105 bits")
 }
 
 /// c₁ as it crossed the wire, and the uploads that it was made of.

@@ -18,9 +18,11 @@
 //! | sends of c₀ what is an output | from the other coefficients | [`coefficients`] |
 //! | floods the noise | from Σ wᵢ·eᵢ | [`noise`] |
 //!
-//! [`Scene`] has the server's steps one by one, [`reduction`] finds short vectors of lattices.
+//! [`Scene`] has the server's steps one by one, [`reduction`] finds short vectors of lattices, [`estimate`] says what
+//! finding the client's s would cost.
 
 pub mod coefficients;
+pub mod estimate;
 mod exhibit;
 pub mod masking;
 pub mod noise;
@@ -238,23 +240,8 @@ impl Scene {
     pub fn phase(&self, [mut c0, c1]: Pair<Coefficients>) -> Vec<i128> {
         c0 +=
             &(&c1.into_evaluations() * laboratory::danger_secret(&self.secret)).into_coefficients();
-        integers(&c0)
+        c0.integers().expect("q has 105 bits")
     }
-}
-
-/// All coefficients, centred modulo q < 2^126, by the Chinese remainder theorem.
-pub fn integers(x: &Poly<Coefficients>) -> Vec<i128> {
-    let moduli: Vec<_> = x.basis().moduli().collect();
-    let product: u128 = moduli.iter().map(|q| u128::from(q.value())).product();
-    let parts: Vec<_> = moduli.iter().map(|q| (q, product / u128::from(q.value()))).collect();
-    let integer = |j: usize| {
-        let terms = parts.iter().enumerate().map(|(i, &(q, others))| {
-            others * u128::from(q.mul(x.residues(i)[j], q.inverse(q.reduce(others))))
-        });
-        let sum = terms.sum::<u128>() % product;
-        if sum > product / 2 { -(product - sum).cast_signed() } else { sum.cast_signed() }
-    };
-    (0..x.basis().degree()).map(integer).collect()
 }
 
 /// Numbers of `width` bits, the lowest bits first.
