@@ -85,6 +85,25 @@ fn squares_may_come_first_last_and_twice() {
     assert_eq!(encrypted(&circuit, &parameters, &x, 2), circuit.evaluate(&x).unwrap());
 }
 
+/// Results modulo a t of 45 bits need more than one limb of 50, with room for the noise.
+#[test]
+fn wide_results_come_back_in_two_limbs() {
+    let mut rng = ChaCha20Rng::seed_from_u64(8);
+    let circuit = small_conv1(&mut rng, 15);
+    let x = batch(&mut rng, &circuit, 2048);
+    for (bits, count, limbs) in [(45, 1, 2), (35, 2, 1)] {
+        let parameters = Parameters::danger_insecure(2048, 4, bits, count).unwrap();
+        let client = Client::generate(&circuit, &parameters, &mut rng);
+        let server = Server::new(&circuit, &parameters, &client.evaluation_key(&mut rng)).unwrap();
+        let (_, kept, _) = server.plan().last().unwrap();
+        assert_eq!(kept, limbs);
+        let query = client.encrypt(0, x.view(), &mut rng).unwrap();
+        let answer = server.answer(0, &query, |_| ()).unwrap();
+        assert_eq!(answer.len(), 16 + 2 * 2 * limbs * 2048 * 50 / 8);
+        assert_eq!(encrypted(&circuit, &parameters, &x, 9), circuit.evaluate(&x).unwrap());
+    }
+}
+
 #[test]
 fn a_full_batch_is_exact_with_128_bits_of_security() {
     let mut rng = ChaCha20Rng::seed_from_u64(3);

@@ -19,7 +19,8 @@
 //! # Stronger than the original
 //! The baseline is meant to be as good as its literature makes it:
 //!
-//! - Fresh ciphertexts travel as one polynomial and a seed, answers modulo one limb.
+//! - Fresh ciphertexts travel as one polynomial and a seed, answers modulo one limb (two, where t is
+//!   wide).
 //! - The squares that a linear step adds up are rescaled and relinearised once for the sum.
 //! - Limbs that the noise no longer needs are dropped after each square.
 //! - q is no larger than the circuit needs. The example takes two plaintext moduli, as CryptoNets
