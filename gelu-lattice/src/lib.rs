@@ -50,6 +50,7 @@ mod keys;
 #[cfg(feature = "laboratory")]
 pub mod laboratory;
 pub mod layout;
+mod packing;
 pub mod parameters;
 mod plain;
 mod prices;

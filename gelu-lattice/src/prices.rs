@@ -86,6 +86,7 @@ impl Prices {
     pub(crate) fn of(&self, layout: &TileLayout) -> u64 {
         self.up * layout.ciphertexts_up() as u64
             + self.down * layout.ciphertexts_down() as u64
+            + 2 * self.down * (layout.seals() - layout.ciphertexts_down()) as u64
             + self.products * layout.residue_products() / 1024
             + self.byte * Layout::<Lattice>::cost(layout).bytes as u64
     }

@@ -8,12 +8,14 @@ use gelu_core::fixed::centred;
 use gelu_core::linear::LinearMap;
 use gelu_core::{Error, Result};
 use gelu_ring::matrix::Matrix;
+use gelu_ring::{Coefficients, Evaluations, Poly};
 use ndarray::{Array2, ArrayView2, CowArray, Ix2};
 use rand_core::CryptoRng;
 use rayon::prelude::*;
 use zeroize::Zeroizing;
 
-use super::{Kind, TileLayout, geometry};
+use super::geometry::{self, Geometry};
+use super::{Kind, TileLayout};
 use crate::answer::{self, Opener, Sealer};
 use crate::backend::Lattice;
 use crate::keys::{PublicKey, SecretKey};
@@ -22,11 +24,18 @@ use crate::plain::Scale;
 use crate::upload::{self, Ciphertext, Uploads, streams};
 use crate::zero;
 
-/// Weights as polynomials, by their evaluations.
+/// Weights made ready.
 pub struct TileWeights {
-    matrix: Matrix,
+    entries: Entries,
     /// One for each pixel of each output channel, modulo 2^v.
     offsets: Option<Vec<i64>>,
+}
+
+enum Entries {
+    /// As polynomials, by their evaluations.
+    Tiles(Matrix),
+    /// As numbers, a row for each output: as polynomials without a common step, they would take gigabytes.
+    Rows(Vec<i64>),
 }
 
 /// Weights are the server's secret: nothing is printed.
@@ -67,7 +76,9 @@ impl Layout<Lattice> for TileLayout {
             ciphertexts_up: up,
             ciphertexts_down: answers.len(),
             bytes: up * upload::bytes(self.parameters.basis()) + down.sum::<usize>(),
-            multiply_accumulates: samples * inputs * outputs,
+            multiply_accumulates: samples
+                * inputs
+                * if self.packed.is_some() { self.geometry.outputs } else { outputs },
             headroom_bits: headroom,
             revealed_bits: revealed,
             hiding_bits: Some(hiding),
@@ -118,7 +129,16 @@ impl Layout<Lattice> for TileLayout {
                 }
             }
         };
-        let matrix = Matrix::new(self.parameters.basis(), self.step, outputs, inputs, fill);
+        let entries = match self.packed {
+            Some(_) => Entries::Rows(self.rows(&entries)),
+            None => Entries::Tiles(Matrix::new(
+                self.parameters.basis(),
+                self.step,
+                outputs,
+                inputs,
+                fill,
+            )),
+        };
         let positions = match self.kind {
             Kind::Columns(positions) => positions,
             Kind::Dense | Kind::Image => 1,
@@ -127,7 +147,7 @@ impl Layout<Lattice> for TileLayout {
             let offsets = offsets.iter().step_by(positions);
             offsets.map(|&offset| modulo(offset, self.value_bits)).collect()
         });
-        Ok(TileWeights { matrix, offsets })
+        Ok(TileWeights { entries, offsets })
     }
 
     fn read(&self, public: &PublicKey, bytes: &[u8]) -> Result<Uploads> {
@@ -141,15 +161,10 @@ impl Layout<Lattice> for TileLayout {
         weights: &TileWeights,
         inputs: &Uploads,
     ) -> Result<TileAnswer> {
-        let (_, columns, _) = self.tiles_of();
-        let product = |(c0, c1): (&[_], &[_])| {
-            let (c0, c1) =
-                rayon::join(|| weights.matrix.product(c0), || weights.matrix.product(c1));
-            c0.into_iter().zip(c1).map(|(c0, c1)| Ciphertext { c0, c1 }).collect::<Vec<_>>()
+        let ciphertexts = match &weights.entries {
+            Entries::Tiles(matrix) => self.products(matrix, inputs),
+            Entries::Rows(rows) => self.products_of_rows(rows, inputs),
         };
-        let groups = inputs.c0.par_chunks(columns).zip(inputs.c1.par_chunks(columns));
-        let ciphertexts: Vec<_> = groups.map(product).collect();
-        let ciphertexts = ciphertexts.into_iter().flatten().collect();
         Ok(TileAnswer { ciphertexts, offsets: weights.offsets.clone() })
     }
 
@@ -158,18 +173,44 @@ impl Layout<Lattice> for TileLayout {
         let zeros = zero::take(public, count, rng);
         let sealer = Sealer::new(public, self.budget, self.value_bits);
         let pixels = self.geometry.output_places.len();
-        let parts = answer.ciphertexts.into_par_iter().zip(zeros);
-        let parts = parts.zip(streams(count, rng)).zip(self.answers());
-        let seal = |(((ciphertext, zero), rng), (samples, channels))| {
+        let (answers, wire_bits) = (self.answers(), self.budget.wire_bits);
+        let parts = answer.ciphertexts.into_iter().zip(zeros).zip(streams(count, rng));
+        let mut parts = parts.map(|((ciphertext, zero), rng)| (ciphertext, zero, rng));
+        // Those of each answer that comes down.
+        let parts: Vec<Vec<_>> = answers
+            .iter()
+            .map(|&(samples, channels)| {
+                let sealed = match self.packed {
+                    Some(_) => self.outputs_in(samples, channels).1.len(),
+                    None => 1,
+                };
+                parts.by_ref().take(sealed).collect()
+            })
+            .collect();
+        let seal = |(mut parts, (samples, channels)): (Vec<_>, _)| {
             let places = self.places(samples, channels);
             let (samples, channels) = self.outputs_in(samples, channels);
-            let offset = |output: usize| match &answer.offsets {
-                Some(offsets) => offsets[channels.start * pixels + output / samples.len()],
-                None => 0,
+            let cover = |(ciphertext, zero, rng), first: usize, places: &[u32]| {
+                let offset = |output: usize| match &answer.offsets {
+                    Some(offsets) => offsets[first * pixels + output / samples.len()],
+                    None => 0,
+                };
+                sealer.cover(ciphertext, zero, places, offset, rng)
             };
-            sealer.seal(ciphertext, zero, &places, offset, rng)
+            let covered = match self.packed {
+                None => cover(parts.remove(0), channels.start, &places),
+                Some(levels) => {
+                    // The first output's places: those of all outputs before they are packed.
+                    let places = &places[..samples.len()];
+                    let parts = parts.into_par_iter().zip(channels);
+                    let covered = parts.map(|(part, channel)| cover(part, channel, places));
+                    let stride = self.parameters.degree() / self.step;
+                    public.packing().pack(covered.collect(), stride, levels)
+                }
+            };
+            answer::write(covered, &places, wire_bits)
         };
-        parts.map(seal).collect::<Vec<_>>().concat()
+        parts.into_par_iter().zip(answers).map(seal).collect::<Vec<_>>().concat()
     }
 
     fn decrypt(&self, secret: &SecretKey, bytes: &[u8]) -> Result<Array2<i128>> {
@@ -214,6 +255,54 @@ impl Layout<Lattice> for TileLayout {
 }
 
 impl TileLayout {
+    fn products(&self, matrix: &Matrix, inputs: &Uploads) -> Vec<Ciphertext> {
+        let (_, columns, _) = self.tiles_of();
+        let product = |(c0, c1): (&[_], &[_])| {
+            let (c0, c1) = rayon::join(|| matrix.product(c0), || matrix.product(c1));
+            c0.into_iter().zip(c1).map(|(c0, c1)| Ciphertext { c0, c1 }).collect::<Vec<_>>()
+        };
+        let groups = inputs.c0.par_chunks(columns).zip(inputs.c1.par_chunks(columns));
+        let ciphertexts: Vec<_> = groups.map(product).collect();
+        ciphertexts.into_iter().flatten().collect()
+    }
+
+    /// The entries modulo 2^v, row by row.
+    fn rows(&self, entries: &[i128]) -> Vec<i64> {
+        let Geometry { inputs, outputs, .. } = *self.geometry;
+        let places = (0..outputs).flat_map(|o| (0..inputs).map(move |i| (o, i)));
+        let entry = |(o, i)| entries[self.geometry.entries(o, i).start];
+        places.map(|place| modulo(entry(place), self.value_bits)).collect()
+    }
+
+    /// For each group of samples, an answer for each row.
+    fn products_of_rows(&self, rows: &[i64], inputs: &Uploads) -> Vec<Ciphertext> {
+        let (groups, columns, _) = self.tiles_of();
+        let (basis, channels) = (self.parameters.basis(), self.geometry.inputs);
+        let moduli: Vec<_> = basis.moduli().collect();
+        let polynomial = |weights: &[i64]| {
+            let poly = Poly::<Coefficients>::from_residues(basis, |i, row| {
+                row[0] = moduli[i].reduce_signed(weights[0].into());
+                for (place, &weight) in row.iter_mut().rev().zip(&weights[1..]) {
+                    *place = moduli[i].reduce_signed(-i128::from(weight));
+                }
+            });
+            poly.into_evaluations()
+        };
+        let answers = rows.par_chunks(channels).map(|row| {
+            let weights: Vec<_> = row.chunks(self.inputs).map(polynomial).collect();
+            let sum = |inputs: &[Poly<Evaluations>]| {
+                let mut sum = Poly::zero(basis);
+                sum.multiply_accumulate(&weights.iter().zip(inputs).collect::<Vec<_>>());
+                sum
+            };
+            let groups = inputs.c0.chunks(columns).zip(inputs.c1.chunks(columns));
+            groups.map(|(c0, c1)| Ciphertext { c0: sum(c0), c1: sum(c1) }).collect::<Vec<_>>()
+        });
+        let mut answers: Vec<_> = answers.map(Vec::into_iter).collect();
+        let group = |_| answers.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>();
+        (0..groups).flat_map(group).collect()
+    }
+
     fn gather<'a>(&self, linear: &LinearMap, values: &'a Array2<i128>) -> CowArray<'a, i128, Ix2> {
         match (self.kind, linear) {
             (Kind::Columns(_), LinearMap::Window(window)) => window.gather(values.view()).into(),
@@ -236,9 +325,9 @@ impl TileLayout {
         for (c, channel) in channels.enumerate() {
             for (pixel, &place) in geometry.input_places.iter().enumerate() {
                 let row = values.row(channel * pixels + pixel);
-                let start = self.step * (c * geometry.area + place as usize);
-                for (place, sample) in samples.clone().enumerate() {
-                    coefficients[start + place] = modulo(row[sample], self.value_bits);
+                let place = c * geometry.area + place as usize;
+                for (n, sample) in samples.clone().enumerate() {
+                    coefficients[self.at(place, n)] = modulo(row[sample], self.value_bits);
                 }
             }
         }

@@ -9,6 +9,16 @@
 //! `…` is B×k×n: B samples, k channels in a ciphertext that goes up, n in one that comes down, with
 //! B·k·n·area ≤ N. Sample j stands at coefficient j + B·place, where places are those of `geometry`; so the
 //! polynomials of the weights are in X^B. More channels up are fewer down: which is best, prices say.
+//!
+//! # Packed
+//! In the larger ring, `packed-dense/…` and `packed-columns/…` are full both ways, B·k ≤ N and B·n ≤ N: there is an answer for
+//! each channel, and n of them are [packed](crate::packing) into one that comes down. With M = N/B,
+//!
+//! ```text
+//! input (j, c) at M·j + c      weight (o, c) at −c, that is as −X^(N−c)      output (j, o) at M·j, of answer o
+//! ```
+//! where M·j + c − c' is a multiple of M for c = c' alone. That takes time for bytes: a product of whole polynomials for each
+//! answer, and a change of keys.
 
 mod exchange;
 mod geometry;
@@ -49,6 +59,8 @@ pub struct TileLayout {
     inputs: usize,
     /// n: channels in one that comes down.
     outputs: usize,
+    /// Levels of packing.
+    packed: Option<u32>,
     /// Bits of a value of the result: it is known modulo 2^this.
     value_bits: u32,
     budget: Budget,
@@ -64,7 +76,8 @@ impl fmt::Display for TileLayout {
             Kind::Image => "image",
             Kind::Columns(_) => "columns",
         };
-        write!(f, "{kind}/{}x{}x{}", self.step, self.inputs, self.outputs)
+        let packed = if self.packed.is_some() { "packed-" } else { "" };
+        write!(f, "{packed}{kind}/{}x{}x{}", self.step, self.inputs, self.outputs)
     }
 }
 
@@ -98,7 +111,9 @@ impl TileLayout {
         }
         let all = |value_bits| -> Vec<Self> {
             let tiles = kinds.iter().flat_map(|(kind, geometry, samples)| {
-                Self::tiles(parameters, task, *kind, geometry, *samples, value_bits)
+                let packed = Self::packed(parameters, task, *kind, geometry, *samples, value_bits);
+                let tiles = Self::tiles(parameters, task, *kind, geometry, *samples, value_bits);
+                tiles.into_iter().chain(packed)
             });
             tiles.collect()
         };
@@ -126,12 +141,12 @@ impl TileLayout {
         let channels = geometry.inputs;
         let mut inputs: Vec<_> = (1..=channels).map(|tiles| channels.div_ceil(tiles)).collect();
         inputs.dedup();
-        let entry = f64::from(task.weight_bits.min(value_bits) - 1).exp2();
         let layout = |inputs: usize| {
             let most = (room / inputs).min(geometry.outputs);
             let outputs = geometry.outputs.div_ceil(geometry.outputs.div_ceil(most));
             let entries = outputs * channels * geometry.kernel_places.len();
-            let budget = parameters.budget(value_bits, entries as f64 * entry)?;
+            let budget =
+                parameters.budget(value_bits, entries as f64 * entry(task, value_bits), 0)?;
             Some(Self {
                 kind,
                 parameters: parameters.clone(),
@@ -140,11 +155,46 @@ impl TileLayout {
                 step,
                 inputs,
                 outputs,
+                packed: None,
                 value_bits,
                 budget,
             })
         };
         inputs.into_iter().filter(|&inputs| inputs <= room).filter_map(layout).collect()
+    }
+
+    /// The packed one, where channels are features and there is room for more than one of them.
+    fn packed(
+        parameters: &Parameters,
+        task: &Task<'_>,
+        kind: Kind,
+        geometry: &Arc<Geometry>,
+        samples: usize,
+        value_bits: u32,
+    ) -> Option<Self> {
+        let degree = parameters.degree();
+        // With fewer samples, some room stays empty.
+        let step = samples.next_power_of_two().max(degree >> parameters.packing_levels());
+        let most = degree / step;
+        if most < 2 || geometry.area > 1 || geometry.outputs < 2 {
+            return None;
+        }
+        let even = |channels: usize| channels.div_ceil(channels.div_ceil(most));
+        let (inputs, outputs) = (even(geometry.inputs), even(geometry.outputs));
+        let levels = outputs.next_power_of_two().ilog2();
+        let weights = geometry.inputs as f64 * entry(task, value_bits);
+        Some(Self {
+            kind,
+            parameters: parameters.clone(),
+            geometry: Arc::clone(geometry),
+            samples,
+            step,
+            inputs,
+            outputs,
+            packed: Some(levels),
+            value_bits,
+            budget: parameters.budget(value_bits, weights, levels)?,
+        })
     }
 
     /// The noise of its answers.
@@ -170,11 +220,33 @@ impl TileLayout {
         samples * outputs
     }
 
-    /// Products of residues, for both polynomials of a ciphertext.
+    /// Answers that are sealed: more than come down, if they are packed.
+    pub(crate) fn seals(&self) -> usize {
+        match self.packed {
+            Some(_) => self.tiles_of().0 * self.geometry.outputs,
+            None => self.ciphertexts_down(),
+        }
+    }
+
+    /// Products of residues, for both polynomials of a ciphertext; and for the transforms of weights, if they take place for
+    /// each answer.
     pub(crate) fn residue_products(&self) -> u64 {
         let (samples, inputs, outputs) = self.tiles_of();
-        let size = 2 * self.parameters.degree() * self.parameters.basis().moduli().len();
-        (samples * inputs * outputs) as u64 * size as u64
+        let degree = self.parameters.degree();
+        let products = match self.packed {
+            Some(_) => (2 * samples + degree.ilog2() as usize / 2) * self.geometry.outputs,
+            None => 2 * samples * outputs,
+        };
+        let residues = degree * self.parameters.basis().moduli().len();
+        (products * inputs) as u64 * residues as u64
+    }
+
+    /// The coefficient of a sample's place.
+    fn at(&self, place: usize, sample: usize) -> usize {
+        match self.packed {
+            Some(_) => self.parameters.degree() / self.step * sample + place,
+            None => sample + self.step * place,
+        }
     }
 
     /// The range of number `tile` of `all` things in tiles of `size`.
@@ -194,10 +266,12 @@ impl TileLayout {
     fn places(&self, samples: usize, channels: usize) -> Vec<u32> {
         let (samples, channels) = self.outputs_in(samples, channels);
         let geometry = &self.geometry;
-        let channel = |o: usize| ((o + 1) * self.inputs - 1) * geometry.area;
+        let channel = |o: usize| match self.packed {
+            Some(levels) => o * (self.parameters.degree() / self.step >> levels),
+            None => ((o + 1) * self.inputs - 1) * geometry.area,
+        };
         let place = |o: usize, pixel: u32, sample: usize| {
-            let place = sample + self.step * (channel(o) + pixel as usize);
-            u32::try_from(place).expect("below N")
+            u32::try_from(self.at(channel(o) + pixel as usize, sample)).expect("below N")
         };
         (0..channels.len())
             .flat_map(|o| geometry.output_places.iter().map(move |&pixel| (o, pixel)))
@@ -211,4 +285,9 @@ impl TileLayout {
         let (samples, _, outputs) = self.tiles_of();
         (0..samples).flat_map(|s| (0..outputs).map(move |o| (s, o))).collect()
     }
+}
+
+/// The largest entry, modulo 2^v.
+fn entry(task: &Task<'_>, value_bits: u32) -> f64 {
+    f64::from(task.weight_bits.min(value_bits) - 1).exp2()
 }
