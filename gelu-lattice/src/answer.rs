@@ -52,18 +52,14 @@ impl<'a> Sealer<'a> {
         let (bare, c1) = zero.hide(answer);
         let floods = places.iter().map(|_| flood(self.flood_bits, &mut rng));
         let floods: Zeroizing<Vec<_>> = Zeroizing::new(floods.collect());
-        let mut offsets = Zeroizing::new(vec![0; self.basis.degree()]);
-        for (output, &place) in places.iter().enumerate() {
-            offsets[place as usize] = offset(output);
-        }
         let moduli: Vec<_> = self.basis.moduli().collect();
-        let mut c0 = Poly::from_residues(self.basis, |i, row| {
-            for (&place, &flood) in places.iter().zip(&*floods) {
+        let c0 = Poly::from_residues(self.basis, |i, row| {
+            for (output, (&place, &flood)) in places.iter().zip(&*floods).enumerate() {
                 let (place, q) = (place as usize, moduli[i]);
-                row[place] = q.add(bare.residues(i)[place], q.reduce_signed(flood));
+                let noise = q.add(self.scale.up_one(offset(output), i, q), q.reduce_signed(flood));
+                row[place] = q.add(bare.residues(i)[place], noise);
             }
         });
-        c0 += &self.scale.up(self.basis, &offsets);
         [c0, c1]
     }
 }

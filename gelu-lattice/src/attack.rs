@@ -162,7 +162,7 @@ fn a_bad_packing_key_reads_what_says_nothing() {
     // The answer to an encryption of 0 without noise, as if no output but multiples of X^2 existed.
     let bare = || Ciphertext { c0: -(&times(weight) * secret.secret()), c1: times(weight) };
     let [hidden, shown] = [
-        zero::take(public, 1, rng).remove(0).hide(bare()),
+        zero::take(public, 1, rng).remove(0).make(public).hide(bare()),
         (bare().c0.into_coefficients(), bare().c1.into_coefficients()),
     ];
 
@@ -183,7 +183,7 @@ fn a_bad_packing_key_reads_what_says_nothing() {
         let even = Poly::from_residues(basis, |i, row| {
             row.iter_mut().zip(c0.residues(i)).step_by(2).for_each(|(to, &from)| *to = from);
         });
-        let [c0, c1] = packing.pack(vec![[even, c1]], 2, 1);
+        let [c0, c1] = packing.pack(vec![[even, c1]], 2, 1, |answer| answer);
         let all = secret.secret();
         let s = Poly::from_residues(c1.basis(), |i, row| row.copy_from_slice(all.residues(i)));
         let mut phase = (&c1.into_evaluations() * &s).into_coefficients();

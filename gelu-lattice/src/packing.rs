@@ -32,7 +32,6 @@
 //! says nothing: `attack` tries it.)
 
 use gelu_core::error::PeerMisbehaved;
-use gelu_ring::poly::Representation;
 use gelu_ring::sample::{self, ERROR_BOUND, Seed, Small};
 use gelu_ring::{Automorphism, Basis, Coefficients, Conversion, Evaluations, Modulus, Poly};
 use rand_core::CryptoRng;
@@ -52,8 +51,13 @@ const SPECIAL: usize = 2;
 pub(crate) struct Packing {
     /// Q.
     lower: Basis,
-    /// From Q to P·Q.
-    lift: Conversion,
+    /// P.
+    special: Basis,
+    /// From Q to P, and back.
+    up: Conversion,
+    down: Conversion,
+    /// 1/P, modulo Q.
+    inverse: Vec<u64>,
     /// Those for h = 1, 2, 4, ….
     keys: Vec<Key>,
 }
@@ -77,6 +81,16 @@ fn index(level: u32) -> u64 {
 fn lower(basis: &Basis) -> Basis {
     let drop = |basis: Basis, _| basis.without_last().expect("more primes than are dropped");
     (0..SPECIAL).fold(basis.clone(), drop)
+}
+
+/// The primes of P.
+fn special(basis: &Basis) -> impl Iterator<Item = Modulus> {
+    basis.moduli().skip(basis.moduli().len() - SPECIAL)
+}
+
+/// A product of primes modulo q.
+fn product(q: Modulus, primes: &[u64]) -> u64 {
+    primes.iter().fold(1, |product, &prime| q.mul(product, q.reduce(prime.into())))
 }
 
 /// Noise of `levels` levels in units of P·Q, rounding to Q included: at most.
@@ -104,10 +118,8 @@ impl Packing {
         rng: &mut dyn CryptoRng,
     ) -> Self {
         let basis = parameters.basis();
-        let special: Vec<_> = basis.moduli().skip(lower(basis).moduli().len()).collect();
-        let product =
-            |q: Modulus| special.iter().fold(1, |p, r| q.mul(p, q.reduce(r.value().into())));
-        let special: Vec<_> = basis.moduli().map(product).collect();
+        let primes: Vec<_> = special(basis).map(Modulus::value).collect();
+        let special: Vec<_> = basis.moduli().map(|q| product(q, &primes)).collect();
         Self::of(parameters, seed, |sigma, k1| {
             let mut k0 = sigma.apply(secret);
             k0.scale(&special);
@@ -150,7 +162,17 @@ impl Packing {
             Ok(Key { k0: make(&sigma, &k1)?, sigma, shift: shift.into_evaluations(), k1 })
         };
         let keys = (0..parameters.packing_levels()).map(key).collect::<Result<_, _>>()?;
-        Ok(Self { lift: Conversion::new(&lower, basis), lower, keys })
+        let primes: Vec<_> = special(basis).map(Modulus::value).collect();
+        let special = Basis::new(degree, &primes).expect("primes of a basis");
+        let inverse = |q: Modulus| q.inverse(product(q, &primes));
+        Ok(Self {
+            inverse: lower.moduli().map(inverse).collect(),
+            up: Conversion::new(&lower, &special),
+            down: Conversion::new(&special, &lower),
+            lower,
+            special,
+            keys,
+        })
     }
 
     /// All k₀.
@@ -165,33 +187,48 @@ impl Packing {
     }
 
     /// Up to 2^`levels` answers modulo P·Q as one modulo Q. In the answers, outputs are at the multiples of `stride`; those of
-    /// number i come to the same places and i·`stride`/2^`levels`.
+    /// number i come to the same places and i·`stride`/2^`levels`. Each answer is made from its part when it is needed.
     ///
     /// # Panics
     /// When there are no answers or too many, or there is no key for a level.
-    pub(crate) fn pack(&self, answers: Vec<Pair>, stride: usize, levels: u32) -> Pair {
-        assert!((1..=1 << levels).contains(&answers.len()), "{} answers to pack", answers.len());
+    pub(crate) fn pack<T: Send>(
+        &self,
+        parts: Vec<T>,
+        stride: usize,
+        levels: u32,
+        answer: impl Fn(T) -> Pair + Sync,
+    ) -> Pair {
+        assert!((1..=1 << levels).contains(&parts.len()), "{} answers to pack", parts.len());
         let inverse = |q: Modulus| q.inverse(q.reduce(1 << levels));
         let scale: Vec<_> = self.lower.moduli().map(inverse).collect();
-        self.merged(answers, &scale, stride >> levels, levels).map(Poly::into_coefficients)
+        let leaf = |part| {
+            answer(part).map(|x| {
+                let rounded = x.divide_by_last().and_then(|x| x.divide_by_last());
+                let mut rounded = rounded.expect("more primes than are dropped");
+                rounded.scale(&scale);
+                rounded.into_evaluations()
+            })
+        };
+        self.merged(parts, stride >> levels, levels, &leaf).map(Poly::into_coefficients)
     }
 
     /// Even ones and odd ones, each packed by one level less, and then merged for h.
-    fn merged(&self, mut answers: Vec<Pair>, scale: &[u64], h: usize, levels: u32) -> Switched {
+    fn merged<T: Send>(
+        &self,
+        mut parts: Vec<T>,
+        h: usize,
+        levels: u32,
+        leaf: &(impl Fn(T) -> Switched + Sync),
+    ) -> Switched {
         if levels == 0 {
-            let answer = answers.pop().expect("one for each leaf");
-            return answer.map(|part| {
-                let mut part = self.rounded(part, Poly::<Coefficients>::divide_by_last);
-                part.scale(scale);
-                part.into_evaluations()
-            });
+            return leaf(parts.pop().expect("one for each leaf"));
         }
         let (mut even, mut odd) = (Vec::new(), Vec::new());
-        for (i, answer) in answers.into_iter().enumerate() {
-            if i % 2 == 0 { even.push(answer) } else { odd.push(answer) }
+        for (i, part) in parts.into_iter().enumerate() {
+            if i % 2 == 0 { &mut even } else { &mut odd }.push(part);
         }
-        let part = |answers| self.merged(answers, scale, 2 * h, levels - 1);
-        let (a, b) = rayon::join(|| part(even), || (!odd.is_empty()).then(|| part(odd)));
+        let half = |parts: Vec<T>| self.merged(parts, 2 * h, levels - 1, leaf);
+        let (a, b) = rayon::join(|| half(even), || (!odd.is_empty()).then(|| half(odd)));
         self.merge(a, b, &self.keys[h.ilog2() as usize])
     }
 
@@ -206,22 +243,39 @@ impl Packing {
             }
         }
         let [c0, c1] = mapped.map(|part| key.sigma.apply(&part));
-        let c1 = self.lift.exact(&c1.into_coefficients()).into_evaluations();
-        let [mut d0, d1] =
-            [&key.k0, &key.k1].map(|k| self.rounded(&c1 * k, Poly::<Evaluations>::divide_by_last));
-        d0 += &c0;
+        let lifted = self.lifted(&c1);
+        let [d0, d1] = [&key.k0, &key.k1].map(|k| self.divided(&lifted * k));
+        a[0] += &c0;
         a[0] += &d0;
         a[1] += &d1;
         a
     }
 
-    /// round(x/P).
-    fn rounded<R: Representation>(
-        &self,
-        x: Poly<R>,
-        divide: impl Fn(&Poly<R>) -> Option<Poly<R>>,
-    ) -> Poly<R> {
-        (0..SPECIAL).fold(x, |x, _| divide(&x).expect("a prime for each division"))
+    /// The centred x modulo Q, modulo P·Q.
+    fn lifted(&self, x: &Poly<Evaluations>) -> Poly<Evaluations> {
+        let special = self.up.exact(&x.clone().into_coefficients()).into_evaluations();
+        let lower = self.lower.moduli().len();
+        Poly::from_residues(self.keys[0].k0.basis(), |i, row| {
+            row.copy_from_slice(match i.checked_sub(lower) {
+                Some(i) => special.residues(i),
+                None => x.residues(i),
+            });
+        })
+    }
+
+    /// round(x/P): x less its centred rest modulo P, times 1/P.
+    fn divided(&self, mut x: Poly<Evaluations>) -> Poly<Evaluations> {
+        let lower = self.lower.moduli().len();
+        let rest = Poly::<Evaluations>::from_residues(&self.special, |i, row| {
+            row.copy_from_slice(x.residues(lower + i));
+        });
+        let rest = self.down.exact(&rest.into_coefficients()).into_evaluations();
+        for _ in 0..SPECIAL {
+            x = x.forget_last().expect("more primes than are dropped");
+        }
+        x -= &rest;
+        x.scale(&self.inverse);
+        x
     }
 }
 
@@ -279,7 +333,7 @@ mod tests {
             });
             let basis = secret.parameters().basis();
             let packing = secret.public_key().packing();
-            let packed = packing.pack(answers.collect(), stride, levels);
+            let packed = packing.pack(answers.collect(), stride, levels, |answer| answer);
             let packed = phase(secret.secret(), packed);
             let integers = Integers::new(packed.basis());
             let bound = noise(basis, levels) / (bits_of(basis) - bits_of(packed.basis())).exp2();

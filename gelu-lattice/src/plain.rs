@@ -39,6 +39,11 @@ impl Scale {
         scaled.scale(&self.factors);
         scaled
     }
+
+    /// ⌊q·m/t⌋ modulo prime number `i`, which is q.
+    pub(crate) fn up_one(&self, m: i64, i: usize, q: Modulus) -> u64 {
+        q.mul(q.reduce(self.remainder(m).into()), self.factors[i])
+    }
 }
 
 /// x as a fraction of q: what remains of it modulo 1, in units of 2^−128.
@@ -122,6 +127,9 @@ mod tests {
             values[7] = m;
             let scale = Scale::new(&basis, v);
             let x = scale.up(&basis, &values);
+            for (i, q) in basis.moduli().enumerate() {
+                prop_assert_eq!(x.residues(i)[7], scale.up_one(m, i, q));
+            }
             let w = v + 13;
             let fraction = Fraction::new(&basis);
             let alone = fraction.switch_at(&x, 7, w);

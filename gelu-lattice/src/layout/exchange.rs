@@ -1,6 +1,7 @@
 //! The steps of an exchange.
 
 use core::fmt;
+use std::sync::Arc;
 
 use gelu_core::backend::{Cost, Layout};
 use gelu_core::error::PeerMisbehaved;
@@ -8,14 +9,14 @@ use gelu_core::fixed::centred;
 use gelu_core::linear::LinearMap;
 use gelu_core::{Error, Result};
 use gelu_ring::matrix::Matrix;
-use gelu_ring::{Coefficients, Evaluations, Poly};
 use ndarray::{Array2, ArrayView2, CowArray, Ix2};
 use rand_core::CryptoRng;
 use rayon::prelude::*;
 use zeroize::Zeroizing;
 
 use super::geometry::{self, Geometry};
-use super::{Kind, TileLayout};
+use super::rows::Rows;
+use super::{Kind, Packed, TileLayout};
 use crate::answer::{self, Opener, Sealer};
 use crate::backend::Lattice;
 use crate::keys::{PublicKey, SecretKey};
@@ -34,8 +35,7 @@ pub struct TileWeights {
 enum Entries {
     /// As polynomials, by their evaluations.
     Tiles(Matrix),
-    /// As numbers, a row for each output: as polynomials without a common step, they would take gigabytes.
-    Rows(Vec<i64>),
+    Rows(Arc<Rows>),
 }
 
 /// Weights are the server's secret: nothing is printed.
@@ -47,13 +47,20 @@ impl fmt::Debug for TileWeights {
 
 /// Results with the offsets that belong to them, not sealed.
 pub struct TileAnswer {
-    pub(crate) ciphertexts: Vec<Ciphertext>,
+    pub(crate) sums: Sums,
     offsets: Option<Vec<i64>>,
+}
+
+/// Sums of products, not sealed.
+pub(crate) enum Sums {
+    Made(Vec<Ciphertext>),
+    /// To be made one by one.
+    Rows(Arc<Rows>, Arc<Uploads>),
 }
 
 impl Layout<Lattice> for TileLayout {
     type Weights = TileWeights;
-    type Inputs = Uploads;
+    type Inputs = Arc<Uploads>;
     type Answer = TileAnswer;
 
     fn cost(&self) -> Cost {
@@ -64,7 +71,6 @@ impl Layout<Lattice> for TileLayout {
             let pixels = self.geometry.output_places.len();
             answer::bytes(degree, samples.len() * channels.len() * pixels, &self.budget)
         });
-        let (samples, inputs, outputs) = self.tiles_of();
         let revealed = self.parameters.modulus_bits() - f64::from(self.budget.flood_bits);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "few bits")]
         let (hiding, headroom, revealed) = (
@@ -76,9 +82,7 @@ impl Layout<Lattice> for TileLayout {
             ciphertexts_up: up,
             ciphertexts_down: answers.len(),
             bytes: up * upload::bytes(self.parameters.basis()) + down.sum::<usize>(),
-            multiply_accumulates: samples
-                * inputs
-                * if self.packed.is_some() { self.geometry.outputs } else { outputs },
+            multiply_accumulates: self.products(),
             headroom_bits: headroom,
             revealed_bits: revealed,
             hiding_bits: Some(hiding),
@@ -130,7 +134,7 @@ impl Layout<Lattice> for TileLayout {
             }
         };
         let entries = match self.packed {
-            Some(_) => Entries::Rows(self.rows(&entries)),
+            Some(packed) => Entries::Rows(Arc::new(self.rows(packed, &entries))),
             None => Entries::Tiles(Matrix::new(
                 self.parameters.basis(),
                 self.step,
@@ -150,8 +154,9 @@ impl Layout<Lattice> for TileLayout {
         Ok(TileWeights { entries, offsets })
     }
 
-    fn read(&self, public: &PublicKey, bytes: &[u8]) -> Result<Uploads> {
-        Ok(upload::read(public.parameters().basis(), self.ciphertexts_up(), bytes)?)
+    fn read(&self, public: &PublicKey, bytes: &[u8]) -> Result<Arc<Uploads>> {
+        let uploads = upload::read(public.parameters().basis(), self.ciphertexts_up(), bytes)?;
+        Ok(Arc::new(uploads))
     }
 
     /// In time that tells whether all weights are short, and no more of them.
@@ -159,58 +164,63 @@ impl Layout<Lattice> for TileLayout {
         &self,
         _: &PublicKey,
         weights: &TileWeights,
-        inputs: &Uploads,
+        inputs: &Arc<Uploads>,
     ) -> Result<TileAnswer> {
-        let ciphertexts = match &weights.entries {
-            Entries::Tiles(matrix) => self.products(matrix, inputs),
-            Entries::Rows(rows) => self.products_of_rows(rows, inputs),
+        let sums = match &weights.entries {
+            Entries::Tiles(matrix) => Sums::Made(self.sums(matrix, inputs)),
+            Entries::Rows(rows) => Sums::Rows(Arc::clone(rows), Arc::clone(inputs)),
         };
-        Ok(TileAnswer { ciphertexts, offsets: weights.offsets.clone() })
+        Ok(TileAnswer { sums, offsets: weights.offsets.clone() })
     }
 
     fn seal(&self, public: &PublicKey, answer: TileAnswer, rng: &mut dyn CryptoRng) -> Vec<u8> {
-        let count = answer.ciphertexts.len();
-        let zeros = zero::take(public, count, rng);
+        let count = self.seals();
+        let (zeros, streams) = (zero::take(public, count, rng), streams(count, rng));
         let sealer = Sealer::new(public, self.budget, self.value_bits);
         let pixels = self.geometry.output_places.len();
-        let (answers, wire_bits) = (self.answers(), self.budget.wire_bits);
-        let parts = answer.ciphertexts.into_iter().zip(zeros).zip(streams(count, rng));
-        let mut parts = parts.map(|((ciphertext, zero), rng)| (ciphertext, zero, rng));
-        // Those of each answer that comes down.
-        let parts: Vec<Vec<_>> = answers
-            .iter()
-            .map(|&(samples, channels)| {
-                let sealed = match self.packed {
-                    Some(_) => self.outputs_in(samples, channels).1.len(),
-                    None => 1,
-                };
-                parts.by_ref().take(sealed).collect()
-            })
-            .collect();
-        let seal = |(mut parts, (samples, channels)): (Vec<_>, _)| {
-            let places = self.places(samples, channels);
-            let (samples, channels) = self.outputs_in(samples, channels);
-            let cover = |(ciphertext, zero, rng), first: usize, places: &[u32]| {
-                let offset = |output: usize| match &answer.offsets {
-                    Some(offsets) => offsets[first * pixels + output / samples.len()],
-                    None => 0,
-                };
-                sealer.cover(ciphertext, zero, places, offset, rng)
+        let TileAnswer { sums, offsets } = answer;
+        // Outputs in the order of their places, from that of channel `first` on.
+        let cover = |sum, (zero, rng): (zero::Source, _), places: &[u32], first, samples| {
+            let offset = |output: usize| match &offsets {
+                Some(offsets) => offsets[first * pixels + output / samples],
+                None => 0,
             };
-            let covered = match self.packed {
-                None => cover(parts.remove(0), channels.start, &places),
-                Some(levels) => {
-                    // The first output's places: those of all outputs before they are packed.
-                    let places = &places[..samples.len()];
-                    let parts = parts.into_par_iter().zip(channels);
-                    let covered = parts.map(|(part, channel)| cover(part, channel, places));
-                    let stride = self.parameters.degree() / self.step;
-                    public.packing().pack(covered.collect(), stride, levels)
-                }
-            };
-            answer::write(covered, &places, wire_bits)
+            sealer.cover(sum, zero.make(public), places, offset, rng)
         };
-        parts.into_par_iter().zip(answers).map(seal).collect::<Vec<_>>().concat()
+        let (wire_bits, answers) = (self.budget.wire_bits, self.answers());
+        let mut randomness = zeros.into_iter().zip(streams);
+        let sealed: Vec<_> = match sums {
+            Sums::Made(sums) => {
+                let parts: Vec<_> = sums.into_iter().zip(randomness).zip(answers).collect();
+                let seal = |((sum, randomness), (samples, channels))| {
+                    let places = self.places(samples, channels);
+                    let (samples, channels) = self.outputs_in(samples, channels);
+                    let covered = cover(sum, randomness, &places, channels.start, samples.len());
+                    answer::write(covered, &places, wire_bits)
+                };
+                parts.into_par_iter().map(seal).collect()
+            }
+            Sums::Rows(rows, inputs) => {
+                let parts = answers.into_iter().map(|(samples, channels)| {
+                    let places = self.places(samples, channels);
+                    let sums = rows.sums(self.outputs_in(samples, channels).1);
+                    let parts: Vec<_> = sums.zip(randomness.by_ref()).collect();
+                    (parts, places)
+                });
+                let seal = |(parts, places): (Vec<_>, Vec<_>)| {
+                    let covered = |(sum, randomness)| {
+                        let (first, places) = rows.outputs(sum, self.samples);
+                        let sum = rows.sum(sum, &self.parameters, &inputs);
+                        cover(sum, randomness, &places, first, self.samples)
+                    };
+                    let Packed { raster, levels, .. } = rows.packed;
+                    let packed = public.packing().pack(parts, raster, levels, covered);
+                    answer::write(packed, &places, wire_bits)
+                };
+                parts.collect::<Vec<_>>().into_par_iter().map(seal).collect()
+            }
+        };
+        sealed.concat()
     }
 
     fn decrypt(&self, secret: &SecretKey, bytes: &[u8]) -> Result<Array2<i128>> {
@@ -255,7 +265,7 @@ impl Layout<Lattice> for TileLayout {
 }
 
 impl TileLayout {
-    fn products(&self, matrix: &Matrix, inputs: &Uploads) -> Vec<Ciphertext> {
+    fn sums(&self, matrix: &Matrix, inputs: &Uploads) -> Vec<Ciphertext> {
         let (_, columns, _) = self.tiles_of();
         let product = |(c0, c1): (&[_], &[_])| {
             let (c0, c1) = rayon::join(|| matrix.product(c0), || matrix.product(c1));
@@ -266,41 +276,19 @@ impl TileLayout {
         ciphertexts.into_iter().flatten().collect()
     }
 
-    /// The entries modulo 2^v, row by row.
-    fn rows(&self, entries: &[i128]) -> Vec<i64> {
+    /// The entries modulo 2^v.
+    fn rows(&self, packed: Packed, entries: &[i128]) -> Rows {
         let Geometry { inputs, outputs, .. } = *self.geometry;
         let places = (0..outputs).flat_map(|o| (0..inputs).map(move |i| (o, i)));
         let entry = |(o, i)| entries[self.geometry.entries(o, i).start];
-        places.map(|place| modulo(entry(place), self.value_bits)).collect()
-    }
-
-    /// For each group of samples, an answer for each row.
-    fn products_of_rows(&self, rows: &[i64], inputs: &Uploads) -> Vec<Ciphertext> {
-        let (groups, columns, _) = self.tiles_of();
-        let (basis, channels) = (self.parameters.basis(), self.geometry.inputs);
-        let moduli: Vec<_> = basis.moduli().collect();
-        let polynomial = |weights: &[i64]| {
-            let poly = Poly::<Coefficients>::from_residues(basis, |i, row| {
-                row[0] = moduli[i].reduce_signed(weights[0].into());
-                for (place, &weight) in row.iter_mut().rev().zip(&weights[1..]) {
-                    *place = moduli[i].reduce_signed(-i128::from(weight));
-                }
-            });
-            poly.into_evaluations()
-        };
-        let answers = rows.par_chunks(channels).map(|row| {
-            let weights: Vec<_> = row.chunks(self.inputs).map(polynomial).collect();
-            let sum = |inputs: &[Poly<Evaluations>]| {
-                let mut sum = Poly::zero(basis);
-                sum.multiply_accumulate(&weights.iter().zip(inputs).collect::<Vec<_>>());
-                sum
-            };
-            let groups = inputs.c0.chunks(columns).zip(inputs.c1.chunks(columns));
-            groups.map(|(c0, c1)| Ciphertext { c0: sum(c0), c1: sum(c1) }).collect::<Vec<_>>()
-        });
-        let mut answers: Vec<_> = answers.map(Vec::into_iter).collect();
-        let group = |_| answers.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>();
-        (0..groups).flat_map(group).collect()
+        let entries = places.map(|place| modulo(entry(place), self.value_bits)).collect();
+        Rows {
+            packed,
+            stride: self.parameters.degree() / self.step,
+            inputs,
+            tile: self.inputs,
+            entries,
+        }
     }
 
     fn gather<'a>(&self, linear: &LinearMap, values: &'a Array2<i128>) -> CowArray<'a, i128, Ix2> {

@@ -11,17 +11,18 @@
 //! polynomials of the weights are in X^B. More channels up are fewer down: which is best, prices say.
 //!
 //! # Packed
-//! In the larger ring, `packed-dense/…` and `packed-columns/…` are full both ways, B·k ≤ N and B·n ≤ N: there is an answer for
-//! each channel, and n of them are [packed](crate::packing) into one that comes down. With M = N/B,
+//! In the larger ring, `packed-dense/…` and `packed-columns/…` come down full: there, n is that of an answer into which others are
+//! [packed](crate::packing), B·n ≤ N. Before, each holds n' channels, B·S·n' = N, in a raster of S ≥ k coefficients:
 //!
 //! ```text
-//! input (j, c) at M·j + c      weight (o, c) at −c, that is as −X^(N−c)      output (j, o) at M·j, of answer o
+//! input (j, c) at S·n'·j + c        weight (o, c) at S·o − c, where X^−c is −X^(N−c)        output (j, o) at S·(n'·j + o)
 //! ```
-//! where M·j + c − c' is a multiple of M for c = c' alone. That takes time for bytes: a product of whole polynomials for each
-//! answer, and a change of keys.
+//! as S·o + c − c' is a multiple of S for c = c' alone. So more channels up are more answers to be packed, but no more that come
+//! down. Packing takes time for bytes: a product of whole polynomials for each answer, and a change of keys.
 
 mod exchange;
 mod geometry;
+mod rows;
 
 use core::fmt;
 use core::ops::Range;
@@ -33,6 +34,8 @@ use gelu_core::linear::{LinearMap, MAX_PARAMETERS};
 use gelu_core::plan::Direction;
 
 use crate::parameters::{Budget, Parameters};
+#[cfg(feature = "laboratory")]
+pub(crate) use exchange::Sums;
 pub use exchange::{TileAnswer, TileWeights};
 use geometry::Geometry;
 
@@ -43,6 +46,17 @@ enum Kind {
     Image,
     /// This many positions.
     Columns(usize),
+}
+
+/// How answers are packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Packed {
+    /// S.
+    raster: usize,
+    /// n': channels of an answer before it is packed.
+    channels: usize,
+    /// 2^this answers become one.
+    levels: u32,
 }
 
 /// How one linear map is carried: see the [module](self).
@@ -59,8 +73,7 @@ pub struct TileLayout {
     inputs: usize,
     /// n: channels in one that comes down.
     outputs: usize,
-    /// Levels of packing.
-    packed: Option<u32>,
+    packed: Option<Packed>,
     /// Bits of a value of the result: it is known modulo 2^this.
     value_bits: u32,
     budget: Budget,
@@ -163,7 +176,7 @@ impl TileLayout {
         inputs.into_iter().filter(|&inputs| inputs <= room).filter_map(layout).collect()
     }
 
-    /// The packed one, where channels are features and there is room for more than one of them.
+    /// The packed ones, where channels are features: for each S that makes for another number of ciphertexts.
     fn packed(
         parameters: &Parameters,
         task: &Task<'_>,
@@ -171,30 +184,39 @@ impl TileLayout {
         geometry: &Arc<Geometry>,
         samples: usize,
         value_bits: u32,
-    ) -> Option<Self> {
-        let degree = parameters.degree();
-        // With fewer samples, some room stays empty.
-        let step = samples.next_power_of_two().max(degree >> parameters.packing_levels());
-        let most = degree / step;
-        if most < 2 || geometry.area > 1 || geometry.outputs < 2 {
-            return None;
+    ) -> Vec<Self> {
+        // All samples side by side.
+        let (step, all) = (samples.next_power_of_two(), geometry.outputs);
+        let room = parameters.degree() / step;
+        if geometry.area > 1 {
+            return Vec::new();
         }
-        let even = |channels: usize| channels.div_ceil(channels.div_ceil(most));
-        let (inputs, outputs) = (even(geometry.inputs), even(geometry.outputs));
-        let levels = outputs.next_power_of_two().ilog2();
-        let weights = geometry.inputs as f64 * entry(task, value_bits);
-        Some(Self {
-            kind,
-            parameters: parameters.clone(),
-            geometry: Arc::clone(geometry),
-            samples,
-            step,
-            inputs,
-            outputs,
-            packed: Some(levels),
-            value_bits,
-            budget: parameters.budget(value_bits, weights, levels)?,
-        })
+        let even = |channels: usize, most: usize| channels.div_ceil(channels.div_ceil(most));
+        let layout = |raster: usize| {
+            let channels = room / raster;
+            let answers = even(all.div_ceil(channels), raster);
+            let levels = answers.next_power_of_two().ilog2();
+            let outputs = channels * answers;
+            let weights = (channels.min(all) * geometry.inputs) as f64 * entry(task, value_bits);
+            Some(Self {
+                kind,
+                parameters: parameters.clone(),
+                geometry: Arc::clone(geometry),
+                samples,
+                step,
+                inputs: even(geometry.inputs, raster),
+                outputs: outputs.min(all),
+                packed: Some(Packed { raster, channels, levels }),
+                value_bits,
+                budget: parameters.budget(value_bits, weights, levels)?,
+            })
+        };
+        // A raster that is half empty would be no better than one of half the size; one answer needs no packing.
+        (1..=parameters.packing_levels())
+            .map(|log| 1 << log)
+            .filter(|&raster| raster <= room && raster < 2 * geometry.inputs && room / raster < all)
+            .filter_map(layout)
+            .collect()
     }
 
     /// The noise of its answers.
@@ -223,22 +245,26 @@ impl TileLayout {
     /// Answers that are sealed: more than come down, if they are packed.
     pub(crate) fn seals(&self) -> usize {
         match self.packed {
-            Some(_) => self.tiles_of().0 * self.geometry.outputs,
+            Some(packed) => self.geometry.outputs.div_ceil(packed.channels),
             None => self.ciphertexts_down(),
         }
     }
 
-    /// Products of residues, for both polynomials of a ciphertext; and for the transforms of weights, if they take place for
-    /// each answer.
+    /// Products of polynomials.
+    fn products(&self) -> usize {
+        self.seals() * self.tiles_of().1
+    }
+
+    /// Products of residues, for both polynomials of a ciphertext; and where answers are packed, what takes as long: log₂ N for
+    /// each residue of a transform, of the weights of each product and of four polynomials for each answer.
     pub(crate) fn residue_products(&self) -> u64 {
-        let (samples, inputs, outputs) = self.tiles_of();
         let degree = self.parameters.degree();
-        let products = match self.packed {
-            Some(_) => (2 * samples + degree.ilog2() as usize / 2) * self.geometry.outputs,
-            None => 2 * samples * outputs,
+        let transforms = match self.packed {
+            Some(_) => self.products() + 4 * self.seals(),
+            None => 0,
         };
-        let residues = degree * self.parameters.basis().moduli().len();
-        (products * inputs) as u64 * residues as u64
+        let rows = 2 * self.products() + transforms * degree.ilog2() as usize;
+        (rows * degree * self.parameters.basis().moduli().len()) as u64
     }
 
     /// The coefficient of a sample's place.
@@ -267,7 +293,9 @@ impl TileLayout {
         let (samples, channels) = self.outputs_in(samples, channels);
         let geometry = &self.geometry;
         let channel = |o: usize| match self.packed {
-            Some(levels) => o * (self.parameters.degree() / self.step >> levels),
+            Some(Packed { raster, channels, levels }) => {
+                raster * (o % channels) + (raster >> levels) * (o / channels)
+            }
             None => ((o + 1) * self.inputs - 1) * geometry.area,
         };
         let place = |o: usize, pixel: u32, sample: usize| {
