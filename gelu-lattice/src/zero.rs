@@ -39,13 +39,9 @@ pub(crate) struct Zero {
 impl Zero {
     fn new(public: &PublicKey, mut rng: ChaCha20Rng) -> Self {
         let (basis, rng) = (public.parameters().basis(), &mut rng);
-        let u = Small::ternary(basis.degree(), rng).evaluations(basis);
-        let double = |a: &Poly<Evaluations>| {
-            let mut product = a * &*u;
-            product.scale(&basis.residues(2));
-            product
-        };
-        let products = Zeroizing::new([public.b(), public.a()].map(double));
+        let mut double = Small::ternary(basis.degree(), rng).evaluations(basis);
+        double.scale(&basis.residues(2));
+        let products = Zeroizing::new([public.b(), public.a()].map(|a| a * &*double));
         Self { products, error: Small::error(basis.degree(), rng) }
     }
 
@@ -65,14 +61,14 @@ impl Zero {
 /// An encryption of 0 that was made before, or what to make it from.
 pub(crate) enum Source {
     Made(Zero),
-    Fresh(ChaCha20Rng),
+    Fresh(Box<ChaCha20Rng>),
 }
 
 impl Source {
     pub(crate) fn make(self, public: &PublicKey) -> Zero {
         match self {
             Self::Made(zero) => zero,
-            Self::Fresh(rng) => Zero::new(public, rng),
+            Self::Fresh(rng) => Zero::new(public, *rng),
         }
     }
 }
@@ -86,6 +82,6 @@ pub(crate) fn zeros(public: &PublicKey, count: usize, rng: &mut dyn CryptoRng) -
 /// would take more memory than is reused.
 pub(crate) fn take(public: &PublicKey, count: usize, rng: &mut dyn CryptoRng) -> Vec<Source> {
     let ready = public.zeros().take(count);
-    let missing = streams(count - ready.len(), rng);
-    ready.into_iter().map(Source::Made).chain(missing.into_iter().map(Source::Fresh)).collect()
+    let missing = streams(count - ready.len(), rng).into_iter().map(Box::new);
+    ready.into_iter().map(Source::Made).chain(missing.map(Source::Fresh)).collect()
 }
