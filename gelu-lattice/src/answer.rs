@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::bits;
 use crate::keys::{PublicKey, SecretKey};
+use crate::packing::Pair;
 use crate::parameters::{Budget, bits_of};
 use crate::plain::{Fraction, Scale, down};
 use crate::upload::Ciphertext;
@@ -28,40 +29,47 @@ pub(crate) fn bytes(degree: usize, outputs: usize, budget: &Budget) -> usize {
 /// What sealing needs besides the answer.
 pub(crate) struct Sealer<'a> {
     basis: &'a Basis,
-    budget: Budget,
-    fraction: Fraction,
+    flood_bits: u32,
     scale: Scale,
 }
 
 impl<'a> Sealer<'a> {
     pub(crate) fn new(public: &'a PublicKey, budget: Budget, value_bits: u32) -> Self {
         let basis = public.parameters().basis();
-        Self { basis, budget, fraction: Fraction::new(basis), scale: Scale::new(basis, value_bits) }
+        Self { basis, flood_bits: budget.flood_bits, scale: Scale::new(basis, value_bits) }
     }
 
-    /// Hides an answer, adds offsets, and writes what the client may see: the outputs at `places`.
-    pub(crate) fn seal(
+    /// Hides an answer, and adds to the outputs at `places` offsets, one for each, and the flood. All other coefficients of c₀
+    /// become 0: nothing after this sees them.
+    pub(crate) fn cover(
         &self,
         answer: Ciphertext,
         zero: Zero,
         places: &[u32],
         offset: impl Fn(usize) -> i64,
         mut rng: ChaCha20Rng,
-    ) -> Vec<u8> {
-        let (c0, c1) = zero.hide(answer);
-        let wire_bits = self.budget.wire_bits;
-        let mut words = self.fraction.switch(c1, wire_bits);
-        words.extend(places.iter().enumerate().map(|(output, &place)| {
-            let flood = flood(self.budget.flood_bits, &mut rng);
-            let offset = self.scale.up_one(self.basis, offset(output));
-            let residues = self.basis.moduli().zip(offset).enumerate().map(|(i, (q, offset))| {
-                let noise = q.add(offset, q.reduce_signed(flood));
-                q.add(c0.residues(i)[place as usize], noise)
-            });
-            self.fraction.switch_one(self.basis, residues, wire_bits)
-        }));
-        bits::write(&words, wire_bits)
+    ) -> Pair {
+        let (bare, c1) = zero.hide(answer);
+        let floods = places.iter().map(|_| flood(self.flood_bits, &mut rng));
+        let floods: Zeroizing<Vec<_>> = Zeroizing::new(floods.collect());
+        let moduli: Vec<_> = self.basis.moduli().collect();
+        let c0 = Poly::from_residues(self.basis, |i, row| {
+            for (output, (&place, &flood)) in places.iter().zip(&*floods).enumerate() {
+                let (place, q) = (place as usize, moduli[i]);
+                let noise = q.add(self.scale.up_one(offset(output), i, q), q.reduce_signed(flood));
+                row[place] = q.add(bare.residues(i)[place], noise);
+            }
+        });
+        [c0, c1]
     }
+}
+
+/// What the client may see of a covered answer: the outputs at `places`.
+pub(crate) fn write([c0, c1]: Pair, places: &[u32], wire_bits: u32) -> Vec<u8> {
+    let fraction = Fraction::new(c1.basis());
+    let mut words = fraction.switch(c1, wire_bits);
+    words.extend(places.iter().map(|&place| fraction.switch_at(&c0, place, wire_bits)));
+    bits::write(&words, wire_bits)
 }
 
 /// Uniform in [−2^bits, 2^bits).
@@ -134,7 +142,7 @@ fn low_48(x: u128) -> u64 {
 }
 
 /// Residues to the centred integer, for a product of primes below 2^127: by mixed radix.
-struct Integers {
+pub(crate) struct Integers {
     moduli: Vec<Modulus>,
     /// The product of the primes before each, and its inverse modulo it.
     before: Vec<(u128, u64)>,
@@ -142,7 +150,7 @@ struct Integers {
 }
 
 impl Integers {
-    fn new(basis: &Basis) -> Self {
+    pub(crate) fn new(basis: &Basis) -> Self {
         let moduli: Vec<_> = basis.moduli().collect();
         let mut product = 1u128;
         let before = moduli.iter().map(|q| {
@@ -155,7 +163,7 @@ impl Integers {
     }
 
     /// In time independent of the residues.
-    fn at(&self, x: &Poly<Coefficients>, place: usize) -> i128 {
+    pub(crate) fn at(&self, x: &Poly<Coefficients>, place: usize) -> i128 {
         let mut value = 0u128;
         for (i, (q, &(before, inverse))) in self.moduli.iter().zip(&self.before).enumerate() {
             let digit = q.mul(q.sub(x.residues(i)[place], q.reduce(value)), inverse);

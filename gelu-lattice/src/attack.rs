@@ -8,17 +8,20 @@
 use gelu_core::backend::{Backend, Direction, Layout, Task};
 use gelu_core::error::PeerMisbehaved;
 use gelu_core::linear::{Dense, LinearMap};
-use gelu_ring::sample::Small;
-use gelu_ring::{Evaluations, Poly};
+use gelu_ring::sample::{self, Small};
+use gelu_ring::{Coefficients, Evaluations, Poly};
 use ndarray::Array2;
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
+use crate::answer::Integers;
 use crate::keys::tests::key;
 use crate::keys::{PublicKey, SecretKey};
+use crate::packing::Packing;
 use crate::plain::{Fraction, Scale};
 use crate::proof::Statement;
-use crate::{Lattice, bits, upload};
+use crate::upload::Ciphertext;
+use crate::{Lattice, bits, upload, zero};
 
 const N: usize = 4096;
 const VALUE_BITS: u32 = 30;
@@ -142,4 +145,65 @@ fn refused(secret: &SecretKey, b: &Poly<Evaluations>, s: &Small) {
         assert_eq!(error, PeerMisbehaved::InvalidKey("its proof"), "{what}");
     }
     assert!(PublicKey::from_bytes(&honest.to_bytes()).is_ok());
+}
+
+/// A bad key of packing shows c₁ of what is packed: the weights, if it were not hidden; and nothing, as it is.
+#[test]
+fn a_bad_packing_key_reads_what_says_nothing() {
+    let rng = &mut ChaCha20Rng::seed_from_u64(3);
+    let (secret, _) = key(8192, 7);
+    let (public, basis) = (secret.public_key(), secret.parameters().basis());
+    let (weight, upload) = (-77, sample::uniform(basis, &[8; 32], 0));
+    let times = |w: i128| {
+        let mut product = upload.clone();
+        product.scale(&basis.residues(w));
+        product
+    };
+    // The answer to an encryption of 0 without noise, as if no output but multiples of X^2 existed.
+    let bare = || Ciphertext { c0: -(&times(weight) * secret.secret()), c1: times(weight) };
+    let [hidden, shown] = [
+        zero::take(public, 1, rng).remove(0).make(public).hide(bare()),
+        (bare().c0.into_coefficients(), bare().c1.into_coefficients()),
+    ];
+
+    // k₀ says P more than it should, so c₁ is added to what the client decrypts.
+    let mut packing = Packing::generate(secret.parameters(), &[5; 32], secret.secret(), rng);
+    let primes: Vec<_> = basis.moduli().map(|q| i128::from(q.value())).collect();
+    let (special, lower) = (primes[2] * primes[3], primes[0] * primes[1]);
+    let more = Poly::from_residues(basis, |i, row| {
+        row.fill(u64::try_from(special % primes[i]).unwrap());
+    });
+    packing.spoil(0, &more);
+
+    // round(x/P), by its residues.
+    let divided = |x: Poly<Coefficients>| {
+        x.divide_by_last().and_then(|x| x.divide_by_last()).expect("four primes")
+    };
+    let read = |(c0, c1): (Poly<Coefficients>, Poly<Coefficients>)| -> Vec<i128> {
+        let even = Poly::from_residues(basis, |i, row| {
+            row.iter_mut().zip(c0.residues(i)).step_by(2).for_each(|(to, &from)| *to = from);
+        });
+        let [c0, c1] = packing.pack(vec![[even, c1]], 2, 1, |answer| answer);
+        let all = secret.secret();
+        let s = Poly::from_residues(c1.basis(), |i, row| row.copy_from_slice(all.residues(i)));
+        let mut phase = (&c1.into_evaluations() * &s).into_coefficients();
+        phase += &c0;
+        // Twice: answers are halved before.
+        phase.scale(&phase.basis().residues(2));
+        let integers = Integers::new(phase.basis());
+        (0..64).map(|place| integers.at(&phase, 2 * place)).collect()
+    };
+    let fitting = |read: &[i128]| -> Vec<i128> {
+        let fits = |&w: &i128| {
+            let c1 = divided(times(w).into_coefficients());
+            let integers = Integers::new(c1.basis());
+            read.iter().enumerate().all(|(place, read)| {
+                let apart = (read - integers.at(&c1, 2 * place)).rem_euclid(lower);
+                apart.min(lower - apart) < 1 << 30
+            })
+        };
+        (-128..128).filter(fits).collect()
+    };
+    assert_eq!(fitting(&read(shown)), [weight]);
+    assert_eq!(fitting(&read(hidden)), []);
 }

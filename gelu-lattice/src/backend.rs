@@ -72,7 +72,7 @@ impl Backend for Lattice {
     }
 
     fn prepare_seals(public: &PublicKey, layouts: &[&TileLayout], rng: &mut dyn CryptoRng) {
-        let wanted = layouts.iter().map(|layout| layout.ciphertexts_down()).sum();
+        let wanted = layouts.iter().map(|layout| layout.seals()).sum();
         let missing = public.zeros().missing(wanted);
         public.zeros().put(zero::zeros(public, missing, rng));
     }

@@ -3,11 +3,13 @@
 //! ```text
 //! secret  s   ternary
 //! public  a = uniform(seed), b = −a·s + e, and a proof that s and e are small
+//!         in the larger ring, the keys of packing
 //! ```
 //! a follows from a seed by a hash, so no owner can choose one of which it knows a trapdoor. By the
 //! [proof](crate::proof), answers hide weights from the owner of a key also when it was made in bad faith.
 
 use std::fmt;
+use std::sync::Arc;
 
 use gelu_core::error::PeerMisbehaved;
 use gelu_ring::sample::{self, Seed, Small};
@@ -17,6 +19,7 @@ use rand::rngs::ChaCha20Rng;
 use rand_core::{CryptoRng, Rng};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
+use crate::packing::Packing;
 use crate::parameters::Parameters;
 use crate::proof::Statement;
 use crate::stock::Stock;
@@ -33,6 +36,7 @@ pub struct PublicKey {
     seed: Seed,
     a: Poly<Evaluations>,
     b: Poly<Evaluations>,
+    packing: Arc<Packing>,
     /// Which holds.
     proof: Vec<u8>,
     zeros: Stock<Zero>,
@@ -41,7 +45,9 @@ pub struct PublicKey {
 /// The same key, whatever the proof.
 impl PartialEq for PublicKey {
     fn eq(&self, other: &Self) -> bool {
-        self.seed == other.seed && self.b == other.b
+        self.seed == other.seed
+            && self.b == other.b
+            && self.packing.parts().eq(other.packing.parts())
     }
 }
 
@@ -68,6 +74,11 @@ impl PublicKey {
         &self.b
     }
 
+    /// The keys of packing.
+    pub(crate) fn packing(&self) -> &Packing {
+        &self.packing
+    }
+
     /// What the proof is of.
     pub(crate) fn statement(&self) -> Statement<'_> {
         Statement::new(&self.seed, &self.a, &self.b)
@@ -78,11 +89,12 @@ impl PublicKey {
         &self.zeros
     }
 
-    /// The degree in four bytes, the seed, b, the proof.
+    /// The degree in four bytes, the seed, b, the keys of packing, the proof.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let degree = u32::try_from(self.parameters.degree()).expect("at most 2^16");
-        [&degree.to_le_bytes()[..], &self.seed, &self.b.to_bytes(), &self.proof].concat()
+        let packing: Vec<_> = self.packing.parts().flat_map(Poly::to_bytes).collect();
+        [&degree.to_le_bytes()[..], &self.seed, &self.b.to_bytes(), &packing, &self.proof].concat()
     }
 
     /// Reads a key.
@@ -96,13 +108,15 @@ impl PublicKey {
         let parameters = Parameters::of_degree(u32::from_le_bytes(*degree));
         let parameters = parameters.ok_or(invalid("its degree"))?;
         let basis = parameters.basis();
-        let (b, proof) = rest
-            .split_at_checked(Poly::<Evaluations>::bytes_len(basis))
-            .ok_or(invalid("its length"))?;
+        let polynomial = Poly::<Evaluations>::bytes_len(basis);
+        let (b, rest) = rest.split_at_checked(polynomial).ok_or(invalid("its length"))?;
+        let packing = polynomial * parameters.packing_levels() as usize;
+        let (packing, proof) = rest.split_at_checked(packing).ok_or(invalid("its length"))?;
         let b = Poly::from_bytes(basis, b).map_err(|_| invalid("its polynomial"))?;
         let a = sample::uniform(basis, seed, KEY_INDEX);
+        let packing = Arc::new(Packing::read(&parameters, seed, packing)?);
         let (seed, proof) = (*seed, proof.to_vec());
-        let key = Self { parameters, seed, a, b, proof, zeros: Stock::default() };
+        let key = Self { parameters, seed, a, b, packing, proof, zeros: Stock::default() };
         if !key.statement().verify(&key.proof) {
             return Err(invalid("its proof"));
         }
@@ -155,8 +169,9 @@ impl SecretKey {
         let a = sample::uniform(basis, &seed, KEY_INDEX);
         let mut b = -(&a * &*secret);
         b += &Small::error(degree, &mut rng).evaluations(basis);
-        let mut public =
-            PublicKey { parameters, seed, a, b, proof: Vec::new(), zeros: Stock::default() };
+        let packing = Arc::new(Packing::generate(&parameters, &seed, &secret, &mut rng));
+        let (proof, zeros) = (Vec::new(), Stock::default());
+        let mut public = PublicKey { parameters, seed, a, b, packing, proof, zeros };
         public.proof = public.statement().prove(&small, &mut rng);
         let root = *root;
         Self { root, secret, public, pads: Stock::default() }
@@ -209,7 +224,7 @@ pub(crate) mod tests {
     #[test]
     fn a_key_comes_back_and_a_root_gives_the_same_bytes_for_ever() {
         for (degree, start) in
-            Parameters::KEY_BITS.into_iter().zip([[8, 201, 42, 200], [80, 82, 252, 32]])
+            Parameters::KEY_BITS.into_iter().zip([[8, 201, 42, 200], [170, 128, 158, 221]])
         {
             let bytes = key(degree, 1).0.public_key().to_bytes();
             assert_eq!(PublicKey::from_bytes(&bytes).unwrap().to_bytes(), bytes);

@@ -7,20 +7,24 @@ use gelu_ring::{Coefficients, Evaluations, Poly};
 use rand_core::CryptoRng;
 
 use crate::keys::{PublicKey, SecretKey};
-use crate::layout::TileAnswer;
+use crate::layout::{Sums, TileAnswer};
 use crate::plain::Fraction;
 use crate::upload::Ciphertext;
 use crate::zero;
 
 /// c₀ and c₁ of each answer, as they were computed: not sealed.
+///
+/// # Panics
+/// When the layout is a packed one, whose answers are computed as they are sealed.
 pub fn danger_bare(answer: &TileAnswer) -> Vec<[Poly<Evaluations>; 2]> {
-    answer.ciphertexts.iter().map(|c| [c.c0.clone(), c.c1.clone()]).collect()
+    let Sums::Made(ciphertexts) = &answer.sums else { panic!("answers of a packed layout") };
+    ciphertexts.iter().map(|c| [c.c0.clone(), c.c1.clone()]).collect()
 }
 
 /// c₀ and c₁ of an encryption of 0, which a seal would use once.
 pub fn danger_zero(public: &PublicKey, rng: &mut dyn CryptoRng) -> [Poly<Coefficients>; 2] {
     let nothing = || Poly::zero(public.parameters().basis());
-    let zero = zero::take(public, 1, rng).pop().expect("one was asked for");
+    let zero = zero::take(public, 1, rng).pop().expect("one was asked for").make(public);
     zero.hide(Ciphertext { c0: nothing(), c1: nothing() }).into()
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Plaintexts are polynomials modulo X^N + 1 and t = 2^v, encrypted as in BFV: c₀ + c₁·s = Δ·m + noise modulo q.
 //! The server multiplies ciphertexts by polynomials that it knows and adds them up; there are no products of
-//! ciphertexts, no rotations, and no keys for either. A linear layer is a product of polynomials when values and weights sit
+//! ciphertexts and no keys for them. A linear layer is a product of polynomials when values and weights sit
 //! in the right coefficients ([`layout`]).
 //!
 //! ```
@@ -25,12 +25,14 @@
 //! | client: encrypted, with half a ciphertext as a seed | `upload` |
 //! | server: multiplied by weights | [`gelu_ring::matrix`] |
 //! | twice an encryption of 0 is added | `zero` |
-//! | flooded, cut to the outputs, modulo 2^w | `answer` |
+//! | flooded, cut to the outputs | `answer` |
+//! | in the larger ring: several answers as one | `packing` |
+//! | modulo 2^w | `answer` |
 //! | client: decrypted | `answer`, `plain` |
 //!
 //! # Security
 //! The client's values are hidden by ring-LWE with 128 bits ([`parameters`]), also from quantum computers as far as is
-//! known. The server's weights are hidden from the owner of the key by encryptions of 0 (ring-LWE) and by
+//! known; in the larger ring, where keys for packing encrypt images of the secret under itself, also by circular security. The server's weights are hidden from the owner of the key by encryptions of 0 (ring-LWE) and by
 //! flooding (statistically, [`Budget::hiding_bits`] a coefficient). A public key comes with a proof that it was made of
 //! small polynomials, so this holds also for a key made in bad faith, with fewer bits:
 //! [`Budget::hiding_bits_from_any_key`].
@@ -50,6 +52,7 @@ mod keys;
 #[cfg(feature = "laboratory")]
 pub mod laboratory;
 pub mod layout;
+mod packing;
 pub mod parameters;
 mod plain;
 mod prices;

@@ -10,14 +10,15 @@
 //! implementing homomorphic encryption*, IACR ePrint 2024/463).
 //!
 //! # Noise
-//! Plaintexts are integers modulo t = 2^v, held as Δ·m for Δ = q/t. What comes down has noise of three kinds:
+//! Plaintexts are integers modulo t = 2^v, held as Δ·m for Δ = q/t. What comes down has noise of four kinds:
 //!
 //! ```text
 //! work   ‖W‖₁·(E + 1) + 4·N·E      of the client's errors, weighed; of twice an encryption of 0      E = 21
 //! flood  uniform in [−2^f, 2^f)    which hides the first
+//! pack   see packing               of switched keys, where answers are packed; a function of what was flooded, so not hidden
 //! switch (N + 2)/2                 of the modulus 2^w, the last of all
 //!
-//! (work + 2^f)·2^w/q + switch  <  2^(w−v−1)        so decryption is exact, always
+//! (work + 2^f + pack)·2^w/q + switch  <  2^(w−v−1)        so decryption is exact, always
 //! ```
 //!
 //! # What flooding hides
@@ -44,7 +45,7 @@ use std::sync::LazyLock;
 use gelu_ring::sample::ERROR_BOUND;
 use gelu_ring::{Basis, primes};
 
-use crate::proof;
+use crate::{packing, proof};
 
 /// A ring, by its degree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +55,10 @@ pub struct Parameters {
 
 /// Degree, bits of a prime, primes.
 const SETS: [(usize, u32, usize); 2] = [(1 << 12, 35, 3), (1 << 13, 46, 4)];
+
+/// Levels of [`packing`], and so switching keys, in the larger ring: 128 answers become one. The smaller ring has no primes
+/// left for it.
+const PACKING_LEVELS: u32 = 7;
 
 /// The widest value that is carried, sign included: it must fit a word with room.
 pub(crate) const MOST_VALUE_BITS: u32 = 62;
@@ -101,9 +106,14 @@ impl Parameters {
         bits_of(&self.basis)
     }
 
+    /// How many levels of [`packing`] there are keys for.
+    pub(crate) fn packing_levels(&self) -> u32 {
+        if self.degree() == SETS[1].0 { PACKING_LEVELS } else { 0 }
+    }
+
     /// The budget of answers of values of `value_bits` bits, each a sum of weights whose sizes add up to `weights`
-    /// at most; `None` when it does not hide enough.
-    pub(crate) fn budget(&self, value_bits: u32, weights: f64) -> Option<Budget> {
+    /// at most, packed in so many levels; `None` when it does not hide enough.
+    pub(crate) fn budget(&self, value_bits: u32, weights: f64, levels: u32) -> Option<Budget> {
         if value_bits > MOST_VALUE_BITS {
             return None;
         }
@@ -113,7 +123,8 @@ impl Parameters {
         let work = uploads + 4.0 * n * error;
         let switch = 0.51 * (n + 2.0);
         let left = f64::from(wire_bits - value_bits - 1).exp2() - switch;
-        let room = left * (self.modulus_bits() - f64::from(wire_bits)).exp2() - work;
+        let packing = packing::noise(&self.basis, levels);
+        let room = left * (self.modulus_bits() - f64::from(wire_bits)).exp2() - work - packing;
         let flood_bits = room.max(1.0).log2().floor().min(MOST_FLOOD_BITS);
         let hiding = |work: f64| flood_bits + 1.0 - work.log2();
         let hiding_bits = hiding(work);
@@ -167,7 +178,7 @@ mod tests {
     /// 784 weights of 7 bits, values of 30 bits: q/2^(v+1) = 2^74, of which switching takes a half.
     #[test]
     fn a_budget_by_hand() {
-        let budget = Parameters::of_degree(4096).unwrap().budget(30, 784.0 * 64.0).unwrap();
+        let budget = Parameters::of_degree(4096).unwrap().budget(30, 784.0 * 64.0, 0).unwrap();
         assert_eq!((budget.wire_bits, budget.flood_bits), (43, 72));
         // 50,176 · 22 + 4 · 4096 · 21 = 2^20.5.
         assert!((52.5..52.6).contains(&budget.hiding_bits), "{budget:?}");
@@ -182,7 +193,7 @@ mod tests {
             [(4096, 30, 784.0 * 10.0 * 64.0), (8192, 52, 4.0 * 784.0 * f64::from(51).exp2())]
         {
             let parameters = Parameters::of_degree(degree).unwrap();
-            let budget = parameters.budget(value_bits, weights).unwrap();
+            let budget = parameters.budget(value_bits, weights, 0).unwrap();
             println!("N = {degree}, v = {value_bits}, ‖W‖₁ = 2^{:.1}: {budget:?}", weights.log2());
             assert!(budget.hiding_bits_from_any_key <= budget.hiding_bits);
             assert!(budget.hiding_bits_from_any_key > 30.0);
@@ -195,7 +206,9 @@ mod tests {
             let parameters = Parameters::of_degree(degree).unwrap();
             let budgets = (1..=MOST_VALUE_BITS).flat_map(|bits| {
                 let weights = (0..80).map(|log| f64::from(log).exp2());
-                weights.filter_map(|weights| parameters.budget(bits, weights)).collect::<Vec<_>>()
+                weights
+                    .filter_map(|weights| parameters.budget(bits, weights, 0))
+                    .collect::<Vec<_>>()
             });
             let any_key = budgets.map(|budget| budget.hiding_bits_from_any_key);
             let least = any_key.reduce(f64::min).unwrap();
@@ -206,12 +219,12 @@ mod tests {
     #[test]
     fn what_does_not_hide_is_refused() {
         let small = Parameters::of_degree(4096).unwrap();
-        assert!(small.budget(42, 784.0 * 64.0).is_some());
-        assert!(small.budget(44, 784.0 * 64.0).is_none());
+        assert!(small.budget(42, 784.0 * 64.0, 0).is_some());
+        assert!(small.budget(44, 784.0 * 64.0, 0).is_none());
         let large = Parameters::of_degree(8192).unwrap();
         // Full-width weights modulo 2^52, 784 inputs and 4 outputs a ciphertext.
-        let training = large.budget(52, 4.0 * 784.0 * f64::from(51).exp2()).unwrap();
+        let training = large.budget(52, 4.0 * 784.0 * f64::from(51).exp2(), 0).unwrap();
         assert!(training.hiding_bits > 50.0, "{training:?}");
-        assert!(large.budget(63, 1.0).is_none());
+        assert!(large.budget(63, 1.0, 0).is_none());
     }
 }

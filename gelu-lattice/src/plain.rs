@@ -40,13 +40,9 @@ impl Scale {
         scaled
     }
 
-    /// ⌊q·m/t⌋ modulo each prime.
-    pub(crate) fn up_one(&self, basis: &Basis, m: i64) -> impl Iterator<Item = u64> {
-        let remainder = u128::from(self.remainder(m));
-        basis
-            .moduli()
-            .zip(&self.factors)
-            .map(move |(q, &factor)| q.mul(q.reduce(remainder), factor))
+    /// ⌊q·m/t⌋ modulo prime number `i`, which is q.
+    pub(crate) fn up_one(&self, m: i64, i: usize, q: Modulus) -> u64 {
+        q.mul(q.reduce(self.remainder(m).into()), self.factors[i])
     }
 }
 
@@ -81,16 +77,13 @@ impl Fraction {
         sums
     }
 
-    /// The same of one coefficient, given by its residues.
-    pub(crate) fn switch_one(
-        &self,
-        basis: &Basis,
-        residues: impl Iterator<Item = u64>,
-        wire_bits: u32,
-    ) -> u128 {
-        let terms = residues.zip(basis.moduli()).zip(&self.inverses).zip(&self.reciprocals);
-        let sum = terms.fold(rounding(wire_bits), |sum, (((x, q), &inverse), &reciprocal)| {
-            sum.wrapping_add(reciprocal.wrapping_mul(q.mul(x, inverse).into()))
+    /// The same of the coefficient at `place` alone.
+    pub(crate) fn switch_at(&self, x: &Poly<Coefficients>, place: u32, wire_bits: u32) -> u128 {
+        let factors = self.inverses.iter().zip(&self.reciprocals);
+        let terms = x.basis().moduli().enumerate().zip(factors);
+        let sum = terms.fold(rounding(wire_bits), |sum, ((i, q), (&inverse, &reciprocal))| {
+            let y = q.mul(x.residues(i)[place as usize], inverse);
+            sum.wrapping_add(reciprocal.wrapping_mul(y.into()))
         });
         sum >> (128 - wire_bits)
     }
@@ -134,15 +127,16 @@ mod tests {
             values[7] = m;
             let scale = Scale::new(&basis, v);
             let x = scale.up(&basis, &values);
-            let one: Vec<_> = scale.up_one(&basis, m).collect();
-            let residues = || (0..basis.moduli().len()).map(|i| x.residues(i)[7]);
-            prop_assert_eq!(residues().collect::<Vec<_>>(), one);
+            for (i, q) in basis.moduli().enumerate() {
+                prop_assert_eq!(x.residues(i)[7], scale.up_one(m, i, q));
+            }
             let w = v + 13;
             let fraction = Fraction::new(&basis);
-            let alone = fraction.switch_one(&basis, residues(), w);
-            let switched = fraction.switch(x.clone(), w);
+            let alone = fraction.switch_at(&x, 7, w);
+            let switched = fraction.switch(x, w);
             prop_assert_eq!(switched[7], alone);
-            prop_assert_eq!(switched.iter().filter(|&&x| x != 0 && x != alone).count(), 0);
+            let others = switched.iter().enumerate().filter(|(place, x)| *place != 7 && **x != 0);
+            prop_assert_eq!(others.count(), 0);
             prop_assert_eq!(down(switched[7], w, v), i128::from(m));
         }
     }

@@ -1,7 +1,7 @@
 //! Prices: what operations cost, and so which layout is the cheapest.
 //!
 //! ```text
-//! exchange = up·ciphertexts up + down·ciphertexts down + products·residue products/1024 + byte·bytes
+//! exchange = up·ciphertexts up + down·answers sealed + products·residue products/1024 + byte·bytes
 //! ```
 
 use std::time::{Duration, Instant};
@@ -21,12 +21,18 @@ use crate::parameters::Parameters;
 pub struct Prices {
     /// An upload made and read.
     pub up: u64,
-    /// An answer sealed and opened.
+    /// An answer sealed, and opened if it comes down as it is.
     pub down: u64,
     /// 1024 products of residues.
     pub products: u64,
-    /// A byte on the wire; 8 is 1 Gbit/s.
+    /// A byte on the wire.
     pub byte: u64,
+}
+
+/// What a byte costs: 8 ns, which is 1 Gbit/s, in the smaller ring, as queries are to be answered soon; 80 ns, or 100 Mbit/s, in the
+/// larger one, as trainings move gigabytes.
+fn byte(parameters: &Parameters) -> u64 {
+    if parameters.packing_levels() > 0 { 80 } else { 8 }
 }
 
 impl Prices {
@@ -35,7 +41,7 @@ impl Prices {
     pub(crate) fn reference(parameters: &Parameters) -> Self {
         let residues = parameters.degree() * parameters.basis().moduli().len();
         let grown = |price: u64| price * residues as u64 / (3 * 4096);
-        Self { up: grown(200_000), down: grown(300_000), products: 200, byte: 8 }
+        Self { up: grown(200_000), down: grown(300_000), products: 200, byte: byte(parameters) }
     }
 
     /// Those of this machine and all of its cores, in about `time`.
@@ -78,14 +84,14 @@ impl Prices {
             up: each(best[0], layout.ciphertexts_up() as u64),
             down: each(best[2], layout.ciphertexts_down() as u64),
             products: each(best[1], layout.residue_products() / 1024).max(1),
-            byte: 8,
+            byte: byte(secret.parameters()),
         }
     }
 
     /// What an exchange takes both parties and the wire together.
     pub(crate) fn of(&self, layout: &TileLayout) -> u64 {
         self.up * layout.ciphertexts_up() as u64
-            + self.down * layout.ciphertexts_down() as u64
+            + self.down * layout.seals() as u64
             + self.products * layout.residue_products() / 1024
             + self.byte * Layout::<Lattice>::cost(layout).bytes as u64
     }

@@ -19,7 +19,7 @@
 //! 2 modulo q, and not be small. For an honest key the phase gets 2·(e·u + s·e₁). No error is added to c₀ besides.
 
 use gelu_ring::sample::Small;
-use gelu_ring::{Coefficients, Poly};
+use gelu_ring::{Coefficients, Evaluations, Poly};
 use rand::rngs::ChaCha20Rng;
 use rand_core::CryptoRng;
 use rayon::prelude::*;
@@ -30,29 +30,46 @@ use crate::upload::{Ciphertext, streams};
 
 /// Twice an encryption of 0. Used up by the answer that it hides: under two, their difference would show.
 pub(crate) struct Zero {
-    c0: Zeroizing<Poly<Coefficients>>,
-    c1: Zeroizing<Poly<Coefficients>>,
+    /// 2·b·u and 2·a·u.
+    products: Zeroizing<[Poly<Evaluations>; 2]>,
+    /// e₁.
+    error: Small,
 }
 
 impl Zero {
     fn new(public: &PublicKey, mut rng: ChaCha20Rng) -> Self {
         let (basis, rng) = (public.parameters().basis(), &mut rng);
-        let u = Small::ternary(basis.degree(), rng).evaluations(basis);
-        let mut c0 = Zeroizing::new((public.b() * &*u).into_coefficients());
-        let mut c1 = Zeroizing::new((public.a() * &*u).into_coefficients());
-        *c1 += &Small::error(basis.degree(), rng).coefficients(basis);
-        let two = basis.residues(2);
-        c0.scale(&two);
-        c1.scale(&two);
-        Self { c0, c1 }
+        let mut double = Small::ternary(basis.degree(), rng).evaluations(basis);
+        double.scale(&basis.residues(2));
+        let products = Zeroizing::new([public.b(), public.a()].map(|a| a * &*double));
+        Self { products, error: Small::error(basis.degree(), rng) }
     }
 
     /// Adds it to an answer.
     pub(crate) fn hide(self, answer: Ciphertext) -> (Poly<Coefficients>, Poly<Coefficients>) {
-        let (mut c0, mut c1) = (answer.c0.into_coefficients(), answer.c1.into_coefficients());
-        c0 += &self.c0;
-        c1 += &self.c1;
+        let Ciphertext { mut c0, mut c1 } = answer;
+        c0 += &self.products[0];
+        c1 += &self.products[1];
+        let (c0, mut c1) = (c0.into_coefficients(), c1.into_coefficients());
+        let mut error = self.error.coefficients(c1.basis());
+        error.scale(&c1.basis().residues(2));
+        c1 += &error;
         (c0, c1)
+    }
+}
+
+/// An encryption of 0 that was made before, or what to make it from.
+pub(crate) enum Source {
+    Made(Zero),
+    Fresh(Box<ChaCha20Rng>),
+}
+
+impl Source {
+    pub(crate) fn make(self, public: &PublicKey) -> Zero {
+        match self {
+            Self::Made(zero) => zero,
+            Self::Fresh(rng) => Zero::new(public, *rng),
+        }
     }
 }
 
@@ -61,9 +78,10 @@ pub(crate) fn zeros(public: &PublicKey, count: usize, rng: &mut dyn CryptoRng) -
     streams(count, rng).into_par_iter().map(|rng| Zero::new(public, rng)).collect()
 }
 
-/// `count` encryptions of 0, of which those made before are used up first.
-pub(crate) fn take(public: &PublicKey, count: usize, rng: &mut dyn CryptoRng) -> Vec<Zero> {
-    let mut ready = public.zeros().take(count);
-    ready.extend(zeros(public, count - ready.len(), rng));
-    ready
+/// `count` encryptions of 0, of which those made before are used up first. The others are made when they are needed: many at once
+/// would take more memory than is reused.
+pub(crate) fn take(public: &PublicKey, count: usize, rng: &mut dyn CryptoRng) -> Vec<Source> {
+    let ready = public.zeros().take(count);
+    let missing = streams(count - ready.len(), rng).into_iter().map(Box::new);
+    ready.into_iter().map(Source::Made).chain(missing.map(Source::Fresh)).collect()
 }

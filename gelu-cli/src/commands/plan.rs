@@ -29,10 +29,11 @@ How to read it: a layout says how values sit in ciphertexts. Of a scheme with sl
 `samples/g` or `positions/g`: a ciphertext holds one feature of all samples, or what one weight of a
 convolution's kernel meets, everywhere in the image; on the way down g sums share a ciphertext. Of
 a lattice it is `dense`, `image` or `columns/BxKxN`: B samples and K channels in a ciphertext that
-goes up, N channels in one that comes down (the book: The lattice backend).
+goes up, N channels in one that comes down, `packed-` if answers are packed (the book: The lattice
+backend).
 
-The expected time is that of one core for both parties, with 1 Gbit/s between them: of the reference
-machine, or with --measure of this one, where a backend can measure its prices. It is what
+The expected time is that of one core for both parties, with 1 Gbit/s between them (100 Mbit/s for
+trainings under a lattice): of the reference machine, or with --measure of this one, where a backend can measure its prices. It is what
 the client minimises, layer by layer; it names its choice to the server.")]
 pub(crate) struct Args {
     /// A model file, or the name of a network

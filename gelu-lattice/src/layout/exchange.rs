@@ -1,6 +1,7 @@
 //! The steps of an exchange.
 
 use core::fmt;
+use std::sync::Arc;
 
 use gelu_core::backend::{Cost, Layout};
 use gelu_core::error::PeerMisbehaved;
@@ -13,7 +14,9 @@ use rand_core::CryptoRng;
 use rayon::prelude::*;
 use zeroize::Zeroizing;
 
-use super::{Kind, TileLayout, geometry};
+use super::geometry::{self, Geometry};
+use super::rows::Rows;
+use super::{Kind, Packed, TileLayout};
 use crate::answer::{self, Opener, Sealer};
 use crate::backend::Lattice;
 use crate::keys::{PublicKey, SecretKey};
@@ -22,11 +25,17 @@ use crate::plain::Scale;
 use crate::upload::{self, Ciphertext, Uploads, streams};
 use crate::zero;
 
-/// Weights as polynomials, by their evaluations.
+/// Weights made ready.
 pub struct TileWeights {
-    matrix: Matrix,
+    entries: Entries,
     /// One for each pixel of each output channel, modulo 2^v.
     offsets: Option<Vec<i64>>,
+}
+
+enum Entries {
+    /// As polynomials, by their evaluations.
+    Tiles(Matrix),
+    Rows(Arc<Rows>),
 }
 
 /// Weights are the server's secret: nothing is printed.
@@ -38,13 +47,20 @@ impl fmt::Debug for TileWeights {
 
 /// Results with the offsets that belong to them, not sealed.
 pub struct TileAnswer {
-    pub(crate) ciphertexts: Vec<Ciphertext>,
+    pub(crate) sums: Sums,
     offsets: Option<Vec<i64>>,
+}
+
+/// Sums of products, not sealed.
+pub(crate) enum Sums {
+    Made(Vec<Ciphertext>),
+    /// To be made one by one.
+    Rows(Arc<Rows>, Arc<Uploads>),
 }
 
 impl Layout<Lattice> for TileLayout {
     type Weights = TileWeights;
-    type Inputs = Uploads;
+    type Inputs = Arc<Uploads>;
     type Answer = TileAnswer;
 
     fn cost(&self) -> Cost {
@@ -55,7 +71,6 @@ impl Layout<Lattice> for TileLayout {
             let pixels = self.geometry.output_places.len();
             answer::bytes(degree, samples.len() * channels.len() * pixels, &self.budget)
         });
-        let (samples, inputs, outputs) = self.tiles_of();
         let revealed = self.parameters.modulus_bits() - f64::from(self.budget.flood_bits);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "few bits")]
         let (hiding, headroom, revealed) = (
@@ -67,7 +82,7 @@ impl Layout<Lattice> for TileLayout {
             ciphertexts_up: up,
             ciphertexts_down: answers.len(),
             bytes: up * upload::bytes(self.parameters.basis()) + down.sum::<usize>(),
-            multiply_accumulates: samples * inputs * outputs,
+            multiply_accumulates: self.products(),
             headroom_bits: headroom,
             revealed_bits: revealed,
             hiding_bits: Some(hiding),
@@ -118,7 +133,16 @@ impl Layout<Lattice> for TileLayout {
                 }
             }
         };
-        let matrix = Matrix::new(self.parameters.basis(), self.step, outputs, inputs, fill);
+        let entries = match self.packed {
+            Some(packed) => Entries::Rows(Arc::new(self.rows(packed, &entries))),
+            None => Entries::Tiles(Matrix::new(
+                self.parameters.basis(),
+                self.step,
+                outputs,
+                inputs,
+                fill,
+            )),
+        };
         let positions = match self.kind {
             Kind::Columns(positions) => positions,
             Kind::Dense | Kind::Image => 1,
@@ -127,11 +151,12 @@ impl Layout<Lattice> for TileLayout {
             let offsets = offsets.iter().step_by(positions);
             offsets.map(|&offset| modulo(offset, self.value_bits)).collect()
         });
-        Ok(TileWeights { matrix, offsets })
+        Ok(TileWeights { entries, offsets })
     }
 
-    fn read(&self, public: &PublicKey, bytes: &[u8]) -> Result<Uploads> {
-        Ok(upload::read(public.parameters().basis(), self.ciphertexts_up(), bytes)?)
+    fn read(&self, public: &PublicKey, bytes: &[u8]) -> Result<Arc<Uploads>> {
+        let uploads = upload::read(public.parameters().basis(), self.ciphertexts_up(), bytes)?;
+        Ok(Arc::new(uploads))
     }
 
     /// In time that tells whether all weights are short, and no more of them.
@@ -139,37 +164,63 @@ impl Layout<Lattice> for TileLayout {
         &self,
         _: &PublicKey,
         weights: &TileWeights,
-        inputs: &Uploads,
+        inputs: &Arc<Uploads>,
     ) -> Result<TileAnswer> {
-        let (_, columns, _) = self.tiles_of();
-        let product = |(c0, c1): (&[_], &[_])| {
-            let (c0, c1) =
-                rayon::join(|| weights.matrix.product(c0), || weights.matrix.product(c1));
-            c0.into_iter().zip(c1).map(|(c0, c1)| Ciphertext { c0, c1 }).collect::<Vec<_>>()
+        let sums = match &weights.entries {
+            Entries::Tiles(matrix) => Sums::Made(self.sums(matrix, inputs)),
+            Entries::Rows(rows) => Sums::Rows(Arc::clone(rows), Arc::clone(inputs)),
         };
-        let groups = inputs.c0.par_chunks(columns).zip(inputs.c1.par_chunks(columns));
-        let ciphertexts: Vec<_> = groups.map(product).collect();
-        let ciphertexts = ciphertexts.into_iter().flatten().collect();
-        Ok(TileAnswer { ciphertexts, offsets: weights.offsets.clone() })
+        Ok(TileAnswer { sums, offsets: weights.offsets.clone() })
     }
 
     fn seal(&self, public: &PublicKey, answer: TileAnswer, rng: &mut dyn CryptoRng) -> Vec<u8> {
-        let count = answer.ciphertexts.len();
-        let zeros = zero::take(public, count, rng);
+        let count = self.seals();
+        let (zeros, streams) = (zero::take(public, count, rng), streams(count, rng));
         let sealer = Sealer::new(public, self.budget, self.value_bits);
         let pixels = self.geometry.output_places.len();
-        let parts = answer.ciphertexts.into_par_iter().zip(zeros);
-        let parts = parts.zip(streams(count, rng)).zip(self.answers());
-        let seal = |(((ciphertext, zero), rng), (samples, channels))| {
-            let places = self.places(samples, channels);
-            let (samples, channels) = self.outputs_in(samples, channels);
-            let offset = |output: usize| match &answer.offsets {
-                Some(offsets) => offsets[channels.start * pixels + output / samples.len()],
+        let TileAnswer { sums, offsets } = answer;
+        // Outputs in the order of their places, from that of channel `first` on.
+        let cover = |sum, (zero, rng): (zero::Source, _), places: &[u32], first, samples| {
+            let offset = |output: usize| match &offsets {
+                Some(offsets) => offsets[first * pixels + output / samples],
                 None => 0,
             };
-            sealer.seal(ciphertext, zero, &places, offset, rng)
+            sealer.cover(sum, zero.make(public), places, offset, rng)
         };
-        parts.map(seal).collect::<Vec<_>>().concat()
+        let (wire_bits, answers) = (self.budget.wire_bits, self.answers());
+        let mut randomness = zeros.into_iter().zip(streams);
+        let sealed: Vec<_> = match sums {
+            Sums::Made(sums) => {
+                let parts: Vec<_> = sums.into_iter().zip(randomness).zip(answers).collect();
+                let seal = |((sum, randomness), (samples, channels))| {
+                    let places = self.places(samples, channels);
+                    let (samples, channels) = self.outputs_in(samples, channels);
+                    let covered = cover(sum, randomness, &places, channels.start, samples.len());
+                    answer::write(covered, &places, wire_bits)
+                };
+                parts.into_par_iter().map(seal).collect()
+            }
+            Sums::Rows(rows, inputs) => {
+                let parts = answers.into_iter().map(|(samples, channels)| {
+                    let places = self.places(samples, channels);
+                    let sums = rows.sums(self.outputs_in(samples, channels).1);
+                    let parts: Vec<_> = sums.zip(randomness.by_ref()).collect();
+                    (parts, places)
+                });
+                let seal = |(parts, places): (Vec<_>, Vec<_>)| {
+                    let covered = |(sum, randomness)| {
+                        let (first, places) = rows.outputs(sum, self.samples);
+                        let sum = rows.sum(sum, &self.parameters, &inputs);
+                        cover(sum, randomness, &places, first, self.samples)
+                    };
+                    let Packed { raster, levels, .. } = rows.packed;
+                    let packed = public.packing().pack(parts, raster, levels, covered);
+                    answer::write(packed, &places, wire_bits)
+                };
+                parts.collect::<Vec<_>>().into_par_iter().map(seal).collect()
+            }
+        };
+        sealed.concat()
     }
 
     fn decrypt(&self, secret: &SecretKey, bytes: &[u8]) -> Result<Array2<i128>> {
@@ -214,6 +265,32 @@ impl Layout<Lattice> for TileLayout {
 }
 
 impl TileLayout {
+    fn sums(&self, matrix: &Matrix, inputs: &Uploads) -> Vec<Ciphertext> {
+        let (_, columns, _) = self.tiles_of();
+        let product = |(c0, c1): (&[_], &[_])| {
+            let (c0, c1) = rayon::join(|| matrix.product(c0), || matrix.product(c1));
+            c0.into_iter().zip(c1).map(|(c0, c1)| Ciphertext { c0, c1 }).collect::<Vec<_>>()
+        };
+        let groups = inputs.c0.par_chunks(columns).zip(inputs.c1.par_chunks(columns));
+        let ciphertexts: Vec<_> = groups.map(product).collect();
+        ciphertexts.into_iter().flatten().collect()
+    }
+
+    /// The entries modulo 2^v.
+    fn rows(&self, packed: Packed, entries: &[i128]) -> Rows {
+        let Geometry { inputs, outputs, .. } = *self.geometry;
+        let places = (0..outputs).flat_map(|o| (0..inputs).map(move |i| (o, i)));
+        let entry = |(o, i)| entries[self.geometry.entries(o, i).start];
+        let entries = places.map(|place| modulo(entry(place), self.value_bits)).collect();
+        Rows {
+            packed,
+            stride: self.parameters.degree() / self.step,
+            inputs,
+            tile: self.inputs,
+            entries,
+        }
+    }
+
     fn gather<'a>(&self, linear: &LinearMap, values: &'a Array2<i128>) -> CowArray<'a, i128, Ix2> {
         match (self.kind, linear) {
             (Kind::Columns(_), LinearMap::Window(window)) => window.gather(values.view()).into(),
@@ -236,9 +313,9 @@ impl TileLayout {
         for (c, channel) in channels.enumerate() {
             for (pixel, &place) in geometry.input_places.iter().enumerate() {
                 let row = values.row(channel * pixels + pixel);
-                let start = self.step * (c * geometry.area + place as usize);
-                for (place, sample) in samples.clone().enumerate() {
-                    coefficients[start + place] = modulo(row[sample], self.value_bits);
+                let place = c * geometry.area + place as usize;
+                for (n, sample) in samples.clone().enumerate() {
+                    coefficients[self.at(place, n)] = modulo(row[sample], self.value_bits);
                 }
             }
         }

@@ -9,9 +9,20 @@
 //! `…` is B×k×n: B samples, k channels in a ciphertext that goes up, n in one that comes down, with
 //! B·k·n·area ≤ N. Sample j stands at coefficient j + B·place, where places are those of `geometry`; so the
 //! polynomials of the weights are in X^B. More channels up are fewer down: which is best, prices say.
+//!
+//! # Packed
+//! In the larger ring, `packed-dense/…` and `packed-columns/…` come down full: there, n is that of an answer into which others are
+//! [packed](crate::packing), B·n ≤ N. Before, each holds n' channels, B·S·n' = N, in a raster of S ≥ k coefficients:
+//!
+//! ```text
+//! input (j, c) at S·n'·j + c        weight (o, c) at S·o − c, where X^−c is −X^(N−c)        output (j, o) at S·(n'·j + o)
+//! ```
+//! as S·o + c − c' is a multiple of S for c = c' alone. So more channels up are more answers to be packed, but no more that come
+//! down. Packing takes time for bytes: a product of whole polynomials for each answer, and a change of keys.
 
 mod exchange;
 mod geometry;
+mod rows;
 
 use core::fmt;
 use core::ops::Range;
@@ -23,6 +34,8 @@ use gelu_core::linear::{LinearMap, MAX_PARAMETERS};
 use gelu_core::plan::Direction;
 
 use crate::parameters::{Budget, Parameters};
+#[cfg(feature = "laboratory")]
+pub(crate) use exchange::Sums;
 pub use exchange::{TileAnswer, TileWeights};
 use geometry::Geometry;
 
@@ -33,6 +46,17 @@ enum Kind {
     Image,
     /// This many positions.
     Columns(usize),
+}
+
+/// How answers are packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Packed {
+    /// S.
+    raster: usize,
+    /// n': channels of an answer before it is packed.
+    channels: usize,
+    /// 2^this answers become one.
+    levels: u32,
 }
 
 /// How one linear map is carried: see the [module](self).
@@ -49,6 +73,7 @@ pub struct TileLayout {
     inputs: usize,
     /// n: channels in one that comes down.
     outputs: usize,
+    packed: Option<Packed>,
     /// Bits of a value of the result: it is known modulo 2^this.
     value_bits: u32,
     budget: Budget,
@@ -64,7 +89,8 @@ impl fmt::Display for TileLayout {
             Kind::Image => "image",
             Kind::Columns(_) => "columns",
         };
-        write!(f, "{kind}/{}x{}x{}", self.step, self.inputs, self.outputs)
+        let packed = if self.packed.is_some() { "packed-" } else { "" };
+        write!(f, "{packed}{kind}/{}x{}x{}", self.step, self.inputs, self.outputs)
     }
 }
 
@@ -98,7 +124,9 @@ impl TileLayout {
         }
         let all = |value_bits| -> Vec<Self> {
             let tiles = kinds.iter().flat_map(|(kind, geometry, samples)| {
-                Self::tiles(parameters, task, *kind, geometry, *samples, value_bits)
+                let packed = Self::packed(parameters, task, *kind, geometry, *samples, value_bits);
+                let tiles = Self::tiles(parameters, task, *kind, geometry, *samples, value_bits);
+                tiles.into_iter().chain(packed)
             });
             tiles.collect()
         };
@@ -126,12 +154,12 @@ impl TileLayout {
         let channels = geometry.inputs;
         let mut inputs: Vec<_> = (1..=channels).map(|tiles| channels.div_ceil(tiles)).collect();
         inputs.dedup();
-        let entry = f64::from(task.weight_bits.min(value_bits) - 1).exp2();
         let layout = |inputs: usize| {
             let most = (room / inputs).min(geometry.outputs);
             let outputs = geometry.outputs.div_ceil(geometry.outputs.div_ceil(most));
             let entries = outputs * channels * geometry.kernel_places.len();
-            let budget = parameters.budget(value_bits, entries as f64 * entry)?;
+            let budget =
+                parameters.budget(value_bits, entries as f64 * entry(task, value_bits), 0)?;
             Some(Self {
                 kind,
                 parameters: parameters.clone(),
@@ -140,11 +168,55 @@ impl TileLayout {
                 step,
                 inputs,
                 outputs,
+                packed: None,
                 value_bits,
                 budget,
             })
         };
         inputs.into_iter().filter(|&inputs| inputs <= room).filter_map(layout).collect()
+    }
+
+    /// The packed ones, where channels are features: for each S that makes for another number of ciphertexts.
+    fn packed(
+        parameters: &Parameters,
+        task: &Task<'_>,
+        kind: Kind,
+        geometry: &Arc<Geometry>,
+        samples: usize,
+        value_bits: u32,
+    ) -> Vec<Self> {
+        // All samples side by side.
+        let (step, all) = (samples.next_power_of_two(), geometry.outputs);
+        let room = parameters.degree() / step;
+        if geometry.area > 1 {
+            return Vec::new();
+        }
+        let even = |channels: usize, most: usize| channels.div_ceil(channels.div_ceil(most));
+        let layout = |raster: usize| {
+            let channels = room / raster;
+            let answers = even(all.div_ceil(channels), raster);
+            let levels = answers.next_power_of_two().ilog2();
+            let outputs = channels * answers;
+            let weights = (channels.min(all) * geometry.inputs) as f64 * entry(task, value_bits);
+            Some(Self {
+                kind,
+                parameters: parameters.clone(),
+                geometry: Arc::clone(geometry),
+                samples,
+                step,
+                inputs: even(geometry.inputs, raster),
+                outputs: outputs.min(all),
+                packed: Some(Packed { raster, channels, levels }),
+                value_bits,
+                budget: parameters.budget(value_bits, weights, levels)?,
+            })
+        };
+        // A raster that is half empty would be no better than one of half the size; one answer needs no packing.
+        (1..=parameters.packing_levels())
+            .map(|log| 1 << log)
+            .filter(|&raster| raster <= room && raster < 2 * geometry.inputs && room / raster < all)
+            .filter_map(layout)
+            .collect()
     }
 
     /// The noise of its answers.
@@ -170,11 +242,37 @@ impl TileLayout {
         samples * outputs
     }
 
-    /// Products of residues, for both polynomials of a ciphertext.
+    /// Answers that are sealed: more than come down, if they are packed.
+    pub(crate) fn seals(&self) -> usize {
+        match self.packed {
+            Some(packed) => self.geometry.outputs.div_ceil(packed.channels),
+            None => self.ciphertexts_down(),
+        }
+    }
+
+    /// Products of polynomials.
+    fn products(&self) -> usize {
+        self.seals() * self.tiles_of().1
+    }
+
+    /// Products of residues, for both polynomials of a ciphertext; and where answers are packed, what takes as long: log₂ N for
+    /// each residue of a transform, of the weights of each product and of four polynomials for each answer.
     pub(crate) fn residue_products(&self) -> u64 {
-        let (samples, inputs, outputs) = self.tiles_of();
-        let size = 2 * self.parameters.degree() * self.parameters.basis().moduli().len();
-        (samples * inputs * outputs) as u64 * size as u64
+        let degree = self.parameters.degree();
+        let transforms = match self.packed {
+            Some(_) => self.products() + 4 * self.seals(),
+            None => 0,
+        };
+        let rows = 2 * self.products() + transforms * degree.ilog2() as usize;
+        (rows * degree * self.parameters.basis().moduli().len()) as u64
+    }
+
+    /// The coefficient of a sample's place.
+    fn at(&self, place: usize, sample: usize) -> usize {
+        match self.packed {
+            Some(_) => self.parameters.degree() / self.step * sample + place,
+            None => sample + self.step * place,
+        }
     }
 
     /// The range of number `tile` of `all` things in tiles of `size`.
@@ -194,10 +292,14 @@ impl TileLayout {
     fn places(&self, samples: usize, channels: usize) -> Vec<u32> {
         let (samples, channels) = self.outputs_in(samples, channels);
         let geometry = &self.geometry;
-        let channel = |o: usize| ((o + 1) * self.inputs - 1) * geometry.area;
+        let channel = |o: usize| match self.packed {
+            Some(Packed { raster, channels, levels }) => {
+                raster * (o % channels) + (raster >> levels) * (o / channels)
+            }
+            None => ((o + 1) * self.inputs - 1) * geometry.area,
+        };
         let place = |o: usize, pixel: u32, sample: usize| {
-            let place = sample + self.step * (channel(o) + pixel as usize);
-            u32::try_from(place).expect("below N")
+            u32::try_from(self.at(channel(o) + pixel as usize, sample)).expect("below N")
         };
         (0..channels.len())
             .flat_map(|o| geometry.output_places.iter().map(move |&pixel| (o, pixel)))
@@ -211,4 +313,9 @@ impl TileLayout {
         let (samples, _, outputs) = self.tiles_of();
         (0..samples).flat_map(|s| (0..outputs).map(move |o| (s, o))).collect()
     }
+}
+
+/// The largest entry, modulo 2^v.
+fn entry(task: &Task<'_>, value_bits: u32) -> f64 {
+    f64::from(task.weight_bits.min(value_bits) - 1).exp2()
 }
