@@ -8,6 +8,7 @@
 //! in centred numbers is linear in residues, up to a constant, and each step is one linear combination of rows.
 
 use std::fmt;
+use std::ops::Deref;
 
 use zeroize::Zeroizing;
 
@@ -95,6 +96,8 @@ type Weights = Vec<Weight>;
 struct Weight {
     constant: u64,
     factors: Vec<u64>,
+    /// Where there is one e, and e − h is above −p and below p: that is h.
+    lift: Option<u64>,
 }
 
 impl Weight {
@@ -106,10 +109,14 @@ impl Weight {
         let factors: Vec<_> = (0..from.len()).map(|i| product(p, factors(i))).collect();
         let constant =
             factors.iter().zip(from).fold(0, |sum, (&w, &q)| p.sub(sum, p.mul(w, q.value() / 2)));
-        Self { constant, factors }
+        let one = from.first().filter(|_| from.len() == 1).map(|q| q.value() / 2);
+        Self { constant, factors, lift: one.filter(|&h| h < p.value()) }
     }
 
     fn apply(&self, prime: &Prime, shifted: &[Zeroizing<Row>], out: &mut [u64]) {
+        if let (Some(h), [row]) = (self.lift, shifted) {
+            return prime.kernel.lift(out, row, h);
+        }
         let terms: Vec<(&[u64], u64)> =
             shifted.iter().map(|row| &***row).zip(self.factors.iter().copied()).collect();
         prime.kernel.combine(out, self.constant, &terms);
@@ -154,20 +161,32 @@ impl Conversion {
     #[must_use]
     pub fn exact(&self, x: &Poly<Coefficients>) -> Poly<Coefficients> {
         self.check(x);
-        let mut digits = Vec::with_capacity(x.rows().len());
-        for ((prime, row), (below, inverse)) in
-            self.from.primes().iter().zip(x.rows()).zip(&self.mixed)
-        {
+        self.assemble(&self.exact, &self.exact_digits(x.rows()))
+    }
+
+    /// The digits of [`exact`](Self::exact), each as d + h.
+    pub(crate) fn exact_digits<R: Deref<Target = [u64]>>(&self, x: &[R]) -> Vec<Zeroizing<Row>> {
+        let mut digits = Vec::with_capacity(x.len());
+        for ((prime, row), (below, inverse)) in self.from.primes().iter().zip(x).zip(&self.mixed) {
             // d = (x − Σ dⱼ·q₀·…·qⱼ₋₁) / (q₀·…·qᵢ₋₁), kept as d + h.
             let mut digit = self.from.pool().scratch();
-            below.apply(prime, &digits, &mut digit);
-            prime.kernel.neg(&mut digit);
-            prime.kernel.add(&mut digit, row);
-            prime.kernel.scale(&mut digit, *inverse);
+            if digits.is_empty() {
+                digit.copy_from_slice(row);
+            } else {
+                below.apply(prime, &digits, &mut digit);
+                prime.kernel.neg(&mut digit);
+                prime.kernel.add(&mut digit, row);
+                prime.kernel.scale(&mut digit, *inverse);
+            }
             prime.kernel.shift(&mut digit, prime.modulus.value() / 2);
             digits.push(digit);
         }
-        self.assemble(&self.exact, &digits)
+        digits
+    }
+
+    /// Row `i` of [`exact`](Self::exact), from its digits.
+    pub(crate) fn exact_row(&self, i: usize, digits: &[Zeroizing<Row>], out: &mut [u64]) {
+        self.exact[i].apply(&self.to.primes()[i], digits, out);
     }
 
     /// x + u·Q for the centred x and an integer |u| ≤ k/2 that depends on the coefficient, for the k
@@ -181,19 +200,28 @@ impl Conversion {
     #[must_use]
     pub fn fast(&self, x: &Poly<Coefficients>) -> Poly<Coefficients> {
         self.check(x);
-        let digits: Vec<_> = self
-            .from
-            .primes()
-            .iter()
-            .zip(x.rows())
-            .zip(&self.inverses)
-            .map(|((prime, row), &inverse)| {
-                let mut digit = self.from.pool().scratch();
-                prime.kernel.combine(&mut digit, prime.modulus.value() / 2, &[(row, inverse)]);
-                digit
-            })
-            .collect();
-        self.assemble(&self.fast, &digits)
+        self.assemble(&self.fast, &self.fast_digits(x.rows()))
+    }
+
+    /// The digits of [`fast`](Self::fast), each as y + h.
+    pub(crate) fn fast_digits<R: Deref<Target = [u64]>>(&self, x: &[R]) -> Vec<Zeroizing<Row>> {
+        let rows = self.from.primes().iter().zip(x).zip(&self.inverses);
+        let digits = rows.map(|((prime, row), &inverse)| {
+            let (half, mut digit) = (prime.modulus.value() / 2, self.from.pool().scratch());
+            if inverse == 1 {
+                digit.copy_from_slice(row);
+                prime.kernel.shift(&mut digit, half);
+            } else {
+                prime.kernel.combine(&mut digit, half, &[(row, inverse)]);
+            }
+            digit
+        });
+        digits.collect()
+    }
+
+    /// Row `i` of [`fast`](Self::fast), from its digits.
+    pub(crate) fn fast_row(&self, i: usize, digits: &[Zeroizing<Row>], out: &mut [u64]) {
+        self.fast[i].apply(&self.to.primes()[i], digits, out);
     }
 
     fn check(&self, x: &Poly<Coefficients>) {
@@ -217,7 +245,7 @@ impl fmt::Debug for Conversion {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use num_bigint_dig::{BigInt, ModInverse};
     use num_integer::Integer;
     use num_traits::{One, Signed, ToPrimitive, Zero};
@@ -231,7 +259,7 @@ mod tests {
     const N: usize = 1 << 11;
 
     /// The centred integers that a polynomial's residues stand for.
-    fn compose(x: &Poly<Coefficients>) -> Vec<BigInt> {
+    pub(crate) fn compose(x: &Poly<Coefficients>) -> Vec<BigInt> {
         let primes: Vec<_> = x.basis().moduli().map(|q| BigInt::from(q.value())).collect();
         let product: BigInt = primes.iter().product();
         let units: Vec<BigInt> = primes
@@ -251,7 +279,7 @@ mod tests {
     }
 
     /// The polynomial of these integers.
-    fn decompose(basis: &Basis, x: &[BigInt]) -> Poly<Coefficients> {
+    pub(crate) fn decompose(basis: &Basis, x: &[BigInt]) -> Poly<Coefficients> {
         let rows = basis.moduli().map(|q| {
             let mut row = basis.pool().row();
             let residue = |x: &BigInt| x.mod_floor(&q.value().into()).to_u64().expect("a residue");
@@ -262,7 +290,7 @@ mod tests {
     }
 
     /// A basis of primes of these widths.
-    fn basis(bits: &[u32], skip: usize, choice: Choice) -> Basis {
+    pub(crate) fn basis(bits: &[u32], skip: usize, choice: Choice) -> Basis {
         let mut primes: Vec<u64> = Vec::new();
         for &bits in bits {
             let mut fresh = descending(bits, N).map(Modulus::value).skip(skip);
@@ -278,7 +306,7 @@ mod tests {
     }
 
     /// Edges of the centred range first, then random residues.
-    fn polynomial(basis: &Basis, seed: u64) -> Poly<Coefficients> {
+    pub(crate) fn polynomial(basis: &Basis, seed: u64) -> Poly<Coefficients> {
         let mut x = random(basis, seed);
         let product: BigInt = basis.moduli().map(|q| BigInt::from(q.value())).product();
         let half: BigInt = (&product - 1u32) / 2u32;
@@ -300,7 +328,7 @@ mod tests {
     }
 
     /// round(x / q) for odd q.
-    fn rounded(x: &BigInt, q: &BigInt) -> BigInt {
+    pub(crate) fn rounded(x: &BigInt, q: &BigInt) -> BigInt {
         (x * 2u32 + q).div_floor(&(q * 2u32))
     }
 

@@ -63,6 +63,10 @@ pub(crate) trait Kernel: Send + Sync {
     /// row\[i\] ← row\[i\] + constant.
     fn shift(&self, row: &mut [u64], constant: u64);
 
+    /// out\[i\] ← row\[i\] − constant, where row\[i\] − constant is above −q and below q: a centred number
+    /// modulo another prime, as a residue.
+    fn lift(&self, out: &mut [u64], row: &[u64], constant: u64);
+
     /// out\[i\] ← out\[i\] + b\[i\].
     fn add(&self, out: &mut [u64], b: &[u64]);
 
@@ -117,6 +121,15 @@ fn add(q: u64, out: &mut [u64], b: &[u64]) {
 fn shift(q: u64, row: &mut [u64], constant: u64) {
     for x in row {
         *x = below(*x + constant, q);
+    }
+}
+
+#[inline(always)]
+fn lift(q: u64, out: &mut [u64], row: &[u64], constant: u64) {
+    assert_eq!(out.len(), row.len());
+    for (out, x) in out.iter_mut().zip(row) {
+        let difference = x.wrapping_sub(constant);
+        *out = difference.min(difference.wrapping_add(q));
     }
 }
 

@@ -6,7 +6,7 @@
 //! coming back.
 
 use super::weights::{GROUP, Shape, Weights};
-use super::{Kernel, MAX_TERMS, add, neg, shift, sub};
+use super::{Kernel, MAX_TERMS, add, lift, neg, shift, sub};
 use crate::automorphism::Permutation;
 use crate::modulus::{Modulus, below, high};
 use crate::ntt::{SPAN, SPAN_ORDER, roots};
@@ -206,6 +206,11 @@ impl Kernel for Rows {
     fn shift(&self, row: &mut [u64], constant: u64) {
         self.check(row);
         shift(self.q.value(), row, constant);
+    }
+
+    fn lift(&self, out: &mut [u64], row: &[u64], constant: u64) {
+        self.check(out);
+        lift(self.q.value(), out, row, constant);
     }
 
     fn add(&self, out: &mut [u64], b: &[u64]) {

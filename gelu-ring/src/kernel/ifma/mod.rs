@@ -34,7 +34,7 @@ use core::arch::x86_64::{
 };
 
 use super::weights::{Shape, Weights};
-use super::{Kernel, MAX_TERMS, add, neg, shift, sub};
+use super::{Kernel, MAX_TERMS, add, lift, neg, shift, sub};
 use crate::automorphism::Permutation;
 use crate::modulus::{MAX_BITS, Modulus};
 use transform::Transform;
@@ -156,6 +156,12 @@ impl Kernel for Rows {
         unsafe { self.shift_lines(row, constant) };
     }
 
+    fn lift(&self, out: &mut [u64], row: &[u64], constant: u64) {
+        let (out, row) = (self.lines_mut(out), self.lines(row));
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.lift_lines(out, row, constant) };
+    }
+
     fn add(&self, out: &mut [u64], b: &[u64]) {
         let (out, b) = (self.lines_mut(out), self.lines(b));
         // SAFETY: `Rows` is only made where the instructions are available.
@@ -233,6 +239,11 @@ impl Rows {
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn shift_lines(&self, row: &mut [Line], constant: u64) {
         shift(self.q.value(), row.as_flattened_mut(), constant);
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn lift_lines(&self, out: &mut [Line], row: &[Line], constant: u64) {
+        lift(self.q.value(), out.as_flattened_mut(), row.as_flattened(), constant);
     }
 
     #[target_feature(enable = "avx512f,avx512ifma")]
