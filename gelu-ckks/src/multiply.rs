@@ -90,7 +90,7 @@ impl Product {
     ///
     /// # Errors
     /// [`Error::ScalesDiffer`], [`Error::OtherParameters`].
-    pub fn add(self, other: Self) -> Result<Self> {
+    pub fn plus(self, other: Self) -> Result<Self> {
         self.parameters.check_same(&other.parameters)?;
         check_scales(&self.scale, &other.scale)?;
         let level = self.level.min(other.level);
@@ -102,7 +102,7 @@ impl Product {
     /// The sum with a ciphertext that is at the scale of the product.
     ///
     /// # Errors
-    /// As [`add`](Self::add).
+    /// As [`plus`](Self::plus).
     pub fn add_ciphertext(self, other: &Ciphertext) -> Result<Self> {
         self.parameters.check_same(&other.parameters)?;
         check_scales(&self.scale, &other.scale)?;
@@ -229,7 +229,7 @@ mod tests {
         let [x, y, z] = [1, 2, 3].map(|seed| random(&parameters, seed));
         let [a, b, c] = [&x, &y, &z].map(|x| encrypted(x, 3));
         let sum =
-            a.multiply(&b).unwrap().add(c.at_level(2).unwrap().multiply(&a).unwrap()).unwrap();
+            a.multiply(&b).unwrap().plus(c.at_level(2).unwrap().multiply(&a).unwrap()).unwrap();
         let c = c.mul_constant(0.5, &parameters.scale()).unwrap();
         let sum = sum.add_ciphertext(&c).unwrap().add_constant(-0.25).unwrap();
         let sum = sum.relinearize_and_rescale(keys()).unwrap();

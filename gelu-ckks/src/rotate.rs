@@ -290,7 +290,7 @@ impl Extended {
     ///
     /// # Errors
     /// [`Error::ScalesDiffer`], [`Error::OtherParameters`], [`Error::NoSuchLevel`] for another level.
-    pub fn add(mut self, other: &Self) -> Result<Self> {
+    pub fn plus(mut self, other: &Self) -> Result<Self> {
         self.parameters.check_same(&other.parameters)?;
         check_scales(&self.scale, &other.scale)?;
         if self.level != other.level {
@@ -454,7 +454,7 @@ mod tests {
         assert_eq!((rescaled.level(), rescaled.scale()), (level - 1, &parameters.scale()));
         let off = worst(&open(&rescaled), &expected);
         assert!(off < bound, "{off:e} {bound:e}");
-        let doubled = sum.rotate(4, keys()).unwrap().add(&sum).unwrap().rescale().unwrap();
+        let doubled = sum.rotate(4, keys()).unwrap().plus(&sum).unwrap().rescale().unwrap();
         let expected: Vec<_> =
             rotated(&expected, 4).iter().zip(&expected).map(|(a, b)| a + b).collect();
         let off = worst(&open(&doubled), &expected);
