@@ -4,7 +4,7 @@
 //! encode(x, Δ)  =  round(Δ·embedding⁻¹(x))         decode(m)  =  embedding(m)/Δ
 //! ```
 //! Rounding moves each coefficient by at most 1/2, uniformly: each slot by a complex number of deviation √(N/12)/Δ. With
-//! Δ = 2^34 and N = 2^13 that is 2^-29.3; f64 adds what [`embedding`](crate::embedding) says.
+//! Δ = 2^34 and N = 2^13 that is 2^-29.3; f64 adds what `embedding` says.
 
 use std::fmt;
 
