@@ -1,7 +1,7 @@
 //! Several primes at once: Q = q₀·q₁·…, a degree N, and all that is computed once for them.
 
 use std::fmt;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::{Arc, OnceLock};
 
 use crate::kernel::{Choice, Kernel, kernel};
@@ -124,6 +124,25 @@ impl Basis {
         let (_, rest) = self.0.primes.split_last()?;
         let lower = || Self::of(self.0.degree, rest.to_vec(), self.0.pool.clone());
         (!rest.is_empty()).then(|| self.0.lower.get_or_init(lower).clone())
+    }
+
+    /// The primes at these places, with what is computed for them.
+    ///
+    /// # Panics
+    /// When there are none, or no such places.
+    #[must_use]
+    pub fn part(&self, places: Range<usize>) -> Self {
+        assert!(!places.is_empty(), "a part of a basis has a prime");
+        if places == (0..self.primes().len()) {
+            return self.clone();
+        }
+        Self::of(self.0.degree, self.0.primes[places].to_vec(), self.0.pool.clone())
+    }
+
+    /// These primes of this basis, in this order.
+    pub(crate) fn choose(&self, places: impl Iterator<Item = usize>) -> Self {
+        let primes = places.map(|i| self.0.primes[i].clone()).collect();
+        Self::of(self.0.degree, primes, self.0.pool.clone())
     }
 
     /// The residues of an integer, one for each prime.

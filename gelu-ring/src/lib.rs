@@ -45,8 +45,11 @@
 //! | [`basis`] | several primes at once |
 //! | [`poly`] | polynomials by coefficients or by evaluations, as different types |
 //! | [`automorphism`] | the maps a(X) → a(X^g) |
+//! | [`sums`] | sums of products for two factors at once |
 //! | [`matrix`] | matrices of polynomials in a power of X, times vectors |
 //! | [`rns`] | rounding division, change of primes |
+//! | [`quotient`] | rounding division by several primes at once |
+//! | [`digits`] | digits of a polynomial over more primes: switching keys |
 //! | [`sample`] | uniform polynomials from a seed; ternary secrets, binomial errors |
 //! | [`bytes`] | residues as bytes, and what is checked when they come back |
 //! | `memory` | rows, aligned and reused |
@@ -72,6 +75,7 @@ pub mod basis;
 pub mod bytes;
 #[cfg(test)]
 mod constant_time;
+pub mod digits;
 mod kernel;
 pub mod matrix;
 mod memory;
@@ -80,14 +84,18 @@ pub mod ntt;
 pub mod poly;
 mod primality;
 pub mod primes;
+pub mod quotient;
 pub mod rns;
 pub mod sample;
+pub mod sums;
 #[cfg(test)]
 mod testing;
 
 pub use automorphism::Automorphism;
 pub use basis::Basis;
+pub use digits::{Decomposition, Digits};
 pub use matrix::Matrix;
 pub use modulus::Modulus;
 pub use poly::{Coefficients, Evaluations, Poly};
+pub use quotient::Division;
 pub use rns::Conversion;

@@ -10,9 +10,9 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::{AddAssign, Mul, Neg, SubAssign};
+use std::ops::{AddAssign, Mul, Neg, Range, SubAssign};
 
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::basis::{Basis, Prime};
 use crate::memory::Row;
@@ -115,6 +115,15 @@ impl<R: Representation> Poly<R> {
         Some(self)
     }
 
+    /// The same polynomial modulo the primes at these places.
+    ///
+    /// # Panics
+    /// When there are none, or no such places.
+    #[must_use]
+    pub fn part(&self, places: Range<usize>) -> Self {
+        Self::of(&self.basis.part(places.clone()), self.rows[places].to_vec())
+    }
+
     /// Multiplies by an integer, given by one residue for each prime ([`Basis::residues`]).
     ///
     /// # Panics
@@ -167,6 +176,23 @@ impl Poly<Coefficients> {
             row
         });
         Self::of(basis, rows.collect())
+    }
+
+    /// [`from_signed`](Self::from_signed) in vectors, where a kernel has them.
+    ///
+    /// # Panics
+    /// Unless there are N.
+    #[must_use]
+    pub fn from_words(basis: &Basis, coefficients: &[i64]) -> Self {
+        // c + 2^63 is a word.
+        let raise = |c: &i64| c.cast_unsigned() ^ 1 << 63;
+        let raised = Zeroizing::new(coefficients.iter().map(raise).collect::<Vec<_>>());
+        let mut poly = Self::from_unsigned(basis, &raised);
+        poly.each(|prime, row| {
+            let q = prime.modulus;
+            prime.kernel.shift(row, q.neg(q.reduce(1 << 63)));
+        });
+        poly
     }
 
     /// The polynomial with these coefficients, any words, modulo each prime: in vectors, where a kernel has them.
@@ -376,6 +402,30 @@ mod tests {
             }
             assert_eq!(Poly::from_unsigned(&basis, &words), Poly::from_signed(&basis, &words));
         }
+    }
+
+    #[test]
+    fn words_of_any_sign_are_reduced() {
+        for choice in [Choice::Best, Choice::Portable] {
+            let basis = basis(choice);
+            let q = basis.moduli().last().unwrap();
+            let mut words: Vec<_> =
+                residues(q, N, 4).into_iter().map(|x| (x << 14).cast_signed()).collect();
+            words[..5].copy_from_slice(&[0, 1, -1, i64::MIN, i64::MAX]);
+            assert_eq!(Poly::from_words(&basis, &words), Poly::from_signed(&basis, &words));
+        }
+    }
+
+    #[test]
+    fn a_part_has_the_residues_of_its_primes() {
+        let basis = basis(Choice::Best);
+        let a: Poly<Coefficients> = random(&basis, 2);
+        let part = a.part(1..3);
+        assert_eq!(part.basis(), &basis.part(1..3));
+        assert!(part.basis().moduli().eq(basis.moduli().skip(1)));
+        assert!((0..2).all(|i| part.residues(i) == a.residues(i + 1)));
+        assert_eq!(a.part(0..3), a);
+        assert_eq!(a.part(0..2), a.forget_last().unwrap());
     }
 
     #[test]

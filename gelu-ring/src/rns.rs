@@ -8,6 +8,7 @@
 //! in centred numbers is linear in residues, up to a constant, and each step is one linear combination of rows.
 
 use std::fmt;
+use std::ops::Deref;
 
 use zeroize::Zeroizing;
 
@@ -121,6 +122,8 @@ type Weights = Vec<Weight>;
 struct Weight {
     constant: u64,
     factors: Vec<u64>,
+    /// Where there is one e, and e − h is above −p and below p: that is h.
+    lift: Option<u64>,
 }
 
 impl Weight {
@@ -132,23 +135,27 @@ impl Weight {
         let factors: Vec<_> = (0..from.len()).map(|i| product(p, factors(i))).collect();
         let constant =
             factors.iter().zip(from).fold(0, |sum, (&w, &q)| p.sub(sum, p.mul(w, q.value() / 2)));
-        Self { constant, factors }
+        let one = from.first().filter(|_| from.len() == 1).map(|q| q.value() / 2);
+        Self { constant, factors, lift: one.filter(|&h| h < p.value()) }
     }
 
     /// The sum times c, modulo p.
     fn times(&self, p: Modulus, c: u64) -> Self {
         let factors = self.factors.iter().map(|&w| p.mul(w, c)).collect();
-        Self { constant: p.mul(self.constant, c), factors }
+        Self { constant: p.mul(self.constant, c), factors, lift: None }
     }
 
-    fn apply<'a>(
+    fn apply(
         &self,
         prime: &Prime,
-        rows: impl IntoIterator<Item = &'a Zeroizing<Row>>,
-        last: Option<&'a [u64]>,
+        shifted: &[Zeroizing<Row>],
+        last: Option<&[u64]>,
         out: &mut [u64],
     ) {
-        let rows = rows.into_iter().map(|row| &***row).chain(last);
+        if let (Some(h), [row], None) = (self.lift, shifted, last) {
+            return prime.kernel.lift(out, row, h);
+        }
+        let rows = shifted.iter().map(|row| &***row).chain(last);
         let terms: Vec<(&[u64], u64)> = rows.zip(self.factors.iter().copied()).collect();
         prime.kernel.combine(out, self.constant, &terms);
     }
@@ -244,13 +251,23 @@ impl Conversion {
     /// The digits of x in balanced mixed radix, each with h added.
     fn digits(&self, x: &Poly<Coefficients>) -> Vec<Zeroizing<Row>> {
         self.check(x);
-        let mut digits = Vec::with_capacity(x.rows().len());
-        for ((prime, row), weight) in self.from.primes().iter().zip(x.rows()).zip(&self.mixed) {
+        self.exact_digits(x.rows())
+    }
+
+    /// The digits of [`exact`](Self::exact), each as d + h.
+    pub(crate) fn exact_digits<R: Deref<Target = [u64]>>(&self, x: &[R]) -> Vec<Zeroizing<Row>> {
+        let mut digits = Vec::with_capacity(x.len());
+        for ((prime, row), weight) in self.from.primes().iter().zip(x).zip(&self.mixed) {
             let mut digit = self.from.pool().scratch();
-            weight.apply(prime, &digits, Some(row), &mut digit);
+            weight.apply(prime, &digits, Some(&**row), &mut digit);
             digits.push(digit);
         }
         digits
+    }
+
+    /// Row `i` of [`exact`](Self::exact), from its digits.
+    pub(crate) fn exact_row(&self, i: usize, digits: &[Zeroizing<Row>], out: &mut [u64]) {
+        self.exact[i].apply(&self.to.primes()[i], digits, None, out);
     }
 
     /// x + u·Q for the centred x and an integer |u| ≤ k/2 that depends on the coefficient, for the k
@@ -264,19 +281,28 @@ impl Conversion {
     #[must_use]
     pub fn fast(&self, x: &Poly<Coefficients>) -> Poly<Coefficients> {
         self.check(x);
-        let digits: Vec<_> = self
-            .from
-            .primes()
-            .iter()
-            .zip(x.rows())
-            .zip(&self.inverses)
-            .map(|((prime, row), &inverse)| {
-                let mut digit = self.from.pool().scratch();
-                prime.kernel.combine(&mut digit, prime.modulus.value() / 2, &[(row, inverse)]);
-                digit
-            })
-            .collect();
-        self.assemble(&self.fast, &digits)
+        self.assemble(&self.fast, &self.fast_digits(x.rows()))
+    }
+
+    /// The digits of [`fast`](Self::fast), each as y + h.
+    pub(crate) fn fast_digits<R: Deref<Target = [u64]>>(&self, x: &[R]) -> Vec<Zeroizing<Row>> {
+        let rows = self.from.primes().iter().zip(x).zip(&self.inverses);
+        let digits = rows.map(|((prime, row), &inverse)| {
+            let (half, mut digit) = (prime.modulus.value() / 2, self.from.pool().scratch());
+            if inverse == 1 {
+                digit.copy_from_slice(row);
+                prime.kernel.shift(&mut digit, half);
+            } else {
+                prime.kernel.combine(&mut digit, half, &[(row, inverse)]);
+            }
+            digit
+        });
+        digits.collect()
+    }
+
+    /// Row `i` of [`fast`](Self::fast), from its digits.
+    pub(crate) fn fast_row(&self, i: usize, digits: &[Zeroizing<Row>], out: &mut [u64]) {
+        self.fast[i].apply(&self.to.primes()[i], digits, None, out);
     }
 
     fn check(&self, x: &Poly<Coefficients>) {
@@ -300,7 +326,7 @@ impl fmt::Debug for Conversion {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use num_bigint_dig::{BigInt, ModInverse};
     use num_integer::Integer;
     use num_traits::{One, Signed, ToPrimitive, Zero};
@@ -314,7 +340,7 @@ mod tests {
     const N: usize = 1 << 11;
 
     /// The centred integers that a polynomial's residues stand for.
-    fn compose(x: &Poly<Coefficients>) -> Vec<BigInt> {
+    pub(crate) fn compose(x: &Poly<Coefficients>) -> Vec<BigInt> {
         let primes: Vec<_> = x.basis().moduli().map(|q| BigInt::from(q.value())).collect();
         let product: BigInt = primes.iter().product();
         let units: Vec<BigInt> = primes
@@ -334,7 +360,7 @@ mod tests {
     }
 
     /// The polynomial of these integers.
-    fn decompose(basis: &Basis, x: &[BigInt]) -> Poly<Coefficients> {
+    pub(crate) fn decompose(basis: &Basis, x: &[BigInt]) -> Poly<Coefficients> {
         let rows = basis.moduli().map(|q| {
             let mut row = basis.pool().row();
             let residue = |x: &BigInt| x.mod_floor(&q.value().into()).to_u64().expect("a residue");
@@ -345,7 +371,7 @@ mod tests {
     }
 
     /// A basis of primes of these widths.
-    fn basis(bits: &[u32], skip: usize, choice: Choice) -> Basis {
+    pub(crate) fn basis(bits: &[u32], skip: usize, choice: Choice) -> Basis {
         let mut primes: Vec<u64> = Vec::new();
         for &bits in bits {
             let mut fresh = descending(bits, N).map(Modulus::value).skip(skip);
@@ -361,7 +387,7 @@ mod tests {
     }
 
     /// Edges of the centred range first, then random residues.
-    fn polynomial(basis: &Basis, seed: u64) -> Poly<Coefficients> {
+    pub(crate) fn polynomial(basis: &Basis, seed: u64) -> Poly<Coefficients> {
         let mut x = random(basis, seed);
         let product: BigInt = basis.moduli().map(|q| BigInt::from(q.value())).product();
         let half: BigInt = (&product - 1u32) / 2u32;
@@ -383,7 +409,7 @@ mod tests {
     }
 
     /// round(x / q) for odd q.
-    fn rounded(x: &BigInt, q: &BigInt) -> BigInt {
+    pub(crate) fn rounded(x: &BigInt, q: &BigInt) -> BigInt {
         (x * 2u32 + q).div_floor(&(q * 2u32))
     }
 

@@ -6,7 +6,7 @@
 //! coming back.
 
 use super::weights::{GROUP, Shape, Weights};
-use super::{Kernel, MAX_TERMS, add, neg, shift, sub};
+use super::{Kernel, MAX_TERMS, Pair, add, check_pairs, lift, neg, shift, sub};
 use crate::automorphism::Permutation;
 use crate::modulus::{Modulus, below, high};
 use crate::ntt::{SPAN, SPAN_ORDER, roots};
@@ -127,6 +127,20 @@ impl Kernel for Rows {
         }
     }
 
+    fn sums_of_products(&self, outs: [&mut [u64]; 2], terms: &[Pair<'_>]) {
+        check_pairs(&outs, terms);
+        for (k, out) in outs.into_iter().enumerate() {
+            out.fill(0);
+            for terms in terms.chunks(MAX_TERMS) {
+                for (i, out) in out.iter_mut().enumerate() {
+                    let products =
+                        terms.iter().map(|(a, b)| u128::from(a[i]) * u128::from(b[k][i]));
+                    *out = self.q.reduce(u128::from(*out) + products.sum::<u128>());
+                }
+            }
+        }
+    }
+
     fn scale(&self, row: &mut [u64], factor: u64) {
         self.check(row);
         let factor = Factor::new(factor, self.q);
@@ -206,6 +220,11 @@ impl Kernel for Rows {
     fn shift(&self, row: &mut [u64], constant: u64) {
         self.check(row);
         shift(self.q.value(), row, constant);
+    }
+
+    fn lift(&self, out: &mut [u64], row: &[u64], constant: u64) {
+        self.check(out);
+        lift(self.q.value(), out, row, constant);
     }
 
     fn add(&self, out: &mut [u64], b: &[u64]) {

@@ -34,7 +34,7 @@ use core::arch::x86_64::{
 };
 
 use super::weights::{Shape, Weights};
-use super::{Kernel, MAX_TERMS, add, neg, shift, sub};
+use super::{BLOCK, Kernel, MAX_TERMS, Pair, add, check_pairs, lift, neg, shift, sub};
 use crate::automorphism::Permutation;
 use crate::modulus::{MAX_BITS, Modulus};
 use transform::Transform;
@@ -107,6 +107,19 @@ impl Kernel for Rows {
         }
     }
 
+    fn sums_of_products(&self, outs: [&mut [u64]; 2], terms: &[Pair<'_>]) {
+        check_pairs(&outs, terms);
+        let [b, c] = outs.map(blocks_mut);
+        let terms: Vec<_> = terms.iter().map(|(a, b)| (blocks(a), b.map(blocks))).collect();
+        let mut lists = terms.chunks(max_terms(2 * self.q.bits()));
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.sum_blocks::<false>([b, c], lists.next().unwrap_or_default()) };
+        for terms in lists {
+            // SAFETY: the same.
+            unsafe { self.sum_blocks::<true>([b, c], terms) };
+        }
+    }
+
     fn scale(&self, row: &mut [u64], factor: u64) {
         let (row, factor) = (self.lines_mut(row), Factor::new(factor, self.q));
         // SAFETY: `Rows` is only made where the instructions are available.
@@ -114,12 +127,16 @@ impl Kernel for Rows {
     }
 
     fn combine(&self, out: &mut [u64], constant: u64, terms: &[(&[u64], u64)]) {
-        let out = self.lines_mut(out);
-        out.fill([constant; LANES]);
-        let terms: Vec<_> = terms.iter().map(|(row, w)| (self.lines(row), *w)).collect();
-        for terms in terms.chunks(max_terms(self.q.bits() + MAX_BITS)) {
-            // SAFETY: `Rows` is only made where the instructions are available.
-            unsafe { self.combine_lines(out, terms) };
+        let out = blocks_mut(self.lines_mut(out).as_flattened_mut());
+        let block = |row| blocks(self.lines(row).as_flattened());
+        let terms: Vec<_> = terms.iter().map(|(row, w)| (block(row), *w)).collect();
+        let mut lists = terms.chunks(max_terms(self.q.bits() + MAX_BITS));
+        let first = lists.next().unwrap_or_default();
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.combine_blocks(out, Some(constant), first) };
+        for terms in lists {
+            // SAFETY: the same.
+            unsafe { self.combine_blocks(out, None, terms) };
         }
     }
 
@@ -145,15 +162,21 @@ impl Kernel for Rows {
     }
 
     fn reduce(&self, row: &mut [u64]) {
-        let row = self.lines_mut(row);
+        let row = blocks_mut(self.lines_mut(row).as_flattened_mut());
         // SAFETY: `Rows` is only made where the instructions are available.
-        unsafe { self.combine_lines(row, &[]) };
+        unsafe { self.combine_blocks(row, None, &[]) };
     }
 
     fn shift(&self, row: &mut [u64], constant: u64) {
         let row = self.lines_mut(row);
         // SAFETY: `Rows` is only made where the instructions are available.
         unsafe { self.shift_lines(row, constant) };
+    }
+
+    fn lift(&self, out: &mut [u64], row: &[u64], constant: u64) {
+        let (out, row) = (self.lines_mut(out), self.lines(row));
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.lift_lines(out, row, constant) };
     }
 
     fn add(&self, out: &mut [u64], b: &[u64]) {
@@ -173,6 +196,20 @@ impl Kernel for Rows {
         // SAFETY: `Rows` is only made where the instructions are available.
         unsafe { self.neg_lines(out) };
     }
+}
+
+/// Lines that are summed together.
+type Block = [Line; BLOCK / LANES];
+
+/// A [`Pair`] by blocks.
+type Blocks<'a> = (&'a [Block], [&'a [Block]; 2]);
+
+fn blocks(part: &[u64]) -> &[Block] {
+    part.as_chunks().0.as_chunks().0
+}
+
+fn blocks_mut(part: &mut [u64]) -> &mut [Block] {
+    part.as_chunks_mut().0.as_chunks_mut().0
 }
 
 #[target_feature(enable = "avx512f,avx512ifma")]
@@ -208,17 +245,58 @@ impl Rows {
         }
     }
 
+    /// Both sums, added to what there is where `ADD`: in blocks, whose many products hide their latency.
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn combine_lines(&self, out: &mut [Line], terms: &[(&[Line], u64)]) {
+    fn sum_blocks<const ADD: bool>(&self, outs: [&mut [Block]; 2], terms: &[Blocks<'_>]) {
         let (field, zero) = (self.field(), _mm512_setzero_si512());
-        for (i, out) in out.iter_mut().enumerate() {
-            let (mut low, mut high) = (load(out), zero);
-            for (a, w) in terms {
-                let (a, w) = (load(&a[i]), splat(*w));
-                low = _mm512_madd52lo_epu64(low, a, w);
-                high = _mm512_madd52hi_epu64(high, a, w);
+        let [first, second] = outs;
+        for (i, (first, second)) in first.iter_mut().zip(second).enumerate() {
+            let mut sums = [[[zero; 2]; BLOCK / LANES]; 2];
+            if ADD {
+                for (sums, out) in sums.iter_mut().zip([&*first, &*second]) {
+                    sums.iter_mut().zip(out).for_each(|(sum, out)| sum[0] = load(out));
+                }
             }
-            store(out, field.reduce(low, high));
+            for (a, [b, c]) in terms {
+                let (a, b, c) = (&a[i], &b[i], &c[i]);
+                for line in 0..BLOCK / LANES {
+                    let a = load(&a[line]);
+                    for (sums, b) in sums.iter_mut().zip([&b[line], &c[line]]) {
+                        let ([low, high], b) = (&mut sums[line], load(b));
+                        *low = _mm512_madd52lo_epu64(*low, a, b);
+                        *high = _mm512_madd52hi_epu64(*high, a, b);
+                    }
+                }
+            }
+            for (sums, out) in sums.iter().zip([first, second]) {
+                for (&[low, high], out) in sums.iter().zip(out) {
+                    store(out, field.reduce(low, high));
+                }
+            }
+        }
+    }
+
+    /// The combination, added to a constant or to what there is: in blocks, as [`Self::sum_blocks`].
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn combine_blocks(&self, out: &mut [Block], constant: Option<u64>, terms: &[(&[Block], u64)]) {
+        let (field, zero) = (self.field(), _mm512_setzero_si512());
+        let start = splat(constant.unwrap_or(0));
+        for (i, out) in out.iter_mut().enumerate() {
+            let mut sums = [[zero; 2]; BLOCK / LANES];
+            for (sum, line) in sums.iter_mut().zip(&*out) {
+                sum[0] = if constant.is_some() { start } else { load(line) };
+            }
+            for (a, w) in terms {
+                let w = splat(*w);
+                for ([low, high], a) in sums.iter_mut().zip(&a[i]) {
+                    let a = load(a);
+                    *low = _mm512_madd52lo_epu64(*low, a, w);
+                    *high = _mm512_madd52hi_epu64(*high, a, w);
+                }
+            }
+            for ([low, high], out) in sums.into_iter().zip(out) {
+                store(out, field.reduce(low, high));
+            }
         }
     }
 
@@ -233,6 +311,11 @@ impl Rows {
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn shift_lines(&self, row: &mut [Line], constant: u64) {
         shift(self.q.value(), row.as_flattened_mut(), constant);
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn lift_lines(&self, out: &mut [Line], row: &[Line], constant: u64) {
+        lift(self.q.value(), out.as_flattened_mut(), row.as_flattened(), constant);
     }
 
     #[target_feature(enable = "avx512f,avx512ifma")]

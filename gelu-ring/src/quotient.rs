@@ -1,0 +1,174 @@
+//! Rounding division by several primes at once, of evaluations.
+//!
+//! ```text
+//! x  modulo  p₀·…·pₖ₋₁ · q₀·…·qₗ · r₀·…         D = p₀·…·pₖ₋₁ · r₀·…,   P = p₀·…·pₖ₋₁
+//! divide(x)        =  round(x / D)              modulo q₀·…·qₗ
+//! divide_sum(x, y) =  round((x + P·y) / D)      for y modulo q₀·…·qₗ·r₀·…
+//! ```
+//! Rounding is exact: the remainder x mod D is centred and converted by balanced mixed radix
+//! ([`Conversion::exact`]), so the quotient is at most 1/2 away from x/D and not biased.
+
+use std::fmt;
+use std::ops::Range;
+
+use zeroize::Zeroizing;
+
+use crate::basis::Basis;
+use crate::memory::Row;
+use crate::modulus::Modulus;
+use crate::poly::{Evaluations, Poly};
+use crate::rns::Conversion;
+
+/// A division by all primes of a basis but those of a range. One inverse transform for each of the former, one
+/// forward transform for each of the latter.
+pub struct Division {
+    from: Basis,
+    to: Basis,
+    kept: Range<usize>,
+    conversion: Conversion,
+    /// P modulo each prime.
+    front: Vec<u64>,
+    /// For each kept prime: D⁻¹, and P·D⁻¹.
+    factors: Vec<(u64, u64)>,
+}
+
+impl Division {
+    /// A division of polynomials over `from` that keeps the primes at the places `kept`.
+    ///
+    /// # Panics
+    /// When all primes or none are kept, or there are no such places.
+    #[must_use]
+    pub fn new(from: &Basis, kept: Range<usize>) -> Self {
+        let to = from.part(kept.clone());
+        let dropped = from.choose((0..kept.start).chain(kept.end..from.moduli().len()));
+        let moduli: Vec<Modulus> = from.moduli().collect();
+        let front = moduli.iter().map(|&q| product(q, &moduli[..kept.start])).collect::<Vec<_>>();
+        let all: Vec<_> = dropped.moduli().collect();
+        let factors = to.moduli().zip(&front[kept.clone()]).map(|(q, &front)| {
+            let inverse = q.inverse(product(q, &all));
+            (inverse, q.mul(front, inverse))
+        });
+        let factors = factors.collect();
+        let conversion = Conversion::new(&dropped, &to);
+        Self { from: from.clone(), to, kept, conversion, front, factors }
+    }
+
+    /// round(x / D).
+    ///
+    /// # Panics
+    /// When x is over another basis.
+    #[must_use]
+    pub fn divide(&self, x: &Poly<Evaluations>) -> Poly<Evaluations> {
+        self.quotient(x, None)
+    }
+
+    /// round((x + P·y) / D), for the price of [`divide`](Self::divide).
+    ///
+    /// # Panics
+    /// When x is over another basis, or y not over the primes from the first that is kept.
+    #[must_use]
+    pub fn divide_sum(&self, x: &Poly<Evaluations>, y: &Poly<Evaluations>) -> Poly<Evaluations> {
+        let expected = self.from.moduli().skip(self.kept.start);
+        assert!(y.basis().moduli().eq(expected), "the basis of a polynomial to add");
+        self.quotient(x, Some(y))
+    }
+
+    fn quotient(&self, x: &Poly<Evaluations>, y: Option<&Poly<Evaluations>>) -> Poly<Evaluations> {
+        assert_eq!(*x.basis(), self.from, "the basis of a polynomial to divide");
+        let row_of_y = |place: usize| {
+            y.filter(|_| place >= self.kept.start).map(|y| &*y.rows()[place - self.kept.start])
+        };
+        let count = self.from.primes().len();
+        let dropped = (0..self.kept.start).chain(self.kept.end..count).map(|place| {
+            let (prime, x) = (&self.from.primes()[place], &*x.rows()[place]);
+            let mut row = self.from.pool().scratch();
+            match row_of_y(place) {
+                Some(y) => prime.kernel.combine(&mut row, 0, &[(x, 1), (y, self.front[place])]),
+                None => row.copy_from_slice(x),
+            }
+            prime.kernel.inverse(&mut row);
+            row
+        });
+        let dropped: Vec<Zeroizing<Row>> = dropped.collect();
+        let dropped: Vec<&[u64]> = dropped.iter().map(|row| &***row).collect();
+        let digits = self.conversion.exact_digits(&dropped);
+        let mut rest = self.from.pool().scratch();
+        let rows = self.to.primes().iter().zip(&self.factors).enumerate();
+        let rows = rows.map(|(i, (prime, &(inverse, front)))| {
+            self.conversion.exact_row(i, &digits, &mut rest);
+            prime.kernel.forward(&mut rest);
+            let (place, mut out) = (self.kept.start + i, self.to.pool().row());
+            let difference = [(&*x.rows()[place], inverse), (&**rest, prime.modulus.neg(inverse))];
+            let terms: Vec<_> =
+                difference.into_iter().chain(row_of_y(place).map(|y| (y, front))).collect();
+            prime.kernel.combine(&mut out, 0, &terms);
+            out
+        });
+        Poly::of(&self.to, rows.collect())
+    }
+}
+
+/// The product of primes modulo q.
+fn product(q: Modulus, primes: &[Modulus]) -> u64 {
+    primes.iter().fold(1, |product, p| q.mul(product, p.value()))
+}
+
+impl fmt::Debug for Division {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Division").field("from", &self.from).field("to", &self.to).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use num_bigint_dig::BigInt;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kernel::Choice;
+    use crate::poly::Coefficients;
+    use crate::rns::tests::{basis, compose, decompose, polynomial, rounded};
+
+    const WIDTHS: [u32; 6] = [50, 47, 36, 36, 50, 30];
+
+    fn product(basis: &Basis, places: impl Iterator<Item = usize>) -> BigInt {
+        let primes: Vec<_> = basis.moduli().map(|q| BigInt::from(q.value())).collect();
+        places.map(|i| &primes[i]).product()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn quotients_are_those_of_integers(
+            start in 0..3usize, len in 1..4usize, portable: bool, seed: u64,
+        ) {
+            let choice = if portable { Choice::Portable } else { Choice::Best };
+            let from = basis(&WIDTHS, 0, choice);
+            let (count, kept) = (WIDTHS.len(), start..start + len);
+            let division = Division::new(&from, kept.clone());
+            let divisor = product(&from, (0..kept.start).chain(kept.end..count));
+            let x = polynomial(&from, seed);
+            let quotients: Vec<_> = compose(&x).iter().map(|x| rounded(x, &divisor)).collect();
+            let expected = decompose(&from.part(kept.clone()), &quotients);
+            let x = x.into_evaluations();
+            prop_assert_eq!(division.divide(&x).into_coefficients(), expected);
+
+            // x + P·y, added before.
+            let front = product(&from, 0..kept.start);
+            let y: Poly<Coefficients> = polynomial(&from.part(kept.start..count), !seed);
+            let raised: Vec<_> = compose(&y).iter().map(|y| y * &front).collect();
+            let mut sum = x.clone();
+            sum += &decompose(&from, &raised).into_evaluations();
+            prop_assert_eq!(division.divide_sum(&x, &y.into_evaluations()), division.divide(&sum));
+        }
+
+        #[test]
+        fn by_the_last_prime_it_is_division_by_the_last_prime(seed: u64) {
+            let from = basis(&WIDTHS[..4], 0, Choice::Best);
+            let x = polynomial(&from, seed).into_evaluations();
+            let quotient = Division::new(&from, 0..3).divide(&x);
+            prop_assert_eq!(Some(quotient), x.divide_by_last());
+        }
+    }
+}
