@@ -106,6 +106,9 @@ fn write_keys(save: Save<'_>) {
     let lattice = key_of::<Lattice>(4096);
     let key = Lattice::public_key_to_bytes(lattice.public_key());
     save("lattice_wire", "key", &[&[0], &key[..]].concat());
+    let larger = key_of::<Lattice>(8192);
+    let key = Lattice::public_key_to_bytes(larger.public_key());
+    save("lattice_wire", "key_with_packing", &[&[0], &key[..]].concat());
     save("lattice_wire", "upload", &[1; 1 + 32 + 3 * 4096 * 35 / 8]);
     save("lattice_wire", "answer", &[2; 1 + (4099usize * 33).div_ceil(8)]);
     write_ckks(save);

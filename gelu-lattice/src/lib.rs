@@ -32,7 +32,8 @@
 //!
 //! # Security
 //! The client's values are hidden by ring-LWE with 128 bits ([`parameters`]), also from quantum computers as far as is
-//! known; in the larger ring, where keys for packing encrypt images of the secret under itself, also by circular security. The server's weights are hidden from the owner of the key by encryptions of 0 (ring-LWE) and by
+//! known; in the larger ring, where keys for packing encrypt images of the secret under itself, also by circular
+//! security. The server's weights are hidden from the owner of the key by encryptions of 0 (ring-LWE) and by
 //! flooding (statistically, [`Budget::hiding_bits`] a coefficient). A public key comes with a proof that it was made of
 //! small polynomials, so this holds also for a key made in bad faith, with fewer bits:
 //! [`Budget::hiding_bits_from_any_key`].

@@ -33,8 +33,9 @@ goes up, N channels in one that comes down, `packed-` if answers are packed (the
 backend).
 
 The expected time is that of one core for both parties, with 1 Gbit/s between them (100 Mbit/s for
-trainings under a lattice): of the reference machine, or with --measure of this one, where a backend can measure its prices. It is what
-the client minimises, layer by layer; it names its choice to the server.")]
+trainings under a lattice): of the reference machine, or with --measure of this one, where a backend
+can measure its prices. It is what the client minimises, layer by layer; it names its choice to the
+server.")]
 pub(crate) struct Args {
     /// A model file, or the name of a network
     #[arg(value_name = "MODEL")]

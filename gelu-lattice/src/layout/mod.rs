@@ -12,7 +12,7 @@
 //!
 //! # Packed
 //! In the larger ring, `packed-dense/…` and `packed-columns/…` come down full: there, n is that of an answer into which others are
-//! [packed](crate::packing), B·n ≤ N. Before, each holds n' channels, B·S·n' = N, in a raster of S ≥ k coefficients:
+//! packed (`packing`), B·n ≤ N. Before, each holds n' channels, B·S·n' = N, in a raster of S ≥ k coefficients:
 //!
 //! ```text
 //! input (j, c) at S·n'·j + c        weight (o, c) at S·o − c, where X^−c is −X^(N−c)        output (j, o) at S·(n'·j + o)

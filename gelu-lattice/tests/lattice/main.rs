@@ -1,3 +1,4 @@
 //! The backend as others see it.
 
 mod laws;
+mod packed;
