@@ -9,6 +9,8 @@
 //!   "loss": "softmax_cross_entropy" }
 //! ```
 //!
+//! `"frozen": 1` would [freeze](Sequential::freeze) the convolution.
+//!
 //! | file | what |
 //! | --- | --- |
 //! | `spec` | [`LayerSpec`]: the list as it is written down |
@@ -56,7 +58,20 @@ impl Sequential {
     /// [`Error::Layer`] naming the first layer that does not fit, with both shapes;
     /// [`Error::Architecture`] when there is no linear layer, or too many layers.
     pub fn new(input: Shape, layers: Vec<LayerSpec>) -> Result<Self> {
-        Self::check(Architecture { input, layers, loss: LossSpec::default() })
+        Self::check(Architecture { input, layers, loss: LossSpec::default(), frozen: 0 })
+    }
+
+    /// The same network with its first `stages` [blocks](Self::blocks) frozen, 0 for none: they are not trained.
+    ///
+    /// # Errors
+    /// [`Error::Architecture`] when there are no more than that.
+    pub fn freeze(&self, stages: usize) -> Result<Self> {
+        Self::check(Architecture { frozen: stages, ..self.architecture.clone() })
+    }
+
+    /// How many blocks, from the first on, are not trained.
+    pub fn frozen(&self) -> usize {
+        self.architecture.frozen
     }
 
     /// A network of dense layers with one activation between them: `hidden` lists the widths.
@@ -109,6 +124,12 @@ impl Sequential {
         }
         let Blocks { prelude, blocks, output } =
             Blocks::new(architecture.input, &architecture.layers)?;
+        if architecture.frozen >= blocks.len() {
+            let (frozen, all) = (architecture.frozen, blocks.len());
+            return Err(Error::Architecture(format!(
+                "{frozen} of {all} stages are to be frozen, and at least the last one must be trained"
+            )));
+        }
         Ok(Self { architecture, prelude, blocks, output })
     }
 
@@ -156,6 +177,7 @@ impl Sequential {
             stages.collect(),
             self.architecture.loss.build(),
         )
+        .and_then(|network| network.freeze(self.frozen()))
         .expect("checked at construction")
     }
 }
@@ -187,7 +209,11 @@ impl core::fmt::Display for Sequential {
                 write!(f, " ▸ {local}")?;
             }
         }
-        Ok(())
+        match self.frozen() {
+            0 => Ok(()),
+            1 => write!(f, ", the first stage frozen"),
+            n => write!(f, ", the first {n} stages frozen"),
+        }
     }
 }
 

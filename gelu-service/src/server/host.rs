@@ -246,7 +246,7 @@ fn check_rate<B: Backend>(rate: &LearningRate<B>, model: &ServedModel) -> Result
                 return Err(Error::configuration("secret learning rate", why));
             }
             let public = B::public_key(key);
-            B::Rate::plan(model.parameters.len(), precision, *g_max, public)
+            B::Rate::plan(model.network.trained_parameters(), precision, *g_max, public)
                 .map_err(gelu_core::Error::from)?;
             Ok(())
         }
