@@ -92,6 +92,34 @@ impl Sequential {
         Self::new(Shape::Vector(inputs), layers)
     }
 
+    /// The first `stages` [blocks](Self::blocks) with what follows them up to the next, then dense layers of the
+    /// widths `hidden` with sigmoids between them, and one of `classes`: a new head on a base, which is frozen.
+    ///
+    /// # Errors
+    /// [`Error::Architecture`] when there are fewer blocks than that; as [`new`](Self::new).
+    pub fn with_head(&self, stages: usize, hidden: &[usize], classes: usize) -> Result<Self> {
+        if stages > self.blocks.len() {
+            let all = self.blocks.len();
+            return Err(Error::Architecture(format!(
+                "{stages} stages are asked for, there are {all}"
+            )));
+        }
+        let mut left = stages;
+        let base = self.architecture.layers.iter().take_while(|layer| {
+            let linear = matches!(layer, LayerSpec::Dense { .. } | LayerSpec::Conv2d { .. });
+            let taken = !linear || left > 0;
+            left = left.saturating_sub(usize::from(linear));
+            taken
+        });
+        let function = Activation::Sigmoid;
+        let of_width =
+            |&outputs| [LayerSpec::Dense { outputs }, LayerSpec::Activation { function }];
+        let mut layers: Vec<_> = base.copied().collect();
+        layers.extend(hidden.iter().flat_map(of_width));
+        layers.push(LayerSpec::Dense { outputs: classes });
+        Self::new(self.input(), layers)?.freeze(stages)
+    }
+
     /// The same network with `function` in the place of every activation.
     pub fn with_activation(&self, function: Activation) -> Self {
         let mut architecture = self.architecture.clone();
