@@ -179,6 +179,20 @@ impl<T: Real> FloatTrainer<T> {
         Ok(accuracy(&predictions, data.labels()))
     }
 
+    /// Class probabilities, `[classes, batch]`, of `inputs`, `[features, batch]`.
+    ///
+    /// # Errors
+    /// [`Error::Core`](crate::Error::Core) when they have another number of features.
+    pub fn probabilities(&self, inputs: &Array2<f64>) -> Result<Array2<f64>> {
+        let (expected, got) =
+            (vec![self.network.inputs(), inputs.ncols()], inputs.shape().to_vec());
+        if expected != got {
+            return Err(gelu_core::Error::from(ApiMisuse::Shape { expected, got }).into());
+        }
+        let trace = self.forward(inputs.clone());
+        Ok(self.network.loss().probabilities(trace.output()))
+    }
+
     /// One mini-batch at `rate`, whatever the schedule says: `inputs` are `[features, batch]`.
     ///
     /// # Errors
