@@ -14,11 +14,11 @@ mod story;
 use std::sync::Arc;
 
 use anyhow::Result;
-use gelu_core::Precision;
 use gelu_core::client::DataPolicy;
 use gelu_core::fixed::add_by_layer;
 use gelu_core::ledger::{DataLedger, Exposure};
 use gelu_core::plan::Purpose;
+use gelu_core::{Format, Precision};
 use gelu_nn::{Dataset, FloatTrainer, Model, Sequential, Split};
 use gelu_service::client::Statistics;
 use rand::SeedableRng;
@@ -94,6 +94,13 @@ pub(crate) struct Outcome {
     pub(crate) phases: Phases,
     /// Of this process and of the server's, where the system tells.
     pub(crate) peak_memory: Option<[u64; 2]>,
+}
+
+/// For training a model further: with room for activations as large as those that it was made for.
+pub(crate) fn training_precision(model: &Model) -> Precision {
+    let (usual, own) = (Precision::TRAINING, model.precision().activations.integer);
+    let Format { integer, fraction } = usual.activations;
+    Precision { activations: Format::new(integer.max(own), fraction), ..usual }
 }
 
 impl Experiment {

@@ -197,6 +197,7 @@ mod tests {
     use super::*;
     use gelu_core::ledger::LayerExposure;
     use gelu_core::plan::Direction;
+    use std::collections::BTreeMap;
     use std::os::unix::fs::MetadataExt;
     use std::time::Instant;
     use tempfile::TempDir;

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::ValueEnum;
-use gelu_core::Precision;
 use gelu_core::client::DataPolicy;
 use gelu_nn::{Dataset, Model, Recipe};
 
@@ -15,7 +14,7 @@ use crate::args::{self, Cryptosystem, FreezeArgs, Threads};
 use crate::client::ServerArgs;
 use crate::data::{self, Chosen, DataArgs, Samples};
 use crate::destination::{Destination, Kind};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, training_precision};
 use crate::leases;
 use crate::local::Terms;
 use crate::output::Output;
@@ -244,7 +243,8 @@ fn local(args: &Args, output: Output) -> Result<()> {
     let mut samples = args.data.load(args.network.as_deref())?;
     let (Chosen { name, architecture, .. }, start) = args.network(&samples)?;
     // A model of its own from here on.
-    let anew = |start: Model| anyhow::Ok(start.requantised(Precision::TRAINING)?.with_version(0));
+    let anew =
+        |start: Model| anyhow::Ok(start.requantised(training_precision(&start))?.with_version(0));
     let start: Option<Model> = start.map(anew).transpose()?;
     let head = |part: &mut Dataset, rows: Option<usize>| {
         if let Some(rows) = rows {

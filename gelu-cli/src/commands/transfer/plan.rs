@@ -81,8 +81,9 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
     let exported = source.export(&source.start, None)?;
     let row = |backend: Backend| {
         let (trained, used) = (&source.start, &exported);
-        let asked = query(backend);
         let own = Cryptosystem::default_of(backend);
+        let asking = roomy(own, used);
+        let asked = query(asking, used);
         let cost = |cryptosystem, count: Count<'_>| {
             let costs = count.under(cryptosystem)?;
             let seconds = costs.nanoseconds as f64 / 1e9;
@@ -105,7 +106,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
             purpose: Purpose::Inference,
             measured: args.measure,
         };
-        let answer = cost(roomy(own, used, asked), count);
+        let answer = cost(asking, count);
         let share = |all: Cost| Cost {
             seconds: all.seconds / asked as f64,
             bytes: all.bytes.div_ceil(asked as u64),

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::source::{DEFAULT, class_names, stem, unlabelled};
 use crate::args::{self, Cryptosystem, Threads};
-use crate::backend::{Backend, Scheme, Task};
+use crate::backend::{Scheme, Task};
+use crate::client;
 use crate::commands::infer::{Ask, Asked};
 use crate::cost::Count;
 use crate::data::DataArgs;
@@ -86,8 +87,8 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
             "give the features that it was trained on, raw, or leave columns out with --ignore",
         ));
     }
-    let batch = args.batch.unwrap_or(query(args.cryptosystem.backend));
-    let cryptosystem = roomy(args.cryptosystem, &model, batch);
+    let cryptosystem = roomy(args.cryptosystem, &model);
+    let batch = args.batch.unwrap_or_else(|| query(cryptosystem, &model));
     let ask = Ask {
         server: None,
         cryptosystem,
@@ -138,23 +139,23 @@ impl Args {
 }
 
 /// The cryptosystem with the keys of a training, where those of a query have no room for the model's numbers.
-pub(super) fn roomy(cryptosystem: Cryptosystem, model: &Model, batch: usize) -> Cryptosystem {
+pub(super) fn roomy(cryptosystem: Cryptosystem, model: &Model) -> Cryptosystem {
     let (network, precision) = (model.network(), model.precision());
-    let purpose = Purpose::Inference;
-    let fits = Count { network, precision, batch, purpose, measured: false }.under(cryptosystem);
+    let (purpose, measured) = (Purpose::Inference, false);
+    let fits = Count { network, precision, batch: 1, purpose, measured }.under(cryptosystem);
     if fits.is_ok() { cryptosystem } else { cryptosystem.for_training() }
 }
 
-/// Rows of one query under a cryptosystem.
-pub(super) fn query(backend: Backend) -> usize {
-    struct Query;
-    impl Task for Query {
+/// Rows of one query of a model.
+pub(super) fn query(cryptosystem: Cryptosystem, model: &Model) -> usize {
+    struct Query<'a>(&'a Model, u32);
+    impl Task for Query<'_> {
         type Output = usize;
         fn run<S: Scheme>(self) -> usize {
-            S::QUERY
+            client::rows_of_query::<S>(self.0.network(), self.0.precision(), self.1)
         }
     }
-    backend.run(Query)
+    cryptosystem.backend.run(Query(model, cryptosystem.key_bits))
 }
 
 const HEADER: &str = "row,answer\n";

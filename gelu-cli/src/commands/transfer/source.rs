@@ -12,6 +12,7 @@ use rand::rngs::ChaCha20Rng;
 
 use crate::args;
 use crate::data::DataArgs;
+use crate::experiment::training_precision;
 use crate::problem::{Advise, problem};
 
 /// Where rows come from, and what they are trained into.
@@ -128,7 +129,7 @@ impl SourceArgs {
         let rng = &mut ChaCha20Rng::seed_from_u64(self.data.seed);
         let (classes, all) = (split.train.classes(), base.architecture().blocks().len());
         let start = base
-            .with_head(stages, &self.head, classes, Precision::TRAINING, rng)
+            .with_head(stages, &self.head, classes, training_precision(&base), rng)
             .advise(|| format!("choose a --freeze of 1 to {all}, the linear layers of the base"))?;
         Ok(Source { name: samples.name, split, start, prepared: None })
     }
