@@ -172,6 +172,16 @@ fn write_files(save: Save<'_>) {
     for options in 0..32u8 {
         save("csv", &format!("table-{options}"), &[&[options], &table[..]].concat());
     }
+    // Three rows and one, each of two features.
+    let header = concat!(
+        r#"{"test.x":{"dtype":"F16","shape":[1,2],"data_offsets":[0,4]},"#,
+        r#""test.y":{"dtype":"U8","shape":[1],"data_offsets":[4,5]},"#,
+        r#""train.x":{"dtype":"I8","shape":[3,2],"data_offsets":[5,11]},"#,
+        r#""train.y":{"dtype":"U8","shape":[3],"data_offsets":[11,14]},"#,
+        r#""x.scale":{"dtype":"F32","shape":[2],"data_offsets":[14,22]}}"#,
+    );
+    let length = (header.len() as u64).to_le_bytes();
+    save("features", "eight-bits", &[&length[..], header.as_bytes(), &[1; 22]].concat());
     let words = |words: &[u32]| words.iter().flat_map(|w| w.to_be_bytes()).collect::<Vec<_>>();
     save("idx", "images", &[&words(&[2051, 2, 2, 3])[..], &[7; 12]].concat());
     save("idx", "labels", &[&words(&[2049, 3])[..], &[0, 1, 9]].concat());

@@ -7,10 +7,11 @@ use clap::builder::{RangedI64ValueParser, RangedU64ValueParser};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, FromArgMatches};
 use gelu_core::plan::{MAX_BATCH, MAX_STEPS, Purpose};
+use gelu_nn::{Model, Sequential};
 
 use crate::backend::Backend;
 use crate::machine;
-use crate::problem::problem;
+use crate::problem::{Advise, problem};
 
 /// Which cryptosystem, and how large its keys are: of a size that it offers.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +104,52 @@ pub(crate) fn batch() -> RangedU64ValueParser<usize> {
 /// Mini-batches of a lease: as many as the protocol allows.
 pub(crate) fn lease_steps() -> RangedI64ValueParser<u32> {
     RangedI64ValueParser::new().range(1..=i64::from(MAX_STEPS))
+}
+
+/// How many stages of a network stay as they are.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct FreezeArgs {
+    /// Freeze the first so many linear layers: no lease trains them, and they are asked with their true weights
+    /// [default: as the model says]
+    #[arg(long, value_name = "STAGES")]
+    freeze: Option<usize>,
+}
+
+impl FreezeArgs {
+    /// The network, frozen as was asked.
+    ///
+    /// # Errors
+    /// When that leaves no stage to train.
+    pub(crate) fn network(self, network: Sequential) -> Result<Sequential> {
+        match self.freeze {
+            Some(stages) => network.freeze(stages).advise(|| advice(network.blocks().len())),
+            None => Ok(network),
+        }
+    }
+
+    /// The same of a model.
+    ///
+    /// # Errors
+    /// When that leaves no stage to train.
+    pub(crate) fn model(self, model: Model) -> Result<Model> {
+        let stages = model.architecture().blocks().len();
+        match self.freeze {
+            Some(frozen) => model.freeze(frozen).advise(|| advice(stages)),
+            None => Ok(model),
+        }
+    }
+
+    /// What was asked.
+    pub(crate) fn stages(self) -> Option<usize> {
+        self.freeze
+    }
+}
+
+fn advice(stages: usize) -> String {
+    match stages {
+        1 => "leave --freeze out: the network has one stage".into(),
+        n => format!("choose a --freeze below {n}"),
+    }
 }
 
 /// How many threads compute.

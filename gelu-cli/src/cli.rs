@@ -7,7 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::args::Moved;
 use crate::commands::{
-    audit, backends, bench, certs, datasets, demo, infer, keygen, models, plan, round, serve, train,
+    audit, backends, bench, certs, datasets, demo, infer, keygen, models, plan, round, serve,
+    train, transfer,
 };
 use crate::output::Output;
 use crate::program::{self, Common};
@@ -31,6 +32,7 @@ Start here:
   gelu demo                     the whole thing in one command, with a report to open
   gelu models                   the networks of the paper, and what they cost
   gelu audit iris               what a training of that network would leak, to whom
+  gelu transfer fit             a hospital's rows, somebody else's model: a head trained under encryption
   gelu plan lenet5              how its layers travel in ciphertexts, and what each of them costs
   gelu backends                 the cryptosystems of this program, and what each can do
   gelu help COMMAND             examples for each command";
@@ -45,6 +47,7 @@ enum Command {
     Plan(plan::Args),
     Round(round::Args),
     Train(Box<train::Args>),
+    Transfer(Box<transfer::Args>),
     Infer(Box<infer::Args>),
     Bench(Box<bench::Args>),
     Serve(Box<serve::Args>),
@@ -72,6 +75,7 @@ impl Command {
             Self::Plan(args) => plan::run(&args, output),
             Self::Round(args) => round::run(&args, output),
             Self::Train(args) => train::run(&args, output),
+            Self::Transfer(args) => transfer::run(&args, output),
             Self::Infer(args) => infer::run(&args, output),
             Self::Bench(args) => bench::run(&args, output),
             Self::Attack(moved) => moved.refuse("attack", "attack"),

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{ArgGroup, Args};
-use gelu_core::Backend;
+use gelu_core::backend::Layout;
 use gelu_core::client::{DataPolicy, StepReport};
 use gelu_core::error::PeerIncompatible;
+use gelu_core::plan::Purpose;
+use gelu_core::{Backend, Network, Precision};
 use gelu_nn::{Batches, Dataset};
 use gelu_service::certs::Identity;
 use gelu_service::client::ClientEvent;
@@ -238,6 +240,26 @@ pub(crate) async fn train<S: Scheme>(
         rest = left;
     }
     Ok(())
+}
+
+/// Rows of a query where many are to be classified: what the scheme is fastest at, or fewer, so that no message
+/// outgrows a frame.
+pub(crate) fn rows_of_query<S: Scheme>(
+    network: &Network,
+    precision: &Precision,
+    key_bits: u32,
+) -> usize {
+    let limit = Limits::default().frame_bytes;
+    let too_large = |rows: usize| {
+        let plan = S::plan(network, precision, rows, Purpose::Inference, key_bits);
+        // Both ways together: one way is less.
+        plan.is_ok_and(|plan| plan.exchanges().any(|(.., e)| e.layout().cost().bytes > limit))
+    };
+    let mut rows = S::QUERY;
+    while rows > 1 && too_large(rows) {
+        rows /= 2;
+    }
+    rows
 }
 
 /// The most probable class of every sample of `data`, `batch` samples a query; `answered` gets them

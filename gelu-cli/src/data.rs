@@ -17,10 +17,10 @@ use crate::problem::{Advise, problem};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Data")]
 pub(crate) struct DataArgs {
-    /// Folder of the well-known data sets, one sub-folder each (iris and digits need none)
+    /// Folder of the well-known data sets, one sub-folder each (iris, digits and abstracts need none)
     #[arg(long, value_name = "DIR", env = "GELU_DATA")]
     pub(crate) data: Option<PathBuf>,
-    /// Name of a data set: iris, digits, diabetes, kr-vs-kp, mnist, …
+    /// Name of a data set: iris, digits, abstracts, diabetes, kr-vs-kp, mnist, …
     #[arg(long, value_name = "NAME", conflicts_with = "csv")]
     pub(crate) dataset: Option<String>,
     /// A table of your own; words become 0/1 columns, the header is detected
@@ -32,6 +32,9 @@ pub(crate) struct DataArgs {
     /// Column of --csv to leave out, such as an identifier (may be given several times)
     #[arg(long, value_name = "COLUMN")]
     pub(crate) ignore: Vec<String>,
+    /// Rows of these classes only, by name; they become all the classes there are, in this order
+    #[arg(long, value_name = "CLASS,…", value_delimiter = ',')]
+    pub(crate) classes: Vec<String>,
     /// Fixes the split, the first weights and the order of samples; never keys
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -44,6 +47,8 @@ pub(crate) struct Samples {
     /// Whether it is the well-known data set of that name, for which the zoo may have a network. A
     /// file can have any name.
     well_known: bool,
+    /// Whether its classes were chosen from among those of the data set.
+    chosen: bool,
     pub(crate) split: Split,
 }
 
@@ -53,12 +58,49 @@ impl DataArgs {
     /// `network` decides on the data set where none was named.
     pub(crate) fn load(&self, network: Option<&str>) -> Result<Samples> {
         if let Some(csv) = &self.csv {
-            return self.read_csv(csv);
+            let mut samples = self.read_csv(csv)?;
+            let scaling = Standardiser::fit(&samples.split.train);
+            scaling.apply(&mut samples.split.train)?;
+            scaling.apply(&mut samples.split.test)?;
+            return Ok(samples);
         }
         let name = self.name(network)?;
         let (split, _) =
             Split::load(name, &self.folder(), self.seed).advise(|| self.where_files_are())?;
-        Ok(Samples { name: name.into(), well_known: true, split })
+        self.samples(name, split)
+    }
+
+    /// As [`load`](Self::load), with the features as they are, of the data set `otherwise` where none was named; and
+    /// whether they are measurements of different scales.
+    pub(crate) fn load_unscaled(&self, otherwise: &str) -> Result<(Samples, bool)> {
+        if let Some(csv) = &self.csv {
+            return Ok((self.read_csv(csv)?, true));
+        }
+        let name = self.dataset.as_deref().unwrap_or(otherwise);
+        let split =
+            Split::unscaled(name, &self.folder(), self.seed).advise(|| self.where_files_are())?;
+        let is_table = sources().iter().any(|source| source.name == name && source.is_table());
+        Ok((self.samples(name, split)?, is_table))
+    }
+
+    fn samples(&self, name: &str, split: Split) -> Result<Samples> {
+        let split = self.of_classes(split)?;
+        Ok(Samples { name: name.into(), well_known: true, chosen: !self.classes.is_empty(), split })
+    }
+
+    /// The rows of the chosen classes.
+    pub(crate) fn of_classes(&self, split: Split) -> Result<Split> {
+        Ok(Split {
+            train: self.rows_of_classes(split.train)?,
+            test: self.rows_of_classes(split.test)?,
+        })
+    }
+
+    fn rows_of_classes(&self, rows: Dataset) -> Result<Dataset> {
+        match &self.classes[..] {
+            [] => Ok(rows),
+            classes => rows.only(classes).advise(|| "choose other --classes".into()),
+        }
     }
 
     /// The held-out part alone, which is all that a query needs; and the data set's name.
@@ -67,7 +109,8 @@ impl DataArgs {
         let name = self.name(network).ok().filter(|_| self.csv.is_none());
         if let Some(test) = name.as_ref().and_then(standard) {
             let loaded = Dataset::load(test, &self.folder());
-            return Ok((test.into(), loaded.advise(|| self.where_files_are())?));
+            let rows = self.rows_of_classes(loaded.advise(|| self.where_files_are())?)?;
+            return Ok((test.into(), rows));
         }
         let Samples { name, split, .. } = self.load(network)?;
         Ok((name, split.test))
@@ -106,12 +149,9 @@ impl DataArgs {
         let next = || "see `gelu train --help` for how tables are read".into();
         let table = Dataset::from_csv(path, &options).advise(next)?;
         let mut rng = ChaCha20Rng::seed_from_u64(self.seed);
-        let mut split = table.stratified_split(0.2, &mut rng)?;
-        let scaling = Standardiser::fit(&split.train);
-        scaling.apply(&mut split.train)?;
-        scaling.apply(&mut split.test)?;
+        let split = self.of_classes(table.stratified_split(0.2, &mut rng)?)?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Samples { name, well_known: false, split })
+        Ok(Samples { name, well_known: false, chosen: !self.classes.is_empty(), split })
     }
 }
 
@@ -148,10 +188,16 @@ pub(crate) fn network(wanted: Option<&str>, samples: &Samples) -> Result<Chosen>
         let hidden = (inputs + classes).clamp(4, 16);
         return Ok(of_data(Sequential::dense(inputs, &[hidden], classes, Activation::Sigmoid)?));
     };
-    let chosen = match zoo::by_name(wanted) {
+    let mut chosen = match zoo::by_name(wanted) {
         Some(entry) => of_zoo(entry),
         None => of_data(read_architecture(Path::new(wanted))?),
     };
+    // Where classes were chosen the network tells those apart: its last layer follows.
+    let last = chosen.architecture.blocks().len() - 1;
+    if samples.chosen && chosen.architecture.classes() != classes {
+        let frozen = chosen.architecture.frozen();
+        chosen.architecture = chosen.architecture.with_head(last, &[], classes)?.freeze(frozen)?;
+    }
     if !fits(&chosen.architecture) {
         return Err(problem(
             format!(

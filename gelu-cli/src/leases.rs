@@ -41,7 +41,7 @@ impl Rules {
         policy: DataPolicy,
         most_samples: u64,
     ) -> Self {
-        let (data, values) = (DataExposure::of(network), network.zeros().len());
+        let (data, values) = (DataExposure::of(network), network.trained_parameters());
         Self { policy, data, batch, most_samples, values, sigma }
     }
 

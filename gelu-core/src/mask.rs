@@ -142,7 +142,7 @@ impl core::fmt::Debug for Masks {
 impl Masks {
     /// Those of a lease before its first step.
     pub(crate) fn none(network: &Network, kind: Kind) -> Self {
-        Self { values: network.zeros(), kind }
+        Self { values: network.no_update(), kind }
     }
 
     /// What they are drawn from.

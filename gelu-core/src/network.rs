@@ -56,12 +56,17 @@ pub struct Stage {
 }
 
 /// A checked chain of stages.
+///
+/// Its first stages may be [frozen](Self::freeze): no lease changes their weights. They take forward exchanges
+/// with the true weights, as in an inference, and neither masks nor updates; errors are propagated down to the
+/// first stage that is trained and no further.
 #[derive(Debug)]
 pub struct Network {
     inputs: usize,
     prelude: Vec<Box<dyn LocalFunction>>,
     stages: Vec<Stage>,
     loss: Box<dyn Loss>,
+    frozen: usize,
 }
 
 impl Network {
@@ -94,7 +99,30 @@ impl Network {
                 width = local.outputs(width)?;
             }
         }
-        Ok(Self { inputs, prelude, stages, loss })
+        Ok(Self { inputs, prelude, stages, loss, frozen: 0 })
+    }
+
+    /// The same network with its first `stages` stages frozen, 0 for none.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::Configuration`] when that leaves no stage to train.
+    pub fn freeze(self, stages: usize) -> Result<Self> {
+        let all = self.stages.len();
+        if stages >= all {
+            let why = format!("are {stages} of {all}: at least the last one must be trained");
+            return Err(ApiMisuse::configuration("frozen stages", why).into());
+        }
+        Ok(Self { frozen: stages, ..self })
+    }
+
+    /// How many stages, from the first on, no lease changes.
+    pub fn frozen(&self) -> usize {
+        self.frozen
+    }
+
+    /// Whether leases change the weights of `stage`.
+    pub fn trains(&self, stage: usize) -> bool {
+        stage >= self.frozen
     }
 
     /// Features of one sample.
@@ -126,7 +154,12 @@ impl Network {
 
     /// Number of weights and biases.
     pub fn parameters(&self) -> usize {
-        self.stages.iter().map(|s| s.linear.weights() + s.linear.biases()).sum()
+        count(&self.stages)
+    }
+
+    /// Number of weights and biases that leases change.
+    pub fn trained_parameters(&self) -> usize {
+        count(&self.stages[self.frozen..])
     }
 
     /// Checks that `parameters` have this network's shapes.
@@ -134,8 +167,23 @@ impl Network {
     /// # Errors
     /// [`ApiMisuse::Shape`].
     pub fn check_shapes(&self, parameters: &Parameters) -> Result<()> {
-        let expected: Vec<_> =
-            self.stages.iter().flat_map(|s| [s.linear.weights(), s.linear.biases()]).collect();
+        self.check_shapes_from(0, parameters)
+    }
+
+    /// Checks that `update` has the shapes of an update: nothing for stages that are frozen.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::Shape`].
+    pub fn check_update_shapes(&self, update: &Parameters) -> Result<()> {
+        self.check_shapes_from(self.frozen, update)
+    }
+
+    fn check_shapes_from(&self, first: usize, parameters: &Parameters) -> Result<()> {
+        let shape = |(i, s): (usize, &Stage)| match i >= first {
+            true => [s.linear.weights(), s.linear.biases()],
+            false => [0, 0],
+        };
+        let expected: Vec<_> = self.stages.iter().enumerate().flat_map(shape).collect();
         let got: Vec<_> =
             parameters.layers.iter().flat_map(|l| [l.weights.len(), l.biases.len()]).collect();
         if expected != got {
@@ -171,6 +219,17 @@ impl Network {
         });
         Parameters { layers: layers.collect() }
     }
+
+    /// An update that changes nothing: zeros, and nothing at all for stages that are frozen.
+    pub fn no_update(&self) -> Parameters {
+        let mut zeros = self.zeros();
+        zeros.layers[..self.frozen].fill(Layer::default());
+        zeros
+    }
+}
+
+fn count(stages: &[Stage]) -> usize {
+    stages.iter().map(|s| s.linear.weights() + s.linear.biases()).sum()
 }
 
 /// The integers of one layer.
@@ -224,14 +283,22 @@ impl Parameters {
         self.len() == 0
     }
 
-    /// self += other, value by value.
+    /// self += other, value by value; layers of which `other` holds nothing stay.
     pub fn add(&mut self, other: &Self) {
-        self.values_mut().zip(other.values()).for_each(|(a, b)| *a += b);
+        self.pairs_mut(other).for_each(|(a, b)| *a += b);
     }
 
-    /// self −= other, value by value.
+    /// self −= other, value by value; layers of which `other` holds nothing stay.
     pub fn subtract(&mut self, other: &Self) {
-        self.values_mut().zip(other.values()).for_each(|(a, b)| *a -= b);
+        self.pairs_mut(other).for_each(|(a, b)| *a -= b);
+    }
+
+    fn pairs_mut<'a>(
+        &'a mut self,
+        other: &'a Self,
+    ) -> impl Iterator<Item = (&'a mut i128, &'a i128)> {
+        let layers = self.layers.iter_mut().zip(&other.layers);
+        layers.flat_map(|(a, b)| a.values_mut().zip(b.values()))
     }
 
     /// f of each value, in the same shape.

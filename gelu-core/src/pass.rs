@@ -9,7 +9,7 @@
 //! ```text
 //! forward,  stage i:  A = encode(a)      →  Z = W·A + 2^f_a·divisor·B   →  a' = f(Z / scale)
 //! backward, stage i:  D = encode(δ/divisor)  →  Q = W'·D  →  δ' = f'(z) ∘ Q / 2^(f_w+f_d)
-//! gradient, stage i:  dW = A·D', dB = 2^f_a·divisor·ΣD        (every stage, the last one too)
+//! gradient, stage i:  dW = A·D', dB = 2^f_a·divisor·ΣD        (every trained stage, the last one too)
 //! ```
 //!
 //! Source: the paper's Algorithms 1 and 2. Its listing of Algorithm 2 skips the update of the last
@@ -138,10 +138,10 @@ impl Pass {
     }
 
     /// The stage through which errors must be propagated next; `None` when gradients are complete
-    /// (nothing is propagated through the first stage).
+    /// (nothing is propagated through the first stage that is trained).
     pub fn backward_stage(&self) -> Option<usize> {
-        let last = self.network.stages().len();
-        (!self.errors.is_empty() && self.errors.len() < last).then(|| last - self.errors.len())
+        let (all, reached) = (self.network.stages().len(), self.errors.len());
+        (reached > 0 && reached < all - self.network.frozen()).then(|| all - reached)
     }
 
     /// The encoded errors of `stage`, which must have been reached.
@@ -180,17 +180,21 @@ impl Pass {
         self.errors.push(self.precision.errors.encode_all(&scaled, saturations));
     }
 
-    /// The gradient, summed over the batch, in units of 2^−(f_a + f_d): exact integers.
+    /// The gradient, summed over the batch, in units of 2^−(f_a + f_d): exact integers; nothing for
+    /// stages that are frozen.
     ///
     /// # Errors
     /// [`ApiMisuse::State`] before the backward pass is over.
     pub fn gradient(&self) -> Result<Update> {
         let stages = self.network.stages();
-        if self.errors.len() != stages.len() {
+        if self.errors.len() != stages.len() - self.network.frozen() {
             let state = "has not finished the backward pass";
             return Err(ApiMisuse::State { asked: "give gradients", state }.into());
         }
         let layers = stages.iter().enumerate().map(|(i, stage)| {
+            if !self.network.trains(i) {
+                return Layer::default();
+            }
             let (x, d) = (self.activations(i).view(), self.errors(i).view());
             let constant = bias_constant(&stage.linear, self.precision.activations);
             let (weights, biases) = stage.linear.gradient_integers(x, d, constant);

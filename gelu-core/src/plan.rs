@@ -9,9 +9,11 @@
 //! |W~|      ≤ 2^(i_w+f_w) + steps · (2^(l+sigma) + 2^(l−1))      (inference: the first term alone)
 //! ```
 //!
+//! Stages that the network has [frozen](Network::freeze) are asked forward alone, with |W| as in an inference.
+//!
 //! Where values [wrap](Backend::WRAPS), masks are [modular](mask::Kind::Modular): only true values must fit,
 //! with |W| ≤ 2^(i_w+f_w) + steps · 2^(l−1) in place of |W~|, and masked weights have as many bits as the
-//! widest value of the plan. Whatever does not fit a slot is refused with the layer and both numbers.
+//! widest value of the trained stages. Whatever does not fit a slot is refused with the layer and both numbers.
 //!
 //! For each exchange the backend says in which [layouts](crate::backend::Layout) it can be carried. The
 //! client takes the cheapest by its prices and names it; the server looks the name up in its own plan.
@@ -88,7 +90,7 @@ pub struct StagePlan<L> {
     pub name: String,
     /// Activations in, weighted sums out.
     pub forward: Exchange<L>,
-    /// Errors in, propagated errors out; none for the first stage and for inference.
+    /// Errors in, propagated errors out; none for inference, and none up to the first stage that is trained.
     pub backward: Option<Exchange<L>>,
 }
 
@@ -147,32 +149,37 @@ impl<L> Plan<L> {
         if matches!(purpose, Purpose::Training { steps } if !(1..=MAX_STEPS).contains(&steps)) {
             return Err(ApiMisuse::configuration("lease", "needs 1 to 2^20 steps").into());
         }
-        let weight = weight_bound(precision, purpose, B::WRAPS);
         let training = matches!(purpose, Purpose::Training { .. });
         let tasks = network.stages().iter().enumerate().map(|(i, stage)| {
             let (layer, linear) = (stage.name.as_str(), &stage.linear);
+            let purpose = if network.trains(i) { purpose } else { Purpose::Inference };
+            let weight = weight_bound(precision, purpose, B::WRAPS);
             let weight_bits = signed_bits_for(weight * linear.entry_gain() as f64);
             let task = |direction| {
                 let value_bits =
                     signed_bits_for(widest_value(linear, precision, direction, weight));
                 Task { layer, linear, direction, batch, value_bits, weight_bits }
             };
-            let propagates = training && i > 0;
+            let propagates = training && i > network.frozen();
             (task(Direction::Forward), propagates.then(|| task(Direction::Backward)))
         });
         let tasks: Vec<_> = tasks.collect();
-        let all = tasks.iter().flat_map(|(forward, backward)| iter::once(forward).chain(backward));
-        let widest = all.max_by_key(|task| task.value_bits).expect("a network has a stage");
+        let widest_from = |first: usize| {
+            let tasks = tasks[first..].iter();
+            let all = tasks.flat_map(|(forward, backward)| iter::once(forward).chain(backward));
+            all.max_by_key(|task| task.value_bits).expect("a network trains a stage")
+        };
+        let widest = widest_from(0);
         if B::WRAPS && widest.value_bits > MAX_WRAPPING_BITS {
             return Err(widest.too_wide(MAX_WRAPPING_BITS).into());
         }
         let masks = training.then_some(match B::WRAPS {
             false => mask::Kind::Statistical { bits: precision.update_bits + precision.mask_bits },
-            true => mask::Kind::Modular { bits: widest.value_bits },
+            true => mask::Kind::Modular { bits: widest_from(network.frozen()).value_bits },
         });
-        let exchange = |task: &Task<'_>| {
+        let exchange = |task: &Task<'_>, trained: bool| {
             let weight_bits = match masks {
-                Some(mask::Kind::Modular { bits }) => bits,
+                Some(mask::Kind::Modular { bits }) if trained => bits,
                 _ => task.weight_bits,
             };
             let layouts = B::layouts(public, &Task { weight_bits, ..*task })?;
@@ -182,11 +189,12 @@ impl<L> Plan<L> {
             let revealed_bits = revealed_bits.expect("a task has a layout");
             Ok(Exchange { layouts, cheapest, value_bits: task.value_bits, revealed_bits })
         };
-        let stages = tasks.iter().map(|(forward, backward)| {
+        let stages = tasks.iter().enumerate().map(|(i, (forward, backward))| {
+            let of = |task| exchange(task, network.trains(i));
             Ok(StagePlan {
                 name: forward.layer.into(),
-                forward: exchange(forward)?,
-                backward: backward.as_ref().map(exchange).transpose()?,
+                forward: of(forward)?,
+                backward: backward.as_ref().map(of).transpose()?,
             })
         });
         Ok(Self { stages: stages.collect::<Result<_, RangeError>>()?, batch, purpose, masks })

@@ -69,7 +69,7 @@ impl From<Parameters> for Update {
 impl Update {
     /// No change.
     pub fn zeros(network: &Network) -> Self {
-        Self(network.zeros())
+        Self(network.no_update())
     }
 
     /// All values, in the order of [`Parameters::values`].

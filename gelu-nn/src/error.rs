@@ -118,6 +118,14 @@ pub enum DataError {
         /// What there is.
         columns: String,
     },
+    /// A class that is not there.
+    #[error("there is no class {wanted:?}; the classes are {classes}")]
+    NoClass {
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        classes: String,
+    },
     /// Features and labels of different length, or a label without a class.
     #[error("{what}: {got}, but expected {expected}")]
     Mismatch {
@@ -145,6 +153,29 @@ pub enum DataError {
         got: u64,
         /// The limit.
         limit: u64,
+    },
+    /// A file of features that is not in the safetensors format, or cut off.
+    #[error("not a complete safetensors file: {0}")]
+    Safetensors(String),
+    /// A tensor of features or labels that is missing or does not fit.
+    #[error("tensor {name}: {why}")]
+    Tensor {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Principal components that cannot be found.
+    #[error("{wanted} principal components of {rows} rows with {features} features: {why}")]
+    Components {
+        /// How many were asked for.
+        wanted: usize,
+        /// Rows to find them in.
+        rows: usize,
+        /// Features of a row.
+        features: usize,
+        /// The rule.
+        why: &'static str,
     },
     /// A split that cannot be made.
     #[error("cannot split: {0}")]

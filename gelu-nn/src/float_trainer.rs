@@ -179,6 +179,20 @@ impl<T: Real> FloatTrainer<T> {
         Ok(accuracy(&predictions, data.labels()))
     }
 
+    /// Class probabilities, `[classes, batch]`, of `inputs`, `[features, batch]`.
+    ///
+    /// # Errors
+    /// [`Error::Core`](crate::Error::Core) when they have another number of features.
+    pub fn probabilities(&self, inputs: &Array2<f64>) -> Result<Array2<f64>> {
+        let (expected, got) =
+            (vec![self.network.inputs(), inputs.ncols()], inputs.shape().to_vec());
+        if expected != got {
+            return Err(gelu_core::Error::from(ApiMisuse::Shape { expected, got }).into());
+        }
+        let trace = self.forward(inputs.clone());
+        Ok(self.network.loss().probabilities(trace.output()))
+    }
+
     /// One mini-batch at `rate`, whatever the schedule says: `inputs` are `[features, batch]`.
     ///
     /// # Errors
@@ -232,14 +246,15 @@ impl<T: Real> FloatTrainer<T> {
                 *w = *w - rate * *v;
             }
         };
-        let l2 = number(self.recipe.l2);
-        for ((w, v), g) in self.layers.iter_mut().zip(&mut self.velocities).zip(gradients) {
+        let (l2, frozen) = (number(self.recipe.l2), self.network.frozen());
+        let trained = self.layers.iter_mut().zip(&mut self.velocities).skip(frozen);
+        for ((w, v), g) in trained.zip(gradients) {
             descend(&mut w.weights, &mut v.weights, &g.weights, l2);
             descend(&mut w.biases, &mut v.biases, &g.biases, T::zero());
         }
     }
 
-    /// The gradients of some samples, summed.
+    /// The gradients of some samples, summed: of the stages that are trained.
     fn gradient(&self, inputs: Array2<f64>, labels: &[usize]) -> (Vec<Values<T>>, Tally) {
         let loss = self.network.loss();
         let trace = self.forward(inputs);
@@ -247,8 +262,8 @@ impl<T: Real> FloatTrainer<T> {
         let tally = Tally::of(&probabilities, labels, loss);
         let mut grad = loss.gradient(&probabilities, labels);
         let mut gradients = Vec::new();
-        for (stage, Stage { linear, locals, .. }) in self.network.stages().iter().enumerate().rev()
-        {
+        let (stages, first) = (self.network.stages().iter().enumerate(), self.network.frozen());
+        for (stage, Stage { linear, locals, .. }) in stages.skip(first).rev() {
             let values = &trace.locals[stage];
             for (i, local) in locals.iter().enumerate().rev() {
                 grad = local.backward(&values[i], &values[i + 1], &grad);
@@ -258,7 +273,7 @@ impl<T: Real> FloatTrainer<T> {
             let x = trace.inputs[stage].view();
             let (weights, biases) = linear.gradient(x, delta.view(), T::from_f64(divisor));
             gradients.push(Values { weights, biases });
-            if stage > 0 {
+            if stage > first {
                 let below = linear.backward(&self.layers[stage].weights, delta.view());
                 grad = below.mapv(T::to_f64);
             }

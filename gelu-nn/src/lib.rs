@@ -5,7 +5,7 @@
 //!                             │                             ├─▶ FixedTrainer: its oracle, in the clear
 //!  safetensors ◀─▶ Model ─────┘                             └─▶ FloatTrainer: the reference
 //!                    ▲
-//!  CSV, IDX ─▶ Dataset ─▶ Split, Standardiser, Batches
+//!  CSV, IDX, features ─▶ Dataset ─▶ Split, Standardiser, Preparation, Batches
 //! ```
 //!
 //! A [`Sequential`] is a checked list of [`layers`]; a [`Model`] adds a precision and integer
@@ -45,12 +45,13 @@ pub mod model;
 pub mod parameters;
 pub mod recipe;
 pub mod report;
+pub mod scores;
 pub mod sequential;
 pub mod storage;
 pub mod zoo;
 
 pub use chain::Link;
-pub use data::{Batches, Dataset, Split, Standardiser};
+pub use data::{Batches, Dataset, Preparation, Split, Standardiser};
 pub use error::{Error, Result};
 pub use fixed_trainer::{FixedTrainer, Rate};
 pub use float_trainer::{FloatTrainer, Real};
@@ -60,5 +61,6 @@ pub use model::{Evaluation, Model};
 pub use parameters::{FloatLayer, FloatParameters};
 pub use recipe::{Recipe, Schedule};
 pub use report::{EpochReport, StepReport};
+pub use scores::Scores;
 pub use sequential::{Block, LayerSpec, LossSpec, MAX_LAYERS, Sequential};
 pub use storage::FILE_FORMAT;

@@ -90,6 +90,38 @@ impl Model {
         Ok(Self { version: self.version + 1, parameters, ..self.clone() })
     }
 
+    /// The same model with its first `stages` stages frozen, 0 for none: leases train the others.
+    ///
+    /// # Errors
+    /// [`Error::Architecture`](crate::Error::Architecture) when there are no more than that.
+    pub fn freeze(self, stages: usize) -> Result<Self> {
+        let architecture = self.architecture.freeze(stages)?;
+        let network = Arc::new(architecture.network());
+        Ok(Self { architecture, network, ..self })
+    }
+
+    /// A new model: the first `stages` stages of this one, frozen, and a head of dense layers on them, of the widths
+    /// `hidden` and `classes`. A head of one layer begins at zero, others at random.
+    ///
+    /// # Errors
+    /// As [`Sequential::with_head`] and [`new`](Self::new).
+    pub fn with_head(
+        &self,
+        stages: usize,
+        hidden: &[usize],
+        classes: usize,
+        precision: Precision,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Self> {
+        let architecture = self.architecture.with_head(stages, hidden, classes)?;
+        let mut weights = FloatParameters::initialise(&architecture, rng);
+        weights.layers[..stages].clone_from_slice(&self.weights().layers[..stages]);
+        if hidden.is_empty() {
+            weights.layers[stages].weights.fill(0.0);
+        }
+        Self::from_float(&self.name, architecture, precision, &weights)
+    }
+
     /// The same model with other scales, for example trained at one precision and served at another.
     ///
     /// # Errors

@@ -9,6 +9,8 @@
 //!   "loss": "softmax_cross_entropy" }
 //! ```
 //!
+//! `"frozen": 1` would [freeze](Sequential::freeze) the convolution.
+//!
 //! | file | what |
 //! | --- | --- |
 //! | `spec` | [`LayerSpec`]: the list as it is written down |
@@ -56,7 +58,20 @@ impl Sequential {
     /// [`Error::Layer`] naming the first layer that does not fit, with both shapes;
     /// [`Error::Architecture`] when there is no linear layer, or too many layers.
     pub fn new(input: Shape, layers: Vec<LayerSpec>) -> Result<Self> {
-        Self::check(Architecture { input, layers, loss: LossSpec::default() })
+        Self::check(Architecture { input, layers, loss: LossSpec::default(), frozen: 0 })
+    }
+
+    /// The same network with its first `stages` [blocks](Self::blocks) frozen, 0 for none: they are not trained.
+    ///
+    /// # Errors
+    /// [`Error::Architecture`] when there are no more than that.
+    pub fn freeze(&self, stages: usize) -> Result<Self> {
+        Self::check(Architecture { frozen: stages, ..self.architecture.clone() })
+    }
+
+    /// How many blocks, from the first on, are not trained.
+    pub fn frozen(&self) -> usize {
+        self.architecture.frozen
     }
 
     /// A network of dense layers with one activation between them: `hidden` lists the widths.
@@ -75,6 +90,34 @@ impl Sequential {
         let mut layers: Vec<_> = hidden.iter().flat_map(of_width).collect();
         layers.push(LayerSpec::Dense { outputs: classes });
         Self::new(Shape::Vector(inputs), layers)
+    }
+
+    /// The first `stages` [blocks](Self::blocks) with what follows them up to the next, then dense layers of the
+    /// widths `hidden` with sigmoids between them, and one of `classes`: a new head on a base, which is frozen.
+    ///
+    /// # Errors
+    /// [`Error::Architecture`] when there are fewer blocks than that; as [`new`](Self::new).
+    pub fn with_head(&self, stages: usize, hidden: &[usize], classes: usize) -> Result<Self> {
+        if stages > self.blocks.len() {
+            let all = self.blocks.len();
+            return Err(Error::Architecture(format!(
+                "{stages} stages are asked for, there are {all}"
+            )));
+        }
+        let mut left = stages;
+        let base = self.architecture.layers.iter().take_while(|layer| {
+            let linear = matches!(layer, LayerSpec::Dense { .. } | LayerSpec::Conv2d { .. });
+            let taken = !linear || left > 0;
+            left = left.saturating_sub(usize::from(linear));
+            taken
+        });
+        let function = Activation::Sigmoid;
+        let of_width =
+            |&outputs| [LayerSpec::Dense { outputs }, LayerSpec::Activation { function }];
+        let mut layers: Vec<_> = base.copied().collect();
+        layers.extend(hidden.iter().flat_map(of_width));
+        layers.push(LayerSpec::Dense { outputs: classes });
+        Self::new(self.input(), layers)?.freeze(stages)
     }
 
     /// The same network with `function` in the place of every activation.
@@ -109,6 +152,12 @@ impl Sequential {
         }
         let Blocks { prelude, blocks, output } =
             Blocks::new(architecture.input, &architecture.layers)?;
+        if architecture.frozen >= blocks.len() {
+            let (frozen, all) = (architecture.frozen, blocks.len());
+            return Err(Error::Architecture(format!(
+                "{frozen} of {all} stages are to be frozen, and at least the last one must be trained"
+            )));
+        }
         Ok(Self { architecture, prelude, blocks, output })
     }
 
@@ -156,6 +205,7 @@ impl Sequential {
             stages.collect(),
             self.architecture.loss.build(),
         )
+        .and_then(|network| network.freeze(self.frozen()))
         .expect("checked at construction")
     }
 }
@@ -187,7 +237,11 @@ impl core::fmt::Display for Sequential {
                 write!(f, " ▸ {local}")?;
             }
         }
-        Ok(())
+        match self.frozen() {
+            0 => Ok(()),
+            1 => write!(f, ", the first stage frozen"),
+            n => write!(f, ", the first {n} stages frozen"),
+        }
     }
 }
 

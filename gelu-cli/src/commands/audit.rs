@@ -9,7 +9,7 @@ use gelu_core::plan::Purpose;
 use gelu_nn::{Model, Sequential, zoo};
 use serde::Serialize;
 
-use crate::args::{self, Cryptosystem};
+use crate::args::{self, Cryptosystem, FreezeArgs};
 use crate::backend::{Scheme, Task};
 use crate::cost::{Costs, Count};
 use crate::output::{Output, table};
@@ -23,12 +23,14 @@ Examples:
   gelu audit iris                          a network of `gelu models`
   gelu audit lenet5.safetensors            a model file
   gelu audit kr-vs-kp --batch 32 --steps 20
+  gelu audit lenet5 --freeze 4             a base that stays, and a head that is trained
 
 How to read it: a client sees linear equations about the weights. Up to the `safe` column's samples
 each row (forward) or column (backward) stays undetermined by sums of that direction; the server's
 ledger enforces the column for any client, which may pack its ciphertexts as it likes. The data's
 column is the other side: the sum of a lease over fewer different samples exposes the inputs to the
-server. What it all costs: `gelu plan`.")]
+server. Frozen layers are asked forward alone and count over all versions of the model together.
+What it all costs: `gelu plan`.")]
 pub(crate) struct Args {
     /// A model file, or the name of a network
     #[arg(value_name = "MODEL")]
@@ -39,6 +41,8 @@ pub(crate) struct Args {
     /// Mini-batches of a lease in training
     #[arg(long, default_value_t = 20, value_parser = args::lease_steps())]
     steps: u32,
+    #[command(flatten)]
+    freeze: FreezeArgs,
     #[command(flatten)]
     cryptosystem: Cryptosystem,
 }
@@ -69,6 +73,7 @@ struct Audit<'a> {
 /// Prints both accounts.
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     let (architecture, inference, training) = open(&args.model)?;
+    let architecture = args.freeze.network(architecture)?;
     let network = architecture.network();
     let account = |precision, batch, purpose, cryptosystem: Cryptosystem| {
         let count = Count { network: &network, precision, batch, purpose, measured: false };
@@ -161,7 +166,7 @@ impl Account {
             };
             let data = self.exposure.data.iter().find(of_layer);
             text.add_row([
-                layer.layer.clone(),
+                if layer.frozen { format!("{}\nfrozen", layer.layer) } else { layer.layer.clone() },
                 cost.direction.clone(),
                 layer.unknowns.to_string(),
                 layer.equations_per_sample.to_string(),

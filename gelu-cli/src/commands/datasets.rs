@@ -14,7 +14,7 @@ Examples:
   gelu train --data DIR --dataset diabetes
 
 Nothing is downloaded. DIR holds one folder for each data set with its files under their original
-names, as `gelu train --help` lists them; iris and digits are part of this program.")]
+names, as `gelu train --help` lists them; iris, digits and abstracts are part of this program.")]
 pub(crate) struct Args {}
 
 #[derive(Serialize)]

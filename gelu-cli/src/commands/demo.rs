@@ -66,6 +66,7 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     let (split, _) = Split::load("iris", Path::new(""), args.seed)?;
     let steps_per_epoch = split.train.len() / CLIENTS / BATCH;
     let experiment = Experiment {
+        start: None,
         name: "iris".into(),
         dataset: "Fisher's Iris flowers, part of this program".into(),
         architecture: zoo::iris(),

@@ -81,8 +81,15 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     let (name, held_out) = args.data.load_held_out(network)?;
     let samples = held_out.head(args.count.unwrap_or(usize::MAX));
     drop(held_out);
-    let asked =
-        args.cryptosystem.backend.run(Ask { args, model: model.as_ref(), samples: &samples })?;
+    let ask = Ask {
+        server: Some(&args.server),
+        cryptosystem: args.cryptosystem,
+        threads: args.threads,
+        batch: args.batch,
+        model: model.as_ref(),
+        samples: &samples,
+    };
+    let asked = args.cryptosystem.backend.run(ask)?;
     let answered = asked.predictions.len();
     let in_clear = model.map(|model| model.evaluate(&samples.head(answered))).transpose();
     let answer = Answer {
@@ -101,26 +108,31 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     Results { report: None, saved, ended }.deliver(output, |_| json, |_| text)
 }
 
-struct Ask<'a> {
-    args: &'a Args,
-    model: Option<&'a Model>,
-    samples: &'a Dataset,
+/// Samples to classify under encryption, by a model here or a server elsewhere.
+pub(super) struct Ask<'a> {
+    pub(super) server: Option<&'a ServerArgs>,
+    pub(super) cryptosystem: Cryptosystem,
+    pub(super) threads: Threads,
+    /// Samples of one query.
+    pub(super) batch: usize,
+    pub(super) model: Option<&'a Model>,
+    pub(super) samples: &'a Dataset,
 }
 
 /// The answers and what they cost.
-struct Asked {
-    predictions: Vec<usize>,
+pub(super) struct Asked {
+    pub(super) predictions: Vec<usize>,
     /// Why there are no more.
-    ended: Option<Ended>,
+    pub(super) ended: Option<Ended>,
     /// Whether the data names the classes that the network has.
     names_fit: bool,
     classes: usize,
     key_bits: u32,
-    cut_off: CutOff,
+    pub(super) cut_off: CutOff,
     /// Of each query.
     times: Vec<Duration>,
-    statistics: Statistics,
-    phases: Phases,
+    pub(super) statistics: Statistics,
+    pub(super) phases: Phases,
     peak_memory: Option<[u64; 2]>,
 }
 
@@ -128,26 +140,27 @@ impl Task for Ask<'_> {
     type Output = Result<Asked>;
 
     fn run<S: Scheme>(self) -> Result<Asked> {
-        let Self { args, model, samples } = self;
+        let Self { server, cryptosystem, threads, batch, model, samples } = self;
         // Whatever can be refused is refused here, before a key is made or a server is asked.
-        let named = args.server.named_key::<S>(args.cryptosystem)?;
+        let named = server.map_or(Ok(None), |server| server.named_key::<S>(cryptosystem))?;
         let key_bits =
-            named.as_ref().map_or(args.cryptosystem.key_bits, |key| client::key_bits::<S>(key));
+            named.as_ref().map_or(cryptosystem.key_bits, |key| client::key_bits::<S>(key));
         if let Some(model) = model {
             check_fit(model.network(), samples)?;
             let (network, precision) = (model.network(), model.precision());
-            S::plan(network, precision, args.batch, Purpose::Inference, key_bits)?;
+            S::plan(network, precision, batch, Purpose::Inference, key_bits)?;
         }
         // The deployment and its server live until the last answer is here.
         let here = model.map(|model| {
             let deployment = Deployment::create()?;
-            let server = deployment.serve(model, &args.terms(key_bits))?;
+            let server = deployment.serve(model, &terms(cryptosystem, threads, key_bits))?;
             anyhow::Ok((deployment.admit("client")?, server, deployment))
         });
         let here = here.transpose()?;
-        let (tls, address) = match (&here, &args.server.server) {
+        let elsewhere = server.and_then(|args| Some((args, args.server.as_ref()?)));
+        let (tls, address) = match (&here, elsewhere) {
             (Some((tls, server, _)), _) => (tls.clone(), server.address.to_string()),
-            (None, Some(server)) => (args.server.tls()?, server.clone()),
+            (None, Some((args, address))) => (args.tls()?, address.clone()),
             (None, None) => {
                 return Err(problem("neither --model nor --server", "give one of them"));
             }
@@ -173,7 +186,7 @@ impl Task for Ask<'_> {
             running.steps(answer.len());
             predictions.extend(answer);
         };
-        let classifying = client::classify(&mut session, samples, args.batch, answered);
+        let classifying = client::classify(&mut session, samples, batch, answered);
         let classified = client::wait(&runtime, classifying);
         let cut_off = CutOff::new(&network, session.saturations());
         let statistics = runtime.block_on(session.close());
@@ -203,16 +216,14 @@ impl Task for Ask<'_> {
     }
 }
 
-impl Args {
-    fn terms(&self, key_bits: u32) -> Terms {
-        Terms {
-            cryptosystem: Cryptosystem { key_bits, ..self.cryptosystem },
-            threads: self.threads,
-            rate: RateArgs::public(0.1),
-            lease_samples: 1,
-            lease_seed: 0,
-            precompute: false,
-        }
+fn terms(cryptosystem: Cryptosystem, threads: Threads, key_bits: u32) -> Terms {
+    Terms {
+        cryptosystem: Cryptosystem { key_bits, ..cryptosystem },
+        threads,
+        rate: RateArgs::public(0.1),
+        lease_samples: 1,
+        lease_seed: 0,
+        precompute: false,
     }
 }
 

@@ -13,3 +13,4 @@ pub(crate) mod plan;
 pub(crate) mod round;
 pub mod serve;
 pub(crate) mod train;
+pub(crate) mod transfer;

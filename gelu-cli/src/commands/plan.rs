@@ -8,7 +8,7 @@ use gelu_core::plan::Purpose;
 use serde::Serialize;
 
 use super::audit::open;
-use crate::args::{self, Cryptosystem};
+use crate::args::{self, Cryptosystem, FreezeArgs};
 use crate::backend::Backend;
 use crate::cost::{Costs, Count};
 use crate::output::{Output, table};
@@ -23,6 +23,7 @@ Examples:
   gelu plan lenet5 --train --batch 17          a mini-batch of a training
   gelu plan iris --train --sigma 80 --steps 5  with longer masks, in shorter leases
   gelu plan conv1 --backend lattice --measure  under a lattice, by prices measured here
+  gelu plan lenet5 --train --freeze 4          a base that stays, and a head that is trained
   gelu plan conv1 --key-bits 3072 --json       for programs
 
 How to read it: a layout says how values sit in ciphertexts. Of a scheme with slots (paillier), it is
@@ -56,6 +57,8 @@ pub(crate) struct Args {
     /// Take half a second to measure this machine
     #[arg(long)]
     measure: bool,
+    #[command(flatten)]
+    freeze: FreezeArgs,
     #[command(flatten)]
     cryptosystem: Cryptosystem,
 }
@@ -94,6 +97,7 @@ struct Alternative {
 /// Prints the plan.
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     let (architecture, inference, training) = open(&args.model)?;
+    let architecture = args.freeze.network(architecture)?;
     let (precision, purpose, batch) = match args.train {
         false => (inference, Purpose::Inference, 1),
         true => {

@@ -15,7 +15,7 @@ use gelu_service::server::Summary;
 use gelu_service::{Config, Server, ServerTls};
 use serde::Serialize;
 
-use crate::args::{Cryptosystem, Threads};
+use crate::args::{Cryptosystem, FreezeArgs, Threads};
 use crate::backend::{Scheme, Task};
 use crate::leases;
 use crate::local::Listening;
@@ -35,6 +35,7 @@ Examples:
   gelu serve --model mnist-dense.safetensors                queries, as many as are safe
   gelu serve --model fresh.safetensors --listen 0.0.0.0:7878 --rate 0.05
   gelu serve --model fresh.safetensors --secret-rate 4      clients are not told the rate 2^-4
+  gelu serve --model fresh.safetensors --freeze 1           clients train all but the first layer
 
 `gelu train --plaintext` makes the file: with --precision training (and --epochs 0 for fresh
 weights) for training under encryption, without it for queries. It is replaced by each
@@ -66,6 +67,8 @@ pub struct Args {
     /// Use the time after a query to prepare the next one, which is then answered sooner
     #[arg(long)]
     precompute: bool,
+    #[command(flatten)]
+    freeze: FreezeArgs,
     /// Draw the lengths of leases from this seed, to repeat a run; clients can then predict them
     #[arg(long, value_name = "N")]
     danger_lease_seed: Option<u64>,
@@ -86,6 +89,7 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
     let model = Model::load(&args.model).advise(|| {
         "make one with `gelu train --plaintext --network NAME --out FILE`, or check the path".into()
     })?;
+    let model = args.freeze.model(model)?;
     args.cryptosystem.backend.run(Serve { args, output, model: &model })
 }
 
@@ -186,6 +190,7 @@ fn config<S: Scheme>(args: &Args, model: &Model) -> Result<Config<S>> {
     let needed = 4 * leases::enough(model.network());
     config.lease_samples = args.lease_samples.unwrap_or(config.lease_samples.max(needed));
     config.precompute = args.precompute;
+    config.freeze = args.freeze.stages();
     config.danger_lease_seed = args.danger_lease_seed.map(seed);
     if args.allow_model_extraction {
         config.policy = Policy::AllowModelExtraction;

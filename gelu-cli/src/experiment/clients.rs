@@ -22,6 +22,7 @@ use crate::phases::{Phases, Screen, bytes};
 /// All clients, each with an open session.
 pub(super) struct Clients<S: Scheme> {
     members: Vec<Member<S>>,
+    key_bits: u32,
     screen: Screen,
     runtime: Runtime,
 }
@@ -63,7 +64,7 @@ impl<S: Scheme> Clients<S> {
             Ok(Member { session: client::wait(&runtime, session)?, in_line })
         };
         let members = keys.into_iter().enumerate().map(open).collect::<Result<_>>()?;
-        Ok(Self { members, screen, runtime })
+        Ok(Self { members, key_bits: bits, screen, runtime })
     }
 
     /// Everybody trains in turn on its own rows; the leases come in the order of their versions. With
@@ -117,13 +118,17 @@ impl<S: Scheme> Clients<S> {
         let (running, before) = (phases.begin("classifying", samples as u64), self.traffic());
         self.screen.show(&running);
         let mut answers: Vec<_> = shares.iter().map(|_| Vec::new()).collect();
+        let rows = self.members.first().map_or(1, |member| {
+            let (network, precision) = (member.session.network(), member.session.card().precision);
+            client::rows_of_query::<S>(network, &precision, self.key_bits)
+        });
         let members = self.members.iter_mut().zip(shares).zip(&mut answers);
         let runs = members.map(|((member, share), answers)| {
             let answered = |answer: &[usize]| {
                 running.steps(answer.len());
                 answers.extend_from_slice(answer);
             };
-            client::classify(&mut member.session, share, S::QUERY, answered)
+            client::classify(&mut member.session, share, rows, answered)
         });
         let classified = client::wait(&self.runtime, try_join_all(runs)).map(|_| ());
         // Row r went to client r mod clients.

@@ -14,12 +14,12 @@ mod story;
 use std::sync::Arc;
 
 use anyhow::Result;
-use gelu_core::Precision;
 use gelu_core::client::DataPolicy;
 use gelu_core::fixed::add_by_layer;
 use gelu_core::ledger::{DataLedger, Exposure};
 use gelu_core::plan::Purpose;
-use gelu_nn::{Dataset, Model, Sequential, Split};
+use gelu_core::{Format, Precision};
+use gelu_nn::{Dataset, FloatTrainer, Model, Sequential, Split};
 use gelu_service::client::Statistics;
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
@@ -45,6 +45,8 @@ pub(crate) struct Experiment {
     pub(crate) dataset: String,
     /// The network.
     pub(crate) architecture: Sequential,
+    /// What to begin with, if not with weights drawn from the seed; of that architecture.
+    pub(crate) start: Option<Model>,
     /// Rows to learn from, which the clients share out, and rows to be judged by.
     pub(crate) split: Split,
     /// How many clients.
@@ -79,6 +81,8 @@ pub(crate) struct Outcome {
     /// On those rows.
     pub(crate) accuracy_encrypted: Option<f64>,
     pub(crate) accuracy_plaintext: f64,
+    /// The same training in floating point, at its end.
+    pub(crate) float: FloatTrainer<f64>,
     /// Of those rows; unknown where there are none.
     pub(crate) predictions_equal_plaintext: Option<bool>,
     /// Unknown when the server has stored a lease of which its client has not heard.
@@ -92,6 +96,13 @@ pub(crate) struct Outcome {
     pub(crate) peak_memory: Option<[u64; 2]>,
 }
 
+/// For training a model further: with room for activations as large as those that it was made for.
+pub(crate) fn training_precision(model: &Model) -> Precision {
+    let (usual, own) = (Precision::TRAINING, model.precision().activations.integer);
+    let Format { integer, fraction } = usual.activations;
+    Precision { activations: Format::new(integer.max(own), fraction), ..usual }
+}
+
 impl Experiment {
     /// Runs everything.
     pub(crate) fn run(self) -> Result<Outcome> {
@@ -101,6 +112,9 @@ impl Experiment {
 
     /// Version 0: what the server starts with.
     fn initial_model(&self) -> Result<Model> {
+        if let Some(start) = &self.start {
+            return Ok(start.clone());
+        }
         let mut rng = ChaCha20Rng::seed_from_u64(self.seed);
         let (name, precision) = (self.name.as_str(), Precision::TRAINING);
         Ok(Model::initialise(name, self.architecture.clone(), precision, &mut rng)?)
@@ -198,6 +212,7 @@ impl Task for Run {
             cut_off: CutOff::new(model.network(), &cut_off),
             exposure: experiment.exposure::<S>(&model, u32::try_from(steps)?)?,
             float_steps: replayed.float_steps,
+            float: replayed.float,
             peak_memory: machine::peak_memory("self").zip(peak_memory).map(Into::into),
             experiment,
             ended,

@@ -131,10 +131,21 @@ impl Outcome {
         report: Option<&Destination>,
         output: Output,
     ) -> Result<()> {
-        let ended = self.ended.clone().map(|ended| (ended, self.how_much()));
         let report = report.map(|path| (self.report(), path));
-        let results = Results { report, saved, ended };
-        results.deliver(output, |path| self.json(path), |path| self.text(path))
+        self.deliver_as(saved, report, output, |path| self.json(path), |path| self.text(path))
+    }
+
+    /// The same, told in other words.
+    pub(crate) fn deliver_as(
+        &self,
+        saved: Result<()>,
+        report: Option<(Report, &Destination)>,
+        output: Output,
+        json: impl FnOnce(Option<&Path>) -> Value,
+        text: impl FnOnce(Option<&Path>) -> String,
+    ) -> Result<()> {
+        let ended = self.ended.clone().map(|ended| (ended, self.how_much()));
+        Results { report, saved, ended }.deliver(output, json, text)
     }
 
     /// The HTML page.

@@ -88,6 +88,8 @@ impl Bench {
         for name in ["loans.csv", "mine.csv", "new.csv"] {
             std::fs::write(self.path(name), &table).unwrap();
         }
+        let features = include_bytes!("../../../gelu-nn/src/data/abstracts.safetensors");
+        std::fs::write(self.path("mine.safetensors"), features).unwrap();
         for words in [&["certs", "init"][..], &["certs", "add", "alice"]] {
             self.gelu(words);
         }

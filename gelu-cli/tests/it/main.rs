@@ -8,6 +8,7 @@ mod leases;
 mod meaning;
 mod partial;
 mod sessions;
+mod transfer;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -267,7 +267,7 @@ impl<B: Backend> Client<B> {
             return Err(Refused::ExposesData { samples, least, sums: 1 });
         }
         let steps = u32::try_from(start.max(needed)).expect("at most the end");
-        let (values, sigma) = (network.parameters(), precision.mask_bits);
+        let (values, sigma) = (network.trained_parameters(), precision.mask_bits);
         let most = if B::WRAPS { u32::MAX } else { mask::most_steps(values, sigma) };
         if steps > most {
             return Err(Refused::ShortMasks { sigma, values: values as u64, steps, most });

@@ -14,8 +14,8 @@ use crate::message::{ClientMessage, ServerMessage};
 use crate::pass::{Pass, bias_constant};
 use crate::plan::{Direction, Exchange, Plan};
 
-/// A [`Pass`] whose sums are computed by the server. With masks, the weights that the server holds
-/// are W~ = W − R, and the answers are corrected by R (Algorithm 4): W·X = W~·X + R·X, as integers or,
+/// A [`Pass`] whose sums are computed by the server. With masks, the weights of trained stages that the server
+/// holds are W~ = W − R, and the answers are corrected by R (Algorithm 4): W·X = W~·X + R·X, as integers or,
 /// where values wrap, modulo 2^`value_bits`.
 pub(super) struct Round<B: Backend> {
     pub(super) pass: Pass,
@@ -97,7 +97,8 @@ impl<B: Backend> Round<B> {
         }
         let mut sums = exchange.layout().decrypt(&context.secret, &ciphertexts)?;
         let linear = &context.network.stages()[stage].linear;
-        if let Some(masks) = &self.masks {
+        // Frozen stages answer with the true weights.
+        if let Some(masks) = self.masks.as_ref().filter(|_| context.network.trains(stage)) {
             let layer = masks.layer(stage);
             let (weights, biases) = (&layer.weights[..], &layer.biases[..]);
             let constant = bias_constant(linear, context.precision.activations);

@@ -78,7 +78,7 @@ impl<B: Backend> Training<B> {
             LeaseRate::Secret { public_key, inverse_rate, g_max } => {
                 check_g_max(*g_max, context)?;
                 let public = B::public_key_from_bytes(public_key)?;
-                let values = context.network.parameters();
+                let values = context.network.trained_parameters();
                 let updates = B::Rate::plan(values, &context.precision, *g_max, &public)?;
                 let rate = updates.read_rate(&public, inverse_rate)?;
                 (Mode::Secret { public, updates, rate }, Rounding::PowerOfTwo { g_max: *g_max })

@@ -33,6 +33,9 @@
 //! to a column of the last layer, and the errors, which add up to zero, do not ask for it: backwards,
 //! that layer has one unknown less.
 //!
+//! A layer that is [frozen](Network::freeze) is asked forward alone, with its true weights, in a training as in an
+//! inference. No lease makes its weights new, so the [ledger](super::Ledger) counts it over all versions together.
+//!
 //! # What the server learns about the data
 //! At the end of a lease it sees the sum of the true updates, Σ a·δ'. While the different samples of the
 //! lease are few, that sum determines or spans the inputs, and several sums over the same samples do so
@@ -67,6 +70,9 @@ pub struct LayerExposure {
     pub secret_bits: u64,
     /// Bits that one sample can reveal about them.
     pub revealed_bits_per_sample: u64,
+    /// Whether it is [frozen](Network::freeze): all versions of the model have these weights in common, and
+    /// what an account has seen of one it has seen of all.
+    pub frozen: bool,
 }
 
 impl LayerExposure {
@@ -101,7 +107,7 @@ pub struct DataExposure {
 }
 
 impl DataExposure {
-    /// What the final update of each layer of `network` gives away.
+    /// What the final update of each layer that `network` trains gives away.
     pub fn of(network: &Network) -> Vec<Self> {
         let of_stage = |stage: &Stage| {
             let linear = &stage.linear;
@@ -116,7 +122,7 @@ impl DataExposure {
                 terms_per_sample: rows.iter().map(|c| c.members).min().unwrap_or(1),
             }
         };
-        network.stages().iter().map(of_stage).collect()
+        network.stages()[network.frozen()..].iter().map(of_stage).collect()
     }
 
     /// The fewest different samples of a lease whose sum, the only one over them, neither determines
@@ -186,6 +192,7 @@ impl Exposure {
                     equations_per_sample: c.members,
                     secret_bits: unknowns * weight_bits,
                     revealed_bits_per_sample: c.members * exchange.revealed_bits_per_output(),
+                    frozen: !network.trains(i),
                 }
             };
             let all = match direction {

@@ -6,7 +6,8 @@
 //! survives new keys, and it is a sum of [entries](Entry), so that the host can keep it across restarts.
 //!
 //! A version that the account's own lease has made shares one count with the version it was made of.
-//! Versions that others made begin at zero for it: their updates are unknowns to it.
+//! Versions that others made begin at zero for it: their updates are unknowns to it. Layers that are
+//! [frozen](LayerExposure::frozen) have no updates: one count for all versions.
 //!
 //! Its mirror at the client is the [`DataLedger`]: which samples are in which revealed sums.
 
@@ -59,6 +60,9 @@ pub enum Entry {
         version: u64,
         /// Layer and direction → bits revealed on top of those before.
         bits: BTreeMap<String, u64>,
+        /// The same of layers that all versions have in common.
+        #[serde(default)]
+        frozen: BTreeMap<String, u64>,
     },
     /// A lease of the account's own has made a version of another.
     Carried {
@@ -86,6 +90,8 @@ struct Account {
     revealed: BTreeMap<u64, BTreeMap<String, u64>>,
     /// Every other version of a line → its oldest.
     oldest: BTreeMap<u64, u64>,
+    /// Layer and direction → bits, of layers that were frozen when they were asked.
+    frozen: BTreeMap<String, u64>,
 }
 
 impl Account {
@@ -93,12 +99,21 @@ impl Account {
         self.oldest.get(&version).copied().unwrap_or(version)
     }
 
-    fn book(&mut self, version: u64, bits: &BTreeMap<String, u64>) {
-        let revealed = self.revealed.entry(self.oldest(version)).or_default();
-        for (layer, bits) in bits {
-            let total = revealed.entry(layer.clone()).or_default();
-            *total = total.saturating_add(*bits);
-        }
+    fn book(&mut self, version: u64, bits: &BTreeMap<String, u64>, frozen: &BTreeMap<String, u64>) {
+        add(self.revealed.entry(self.oldest(version)).or_default(), bits);
+        add(&mut self.frozen, frozen);
+    }
+
+    /// What it knows of `version`; of a layer that is frozen, what it knows of any version. What was booked
+    /// while a layer was frozen counts after it is trained again.
+    fn revealed(&self, version: u64, layer: &LayerExposure) -> u64 {
+        let key = key(layer);
+        let of = |bits: &BTreeMap<String, u64>| bits.get(&key).copied().unwrap_or(0);
+        let trained = match layer.frozen {
+            true => self.revealed.values().map(of).fold(0, u64::saturating_add),
+            false => self.revealed.get(&self.oldest(version)).map_or(0, of),
+        };
+        trained.saturating_add(of(&self.frozen))
     }
 
     /// Joins the line of `to` to that of `from`.
@@ -128,11 +143,9 @@ impl Ledger {
         exposure.model.iter().map(left).min().unwrap_or(0)
     }
 
-    /// Bits of a layer that `account` has seen of `version` and of its line.
+    /// Bits of a layer that `account` has seen of `version` and of its line; of a frozen one, of any version.
     pub fn revealed(&self, account: &str, version: u64, layer: &LayerExposure) -> u64 {
-        let Some(account) = self.accounts.get(account) else { return 0 };
-        let layers = account.revealed.get(&account.oldest(version));
-        layers.and_then(|l| l.get(&key(layer))).copied().unwrap_or(0)
+        self.accounts.get(account).map_or(0, |account| account.revealed(version, layer))
     }
 
     /// What booking `samples` samples would add. Nothing is booked before it is
@@ -148,7 +161,7 @@ impl Ledger {
         samples: u64,
         policy: Policy,
     ) -> Result<Entry, Refused> {
-        let mut bits = BTreeMap::new();
+        let (mut bits, mut frozen) = (BTreeMap::new(), BTreeMap::new());
         for layer in &exposure.model {
             let new = samples.saturating_mul(layer.revealed_bits_per_sample);
             let revealed = self.revealed(account, version, layer).saturating_add(new);
@@ -156,9 +169,9 @@ impl Ledger {
             if policy == Policy::Enforce && revealed >= bound {
                 return Err(Refused::Budget { layer: layer.layer.clone(), revealed, bound });
             }
-            bits.insert(key(layer), new);
+            if layer.frozen { &mut frozen } else { &mut bits }.insert(key(layer), new);
         }
-        Ok(Entry::Booked { account: account.to_owned(), version, bits })
+        Ok(Entry::Booked { account: account.to_owned(), version, bits, frozen })
     }
 
     /// Adds an entry.
@@ -169,7 +182,7 @@ impl Ledger {
         }
         let account = self.accounts.get_mut(account).expect("it is there now");
         match entry {
-            Entry::Booked { version, bits, .. } => account.book(*version, bits),
+            Entry::Booked { version, bits, frozen, .. } => account.book(*version, bits, frozen),
             Entry::Carried { from, to, .. } => account.carry(*from, *to),
         }
     }
@@ -177,10 +190,13 @@ impl Ledger {
     /// The fewest entries that add up to this ledger.
     pub fn entries(&self) -> impl Iterator<Item = Entry> {
         self.accounts.iter().flat_map(|(name, account)| {
-            let booked = account.revealed.iter().map(|(&version, bits)| Entry::Booked {
+            let mut frozen = account.frozen.clone();
+            let booked = account.revealed.iter().map(move |(&version, bits)| Entry::Booked {
                 account: name.clone(),
                 version,
                 bits: bits.clone(),
+                // With the first of them.
+                frozen: std::mem::take(&mut frozen),
             });
             let carried = account.oldest.iter().map(|(&to, &from)| Entry::Carried {
                 account: name.clone(),
@@ -247,6 +263,14 @@ impl Ledger {
 
 fn key(layer: &LayerExposure) -> String {
     format!("{} {}", layer.layer, layer.direction)
+}
+
+/// total += bits, layer by layer.
+fn add(total: &mut BTreeMap<String, u64>, bits: &BTreeMap<String, u64>) {
+    for (layer, bits) in bits {
+        let total = total.entry(layer.clone()).or_default();
+        *total = total.saturating_add(*bits);
+    }
 }
 
 /// A uniform number below `n` > 0, by rejection.

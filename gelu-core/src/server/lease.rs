@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use rand_core::CryptoRng;
 
-use super::{Host, LearningRate, Planned, ServedModel, check_equal, evaluate, prepare};
+use super::{
+    Host, LearningRate, Planned, ServedModel, WeightCache, check_equal, evaluate, prepare,
+};
 use crate::backend::{Backend, Sealed, SecretRate};
 use crate::error::{ApiMisuse, PeerMisbehaved, RangeError, Result};
 use crate::mask::{Kind, Masked};
@@ -34,9 +36,11 @@ pub(super) enum Ended {
 }
 
 /// A lease in progress. `masked` is W~ = W − ΣR, as `masks` are held: all that the server knows until the
-/// end.
+/// end. Of frozen stages it is W.
 pub(super) struct Lease<B: Backend> {
-    initial: ServedModel,
+    initial: Arc<ServedModel>,
+    /// Those of frozen stages, which queries share.
+    frozen: Arc<WeightCache<B>>,
     masked: Parameters,
     masks: Kind,
     planned: Arc<Planned<B::Layout>>,
@@ -50,7 +54,8 @@ pub(super) struct Lease<B: Backend> {
 impl<B: Backend> Lease<B> {
     /// Starts on `model`; also returns the terms for the client.
     pub(super) fn new(
-        model: &ServedModel,
+        model: &Arc<ServedModel>,
+        frozen: Arc<WeightCache<B>>,
         planned: Arc<Planned<B::Layout>>,
         rate: LearningRate<B>,
         rng: &mut dyn CryptoRng,
@@ -71,7 +76,7 @@ impl<B: Backend> Lease<B> {
                     return Err(ApiMisuse::configuration("secret learning rate", why).into());
                 }
                 let public = B::public_key(key);
-                let values = model.parameters.len();
+                let values = model.network.trained_parameters();
                 let updates = B::Rate::plan(values, &model.precision, *g_max, public)?;
                 let inverse_rate = updates.encrypt_rate(key, *g, rng)?;
                 let public_key = B::public_key_to_bytes(public);
@@ -81,7 +86,8 @@ impl<B: Backend> Lease<B> {
         let batch = u32::try_from(planned.plan.batch).expect("a planned batch is below 2^16");
         let terms = message::Lease { version: model.version, steps, batch, rate: terms_rate };
         let lease = Self {
-            initial: model.clone(),
+            initial: Arc::clone(model),
+            frozen,
             masked: model.parameters.clone(),
             masks,
             planned,
@@ -182,14 +188,20 @@ impl<B: Backend> Lease<B> {
         };
         let exchange = self.planned.plan.exchange(stage, direction).expect("planned");
         let (layout, layer) = (exchange.named(layout)?, &self.masked.layers[stage]);
-        // Each layer meets each version of the masked weights once.
-        let weights = prepare::<B>(layout, &self.initial, stage, direction, layer)?;
+        // Each trained layer meets each version of the masked weights once.
+        let network = &self.initial.network;
+        let weights = match network.trains(stage) {
+            true => Arc::new(prepare::<B>(layout, &self.initial, stage, direction, layer)?),
+            false => self.frozen.get(&self.initial, stage, layout)?,
+        };
         let result = evaluate::<B>(layout, public, &weights, ciphertexts, rng)?;
-        let last = self.masked.layers.len() - 1;
+        let (first, last) = (network.frozen(), network.stages().len() - 1);
         self.phase = match direction {
             Direction::Forward if stage < last => Phase::Exchange(stage + 1, Direction::Forward),
-            Direction::Forward if last > 0 => Phase::Exchange(last, Direction::Backward),
-            Direction::Backward if stage > 1 => Phase::Exchange(stage - 1, Direction::Backward),
+            Direction::Forward if last > first => Phase::Exchange(last, Direction::Backward),
+            Direction::Backward if stage > first + 1 => {
+                Phase::Exchange(stage - 1, Direction::Backward)
+            }
             _ => Phase::Update,
         };
         Ok(result)
@@ -221,7 +233,8 @@ impl<B: Backend> Lease<B> {
             );
         }
         let mut values = values.iter();
-        let update = self.masked.map(|_| values.next().expect("one for each parameter") >> g);
+        let shape = self.initial.network.no_update();
+        let update = shape.map(|_| values.next().expect("one for each parameter") >> g);
         self.apply(&Masked::decrypted(update))
     }
 
@@ -267,7 +280,7 @@ impl<B: Backend> Lease<B> {
     }
 
     fn check_shapes(&self, parameters: &Parameters) -> Result<()> {
-        self.initial.network.check_shapes(parameters).map_err(|_| {
+        self.initial.network.check_update_shapes(parameters).map_err(|_| {
             PeerMisbehaved::out_of_bounds("update", parameters, "of the network's shapes").into()
         })
     }

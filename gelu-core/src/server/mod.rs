@@ -234,7 +234,7 @@ impl<B: Backend> Server<B> {
     /// [`ApiMisuse::State`] when no client waits; what the range analysis says.
     pub fn grant(
         &mut self,
-        model: &ServedModel,
+        model: &Arc<ServedModel>,
         steps: u32,
         rate: LearningRate<B>,
         rng: &mut dyn CryptoRng,
@@ -244,7 +244,8 @@ impl<B: Backend> Server<B> {
         };
         let steps = steps.clamp(*lengths.start(), *lengths.end());
         let planned = opened.plan(model, batch, Purpose::Training { steps })?;
-        let (lease, terms) = Lease::new(model, planned, rate, rng)?;
+        let weights = Arc::clone(&self.weights);
+        let (lease, terms) = Lease::new(model, weights, planned, rate, rng)?;
         self.transmit.push_back(ServerMessage::LeaseGranted(terms));
         self.state = State::Lease(opened, Box::new(lease));
         Ok(())

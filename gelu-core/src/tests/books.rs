@@ -24,6 +24,7 @@ fn layer(
         equations_per_sample: 1,
         secret_bits: secret,
         revealed_bits_per_sample: per_sample,
+        frozen: false,
     }
 }
 

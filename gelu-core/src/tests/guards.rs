@@ -318,7 +318,7 @@ fn a_server_grants_refuses_and_commits_when_a_client_waits_for_it() {
     for (place, allowed, holds) in places {
         let at = || Session::until(&PUBLIC, place, 1);
         assert_eq!(at().server.holds_lease(), holds, "{place}");
-        let model = model();
+        let model = Arc::new(model());
         let grant = |mut s: Session| s.server.grant(&model, 1, PUBLIC, &mut s.rng);
         let refuse = |mut s: Session| s.server.refuse("no".into());
         let commit = |mut s: Session| s.server.committed(2);

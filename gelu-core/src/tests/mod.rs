@@ -2,6 +2,7 @@
 
 mod books;
 mod faults;
+mod frozen;
 mod golden;
 mod guards;
 mod layouts;

@@ -79,7 +79,7 @@ pub(super) fn check<B: Backend>(
 }
 
 /// The same under statistical and under modular masks.
-fn check_both(model: &ServedModel, leases: &[(usize, usize)]) {
+pub(super) fn check_both(model: &ServedModel, leases: &[(usize, usize)]) {
     check::<Clear>(model, leases, &LearningRate::Public(0.1), Rounding::Rate(0.1));
     check::<Wrapping>(model, leases, &LearningRate::Public(0.1), Rounding::Rate(0.1));
 }

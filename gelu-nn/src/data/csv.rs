@@ -231,7 +231,9 @@ fn find(column: &Column, names: &[String]) -> Result<usize, DataError> {
     found.ok_or_else(|| DataError::NoColumn {
         wanted: match column {
             Column::Name(name) => name.clone(),
-            other => format!("{other:?}"),
+            Column::Number(number) => number.to_string(),
+            Column::First => "first".into(),
+            Column::Last => "last".into(),
         },
         columns: names.join(", "),
     })
@@ -403,8 +405,12 @@ mod tests {
         assert!(unlabelled.into_dataset().is_err());
         let wrong = Options { label: Some("colour".into()), ..Options::default() };
         assert!(matches!(read(text, wrong), Err(DataError::NoColumn { .. })));
-        let zero = Options { label: Some(Column::Number(0)), ..Options::default() };
-        assert!(matches!(read(text, zero), Err(DataError::NoColumn { .. })));
+        for (column, wanted) in [(0, "0"), (4, "4")] {
+            let label = Some(Column::Number(column));
+            let error = read(text, Options { label, ..Options::default() }).unwrap_err();
+            let columns = "id, k, a".into();
+            assert_eq!(error, DataError::NoColumn { wanted: wanted.into(), columns });
+        }
     }
 
     #[test]

@@ -2,21 +2,25 @@
 //!
 //! | from | by |
 //! | --- | --- |
-//! | this program | [`Dataset::iris`], [`Dataset::digits`] |
+//! | this program | [`Dataset::iris`], [`Dataset::digits`], [`Split::abstracts`] |
 //! | a folder of well-known data sets | [`Dataset::load`], [`Split::load`] |
 //! | a CSV file | [`Dataset::from_csv`], [`csv::Table`] |
 //! | IDX files (MNIST) | [`idx`] |
+//! | safetensors files (features) | [`tensors`] |
 //!
 //! Everything random takes a generator or a seed, so an experiment can be repeated.
 
+mod abstracts;
 pub mod batches;
 pub mod csv;
 mod digits;
 pub mod idx;
 pub mod named;
+pub mod preparation;
 mod shift;
 pub mod split;
 pub mod standardise;
+pub mod tensors;
 
 use std::path::Path;
 
@@ -26,6 +30,7 @@ use ndarray::{Array2, Axis, ShapeBuilder};
 use crate::error::{DataError, Error, Result};
 pub use batches::Batches;
 pub use named::{Source, sources};
+pub use preparation::Preparation;
 pub(crate) use shift::shift_images;
 pub use split::{Folds, Split};
 pub use standardise::Standardiser;
@@ -188,6 +193,30 @@ impl Dataset {
         self.select(&samples)
     }
 
+    /// The samples of the classes `names`, which become all the classes there are, in that order.
+    ///
+    /// # Errors
+    /// [`DataError::NoClass`], [`DataError::Empty`] when no sample is left.
+    pub fn only(&self, names: &[String]) -> Result<Self, DataError> {
+        let class = |name: &String| {
+            let found = self.class_names.iter().position(|class| class == name);
+            found.ok_or_else(|| DataError::NoClass {
+                wanted: name.clone(),
+                classes: self.class_names.join(", "),
+            })
+        };
+        let classes = names.iter().map(class).collect::<Result<Vec<_>, _>>()?;
+        let place = |label: &usize| classes.iter().position(|class| class == label);
+        let kept: Vec<_> = (0..self.len()).filter(|&s| place(&self.labels[s]).is_some()).collect();
+        if kept.is_empty() {
+            return Err(DataError::Empty);
+        }
+        let mut chosen = self.select(&kept);
+        chosen.labels = chosen.labels.iter().filter_map(place).collect();
+        chosen.class_names = names.to_vec();
+        Ok(chosen)
+    }
+
     /// The same data set with each feature of each sample replaced.
     fn map_features(&mut self, f: impl Fn(usize, f64) -> f64) {
         for mut sample in self.features.axis_iter_mut(Axis(1)) {
@@ -263,6 +292,17 @@ mod tests {
         assert!(Dataset::new(x.clone(), vec![0, 1], names(1), names(2)).is_err());
         assert!(Dataset::new(x * f64::NAN, vec![0, 1], names(2), names(2)).is_err());
         assert!(Dataset::new(Array2::zeros((2, 0)), vec![], names(2), names(2)).is_err());
+    }
+
+    #[test]
+    fn chosen_classes_are_all_there_are() {
+        let iris = Dataset::iris();
+        let chosen = iris.only(&["virginica".into(), "setosa".into()]).unwrap();
+        assert_eq!((chosen.len(), chosen.histogram()), (100, vec![50, 50]));
+        assert_eq!(chosen.class_names(), ["virginica", "setosa"]);
+        assert_eq!(chosen.labels()[..2], [1, 1], "setosa comes first in the file");
+        let error = iris.only(&["rose".into()]).unwrap_err().to_string();
+        assert!(error.contains("rose") && error.contains("versicolor"), "{error}");
     }
 
     #[test]

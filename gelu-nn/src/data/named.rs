@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::csv::{Column, Header, Missing, Options, Table};
-use super::{Dataset, idx};
+use super::{Dataset, Split, idx};
 use crate::error::{DataError, Error, Result};
 
 /// A data set that [`Dataset::load`] knows.
@@ -29,6 +29,8 @@ enum Kind {
     Table { file: &'static str, label: usize, ignore: Option<usize>, twist: Twist },
     /// The 8x8 digits that are part of this program.
     Digits,
+    /// The embeddings that are part of this program: those to train on, or those to test.
+    Abstracts { test: Option<&'static str> },
     /// 64 counts from 0 to 16, then the digit.
     Counts { file: &'static str, test: Option<&'static str> },
     /// Two IDX files.
@@ -50,7 +52,7 @@ impl Source {
     pub fn test(&self) -> Option<&'static str> {
         match self.kind {
             Kind::Table { .. } | Kind::Digits => None,
-            Kind::Counts { test, .. } | Kind::Idx { test, .. } => test,
+            Kind::Counts { test, .. } | Kind::Idx { test, .. } | Kind::Abstracts { test } => test,
         }
     }
 
@@ -88,6 +90,8 @@ pub(super) fn load(name: &str, dir: &Path) -> Result<Dataset> {
             twisted(table, twist).map_err(Error::data(name))
         }
         Kind::Digits => Ok(Dataset::digits()),
+        Kind::Abstracts { test: Some(_) } => Ok(Split::abstracts().train),
+        Kind::Abstracts { test: None } => Ok(Split::abstracts().test),
         Kind::Counts { file, .. } => {
             let mut table = Table::open(&dir.join(file), &options(65, None))?;
             table.features /= 16.0;
@@ -143,7 +147,7 @@ const fn table(file: &'static str, label: usize) -> Kind {
     Kind::Table { file, label, ignore: None, twist: Twist::None }
 }
 
-static SOURCES: [Source; 11] = [
+static SOURCES: [Source; 13] = [
     Source {
         name: "iris",
         description: "Iris flowers by four measurements (Fisher 1936); part of this program",
@@ -171,6 +175,21 @@ static SOURCES: [Source; 11] = [
         inputs: 64,
         classes: 10,
         kind: Kind::Digits,
+    },
+    Source {
+        name: "abstracts",
+        description: "Medical abstracts as embeddings, about cancer or not, 2,048 for training (Schopf et al. 2022); \
+                      part of this program",
+        inputs: 384,
+        classes: 2,
+        kind: Kind::Abstracts { test: Some("abstracts-test") },
+    },
+    Source {
+        name: "abstracts-test",
+        description: "Medical abstracts as embeddings, the 722 for testing; part of this program",
+        inputs: 384,
+        classes: 2,
+        kind: Kind::Abstracts { test: None },
     },
     Source {
         name: "mnist",

@@ -7,7 +7,7 @@ use rand::rngs::ChaCha20Rng;
 use rand::seq::SliceRandom;
 use rand_core::CryptoRng;
 
-use super::{Dataset, Standardiser, named};
+use super::{Dataset, Standardiser, abstracts, named};
 use crate::error::{DataError, Error, Result};
 
 /// A training and a test part.
@@ -29,12 +29,7 @@ impl Split {
     /// # Errors
     /// As [`Dataset::load`].
     pub fn load(name: &str, dir: &Path, seed: u64) -> Result<(Self, Standardiser)> {
-        let source = named::find(name)?;
-        let train = Dataset::load(name, dir)?;
-        let mut split = match source.test() {
-            Some(test) => Self { train, test: Dataset::load(test, dir)? },
-            None => train.stratified_split(0.2, &mut ChaCha20Rng::seed_from_u64(seed))?,
-        };
+        let (source, mut split) = (named::find(name)?, Self::unscaled(name, dir, seed)?);
         let scaling = match source.is_table() {
             true => Standardiser::fit(&split.train),
             false => Standardiser::identity(split.train.inputs()),
@@ -42,6 +37,28 @@ impl Split {
         scaling.apply(&mut split.train)?;
         scaling.apply(&mut split.test)?;
         Ok((split, scaling))
+    }
+
+    /// As [`load`](Self::load), with the features as they are.
+    ///
+    /// # Errors
+    /// As [`Dataset::load`].
+    pub fn unscaled(name: &str, dir: &Path, seed: u64) -> Result<Self> {
+        let train = Dataset::load(name, dir)?;
+        match named::find(name)?.test() {
+            Some(test) => Ok(Self { train, test: Dataset::load(test, dir)? }),
+            None => train.stratified_split(0.2, &mut ChaCha20Rng::seed_from_u64(seed)),
+        }
+    }
+
+    /// Medical abstracts, about cancer or not, as 384 numbers each, which are part of this program: 2,048 to train
+    /// on, 722 to test.
+    ///
+    /// The texts are those of the Medical Abstracts corpus (Schopf, Braun, Matthes, "Evaluating Unsupervised Text
+    /// Classification: Zero-shot and Similarity-based Approaches", NLPIR 2022, doi 10.1145/3582768.3582795; CC BY-SA
+    /// 3.0), the embeddings by all-MiniLM-L6-v2, rounded to 8 bits.
+    pub fn abstracts() -> Self {
+        abstracts::split()
     }
 }
 

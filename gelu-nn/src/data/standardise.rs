@@ -33,6 +33,44 @@ impl Standardiser {
         Self { mean, deviation }
     }
 
+    /// Subtracts the mean of every feature and divides all of them by one number, so that the mean squared norm of
+    /// a sample is `norm`²: for embeddings, whose features are alike.
+    ///
+    /// Samples that are all equal become 0.
+    pub fn centred(dataset: &Dataset, norm: f64) -> Self {
+        let Self { mean, .. } = Self::fit(dataset);
+        let deviation = vec![1.0; mean.len()];
+        Self { mean, deviation }.with_norm(dataset, norm)
+    }
+
+    /// The same with one more factor for all features, so that the mean squared norm of `dataset` is `norm`².
+    #[must_use]
+    pub fn with_norm(self, dataset: &Dataset, norm: f64) -> Self {
+        let features = dataset.features().outer_iter().zip(self.mean.iter().zip(&self.deviation));
+        let square =
+            |(feature, (mean, deviation)): (ndarray::ArrayView1<'_, f64>, (&f64, &f64))| {
+                feature.iter().map(|x| ((x - mean) / deviation).powi(2)).sum::<f64>()
+            };
+        let now = (features.map(square).sum::<f64>() / dataset.len() as f64).sqrt();
+        self.times(if now > 0.0 { now / norm } else { 1.0 })
+    }
+
+    /// The same with every feature divided by `factor` more.
+    pub(super) fn times(self, factor: f64) -> Self {
+        let deviation = self.deviation.iter().map(|deviation| deviation * factor).collect();
+        Self { mean: self.mean, deviation }
+    }
+
+    /// What is subtracted from each feature.
+    pub fn mean(&self) -> &[f64] {
+        &self.mean
+    }
+
+    /// What each feature is divided by.
+    pub fn deviation(&self) -> &[f64] {
+        &self.deviation
+    }
+
     /// Changes nothing.
     pub fn identity(features: usize) -> Self {
         Self { mean: vec![0.0; features], deviation: vec![1.0; features] }

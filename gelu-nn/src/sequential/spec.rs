@@ -69,4 +69,12 @@ pub(super) struct Architecture {
     pub(super) layers: Vec<LayerSpec>,
     #[serde(default)]
     pub(super) loss: LossSpec,
+    /// So many linear layers, from the first on, are not trained.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(super) frozen: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_none(frozen: &usize) -> bool {
+    *frozen == 0
 }

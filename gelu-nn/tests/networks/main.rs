@@ -2,6 +2,7 @@
 //! long as many tests.
 
 mod common;
+mod frozen;
 mod golden;
 mod layouts;
 mod oracle;

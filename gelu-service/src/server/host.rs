@@ -69,7 +69,10 @@ impl<B: Backend> Host<B> {
             let model = config.model.display();
             tracing::warn!(%model, names, "the file has other names, which will keep the old version");
         }
-        let model = Model::load(&config.model)?;
+        let mut model = Model::load(&config.model)?;
+        if let Some(stages) = config.freeze {
+            model = model.freeze(stages)?;
+        }
         let served = Arc::new(ServedModel::from(&model));
         check_rate(&config.rate, &served)?;
         let verdicts = verdicts::<B>(&served, &config.key_bits)?;
@@ -246,7 +249,7 @@ fn check_rate<B: Backend>(rate: &LearningRate<B>, model: &ServedModel) -> Result
                 return Err(Error::configuration("secret learning rate", why));
             }
             let public = B::public_key(key);
-            B::Rate::plan(model.parameters.len(), precision, *g_max, public)
+            B::Rate::plan(model.network.trained_parameters(), precision, *g_max, public)
                 .map_err(gelu_core::Error::from)?;
             Ok(())
         }

@@ -197,6 +197,7 @@ mod tests {
     use super::*;
     use gelu_core::ledger::LayerExposure;
     use gelu_core::plan::Direction;
+    use std::collections::BTreeMap;
     use std::os::unix::fs::MetadataExt;
     use std::time::Instant;
     use tempfile::TempDir;
@@ -209,6 +210,7 @@ mod tests {
             equations_per_sample: 1,
             secret_bits: 100,
             revealed_bits_per_sample: 40,
+            frozen: false,
         };
         Exposure { model: vec![layer], data: Vec::new() }
     }
@@ -416,7 +418,12 @@ mod tests {
             let mut journal = journal::whole("iris", &Ledger::default());
             for n in 0..accounts {
                 let (account, bits) = (format!("a{n:05}"), [("dense1 forward".into(), 40)].into());
-                journal.extend(journal::line(&Entry::Booked { account, version: 3, bits }));
+                journal.extend(journal::line(&Entry::Booked {
+                    account,
+                    version: 3,
+                    bits,
+                    frozen: BTreeMap::new(),
+                }));
             }
             fs::write(&path, journal).unwrap();
             let mut file = LedgerFile::open(&path, "iris").unwrap();

@@ -58,6 +58,9 @@ pub struct Config<B: Backend> {
     pub tls: ServerTls,
     /// The model's file. It is served, and replaced by each committed version.
     pub model: PathBuf,
+    /// How many of the model's first stages are frozen, if not as its file says. The file of every committed version
+    /// says it then.
+    pub freeze: Option<usize>,
     /// The ledger's file; begun if it is not there.
     pub ledger: PathBuf,
     /// The learning rate of every lease.
@@ -94,6 +97,7 @@ impl<B: Backend> Config<B> {
             address,
             tls,
             model: model.into(),
+            freeze: None,
             ledger: ledger.into(),
             rate,
             policy: Policy::Enforce,

@@ -12,7 +12,7 @@ use gelu_service::client::{ClientEvent, Statistics};
 use serde::Serialize;
 
 use super::{Circumstances, CpuTimes, Link, NetworkArgs, Samples, Spread, Taken, wrong};
-use crate::args::{Cryptosystem, Threads};
+use crate::args::{Cryptosystem, FreezeArgs, Threads};
 use crate::backend::{Scheme, Task};
 use crate::client;
 use crate::local::{Deployment, LocalServer, Terms};
@@ -29,6 +29,7 @@ Examples:
   gelu bench train-step --network dense300 --batch 64          masks of 64 bits, the default
   gelu bench train-step --network iris --batch 16 --secret-rate 3
   gelu bench train-step --network conv1 --runs 6 --steps 5     two leases of five steps each
+  gelu bench train-step --network conv1 --freeze 1             the last layer alone
 
 The first step of a lease works with the true weights and is not timed, nor is the last one, which
 ends in the commit: the steps between them have masked weights and send a masked update. All of it
@@ -48,6 +49,8 @@ pub struct Args {
     /// Bits by which a mask is longer than what it hides: 40 to 100
     #[arg(long, value_name = "BITS", default_value_t = Precision::TRAINING.mask_bits, value_parser = clap::value_parser!(u32).range(40..=100))]
     sigma: u32,
+    #[command(flatten)]
+    freeze: FreezeArgs,
     #[command(flatten)]
     rate: RateArgs,
     #[command(flatten)]
@@ -102,7 +105,7 @@ struct Report<L> {
 pub fn run(args: &Args, link: &impl Link, output: Output) -> Result<()> {
     args.threads.start()?;
     let precision = Precision { mask_bits: args.sigma, ..Precision::TRAINING };
-    let model = args.network.model(Some(precision))?;
+    let model = args.freeze.model(args.network.model(Some(precision))?)?;
     let batch = usize::from(args.batch);
     let count = batch * (args.leases() * args.steps()) as usize;
     let samples = args.network.samples(model.architecture(), model.name(), count)?;

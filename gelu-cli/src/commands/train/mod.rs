@@ -8,18 +8,18 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::ValueEnum;
 use gelu_core::client::DataPolicy;
-use gelu_nn::Dataset;
+use gelu_nn::{Dataset, Model, Recipe};
 
-use crate::args::{self, Cryptosystem, Threads};
+use crate::args::{self, Cryptosystem, FreezeArgs, Threads};
 use crate::client::ServerArgs;
-use crate::data::{self, Chosen, DataArgs};
+use crate::data::{self, Chosen, DataArgs, Samples};
 use crate::destination::{Destination, Kind};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, training_precision};
 use crate::leases;
 use crate::local::Terms;
 use crate::output::Output;
 use crate::phases::say;
-use crate::problem::problem;
+use crate::problem::{Advise, problem};
 use crate::rate::RateArgs;
 use crate::report;
 
@@ -40,8 +40,9 @@ Examples:
   gelu train --server gelu.example.org:7878 --account alice --key alice.key --csv mine.csv
   gelu train --plaintext --network lenet5 --data DIR --out lenet5.safetensors
   gelu train --plaintext --network iris --epochs 0 --precision training --out fresh.safetensors
+  gelu train --dataset digits --start trained.safetensors --freeze 1 --epochs 1
 
-Files in --data (iris and digits are built in): diabetes/pima-indians-diabetes.csv,
+Files in --data (iris, digits and abstracts are built in): diabetes/pima-indians-diabetes.csv,
 kr-vs-kp/kr-vs-kp.data, mnist/{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz], wdbc/wdbc.data,
 heart-disease/processed.cleveland.data, optdigits/optdigits.{tra,tes}, spambase/spambase.data.
 
@@ -59,6 +60,11 @@ pub(crate) struct Args {
     /// A network of `gelu models` or a JSON file [default: the one made for the data]
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
+    /// Begin with this model's weights instead of random ones
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["network", "elsewhere"])]
+    start: Option<PathBuf>,
+    #[command(flatten)]
+    freeze: FreezeArgs,
     /// Samples of a mini-batch [default: 16; with --plaintext the recipe's]
     #[arg(long, value_name = "N", value_parser = args::batch())]
     batch: Option<usize>,
@@ -163,6 +169,32 @@ impl Args {
         }
     }
 
+    /// What is trained, frozen as was asked; and the model to begin with, if one was named.
+    fn network(&self, samples: &Samples) -> Result<(Chosen, Option<Model>)> {
+        let Some(path) = &self.start else {
+            let mut chosen = data::network(self.network.as_deref(), samples)?;
+            chosen.architecture = self.freeze.network(chosen.architecture)?;
+            return Ok((chosen, None));
+        };
+        let model = Model::load(path)
+            .advise(|| "make one with `gelu train --plaintext --network NAME --out FILE`".into())?;
+        let model = self.freeze.model(model)?;
+        let (architecture, train) = (model.architecture().clone(), &samples.split.train);
+        let (inputs, classes) = (architecture.input().features(), architecture.classes());
+        if inputs != train.inputs() || classes < train.classes() {
+            let (got, of) = (train.inputs(), train.classes());
+            return Err(problem(
+                format!(
+                    "{} takes {inputs} inputs and tells {classes} classes apart, but the data has {got} and {of}",
+                    path.display()
+                ),
+                "`gelu transfer fit --base` puts a new head on it; or choose other data",
+            ));
+        }
+        let name = model.name().to_owned();
+        Ok((Chosen { name, architecture, recipe: Recipe::default() }, Some(model)))
+    }
+
     /// Where the model goes.
     fn out(&self) -> Result<Option<Destination>> {
         let check = |path| Destination::check(path, Kind::Model, &self.inputs(), self.force);
@@ -172,7 +204,8 @@ impl Args {
     /// The files that this run reads, which it must not write.
     fn inputs(&self) -> Vec<&Path> {
         let network = self.network.as_deref().map(Path::new);
-        let files = [self.data.csv.as_deref(), self.server.key.as_deref(), network];
+        let start = self.start.as_deref();
+        let files = [self.data.csv.as_deref(), self.server.key.as_deref(), network, start];
         files.into_iter().flatten().collect()
     }
 
@@ -208,7 +241,11 @@ fn local(args: &Args, output: Output) -> Result<()> {
     let report = args.report()?;
     let out = args.out()?;
     let mut samples = args.data.load(args.network.as_deref())?;
-    let Chosen { name, architecture, .. } = data::network(args.network.as_deref(), &samples)?;
+    let (Chosen { name, architecture, .. }, start) = args.network(&samples)?;
+    // A model of its own from here on.
+    let anew =
+        |start: Model| anyhow::Ok(start.requantised(training_precision(&start))?.with_version(0));
+    let start: Option<Model> = start.map(anew).transpose()?;
     let head = |part: &mut Dataset, rows: Option<usize>| {
         if let Some(rows) = rows {
             *part = part.head(rows);
@@ -226,6 +263,7 @@ fn local(args: &Args, output: Output) -> Result<()> {
         name,
         dataset: samples.name,
         architecture,
+        start,
         clients,
         batch,
         steps,

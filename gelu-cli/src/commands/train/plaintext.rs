@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{Args, PrecisionArg};
 use crate::cut_off::CutOff;
-use crate::data::{self, Chosen};
+use crate::data::Chosen;
 use crate::output::Output;
 use crate::phases::{Phases, say};
 use crate::problem::Advise;
@@ -41,7 +41,7 @@ struct Trained {
 pub(super) fn run(args: &Args, output: Output) -> Result<()> {
     let out = args.out()?;
     let samples = args.data.load(args.network.as_deref())?;
-    let Chosen { name, architecture, recipe } = data::network(args.network.as_deref(), &samples)?;
+    let (Chosen { name, architecture, recipe }, start) = args.network(&samples)?;
     let recipe = with_arguments(recipe, args);
     let (split, seed) = (&samples.split, args.data.seed);
     say(&format!("{name}, {architecture}\n{} rows, {} epochs", split.train.len(), recipe.epochs));
@@ -49,7 +49,10 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
     let mut phases = Phases::start();
     let running = phases.begin("training in the clear", recipe.epochs as u64);
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
-    let mut trainer = FloatTrainer::<f32>::new(&architecture, recipe, &mut rng)?;
+    let mut trainer = match start {
+        Some(start) => FloatTrainer::<f32>::starting_from(&architecture, recipe, &start.weights())?,
+        None => FloatTrainer::<f32>::new(&architecture, recipe, &mut rng)?,
+    };
     trainer.train(&split.train, seed, |epoch| {
         running.step();
         running.note(format!("loss {:.4}, accuracy {:.4}", epoch.loss, epoch.accuracy));

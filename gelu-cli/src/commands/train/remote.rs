@@ -87,6 +87,7 @@ impl Task for Remote<'_> {
         let connection = client::wait(&runtime, connecting)?;
         let (network, card) = (Arc::clone(connection.network()), connection.card().clone());
         check_fit(&network, train)?;
+        check_frozen(args.freeze.stages(), network.frozen())?;
         client::check_key_bits(&card, key_bits)?;
         let exposure = |steps: usize| -> Result<Exposure> {
             let purpose = Purpose::Training { steps: u32::try_from(steps)? };
@@ -159,6 +160,19 @@ impl Task for Remote<'_> {
 
 const SECRET_RATE: &str = "the server keeps its learning rate secret: nothing proves the rate that it sends \
                            encrypted, and a dishonest server that sends 0 reads every update";
+
+/// Refuses a server that trains other stages than we were told: its card decides.
+fn check_frozen(wanted: Option<usize>, frozen: usize) -> Result<()> {
+    match wanted {
+        Some(wanted) if wanted != frozen => Err(problem(
+            format!("the server freezes the first {frozen} stages of its model, not {wanted}"),
+            format!(
+                "leave out --freeze or say {frozen}, or ask the operator for `gelu serve --freeze {wanted}`"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
 
 fn check_fit(network: &Network, train: &Dataset) -> Result<()> {
     let (inputs, classes) = (network.inputs(), network.classes());

@@ -119,7 +119,8 @@ impl Format1 {
         let mut ledger = Ledger::default();
         for (account, versions) in self.ledger.accounts {
             for (version, bits) in versions {
-                ledger.apply(&Entry::Booked { account: account.clone(), version, bits });
+                let (account, frozen) = (account.clone(), BTreeMap::new());
+                ledger.apply(&Entry::Booked { account, version, bits, frozen });
             }
         }
         ledger

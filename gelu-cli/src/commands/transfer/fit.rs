@@ -1,0 +1,303 @@
+//! `gelu transfer fit`: trains a head under encryption and says how good it is.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use gelu_core::client::DataPolicy;
+use gelu_nn::Scores;
+use gelu_nn::scores::{best_threshold, log_odds};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::Engine;
+use super::source::{Source, SourceArgs};
+use crate::args::{self, Cryptosystem, Threads};
+use crate::claim::Claim;
+use crate::destination::{Destination, Kind};
+use crate::experiment::{Experiment, Outcome};
+use crate::local::Terms;
+use crate::output::{Output, table};
+use crate::phases::say;
+use crate::problem::problem;
+use crate::rate::RateArgs;
+use crate::report::{self, Facts, Report};
+
+/// Train a head under encryption on features, or on the first layers of a model
+///
+/// A server process is started here for this run; afterwards the same mini-batches are repeated in the clear, and
+/// weights, accuracy and the area under the curve are compared.
+#[derive(Debug, clap::Args)]
+#[command(
+    next_help_heading = "Training",
+    mut_arg("backend", |arg| arg.default_value(super::default_backend())),
+    after_help = "\
+Examples:
+  gelu transfer fit                                          medical abstracts, about cancer or not
+  gelu transfer fit --components 32 --out head.safetensors   on 32 numbers a row instead of 384
+  gelu transfer fit --features mine.safetensors --epochs 10  features of your own
+  gelu transfer fit --csv loans.csv --label approved --batch 64
+  gelu transfer fit --base trained.safetensors --freeze 1 --dataset digits --classes 5,6,7,8,9
+
+Features (setup 2): --features names a safetensors file with train.x and test.x, [rows, features], F32, F16, or I8
+beside x.scale; train.y and test.y, [rows], classes from 0, U8, I32 or I64. Of --csv one column is the class. The data
+party subtracts the mean of each column and divides by one number (columns of a table each by its own), so that rows
+have a mean squared norm of 16, and projects them if asked to. All of that is folded into the head that --out writes,
+which takes raw features.
+
+A base (setup 1): the first --freeze linear layers of --base stay as they are; they are asked with their true weights,
+and neither errors nor updates reach them. The data's own preparation must be the base's: pixels from 0 to 1.
+
+Of two classes the second is the one looked for. The threshold with the best F1 on the training rows is part of the
+head: `gelu infer` and `gelu transfer predict` answer by it."
+)]
+pub(super) struct Args {
+    /// How the head is trained
+    #[arg(long, value_enum, default_value_t = Engine::Exact)]
+    engine: Engine,
+    /// Samples of a mini-batch [default: a quarter of the rows, 512 at most]
+    #[arg(long, value_name = "N", value_parser = args::batch())]
+    batch: Option<usize>,
+    /// How often every row is seen; 0 trains nothing, and --out gets what a training begins with
+    #[arg(long, value_name = "N", default_value_t = EPOCHS, value_parser = args::count(..=10_000))]
+    epochs: usize,
+    /// Reveal sums of leases over so few different rows that the server could reconstruct inputs
+    #[arg(long)]
+    allow_input_reconstruction: bool,
+    /// Where to write the head: an ordinary model file
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    out: Option<PathBuf>,
+    /// Where to write the report [default: gelu-transfer-report.html, if it can be written]
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    report: Option<PathBuf>,
+    /// Overwrite what stands at --out and --report, be it an input or a file of another kind
+    #[arg(long, help_heading = "Output")]
+    force: bool,
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    rate: RateArgs,
+    #[command(flatten)]
+    cryptosystem: Cryptosystem,
+    #[command(flatten)]
+    threads: Threads,
+}
+
+pub(super) const EPOCHS: usize = 6;
+const BATCH: usize = 512;
+const RATE: f64 = 1.0;
+
+/// Mini-batches of a fit.
+pub(super) struct Schedule {
+    pub(super) batch: usize,
+    pub(super) steps: usize,
+}
+
+impl Schedule {
+    /// Of so many rows.
+    ///
+    /// # Errors
+    /// When there are fewer rows than a mini-batch takes, or too many mini-batches to plan.
+    pub(super) fn of(rows: usize, batch: Option<usize>, epochs: usize) -> Result<Self> {
+        let batch = batch.unwrap_or((rows / 4).clamp(1, BATCH));
+        if batch > rows {
+            return Err(problem(
+                format!("a mini-batch of {batch} samples cannot be made of {rows} rows"),
+                format!("choose a --batch of {rows} or less, or give more rows"),
+            ));
+        }
+        let steps = epochs * (rows / batch);
+        match u32::try_from(steps) {
+            Ok(small) if small <= gelu_core::plan::MAX_STEPS => Ok(Self { batch, steps }),
+            _ => Err(problem(
+                format!("{epochs} epochs of {rows} rows are {steps} mini-batches of {batch}"),
+                format!(
+                    "at most {} are planned: fewer --epochs, or a larger --batch",
+                    gelu_core::plan::MAX_STEPS
+                ),
+            )),
+        }
+    }
+}
+
+/// Trains, judges, writes.
+pub(super) fn run(args: &Args, output: Output) -> Result<()> {
+    args.threads.start()?;
+    let Engine::Exact = args.engine;
+    let inputs = args.source.inputs();
+    let report = args.report.as_deref();
+    let report = report::destination(report, "gelu-transfer-report.html", &inputs, args.force)?;
+    let out = |path| Destination::check(path, Kind::Model, &inputs, args.force);
+    let out = args.out.as_deref().map(out).transpose()?;
+    let source = args.source.load()?;
+    let rows = source.split.train.len();
+    let Schedule { batch, steps } = Schedule::of(rows, args.batch, args.epochs)?;
+    let experiment = args.experiment(&source, batch, steps);
+    let test = source.split.test.len();
+    say(&format!(
+        "{}, {}, {rows} rows to train on, {test} held out",
+        source.name, experiment.architecture
+    ));
+    let outcome = experiment.run()?;
+    let judged = Judged::of(&source, &outcome)?;
+    let saved = out.as_ref().map_or(Ok(()), |out| {
+        out.write(&source.export(&outcome.model, judged.threshold)?.to_bytes()?)
+    });
+    let shown = Shown { outcome: &outcome, judged: &judged, out: args.out.as_deref() };
+    outcome.deliver_as(
+        saved,
+        report.as_ref().map(|to| (shown.report(), to)),
+        output,
+        |path| shown.json(path),
+        |path| shown.text(path),
+    )
+}
+
+impl Args {
+    fn experiment(&self, source: &Source, batch: usize, steps: usize) -> Experiment {
+        Experiment {
+            name: source.start.name().into(),
+            dataset: source.name.clone(),
+            architecture: source.start.architecture().clone(),
+            start: Some(source.start.clone()),
+            split: source.split.clone(),
+            clients: 1,
+            batch,
+            steps,
+            seed: self.source.data.seed,
+            data_policy: match self.allow_input_reconstruction {
+                true => DataPolicy::AllowInputReconstruction,
+                false => DataPolicy::Enforce,
+            },
+            terms: Terms {
+                cryptosystem: self.cryptosystem.for_training(),
+                threads: self.threads,
+                rate: self.rate.or(RATE),
+                // The server draws the length of a lease below this: so far above all steps that they are one lease,
+                // and one sum is all that it sees.
+                lease_samples: (batch as u64 * steps.max(1) as u64).saturating_mul(1 << 24),
+                lease_seed: self.source.data.seed,
+                precompute: false,
+            },
+        }
+    }
+}
+
+/// How good the head is, beside the one that the same steps make in floating point.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Judged {
+    /// What encrypted queries get: their integers, computed in the clear.
+    encrypted: Scores,
+    /// By the threshold that was chosen for it on training rows.
+    in_the_clear: Scores,
+    /// Of the log-odds, chosen on training rows; none where there are more than two classes.
+    threshold: Option<f64>,
+    /// What always the commonest class would get.
+    commonest_class: f64,
+    /// Held-out rows.
+    rows: usize,
+}
+
+impl Judged {
+    fn of(source: &Source, outcome: &Outcome) -> Result<Self> {
+        let (train, test) = (&source.split.train, &source.split.test);
+        let exact = |inputs: &_| Ok(outcome.model.probabilities(inputs)?.0);
+        let float = |inputs: &_| Ok(outcome.float.probabilities(inputs)?);
+        let judge = |of: &dyn Fn(&ndarray::Array2<f64>) -> Result<_>| -> Result<_> {
+            let tested = of(test.features())?;
+            if test.classes() != 2 {
+                return Ok((Scores::of_many(test.labels(), &tested), None));
+            }
+            let threshold = best_threshold(train.labels(), &log_odds(&of(train.features())?));
+            Ok((Scores::of_two(test.labels(), &log_odds(&tested), threshold), Some(threshold)))
+        };
+        let ((encrypted, threshold), (in_the_clear, _)) = (judge(&exact)?, judge(&float)?);
+        let commonest = test.histogram().into_iter().max().unwrap_or(0);
+        let commonest_class = commonest as f64 / test.len() as f64;
+        Ok(Self { encrypted, in_the_clear, threshold, commonest_class, rows: test.len() })
+    }
+
+    /// Whether the areas under the curve differ by no more than rounding may move them.
+    fn as_good(&self) -> Option<bool> {
+        let (a, b) = self.encrypted.auc.zip(self.in_the_clear.auc)?;
+        Some((a - b).abs() <= CLOSE)
+    }
+
+    fn rows(&self) -> [(&'static str, String, String); 5] {
+        let row = |name, of: fn(&Scores) -> Option<f64>| {
+            let shown = |scores| of(scores).map_or("–".into(), |x| format!("{x:.4}"));
+            (name, shown(&self.encrypted), shown(&self.in_the_clear))
+        };
+        [
+            row("area under the curve", |s| s.auc),
+            row("accuracy", |s| Some(s.accuracy)),
+            row("F1", |s| Some(s.f1)),
+            row("precision", |s| Some(s.precision)),
+            row("recall", |s| Some(s.recall)),
+        ]
+    }
+}
+
+/// In area under the curve.
+const CLOSE: f64 = 0.005;
+
+struct Shown<'a> {
+    outcome: &'a Outcome,
+    judged: &'a Judged,
+    out: Option<&'a Path>,
+}
+
+impl Shown<'_> {
+    fn json(&self, report: Option<&Path>) -> Value {
+        let mut all = self.outcome.json(report);
+        all["engine"] = json!("exact");
+        all["scores"] = json!(self.judged);
+        all["frozen"] = json!(self.outcome.model.architecture().frozen());
+        all["model"] = json!(self.out.map(|path| path.display().to_string()));
+        all
+    }
+
+    fn text(&self, report: Option<&Path>) -> String {
+        let mut rows = table(&["on held-out rows", "#encrypted", "#in the clear,\nfloating point"]);
+        for (name, encrypted, clear) in self.judged.rows() {
+            rows.add_row([name.to_owned(), encrypted, clear]);
+        }
+        let mut text = format!("\n{rows}\n{}", self.note());
+        if let Some(out) = self.out {
+            let _ = write!(text, "\nhead: {}", out.display());
+        }
+        text + "\n" + &self.outcome.text(report)
+    }
+
+    fn note(&self) -> String {
+        let always =
+            format!("Always the commonest class: accuracy {:.4}.", self.judged.commonest_class);
+        match self.judged.threshold {
+            Some(threshold) => {
+                format!(
+                    "Threshold of the log-odds {threshold:.3}, best F1 on the training rows. {always}"
+                )
+            }
+            None => format!("Means of each class against the rest. {always}"),
+        }
+    }
+
+    fn report(&self) -> Report {
+        let mut page = self.outcome.report();
+        let both = |(name, encrypted, clear): (&str, String, String)| {
+            (name.to_owned(), format!("{encrypted}, in the clear {clear}"))
+        };
+        let mut items: Vec<_> = self.judged.rows().into_iter().map(both).collect();
+        items.push(("judged by".into(), format!("{} held-out rows", self.judged.rows)));
+        items.push(("how".into(), self.note()));
+        page.facts.insert(0, Facts { title: "The head", items });
+        if let Some(holds) = self.judged.as_good() {
+            let said = match holds {
+                true => "the area under the curve is that of the head in the clear, within 0.005",
+                false => "the area under the curve is not that of the head in the clear",
+            };
+            page.claims.push(Claim::new(said, holds));
+        }
+        page
+    }
+}

@@ -1,0 +1,215 @@
+//! Rows to train a head on, and the model that its training begins with.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use gelu_core::fixed::exp2;
+use gelu_core::{Format, Precision};
+use gelu_nn::data::tensors::Part;
+use gelu_nn::{Activation, Dataset, FloatParameters, Model, Preparation, Sequential, Split};
+use rand::SeedableRng;
+use rand::rngs::ChaCha20Rng;
+
+use crate::args;
+use crate::data::DataArgs;
+use crate::experiment::training_precision;
+use crate::problem::{Advise, problem};
+
+/// Where rows come from, and what they are trained into.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Head")]
+pub(super) struct SourceArgs {
+    /// Features and labels in a safetensors file: train.x, train.y, test.x, test.y [default: --dataset abstracts]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["csv", "dataset", "base"])]
+    pub(super) features: Option<PathBuf>,
+    /// Widths of hidden layers of the head, such as 32 or 64,16 [default: none, a logistic head]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = args::count(1..=65_536))]
+    head: Vec<usize>,
+    /// Project the features on so many principal components of the training rows before they are encrypted
+    #[arg(long, value_name = "K", value_parser = args::count(1..), conflicts_with = "base")]
+    components: Option<usize>,
+    /// A model whose first layers stay as they are, with a new head on them: setup 1
+    #[arg(long, value_name = "MODEL", requires = "freeze")]
+    pub(super) base: Option<PathBuf>,
+    /// How many layers of --base, from the first on; the head stands on what they give
+    #[arg(long, value_name = "STAGES", requires = "base", value_parser = args::count(1..))]
+    freeze: Option<usize>,
+    /// Train on the first N rows only
+    #[arg(long, value_name = "N", value_parser = args::count(1..))]
+    rows: Option<usize>,
+    /// Be judged by the first N held-out rows only
+    #[arg(long, value_name = "N", value_parser = args::count(1..))]
+    held_out: Option<usize>,
+    #[command(flatten)]
+    pub(super) data: DataArgs,
+}
+
+/// Rows ready to be encrypted, and the model to begin with.
+pub(super) struct Source {
+    /// The data's name.
+    pub(super) name: String,
+    /// The rows, prepared.
+    pub(super) split: Split,
+    /// Version 0: a base and a head, or a head.
+    pub(super) start: Model,
+    /// What was done to the features, for setup 2.
+    prepared: Option<Prepared>,
+}
+
+struct Prepared {
+    preparation: Preparation,
+    /// The largest magnitude of a raw training feature.
+    largest: f64,
+}
+
+impl SourceArgs {
+    /// Reads the rows and prepares them.
+    ///
+    /// # Errors
+    /// What does not fit, and what to do next.
+    pub(super) fn load(&self) -> Result<Source> {
+        match (&self.base, self.freeze) {
+            (Some(base), Some(stages)) => self.on_base(base, stages),
+            _ => self.on_features(),
+        }
+    }
+
+    /// The files that this run reads.
+    pub(super) fn inputs(&self) -> Vec<&Path> {
+        let files = [&self.features, &self.data.csv, &self.base];
+        files.into_iter().filter_map(Option::as_deref).collect()
+    }
+
+    fn on_features(&self) -> Result<Source> {
+        let (name, split, is_table) = match &self.features {
+            Some(path) => (stem(path), self.read(path)?, false),
+            None => {
+                let (samples, is_table) = self.data.load_unscaled(DEFAULT)?;
+                (samples.name, samples.split, is_table)
+            }
+        };
+        let mut split = self.head_of(split);
+        let (train, rng) = (&split.train, &mut ChaCha20Rng::seed_from_u64(self.data.seed));
+        let largest = train.features().fold(0.0f64, |most, x| most.max(x.abs()));
+        let mut preparation = match is_table {
+            true => Preparation::of_table(train),
+            false => Preparation::of_embedding(train),
+        };
+        if let Some(count) = self.components {
+            let found = preparation.onto_components(train, count, rng);
+            preparation = found.advise(|| "choose another number of --components".into())?;
+        }
+        preparation.apply(&mut split.train)?;
+        preparation.apply(&mut split.test)?;
+        let (inputs, classes) = (split.train.inputs(), split.train.classes());
+        let architecture = Sequential::dense(inputs, &self.head, classes, Activation::Sigmoid)?;
+        let named = format!("{name}-head");
+        let start = match self.head.is_empty() {
+            true => {
+                let zeros = architecture.network().zeros();
+                Model::new(named, architecture, Precision::TRAINING, zeros)?
+            }
+            false => Model::initialise(named, architecture, Precision::TRAINING, rng)?,
+        };
+        Ok(Source { name, split, start, prepared: Some(Prepared { preparation, largest }) })
+    }
+
+    fn on_base(&self, path: &Path, stages: usize) -> Result<Source> {
+        let base = Model::load(path)
+            .advise(|| "make one with `gelu train --plaintext --network NAME --out FILE`".into())?;
+        let samples = self.data.load(Some(base.name()))?;
+        let split = self.head_of(samples.split);
+        let (inputs, got) = (base.architecture().input().features(), split.train.inputs());
+        if inputs != got {
+            return Err(problem(
+                format!("the base takes {inputs} inputs, but the data has {got}"),
+                "choose data of the kind that the base was trained on",
+            ));
+        }
+        let rng = &mut ChaCha20Rng::seed_from_u64(self.data.seed);
+        let (classes, all) = (split.train.classes(), base.architecture().blocks().len());
+        let start = base
+            .with_head(stages, &self.head, classes, training_precision(&base), rng)
+            .advise(|| format!("choose a --freeze of 1 to {all}, the linear layers of the base"))?;
+        Ok(Source { name: samples.name, split, start, prepared: None })
+    }
+
+    fn read(&self, path: &Path) -> Result<Split> {
+        let split = Split::from_safetensors(path).advise(|| {
+            "the file needs train.x, train.y, test.x and test.y; `gelu transfer help fit` says of which types".into()
+        })?;
+        self.data.of_classes(split)
+    }
+
+    fn head_of(&self, split: Split) -> Split {
+        let head = |part: &Dataset, rows: Option<usize>| part.head(rows.unwrap_or(usize::MAX));
+        Split { train: head(&split.train, self.rows), test: head(&split.test, self.held_out) }
+    }
+}
+
+impl Source {
+    /// The trained model as it is used: it takes raw features, and of two classes it answers the second where its
+    /// log-odds are above `threshold`.
+    pub(super) fn export(&self, trained: &Model, threshold: Option<f64>) -> Result<Model> {
+        let mut weights = trained.weights();
+        if let (Some(threshold), Some(last)) = (threshold, weights.layers.last_mut()) {
+            last.biases[0] += threshold;
+        }
+        let (architecture, precision) = (trained.architecture(), *trained.precision());
+        let model = match &self.prepared {
+            None => Model::from_float(trained.name(), architecture.clone(), precision, &weights)?,
+            Some(prepared) => prepared.fold(trained.name(), architecture, &weights)?,
+        };
+        let classes = serde_json::to_string(self.split.train.class_names())?;
+        Ok(model.with_metadata("dataset", &self.name).with_metadata(CLASSES, classes))
+    }
+}
+
+impl Prepared {
+    fn fold(&self, name: &str, head: &Sequential, weights: &FloatParameters) -> Result<Model> {
+        let (architecture, weights) = self.preparation.fold(head, weights)?;
+        // New features may be larger than those that were seen.
+        let precision = Precision {
+            activations: format(2.0 * self.largest, ACTIVATION_BITS),
+            weights: format(weights.largest(), WEIGHT_BITS),
+            ..Precision::INFERENCE
+        };
+        Ok(Model::from_float(name, architecture, precision, &weights)?)
+    }
+}
+
+/// Bits of a raw feature, for the largest; of features of different units the smaller ones have fewer.
+const ACTIVATION_BITS: u32 = 16;
+/// Bits of a weight of a head, for the largest.
+const WEIGHT_BITS: u32 = 14;
+
+/// A format of about `bits` bits that holds ±`largest`, and ±1.
+fn format(largest: f64, bits: u32) -> Format {
+    let integer = (1..40).find(|&integer| exp2(integer) > largest + 1.0).unwrap_or(40);
+    Format::new(integer, bits.saturating_sub(integer).max(1))
+}
+
+/// The names of the classes that a head of ours tells apart.
+pub(super) fn class_names(model: &Model) -> Vec<String> {
+    let named = model.metadata().get(CLASSES).and_then(|json| serde_json::from_str(json).ok());
+    let named: Option<Vec<String>> = named;
+    let classes = model.architecture().classes();
+    let named = named.filter(|names| names.len() == classes);
+    named.unwrap_or_else(|| (0..classes).map(|class| class.to_string()).collect())
+}
+
+/// New rows in a file of features, without labels.
+pub(super) fn unlabelled(path: &Path, classes: usize) -> Result<Dataset> {
+    let rows = Dataset::unlabelled_from_safetensors(path, Part::Test, classes);
+    rows.advise(|| "the file needs a tensor test.x of [rows, features]".into())
+}
+
+pub(super) fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Key of the metadata.
+const CLASSES: &str = "classes";
+
+/// The healthcare case.
+pub(super) const DEFAULT: &str = "abstracts";
