@@ -86,6 +86,43 @@ impl Ciphertext {
 }
 
 impl Product {
+    /// Σ x·y over all pairs, at the lowest level of all: one pass over the rows, where [`add`](Self::add) takes one for each
+    /// product.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] when there are none; [`Error::ScalesDiffer`] when the products are not all at one scale,
+    /// [`Error::OtherParameters`], [`Error::ScaleOutOfRange`].
+    pub fn sum(pairs: &[(&Ciphertext, &Ciphertext)]) -> Result<Self> {
+        let &(x, y) = pairs.first().ok_or(Error::Empty("a sum of no products"))?;
+        let (parameters, scale) = (&x.parameters, x.scale.times(&y.scale));
+        for (x, y) in pairs {
+            parameters.check_same(&x.parameters)?;
+            parameters.check_same(&y.parameters)?;
+            check_scales(&scale, &x.scale.times(&y.scale))?;
+        }
+        let levels = pairs.iter().flat_map(|(x, y)| [x.level, y.level]);
+        let level = levels.min().expect("a pair at least");
+        check_scale(parameters, &scale, level)?;
+        let lowered = |c: &'_ Ciphertext| (c.level > level).then(|| c.at_level(level)).transpose();
+        let low = pairs.iter().map(|(x, y)| Ok((lowered(x)?, lowered(y)?)));
+        let low = low.collect::<Result<Vec<_>>>()?;
+        let pairs = pairs.iter().zip(&low);
+        let pairs =
+            pairs.map(|((x, y), (a, b))| (a.as_ref().unwrap_or(x), b.as_ref().unwrap_or(y)));
+        let basis = &parameters.level(level).basis;
+        let sum = |terms: Vec<(&Poly<Evaluations>, &Poly<Evaluations>)>| {
+            let mut sum = Poly::zero(basis);
+            sum.multiply_accumulate(&terms);
+            sum
+        };
+        let parts = [
+            sum(pairs.clone().map(|(x, y)| (&x.c0, &y.c0)).collect()),
+            sum(pairs.clone().flat_map(|(x, y)| [(&x.c0, &y.c1), (&x.c1, &y.c0)]).collect()),
+            sum(pairs.map(|(x, y)| (&x.c1, &y.c1)).collect()),
+        ];
+        Ok(Self { parameters: parameters.clone(), parts, scale, level })
+    }
+
     /// The sum, at the lower level of the two.
     ///
     /// # Errors
@@ -237,6 +274,22 @@ mod tests {
         let expected: Vec<_> = expected.map(|((xy, zx), z)| xy + zx + z * 0.5 - 0.25).collect();
         assert_eq!(sum.level(), 1);
         assert!(worst(&open(&sum), &expected) < f64::from(-18).exp2());
+    }
+
+    #[test]
+    fn a_sum_in_one_pass_is_that_of_the_products_one_by_one() {
+        let parameters = shallow();
+        let [a, b, c] = [1, 2, 3].map(|seed| encrypted(&random(&parameters, seed), 3));
+        let b = b.at_level(2).unwrap();
+        let all = Product::sum(&[(&a, &b), (&c, &a), (&c, &c)]).unwrap();
+        let each = [(&a, &b), (&c, &a), (&c, &c)].map(|(x, y)| x.multiply(y).unwrap());
+        let each = each.into_iter().reduce(|x, y| x.add(y).unwrap()).unwrap();
+        assert_eq!((all.level, all.scale()), (2, each.scale()));
+        assert!(all.parts == each.parts);
+        assert_eq!(Product::sum(&[]).unwrap_err(), Error::Empty("a sum of no products"));
+        let other = c.mul_constant(1.0, &Scale::power_of_two(3)).unwrap();
+        let refused = Product::sum(&[(&a, &b), (&a, &other)]).unwrap_err();
+        assert!(matches!(refused, Error::ScalesDiffer { .. }));
     }
 
     #[test]
