@@ -93,12 +93,27 @@ pub enum Error {
         /// Of the polynomial.
         range: f64,
     },
+    /// The data party: the head left the range while nobody looked. Its state is that of the last refresh.
+    #[error(
+        "after iteration {iteration} a gradient decrypts to {got:.1e} and at most {most} is possible: the head left the polynomial's range since the last refresh; resume with fewer unattended iterations, a wider range or a smaller rate"
+    )]
+    Lost {
+        /// The last one, counted from 0.
+        iteration: usize,
+        /// The largest part of a gradient.
+        got: f64,
+        /// What is possible.
+        most: f64,
+    },
     /// The peer sent what no honest peer of this plan sends.
     #[error("the peer sent what does not belong to this plan: {0}")]
     Peer(&'static str),
     /// The owner of the file: saved state that is none.
     #[error("this is no state of a training: {0}")]
     State(&'static str),
+    /// The peer sent bytes that cannot be read.
+    #[error("the peer sent bytes that are no part of this plan: {0}")]
+    Unreadable(#[from] gelu_ckks::Unreadable),
     /// The scheme refused.
     #[error(transparent)]
     Ckks(#[from] gelu_ckks::Error),

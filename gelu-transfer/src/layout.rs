@@ -185,6 +185,15 @@ impl Layout {
         slots
     }
 
+    /// A number in the first place of each input.
+    #[must_use]
+    pub fn first_places(&self, number: f64) -> Vec<f64> {
+        let mut slots = vec![0.0; self.slots];
+        let first = (0..self.inputs).flat_map(|input| self.places_of(input).take(1));
+        first.for_each(|place| slots[place] = number);
+        slots
+    }
+
     /// The weights in the first place of each input.
     #[must_use]
     pub fn read_weights(&self, slots: &[f64]) -> Vec<f64> {

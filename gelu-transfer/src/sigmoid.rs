@@ -8,7 +8,7 @@
 //!
 //! | degree, range | largest error in the range | beyond it |
 //! |---|---|---|
-//! | 1, ±8 | 0.21 | goes on as a line |
+//! | 1, ±8 | 0.21 | goes on as a line: harmless up to four times the range ([`Sigmoid::holds_to`]) |
 //! | 3, ±12 | 0.17 | turns round and runs away: a head that leaves the range is lost |
 //! | 5, ±12 | 0.10 | the same, faster |
 //! | 7, ±16 | 0.11 | |
@@ -83,6 +83,12 @@ impl Sigmoid {
     #[must_use]
     pub fn range(&self) -> f64 {
         self.range
+    }
+
+    /// Up to which |z| training goes on: the range; for a line, which does not turn round, four times that.
+    #[must_use]
+    pub fn holds_to(&self) -> f64 {
+        if self.degree() == 1 { 4.0 * self.range } else { self.range }
     }
 
     /// The degree.
