@@ -103,23 +103,15 @@ impl Product {
         let levels = pairs.iter().flat_map(|(x, y)| [x.level, y.level]);
         let level = levels.min().expect("a pair at least");
         check_scale(parameters, &scale, level)?;
-        let lowered = |c: &'_ Ciphertext| (c.level > level).then(|| c.at_level(level)).transpose();
-        let low = pairs.iter().map(|(x, y)| Ok((lowered(x)?, lowered(y)?)));
-        let low = low.collect::<Result<Vec<_>>>()?;
-        let pairs = pairs.iter().zip(&low);
-        let pairs =
-            pairs.map(|((x, y), (a, b))| (a.as_ref().unwrap_or(x), b.as_ref().unwrap_or(y)));
         let basis = &parameters.level(level).basis;
-        let sum = |terms: Vec<(&Poly<Evaluations>, &Poly<Evaluations>)>| {
-            let mut sum = Poly::zero(basis);
-            sum.multiply_accumulate(&terms);
-            sum
+        let list = |part: fn(&Ciphertext) -> &Poly<Evaluations>| {
+            pairs.iter().map(|(x, y)| (part(x), [&y.c0, &y.c1])).collect()
         };
-        let parts = [
-            sum(pairs.clone().map(|(x, y)| (&x.c0, &y.c0)).collect()),
-            sum(pairs.clone().flat_map(|(x, y)| [(&x.c0, &y.c1), (&x.c1, &y.c0)]).collect()),
-            sum(pairs.map(|(x, y)| (&x.c1, &y.c1)).collect()),
-        ];
+        let sums = Poly::sums_of_products(basis, &[list(|x| &x.c0), list(|x| &x.c1)]);
+        let [[first, mut middle], [other, last]] =
+            <[_; 2]>::try_from(sums).expect("a sum for each list");
+        middle += &other;
+        let parts = [first, middle, last];
         Ok(Self { parameters: parameters.clone(), parts, scale, level })
     }
 

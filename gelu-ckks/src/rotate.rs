@@ -23,8 +23,8 @@
 //! A rotation adds [`switching_noise`](crate::Parameters::switching_noise); an extended one only what comes before its division,
 //! and the sum one division's rounding in all.
 
-use std::sync::OnceLock;
 use std::fmt;
+use std::sync::OnceLock;
 
 use gelu_ring::{Basis, Coefficients, Digits, Evaluations, Poly};
 

@@ -244,11 +244,19 @@ const COLUMNS: usize = 1 << 10;
 
 impl Poly<Evaluations> {
     /// For each list, Σ a·b and Σ a·c over all its (a, \[b, c\]): column by column, so that what several lists have in
-    /// common is read from memory once.
+    /// common is read from memory once. Of polynomials over more primes than the basis has, the first ones count.
+    ///
+    /// # Panics
+    /// When the basis is not the first part of a polynomial's.
     #[must_use]
     pub fn sums_of_products(basis: &Basis, lists: &[Vec<Factors<'_>>]) -> Vec<[Self; 2]> {
-        let same = |poly: &Self| poly.basis == *basis;
-        let all = lists.iter().flatten().all(|(a, [b, c])| same(a) && same(b) && same(c));
+        let count = basis.moduli().len();
+        let fits = |poly: &Self| {
+            poly.basis == *basis
+                || poly.basis.degree() == basis.degree()
+                    && poly.basis.moduli().take(count).eq(basis.moduli())
+        };
+        let all = lists.iter().flatten().all(|(a, [b, c])| fits(a) && fits(b) && fits(c));
         assert!(all, "the bases of polynomials differ");
         let rows = || basis.primes().iter().map(|_| basis.pool().row()).collect();
         let mut sums: Vec<[Self; 2]> =
@@ -414,6 +422,11 @@ mod tests {
                     prop_assert_eq!(sum, &expected);
                 }
             }
+            // Over fewer primes than the factors have.
+            let lower = basis.part(0..1);
+            let parts: Vec<_> = factors.iter().map(|all| all.each_ref().map(|a| a.part(0..1))).collect();
+            let parts = parts.iter().map(|[a, b, c]| (a, [b, c])).collect();
+            prop_assert_eq!(Poly::sums_of_products(&lower, &[terms]), Poly::sums_of_products(&lower, &[parts]));
         }
 
         #[test]
