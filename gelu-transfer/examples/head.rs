@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use gelu_ckks::SecretKey;
 use gelu_transfer::plain::Training;
-use gelu_transfer::plan::TRANSFORM_SECONDS;
+use gelu_transfer::plan::measure_transform;
 use gelu_transfer::{
     Activation, ComputeParty, DataParty, Plan, Preparation, Rows, Scores, Settings, Sigmoid, scores,
 };
@@ -104,12 +104,14 @@ fn run(
     test: Option<&support::Split>,
 ) -> Result<(), Failure> {
     let plan = Plan::new(settings.clone())?;
+    let mut rng = rand::make_rng::<rand::rngs::ChaCha20Rng>();
+    let transform = measure_transform(plan.parameters(), &mut rng)?;
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     println!("{:?}, {:?}", plan.parameters(), plan.settings().sigmoid);
     let threads = rayon::current_num_threads();
     let (up, down) = plan.refresh_bytes();
     println!(
-        "plan: {} ciphertexts a batch, {} batches, {} keys of {:.1} MiB, data {:.1} MiB, {:.2} MiB up and {:.2} MiB down at a refresh, {:.0} MiB of memory, {:.3} s a refresh on {threads} threads",
+        "plan: {} ciphertexts a batch, {} batches, {} keys of {:.1} MiB, data {:.1} MiB, {:.2} MiB up and {:.2} MiB down at a refresh, {:.0} MiB of memory, {:.4} s a refresh on {threads} threads at {:.1} µs a transform of 2^13",
         plan.layout().shifts(),
         plan.batches(),
         plan.keys().len(),
@@ -118,7 +120,8 @@ fn run(
         mib(up),
         mib(down),
         mib(plan.memory()),
-        plan.seconds(TRANSFORM_SECONDS, threads),
+        plan.seconds(transform, threads),
+        transform * 1e6,
     );
     plan.check_memory(available())?;
 
@@ -131,7 +134,6 @@ fn run(
     let plain = |y| Training::new(&x, y, settings.batch, settings.rate, activation.clone());
     let mut plain = y.iter().map(|y| plain(y)).collect::<Result<Vec<_>, _>>()?;
 
-    let mut rng = rand::make_rng::<rand::rngs::ChaCha20Rng>();
     let start = Instant::now();
     let secret = SecretKey::generate(plan.parameters().clone(), &mut rng);
     let mut data = DataParty::new(plan.clone(), secret, x.clone(), classes)?;

@@ -1,6 +1,6 @@
 //! The compute party: it holds ciphertexts and evaluation keys, and learns sizes.
 
-use gelu_ckks::{Ciphertext, EvaluationKeys, Plaintext, Product, Upload};
+use gelu_ckks::{Ciphertext, EvaluationKeys, Extended, Plaintext, Product, Upload};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
@@ -144,7 +144,7 @@ impl ComputeParty {
                 layout.place_of(*b, g).map(|place| (&batch.features[place], v))
             });
             let sum = Product::sum(&pairs.collect::<Vec<_>>())?.relinearize_and_rescale(keys)?;
-            Ok(sum.rotate(layout.steps(-layout.giant(g)), keys)?)
+            Ok(sum.hoist().rotate_extended(layout.steps(-layout.giant(g)), keys)?)
         });
         let sum = sum(parts.collect::<Result<Vec<_>>>()?)?;
         let u = sum.inner_sum(layout.blocks(), layout.rows(), keys)?;
@@ -170,7 +170,7 @@ impl ComputeParty {
                 layout.place_of(b, *g).map(|place| (&batch.features[place], e))
             });
             let sum = Product::sum(&pairs.collect::<Vec<_>>())?.relinearize_and_rescale(keys)?;
-            Ok(sum.rotate(layout.steps(b), keys)?)
+            Ok(sum.hoist().rotate_extended(layout.steps(b), keys)?)
         });
         sum(parts.collect::<Result<Vec<_>>>()?)
     }
@@ -193,12 +193,11 @@ impl ComputeParty {
         let before =
             iteration.checked_sub(1).and_then(|i| Momentum::default().nth(i)).unwrap_or(0.0);
         let level = gradient.level();
-        let target = plan.head_scale(level - 1);
-        // What comes out at the target scale, one level below.
+        let product = plan.head_scale(level - 1).times(&parameters.prime_scale(level));
+        // At the scale that a rescaling takes to that of a head. Copies are made before it: its rounding would add up in them.
         let multiply = |x: &Ciphertext, slots: &[f64]| {
-            let scale = target.times(&parameters.prime_scale(level)).over(x.scale());
-            let factor = Plaintext::encode(parameters, slots, &scale, level)?;
-            x.at_level(level)?.mul_plain(&factor)?.rescale()
+            let factor = Plaintext::encode(parameters, slots, &product.over(x.scale()), level)?;
+            x.at_level(level)?.mul_plain(&factor)
         };
         let inputs = plan.inputs();
         let along = -(1.0 + beta) * settings.rate * plan.factor() / settings.batch as f64;
@@ -211,15 +210,16 @@ impl ComputeParty {
         let w = multiply(&head.v, &kept)?.add(&gradient)?;
         let old = layout.weights((0..inputs).map(|_| beta / (1.0 + before)));
         let v = w.sub(&multiply(&head.w, &old)?)?;
+        let (v, w) = (v.rescale()?, w.rescale()?);
         Ok(EncryptedHead { v, w })
     }
 }
 
-/// Σ of one ciphertext at least.
-fn sum(parts: Vec<Ciphertext>) -> Result<Ciphertext> {
+/// Σ of one at least, divided by P once.
+fn sum(parts: Vec<Extended>) -> Result<Ciphertext> {
     let mut parts = parts.into_iter();
     let first = parts.next().ok_or(Error::Setting("a sum of nothing"))?;
-    Ok(parts.try_fold(first, |sum, part| sum.add(&part))?)
+    Ok(parts.try_fold(first, |sum, part| sum.add(&part))?.reduce())
 }
 
 impl std::fmt::Debug for ComputeParty {

@@ -11,7 +11,7 @@
 //! | the polynomial, and − (y − ½) | l − 1 − δ |
 //! | Xᵀ·e | l − 2 − δ |
 //! | the first place of each input, and rate/batch: one plaintext product | l − 3 − δ |
-//! | sums over places before, copies to all places after it; Nesterov's step from levels that are left over | l − 3 − δ |
+//! | sums over places before, copies to all places after it; Nesterov's step from levels that are left over; one rescaling | l − 3 − δ |
 //!
 //! The owner of the head does the last two rows in the clear at a refresh, so k iterations take k·(3 + δ) − 1 levels: 4 for one
 //! cubic iteration, which 2^13 bears, 19 for four (2^15), 44 for nine (2^16).
@@ -22,9 +22,11 @@
 //! error of 2), and a sign.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use gelu_ckks::rotate::inner_sum_steps;
-use gelu_ckks::{Chain, KeyKind, Parameters, Scale};
+use gelu_ckks::{Chain, KeyKind, Parameters, Plaintext, Scale, SecretKey};
+use rand_core::CryptoRng;
 
 use crate::error::{Error, Result};
 use crate::layout::Layout;
@@ -61,6 +63,26 @@ pub struct Plan {
 /// How long one transform of 2^13 residues takes, in seconds, on the machine that `examples/head.rs` was written on (Zen 5,
 /// AVX-512 IFMA, one thread of two that are shared). A portable build takes about ten times as long.
 pub const TRANSFORM_SECONDS: f64 = 6e-6;
+
+/// The shortest of a few rotations on this machine, as seconds a transform of 2^13 residues: for [`Plan::seconds`]. Machines
+/// differ, and what else they do matters.
+///
+/// # Errors
+/// None for parameters that exist.
+pub fn measure_transform(parameters: &Parameters, rng: &mut dyn CryptoRng) -> Result<f64> {
+    let (ring, level) = (Ring { parameters }, parameters.top_level());
+    let secret = SecretKey::generate(parameters.clone(), rng);
+    let keys = secret.evaluation_keys([(KeyKind::Rotation(1), level)], rng)?;
+    let plain = Plaintext::encode(parameters, &[1.0], &parameters.scale(), level)?;
+    let ciphertext = secret.encrypt(&plain, rng)?.expand();
+    let mut shortest = f64::INFINITY;
+    for _ in 0..20 {
+        let start = Instant::now();
+        ciphertext.rotate(1, &keys)?;
+        shortest = shortest.min(start.elapsed().as_secs_f64());
+    }
+    Ok(shortest / (ring.rotation(level) as f64 * ring.size()))
+}
 
 /// Widths of q₀ and of the other primes that are tried.
 const WIDTHS: [(u32, u32); 3] = [(50, 40), (46, 36), (38, 34)];
@@ -106,9 +128,9 @@ impl Plan {
         let price = |babies: usize, giants: usize| {
             let babies = babies.saturating_sub(1);
             let giants = giants.saturating_sub(1);
-            let baby = ring.hoisted(levels) + ring.relinearized(errors) + ring.rotation(errors - 1);
+            let baby = ring.hoisted(levels) + ring.relinearized(errors) + ring.extended(errors - 1);
             let giant =
-                ring.relinearized(levels) + ring.rotation(levels - 1) + ring.hoisted(errors);
+                ring.relinearized(levels) + ring.extended(levels - 1) + ring.hoisted(errors);
             babies * baby + giants * giant
         };
         let layout = Layout::new(parameters.slots(), batch, features + 1, price)?;
@@ -218,7 +240,7 @@ impl Plan {
         sums(layout.blocks(), layout.rows(), top - 1);
         if self.settings.unattended > 1 {
             sums(layout.places(), layout.shifts(), errors - 1);
-            sums(layout.places(), slots - layout.shifts(), errors - 2);
+            sums(layout.places(), slots - layout.shifts(), errors - 1);
         }
         keys
     }
@@ -286,13 +308,14 @@ impl Plan {
             + ring.decomposition(level)
             + (babies - 1) * ring.hoisted(level)
             + giants * ring.relinearized(level)
-            + (giants - 1 + blocks) * ring.rotation(level - 1)
+            + (giants - 1) * ring.extended(level - 1)
+            + blocks * ring.rotation(level - 1)
             + multiplications * ring.relinearized(level - 1)
             + products(errors)
             + ring.decomposition(errors)
             + (giants - 1) * ring.hoisted(errors)
             + babies * ring.relinearized(errors)
-            + (babies - 1) * ring.rotation(errors - 1);
+            + (babies - 1) * ring.extended(errors - 1);
         self.settings.heads * one
     }
 
@@ -303,9 +326,7 @@ impl Plan {
         let k = self.settings.unattended;
         let levels = (1..=k).map(|left| self.head_level(left));
         let transforms: usize = levels.map(|level| self.transforms(level)).sum();
-        let degree = self.parameters.degree() as f64;
-        let size = degree * degree.log2() / (8192.0 * 13.0);
-        transforms as f64 * size * transform / threads.max(1) as f64
+        transforms as f64 * self.ring().size() * transform / threads.max(1) as f64
     }
 
     /// Refuses when the compute party's memory is not there.
@@ -360,8 +381,9 @@ fn smallest(degree: usize, levels: usize) -> Option<Parameters> {
             Chain { degree, first, scale: (scale, levels), special, digits }
         })
     });
-    let fitting = chains.filter_map(|chain| Parameters::new(&chain).ok());
-    fitting.min_by_key(Parameters::digits)
+    let mut chains: Vec<_> = chains.collect();
+    chains.sort_by_key(|chain| chain.digits);
+    chains.iter().find_map(|chain| Parameters::new(chain).ok())
 }
 
 fn gcd(a: usize, b: usize) -> usize {
@@ -374,6 +396,12 @@ struct Ring<'a> {
 }
 
 impl Ring<'_> {
+    /// Of a transform, where one of 2^13 residues is 1.
+    fn size(&self) -> f64 {
+        let degree = self.parameters.degree() as f64;
+        degree * degree.log2() / (8192.0 * 13.0)
+    }
+
     fn special(&self) -> usize {
         self.parameters.special_primes().len()
     }
@@ -404,6 +432,11 @@ impl Ring<'_> {
         self.decomposition(level) + self.hoisted(level)
     }
 
+    /// A rotation that is left modulo P·Q: the sum of many is divided once.
+    fn extended(&self, level: usize) -> usize {
+        3 * self.key_rows(level)
+    }
+
     fn relinearized(&self, level: usize) -> usize {
         3 * self.key_rows(level) + 2 * (self.special() + 1) + 2 * level
     }
@@ -419,5 +452,88 @@ impl Ring<'_> {
         let special: u32 = self.parameters.special_primes().map(|q| q.ilog2() + 1).sum();
         let row = self.row_bits(level) + u64::from(special) * self.parameters.degree() as u64;
         self.digits(level) as u64 * row
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(degree: usize, unattended: usize) -> Settings {
+        let sigmoid = Sigmoid::fit(degree, 16.0).unwrap();
+        Settings {
+            rows: 2048,
+            features: 384,
+            heads: 1,
+            batch: 1024,
+            sigmoid,
+            rate: 1.0,
+            unattended,
+        }
+    }
+
+    #[test]
+    fn rings_are_the_smallest_that_bear_the_levels() {
+        for (degree, unattended, log, levels) in [
+            (1, 1, 13, 2),
+            (3, 1, 13, 4),
+            (7, 1, 14, 5),
+            (15, 1, 14, 6),
+            (3, 2, 14, 9),
+            (3, 4, 15, 19),
+        ] {
+            let plan = Plan::new(settings(degree, unattended)).unwrap();
+            let ring = plan.parameters();
+            assert_eq!((ring.degree(), ring.top_level()), (1 << log, levels), "degree {degree}");
+            assert_eq!(plan.head_level(unattended), levels);
+            // The last errors are at level 1: gradients are at 0.
+            assert_eq!(plan.error_level(plan.head_level(1)), 1);
+        }
+        let refused = Plan::new(settings(15, 32)).unwrap_err();
+        assert_eq!(refused, Error::TooDeep { levels: 32 * 7 - 1 });
+    }
+
+    #[test]
+    fn what_would_not_work_is_refused_before_anything_starts() {
+        let refused = |change: fn(&mut Settings)| {
+            let mut settings = settings(3, 1);
+            change(&mut settings);
+            Plan::new(settings).unwrap_err()
+        };
+        let few = refused(|s| s.batch = 64);
+        assert_eq!(few, Error::TooFewRows { rows: 64, least: 128 });
+        assert!(few.to_string().contains("diverge with few"));
+        assert!(matches!(refused(|s| s.batch = 2049), Error::Setting(_)));
+        assert!(matches!(refused(|s| s.unattended = 0), Error::Setting(_)));
+        assert!(matches!(refused(|s| s.unattended = 33), Error::Setting(_)));
+        assert!(matches!(refused(|s| s.heads = 0), Error::Setting(_)));
+        assert!(matches!(refused(|s| s.rate = 0.0), Error::Setting(_)));
+        let large = refused(|s| s.features = 4096);
+        assert_eq!(large, Error::DoesNotFit { rows: 1024, inputs: 4097, slots: 4096 });
+    }
+
+    #[test]
+    fn memory_that_is_not_there_is_refused_with_both_numbers() {
+        let plan = Plan::new(settings(3, 1)).unwrap();
+        let needed = plan.memory();
+        assert!(plan.check_memory(needed).is_ok());
+        let refused = plan.check_memory(needed - 1).unwrap_err();
+        assert_eq!(refused, Error::Memory { needed: needed >> 20, available: (needed - 1) >> 20 });
+        // Two batches of 103 ciphertexts of 640 KiB, and more keys.
+        assert!((132 << 20..400 << 20).contains(&needed), "{needed}");
+    }
+
+    #[test]
+    fn costs_grow_with_classes_degrees_and_iterations() {
+        let plan = |degree, heads, unattended| {
+            Plan::new(Settings { heads, ..settings(degree, unattended) }).unwrap()
+        };
+        let seconds = |plan: Plan| plan.seconds(TRANSFORM_SECONDS, 1);
+        let one = seconds(plan(3, 1, 1));
+        assert!((seconds(plan(3, 10, 1)) / one - 10.0).abs() < 1e-9);
+        assert!(seconds(plan(1, 1, 1)) < one && seconds(plan(3, 1, 2)) > 3.0 * one);
+        // A second would be long for one step, and no time is less than that of its products.
+        assert!((0.005..0.1).contains(&one), "{one}");
+        assert_eq!(plan(3, 1, 1).refresh_bytes().0 * 10, plan(3, 10, 1).refresh_bytes().0);
     }
 }

@@ -6,7 +6,7 @@ use gelu_transfer::{Preparation, Rows};
 use safetensors::{Dtype, SafeTensors};
 
 /// The folder of the data sets of transfer learning, if it is there.
-pub fn folder() -> Option<PathBuf> {
+pub(crate) fn folder() -> Option<PathBuf> {
     let named = std::env::var_os("GELU_DATA").map(PathBuf::from);
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
     let found = named.unwrap_or(beside).join("transfer");
@@ -18,13 +18,13 @@ pub fn folder() -> Option<PathBuf> {
 }
 
 /// Prepared rows and labels.
-pub struct Split {
-    pub x: Rows,
-    pub y: Vec<bool>,
+pub(crate) struct Split {
+    pub(crate) x: Rows,
+    pub(crate) y: Vec<bool>,
 }
 
 /// Training and test rows of a safetensors file.
-pub fn load(path: &Path) -> (Split, Split) {
+pub(crate) fn load(path: &Path) -> (Split, Split) {
     let bytes = std::fs::read(path).expect("the file of features");
     let file = SafeTensors::deserialize(&bytes).expect("safetensors");
     let raw = |name: &str| {
