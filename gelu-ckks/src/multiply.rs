@@ -119,7 +119,7 @@ impl Product {
     ///
     /// # Errors
     /// [`Error::ScalesDiffer`], [`Error::OtherParameters`].
-    pub fn add(self, other: Self) -> Result<Self> {
+    pub fn plus(self, other: Self) -> Result<Self> {
         self.parameters.check_same(&other.parameters)?;
         check_scales(&self.scale, &other.scale)?;
         let level = self.level.min(other.level);
@@ -131,7 +131,7 @@ impl Product {
     /// The sum with a ciphertext that is at the scale of the product.
     ///
     /// # Errors
-    /// As [`add`](Self::add).
+    /// As [`plus`](Self::plus).
     pub fn add_ciphertext(self, other: &Ciphertext) -> Result<Self> {
         self.parameters.check_same(&other.parameters)?;
         check_scales(&self.scale, &other.scale)?;
@@ -198,7 +198,10 @@ impl Product {
         let decomposition = &self.parameters.level(self.level).decomposition;
         let [c0, c1, c2] = &self.parts;
         let [k0, k1] = decomposition.inner_products(c2, [&key.b, &key.a]);
-        let (c0, c1) = (division.divide_sum(&k0, c0), division.divide_sum(&k1, c1));
+        let c0 = division.divide_sum(&k0, c0);
+        // Its rows are in the cache, for what comes next.
+        drop(k0);
+        let c1 = division.divide_sum(&k1, c1);
         Ok(Ciphertext { parameters: self.parameters.clone(), c0, c1, scale, level })
     }
 }
@@ -258,7 +261,7 @@ mod tests {
         let [x, y, z] = [1, 2, 3].map(|seed| random(&parameters, seed));
         let [a, b, c] = [&x, &y, &z].map(|x| encrypted(x, 3));
         let sum =
-            a.multiply(&b).unwrap().add(c.at_level(2).unwrap().multiply(&a).unwrap()).unwrap();
+            a.multiply(&b).unwrap().plus(c.at_level(2).unwrap().multiply(&a).unwrap()).unwrap();
         let c = c.mul_constant(0.5, &parameters.scale()).unwrap();
         let sum = sum.add_ciphertext(&c).unwrap().add_constant(-0.25).unwrap();
         let sum = sum.relinearize_and_rescale(keys()).unwrap();
