@@ -86,7 +86,7 @@ impl Ciphertext {
 }
 
 impl Product {
-    /// Σ x·y over all pairs, at the lowest level of all: one pass over the rows, where [`add`](Self::add) takes one for each
+    /// Σ x·y over all pairs, at the lowest level of all: one pass over the rows, where [`plus`](Self::plus) takes one for each
     /// product.
     ///
     /// # Errors
@@ -278,7 +278,7 @@ mod tests {
         let b = b.at_level(2).unwrap();
         let all = Product::sum(&[(&a, &b), (&c, &a), (&c, &c)]).unwrap();
         let each = [(&a, &b), (&c, &a), (&c, &c)].map(|(x, y)| x.multiply(y).unwrap());
-        let each = each.into_iter().reduce(|x, y| x.add(y).unwrap()).unwrap();
+        let each = each.into_iter().reduce(|x, y| x.plus(y).unwrap()).unwrap();
         assert_eq!((all.level, all.scale()), (2, each.scale()));
         assert!(all.parts == each.parts);
         assert_eq!(Product::sum(&[]).unwrap_err(), Error::Empty("a sum of no products"));

@@ -219,7 +219,7 @@ impl ComputeParty {
 fn sum(parts: Vec<Extended>) -> Result<Ciphertext> {
     let mut parts = parts.into_iter();
     let first = parts.next().ok_or(Error::Setting("a sum of nothing"))?;
-    Ok(parts.try_fold(first, |sum, part| sum.add(&part))?.reduce())
+    Ok(parts.try_fold(first, |sum, part| sum.plus(&part))?.reduce())
 }
 
 impl std::fmt::Debug for ComputeParty {
