@@ -7,7 +7,7 @@
 //! cargo run --release -p gelu-transfer --example head -- --synthetic 1024x768x10 --iterations 4
 //! ```
 //!
-//! `--degree D` (1; 3, 5, 7, 15), `--range R`, `--rate R`, `--batch B` (1024), `--rows N` (all), `--iterations T` (16),
+//! `--degree D` (1; 3, 5, 7, 15), `--range R`, `--rate R`, `--batch B` (1024), `--rows N` (all), `--iterations T` (16; 0 shows the plan alone),
 //! `--unattended K` (1), `--threads N` (all). Without a file it looks for `abstracts.safetensors` beside the other data sets.
 //! After each refresh the weights are compared with those of the same training in the clear.
 
@@ -111,9 +111,10 @@ fn run(
     let threads = rayon::current_num_threads();
     let (up, down) = plan.refresh_bytes();
     println!(
-        "plan: {} ciphertexts a batch, {} batches, {} keys of {:.1} MiB, data {:.1} MiB, {:.2} MiB up and {:.2} MiB down at a refresh, {:.0} MiB of memory, {:.4} s a refresh on {threads} threads at {:.1} µs a transform of 2^13",
+        "plan: {} ciphertexts a batch, {} batches, {} transforms an iteration at the top, {} keys of {:.1} MiB, data {:.1} MiB, {:.2} MiB up and {:.2} MiB down at a refresh, {:.0} MiB of memory, {:.4} s a refresh on {threads} threads at {:.1} µs a transform of 2^13",
         plan.layout().shifts(),
         plan.batches(),
+        plan.transforms(plan.parameters().top_level()),
         plan.keys().len(),
         mib(plan.key_bytes()),
         mib(plan.data_bytes()),
@@ -124,6 +125,9 @@ fn run(
         transform * 1e6,
     );
     plan.check_memory(available())?;
+    if iterations == 0 {
+        return Ok(());
+    }
 
     let labels = |head: usize| -> Vec<bool> {
         let positive = if settings.heads == 1 { 1 } else { head };

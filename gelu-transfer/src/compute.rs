@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::message::{Reader, Writer, check};
-use crate::plain::{L2, Momentum};
+use crate::plain::{L2, MOST_ITERATIONS, Momentum};
 use crate::plan::Plan;
 
 /// Runs iterations on what it cannot read.
@@ -81,6 +81,9 @@ impl ComputeParty {
         let unattended = plan.settings().unattended;
         if count == 0 || usize::from(count) > unattended {
             return Err(Error::Peer("more iterations than levels bear, or none"));
+        }
+        if iteration > MOST_ITERATIONS {
+            return Err(Error::Peer("more than 2^20 iterations"));
         }
         let heads = plan.settings().heads;
         let v = reader.parts(heads)?;

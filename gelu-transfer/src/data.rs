@@ -5,7 +5,7 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 use rand_core::CryptoRng;
 use rayon::prelude::*;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::{Error, Result};
 use crate::message::{Reader, Writer, check};
@@ -23,7 +23,7 @@ pub struct DataParty {
     secret: SecretKey,
     x: Rows,
     /// One list for each head.
-    y: Vec<Vec<bool>>,
+    y: Zeroizing<Vec<Vec<bool>>>,
     state: State,
     /// Iterations that the compute party was sent heads for.
     pending: Option<usize>,
@@ -53,7 +53,7 @@ impl DataParty {
         let heads = settings.heads;
         let is = |class: usize, head: usize| if heads == 1 { class == 1 } else { class == head };
         let y = (0..heads).map(|head| classes.iter().map(|&class| is(class, head)).collect());
-        let (y, state) = (y.collect(), State::new(heads, plan.inputs()));
+        let (y, state) = (Zeroizing::new(y.collect()), State::new(heads, plan.inputs()));
         let party = Self { plan, secret, x, y, state, pending: None };
         party.check_features()?;
         Ok(party)
@@ -113,7 +113,7 @@ impl DataParty {
         let number = u32::try_from(index).map_err(|_| Error::Setting("2^32 batches"))?;
         let mut writer = Writer::new(&number.to_le_bytes());
         features.iter().for_each(|bytes| writer.part(bytes));
-        for y in &self.y {
+        for y in self.y.iter() {
             let labels = self.rows(index).map(|i| if y[i] { 0.5 } else { -0.5 });
             let slots = Zeroizing::new(layout.repeated(labels));
             let level = plan.error_level(top);
@@ -135,7 +135,7 @@ impl DataParty {
                 "1 iteration at least, and no more than the plan leaves unattended",
             ));
         }
-        self.check_range()?;
+        self.check_range(iterations)?;
         let level = plan.head_level(iterations);
         let scale = plan.head_scale(level);
         let number =
@@ -191,9 +191,8 @@ impl DataParty {
         let mut stepped = Vec::with_capacity(heads);
         for head in 0..heads {
             let parts = self.decrypt(gradients[head], 0, &plan.gradient_scale(level))?;
-            let largest = parts.iter().map(|x| x.abs()).fold(0.0, f64::max);
-            // Also when it is not a number.
-            if !(largest <= plan.largest_sum()) {
+            let largest = largest(parts.iter().copied());
+            if largest.is_nan() || largest > plan.largest_sum() {
                 let iteration = iteration + count - 1;
                 return Err(Error::Lost { iteration, got: largest, most: plan.largest_sum() });
             }
@@ -201,10 +200,11 @@ impl DataParty {
             if several {
                 let read = |bytes: &[u8], factor: f64| {
                     let slots = self.decrypt(bytes, 1, &plan.head_scale(level))?;
-                    Ok::<_, Error>(
-                        layout.read_weights(&slots).into_iter().map(|x| x / factor).collect(),
-                    )
+                    let mut weights = layout.read_weights(&slots);
+                    weights.iter_mut().for_each(|x| *x /= factor);
+                    Ok::<_, Error>(weights)
                 };
+                [&mut next.v, &mut next.w].into_iter().for_each(Zeroize::zeroize);
                 next.v = read(v[head], plan.factor())?;
                 next.w = read(w[head], plan.factor() * (1.0 + before))?;
             }
@@ -255,11 +255,12 @@ impl DataParty {
         for batch in 0..self.plan.batches() {
             let rows: Vec<_> = self.rows(batch).collect();
             for feature in 0..self.x.columns() {
-                let sizes: Vec<_> = rows.iter().map(|&i| self.x.row(i)[feature].abs()).collect();
+                let sizes = rows.iter().map(|&i| self.x.row(i)[feature].abs());
+                let sizes = Zeroizing::new(sizes.collect::<Vec<_>>());
                 // Any rows that follow on each other, as many as a place sums: more than what is needed.
                 let mut sum: f64 = sizes.iter().take(layout.shifts()).sum();
                 let mut largest = sum;
-                for (new, old) in sizes.iter().skip(layout.shifts()).zip(&sizes) {
+                for (new, old) in sizes.iter().skip(layout.shifts()).zip(sizes.iter()) {
                     sum += new - old;
                     largest = largest.max(sum);
                 }
@@ -272,20 +273,28 @@ impl DataParty {
         Ok(())
     }
 
-    /// Fails when a weighted sum of the next batch is beyond the polynomial.
-    fn check_range(&self) -> Result<()> {
-        let sigmoid = &self.plan.settings().sigmoid;
-        let batch = self.state.iteration % self.plan.batches();
-        for head in &self.state.heads {
-            let sums = self.rows(batch).map(|i| dot(self.x.row(i), &head.v).abs());
-            let got = sums.fold(0.0, f64::max);
-            if !(got <= sigmoid.holds_to()) {
-                let (iteration, range) = (self.state.iteration, sigmoid.holds_to());
-                return Err(Error::LeftRange { iteration, got, range });
+    /// Fails when a weighted sum of the next batches is beyond the polynomial.
+    fn check_range(&self, iterations: usize) -> Result<()> {
+        let (sigmoid, first) = (&self.plan.settings().sigmoid, self.state.iteration);
+        for batch in (first..first + iterations).take(self.plan.batches()) {
+            for head in &self.state.heads {
+                let got = largest(self.rows(batch).map(|i| dot(self.x.row(i), &head.v)));
+                if got.is_nan() || got > sigmoid.holds_to() {
+                    return Err(Error::LeftRange {
+                        iteration: first,
+                        got,
+                        range: sigmoid.holds_to(),
+                    });
+                }
             }
         }
         Ok(())
     }
+}
+
+/// The largest in size; what is not a number is larger than all.
+fn largest(numbers: impl Iterator<Item = f64>) -> f64 {
+    numbers.map(f64::abs).fold(0.0, |a: f64, b| if a.is_nan() || b <= a { a } else { b })
 }
 
 impl std::fmt::Debug for DataParty {

@@ -21,6 +21,9 @@ pub const L2: f64 = 1e-4;
 /// The mean squared norm of prepared rows.
 pub const SQUARED_NORM: f64 = 16.0;
 
+/// The most iterations that a state or a message may name: the momentum is counted up to it.
+pub(crate) const MOST_ITERATIONS: usize = 1 << 20;
+
 /// Rows of numbers. Wiped on drop, never printed.
 #[derive(Clone, PartialEq, Zeroize, ZeroizeOnDrop)]
 pub struct Rows {

@@ -12,7 +12,7 @@
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
-use crate::plain::{Head, Momentum};
+use crate::plain::{Head, MOST_ITERATIONS, Momentum};
 
 const MAGIC: &[u8; 8] = b"gelu-hd1";
 
@@ -84,6 +84,9 @@ impl State {
         if heads == 0 || inputs == 0 || length != Some(rest.len()) {
             return Err(Error::State("its length is not that of its heads"));
         }
+        if iteration > MOST_ITERATIONS {
+            return Err(Error::State("it has more than 2^20 iterations"));
+        }
         // l grows by a half at each iteration, and a bit.
         if !(1.0..=2.0 + iteration as f64).contains(&l) {
             return Err(Error::State("its momentum is not that of its iteration"));
@@ -130,6 +133,17 @@ mod tests {
         assert_eq!(format!("{:?}", state()), "State(iteration 2, 2 heads)");
     }
 
+    proptest::proptest! {
+        #[test]
+        fn other_bytes_are_refused_or_are_a_state(at in 0..124usize, byte: u8) {
+            let mut bytes = state().to_bytes().unwrap().to_vec();
+            bytes[at] = byte;
+            if let Ok(state) = State::from_bytes(&bytes) {
+                proptest::prop_assert_eq!(&state.to_bytes().unwrap()[..], &bytes[..]);
+            }
+        }
+    }
+
     #[test]
     fn bytes_that_are_no_state_are_refused() {
         let bytes = state().to_bytes().unwrap();
@@ -142,6 +156,7 @@ mod tests {
             State::from_bytes(&bytes).unwrap_err()
         };
         assert!(matches!(changed(0, b"G"), Error::State(_)));
+        assert!(matches!(changed(8, &[255; 4]), Error::State(_)));
         assert!(matches!(changed(12, &[0; 4]), Error::State(_)));
         assert!(matches!(changed(12, &[255; 8]), Error::State(_)));
         for l in [f64::NAN, 0.5, 9.0] {

@@ -179,6 +179,10 @@ fn messages_of_other_plans_iterations_and_rings_are_refused() {
     {
         assert!(matches!(compute.train(&bytes), Err(Error::Peer(_) | Error::Unreadable(_))));
     }
+    // Whatever a byte is changed to, an answer or an error comes.
+    for at in (0..heads.len()).step_by(heads.len() / 20 + 1) {
+        let _ = compute.train(&changed(at, heads[at] ^ 0x81));
+    }
     // The level of the ciphertext.
     assert!(compute.train(&changed(9, 1)).is_err());
     assert!(matches!(compute.train(&[&heads[..], &[0]].concat()), Err(Error::Peer(_))));
