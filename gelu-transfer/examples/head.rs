@@ -46,12 +46,8 @@ fn main() -> Result<(), Failure> {
             None => path = Some(argument.into()),
         }
     }
-    let mut number = |name: &str, default: f64| -> Result<f64, Failure> {
-        options.remove(name).map_or(Ok(default), |text| {
-            text.parse().map_err(|_| format!("--{name} {text} is no number").into())
-        })
-    };
-    let degree = number("degree", 1.0)? as usize;
+    let options = &mut options;
+    let degree = number(options, "degree", 1)?;
     let (range, rate) = match degree {
         1 => (8.0, 4.0),
         3 => (12.0, 3.0),
@@ -59,12 +55,12 @@ fn main() -> Result<(), Failure> {
         7 => (16.0, 2.0),
         _ => (24.0, 2.0),
     };
-    let sigmoid = Sigmoid::fit(degree, number("range", range)?)?;
-    let rate = number("rate", rate)?;
-    let (batch, rows) = (number("batch", 1024.0)? as usize, number("rows", f64::INFINITY)?);
-    let (iterations, unattended) =
-        (number("iterations", 16.0)? as usize, number("unattended", 1.0)? as usize);
-    let threads = number("threads", 0.0)? as usize;
+    let sigmoid = Sigmoid::fit(degree, number(options, "range", range)?)?;
+    let rate = number(options, "rate", rate)?;
+    let (batch, rows) = (number(options, "batch", 1024)?, number(options, "rows", usize::MAX)?);
+    let iterations = number(options, "iterations", 16)?;
+    let unattended = number(options, "unattended", 1)?;
+    let threads = number(options, "threads", 0)?;
     let synthetic = options.remove("synthetic");
     if let Some(name) = options.keys().next() {
         return Err(format!("there is no option --{name}").into());
@@ -86,7 +82,7 @@ fn main() -> Result<(), Failure> {
             }
         }
     };
-    let rows = train.x.len().min(rows as usize);
+    let rows = train.x.len().min(rows);
     let x =
         Rows::new((0..rows).flat_map(|i| train.x.row(i).to_vec()).collect(), train.x.columns())?;
     let classes = &train.classes[..rows];
@@ -94,6 +90,17 @@ fn main() -> Result<(), Failure> {
     let batch = batch.min(rows);
     let settings = Settings { rows, features, heads, batch, sigmoid, rate, unattended };
     run(settings, x, classes, iterations, test.as_ref())
+}
+
+/// The number of an option, or what it is without it.
+fn number<T: std::str::FromStr>(
+    options: &mut BTreeMap<String, String>,
+    name: &str,
+    default: T,
+) -> Result<T, Failure> {
+    options.remove(name).map_or(Ok(default), |text| {
+        text.parse().map_err(|_| format!("--{name} {text} is no number").into())
+    })
 }
 
 fn run(

@@ -373,12 +373,19 @@ fn levels(sigmoid: &Sigmoid, unattended: usize) -> Result<usize> {
 
 /// Parameters of a degree for so many levels, with the fewest digits.
 fn smallest(degree: usize, levels: usize) -> Option<Parameters> {
-    let chains = WIDTHS.into_iter().flat_map(|(first, scale)| {
-        (1..=6u32.min(u32::try_from(levels).unwrap_or(6) + 1)).map(move |group| {
-            let width = (first + (group - 1) * scale).div_ceil(group).max(scale);
-            let digits = (levels + 1).div_ceil(group as usize);
-            let special = (if group == 1 { width.max(first) } else { width + 1 }, group as usize);
-            Chain { degree, first, scale: (scale, levels), special, digits }
+    let most = 6.min(levels + 1);
+    let groups = WIDTHS.into_iter().flat_map(|widths| (1..=most).map(move |group| (widths, group)));
+    // Special primes as wide as a digit of the others, or a bit wider where those are larger by a hair.
+    let chains = groups.flat_map(|((first, scale), group)| {
+        let digit = u32::try_from(group - 1).map_or(first, |others| first + others * scale);
+        let width = digit.div_ceil(u32::try_from(group).unwrap_or(1)).max(scale);
+        let digits = (levels + 1).div_ceil(group);
+        [width, width + 1].map(|width| Chain {
+            degree,
+            first,
+            scale: (scale, levels),
+            special: (width, group),
+            digits,
         })
     });
     let mut chains: Vec<_> = chains.collect();
