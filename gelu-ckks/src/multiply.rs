@@ -86,6 +86,35 @@ impl Ciphertext {
 }
 
 impl Product {
+    /// Σ x·y over all pairs, at the lowest level of all: one pass over the rows, where [`plus`](Self::plus) takes one for each
+    /// product.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] when there are none; [`Error::ScalesDiffer`] when the products are not all at one scale,
+    /// [`Error::OtherParameters`], [`Error::ScaleOutOfRange`].
+    pub fn sum(pairs: &[(&Ciphertext, &Ciphertext)]) -> Result<Self> {
+        let &(x, y) = pairs.first().ok_or(Error::Empty("a sum of no products"))?;
+        let (parameters, scale) = (&x.parameters, x.scale.times(&y.scale));
+        for (x, y) in pairs {
+            parameters.check_same(&x.parameters)?;
+            parameters.check_same(&y.parameters)?;
+            check_scales(&scale, &x.scale.times(&y.scale))?;
+        }
+        let levels = pairs.iter().flat_map(|(x, y)| [x.level, y.level]);
+        let level = levels.min().expect("a pair at least");
+        check_scale(parameters, &scale, level)?;
+        let basis = &parameters.level(level).basis;
+        let list = |part: fn(&Ciphertext) -> &Poly<Evaluations>| {
+            pairs.iter().map(|(x, y)| (part(x), [&y.c0, &y.c1])).collect()
+        };
+        let sums = Poly::sums_of_products(basis, &[list(|x| &x.c0), list(|x| &x.c1)]);
+        let [[first, mut middle], [other, last]] =
+            <[_; 2]>::try_from(sums).expect("a sum for each list");
+        middle += &other;
+        let parts = [first, middle, last];
+        Ok(Self { parameters: parameters.clone(), parts, scale, level })
+    }
+
     /// The sum, at the lower level of the two.
     ///
     /// # Errors
@@ -240,6 +269,22 @@ mod tests {
         let expected: Vec<_> = expected.map(|((xy, zx), z)| xy + zx + z * 0.5 - 0.25).collect();
         assert_eq!(sum.level(), 1);
         assert!(worst(&open(&sum), &expected) < f64::from(-18).exp2());
+    }
+
+    #[test]
+    fn a_sum_in_one_pass_is_that_of_the_products_one_by_one() {
+        let parameters = shallow();
+        let [a, b, c] = [1, 2, 3].map(|seed| encrypted(&random(&parameters, seed), 3));
+        let b = b.at_level(2).unwrap();
+        let all = Product::sum(&[(&a, &b), (&c, &a), (&c, &c)]).unwrap();
+        let each = [(&a, &b), (&c, &a), (&c, &c)].map(|(x, y)| x.multiply(y).unwrap());
+        let each = each.into_iter().reduce(|x, y| x.plus(y).unwrap()).unwrap();
+        assert_eq!((all.level, all.scale()), (2, each.scale()));
+        assert!(all.parts == each.parts);
+        assert_eq!(Product::sum(&[]).unwrap_err(), Error::Empty("a sum of no products"));
+        let other = c.mul_constant(1.0, &Scale::power_of_two(3)).unwrap();
+        let refused = Product::sum(&[(&a, &b), (&a, &other)]).unwrap_err();
+        assert!(matches!(refused, Error::ScalesDiffer { .. }));
     }
 
     #[test]

@@ -23,8 +23,8 @@
 //! A rotation adds [`switching_noise`](crate::Parameters::switching_noise); an extended one only what comes before its division,
 //! and the sum one division's rounding in all.
 
-use std::cell::OnceCell;
 use std::fmt;
+use std::sync::OnceLock;
 
 use gelu_ring::{Basis, Coefficients, Digits, Evaluations, Poly};
 
@@ -108,7 +108,7 @@ impl Ciphertext {
     #[must_use]
     pub fn hoist(&self) -> Hoisted<'_> {
         let digits = self.parameters.level(self.level).decomposition.digits(&self.c1);
-        Hoisted { ciphertext: self, digits, raised: OnceCell::new() }
+        Hoisted { ciphertext: self, digits, raised: OnceLock::new() }
     }
 
     /// P·x, over the special primes too.
@@ -171,7 +171,7 @@ pub struct Hoisted<'a> {
     ciphertext: &'a Ciphertext,
     digits: Digits,
     /// P·c₀.
-    raised: OnceCell<Poly<Evaluations>>,
+    raised: OnceLock<Poly<Evaluations>>,
 }
 
 impl Hoisted<'_> {

@@ -19,14 +19,20 @@ pub type Factors<'a> = (&'a Poly<Evaluations>, [&'a Poly<Evaluations>; 2]);
 const COLUMNS: usize = 1 << 10;
 
 impl Poly<Evaluations> {
-    /// For each list, Σ a·b and Σ a·c over all its (a, \[b, c\]): see [`sums`](crate::sums).
+    /// For each list, Σ a·b and Σ a·c over all its (a, \[b, c\]): see [`sums`](crate::sums). Of polynomials
+    /// over more primes than the basis has, the first ones count.
     ///
     /// # Panics
-    /// When a polynomial is over another basis.
+    /// When the basis is not the first part of a polynomial's.
     #[must_use]
     pub fn sums_of_products(basis: &Basis, lists: &[Vec<Factors<'_>>]) -> Vec<[Self; 2]> {
-        let same = |poly: &Self| poly.basis() == basis;
-        let all = lists.iter().flatten().all(|(a, [b, c])| same(a) && same(b) && same(c));
+        let count = basis.moduli().len();
+        let fits = |poly: &Self| {
+            let other = poly.basis();
+            other == basis
+                || other.degree() == basis.degree() && other.moduli().take(count).eq(basis.moduli())
+        };
+        let all = lists.iter().flatten().all(|(a, [b, c])| fits(a) && fits(b) && fits(c));
         assert!(all, "the bases of polynomials differ");
         let rows = || -> Vec<Row> { basis.primes().iter().map(|_| basis.pool().row()).collect() };
         let mut sums: Vec<[_; 2]> = lists.iter().map(|_| [rows(), rows()]).collect();
@@ -80,6 +86,11 @@ mod tests {
                     prop_assert_eq!(sum, &expected);
                 }
             }
+            // Over fewer primes than the factors have.
+            let lower = basis.part(0..2);
+            let parts: Vec<_> = factors.iter().map(|all| all.each_ref().map(|a| a.part(0..2))).collect();
+            let parts = parts.iter().map(|[a, b, c]| (a, [b, c])).collect();
+            prop_assert_eq!(Poly::sums_of_products(&lower, &[terms]), Poly::sums_of_products(&lower, &[parts]));
         }
     }
 

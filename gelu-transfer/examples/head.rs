@@ -1,0 +1,274 @@
+//! The healthcare case: does an abstract speak of cancer? The hospital holds texts (here their embeddings), labels, the head and the
+//! keys; the compute party trains the head and sees ciphertexts.
+//!
+//! ```sh
+//! cargo run --release -p gelu-transfer --example head -- FILE.safetensors
+//! cargo run --release -p gelu-transfer --example head -- --degree 3 --unattended 4
+//! cargo run --release -p gelu-transfer --example head -- --synthetic 1024x768x10 --iterations 4
+//! ```
+//!
+//! `--degree D` (1; 3, 5, 7, 15), `--range R`, `--rate R`, `--batch B` (1024), `--rows N` (all), `--iterations T` (16; 0 shows the plan alone),
+//! `--unattended K` (1), `--threads N` (all). Without a file it looks for `abstracts.safetensors` beside the other data sets.
+//! After each refresh the weights are compared with those of the same training in the clear.
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use gelu_ckks::SecretKey;
+use gelu_transfer::plain::Training;
+use gelu_transfer::plan::measure_transform;
+use gelu_transfer::{
+    Activation, ComputeParty, DataParty, Plan, Preparation, Rows, Scores, Settings, Sigmoid, scores,
+};
+use rand_core::Rng;
+
+type Failure = Box<dyn std::error::Error>;
+
+/// Rows, classes, how many heads.
+struct Data {
+    x: Rows,
+    classes: Vec<usize>,
+    heads: usize,
+}
+
+fn main() -> Result<(), Failure> {
+    let mut options: BTreeMap<String, String> = BTreeMap::new();
+    let (mut path, mut arguments) = (None, std::env::args().skip(1));
+    while let Some(argument) = arguments.next() {
+        match argument.strip_prefix("--") {
+            Some(name) => {
+                let value = arguments.next().ok_or(format!("--{name} takes a value"))?;
+                options.insert(name.into(), value);
+            }
+            None => path = Some(argument.into()),
+        }
+    }
+    let options = &mut options;
+    let degree = number(options, "degree", 1)?;
+    let (range, rate) = match degree {
+        1 => (8.0, 4.0),
+        3 => (12.0, 3.0),
+        5 => (12.0, 2.0),
+        7 => (16.0, 2.0),
+        _ => (24.0, 2.0),
+    };
+    let sigmoid = Sigmoid::fit(degree, number(options, "range", range)?)?;
+    let rate = number(options, "rate", rate)?;
+    let (batch, rows) = (number(options, "batch", 1024)?, number(options, "rows", usize::MAX)?);
+    let iterations = number(options, "iterations", 16)?;
+    let unattended = number(options, "unattended", 1)?;
+    let threads = number(options, "threads", 0)?;
+    let synthetic = options.remove("synthetic");
+    if let Some(name) = options.keys().next() {
+        return Err(format!("there is no option --{name}").into());
+    }
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+
+    let mut test = None;
+    let train = match synthetic {
+        Some(shape) => invented(&shape)?,
+        None => {
+            let folder = || support::folder().map(|folder| folder.join("abstracts.safetensors"));
+            let path = path.or_else(folder).ok_or("name a file of features")?;
+            let (train, other) = support::load(&path);
+            test = Some(other);
+            Data {
+                x: train.x,
+                classes: train.y.iter().map(|&y| usize::from(y)).collect(),
+                heads: 1,
+            }
+        }
+    };
+    let rows = train.x.len().min(rows);
+    let x =
+        Rows::new((0..rows).flat_map(|i| train.x.row(i).to_vec()).collect(), train.x.columns())?;
+    let classes = &train.classes[..rows];
+    let (features, heads) = (x.columns() - 1, train.heads);
+    let batch = batch.min(rows);
+    let settings = Settings { rows, features, heads, batch, sigmoid, rate, unattended };
+    run(settings, x, classes, iterations, test.as_ref())
+}
+
+/// The number of an option, or what it is without it.
+fn number<T: std::str::FromStr>(
+    options: &mut BTreeMap<String, String>,
+    name: &str,
+    default: T,
+) -> Result<T, Failure> {
+    options.remove(name).map_or(Ok(default), |text| {
+        text.parse().map_err(|_| format!("--{name} {text} is no number").into())
+    })
+}
+
+fn run(
+    settings: Settings,
+    x: Rows,
+    classes: &[usize],
+    iterations: usize,
+    test: Option<&support::Split>,
+) -> Result<(), Failure> {
+    let plan = Plan::new(settings.clone())?;
+    let mut rng = rand::make_rng::<rand::rngs::ChaCha20Rng>();
+    let transform = measure_transform(plan.parameters(), &mut rng)?;
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    println!("{:?}, {:?}", plan.parameters(), plan.settings().sigmoid);
+    let threads = rayon::current_num_threads();
+    let (up, down) = plan.refresh_bytes();
+    println!(
+        "plan: {} ciphertexts a batch, {} batches, {} transforms an iteration at the top, {} keys of {:.1} MiB, data {:.1} MiB, {:.2} MiB up and {:.2} MiB down at a refresh, {:.0} MiB of memory, {:.4} s a refresh on {threads} threads at {:.1} µs a transform of 2^13",
+        plan.layout().shifts(),
+        plan.batches(),
+        plan.transforms(plan.parameters().top_level()),
+        plan.keys().len(),
+        mib(plan.key_bytes()),
+        mib(plan.data_bytes()),
+        mib(up),
+        mib(down),
+        mib(plan.memory()),
+        plan.seconds(transform, threads),
+        transform * 1e6,
+    );
+    plan.check_memory(available())?;
+    if iterations == 0 {
+        return Ok(());
+    }
+
+    let labels = |head: usize| -> Vec<bool> {
+        let positive = if settings.heads == 1 { 1 } else { head };
+        classes.iter().map(|&class| class == positive).collect()
+    };
+    let y: Vec<_> = (0..settings.heads).map(labels).collect();
+    let activation = Activation::Polynomial(settings.sigmoid.clone());
+    let plain = |y| Training::new(&x, y, settings.batch, settings.rate, activation.clone());
+    let mut plain = y.iter().map(|y| plain(y)).collect::<Result<Vec<_>, _>>()?;
+
+    let start = Instant::now();
+    let secret = SecretKey::generate(plan.parameters().clone(), &mut rng);
+    let mut data = DataParty::new(plan.clone(), secret, x.clone(), classes)?;
+    let keys = data.evaluation_keys(&mut rng)?;
+    println!("keys: {:.1} MiB in {:.2} s", mib(keys.len() as u64), start.elapsed().as_secs_f64());
+    let start = Instant::now();
+    let mut compute = ComputeParty::new(plan.clone(), &keys)?;
+    drop(keys);
+    let mut bytes = 0;
+    for index in 0..plan.batches() {
+        let batch = data.batch(index, &mut rng)?;
+        bytes += batch.len() as u64;
+        compute.receive_batch(&batch)?;
+    }
+    println!("data: {:.1} MiB in {:.2} s", mib(bytes), start.elapsed().as_secs_f64());
+
+    println!(
+        "iteration | off by | data party s | compute party s | up, MiB | down, MiB | train accuracy | test accuracy, F1, AUC | F1 at the training rows' threshold"
+    );
+    let (mut worst, mut total): (f64, f64) = (0.0, 0.0);
+    let mut auc = 1.0;
+    while data.state().iteration() < iterations {
+        let count = settings.unattended.min(iterations - data.state().iteration());
+        let start = Instant::now();
+        let heads = data.heads(count, &mut rng)?;
+        let encrypted = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        let gradients = compute.train(&heads)?;
+        let computed = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        data.receive(&gradients)?;
+        let owner = encrypted + start.elapsed().as_secs_f64();
+        total += owner + computed;
+        (0..count).for_each(|_| plain.iter_mut().for_each(Training::step));
+        let off = data.state().heads().iter().zip(&plain).map(|(head, plain)| {
+            let expected = plain.head().weights();
+            let largest = expected.iter().map(|w| w.abs()).fold(0.0, f64::max);
+            let off = head.weights().iter().zip(expected).map(|(a, b)| (a - b).abs());
+            off.fold(0.0, f64::max) / largest
+        });
+        let off = off.fold(0.0, f64::max);
+        worst = worst.max(off);
+        let (train, tested) = score(&data, &x, classes, &y, test);
+        if let Some((scores, _)) = tested {
+            auc = scores.auc;
+        }
+        let tested = tested.map_or(String::from("none"), |(s, threshold)| {
+            format!("{:.4}, {:.4}, {:.4} | {:.4}", s.accuracy, s.f1, s.auc, threshold.f1)
+        });
+        println!(
+            "{:>9} | {off:.1e} | {owner:.4} | {computed:.4} | {:.3} | {:.3} | {train:.4} | {tested}",
+            data.state().iteration(),
+            mib(heads.len() as u64),
+            mib(gradients.len() as u64),
+        );
+    }
+    let largest = plain.iter().map(Training::largest).fold(0.0, f64::max);
+    println!(
+        "{iterations} iterations in {total:.2} s; the largest |z| was {largest:.1}; this process took {} MiB at most",
+        peak()
+    );
+    if worst >= 1e-3 {
+        return Err(format!(
+            "weights are off by {worst:e} of the largest: at most 1e-3 is allowed"
+        )
+        .into());
+    }
+    if auc < 0.92 {
+        return Err(format!("the AUC is {auc}: the head has not learned").into());
+    }
+    Ok(())
+}
+
+/// Accuracy on training rows; of one head, scores on test rows at 0 and at the threshold of the training rows.
+fn score(
+    data: &DataParty,
+    x: &Rows,
+    classes: &[usize],
+    y: &[Vec<bool>],
+    test: Option<&support::Split>,
+) -> (f64, Option<(Scores, Scores)>) {
+    let heads = data.state().heads();
+    let z: Vec<_> = heads.iter().map(|head| x.weighted_sums(head.weights())).collect();
+    if let [z] = &z[..] {
+        let threshold = scores::best_threshold(&y[0], z);
+        let tested = test.map(|test| {
+            let z = test.x.weighted_sums(heads[0].weights());
+            (Scores::of(&test.y, &z, 0.0), Scores::of(&test.y, &z, threshold))
+        });
+        return (Scores::of(&y[0], z, 0.0).accuracy, tested);
+    }
+    let best = |i: usize| (0..z.len()).max_by(|&a, &b| z[a][i].total_cmp(&z[b][i]));
+    let right = classes.iter().enumerate().filter(|(i, class)| best(*i) == Some(**class));
+    (right.count() as f64 / classes.len() as f64, None)
+}
+
+/// ROWSxFEATURESxCLASSES of random rows around a mean for each class.
+fn invented(shape: &str) -> Result<Data, Failure> {
+    let numbers = shape.split('x').map(str::parse).collect::<Result<Vec<usize>, _>>();
+    let [rows, features, heads] = numbers?[..] else {
+        return Err("--synthetic takes ROWSxFEATURESxCLASSES".into());
+    };
+    let mut rng = <rand::rngs::ChaCha20Rng as rand::SeedableRng>::seed_from_u64(1);
+    let mut number = || f64::from(rng.next_u32()) / f64::from(u32::MAX) - 0.5;
+    let means: Vec<f64> = (0..heads * features).map(|_| number() * 0.2).collect();
+    let classes: Vec<usize> = (0..rows).map(|i| i * 7 % heads).collect();
+    let values = classes.iter().flat_map(|class| &means[class * features..][..features]);
+    let raw = Rows::new(values.map(|mean| mean + number()).collect(), features)?;
+    let x = Preparation::fit(&raw)?.apply(&raw)?;
+    Ok(Data { x, classes, heads: if heads == 2 { 1 } else { heads } })
+}
+
+/// Bytes of memory that are available: `MemAvailable` on Linux, no limit elsewhere.
+fn available() -> u64 {
+    kib("/proc/meminfo", "MemAvailable:").map_or(u64::MAX, |kib| kib << 10)
+}
+
+/// The most memory that this process had, in MiB.
+fn peak() -> u64 {
+    kib("/proc/self/status", "VmHWM:").unwrap_or(0) >> 10
+}
+
+fn kib(file: &str, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
