@@ -24,12 +24,25 @@ impl Patience {
     /// # Errors
     /// What `run` says.
     pub fn median<T>(&self, mut run: impl FnMut() -> Result<T, Error>) -> Result<f64, Error> {
+        self.median_after(|| Ok(()), |()| run())
+    }
+
+    /// The median time of `run` in seconds, each with what `prepare` gave it, which is not timed.
+    ///
+    /// # Errors
+    /// What `prepare` or `run` says.
+    pub fn median_after<P, T>(
+        &self,
+        mut prepare: impl FnMut() -> Result<P, Error>,
+        mut run: impl FnMut(P) -> Result<T, Error>,
+    ) -> Result<f64, Error> {
         let begin = Instant::now();
         let mut times = Vec::new();
         let least = self.least.max(1);
         while times.len() < least || (times.len() < self.most && begin.elapsed() < self.budget) {
+            let prepared = prepare()?;
             let start = Instant::now();
-            black_box(run()?);
+            black_box(run(prepared)?);
             times.push(start.elapsed().as_secs_f64());
         }
         Ok(median(times).expect("one run at least"))

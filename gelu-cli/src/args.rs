@@ -39,7 +39,7 @@ struct CryptosystemArgs {
 
 impl Cryptosystem {
     /// A scheme with keys of its default size.
-    pub(crate) fn default_of(backend: Backend) -> Self {
+    pub fn default_of(backend: Backend) -> Self {
         Self { backend, key_bits: backend.key_bits()[0], key_bits_given: false }
     }
 
@@ -52,7 +52,7 @@ impl Cryptosystem {
     }
 
     /// For a run that trains, unless the size of keys was asked for.
-    pub(crate) fn for_training(self) -> Self {
+    pub fn for_training(self) -> Self {
         match self.key_bits_given {
             true => self,
             false => Self { key_bits: self.backend.training_key_bits(), ..self },

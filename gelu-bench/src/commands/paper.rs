@@ -28,7 +28,7 @@ pub(crate) struct TableArgs {
 Examples:
   gelu-bench figure 3                     training curves
   gelu-bench figure cost --out pictures   as files, too: JSON, Markdown, SVG
-  gelu-bench figure roofline              the Paillier kernel beside the processor")]
+  gelu-bench figure roofline              both schemes' kernels beside the processor")]
 pub(crate) struct FigureArgs {
     /// Its number in the paper, or its name
     #[arg(value_name = "NAME", value_parser = PossibleValuesParser::new(names("figure-")))]

@@ -1,10 +1,11 @@
 //! The systems of table 4, each run on one network: from pixels in the clear to scores in the clear.
 
 use anyhow::Result;
+use gelu_cli::args::Cryptosystem;
 use gelu_core::stats::median;
 use gelu_nn::{Dataset, Model};
 
-use super::parties::Queries;
+use super::parties::{Queries, cryptosystems};
 use super::{networks, orion};
 use crate::Error;
 use crate::link::Profile;
@@ -13,8 +14,10 @@ use crate::setting::{Progress, Setting};
 /// How a network is evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum System {
-    /// GELU-Net: Paillier, both parties as processes over TLS.
-    Split,
+    /// GELU-Net under Paillier, both parties as processes over TLS.
+    Paillier,
+    /// The same protocol on a lattice.
+    Lattice,
     /// CryptoNets on TFHE, a bootstrap for each activation.
     Bootstrapped,
     /// CryptoNets on BFV, an image in each slot.
@@ -49,16 +52,24 @@ pub(super) struct Measured {
 impl System {
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Split => "GELU-Net, Paillier",
+            Self::Paillier => "GELU-Net, Paillier",
+            Self::Lattice => "GELU-Net, lattice",
             Self::Bootstrapped => "CryptoNets, TFHE",
             Self::Batched => "CryptoNets, batched BFV",
             Self::Packed => "packed CKKS (Orion)",
         }
     }
 
+    /// Whether it is the split protocol.
+    pub(super) fn is_split(self) -> bool {
+        matches!(self, Self::Paillier | Self::Lattice)
+    }
+
     pub(super) fn client_learns(self) -> &'static str {
         match self {
-            Self::Split => "the weighted sums of every layer: equations about weights, counted",
+            Self::Paillier | Self::Lattice => {
+                "the weighted sums of every layer: equations about weights, counted"
+            }
             Self::Bootstrapped => "noise that depends on weights and keys",
             Self::Batched | Self::Packed => "noise that depends on the weights",
         }
@@ -89,7 +100,7 @@ impl Measured {
     }
 }
 
-/// The split protocol: `runs` images by themselves, then `batch` at once.
+/// The split protocol under each of its cryptosystems: `runs` images by themselves, then `batch` at once.
 pub(super) fn split(
     network: &str,
     model: &Model,
@@ -97,32 +108,40 @@ pub(super) fn split(
     [runs, batch]: [usize; 2],
     setting: &Setting,
     progress: &dyn Progress,
-) -> Result<Measured> {
+) -> Result<Vec<Measured>> {
     let inputs = model.architecture().input().features();
-    let evaluation = model.evaluate(test)?;
-    let ask = |shape| {
-        let queries = networks::queries(Some(test), inputs, shape, setting.seed);
-        let links = [Profile::loopback()];
-        let queries = Queries { model, queries: &queries, links: &links, setting, progress };
-        Ok::<_, anyhow::Error>(queries.ask()?.remove(0))
+    let accuracy = model.evaluate(test)?.accuracy;
+    let links = [Profile::loopback()];
+    let measure = |(cryptosystem, system): (Cryptosystem, System)| {
+        let ask = |shape| {
+            let queries = &networks::queries(Some(test), inputs, shape, setting.seed);
+            let queries =
+                Queries { cryptosystem, model, queries, links: &links, setting, progress };
+            Ok::<_, anyhow::Error>(queries.ask()?.remove(0))
+        };
+        progress.begin(&format!("{network} by {}", system.name()), runs + 3);
+        let (one, many) = (ask([runs + 1, 1])?, ask([2, batch])?);
+        // The queries' answers were compared bit for bit, classes included.
+        let encrypted = one.predictions.len() + many.predictions.len();
+        Ok(Measured {
+            system,
+            network: network.into(),
+            batch: (batch, many.seconds[0]),
+            accuracy,
+            images: test.len(),
+            encrypted: (encrypted, encrypted),
+            up: one.up,
+            down: one.down,
+            rounds: one.rounds,
+            remark: None,
+            seconds: one.seconds,
+        })
     };
-    progress.begin(&format!("{network} by the split protocol"), runs + 3);
-    let (one, many) = (ask([runs + 1, 1])?, ask([2, batch])?);
-    // The queries' answers were compared bit for bit, classes included.
-    let encrypted = one.predictions.len() + many.predictions.len();
-    Ok(Measured {
-        system: System::Split,
-        network: network.into(),
-        batch: (batch, many.seconds[0]),
-        accuracy: evaluation.accuracy,
-        images: test.len(),
-        encrypted: (encrypted, encrypted),
-        up: one.up,
-        down: one.down,
-        rounds: one.rounds,
-        remark: None,
-        seconds: one.seconds,
-    })
+    cryptosystems(setting)?
+        .into_iter()
+        .zip([System::Paillier, System::Lattice])
+        .map(measure)
+        .collect()
 }
 
 /// TFHE: `count` images, one after the other; there are no batches.

@@ -91,7 +91,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     },
     Entry {
         id: "figure-roofline",
-        about: "how near the Paillier kernel comes to the processor",
+        about: "how near the kernels of Paillier and of the lattice come to the processor",
         make: |setting, progress| Ok(figures::roofline::exhibit(setting, progress)?),
     },
     Entry {

@@ -25,6 +25,8 @@ use crate::setting::{Progress, Setting};
 
 /// Queries of a model over one link after the other.
 pub(super) struct Queries<'a> {
+    /// Whose keys.
+    pub(super) cryptosystem: Cryptosystem,
     /// What the server has.
     pub(super) model: &'a Model,
     /// The first builds the tables of the key and is not timed.
@@ -53,14 +55,12 @@ pub(super) struct Asked {
 }
 
 impl Queries<'_> {
-    /// Asks with the program's own cryptosystem, Paillier unless it was built without.
+    /// Asks.
     ///
     /// # Errors
     /// [`Error::WrongAnswer`] unless all answers equal the model's in the clear, bit for bit.
     pub(super) fn ask(self) -> Result<Vec<Asked>> {
-        let bits = self.setting.key_bits;
-        Backend::DEFAULT.check_key_bits(bits).map_err(anyhow::Error::msg)?;
-        Backend::DEFAULT.run(self)
+        self.cryptosystem.backend.run(self)
     }
 }
 
@@ -71,14 +71,21 @@ impl Asked {
     }
 }
 
+/// The cryptosystems that exhibits show side by side: Paillier with keys of the setting's size, and the lattice.
+///
+/// # Errors
+/// A size of keys that Paillier does not offer.
+pub(super) fn cryptosystems(setting: &Setting) -> Result<[Cryptosystem; 2]> {
+    let key_bits = setting.key_bits;
+    Backend::Paillier.check_key_bits(key_bits).map_err(anyhow::Error::msg)?;
+    let paillier = Cryptosystem { backend: Backend::Paillier, key_bits, key_bits_given: true };
+    Ok([paillier, Cryptosystem::default_of(Backend::Lattice)])
+}
+
 /// How a local server is started for an exhibit: it refuses nothing, both parties being ours.
-pub(super) fn terms(setting: &Setting) -> Terms {
+pub(super) fn terms(cryptosystem: Cryptosystem, setting: &Setting) -> Terms {
     Terms {
-        cryptosystem: Cryptosystem {
-            backend: Backend::DEFAULT,
-            key_bits: setting.key_bits,
-            key_bits_given: true,
-        },
+        cryptosystem,
         threads: Threads::default(),
         rate: RateArgs::public(0.1),
         lease_samples: 1 << 40,
@@ -91,11 +98,11 @@ impl Task for Queries<'_> {
     type Output = Result<Vec<Asked>>;
 
     fn run<S: Scheme>(self) -> Result<Vec<Asked>> {
-        let Self { model, queries, links, setting, progress } = self;
+        let Self { cryptosystem, model, queries, links, setting, progress } = self;
         let rng = &mut ChaCha20Rng::seed_from_u64(setting.seed);
-        let secret = Arc::new(S::keygen(setting.key_bits, rng)?);
+        let secret = Arc::new(S::keygen(cryptosystem.key_bits, rng)?);
         let deployment = Deployment::create()?;
-        let server = deployment.serve(model, &terms(setting))?;
+        let server = deployment.serve(model, &terms(cryptosystem, setting))?;
         let tls = deployment.admit("client")?;
         let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
         let expected = queries.iter().map(|query| Ok(model.probabilities(query)?.0));

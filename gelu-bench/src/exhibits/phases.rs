@@ -24,7 +24,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use super::networks;
-use super::parties::terms;
+use super::parties::{cryptosystems, terms};
 use crate::Error;
 use crate::exhibit::{Axis, Bar, Bars, Cell, Claim, Column, Exhibit, Part, Row, Source, Table};
 use crate::link::{Profile, Route};
@@ -58,6 +58,7 @@ pub(super) fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhi
         true => vec![Profile::loopback(), Profile::lan()],
         false => vec![Profile::loopback(), Profile::lan(), Profile::wan()],
     };
+    let cryptosystems = cryptosystems(setting)?;
     let (runs, steps) = if quick { (3, 4) } else { (10, 6) };
     let mut queries = Vec::new();
     for &(name, network) in networks {
@@ -65,11 +66,13 @@ pub(super) fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhi
             true => (networks::drawn(network, Precision::INFERENCE, setting)?, false),
             false => networks::trained_or_drawn(network, setting, progress)?,
         };
-        progress.begin(&format!("queries of {name}"), links.len());
-        for link in &links {
-            let seconds = run(Work::Queries { runs }, &model, link, setting)?;
-            queries.push(Measured { name: format!("{name}, {}", link.name()), seconds });
-            progress.step();
+        progress.begin(&format!("queries of {name}"), cryptosystems.len() * links.len());
+        for cryptosystem in cryptosystems {
+            for link in &links {
+                let seconds = run(Work::Queries { runs }, cryptosystem, &model, link, setting)?;
+                queries.push(Measured::new(name, cryptosystem, link, seconds));
+                progress.step();
+            }
         }
     }
     let trained: &[(&str, &str, usize)] = match quick {
@@ -79,11 +82,14 @@ pub(super) fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhi
     let mut training = Vec::new();
     for &(name, network, batch) in trained {
         let model = networks::drawn(network, Precision::TRAINING, setting)?;
-        progress.begin(&format!("training steps of {name}"), links.len());
-        for link in &links {
-            let seconds = run(Work::Steps { steps, batch }, &model, link, setting)?;
-            training.push(Measured { name: format!("{name}, {}", link.name()), seconds });
-            progress.step();
+        progress.begin(&format!("training steps of {name}"), cryptosystems.len() * links.len());
+        for cryptosystem in cryptosystems.map(Cryptosystem::for_training) {
+            for link in &links {
+                let work = Work::Steps { steps, batch };
+                let seconds = run(work, cryptosystem, &model, link, setting)?;
+                training.push(Measured::new(name, cryptosystem, link, seconds));
+                progress.step();
+            }
         }
     }
     let what = "What an encrypted query of one image spends its time on";
@@ -112,6 +118,10 @@ struct Measured {
 }
 
 impl Measured {
+    fn new(network: &str, cryptosystem: Cryptosystem, link: &Profile, seconds: [f64; 7]) -> Self {
+        Self { name: format!("{network}, {}, {}", cryptosystem.backend.id(), link.name()), seconds }
+    }
+
     fn total(&self) -> f64 {
         self.seconds.iter().sum()
     }
@@ -135,10 +145,16 @@ fn finding(queries: &[Measured], training: &[Measured]) -> String {
             percent(measured, &[6]),
         )
     };
-    let last = |all: &[Measured]| all.iter().rev().find(|m| m.name.ends_with("lan")).cloned();
-    let query = last(queries).map(|m| one(&m, "A query"));
-    let step = last(training).map(|m| one(&m, "A training step"));
-    query.into_iter().chain(step).collect::<Vec<_>>().join(" ")
+    // The largest network over a local link, by each scheme.
+    let last = |all: &[Measured], what: &str| {
+        let lan: Vec<_> = all.iter().filter(|m| m.name.ends_with("lan")).collect();
+        let of = |backend: Backend| {
+            let name = format!(", {}, ", backend.id());
+            lan.iter().rfind(|m| m.name.contains(&name)).map(|m| one(m, what))
+        };
+        [Backend::Paillier, Backend::Lattice].map(of).into_iter().flatten().collect::<Vec<_>>()
+    };
+    [last(queries, "A query"), last(training, "A training step")].concat().join(" ")
 }
 
 fn claims(queries: &[Measured], training: &[Measured]) -> Vec<Claim> {
@@ -212,13 +228,19 @@ enum Work {
 }
 
 /// Seconds by segment.
-fn run(work: Work, model: &Model, link: &Profile, setting: &Setting) -> Result<[f64; 7]> {
-    Backend::DEFAULT.check_key_bits(setting.key_bits).map_err(anyhow::Error::msg)?;
-    Backend::DEFAULT.run(Run { work, model, link, setting })
+fn run(
+    work: Work,
+    cryptosystem: Cryptosystem,
+    model: &Model,
+    link: &Profile,
+    setting: &Setting,
+) -> Result<[f64; 7]> {
+    cryptosystem.backend.run(Run { work, cryptosystem, model, link, setting })
 }
 
 struct Run<'a> {
     work: Work,
+    cryptosystem: Cryptosystem,
     model: &'a Model,
     link: &'a Profile,
     setting: &'a Setting,
@@ -228,11 +250,10 @@ impl Task for Run<'_> {
     type Output = Result<[f64; 7]>;
 
     fn run<S: Scheme>(self) -> Result<[f64; 7]> {
-        let Self { work, model, link, setting } = self;
-        let terms = terms(setting);
-        let Cryptosystem { key_bits, .. } = terms.cryptosystem;
+        let Self { work, cryptosystem, model, link, setting } = self;
+        let terms = terms(cryptosystem, setting);
         let rng = &mut ChaCha20Rng::seed_from_u64(setting.seed);
-        let secret = Arc::new(S::keygen(key_bits, rng)?);
+        let secret = Arc::new(S::keygen(cryptosystem.key_bits, rng)?);
         let deployment = Deployment::create()?;
         let runtime = Runtime::new().context("cannot start the runtime")?;
         let server = Server::bind(deployment.config::<Timed<S>>(model, &terms)?);
@@ -427,10 +448,12 @@ mod tests {
             Setting { extent: Extent::Quick, data: None, models: None, seed: 1, key_bits: 2048 };
         let model = networks::drawn("iris", Precision::TRAINING, &setting).unwrap();
         let link = "delay=3ms".parse().unwrap();
-        for (work, rounds) in
-            [(Work::Queries { runs: 2 }, 2.0), (Work::Steps { steps: 4, batch: 3 }, 4.0)]
+        let works = [(Work::Queries { runs: 2 }, 2.0), (Work::Steps { steps: 4, batch: 3 }, 4.0)];
+        let cryptosystems = cryptosystems(&setting).unwrap().map(Cryptosystem::for_training);
+        for ((work, rounds), cryptosystem) in
+            works.into_iter().flat_map(|work| cryptosystems.map(|c| (work, c)))
         {
-            let seconds = run(work, &model, &link, &setting).unwrap();
+            let seconds = run(work, cryptosystem, &model, &link, &setting).unwrap();
             assert!(seconds.iter().all(|s| *s > 0.0), "{seconds:?}");
             assert!(seconds[6] >= rounds * 0.006, "every round is a round trip: {seconds:?}");
         }

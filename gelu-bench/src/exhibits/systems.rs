@@ -84,7 +84,7 @@ impl Run<'_> {
             let square = networks::trained(&format!("{network}-square"), setting, progress)?;
             let squares = format!("{name}, squares");
             let split = [RUNS[0], BATCH];
-            self.measured.push(contenders::split(name, &relu, &test, split, setting, progress)?);
+            self.measured.extend(contenders::split(name, &relu, &test, split, setting, progress)?);
             self.add(contenders::packed(&squares, network, &square, &test, RUNS[1], progress))?;
             for (name, model) in [(&squares, &square), (&name.to_owned(), &relu)] {
                 self.add(contenders::bootstrapped(
@@ -118,7 +118,7 @@ impl Run<'_> {
         let model = networks::trained("iris", setting, progress)?;
         let (Split { train, test }, _) = Split::load("iris", &folder, setting.seed)?;
         let name = "Iris, dense 4-5-3";
-        self.measured.push(contenders::split(name, &model, &test, [5, 30], setting, progress)?);
+        self.measured.extend(contenders::split(name, &model, &test, [5, 30], setting, progress)?);
         self.add(contenders::bootstrapped(name, &model, &train, &test, 3, setting, progress))
     }
 
@@ -186,29 +186,35 @@ fn learning(measured: &[Measured]) -> Table {
     }
 }
 
-/// Each baseline beside the split protocol on the same network, squares or not, and how many times as
-/// long an image by itself takes there.
-fn ratios(measured: &[Measured]) -> Vec<(&Measured, &Measured, f64)> {
+/// Each baseline beside the split protocol under a cryptosystem on the same network, squares or not, and how
+/// many times as long an image by itself takes there.
+fn ratios(measured: &[Measured], split: System) -> Vec<(&Measured, &Measured, f64)> {
     let base = |m: &Measured| m.network.trim_end_matches(", squares").to_owned();
-    let split =
-        |of: &Measured| measured.iter().find(|m| m.system == System::Split && base(m) == base(of));
-    let baselines = measured.iter().filter(|m| m.system != System::Split);
-    baselines.filter_map(|m| split(m).map(|s| (s, m, m.median() / s.median()))).collect()
+    let of =
+        |other: &Measured| measured.iter().find(|m| m.system == split && base(m) == base(other));
+    let baselines = measured.iter().filter(|m| !m.system.is_split());
+    baselines.filter_map(|m| of(m).map(|s| (s, m, m.median() / s.median()))).collect()
 }
 
 fn finding(measured: &[Measured]) -> String {
-    let ours = measured.iter().filter(|m| m.system == System::Split).map(|m| {
+    let ours = measured.iter().filter(|m| m.system == System::Paillier).map(|m| {
+        let lattice =
+            measured.iter().find(|l| l.system == System::Lattice && l.network == m.network);
         format!(
-            "{} takes {} and {:.2} % are right",
+            "{} takes {} under Paillier{}, and {:.2} % are right",
             m.network,
             time(m.median()),
+            lattice.map(|l| format!(" and {} on a lattice", time(l.median()))).unwrap_or_default(),
             100.0 * m.accuracy
         )
     });
     let mut text = format!("By the split protocol {}.", ours.collect::<Vec<_>>().join("; "));
-    let others: Vec<_> = ratios(measured)
+    let others: Vec<_> = ratios(measured, System::Paillier)
         .into_iter()
-        .map(|(_, m, ratio)| format!("{} {} ({ratio:.0} times)", m.system.name(), time(m.median())))
+        .map(|(_, m, ratio)| {
+            let name = m.system.name();
+            format!("{name} {} ({ratio:.0} times Paillier's)", time(m.median()))
+        })
         .collect();
     match others.is_empty() {
         true => text
@@ -216,16 +222,20 @@ fn finding(measured: &[Measured]) -> String {
         false => text.push_str(&format!(" One image by other systems: {}.", others.join(", "))),
     }
     let mut throughput = measured.iter().filter(|m| m.system == System::Batched);
-    if let Some(batched) = throughput.next()
-        && let Some((split, ..)) = ratios(measured).into_iter().find(|(_, m, _)| *m == batched)
-    {
+    if let Some(batched) = throughput.next() {
         text.push_str(&format!(
-            " With many images at once an image takes {} in a batch of {} under BFV, {} in one of {} here.",
+            " With many images at once an image takes {} in a batch of {} under BFV",
             time(batched.amortised()),
             batched.batch.0,
-            time(split.amortised()),
-            split.batch.0
         ));
+        for system in [System::Paillier, System::Lattice] {
+            let same = |(_, m, _): &(&Measured, &Measured, f64)| *m == batched;
+            if let Some((split, ..)) = ratios(measured, system).into_iter().find(same) {
+                let (each, many) = (time(split.amortised()), split.batch.0);
+                text.push_str(&format!(", {each} in one of {many} by {}", system.name()));
+            }
+        }
+        text.push('.');
     }
     text
 }
@@ -241,7 +251,7 @@ fn claims(measured: &[Measured]) -> Vec<Claim> {
     let equal = |m: &Measured| {
         let (encrypted, equal) = m.encrypted;
         let exactly = match m.system {
-            System::Split | System::Batched => "equal the clear, bit for bit",
+            System::Paillier | System::Lattice | System::Batched => "equal the clear, bit for bit",
             System::Bootstrapped | System::Packed => "are those of the clear",
         };
         let name = m.system.name();
@@ -253,21 +263,23 @@ fn claims(measured: &[Measured]) -> Vec<Claim> {
     // Of the paper's networks; Iris is too small to say anything about them.
     let of_the_paper =
         |m: &Measured| m.network.starts_with("Conv-1") || m.network.starts_with("LeNet-5");
-    for (split, baseline, ratio) in ratios(measured) {
+    let splits = [System::Paillier, System::Lattice];
+    for (split, baseline, ratio) in splits.iter().flat_map(|&split| ratios(measured, split)) {
         if !of_the_paper(split) {
             continue;
         }
         let claimed = baseline.system.claimed();
         let text = format!(
-            "{}: one image is {ratio:.1} times as fast as by {} ({}) in the same run; claimed: {claimed:.0} \
-             times or more",
+            "{}, {}: one image is {ratio:.1} times as fast as by {} ({}) in the same run; claimed: \
+             {claimed:.0} times or more",
+            split.system.name(),
             split.network,
             baseline.system.name(),
             baseline.network
         );
         claims.push(Claim::new(text, ratio >= claimed));
     }
-    let lenet5 = measured.iter().find(|m| m.system == System::Split && m.network == "LeNet-5");
+    let lenet5 = measured.iter().find(|m| m.system.is_split() && m.network == "LeNet-5");
     if let Some(m) = lenet5 {
         let text = format!(
             "LeNet-5 tells {:.2} % of {} test images right, in the integers of the protocol; claimed: {:.1} % or \
@@ -324,24 +336,26 @@ mod tests {
     #[test]
     fn claims_follow_from_the_numbers() {
         let all = [
-            measured(System::Split, "LeNet-5", 0.1, 0.9935),
+            measured(System::Paillier, "LeNet-5", 0.1, 0.9935),
+            measured(System::Lattice, "LeNet-5", 0.01, 0.9935),
             measured(System::Packed, "LeNet-5, squares", 1.2, 0.99),
             measured(System::Bootstrapped, "LeNet-5", 1.2, 0.99),
         ];
         let holds = |all: &[Measured]| claims(all).iter().map(|c| c.holds).collect::<Vec<_>>();
-        assert_eq!(holds(&all), [true, true, true, true, false, true]);
+        // Four times the answers, then Paillier's two ratios, the lattice's two, and the accuracy.
+        assert_eq!(holds(&all)[..4], [true; 4]);
+        assert_eq!(holds(&all)[4..], [true, false, true, true, true]);
         let mut worse = all.clone();
         worse[0].accuracy = 0.98;
-        worse[1].seconds = vec![0.5; 3];
-        worse[2].encrypted = (3, 2);
-        assert_eq!(holds(&worse), [true, true, false, false, false, false]);
-        assert!(finding(&all[..1]).contains("nothing is said about one"));
-        assert!(
-            finding(&all).contains("packed CKKS (Orion) 1.2 s (12 times)"),
-            "{}",
-            finding(&all)
-        );
-        assert_eq!(learning(&all).rows.len(), 3);
+        worse[2].seconds = vec![0.05; 3];
+        worse[3].encrypted = (3, 2);
+        assert_eq!(holds(&worse)[..4], [true, true, true, false]);
+        assert_eq!(holds(&worse)[4..], [false, false, false, true, false]);
+        assert!(finding(&all[..2]).contains("nothing is said about one"));
+        let text = finding(&all);
+        assert!(text.contains("takes 100.0 ms under Paillier and 10.0 ms on a lattice"), "{text}");
+        assert!(text.contains("packed CKKS (Orion) 1.2 s (12 times Paillier's)"), "{text}");
+        assert_eq!(learning(&all).rows.len(), 4);
         let table = table(&all);
         assert!(table.rows.iter().all(|row| row.cells.len() == table.columns.len()));
         assert_eq!(table.rows.iter().filter(|row| row.source == Source::Paper).count(), 4);

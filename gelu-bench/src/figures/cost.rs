@@ -1,25 +1,29 @@
-//! What an encrypted layer costs: against its width, against the batch, against the key.
+//! What an encrypted layer costs: against its width, against the batch, against the key, by both schemes that
+//! train.
 //!
-//! A layer of n inputs and m outputs is computed the way a query computes it, on one core:
+//! A layer of n inputs and m outputs is computed the way a query computes it, on one core, in the layout that
+//! the scheme's own prices choose:
 //!
 //! ```text
-//! client    encrypts n inputs, the samples of a batch side by side in slots
-//! server    W·⟦x⟧: n·m multiply-accumulates a ciphertext's worth of samples, outputs packed
+//! client    encrypts n inputs of each sample
+//! server    reads them and multiplies: n·m multiply-accumulates a sample
 //!           seals what it returns
 //! client    decrypts
 //! ```
 //!
-//! Weights are random and of 8 bits with sign, inputs of 9, slots of 34 bits. Each answer is compared
-//! with the same in integers before anything is timed; each time is the median of some runs.
+//! Weights are random and of 8 bits with sign, inputs of 9; the server made its weights ready before. Each
+//! answer is compared with the same in integers before anything is timed; each time is the median of some runs.
 
 use std::time::Duration;
 
-use gelu_core::slots::{DigitSlots, Matrix, SlotShape};
+use gelu_core::Backend;
+use gelu_core::backend::Layout;
+use gelu_lattice::Lattice;
 use gelu_paillier::Paillier;
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
-use super::layer::{Problem, SLOT_BITS, check};
+use super::layer::Problem;
 use crate::Error;
 use crate::exhibit::{Axis, Cell, Claim, Column, Exhibit, Lines, Part, Row, Series, Source, Table};
 use crate::fit::power_law;
@@ -28,14 +32,14 @@ use crate::timing::{Patience, on_one_core};
 
 /// What is measured.
 struct Plan {
-    /// Widths of square layers for one sample, under the setting's key.
+    /// Widths of square layers for one sample, under the first key.
     widths: Vec<usize>,
-    /// Batches for one layer, under the setting's key.
+    /// Batches for one layer, under the first key.
     batches: Vec<usize>,
     /// The layer of batches and keys.
     layer: (usize, usize),
-    /// Bits of keys.
-    keys: Vec<u32>,
+    /// Samples of the layer under every key, beside one.
+    full: usize,
     patience: Patience,
 }
 
@@ -54,17 +58,13 @@ impl Plan {
                 vec![1, 2, 4, 8, 15, 30, 60, 120, 240]
             },
             layer: if quick { (100, 100) } else { (784, 300) },
-            keys: vec![2048, 3072, 4096],
+            full: 60,
             patience: Patience {
                 least: if quick { 1 } else { 3 },
                 most: if quick { 9 } else { 21 },
                 budget: Duration::from_millis(if quick { 50 } else { 2000 }),
             },
         }
-    }
-
-    fn steps(&self) -> usize {
-        self.widths.len() + self.batches.len() + 3 * self.keys.len()
     }
 }
 
@@ -85,6 +85,7 @@ impl Times {
 
 /// One layer that was measured.
 struct Point {
+    scheme: &'static str,
     key_bits: u32,
     shape: (usize, usize),
     batch: usize,
@@ -97,6 +98,11 @@ impl Point {
         seconds * 1e3 / self.batch as f64
     }
 
+    /// Milliseconds a sample, all parts together.
+    fn total(&self) -> f64 {
+        self.of_a_sample(self.times.total())
+    }
+
     /// Microseconds a multiply-accumulate.
     fn of_a_product(&self) -> f64 {
         let macs = self.shape.0 * self.shape.1 * self.batch;
@@ -107,6 +113,7 @@ impl Point {
         let each = |seconds| Cell::Number(self.of_a_sample(seconds));
         let Times { encrypt, product, seal, decrypt } = self.times;
         let cells = vec![
+            Cell::from(self.scheme),
             Cell::from(format!("{}x{}", self.shape.0, self.shape.1)),
             Cell::from(self.batch),
             Cell::Count(self.key_bits.into()),
@@ -114,10 +121,70 @@ impl Point {
             each(product),
             each(seal),
             each(decrypt),
-            each(self.times.total()),
+            Cell::Number(self.total()),
             Cell::Number(self.of_a_product()),
         ];
         Row { source: Source::Measured, cells }
+    }
+}
+
+/// What was measured of one scheme.
+struct Measured {
+    scheme: &'static str,
+    widths: Vec<Point>,
+    batches: Vec<Point>,
+    /// One sample, and a full batch of them, for each size of keys.
+    keys: Vec<[Point; 2]>,
+}
+
+impl Measured {
+    /// Under keys of these sizes, the first of which has all widths and batches.
+    fn new<B: Backend>(
+        keys: &[u32],
+        setting: &Setting,
+        plan: &Plan,
+        progress: &dyn Progress,
+    ) -> Result<Self, Error> {
+        let steps = plan.widths.len() + plan.batches.len() + 2 * keys.len();
+        progress.begin(&format!("layers under {}", B::ID), steps);
+        let (mut widths, mut batches, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, &bits) in keys.iter().enumerate() {
+            let rng = &mut ChaCha20Rng::seed_from_u64(setting.seed ^ u64::from(bits));
+            let secret = B::keygen(bits, rng)?;
+            let mut point = |shape, batch| {
+                let times = measure::<B>(&secret, shape, batch, plan.patience, rng)?;
+                progress.step();
+                Ok::<_, Error>(Point { scheme: B::ID, key_bits: bits, shape, batch, times })
+            };
+            if place == 0 {
+                for &width in &plan.widths {
+                    widths.push(point((width, width), 1)?);
+                }
+                for &batch in &plan.batches {
+                    batches.push(point(plan.layer, batch)?);
+                }
+            }
+            sizes.push([point(plan.layer, 1)?, point(plan.layer, plan.full)?]);
+        }
+        Ok(Self { scheme: B::ID, widths, batches, keys: sizes })
+    }
+
+    fn points(&self) -> impl Iterator<Item = &Point> {
+        self.widths.iter().chain(&self.batches).chain(self.keys.iter().flatten())
+    }
+
+    /// How many times as long a sample alone takes as one of the largest batch.
+    fn saved(&self) -> f64 {
+        self.batches[0].total() / self.batches[self.batches.len() - 1].total()
+    }
+
+    /// The power of the key's bits that the time of a sample grows with: alone, and in a full batch.
+    fn growth(&self) -> [f64; 2] {
+        [0, 1].map(|which| {
+            let point = |key: &[Point; 2]| ([f64::from(key[0].key_bits)], key[which].total());
+            let points: Vec<_> = self.keys.iter().map(point).collect();
+            power_law(&points).map_or(f64::NAN, |law| law.exponents[0])
+        })
     }
 }
 
@@ -126,156 +193,111 @@ impl Point {
 /// # Errors
 /// A wrong answer; a key size that is not offered.
 pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Error> {
-    make::<Paillier>(setting, &Plan::of(setting.extent), progress)
-}
-
-fn make<H: DigitSlots>(
-    setting: &Setting,
-    plan: &Plan,
-    progress: &dyn Progress,
-) -> Result<Exhibit, Error>
-where
-    H::SecretKey: Sync + Send,
-{
-    let rng = &mut ChaCha20Rng::seed_from_u64(setting.seed);
-    progress.begin("layers", plan.steps());
-    let mut widths = Vec::new();
-    let mut batches = Vec::new();
-    let mut keys = Vec::new();
-    on_one_core(|| -> Result<(), Error> {
-        let secret = H::keygen(setting.key_bits, rng)?;
-        let mut point = |secret: &H::SecretKey, shape, batch: usize| {
-            let times = measure::<H>(secret, shape, batch, plan.patience, rng)?;
-            progress.step();
-            let key_bits = H::key_bits(H::public_key(secret));
-            Ok::<_, Error>(Point { key_bits, shape, batch, times })
-        };
-        for &width in &plan.widths {
-            widths.push(point(&secret, (width, width), 1)?);
-        }
-        for &batch in &plan.batches {
-            batches.push(point(&secret, plan.layer, batch)?);
-        }
-        for &bits in &plan.keys {
-            let mut key_rng = ChaCha20Rng::seed_from_u64(setting.seed ^ u64::from(bits));
-            let secret = H::keygen(bits, &mut key_rng)?;
-            progress.step();
-            let slots = H::slots(H::public_key(&secret), SLOT_BITS);
-            keys.push([point(&secret, plan.layer, 1)?, point(&secret, plan.layer, slots)?]);
-        }
-        Ok(())
+    let plan = Plan::of(setting.extent);
+    let mut keys = vec![2048, 3072, 4096];
+    keys.retain(|&bits| bits != setting.key_bits);
+    keys.insert(0, setting.key_bits);
+    let measured = on_one_core(|| {
+        Ok::<_, Error>([
+            Measured::new::<Paillier>(&keys, setting, &plan, progress)?,
+            Measured::new::<Lattice>(&[4096, 8192], setting, &plan, progress)?,
+        ])
     })?;
-    Ok(show(setting, plan, &widths, &batches, &keys))
+    Ok(show(setting, &plan, &measured))
 }
 
 /// Seconds of each part, after the answer was checked.
-fn measure<H: DigitSlots>(
-    secret: &H::SecretKey,
+fn measure<B: Backend>(
+    secret: &B::SecretKey,
     shape: (usize, usize),
     batch: usize,
     patience: Patience,
     rng: &mut ChaCha20Rng,
 ) -> Result<Times, Error> {
-    let public = H::public_key(secret);
+    let public = B::public_key(secret);
     let problem = Problem::random(shape, batch, rng)?;
-    let slots = H::slots(public, SLOT_BITS).min(batch).max(1);
-    // One group holds as many outputs as there is room for beside the samples.
-    let group = (H::slots(public, SLOT_BITS) / slots).max(1);
-    let rows = problem.plaintexts(slots)?;
-    let all: Vec<_> = rows.iter().flatten().cloned().collect();
-    let encrypted = H::encrypt_many(secret, &all, rng)?;
-    let taps = problem.map.forward_taps();
-    let matrix = Matrix { taps, entries: problem.weights.clone() }.into();
-    let product = || {
-        let inputs = encrypted.chunks(problem.map.inputs()).zip(&rows);
-        let product = |(inputs, row): (&[H::Ciphertext], &Vec<gelu_core::Plaintext>)| {
-            Ok(H::matvec_packed(public, &matrix, inputs, group, row[0].shape())?)
-        };
-        inputs.map(product).collect::<Result<Vec<_>, Error>>()
-    };
-    let mut sums = Vec::new();
-    let mut expected = Vec::new();
-    for (k, outputs) in product()?.into_iter().enumerate() {
-        let answer = problem.answer(k, slots, group);
-        let shape = |values: &Vec<i128>| SlotShape { bits: SLOT_BITS, count: values.len() };
-        sums.extend(outputs.into_iter().zip(answer.iter().map(shape)));
-        expected.extend(answer);
+    let (map, x) = (&problem.map, &problem.x);
+    let task = problem.task();
+    let layouts = B::layouts(public, &task).map_err(gelu_core::Error::from)?;
+    let prices = B::prices(public);
+    let layout = layouts.iter().min_by_key(|layout| B::nanoseconds(layout, &prices));
+    let layout = layout.expect("a task has a layout");
+    let weights = &layout.prepare(map, &problem.weights, None)?;
+    let up = layout.encrypt(secret, map, x, rng)?;
+    let product = || Ok(layout.evaluate(public, weights, &layout.read(public, &up)?)?);
+    let down = layout.seal(public, product()?, rng);
+    if layout.decrypt(secret, &down)? != problem.answer() {
+        let what = format!("a layer of {}x{} on {batch} encrypted samples", shape.0, shape.1);
+        return Err(Error::WrongAnswer(what));
     }
-    let sealed = H::rerandomize_many(public, &sums, rng);
-    let sealed: Vec<_> = sealed.into_iter().zip(sums.iter().map(|(_, shape)| *shape)).collect();
-    let what = format!("a layer of {}x{} on {batch} encrypted samples", shape.0, shape.1);
-    check(&what, &H::decrypt_many(secret, &sealed)?, &expected)?;
     Ok(Times {
-        encrypt: patience.median(|| Ok(H::encrypt_many(secret, &all, rng)?))?,
+        encrypt: patience.median(|| Ok(layout.encrypt(secret, map, x, rng)?))?,
         product: patience.median(product)?,
-        seal: patience.median(|| Ok(H::rerandomize_many(public, &sums, rng)))?,
-        decrypt: patience.median(|| Ok(H::decrypt_many(secret, &sealed)?))?,
+        seal: patience.median_after(product, |answer| Ok(layout.seal(public, answer, rng)))?,
+        decrypt: patience.median(|| Ok(layout.decrypt(secret, &down)?))?,
     })
 }
 
-fn show(
-    setting: &Setting,
-    plan: &Plan,
-    widths: &[Point],
-    batches: &[Point],
-    keys: &[[Point; 2]],
-) -> Exhibit {
-    let (narrow, wide) = (&widths[0], &widths[widths.len() - 1]);
-    let (alone, full) = (&batches[0], &batches[batches.len() - 1]);
-    let total = |point: &Point| point.of_a_sample(point.times.total());
-    let saved = total(alone) / total(full);
-    let growth = |which: usize| {
-        let point = |key: &[Point; 2]| ([f64::from(key[0].key_bits)], total(&key[which]));
-        power_law(&keys.iter().map(point).collect::<Vec<_>>()).map_or(f64::NAN, |l| l.exponents[0])
-    };
-    let grown = [growth(0), growth(1)];
+fn show(setting: &Setting, plan: &Plan, measured: &[Measured]) -> Exhibit {
     let layer = format!("{}x{}", plan.layer.0, plan.layer.1);
-    let finding = format!(
-        "A multiply-accumulate takes {:.2} µs in a layer of {n}x{n} and {:.2} µs in one of {w}x{w}; a \
-         sample of a batch of {} costs 1/{saved:.1} of one alone ({layer}); with the bits of the key a \
-         layer's time grows as bits^{:.1} alone and as bits^{:.1} a sample of full slots.",
-        narrow.of_a_product(),
-        wide.of_a_product(),
-        full.batch,
-        grown[0],
-        grown[1],
-        n = narrow.shape.0,
-        w = wide.shape.0,
-    );
-    let measured = widths.len() + batches.len() + 2 * keys.len();
-    let claims = vec![
-        Claim::new(format!("All {measured} layers equal the same in integers."), true),
-        Claim::new(
+    let finding = measured.iter().map(|scheme| {
+        let (narrow, wide) = (&scheme.widths[0], &scheme.widths[scheme.widths.len() - 1]);
+        let [alone, full] = scheme.growth();
+        format!(
+            "{}: a layer of {w}x{w} takes {:.1} ms, {:.3} µs of product a multiply-accumulate ({:.2} µs in one \
+             of {n}x{n}); a sample of a batch of {} costs 1/{:.1} of one alone ({layer}); with the bits of the \
+             key a layer's time grows as bits^{alone:.1} alone and as bits^{full:.1} a sample of {}.",
+            scheme.scheme,
+            wide.total(),
+            wide.of_a_product(),
+            narrow.of_a_product(),
+            scheme.batches[scheme.batches.len() - 1].batch,
+            scheme.saved(),
+            plan.full,
+            n = narrow.shape.0,
+            w = wide.shape.0,
+        )
+    });
+    let count: usize = measured.iter().map(|scheme| scheme.points().count()).sum();
+    let mut claims =
+        vec![Claim::new(format!("All {count} layers equal the same in integers."), true)];
+    for scheme in measured {
+        let (narrow, wide) = (&scheme.widths[0], &scheme.widths[scheme.widths.len() - 1]);
+        let name = scheme.scheme;
+        claims.push(Claim::new(
             format!(
-                "Wide layers are cheaper: {:.2} µs a multiply-accumulate against {:.2} µs.",
+                "{name}: wide layers are cheaper, {:.3} µs a multiply-accumulate against {:.2} µs.",
                 wide.of_a_product(),
                 narrow.of_a_product()
             ),
             wide.of_a_product() < narrow.of_a_product(),
-        ),
-        Claim::new(
-            format!("Batches are cheaper: a sample costs 1/{saved:.1} of one alone."),
-            saved > 1.0,
-        ),
-        Claim::new(
+        ));
+        claims.push(Claim::new(
             format!(
-                "Longer keys cost more than their room wins back: a sample of full slots grows as \
-                 bits^{:.1}.",
-                grown[1]
+                "{name}: batches are cheaper, a sample costs 1/{:.1} of one alone.",
+                scheme.saved()
             ),
-            grown[1] > 0.0,
-        ),
-    ];
+            scheme.saved() > 1.0,
+        ));
+        claims.push(Claim::new(
+            format!(
+                "{name}: longer keys cost more than their room wins back, a sample of {} grows as bits^{:.1}.",
+                plan.full,
+                scheme.growth()[1]
+            ),
+            scheme.growth()[1] > 0.0,
+        ));
+    }
     let mut notes = vec![
-        "On one core; medians; keys, their tables and the network were there before. A query's client \
-         and server compute in turn, so a layer's time is the sum of its parts; what the network \
+        "On one core; medians; keys, their tables, prepared weights and the network were there before. A \
+         query's client and server compute in turn, so a layer's time is the sum of its parts; what the network \
          between them takes is not in it. Times are by the clock, so other work on the machine \
          lengthens them, the long ones most."
             .into(),
-        format!(
-            "Weights of 8 bits with sign, inputs of 9, slots of {SLOT_BITS} bits. A batch sits in the \
-             slots of the inputs' ciphertexts; where one sample leaves room, outputs are packed."
-        ),
+        "Weights of 8 bits with sign, inputs of 9; values as wide as their sum can be. Each scheme's own prices \
+         choose how samples and outputs sit in its ciphertexts. The bits of a lattice's key are the degree of \
+         its ring."
+            .into(),
     ];
     if setting.extent == Extent::Quick {
         notes.push(format!(
@@ -285,86 +307,95 @@ fn show(
     Exhibit {
         id: "figure-cost".into(),
         title: "An encrypted layer against its width, the batch and the key".into(),
-        finding,
+        finding: finding.collect::<Vec<_>>().join(" "),
         claims,
-        parts: [
-            pictures(setting, &layer, widths, batches, keys),
-            vec![table(widths, batches, keys)],
-        ]
-        .concat(),
+        parts: [pictures(&layer, plan, measured), vec![table(measured)]].concat(),
         notes,
     }
 }
 
-/// Values against something, of several kinds.
-type Curve<'a> = (&'a str, &'a dyn Fn(&Point) -> f64);
+/// A value of a point, and what it is called.
+type Curve = (&'static str, fn(&Point) -> f64);
 
+/// The curves of every scheme over its points.
 fn series<'p>(
-    points: impl Iterator<Item = &'p Point> + Clone,
-    x: impl Fn(&Point) -> f64,
-    curves: &[Curve<'_>],
+    measured: &'p [Measured],
+    points: impl Fn(&'p Measured) -> Vec<&'p Point>,
+    x: fn(&Point) -> f64,
+    curves: &[Curve],
 ) -> Vec<Series> {
-    let of = |(name, y): &Curve<'_>| {
-        Series::curve(name, points.clone().map(|point| (x(point), y(point))))
+    let of = |scheme: &'p Measured| {
+        let points = points(scheme);
+        curves
+            .iter()
+            .map(move |(name, y)| {
+                let name = format!("{}: {name}", scheme.scheme);
+                Series::curve(&name, points.iter().map(|point| (x(point), y(point))))
+            })
+            .collect::<Vec<_>>()
     };
-    curves.iter().map(of).collect()
+    measured.iter().flat_map(of).collect()
 }
 
-fn pictures(
-    setting: &Setting,
-    layer: &str,
-    widths: &[Point],
-    batches: &[Point],
-    keys: &[[Point; 2]],
-) -> Vec<Part> {
-    let total = |point: &Point| point.of_a_sample(point.times.total());
-    let server = |point: &Point| point.of_a_sample(point.times.product + point.times.seal);
-    let client = |point: &Point| point.of_a_sample(point.times.encrypt + point.times.decrypt);
-    let shares: [Curve<'_>; 3] = [
-        ("the whole layer", &total),
-        ("server: product, seals", &server),
-        ("client: encryption, decryption", &client),
+fn pictures(layer: &str, plan: &Plan, measured: &[Measured]) -> Vec<Part> {
+    let shares: [Curve; 3] = [
+        ("the whole layer", Point::total),
+        ("server", |point| point.of_a_sample(point.times.product + point.times.seal)),
+        ("client", |point| point.of_a_sample(point.times.encrypt + point.times.decrypt)),
     ];
+    let each: [Curve; 2] = [
+        ("the whole layer", |point| point.total() * 1e3 / (point.shape.0 * point.shape.1) as f64),
+        ("the product alone", Point::of_a_product),
+    ];
+    let keys: Vec<_> = measured
+        .iter()
+        .map(|scheme| format!("{} of {} bits", scheme.scheme, scheme.keys[0][0].key_bits))
+        .collect();
+    let keys = keys.join(", ");
     let width = |point: &Point| point.shape.0 as f64;
-    let bits = setting.key_bits;
     let by_width = Lines {
-        caption: format!("A layer of m inputs and m outputs, one sample, key of {bits} bits"),
+        caption: format!("A layer of m inputs and m outputs, one sample ({keys})"),
         x: Axis::log("width m"),
         y: Axis::log("time (ms)"),
-        series: series(widths.iter(), width, &shares),
+        series: series(measured, |scheme| scheme.widths.iter().collect(), width, &shares),
     };
-    let each = |point: &Point| point.of_a_product();
-    let whole = |point: &Point| total(point) * 1e3 / (width(point) * width(point));
     let by_product = Lines {
-        caption: format!("The same for each multiply-accumulate, key of {bits} bits"),
+        caption: format!("The same for each multiply-accumulate ({keys})"),
         x: Axis::log("width m"),
         y: Axis::log("time / m² (µs)"),
-        series: series(
-            widths.iter(),
-            width,
-            &[("the whole layer", &whole), ("the product alone", &each)],
-        ),
+        series: series(measured, |scheme| scheme.widths.iter().collect(), width, &each),
     };
+    let batch = |point: &Point| point.batch as f64;
     let by_batch = Lines {
-        caption: format!("A layer of {layer} against the batch, key of {bits} bits"),
+        caption: format!("A layer of {layer} against the batch ({keys})"),
         x: Axis::log("samples in a batch"),
         y: Axis::log("time of a sample (ms)"),
-        series: series(batches.iter(), |point| point.batch as f64, &shares),
+        series: series(measured, |scheme| scheme.batches.iter().collect(), batch, &shares),
     };
     let key = |point: &Point| f64::from(point.key_bits);
-    let alone = series(keys.iter().map(|key| &key[0]), key, &[("one sample alone", &total)]);
-    let full = series(keys.iter().map(|key| &key[1]), key, &[("a sample of full slots", &total)]);
+    let of = |which: usize, name| {
+        series(
+            measured,
+            |scheme| scheme.keys.iter().map(|key| &key[which]).collect(),
+            key,
+            &[(name, Point::total)],
+        )
+    };
     let by_key = Lines {
-        caption: format!("A layer of {layer} against the key"),
+        caption: format!(
+            "A layer of {layer} against the key: a sample alone and one of {}",
+            plan.full
+        ),
         x: Axis::linear("bits of the key"),
         y: Axis::log("time of a sample (ms)"),
-        series: [alone, full].concat(),
+        series: [of(0, "alone"), of(1, "of a batch")].concat(),
     };
     [by_width, by_product, by_batch, by_key].map(Part::Lines).into()
 }
 
-fn table(widths: &[Point], batches: &[Point], keys: &[[Point; 2]]) -> Part {
+fn table(measured: &[Measured]) -> Part {
     let columns = vec![
+        Column::new("scheme"),
         Column::new("layer"),
         Column::new("batch"),
         Column::with_unit("key", "bits"),
@@ -375,11 +406,10 @@ fn table(widths: &[Point], batches: &[Point], keys: &[[Point; 2]]) -> Part {
         Column::with_unit("layer, total", "ms"),
         Column::with_unit("product / MAC", "µs"),
     ];
-    let points = widths.iter().chain(batches).chain(keys.iter().flatten());
     Part::Table(Table {
         caption: "Times of a sample".into(),
         columns,
-        rows: points.map(Point::row).collect(),
+        rows: measured.iter().flat_map(Measured::points).map(Point::row).collect(),
     })
 }
 
@@ -399,16 +429,21 @@ mod tests {
             Setting { extent: Extent::Quick, data: None, models: None, seed: 1, key_bits: 512 };
         let plan = Plan {
             widths: vec![3, 20],
-            // 14 slots of 34 bits: one ciphertext, and three.
             batches: vec![1, 9, 33],
             layer: (6, 5),
-            keys: vec![512, 1024],
+            full: 4,
             patience: ONCE,
         };
-        let made = make::<InsecurePaillier>(&setting, &plan, &Quiet).unwrap();
-        let lengths = [2, 2, 3, 2];
-        for (part, length) in made.parts.iter().zip(lengths) {
+        let measured = [
+            Measured::new::<InsecurePaillier>(&[512, 1024], &setting, &plan, &Quiet).unwrap(),
+            Measured::new::<Lattice>(&[4096, 8192], &setting, &plan, &Quiet).unwrap(),
+        ];
+        let made = show(&setting, &plan, &measured);
+        // Widths, widths, batches, keys; so many curves of so many points.
+        let shapes = [(6, 2), (4, 2), (6, 3), (4, 2)];
+        for (part, (curves, length)) in made.parts.iter().zip(shapes) {
             let Part::Lines(lines) = part else { panic!("a picture") };
+            assert_eq!(lines.series.len(), curves, "{}", lines.caption);
             for series in &lines.series {
                 assert_eq!(series.points.len(), length, "{}", lines.caption);
                 assert!(series.points.iter().all(|&(x, y)| x > 0.0 && y > 0.0));
@@ -416,10 +451,10 @@ mod tests {
             }
         }
         let Part::Table(table) = &made.parts[4] else { panic!("a table") };
-        assert_eq!(table.rows.len(), 2 + 3 + 2 * 2);
+        assert_eq!(table.rows.len(), 2 * (2 + 3 + 2 * 2));
         assert!(table.rows.iter().all(|row| row.cells.len() == table.columns.len()));
-        assert_eq!(made.claims.len(), 4);
-        assert!(made.claims[0].holds && made.claims[0].text.contains("All 9 layers"));
+        assert_eq!(made.claims.len(), 1 + 2 * 3);
+        assert!(made.claims[0].holds && made.claims[0].text.contains("All 18 layers"));
     }
 
     /// A key that the backend does not offer is refused, and not measured at another size.

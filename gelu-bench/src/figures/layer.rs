@@ -1,24 +1,26 @@
 //! A dense layer to be computed on encrypted samples, with its answer.
 
+use gelu_core::backend::{Direction, Task};
 use gelu_core::error::ApiMisuse;
 use gelu_core::linear::LinearMap;
+use gelu_core::slots::signed_bits;
 use gelu_core::{AdditiveHE, Plaintext, SlotShape};
 use gelu_nn::layers::{Dense, LayerError, Shape};
-use ndarray::{Array2, ArrayView1, ArrayView2, Axis, Slice};
+use ndarray::Array2;
 use rand::{CryptoRng, RngExt};
 
 use crate::Error;
 
 /// Bits of a slot, as in the bench `layer`: sums of 2^18 products of weights of 8 bits with sign and
 /// inputs of 9 would fit.
-pub(super) const SLOT_BITS: u32 = 34;
+const SLOT_BITS: u32 = 34;
 
 /// W·x for random W and x.
 pub(super) struct Problem {
     pub(super) map: LinearMap,
     pub(super) weights: Vec<i128>,
     /// A column for each sample.
-    x: Array2<i128>,
+    pub(super) x: Array2<i128>,
 }
 
 impl Problem {
@@ -37,40 +39,34 @@ impl Problem {
         Ok(Self { map, weights, x })
     }
 
-    /// At most `count` samples.
-    fn samples(&self, start: usize, count: usize) -> ArrayView2<'_, i128> {
-        let end = (start + count).min(self.x.ncols());
-        self.x.slice_axis(Axis(1), Slice::from(start..end))
+    /// What a backend is asked to do.
+    pub(super) fn task(&self) -> Task<'_> {
+        let most = self.map.inputs() as i128 * 128 * 255;
+        Task {
+            layer: "layer",
+            linear: &self.map,
+            direction: Direction::Forward,
+            batch: self.x.ncols(),
+            value_bits: signed_bits(most),
+            weight_bits: 8,
+        }
     }
 
-    /// The inputs, samples side by side in slots: for each ciphertext's worth of samples a row of
-    /// plaintexts, one for each input.
-    pub(super) fn plaintexts(&self, slots: usize) -> Result<Vec<Vec<Plaintext>>, Error> {
-        let row = |values: ArrayView1<'_, i128>| Ok(Plaintext::new(SLOT_BITS, values.to_vec())?);
-        let chunk = |start| self.samples(start, slots).rows().into_iter().map(row).collect();
-        (0..self.x.ncols()).step_by(slots.max(1)).map(chunk).collect()
+    /// W·x.
+    pub(super) fn answer(&self) -> Array2<i128> {
+        self.map.forward(&self.weights, &vec![0; self.map.outputs()], self.x.view(), 1)
     }
 
-    /// What comes out for the samples of one row of [`plaintexts`](Self::plaintexts), `group` outputs
-    /// in a plaintext.
-    pub(super) fn answer(&self, row: usize, slots: usize, group: usize) -> Vec<Vec<i128>> {
-        let x = self.samples(row * slots, slots);
-        let sums = self.map.forward(&self.weights, &vec![0; self.map.outputs()], x, 1);
-        sums.outer_iter()
-            .collect::<Vec<_>>()
-            .chunks(group.max(1))
-            .map(|outputs| outputs.iter().flat_map(|output| output.iter().copied()).collect())
-            .collect()
-    }
-
-    /// Ciphertexts of one sample each, under the owner's key.
+    /// Ciphertexts of the first sample's inputs, one each, under the owner's key.
     pub(super) fn encrypt_one<H: AdditiveHE>(
         &self,
         secret: &H::SecretKey,
         rng: &mut dyn CryptoRng,
     ) -> Result<Vec<H::Ciphertext>, Error> {
-        let row = self.plaintexts(1)?.remove(0);
-        Ok(H::encrypt_many(secret, &row, rng)?)
+        let plaintext = |&value: &i128| Plaintext::new(SLOT_BITS, vec![value]);
+        let plaintexts: Vec<_> =
+            self.x.column(0).iter().map(plaintext).collect::<Result<_, _>>()?;
+        Ok(H::encrypt_many(secret, &plaintexts, rng)?)
     }
 
     /// Compares sums of the first sample, one output in a ciphertext, with integers.
@@ -85,15 +81,12 @@ impl Problem {
     ) -> Result<(), Error> {
         let shape = SlotShape { bits: SLOT_BITS, count: 1 };
         let sums: Vec<_> = sums.into_iter().map(|sum| (sum, shape)).collect();
-        check(what, &H::decrypt_many(secret, &sums)?, &self.answer(0, 1, 1))
+        let sums = H::decrypt_many(secret, &sums)?;
+        match sums.iter().flat_map(Plaintext::values).eq(self.answer().column(0)) {
+            true => Ok(()),
+            false => Err(Error::WrongAnswer(what.into())),
+        }
     }
-}
-
-/// # Errors
-/// [`Error::WrongAnswer`] when they differ.
-pub(super) fn check(what: &str, got: &[Plaintext], expected: &[Vec<i128>]) -> Result<(), Error> {
-    let same = got.iter().map(Plaintext::values).eq(expected.iter().map(Vec::as_slice));
-    if same { Ok(()) } else { Err(Error::WrongAnswer(what.into())) }
 }
 
 #[cfg(test)]
@@ -102,17 +95,14 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::ChaCha20Rng;
 
-    /// Five samples two by two; three outputs two by two.
+    /// The answer by hand, and a task that holds the widest one.
     #[test]
-    fn rows_and_groups() {
+    fn a_task_and_its_answer() {
         let problem = Problem::random((4, 3), 5, &mut ChaCha20Rng::seed_from_u64(1)).unwrap();
-        let rows = problem.plaintexts(2).unwrap();
-        let lengths: Vec<_> = rows.iter().map(|row| (row.len(), row[0].values().len())).collect();
-        assert_eq!(lengths, [(4, 2), (4, 2), (4, 1)]);
-        let answer = problem.answer(1, 2, 2);
-        assert_eq!(answer.iter().map(Vec::len).collect::<Vec<_>>(), [4, 2]);
-        // By hand: output 1 of sample 3 is the last of its group.
         let terms = (0..4).map(|i| problem.weights[4 + i] * problem.x[[i, 3]]);
-        assert_eq!(answer[0][3], terms.sum::<i128>());
+        assert_eq!(problem.answer()[[1, 3]], terms.sum::<i128>());
+        let task = problem.task();
+        // 4 · 128 · 255 = 130,560 has 17 bits.
+        assert_eq!((task.batch, task.value_bits), (5, 18));
     }
 }

@@ -207,21 +207,7 @@ pub trait AdditiveHE: Cryptosystem {
         matrix: &Self::Prepared,
         inputs: &[Self::Ciphertext],
     ) -> Result<Vec<Self::Ciphertext>> {
-        let any = inputs.first().ok_or(ApiMisuse::Empty("a matrix product"))?;
-        let Matrix { taps, entries } = matrix.as_ref();
-        (0..taps.outputs())
-            .map(|output| {
-                if taps.of(output).is_empty() {
-                    return Ok(Self::mul_plain(public, any, 0));
-                }
-                let terms: Vec<_> = taps
-                    .of(output)
-                    .iter()
-                    .map(|tap| (entries[tap.weight as usize], &inputs[tap.source as usize]))
-                    .collect();
-                Self::linear_combination(public, &terms)
-            })
-            .collect()
+        matvec_by_terms::<Self>(public, matrix.as_ref(), inputs)
     }
 
     /// Appends the bytes of each ciphertext to `out`, in order.
@@ -248,6 +234,28 @@ pub trait AdditiveHE: Cryptosystem {
             .map(|chunk| Self::ciphertext_from_bytes(public, chunk))
             .collect()
     }
+}
+
+/// [`matvec`](AdditiveHE::matvec), one [`linear_combination`](AdditiveHE::linear_combination) after the other.
+pub(crate) fn matvec_by_terms<H: AdditiveHE>(
+    public: &H::PublicKey,
+    Matrix { taps, entries }: &Matrix,
+    inputs: &[H::Ciphertext],
+) -> Result<Vec<H::Ciphertext>> {
+    let any = inputs.first().ok_or(ApiMisuse::Empty("a matrix product"))?;
+    (0..taps.outputs())
+        .map(|output| {
+            if taps.of(output).is_empty() {
+                return Ok(H::mul_plain(public, any, 0));
+            }
+            let terms: Vec<_> = taps
+                .of(output)
+                .iter()
+                .map(|tap| (entries[tap.weight as usize], &inputs[tap.source as usize]))
+                .collect();
+            H::linear_combination(public, &terms)
+        })
+        .collect()
 }
 
 /// Checks that a block holds exactly `count` ciphertexts under `public`.

@@ -25,6 +25,7 @@ mod plaintext;
 pub mod prices;
 mod updates;
 
+pub(crate) use additive::matvec_by_terms;
 pub use additive::{AdditiveHE, check_block_len, seal};
 pub use backend::SlotBackend;
 pub use digits::{DigitSlots, ScaleSlots, scale_by_packing};

@@ -1,4 +1,5 @@
-//! A roofline of the Paillier kernel: how near products modulo n² come to what the processor could do.
+//! A roofline of both schemes' kernels: how near products modulo n², and transforms of polynomials, come to what
+//! the processor could do.
 //!
 //! A kernel can be no faster than its multiplier, and no faster than its operands arrive:
 //!
@@ -8,7 +9,7 @@
 //!
 //! | axis | how it is counted |
 //! |---|---|
-//! | products | of two 64-bit words. A product modulo n² takes 5·k² products of limbs for k limbs, a square 4·k²; one of 52-bit limbs is worth (52/64)². Headroom in the limbs is included: it is multiplied as well |
+//! | products | of two 64-bit words. A product modulo n² takes 5·k² products of limbs for k limbs, a square 4·k²; one of 52-bit limbs is worth (52/64)². Headroom in the limbs is included: it is multiplied as well. A [transform](ring) takes N/2·log₂ N multiplications modulo q, each of 1.5 products of limbs or three of words |
 //! | bytes | of operands and results that cross the border of the kernel, whichever cache they come from |
 //!
 //! The roof of `avx512ifma` is the rate of sixteen independent `vpmadd52` chains, that of the portable
@@ -18,26 +19,25 @@
 //! times; of layers, products, squares and bytes are counted while the layer runs, and its answer is
 //! checked.
 
+mod paillier;
+mod ring;
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use gelu_core::Cryptosystem;
 use gelu_core::stats::median;
-use gelu_paillier::measure::{self, KernelTimes, LayerWork};
-use gelu_paillier::{Paillier, SecretKey};
+use gelu_paillier::Paillier;
+use gelu_paillier::measure::{self, KernelTimes};
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
-use super::layer::Problem;
 use crate::Error;
 use crate::exhibit::{
     Axis, Cell, Claim, Column, Exhibit, Lines, Mark, Part, Row, Series, Source, Table,
 };
 use crate::setting::{Extent, Progress, Setting};
 use crate::timing::on_one_core;
-
-/// Squares in the chains of [`KernelTimes`], of the fast kernel and of the portable one.
-const CHAINS: [f64; 2] = [64.0, 8.0];
 
 /// What is measured.
 struct Plan {
@@ -71,7 +71,8 @@ impl Plan {
 #[derive(Debug, Clone)]
 struct Point {
     what: String,
-    key_bits: u32,
+    /// Bits of the key, or the degree of the ring.
+    size: usize,
     kernel: &'static str,
     /// Of one product, square or layer.
     nanoseconds: f64,
@@ -111,7 +112,7 @@ impl Roof {
 pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Error> {
     let plan = Plan::of(setting.extent);
     let rng = &mut ChaCha20Rng::seed_from_u64(setting.seed);
-    progress.begin("kernels", 1 + 2 * plan.keys.len());
+    progress.begin("kernels", 2 + 2 * plan.keys.len());
     let (bytes, kernels, points) = on_one_core(|| {
         let bytes = plan.buffers.map(read_rate);
         progress.step();
@@ -124,20 +125,17 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
             })?);
             progress.step();
         }
-        let mut points: Vec<Point> = kernels.iter().flat_map(products).collect();
+        let mut points: Vec<Point> = kernels.iter().flat_map(paillier::products).collect();
         for &bits in &plan.keys {
             let secret = Paillier::keygen(bits, rng)?;
-            points.extend(layers(&secret, &plan, has_two(&kernels), rng)?);
+            points.extend(paillier::layers(&secret, &plan, paillier::has_two(&kernels), rng)?);
             progress.step();
         }
+        points.extend(ring::transforms(plan.budget)?);
+        progress.step();
         Ok::<_, Error>((bytes, kernels, points))
     })?;
     Ok(show(setting, &plan, bytes, &kernels, points))
-}
-
-/// Whether there is another kernel beside the portable one.
-fn has_two(kernels: &[KernelTimes]) -> bool {
-    kernels.iter().any(|times| times.kernel != times.portable_form.kernel)
 }
 
 /// 10⁹ bytes that this core reads a second from a buffer of so many bytes: the median of pieces that
@@ -165,73 +163,6 @@ fn read_rate(bytes: usize) -> f64 {
     1.0 / median(times).expect("some pieces")
 }
 
-/// Streams and chains of a size, by both kernels where there are two.
-fn products(times: &KernelTimes) -> Vec<Point> {
-    let one = |form: &measure::Form, product: f64, square: f64, chain: f64| {
-        let point = |what: &str, nanoseconds, words: f64, bytes: f64| Point {
-            what: what.into(),
-            key_bits: times.bits,
-            kernel: form.kernel,
-            nanoseconds,
-            rate: words / nanoseconds,
-            intensity: words / bytes,
-            filled: 1.0,
-        };
-        let element = form.element_bytes as f64;
-        let (words, squared) = (form.words_a_product(), form.words_a_square());
-        [
-            point("product, a stream", product, words, 3.0 * element),
-            point("square, a chain", square, squared, 2.0 * element / chain),
-        ]
-    };
-    let best = one(&times.form, times.product, times.square, CHAINS[0]);
-    let portable =
-        one(&times.portable_form, times.portable_product, times.portable_square, CHAINS[1]);
-    // Without a faster kernel the first one is the portable one, too.
-    if times.kernel == times.portable_form.kernel {
-        return best.into();
-    }
-    best.into_iter().chain(portable).collect()
-}
-
-/// Layers under one key.
-fn layers(
-    secret: &SecretKey,
-    plan: &Plan,
-    two_kernels: bool,
-    rng: &mut ChaCha20Rng,
-) -> Result<Vec<Point>, Error> {
-    let public = Paillier::public_key(secret);
-    let mut points = Vec::new();
-    for &shape in &plan.layers {
-        let problem = Problem::random(shape, 1, rng)?;
-        let inputs = problem.encrypt_one::<Paillier>(secret, rng)?;
-        for portable in [false, true] {
-            if portable && !two_kernels {
-                continue;
-            }
-            let layer = (&problem.map.forward_taps(), &*problem.weights);
-            let (sums, work) = measure::layer(public, portable, layer, &inputs, plan.runs)?;
-            let what = format!("layer {}x{}", shape.0, shape.1);
-            problem.check_one::<Paillier>(&what, secret, sums)?;
-            points.push(of_layer(what, public.bits(), &work));
-        }
-    }
-    Ok(points)
-}
-
-fn of_layer(what: String, key_bits: u32, work: &LayerWork) -> Point {
-    Point {
-        what,
-        key_bits,
-        kernel: work.form.kernel,
-        nanoseconds: work.seconds * 1e9,
-        rate: work.words() / work.seconds / 1e9,
-        intensity: work.words() / work.bytes as f64,
-        filled: (work.products + work.squares) as f64 / work.room as f64,
-    }
-}
-
 fn show(
     setting: &Setting,
     plan: &Plan,
@@ -257,13 +188,18 @@ fn show(
 
     let (main, main_roof) = (&kernels[0], fast.unwrap_or(portable));
     let stream = &points[0];
-    let layer = points
-        .iter()
-        .rfind(|point| point.kernel == main.kernel && point.key_bits == main.bits)
-        .expect("layers were measured");
+    let mine = |kind_of: &str| {
+        let of = |point: &&Point| point.kernel == main.kernel && kind(point) == kind_of;
+        points.iter().filter(of).collect::<Vec<_>>()
+    };
+    let layer = mine("layers").into_iter().rfind(|point| point.size == main.bits as usize);
+    let layer = layer.expect("layers were measured");
+    let transforms = mine("transforms");
+    let transform = transforms[0];
     let finding = format!(
         "At {} bits the {} kernel does {:.1}·10⁹ products of 64-bit words a second, {:.0} % of the {:.1}·10⁹ \
-         that this core's multipliers could; a whole {} does {:.1}·10⁹ ({:.0} %).",
+         that this core's multipliers could; a whole {} does {:.1}·10⁹ ({:.0} %). A transform of {} residues \
+         takes {:.1} µs, which is {:.0} % of that rate.",
         main.bits,
         main.kernel,
         stream.rate,
@@ -272,19 +208,33 @@ fn show(
         layer.what,
         layer.rate,
         100.0 * part(layer),
+        transform.size,
+        transform.nanoseconds / 1e3,
+        100.0 * part(transform),
     );
-    let bound = points.iter().filter(|point| point.intensity > roof(point).ridge(0)).count();
+    let modular: Vec<_> = points.iter().filter(|point| kind(point) != "transforms").collect();
+    let bound = modular.iter().filter(|point| point.intensity > roof(point).ridge(0)).count();
+    let cached = transforms.iter().filter(|point| point.intensity > roof(point).ridge(1)).count();
     let highest = points.iter().map(part).fold(0.0, f64::max);
     let mut claims = vec![
         Claim::new("All layers equal the same in integers.", true),
         Claim::new(
             format!(
-                "Multipliers bind, not memory: {bound} of {} points lie right of their ridge, even \
+                "Multipliers bind Paillier, not memory: {bound} of {} points lie right of their ridge, even \
                  were every operand read from memory ({:.1} GB/s).",
-                points.len(),
+                modular.len(),
                 bytes[0]
             ),
-            bound == points.len(),
+            bound == modular.len(),
+        ),
+        Claim::new(
+            format!(
+                "Multipliers bind transforms whose residues are in the core's own cache ({:.1} GB/s): {cached} of \
+                 {} lie right of that ridge.",
+                bytes[1],
+                transforms.len()
+            ),
+            cached == transforms.len(),
         ),
         Claim::new(
             format!("No point is above its roof: the highest reaches {:.0} %.", 100.0 * highest),
@@ -341,7 +291,7 @@ fn show(
     let table = table(&points, &part);
     Exhibit {
         id: "figure-roofline".into(),
-        title: "A roofline of the Paillier kernel".into(),
+        title: "A roofline of both schemes' kernels".into(),
         finding,
         claims,
         parts: vec![picture, table],
@@ -397,6 +347,7 @@ fn kind(point: &Point) -> &'static str {
     match point.what.as_str() {
         what if what.starts_with("product") => "products, streamed",
         what if what.starts_with("square") => "chains of squares",
+        what if what.ends_with("transform") => "transforms",
         _ => "layers",
     }
 }
@@ -406,7 +357,7 @@ fn table(points: &[Point], part: &dyn Fn(&Point) -> f64) -> Part {
         source: Source::Measured,
         cells: vec![
             Cell::from(&*point.what),
-            Cell::Count(point.key_bits.into()),
+            Cell::from(point.size),
             Cell::from(point.kernel),
             Cell::Number(point.nanoseconds / 1e3),
             Cell::Number(point.rate),
@@ -419,7 +370,7 @@ fn table(points: &[Point], part: &dyn Fn(&Point) -> f64) -> Part {
         caption: "Points of the roofline, one core".into(),
         columns: vec![
             Column::new("what"),
-            Column::with_unit("key", "bits"),
+            Column::new("bits of the key, or degree"),
             Column::new("kernel"),
             Column::with_unit("time", "µs"),
             Column::with_unit("products of words", "10⁹/s"),
@@ -463,13 +414,13 @@ mod tests {
     /// 5·16² products of words in 1280 ns are 10⁹ a second; three elements of 256 bytes.
     #[test]
     fn points_by_hand() {
-        let points = products(&times("fast"));
+        let points = paillier::products(&times("fast"));
         let kernels: Vec<_> = points.iter().map(|point| point.kernel).collect();
         assert_eq!(kernels, ["fast", "fast", "portable", "portable"]);
         assert_eq!((points[0].rate, points[0].intensity), (1.0, 1280.0 / 768.0));
         assert_eq!((points[1].rate, points[1].intensity), (2.0, 64.0 * 1024.0 / 512.0));
         assert_eq!((points[3].rate, points[3].intensity), (0.5, 8.0 * 1024.0 / 512.0));
-        assert_eq!(products(&times("portable")).len(), 2, "no twin of itself");
+        assert_eq!(paillier::products(&times("portable")).len(), 2, "no twin of itself");
     }
 
     /// Layers are counted and checked; their exhibit has a roof, a series for each kind, and rows.
@@ -485,9 +436,9 @@ mod tests {
             buffers: [1 << 16, 1 << 12],
         };
         let kernels = [measure::kernel_times(2048, Duration::ZERO, rng).unwrap()];
-        let two = has_two(&kernels);
-        let mut points = products(&kernels[0]);
-        let layers = layers(&secret, &plan, two, rng).unwrap();
+        let two = paillier::has_two(&kernels);
+        let mut points = paillier::products(&kernels[0]);
+        let layers = paillier::layers(&secret, &plan, two, rng).unwrap();
         assert_eq!(layers.len(), if two { 2 } else { 1 });
         for point in &layers {
             assert!(point.rate > 0.0 && point.filled > 0.0 && point.filled <= 1.0, "{point:?}");
@@ -495,6 +446,9 @@ mod tests {
             assert!(point.intensity > 0.5 && point.intensity < 1e3, "{point:?}");
         }
         points.extend(layers);
+        let transforms = ring::transforms(Duration::ZERO).unwrap();
+        assert!(transforms.iter().all(|point| point.nanoseconds > 0.0));
+        points.extend(transforms);
         let bytes = plan.buffers.map(read_rate);
         assert!(bytes.iter().all(|&rate| rate > 0.0));
         let setting =
@@ -502,7 +456,7 @@ mod tests {
         let count = points.len();
         let made = show(&setting, &plan, bytes, &kernels, points);
         let [Part::Lines(lines), Part::Table(table)] = &made.parts[..] else { panic!("two parts") };
-        assert_eq!(lines.series.len(), if two { 3 + 6 } else { 1 + 3 });
+        assert_eq!(lines.series.len(), if two { 3 + 8 } else { 1 + 4 });
         assert!(lines.series.iter().flat_map(|s| &s.points).all(|&(x, y)| x > 0.0 && y > 0.0));
         assert_eq!(table.rows.len(), count);
         assert!(table.rows.iter().all(|row| row.cells.len() == table.columns.len()));
