@@ -1,6 +1,7 @@
 //! Leveled CKKS: approximate arithmetic on packed, encrypted numbers.
 #![forbid(unsafe_code)]
 
+pub mod bytes;
 pub mod ciphertext;
 mod embedding;
 pub mod error;
@@ -18,6 +19,7 @@ pub mod switching;
 #[cfg(test)]
 mod testing;
 
+pub use bytes::Unreadable;
 pub use ciphertext::Ciphertext;
 pub use error::{Error, Result};
 pub use flood::{Decryption, Flooding, Shareable};

@@ -11,16 +11,16 @@
 //! # Cost
 //! At level l, with k special primes, β digits, n_b babies and n_g giants other than 0, D diagonals:
 //!
-//! | | transforms of a row | products of two rows |
+//! | | transforms of a row | rows of keys and diagonals |
 //! |---|---|---|
 //! | decomposition, once if n_b > 0 | β(l + 1 + k) | |
 //! | a baby | 0 | 2β(l + 1 + k) |
-//! | a diagonal | 0 | 2(l + 1 + k) |
+//! | a diagonal | 0 | l + 1 + k |
 //! | a giant | β(l + 1 + k) + l + 1 + k | 2β(l + 1 + k) |
 //! | division | 2(k + 1) + 2l | |
 //!
-//! A [`Plan`] counts this for every split d = g + b by b = d mod n₁, a product of two rows as 1/5 of a transform, and takes
-//! the cheapest. Keys are read from memory, so their number counts as well: it is in the products.
+//! Keys and diagonals are too large for caches, and each of their rows is read and multiplied once: memory is the limit, and a
+//! row counts as much as a transform. A [`Plan`] counts this for every split d = g + b by b = d mod n₁, and takes the cheapest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -33,7 +33,7 @@ use crate::scale::Scale;
 use crate::switching::{EvaluationKeys, KeyKind};
 
 /// How a map is computed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// n₁: babies are below it.
     pub step: usize,
@@ -50,18 +50,18 @@ pub struct Plan {
 pub struct Cost {
     /// Transforms of one row of N residues.
     pub transforms: usize,
-    /// Products of two rows, added up.
-    pub products: usize,
+    /// Rows of keys and diagonals that are read, and multiplied.
+    pub rows: usize,
 }
 
 /// The largest n₁, in units of the greatest common divisor of the diagonals: beyond it, powers of two alone are tried.
 const MOST_STEPS: usize = 256;
 
 impl Cost {
-    /// In transforms: a product of two rows takes about a fifth.
+    /// In transforms: a row takes about as long.
     #[must_use]
-    pub fn in_transforms(&self) -> f64 {
-        self.transforms as f64 + self.products as f64 / 5.0
+    pub fn in_transforms(&self) -> usize {
+        self.transforms + self.rows
     }
 }
 
@@ -89,9 +89,7 @@ impl Plan {
         let doubled = std::iter::successors(Some(MOST_STEPS), |n| Some(2 * n));
         let steps = few.chain(doubled.take_while(|n| n * unit <= slots));
         let plans = steps.map(|n| Self::of_step(parameters, level, &diagonals, n * unit));
-        let cheaper =
-            |a: &Self, b: &Self| a.cost.in_transforms().total_cmp(&b.cost.in_transforms());
-        Ok(plans.min_by(cheaper).expect("a step of 1 at least"))
+        Ok(plans.min_by_key(|plan| plan.cost.in_transforms()).expect("a step of 1 at least"))
     }
 
     fn of_step(
@@ -111,7 +109,7 @@ impl Plan {
                 + rows * moved_giants
                 + 2 * (parameters.special() + 1)
                 + 2 * level,
-            products: 2 * rows * (digits * (moved_babies + moved_giants) + diagonals.len()),
+            rows: rows * (2 * digits * (moved_babies + moved_giants) + diagonals.len()),
         };
         let (babies, giants) = (babies.into_iter().collect(), giants.into_iter().collect());
         Self { step, babies, giants, cost }
@@ -219,10 +217,14 @@ impl LinearMap {
             let rotated = self.plan.babies.iter().map(|&b| hoisted.rotate_extended(b, keys));
             rotated.collect::<Result<_>>()?
         };
+        let lists = self
+            .sums
+            .iter()
+            .map(|sum| sum.iter().map(|(baby, plain)| (&babies[*baby], plain)).collect::<Vec<_>>());
+        let sums = Extended::sums_of_products(&lists.collect::<Vec<_>>())?;
         let mut total: Option<Extended> = None;
-        for (&giant, sum) in self.plan.giants.iter().zip(&self.sums) {
-            let terms: Vec<_> = sum.iter().map(|(baby, plain)| (&babies[*baby], plain)).collect();
-            let sum = Extended::sum_of_products(&terms)?.rotate(giant, keys)?;
+        for (&giant, sum) in self.plan.giants.iter().zip(&sums) {
+            let sum = sum.rotate(giant, keys)?;
             total = Some(match total {
                 Some(total) => total.add(&sum)?,
                 None => sum,

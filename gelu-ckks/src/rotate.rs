@@ -176,7 +176,7 @@ impl Hoisted<'_> {
             return Ok(self.ciphertext.clone());
         }
         let key = self.key(steps, keys)?;
-        let (k0, k1) = (self.digits.inner_product(&key.b), self.digits.inner_product(&key.a));
+        let [k0, k1] = self.digits.inner_products([&key.b, &key.a]);
         Ok(self.ciphertext.mapped(key.kind(), &k0, &k1))
     }
 
@@ -191,10 +191,10 @@ impl Hoisted<'_> {
             return Ok(self.ciphertext.extend());
         }
         let key = self.key(steps, keys)?;
-        let mut c0 = self.digits.inner_product(&key.b);
+        let [mut c0, c1] = self.digits.inner_products([&key.b, &key.a]);
         c0 += &self.ciphertext.raised(&self.ciphertext.c0);
         let map = parameters.automorphism(power(key.kind(), parameters));
-        let (c0, c1) = (map.apply(&c0), map.apply(&self.digits.inner_product(&key.a)));
+        let (c0, c1) = (map.apply(&c0), map.apply(&c1));
         Ok(Extended { parameters: parameters.clone(), c0, c1, scale: scale.clone(), level: *level })
     }
 
@@ -246,14 +246,18 @@ impl ExtendedPlaintext {
 }
 
 impl Extended {
-    /// Σ x·p over all pairs.
+    /// For each list, Σ x·p over all its pairs. What several lists share is read from memory once.
     ///
     /// # Errors
-    /// [`Error::Empty`] when there are none; [`Error::ScalesDiffer`], [`Error::OtherParameters`], [`Error::NoSuchLevel`] when
-    /// they are not all alike, [`Error::ScaleOutOfRange`] when the product does not fit.
-    pub fn sum_of_products(terms: &[(&Self, &ExtendedPlaintext)]) -> Result<Self> {
-        let &(first, plain) = terms.first().ok_or(Error::Empty("a sum of no products"))?;
-        for (x, p) in terms {
+    /// [`Error::Empty`] when a list is; [`Error::ScalesDiffer`], [`Error::OtherParameters`], [`Error::NoSuchLevel`] when
+    /// not all are alike, [`Error::ScaleOutOfRange`] when the product does not fit.
+    pub fn sums_of_products(lists: &[Vec<(&Self, &ExtendedPlaintext)>]) -> Result<Vec<Self>> {
+        let empty = Error::Empty("a sum of no products");
+        let &(first, plain) = lists.iter().flatten().next().ok_or(empty)?;
+        if lists.iter().any(Vec::is_empty) {
+            return Err(empty);
+        }
+        for (x, p) in lists.iter().flatten() {
             first.parameters.check_same(&x.parameters)?;
             first.parameters.check_same(&p.parameters)?;
             check_scales(&first.scale, &x.scale)?;
@@ -265,14 +269,18 @@ impl Extended {
         }
         let scale = first.scale.times(&plain.scale);
         check_scale(&first.parameters, &scale, first.level)?;
-        let sum = |part: fn(&Self) -> &Poly<Evaluations>| {
-            let pairs: Vec<_> = terms.iter().map(|(x, p)| (part(x), &p.poly)).collect();
-            let mut sum = Poly::zero(first.c0.basis());
-            sum.multiply_accumulate(&pairs);
-            sum
-        };
-        let (c0, c1) = (sum(|x| &x.c0), sum(|x| &x.c1));
-        Ok(Self { c0, c1, scale, parameters: first.parameters.clone(), level: first.level })
+        let lists = lists.iter();
+        let factors: Vec<Vec<_>> = lists
+            .map(|list| list.iter().map(|(x, p)| (&p.poly, [&x.c0, &x.c1])).collect())
+            .collect();
+        let sums = Poly::sums_of_products(first.c0.basis(), &factors).into_iter();
+        let (parameters, level) = (&first.parameters, first.level);
+        Ok(sums
+            .map(|[c0, c1]| {
+                let (parameters, scale) = (parameters.clone(), scale.clone());
+                Self { parameters, c0, c1, scale, level }
+            })
+            .collect())
     }
 
     /// x + y.
@@ -431,7 +439,7 @@ mod tests {
             .map(|w| ExtendedPlaintext::encode(&parameters, w, &scale, level).unwrap())
             .collect();
         let terms: Vec<_> = rotated_x.iter().zip(&plains).collect();
-        let sum = Extended::sum_of_products(&terms).unwrap();
+        let sum = Extended::sums_of_products(&[terms]).unwrap().remove(0);
         let mut expected = vec![Complex64::ZERO; parameters.slots()];
         for (steps, w) in weights.iter().enumerate() {
             let products = rotated(&x, steps).into_iter().zip(w).map(|(x, w)| x * w);

@@ -126,15 +126,15 @@ impl Decomposition {
     /// # Panics
     /// When x is not over the primes of Q, a key's do not begin with those of P·Q, or there are too few keys.
     #[must_use]
-    pub fn inner_products<const M: usize>(
+    pub fn inner_products(
         &self,
         x: &Poly<Evaluations>,
-        keys: [&[Poly<Evaluations>]; M],
-    ) -> [Poly<Evaluations>; M] {
+        keys: [&[Poly<Evaluations>]; 2],
+    ) -> [Poly<Evaluations>; 2] {
         keys.iter().for_each(|keys| check(&self.to, self.len(), keys));
         let converted = self.convert(x);
         let mut scratch: Vec<Row> = self.groups.iter().map(|_| self.to.pool().row()).collect();
-        let mut rows: [Vec<Row>; M] = std::array::from_fn(|_| Vec::new());
+        let mut rows = [Vec::new(), Vec::new()];
         for (place, prime) in self.to.primes().iter().enumerate() {
             for ((group, digits), row) in self.groups.iter().zip(&converted).zip(&mut scratch) {
                 if !group.places.contains(&place) {
@@ -147,10 +147,8 @@ impl Decomposition {
                     false => &**row,
                 }
             });
-            let digits: Vec<&[u64]> = digits.collect();
-            for (rows, keys) in rows.iter_mut().zip(&keys) {
-                rows.push(inner_product(&self.to, place, digits.iter().copied(), keys));
-            }
+            let sums = inner_products(&self.to, place, digits, keys);
+            rows.iter_mut().zip(sums).for_each(|(rows, sum)| rows.push(sum));
         }
         rows.map(|rows| Poly::of(&self.to, rows))
     }
@@ -175,17 +173,19 @@ impl Group {
 }
 
 impl Digits {
-    /// Σ dⱼ·keyⱼ over P·Q.
+    /// Σ dⱼ·keys\[i\]\[j\] over P·Q for both i.
     ///
     /// # Panics
     /// When the primes of a key do not begin with those of P·Q, or there are too few keys.
     #[must_use]
-    pub fn inner_product(&self, keys: &[Poly<Evaluations>]) -> Poly<Evaluations> {
-        check(&self.to, self.rows[0].len(), keys);
-        let rows = self.rows.iter().enumerate().map(|(place, digits)| {
-            inner_product(&self.to, place, digits.iter().map(|row| &**row), keys)
-        });
-        Poly::of(&self.to, rows.collect())
+    pub fn inner_products(&self, keys: [&[Poly<Evaluations>]; 2]) -> [Poly<Evaluations>; 2] {
+        keys.iter().for_each(|keys| check(&self.to, self.rows[0].len(), keys));
+        let mut rows = [Vec::new(), Vec::new()];
+        for (place, digits) in self.rows.iter().enumerate() {
+            let sums = inner_products(&self.to, place, digits.iter().map(|row| &**row), keys);
+            rows.iter_mut().zip(sums).for_each(|(rows, sum)| rows.push(sum));
+        }
+        rows.map(|rows| Poly::of(&self.to, rows))
     }
 }
 
@@ -198,17 +198,19 @@ fn check(to: &Basis, digits: usize, keys: &[Poly<Evaluations>]) {
     assert!(keys.iter().all(begins), "the primes of a key");
 }
 
-/// Row `place` of Σ dⱼ·keyⱼ.
-fn inner_product<'a>(
+/// Row `place` of Σ dⱼ·keys\[i\]\[j\].
+fn inner_products<'a>(
     to: &Basis,
     place: usize,
     digits: impl Iterator<Item = &'a [u64]>,
-    keys: &[Poly<Evaluations>],
-) -> Row {
-    let terms: Vec<(&[u64], &[u64])> =
-        digits.zip(keys).map(|(digit, key)| (digit, &*key.rows()[place])).collect();
-    let mut out = to.pool().zeros();
-    to.primes()[place].kernel.multiply_accumulate(&mut out, &terms);
+    keys: [&'a [Poly<Evaluations>]; 2],
+) -> [Row; 2] {
+    let row = |key: &'a Poly<Evaluations>| &*key.rows()[place];
+    let keys = keys[0].iter().zip(keys[1]);
+    let terms: Vec<_> = digits.zip(keys).map(|(digit, (b, a))| (digit, [row(b), row(a)])).collect();
+    let mut out = [to.pool().row(), to.pool().row()];
+    let [b, a] = &mut out;
+    to.primes()[place].kernel.sums_of_products([b, a], &terms);
     out
 }
 
@@ -262,7 +264,10 @@ mod tests {
                 g.scale(&decomposition.gadget(j));
                 g
             });
-            let sum = digits.inner_product(&gadget.collect::<Vec<_>>()).into_coefficients();
+            let gadget: Vec<_> = gadget.collect();
+            let [sum, same] = digits.inner_products([&gadget, &gadget]);
+            prop_assert_eq!(&sum, &same);
+            let sum = sum.into_coefficients();
             for (x, sum) in compose(&x).iter().zip(compose(&sum)) {
                 prop_assert!(((x * &p - sum) % &pq).is_zero());
             }
@@ -289,10 +294,9 @@ mod tests {
             let keys = [0, 10].map(|first| {
                 (0..6).map(|i| uniform(&all, &[3; 32], first + i)).collect::<Vec<_>>()
             });
-            let [a, b] = decomposition.inner_products(&x, [&keys[0], &keys[1]]);
             let digits = decomposition.digits(&x);
-            prop_assert_eq!(digits.inner_product(&keys[0]), a);
-            prop_assert_eq!(digits.inner_product(&keys[1]), b);
+            let keys = [&keys[0][..], &keys[1]];
+            prop_assert_eq!(digits.inner_products(keys), decomposition.inner_products(&x, keys));
         }
     }
 
@@ -302,6 +306,7 @@ mod tests {
         let all = basis(&WIDTHS, 0, Choice::Best);
         let decomposition = Decomposition::new(&all, 1, 6);
         let x = uniform(&all.part(1..7), &[1; 32], 0);
-        let _ = decomposition.digits(&x).inner_product(&[uniform(&all.part(1..7), &[1; 32], 0)]);
+        let key = [uniform(&all.part(1..7), &[1; 32], 0)];
+        let _ = decomposition.digits(&x).inner_products([&key, &key]);
     }
 }

@@ -22,6 +22,20 @@ use weights::{Shape, Weights};
 /// At most this many products are added before a kernel reduces: sums of two words of 52 bits fit 64.
 const MAX_TERMS: usize = 1 << 11;
 
+/// Residues that sums of products come in.
+pub(crate) const BLOCK: usize = 32;
+
+/// A factor, and two that it is multiplied by.
+pub(crate) type Pair<'a> = (&'a [u64], [&'a [u64]; 2]);
+
+/// Panics unless all slices have one length, a multiple of [`BLOCK`].
+fn check_pairs(outs: &[&mut [u64]; 2], terms: &[Pair<'_>]) {
+    let len = outs[0].len();
+    let same = |(a, [b, c]): &Pair<'_>| [a.len(), b.len(), c.len()] == [len; 3];
+    let blocks = len.is_multiple_of(BLOCK) && outs[1].len() == len;
+    assert!(blocks && terms.iter().all(same), "lengths of parts of rows");
+}
+
 /// Arithmetic on rows of N residues modulo one q ≡ 1 mod 2N; see the [module](self).
 ///
 /// Lengths are checked: all functions panic when a row has another than N.
@@ -39,6 +53,10 @@ pub(crate) trait Kernel: Send + Sync {
     ///
     /// With n pairs that is one reduction, not n.
     fn multiply_accumulate(&self, out: &mut [u64], terms: &[(&[u64], &[u64])]);
+
+    /// outs\[k\]\[i\] ← Σ a\[i\]·b\[k\]\[i\] over all (a, b) of `terms`, for slices of equal length, a multiple of
+    /// [`BLOCK`]: parts of rows. Each a is read once for both sums.
+    fn sums_of_products(&self, outs: [&mut [u64]; 2], terms: &[Pair<'_>]);
 
     /// row\[i\] ← row\[i\]·factor.
     fn scale(&self, row: &mut [u64], factor: u64);

@@ -6,7 +6,7 @@
 //! coming back.
 
 use super::weights::{GROUP, Shape, Weights};
-use super::{Kernel, MAX_TERMS, add, lift, neg, shift, sub};
+use super::{Kernel, MAX_TERMS, Pair, add, check_pairs, lift, neg, shift, sub};
 use crate::automorphism::Permutation;
 use crate::modulus::{Modulus, below, high};
 use crate::ntt::{SPAN, SPAN_ORDER, roots};
@@ -123,6 +123,20 @@ impl Kernel for Rows {
             for (i, out) in out.iter_mut().enumerate() {
                 let products = terms.iter().map(|(a, b)| u128::from(a[i]) * u128::from(b[i]));
                 *out = self.q.reduce(u128::from(*out) + products.sum::<u128>());
+            }
+        }
+    }
+
+    fn sums_of_products(&self, outs: [&mut [u64]; 2], terms: &[Pair<'_>]) {
+        check_pairs(&outs, terms);
+        for (k, out) in outs.into_iter().enumerate() {
+            out.fill(0);
+            for terms in terms.chunks(MAX_TERMS) {
+                for (i, out) in out.iter_mut().enumerate() {
+                    let products =
+                        terms.iter().map(|(a, b)| u128::from(a[i]) * u128::from(b[k][i]));
+                    *out = self.q.reduce(u128::from(*out) + products.sum::<u128>());
+                }
             }
         }
     }

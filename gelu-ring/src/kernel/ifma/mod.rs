@@ -34,7 +34,7 @@ use core::arch::x86_64::{
 };
 
 use super::weights::{Shape, Weights};
-use super::{Kernel, MAX_TERMS, add, lift, neg, shift, sub};
+use super::{BLOCK, Kernel, MAX_TERMS, Pair, add, check_pairs, lift, neg, shift, sub};
 use crate::automorphism::Permutation;
 use crate::modulus::{MAX_BITS, Modulus};
 use transform::Transform;
@@ -104,6 +104,19 @@ impl Kernel for Rows {
         for terms in terms.chunks(max_terms(2 * self.q.bits())) {
             // SAFETY: `Rows` is only made where the instructions are available.
             unsafe { self.multiply_accumulate_lines(out, terms) };
+        }
+    }
+
+    fn sums_of_products(&self, outs: [&mut [u64]; 2], terms: &[Pair<'_>]) {
+        check_pairs(&outs, terms);
+        let [b, c] = outs.map(blocks_mut);
+        let terms: Vec<_> = terms.iter().map(|(a, b)| (blocks(a), b.map(blocks))).collect();
+        let mut lists = terms.chunks(max_terms(2 * self.q.bits()));
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.sum_blocks::<false>([b, c], lists.next().unwrap_or_default()) };
+        for terms in lists {
+            // SAFETY: the same.
+            unsafe { self.sum_blocks::<true>([b, c], terms) };
         }
     }
 
@@ -181,6 +194,20 @@ impl Kernel for Rows {
     }
 }
 
+/// Lines that are summed together.
+type Block = [Line; BLOCK / LANES];
+
+/// A [`Pair`] by blocks.
+type Blocks<'a> = (&'a [Block], [&'a [Block]; 2]);
+
+fn blocks(part: &[u64]) -> &[Block] {
+    part.as_chunks().0.as_chunks().0
+}
+
+fn blocks_mut(part: &mut [u64]) -> &mut [Block] {
+    part.as_chunks_mut().0.as_chunks_mut().0
+}
+
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn permute_lines(out: &mut [Line], row: &[Line], permutation: &Permutation) {
     let spans = row.as_chunks::<2>().0;
@@ -211,6 +238,37 @@ impl Rows {
                 high = _mm512_madd52hi_epu64(high, a, b);
             }
             store(out, field.reduce(low, high));
+        }
+    }
+
+    /// Both sums, added to what there is where `ADD`: in blocks, whose many products hide their latency.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn sum_blocks<const ADD: bool>(&self, outs: [&mut [Block]; 2], terms: &[Blocks<'_>]) {
+        let (field, zero) = (self.field(), _mm512_setzero_si512());
+        let [first, second] = outs;
+        for (i, (first, second)) in first.iter_mut().zip(second).enumerate() {
+            let mut sums = [[[zero; 2]; BLOCK / LANES]; 2];
+            if ADD {
+                for (sums, out) in sums.iter_mut().zip([&*first, &*second]) {
+                    sums.iter_mut().zip(out).for_each(|(sum, out)| sum[0] = load(out));
+                }
+            }
+            for (a, [b, c]) in terms {
+                let (a, b, c) = (&a[i], &b[i], &c[i]);
+                for line in 0..BLOCK / LANES {
+                    let a = load(&a[line]);
+                    for (sums, b) in sums.iter_mut().zip([&b[line], &c[line]]) {
+                        let ([low, high], b) = (&mut sums[line], load(b));
+                        *low = _mm512_madd52lo_epu64(*low, a, b);
+                        *high = _mm512_madd52hi_epu64(*high, a, b);
+                    }
+                }
+            }
+            for (sums, out) in sums.iter().zip([first, second]) {
+                for (&[low, high], out) in sums.iter().zip(out) {
+                    store(out, field.reduce(low, high));
+                }
+            }
         }
     }
 
