@@ -12,11 +12,14 @@
 //! | [`circuit`] | exact circuits over the integers: the oracle | |
 //! | `torus` | CryptoNets with today's TFHE: a bootstrap for every activation | `tfhe` |
 //! | `leveled` | CryptoNets as its authors meant it: whole batches in the slots of BFV | `leveled` |
+//! | `packed` | one image in the slots of CKKS, squares | `packed` |
 #![forbid(unsafe_code)]
 
 pub mod circuit;
 #[cfg(feature = "leveled")]
 pub mod leveled;
+#[cfg(feature = "packed")]
+pub mod packed;
 #[cfg(feature = "tfhe")]
 pub mod torus;
 
