@@ -30,6 +30,10 @@ pub const BATCH: usize = 3;
 /// The largest exponent of a secret rate; the smaller the true one, the wider what a client may send.
 const G_MAX: u32 = 12;
 
+/// The smallest ring that CKKS has: 47 bits, one level.
+pub const CKKS: gelu_ckks::Chain =
+    gelu_ckks::Chain { degree: 1 << 11, first: 16, scale: (14, 1), special: (17, 1), digits: 2 };
+
 /// A generator that replays.
 pub fn rng() -> ChaCha20Rng {
     ChaCha20Rng::seed_from_u64(1)

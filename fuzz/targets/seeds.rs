@@ -5,7 +5,7 @@ use std::path::Path;
 
 use gelu_core::message::{ClientMessage, Wire};
 use gelu_core::{AdditiveHE, Cryptosystem, Plaintext, Precision};
-use gelu_fuzz::{Answering, Asking, key_of, paillier_key, parse, rng, write};
+use gelu_fuzz::{Answering, Asking, CKKS, key_of, paillier_key, parse, rng, write};
 use gelu_lattice::Lattice;
 use gelu_nn::Model;
 use gelu_paillier::phe::{EncryptedNumber, Number};
@@ -108,6 +108,28 @@ fn write_keys(save: Save<'_>) {
     save("lattice_wire", "key", &[&[0], &key[..]].concat());
     save("lattice_wire", "upload", &[1; 1 + 32 + 3 * 4096 * 35 / 8]);
     save("lattice_wire", "answer", &[2; 1 + (4099usize * 33).div_ceil(8)]);
+    write_ckks(save);
+}
+
+/// Each kind of bytes, behind the byte that tells them apart.
+fn write_ckks(save: Save<'_>) {
+    use gelu_ckks::{KeyKind, Parameters, Plaintext, SecretKey};
+    let parameters = Parameters::new(&CKKS).expect("a small ring");
+    let (secret, rng) = (SecretKey::from_root(parameters.clone(), &[1; 32]), &mut rng());
+    let plain = Plaintext::encode(&parameters, &[0.5], &parameters.scale(), 1).expect("small");
+    let upload = secret.encrypt(&plain, rng).expect("the same ring");
+    let kinds = [(KeyKind::Relinearization, 1), (KeyKind::Rotation(3), 0)];
+    let keys = secret.evaluation_keys(kinds, rng).expect("levels");
+    let all = [
+        ("parameters", parameters.to_bytes()),
+        ("ciphertext", upload.clone().expand().to_bytes()),
+        ("upload", upload.to_bytes()),
+        ("public", secret.public_key(rng).to_bytes()),
+        ("keys", keys.to_bytes()),
+    ];
+    for (kind, (name, bytes)) in (0..).zip(all) {
+        save("ckks_wire", name, &[&[kind], &bytes[..]].concat());
+    }
 }
 
 /// A key and two ciphertexts, each behind the byte that tells them apart.

@@ -14,6 +14,7 @@
 //! Sums add noises; a rescaling adds [`rounding_noise`](crate::Parameters::rounding_noise). A product with a plaintext that is
 //! off by 1/2 in its coefficients adds |x|·√(N/12)/Δₚ to the slots.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use gelu_ring::{Evaluations, Poly};
@@ -94,9 +95,9 @@ impl Ciphertext {
         self.parameters.check_same(&other.parameters)?;
         check_scales(&self.scale, &other.scale)?;
         let level = self.level.min(other.level);
-        let (mut sum, other) = (self.at_level(level)?, other.at_level(level)?);
-        f(&mut sum.c0, &other.c0);
-        f(&mut sum.c1, &other.c1);
+        let mut sum = self.at_level(level)?;
+        f(&mut sum.c0, &lowered(&other.c0, level));
+        f(&mut sum.c1, &lowered(&other.c1, level));
         Ok(sum)
     }
 
@@ -115,7 +116,7 @@ impl Ciphertext {
         check_scales(&self.scale, &plain.scale)?;
         let level = self.level.min(plain.level);
         let mut sum = self.at_level(level)?;
-        sum.c0 += &plain.poly.part(0..level + 1);
+        sum.c0 += &*lowered(&plain.poly, level);
         Ok(sum)
     }
 
@@ -128,9 +129,9 @@ impl Ciphertext {
         let level = self.level.min(plain.level);
         let scale = self.scale.times(&plain.scale);
         check_scale(&self.parameters, &scale, level)?;
-        let p = plain.poly.part(0..level + 1);
-        let product = |c: &Poly<Evaluations>| &c.part(0..level + 1) * &p;
-        Ok(self.with(product(&self.c0), product(&self.c1), scale, level))
+        let [c0, c1] = [&self.c0, &self.c1].map(|c| lowered(c, level));
+        let [c0, c1] = products(&lowered(&plain.poly, level), [&c0, &c1]);
+        Ok(self.with(c0, c1, scale, level))
     }
 
     /// c·x for a real constant at a scale: one integer round(c·Δ_c), so the product is exact but for its rounding.
@@ -168,6 +169,22 @@ impl Ciphertext {
         let scale = self.scale.over(&self.parameters.prime_scale(self.level));
         Ok(self.with(divide(&self.c0)?, divide(&self.c1)?, scale, self.level.saturating_sub(1)))
     }
+}
+
+/// The polynomial modulo the primes of a level.
+pub(crate) fn lowered(c: &Poly<Evaluations>, level: usize) -> Cow<'_, Poly<Evaluations>> {
+    match c.basis().moduli().len() == level + 1 {
+        true => Cow::Borrowed(c),
+        false => Cow::Owned(c.part(0..level + 1)),
+    }
+}
+
+/// a·b and a·c.
+pub(crate) fn products(
+    a: &Poly<Evaluations>,
+    factors: [&Poly<Evaluations>; 2],
+) -> [Poly<Evaluations>; 2] {
+    Poly::sums_of_products(a.basis(), &[vec![(a, factors)]]).remove(0)
 }
 
 /// round(constant·scale).

@@ -22,6 +22,12 @@
 
 use num_complex::Complex64;
 
+/// A complex number that can be wiped.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Complex(pub(crate) Complex64);
+
+impl zeroize::DefaultIsZeroes for Complex {}
+
 /// The transforms of n slots.
 pub(crate) struct Embedding {
     /// Those of the stage with halves of h values begin at h.
@@ -46,15 +52,15 @@ impl Embedding {
     }
 
     /// Coefficients m_k + i·m_(k+n) to slots.
-    pub(crate) fn forward(&self, values: &mut [Complex64]) {
+    pub(crate) fn forward(&self, values: &mut [Complex]) {
         bit_reverse(values);
         let mut half = 1;
         while half < values.len() {
             for block in values.chunks_exact_mut(2 * half) {
                 let (left, right) = block.split_at_mut(half);
                 for ((x, y), root) in left.iter_mut().zip(right).zip(&self.roots[half..]) {
-                    let product = *y * root;
-                    (*x, *y) = (*x + product, *x - product);
+                    let product = y.0 * root;
+                    (x.0, y.0) = (x.0 + product, x.0 - product);
                 }
             }
             half *= 2;
@@ -62,20 +68,20 @@ impl Embedding {
     }
 
     /// Slots to coefficients.
-    pub(crate) fn inverse(&self, values: &mut [Complex64]) {
+    pub(crate) fn inverse(&self, values: &mut [Complex]) {
         let mut half = values.len() / 2;
         while half > 0 {
             for block in values.chunks_exact_mut(2 * half) {
                 let (left, right) = block.split_at_mut(half);
                 for ((x, y), root) in left.iter_mut().zip(right).zip(&self.roots[half..]) {
-                    (*x, *y) = (*x + *y, (*x - *y) * root.conj());
+                    (x.0, y.0) = (x.0 + y.0, (x.0 - y.0) * root.conj());
                 }
             }
             half /= 2;
         }
         bit_reverse(values);
         let scale = 1.0 / values.len() as f64;
-        values.iter_mut().for_each(|x| *x *= scale);
+        values.iter_mut().for_each(|x| x.0 *= scale);
     }
 }
 
@@ -85,7 +91,7 @@ fn unit(k: usize, order: usize) -> Complex64 {
     Complex64::new(cos, sin)
 }
 
-fn bit_reverse(values: &mut [Complex64]) {
+fn bit_reverse(values: &mut [Complex]) {
     let bits = values.len().ilog2();
     for i in 0..values.len() {
         let j = if bits == 0 { 0 } else { i.reverse_bits() >> (usize::BITS - bits) };
@@ -99,21 +105,21 @@ fn bit_reverse(values: &mut [Complex64]) {
 mod tests {
     use super::*;
 
-    fn values(n: usize) -> Vec<Complex64> {
+    fn values(n: usize) -> Vec<Complex> {
         let value = |i: usize| ((i * 7919 % 1009) as f64 / 504.5) - 1.0;
-        (0..n).map(|i| Complex64::new(value(i), value(3 * i + 1))).collect()
+        (0..n).map(|i| Complex(Complex64::new(value(i), value(3 * i + 1)))).collect()
     }
 
     /// m(ζ^(5^j)) by its definition.
-    fn plain(coefficients: &[Complex64]) -> Vec<Complex64> {
+    fn plain(coefficients: &[Complex]) -> Vec<Complex64> {
         let n = coefficients.len();
         let mut power = 1;
         let slot = |_| {
-            let sum = |part: fn(&Complex64) -> f64, from: usize| {
+            let sum = |part: fn(&Complex) -> f64, from: usize| {
                 let term = |(k, c)| unit(power * (k + from) % (4 * n), 4 * n) * part(c);
                 coefficients.iter().enumerate().map(term).sum::<Complex64>()
             };
-            let slot = sum(|c| c.re, 0) + sum(|c| c.im, n);
+            let slot = sum(|c| c.0.re, 0) + sum(|c| c.0.im, n);
             power = power * 5 % (4 * n);
             slot
         };
@@ -126,11 +132,11 @@ mod tests {
             let (embedding, coefficients) = (Embedding::new(n), values(n));
             let mut slots = coefficients.clone();
             embedding.forward(&mut slots);
-            let sum: f64 = coefficients.iter().map(|c| c.re.abs() + c.im.abs()).sum();
+            let sum: f64 = coefficients.iter().map(|c| c.0.re.abs() + c.0.im.abs()).sum();
             // And as much for the sum by its definition.
             let bound = 2.0 * 4.0 * (1.0 + f64::from(n.ilog2())) * f64::EPSILON * sum;
             for (got, expected) in slots.iter().zip(plain(&coefficients)) {
-                assert!((got - expected).norm() < bound, "{n}: {got} {expected}");
+                assert!((got.0 - expected).norm() < bound, "{n}: {got:?} {expected}");
             }
         }
     }
@@ -141,12 +147,13 @@ mod tests {
             let (embedding, slots) = (Embedding::new(1 << log), values(1 << log));
             let mut coefficients = slots.clone();
             embedding.inverse(&mut coefficients);
-            let sum: f64 = coefficients.iter().map(|c| c.norm()).sum();
+            let sum: f64 = coefficients.iter().map(|c| c.0.norm()).sum();
             let mut again = coefficients;
             embedding.forward(&mut again);
             let bound =
                 4.0 * f64::from(log) * f64::EPSILON / 2.0 * (sum + f64::from(1 << log) * 1.5);
-            let worst = again.iter().zip(&slots).map(|(a, b)| (a - b).norm()).fold(0.0, f64::max);
+            let worst =
+                again.iter().zip(&slots).map(|(a, b)| (a.0 - b.0).norm()).fold(0.0, f64::max);
             assert!(worst < bound, "{log}: {worst:e}");
             assert!(worst < f64::from(-46).exp2(), "{log}: {worst:e}");
         }

@@ -16,7 +16,7 @@ use rand_core::CryptoRng;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::ciphertext::Ciphertext;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::flood::Decryption;
 use crate::parameters::Parameters;
 use crate::plaintext::Plaintext;
@@ -118,7 +118,7 @@ impl SecretKey {
     /// Encrypts, at the level of the plaintext.
     ///
     /// # Errors
-    /// [`Error::OtherParameters`].
+    /// [`Error::OtherParameters`](crate::Error::OtherParameters).
     pub fn encrypt(&self, plain: &Plaintext, rng: &mut dyn CryptoRng) -> Result<Upload> {
         self.parameters.check_same(&plain.parameters)?;
         let (seed, mut c0) = self.zero(plain.level, rng);
@@ -131,7 +131,7 @@ impl SecretKey {
     /// Decrypts. What comes out is for the owner of this key alone: see [`Decryption`].
     ///
     /// # Errors
-    /// [`Error::OtherParameters`].
+    /// [`Error::OtherParameters`](crate::Error::OtherParameters).
     pub fn decrypt(&self, ciphertext: &Ciphertext) -> Result<Decryption> {
         self.parameters.check_same(&ciphertext.parameters)?;
         let needed = crate::plaintext::needed(&ciphertext.c0, &ciphertext.scale);
@@ -169,7 +169,7 @@ impl PublicKey {
     /// b·u + e₀ + m and a·u + e₁, for a ternary u: 2^6.7 times the noise of an encryption under the secret key at N = 2^13.
     ///
     /// # Errors
-    /// [`Error::OtherParameters`].
+    /// [`Error::OtherParameters`](crate::Error::OtherParameters).
     pub fn encrypt(&self, plain: &Plaintext, rng: &mut dyn CryptoRng) -> Result<Ciphertext> {
         self.parameters.check_same(&plain.parameters)?;
         let (basis, primes) = (plain.poly.basis(), 0..plain.level + 1);
@@ -211,6 +211,7 @@ impl fmt::Debug for Upload {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Error;
     use crate::testing::{random, rng, secret, shallow, worst};
 
     fn open(key: &SecretKey, ciphertext: &Ciphertext) -> Vec<num_complex::Complex64> {

@@ -228,7 +228,7 @@ impl LinearMap {
         for (&giant, sum) in self.plan.giants.iter().zip(&sums) {
             let sum = sum.rotate(giant, keys)?;
             total = Some(match total {
-                Some(total) => total.add(&sum)?,
+                Some(total) => total.plus(&sum)?,
                 None => sum,
             });
         }

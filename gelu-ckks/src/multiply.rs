@@ -27,7 +27,7 @@ use std::fmt;
 
 use gelu_ring::{Evaluations, Poly};
 
-use crate::ciphertext::{Ciphertext, add_integer, check_scale, check_scales};
+use crate::ciphertext::{Ciphertext, add_integer, check_scale, check_scales, lowered, products};
 use crate::error::{Error, Result};
 use crate::parameters::Parameters;
 use crate::scale::Scale;
@@ -60,9 +60,10 @@ impl Ciphertext {
     pub fn square(&self, keys: &EvaluationKeys) -> Result<Self> {
         let scale = self.scale.times(&self.scale);
         check_scale(&self.parameters, &scale, self.level)?;
-        let mut twice = self.c0.clone();
-        twice += &self.c0;
-        let parts = [&self.c0 * &self.c0, &twice * &self.c1, &self.c1 * &self.c1];
+        let [first, mut middle] = products(&self.c0, [&self.c0, &self.c1]);
+        let once = middle.clone();
+        middle += &once;
+        let parts = [first, middle, &self.c1 * &self.c1];
         let (parameters, level) = (self.parameters.clone(), self.level);
         Product { parameters, parts, scale, level }.relinearize_and_rescale(keys)
     }
@@ -75,12 +76,11 @@ impl Ciphertext {
         self.parameters.check_same(&other.parameters)?;
         let (scale, level) = (self.scale.times(&other.scale), self.level.min(other.level));
         check_scale(&self.parameters, &scale, level)?;
-        if self.level != other.level {
-            return self.at_level(level)?.multiply(&other.at_level(level)?);
-        }
-        let mut middle = &self.c0 * &other.c1;
-        middle.multiply_accumulate(&[(&self.c1, &other.c0)]);
-        let parts = [&self.c0 * &other.c0, middle, &self.c1 * &other.c1];
+        let [d0, d1] = [&other.c0, &other.c1].map(|d| lowered(d, level));
+        let [first, mut middle] = products(&lowered(&self.c0, level), [&d0, &d1]);
+        let [other_middle, last] = products(&lowered(&self.c1, level), [&d0, &d1]);
+        middle += &other_middle;
+        let parts = [first, middle, last];
         Ok(Product { parameters: self.parameters.clone(), parts, scale, level })
     }
 }
@@ -90,7 +90,7 @@ impl Product {
     ///
     /// # Errors
     /// [`Error::ScalesDiffer`], [`Error::OtherParameters`].
-    pub fn add(self, other: Self) -> Result<Self> {
+    pub fn plus(self, other: Self) -> Result<Self> {
         self.parameters.check_same(&other.parameters)?;
         check_scales(&self.scale, &other.scale)?;
         let level = self.level.min(other.level);
@@ -102,7 +102,7 @@ impl Product {
     /// The sum with a ciphertext that is at the scale of the product.
     ///
     /// # Errors
-    /// As [`add`](Self::add).
+    /// As [`plus`](Self::plus).
     pub fn add_ciphertext(self, other: &Ciphertext) -> Result<Self> {
         self.parameters.check_same(&other.parameters)?;
         check_scales(&self.scale, &other.scale)?;
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
     use crate::testing::{encrypted, keys, open, random, secret, shallow, worst};
 
-    fn products(x: &[Complex64], y: &[Complex64]) -> Vec<Complex64> {
+    fn each_product(x: &[Complex64], y: &[Complex64]) -> Vec<Complex64> {
         x.iter().zip(y).map(|(x, y)| x * y).collect()
     }
 
@@ -207,9 +207,9 @@ mod tests {
             // |x| and |y| are up to √2.
             let fresh = parameters.fresh_noise() + 0.3;
             let bound = parameters.slot_bound(3.0 * fresh + parameters.rounding_noise(), &parameters.scale());
-            let off = worst(&open(&product), &products(&x, &y));
+            let off = worst(&open(&product), &each_product(&x, &y));
             prop_assert!(off < bound && off > bound / 20.0, "{off:e} {bound:e}");
-            let off = worst(&open(&a.square(keys()).unwrap()), &products(&x, &x));
+            let off = worst(&open(&a.square(keys()).unwrap()), &each_product(&x, &x));
             prop_assert!(off < bound, "{off:e} {bound:e}");
 
             // In steps, which round more often.
@@ -229,11 +229,11 @@ mod tests {
         let [x, y, z] = [1, 2, 3].map(|seed| random(&parameters, seed));
         let [a, b, c] = [&x, &y, &z].map(|x| encrypted(x, 3));
         let sum =
-            a.multiply(&b).unwrap().add(c.at_level(2).unwrap().multiply(&a).unwrap()).unwrap();
+            a.multiply(&b).unwrap().plus(c.at_level(2).unwrap().multiply(&a).unwrap()).unwrap();
         let c = c.mul_constant(0.5, &parameters.scale()).unwrap();
         let sum = sum.add_ciphertext(&c).unwrap().add_constant(-0.25).unwrap();
         let sum = sum.relinearize_and_rescale(keys()).unwrap();
-        let expected = products(&x, &y).into_iter().zip(products(&z, &x)).zip(&z);
+        let expected = each_product(&x, &y).into_iter().zip(each_product(&z, &x)).zip(&z);
         let expected: Vec<_> = expected.map(|((xy, zx), z)| xy + zx + z * 0.5 - 0.25).collect();
         assert_eq!(sum.level(), 1);
         assert!(worst(&open(&sum), &expected) < f64::from(-18).exp2());
@@ -246,7 +246,7 @@ mod tests {
         let (mut a, mut expected) = (encrypted(&x, 4), x);
         for level in (0..4).rev() {
             a = a.square(keys()).unwrap();
-            expected = products(&expected, &expected);
+            expected = each_product(&expected, &expected);
             assert_eq!(a.level(), level);
             assert!(worst(&open(&a), &expected) < f64::from(-17).exp2(), "level {level}");
         }

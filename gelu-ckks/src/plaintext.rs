@@ -4,7 +4,7 @@
 //! encode(x, Δ)  =  round(Δ·embedding⁻¹(x))         decode(m)  =  embedding(m)/Δ
 //! ```
 //! Rounding moves each coefficient by at most 1/2, uniformly: each slot by a complex number of deviation √(N/12)/Δ. With
-//! Δ = 2^34 and N = 2^13 that is 2^-29.3; f64 adds what [`embedding`](crate::embedding) says.
+//! Δ = 2^34 and N = 2^13 that is 2^-29.3; f64 adds what `embedding` says.
 
 use std::fmt;
 
@@ -12,6 +12,7 @@ use gelu_ring::{Coefficients, Evaluations, Modulus, Poly};
 use num_complex::Complex64;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::embedding::Complex;
 use crate::error::{Error, Result};
 use crate::parameters::Parameters;
 use crate::scale::Scale;
@@ -111,13 +112,6 @@ impl fmt::Debug for Plaintext {
     }
 }
 
-/// A complex number that can be wiped.
-#[derive(Clone, Copy, Default)]
-#[repr(transparent)]
-struct Complex(Complex64);
-
-impl zeroize::DefaultIsZeroes for Complex {}
-
 /// Rounded coefficients: words where they fit.
 pub(crate) enum Rounded {
     Words(Zeroizing<Vec<i64>>),
@@ -147,13 +141,9 @@ fn coefficients(
     }
     let mut all = Zeroizing::new(vec![Complex::default(); slots]);
     all[..values.len()].copy_from_slice(values);
-    let mut complex: Vec<Complex64> = all.iter().map(|x| x.0).collect();
-    parameters.embedding().inverse(&mut complex);
+    parameters.embedding().inverse(&mut all);
     let factor = scale.to_f64();
-    for (x, c) in all.iter_mut().zip(&mut complex) {
-        x.0 = *c * factor;
-        *c = Complex64::ZERO;
-    }
+    all.iter_mut().for_each(|x| x.0 *= factor);
     let parts = || all.iter().map(|x| x.0.re).chain(all.iter().map(|x| x.0.im));
     // NaN is larger than everything.
     let size = parts().map(f64::abs).fold(0.0, |a, b| if b <= a { a } else { b });
@@ -224,10 +214,10 @@ pub(crate) fn integers(m: &Poly<Evaluations>, scale: &Scale) -> Zeroizing<Vec<f6
 pub(crate) fn slots(parameters: &Parameters, integers: &[f64], scale: &Scale) -> Vec<Complex64> {
     let (re, im) = integers.split_at(parameters.slots());
     let factor = 1.0 / scale.to_f64();
-    let mut slots: Vec<_> =
-        re.iter().zip(im).map(|(re, im)| Complex64::new(re * factor, im * factor)).collect();
+    let slot = |(re, im)| Complex(Complex64::new(re * factor, im * factor));
+    let mut slots = Zeroizing::new(re.iter().zip(im).map(slot).collect::<Vec<_>>());
     parameters.embedding().forward(&mut slots);
-    slots
+    slots.iter().map(|x| x.0).collect()
 }
 
 #[cfg(test)]

@@ -134,7 +134,7 @@ impl Evaluation<'_> {
             (Part::Linear(a), Part::Product(b)) | (Part::Product(b), Part::Linear(a)) => {
                 Part::Product(b.add_ciphertext(&a)?)
             }
-            (Part::Product(a), Part::Product(b)) => Part::Product(a.add(b)?),
+            (Part::Product(a), Part::Product(b)) => Part::Product(a.plus(b)?),
         })
     }
 

@@ -23,6 +23,7 @@
 //! A rotation adds [`switching_noise`](crate::Parameters::switching_noise); an extended one only what comes before its division,
 //! and the sum one division's rounding in all.
 
+use std::cell::OnceCell;
 use std::fmt;
 
 use gelu_ring::{Basis, Coefficients, Digits, Evaluations, Poly};
@@ -102,7 +103,7 @@ impl Ciphertext {
     #[must_use]
     pub fn hoist(&self) -> Hoisted<'_> {
         let digits = self.parameters.level(self.level).decomposition.digits(&self.c1);
-        Hoisted { ciphertext: self, digits }
+        Hoisted { ciphertext: self, digits, raised: OnceCell::new() }
     }
 
     /// P·x, over the special primes too.
@@ -164,6 +165,8 @@ fn special_product(parameters: &Parameters, basis: &Basis) -> Vec<u64> {
 pub struct Hoisted<'a> {
     ciphertext: &'a Ciphertext,
     digits: Digits,
+    /// P·c₀.
+    raised: OnceCell<Poly<Evaluations>>,
 }
 
 impl Hoisted<'_> {
@@ -193,7 +196,7 @@ impl Hoisted<'_> {
         }
         let key = self.key(steps, keys)?;
         let [mut c0, c1] = self.digits.inner_products([&key.b, &key.a]);
-        c0 += &self.ciphertext.raised(&self.ciphertext.c0);
+        c0 += self.raised.get_or_init(|| self.ciphertext.raised(&self.ciphertext.c0));
         let map = parameters.automorphism(power(key.kind(), parameters));
         let (c0, c1) = (map.apply(&c0), map.apply(&c1));
         Ok(Extended { parameters: parameters.clone(), c0, c1, scale: scale.clone(), level: *level })
@@ -288,7 +291,7 @@ impl Extended {
     ///
     /// # Errors
     /// [`Error::ScalesDiffer`], [`Error::OtherParameters`], [`Error::NoSuchLevel`] for another level.
-    pub fn add(mut self, other: &Self) -> Result<Self> {
+    pub fn plus(mut self, other: &Self) -> Result<Self> {
         self.parameters.check_same(&other.parameters)?;
         check_scales(&self.scale, &other.scale)?;
         if self.level != other.level {
@@ -451,7 +454,7 @@ mod tests {
         assert_eq!((rescaled.level(), rescaled.scale()), (level - 1, &parameters.scale()));
         let off = worst(&open(&rescaled), &expected);
         assert!(off < bound, "{off:e} {bound:e}");
-        let doubled = sum.rotate(4, keys()).unwrap().add(&sum).unwrap().rescale().unwrap();
+        let doubled = sum.rotate(4, keys()).unwrap().plus(&sum).unwrap().rescale().unwrap();
         let expected: Vec<_> =
             rotated(&expected, 4).iter().zip(&expected).map(|(a, b)| a + b).collect();
         let off = worst(&open(&doubled), &expected);

@@ -19,11 +19,13 @@ use rand::rngs::ChaCha8Rng;
 use rand_core::{Rng, TryCryptoRng, TryRng};
 
 use crate::basis::Basis;
+use crate::digits::Decomposition;
 use crate::kernel::Choice;
 use crate::matrix::Matrix;
 use crate::modulus::Modulus;
 use crate::poly::{Evaluations, Poly};
 use crate::primes::descending;
+use crate::quotient::Division;
 use crate::sample::Small;
 
 const N: usize = 1 << 11;
@@ -98,6 +100,20 @@ fn claims_hold() {
         trials.claim(&name("division, zeros or random"), 10_000, polynomial, |a| {
             black_box(a.divide_by_last());
         });
+        let by_first = Division::new(&basis, 1..2);
+        trials.claim(&name("division by the first, zeros or random"), 10_000, polynomial, |a| {
+            black_box(by_first.divide(a));
+        });
+        let decomposition = Decomposition::new(&basis, 1, 1);
+        let keys = [factor.clone()];
+        trials.claim(
+            &name("digits and their products, zeros or random"),
+            10_000,
+            polynomial,
+            |a| {
+                black_box(decomposition.inner_products(&a.part(1..2), [&keys, &keys]));
+            },
+        );
         let matrix = |special: bool, rng: &mut ChaCha8Rng| -> (Vec<i64>, Poly<Evaluations>) {
             let weights = words(special, rng).into_iter().map(|w| (w >> 14).cast_signed());
             (weights.collect(), factor.clone())

@@ -84,7 +84,7 @@ impl Decomposition {
         &self.to
     }
 
-    /// gⱼ modulo the primes of P·Q, or of more that begin with these: P for those of group j, else 0.
+    /// gⱼ modulo the primes of P·Q: P for those of group j, else 0.
     ///
     /// # Panics
     /// When there is no group j.

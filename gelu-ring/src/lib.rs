@@ -45,6 +45,7 @@
 //! | [`basis`] | several primes at once |
 //! | [`poly`] | polynomials by coefficients or by evaluations, as different types |
 //! | [`automorphism`] | the maps a(X) → a(X^g) |
+//! | [`sums`] | sums of products for two factors at once |
 //! | [`matrix`] | matrices of polynomials in a power of X, times vectors |
 //! | [`rns`] | rounding division, change of primes |
 //! | [`quotient`] | rounding division by several primes at once |
@@ -86,6 +87,7 @@ pub mod primes;
 pub mod quotient;
 pub mod rns;
 pub mod sample;
+pub mod sums;
 #[cfg(test)]
 mod testing;
 

@@ -236,49 +236,6 @@ impl Poly<Evaluations> {
     }
 }
 
-/// A polynomial, and two that it is multiplied by.
-pub type Factors<'a> = (&'a Poly<Evaluations>, [&'a Poly<Evaluations>; 2]);
-
-/// Columns of a row that are worked on together: those of many polynomials stay in the second cache.
-const COLUMNS: usize = 1 << 10;
-
-impl Poly<Evaluations> {
-    /// For each list, Σ a·b and Σ a·c over all its (a, \[b, c\]): column by column, so that what several lists have in
-    /// common is read from memory once.
-    #[must_use]
-    pub fn sums_of_products(basis: &Basis, lists: &[Vec<Factors<'_>>]) -> Vec<[Self; 2]> {
-        let same = |poly: &Self| poly.basis == *basis;
-        let all = lists.iter().flatten().all(|(a, [b, c])| same(a) && same(b) && same(c));
-        assert!(all, "the bases of polynomials differ");
-        let rows = || basis.primes().iter().map(|_| basis.pool().row()).collect();
-        let mut sums: Vec<[Self; 2]> =
-            lists.iter().map(|_| [Self::of(basis, rows()), Self::of(basis, rows())]).collect();
-        for (i, prime) in basis.primes().iter().enumerate() {
-            for first in (0..basis.degree()).step_by(COLUMNS) {
-                let columns = first..basis.degree().min(first + COLUMNS);
-                for (list, [b, c]) in lists.iter().zip(&mut sums) {
-                    let terms: Vec<_> = list
-                        .iter()
-                        .map(|(a, b)| {
-                            (
-                                Self::part_of_row(a, i, &columns),
-                                b.map(|b| Self::part_of_row(b, i, &columns)),
-                            )
-                        })
-                        .collect();
-                    let outs = [b, c].map(|sum| &mut sum.rows[i][columns.clone()]);
-                    prime.kernel.sums_of_products(outs, &terms);
-                }
-            }
-        }
-        sums
-    }
-
-    fn part_of_row<'a>(poly: &'a Self, i: usize, columns: &Range<usize>) -> &'a [u64] {
-        &poly.rows[i][columns.clone()]
-    }
-}
-
 impl Mul for &Poly<Evaluations> {
     type Output = Poly<Evaluations>;
 
@@ -401,22 +358,6 @@ mod tests {
         }
 
         #[test]
-        fn sums_of_pairs_are_sums_of_products(choice in choices(), count in 0..20usize, seed: u64) {
-            let basis = basis(choice);
-            let factors: Vec<[_; 3]> =
-                (0..count as u64).map(|i| [0, 1, 2].map(|j| random(&basis, seed ^ (3 * i + j)))).collect();
-            let terms: Vec<_> = factors.iter().map(|[a, b, c]| (a, [b, c])).collect();
-            let lists = [terms.clone(), vec![], terms[count / 2..].to_vec()];
-            for (sums, list) in Poly::sums_of_products(&basis, &lists).iter().zip(&lists) {
-                for (k, sum) in sums.iter().enumerate() {
-                    let mut expected = Poly::zero(&basis);
-                    expected.multiply_accumulate(&list.iter().map(|(a, b)| (*a, b[k])).collect::<Vec<_>>());
-                    prop_assert_eq!(sum, &expected);
-                }
-            }
-        }
-
-        #[test]
         fn coefficients_come_back(choice in choices(), seed: u64) {
             let a: Poly<Coefficients> = random(&basis(choice), seed);
             prop_assert_eq!(a.clone().into_evaluations().into_coefficients(), a);
@@ -432,9 +373,6 @@ mod tests {
                 let mut sum = minus_one.clone();
                 sum.multiply_accumulate(&vec![(&minus_one, &minus_one); count as usize]);
                 assert_eq!(sum, Poly::from_constant(&basis, i128::from(count) - 1), "{count}");
-                let list = vec![(&minus_one, [&minus_one; 2]); count as usize];
-                let sums = Poly::sums_of_products(&basis, &[list]);
-                assert_eq!(sums[0][1], Poly::from_constant(&basis, count.into()), "{count}");
             }
         }
     }

@@ -127,12 +127,16 @@ impl Kernel for Rows {
     }
 
     fn combine(&self, out: &mut [u64], constant: u64, terms: &[(&[u64], u64)]) {
-        let out = self.lines_mut(out);
-        out.fill([constant; LANES]);
-        let terms: Vec<_> = terms.iter().map(|(row, w)| (self.lines(row), *w)).collect();
-        for terms in terms.chunks(max_terms(self.q.bits() + MAX_BITS)) {
-            // SAFETY: `Rows` is only made where the instructions are available.
-            unsafe { self.combine_lines(out, terms) };
+        let out = blocks_mut(self.lines_mut(out).as_flattened_mut());
+        let block = |row| blocks(self.lines(row).as_flattened());
+        let terms: Vec<_> = terms.iter().map(|(row, w)| (block(row), *w)).collect();
+        let mut lists = terms.chunks(max_terms(self.q.bits() + MAX_BITS));
+        let first = lists.next().unwrap_or_default();
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.combine_blocks(out, Some(constant), first) };
+        for terms in lists {
+            // SAFETY: the same.
+            unsafe { self.combine_blocks(out, None, terms) };
         }
     }
 
@@ -158,9 +162,9 @@ impl Kernel for Rows {
     }
 
     fn reduce(&self, row: &mut [u64]) {
-        let row = self.lines_mut(row);
+        let row = blocks_mut(self.lines_mut(row).as_flattened_mut());
         // SAFETY: `Rows` is only made where the instructions are available.
-        unsafe { self.combine_lines(row, &[]) };
+        unsafe { self.combine_blocks(row, None, &[]) };
     }
 
     fn shift(&self, row: &mut [u64], constant: u64) {
@@ -272,17 +276,27 @@ impl Rows {
         }
     }
 
+    /// The combination, added to a constant or to what there is: in blocks, as [`Self::sum_blocks`].
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn combine_lines(&self, out: &mut [Line], terms: &[(&[Line], u64)]) {
+    fn combine_blocks(&self, out: &mut [Block], constant: Option<u64>, terms: &[(&[Block], u64)]) {
         let (field, zero) = (self.field(), _mm512_setzero_si512());
+        let start = splat(constant.unwrap_or(0));
         for (i, out) in out.iter_mut().enumerate() {
-            let (mut low, mut high) = (load(out), zero);
-            for (a, w) in terms {
-                let (a, w) = (load(&a[i]), splat(*w));
-                low = _mm512_madd52lo_epu64(low, a, w);
-                high = _mm512_madd52hi_epu64(high, a, w);
+            let mut sums = [[zero; 2]; BLOCK / LANES];
+            for (sum, line) in sums.iter_mut().zip(&*out) {
+                sum[0] = if constant.is_some() { start } else { load(line) };
             }
-            store(out, field.reduce(low, high));
+            for (a, w) in terms {
+                let w = splat(*w);
+                for ([low, high], a) in sums.iter_mut().zip(&a[i]) {
+                    let a = load(a);
+                    *low = _mm512_madd52lo_epu64(*low, a, w);
+                    *high = _mm512_madd52hi_epu64(*high, a, w);
+                }
+            }
+            for ([low, high], out) in sums.into_iter().zip(out) {
+                store(out, field.reduce(low, high));
+            }
         }
     }
 
