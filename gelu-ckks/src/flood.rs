@@ -121,7 +121,8 @@ impl PublicKey {
     /// distributions, at most 0.4·e/deviation), so 30 bits take a deviation of 2^30 times the noise.
     ///
     /// # Errors
-    /// [`Error::OtherParameters`]; [`Error::NothingLeft`] when a slot's noise is as large as the scale.
+    /// [`Error::OtherParameters`]; [`Error::ValueTooLarge`] when the noise does not fit the modulus. It may be as large as the
+    /// scale, as where many slots hold one number and the owner takes their mean.
     pub fn hide_computation(
         &self,
         answer: &Ciphertext,
@@ -129,11 +130,12 @@ impl PublicKey {
         rng: &mut dyn CryptoRng,
     ) -> Result<Ciphertext> {
         let parameters = answer.parameters();
-        let slot = deviation * (parameters.degree() as f64).sqrt();
-        let (flood_bits, scale_bits) = (slot.log2(), answer.scale().log2());
-        // Also when it is not a number. Normal numbers are below 2^3.2, and a word holds 63 bits.
-        if !(deviation > 0.0 && flood_bits < scale_bits && deviation.log2() < 59.0) {
-            return Err(Error::NothingLeft { flood_bits, scale_bits });
+        // Normal numbers are below 2^3.2; a word holds 63 bits, and the message needs its own.
+        let (bits, most) = (deviation.log2() + 3.2, parameters.level_bits(answer.level()) - 2.0);
+        let most = most.min(62.0);
+        // Also when it is not a number.
+        if !(deviation > 0.0 && bits < most) {
+            return Err(Error::ValueTooLarge { bits, most });
         }
         let mut flood = Zeroizing::new(vec![0i64; parameters.degree()]);
         for pair in flood.as_chunks_mut::<2>().0 {
@@ -246,9 +248,9 @@ mod tests {
         let expected = parameters.slot_bound(deviation, a.scale()) / 6.0;
         assert!((off / expected - 1.0).abs() < 0.05, "{off:e} {expected:e}");
         assert_ne!(hidden.c1.residues(0), a.c1.residues(0));
-        for deviation in [0.0, f64::NAN, f64::from(28).exp2(), f64::INFINITY] {
+        for deviation in [0.0, f64::NAN, f64::from(59).exp2(), f64::INFINITY] {
             let refused = public.hide_computation(&a, deviation, rng);
-            assert!(matches!(refused, Err(Error::NothingLeft { .. })), "{deviation}");
+            assert!(matches!(refused, Err(Error::ValueTooLarge { .. })), "{deviation}");
         }
     }
 

@@ -292,7 +292,7 @@ impl Operation {
                 let hoisted = x.hoist();
                 let mut sum = x.extend();
                 for &s in steps {
-                    sum = sum.add(&hoisted.rotate_extended(s, keys)?)?;
+                    sum = sum.plus(&hoisted.rotate_extended(s, keys)?)?;
                 }
                 sum.reduce()
             }
