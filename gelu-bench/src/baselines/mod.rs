@@ -7,8 +7,11 @@
 //! |---|---|---|
 //! | `bootstrapped` | CryptoNets on today's TFHE: one image at a time, any activation | `tfhe` |
 //! | `batched` | CryptoNets as its authors meant it: 8,192 images in the slots of BFV | `leveled` |
+//! | `packed` | the same networks with one image in the slots of CKKS | `packed` |
 
 #[cfg(feature = "leveled")]
 pub mod batched;
 #[cfg(feature = "tfhe")]
 pub mod bootstrapped;
+#[cfg(feature = "packed")]
+pub mod packed;
