@@ -28,7 +28,8 @@
 //! the noise of the computation. Each coefficient then says less than 2^-30 about its noise in statistical distance, all
 //! N = 2^14 of them less than 2^-23, if the noise is as large as [`Program::noise`] says: an estimate for values up
 //! to twice those of the images that the server calibrates with. A client that sends other numbers than pixels can make
-//! values and noise larger, and learns what the surplus shows; it can also make scores that do not fit.
+//! values and noise larger, and learns what the surplus shows; it can also make scores that do not fit. Whoever asks the
+//! same query τ times averages the noise that hides, to 1/√τ: a server that fears this limits queries.
 //!
 //! # Precision
 //! [`Server::deviation`] is the estimated deviation of a score; the tests hold encrypted scores to six of them.
