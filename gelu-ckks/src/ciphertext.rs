@@ -211,8 +211,9 @@ pub(crate) fn check_scales(left: &Scale, right: &Scale) -> Result<()> {
     Ok(())
 }
 
-/// Fails unless a scale is at least 1 and leaves a bit for the number and its sign.
+/// Fails unless a scale is of these parameters, at least 1, and leaves a bit for the number and its sign.
 pub(crate) fn check_scale(parameters: &Parameters, scale: &Scale, level: usize) -> Result<()> {
+    parameters.check_primes(scale)?;
     let (bits, modulus) = (scale.log2(), parameters.level_bits(level));
     if !(0.0..modulus - 1.0).contains(&bits) {
         return Err(Error::ScaleOutOfRange { bits, modulus });
@@ -287,5 +288,9 @@ mod tests {
         let other = Parameters::new(&crate::Chain::N13_LEVELS5).unwrap();
         let plain = Plaintext::encode(&other, &[1.0], &other.scale(), 1).unwrap();
         assert!(matches!(a.add_plain(&plain), Err(Error::OtherParameters)));
+        let foreign = other.prime_scale(1);
+        assert!(matches!(a.mul_constant(1.0, &foreign), Err(Error::OtherParameters)));
+        let encoded = Plaintext::encode(&parameters, &[1.0], &foreign, 1);
+        assert!(matches!(encoded, Err(Error::OtherParameters)));
     }
 }

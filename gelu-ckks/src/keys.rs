@@ -78,9 +78,8 @@ impl SecretKey {
         &self.parameters
     }
 
-    /// What the key follows from: as secret as the key. For key files.
-    #[must_use]
-    pub fn danger_root(&self) -> &Seed {
+    /// What the key follows from.
+    pub(crate) fn root(&self) -> &Seed {
         &self.root
     }
 
@@ -244,7 +243,7 @@ mod tests {
         let plain =
             Plaintext::encode_complex(&parameters, &values, &parameters.scale(), 4).unwrap();
         let upload = secret().encrypt(&plain, &mut rng(2)).unwrap().expand();
-        let again = SecretKey::from_root(parameters.clone(), secret().danger_root());
+        let again = SecretKey::from_root(parameters.clone(), secret().root());
         assert!(worst(&open(&again, &upload), &values) < 1e-6);
         let other = SecretKey::generate(parameters, &mut rng(3));
         assert!(worst(&open(&other, &upload), &values) > 1e6);

@@ -52,6 +52,7 @@
 //! | `noise` | how much noise there is, as numbers |
 //! | [`flood`] | what happens before a decryption is shown |
 //! | [`bytes`] | everything as bytes, and what is checked |
+//! | `keyfile` | secret keys on disk |
 //!
 //! `examples/operations.rs` measures all of it, after it has decrypted and checked the answers.
 //!
@@ -78,6 +79,7 @@ pub mod ciphertext;
 mod embedding;
 pub mod error;
 pub mod flood;
+mod keyfile;
 pub mod keys;
 pub mod linear;
 pub mod multiply;
@@ -95,6 +97,8 @@ pub use bytes::Unreadable;
 pub use ciphertext::Ciphertext;
 pub use error::{Error, Result};
 pub use flood::{Decryption, Flooding, Shareable};
+pub use gelu_keyfile::StoredKey;
+pub use keyfile::{Fields, InvalidSecretKey};
 pub use keys::{PublicKey, SecretKey, Upload};
 pub use linear::{LinearMap, Plan};
 pub use multiply::Product;

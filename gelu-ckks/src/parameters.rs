@@ -303,6 +303,13 @@ impl Parameters {
         if level > most { Err(Error::NoSuchLevel { level, most }) } else { Ok(()) }
     }
 
+    /// Fails unless a scale is made of primes of Q, as one of other parameters is not.
+    pub(crate) fn check_primes(&self, scale: &Scale) -> Result<()> {
+        let (_, primes) = scale.parts();
+        let own = |q: u64| self.primes().any(|p| p == q);
+        if primes.iter().all(|(q, _)| own(*q)) { Ok(()) } else { Err(Error::OtherParameters) }
+    }
+
     pub(crate) fn check_same(&self, other: &Self) -> Result<()> {
         if self == other { Ok(()) } else { Err(Error::OtherParameters) }
     }

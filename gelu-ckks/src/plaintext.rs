@@ -35,7 +35,7 @@ impl Plaintext {
     ///
     /// # Errors
     /// [`Error::TooManyValues`], [`Error::NoSuchLevel`]; [`Error::ValueTooLarge`] when a value at this scale does not fit
-    /// the modulus of the level, or is not finite.
+    /// the modulus of the level, or is not finite; [`Error::OtherParameters`] for a scale of other primes.
     pub fn encode(
         parameters: &Parameters,
         values: &[f64],
@@ -135,6 +135,7 @@ fn coefficients(
     scale: &Scale,
     most: f64,
 ) -> Result<Rounded> {
+    parameters.check_primes(scale)?;
     let slots = parameters.slots();
     if values.len() > slots {
         return Err(Error::TooManyValues { values: values.len(), slots });

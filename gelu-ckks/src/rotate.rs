@@ -60,15 +60,21 @@ impl Ciphertext {
         let key = keys.get(kind, &self.parameters, self.level)?;
         let level = self.parameters.level(self.level);
         let [k0, k1] = level.decomposition.inner_products(&self.c1, [&key.b, &key.a]);
-        Ok(self.mapped(kind, &k0, &k1))
+        Ok(self.mapped(kind, k0, k1))
     }
 
-    /// φ(c₀ + round(k₀/P)), φ(round(k₁/P)).
-    fn mapped(&self, kind: KeyKind, k0: &Poly<Evaluations>, k1: &Poly<Evaluations>) -> Self {
+    /// φ(c₀ + round(k₀/P)), φ(round(k₁/P)). Each is dropped once it is used: what comes next takes its rows, which are in
+    /// the cache.
+    fn mapped(&self, kind: KeyKind, k0: Poly<Evaluations>, k1: Poly<Evaluations>) -> Self {
         let division = &self.parameters.level(self.level).by_special;
         let map = self.parameters.automorphism(power(kind, &self.parameters));
-        let c0 = map.apply(&division.divide_sum(k0, &self.c0));
-        let c1 = map.apply(&division.divide(k1));
+        let quotient = division.divide_sum(&k0, &self.c0);
+        drop(k0);
+        let c0 = map.apply(&quotient);
+        drop(quotient);
+        let quotient = division.divide(&k1);
+        drop(k1);
+        let c1 = map.apply(&quotient);
         self.with(c0, c1, self.scale.clone(), self.level)
     }
 
@@ -181,7 +187,7 @@ impl Hoisted<'_> {
         }
         let key = self.key(steps, keys)?;
         let [k0, k1] = self.digits.inner_products([&key.b, &key.a]);
-        Ok(self.ciphertext.mapped(key.kind(), &k0, &k1))
+        Ok(self.ciphertext.mapped(key.kind(), k0, k1))
     }
 
     /// P times the rotation, over the special primes too: no division.
