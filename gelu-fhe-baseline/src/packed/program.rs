@@ -1,6 +1,6 @@
 //! Computations on all slots at once, once in the clear and once under CKKS.
 //!
-//! | step | y[j], indices modulo the slots | levels | keys |
+//! | step | y\[j\], indices modulo the slots | levels | keys |
 //! |---|---|---|---|
 //! | [`Step::Map`] | Σ_d D_d\[j\]·x\[j + d\] | 1 | its plan's babies and giants |
 //! | [`Step::Add`] | x\[j\] + c\[j\] | 0 | |
