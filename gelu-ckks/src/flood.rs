@@ -17,13 +17,16 @@
 
 use std::fmt;
 
+use gelu_ring::Poly;
 use num_complex::Complex64;
 use rand_core::CryptoRng;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
+use crate::ciphertext::Ciphertext;
 use crate::error::{Error, Result};
+use crate::keys::PublicKey;
 use crate::parameters::Parameters;
-use crate::plaintext;
+use crate::plaintext::{self, Plaintext};
 use crate::scale::Scale;
 
 /// The least bits of flooding.
@@ -108,6 +111,48 @@ impl Decryption {
     }
 }
 
+impl PublicKey {
+    /// The same numbers for the owner of this key, with nothing left of how they were computed: plus an encryption of 0 and
+    /// normal noise of this deviation in each coefficient.
+    ///
+    /// This is the other direction than [`Decryption::flood`]: a server that computed with weights of its own hides from the
+    /// owner what the noise says about them. The encryption of 0 makes c₁ look uniform. Noise of a coefficient that was e is
+    /// within e/deviation of what anybody could have made of the numbers alone (statistical distance of two normal
+    /// distributions, at most 0.4·e/deviation), so 30 bits take a deviation of 2^30 times the noise.
+    ///
+    /// # Errors
+    /// [`Error::OtherParameters`]; [`Error::ValueTooLarge`] when the noise does not fit the modulus. It may be as large as the
+    /// scale, as where many slots hold one number and the owner takes their mean.
+    pub fn hide_computation(
+        &self,
+        answer: &Ciphertext,
+        deviation: f64,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Ciphertext> {
+        let parameters = answer.parameters();
+        // Normal numbers are below 2^3.2; a word holds 63 bits, and the message needs its own.
+        let (bits, most) = (deviation.log2() + 3.2, parameters.level_bits(answer.level()) - 2.0);
+        let most = most.min(62.0);
+        // Also when it is not a number.
+        if !(deviation > 0.0 && bits < most) {
+            return Err(Error::ValueTooLarge { bits, most });
+        }
+        let mut flood = Zeroizing::new(vec![0i64; parameters.degree()]);
+        for pair in flood.as_chunks_mut::<2>().0 {
+            #[expect(clippy::cast_possible_truncation, reason = "checked above")]
+            let words = normal_pair(rng).map(|flood| (deviation * flood).round() as i64);
+            *pair = words;
+        }
+        let basis = &parameters.level(answer.level()).basis;
+        let poly = Poly::from_words(basis, &flood).into_evaluations();
+        let (scale, level) = (answer.scale().clone(), answer.level());
+        let mut plain = Plaintext { parameters: parameters.clone(), poly, scale, level };
+        let fresh = self.encrypt(&plain, rng);
+        plain.zeroize();
+        answer.add(&fresh?)
+    }
+}
+
 impl Flooding {
     /// ρ.
     #[must_use]
@@ -187,6 +232,26 @@ mod tests {
             assert!(matches!(flood(queries, 30, noise), Error::NothingLeft { .. }), "{queries}");
         }
         assert!(!format!("{:?}", decrypt()).contains("0."));
+    }
+
+    #[test]
+    fn hidden_computations_are_off_by_the_flood_and_no_ciphertext_is_what_it_was() {
+        let parameters = shallow();
+        let values = random(&parameters, 1);
+        let (a, rng) = (encrypted(&values, 2), &mut rng(7));
+        let public = secret().public_key(rng);
+        let deviation = f64::from(20).exp2();
+        let hidden = public.hide_computation(&a, deviation, rng).unwrap();
+        assert_eq!((hidden.level(), hidden.scale()), (2, a.scale()));
+        let off = open(&hidden).iter().zip(&open(&a)).map(|(a, b)| (a - b).norm_sqr()).sum::<f64>();
+        let off = (off / parameters.slots() as f64).sqrt();
+        let expected = parameters.slot_bound(deviation, a.scale()) / 6.0;
+        assert!((off / expected - 1.0).abs() < 0.05, "{off:e} {expected:e}");
+        assert_ne!(hidden.c1.residues(0), a.c1.residues(0));
+        for deviation in [0.0, f64::NAN, f64::from(59).exp2(), f64::INFINITY] {
+            let refused = public.hide_computation(&a, deviation, rng);
+            assert!(matches!(refused, Err(Error::ValueTooLarge { .. })), "{deviation}");
+        }
     }
 
     #[test]

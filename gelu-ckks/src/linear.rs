@@ -25,6 +25,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use num_complex::Complex64;
+
 use crate::ciphertext::Ciphertext;
 use crate::error::{Error, Result};
 use crate::parameters::Parameters;
@@ -147,13 +149,13 @@ pub struct LinearMap {
 }
 
 impl LinearMap {
-    /// Encodes diagonals at the scale of the level's prime, so that the scale of a ciphertext returns.
+    /// Encodes diagonals, real or complex, at the scale of the level's prime, so that the scale of a ciphertext returns.
     ///
     /// # Errors
     /// As [`Plan::new`]; [`Error::TooManyValues`], [`Error::ValueTooLarge`].
-    pub fn encode(
+    pub fn encode<T: Copy + Into<Complex64>>(
         parameters: &Parameters,
-        diagonals: &BTreeMap<usize, Vec<f64>>,
+        diagonals: &BTreeMap<usize, Vec<T>>,
         level: usize,
     ) -> Result<Self> {
         parameters.check_level(level)?;
@@ -165,9 +167,9 @@ impl LinearMap {
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
-    pub fn encode_at(
+    pub fn encode_at<T: Copy + Into<Complex64>>(
         parameters: &Parameters,
-        diagonals: &BTreeMap<usize, Vec<f64>>,
+        diagonals: &BTreeMap<usize, Vec<T>>,
         level: usize,
         scale: &Scale,
     ) -> Result<Self> {
@@ -179,8 +181,8 @@ impl LinearMap {
                 return Err(Error::TooManyValues { values: diagonal.len(), slots });
             }
             let (giant, baby) = split(d % slots, plan.step, slots);
-            let mut shifted = vec![0.0; slots];
-            shifted[..diagonal.len()].copy_from_slice(diagonal);
+            let mut shifted = vec![Complex64::ZERO; slots];
+            shifted.iter_mut().zip(diagonal).for_each(|(to, &w)| *to = w.into());
             shifted.rotate_right(giant);
             let plain = ExtendedPlaintext::encode(parameters, &shifted, scale, level)?;
             let place = |all: &[usize], steps| all.binary_search(&steps).expect("in the plan");
@@ -242,18 +244,14 @@ impl fmt::Debug for LinearMap {
 
 #[cfg(test)]
 mod tests {
-    use num_complex::Complex64;
-
     use super::*;
     use crate::testing::{encrypted, open, random, rng, secret, shallow, worst};
 
     fn check(diagonals: &[usize], level: usize) -> Plan {
         let parameters = shallow();
         let x = random(&parameters, 1);
-        let weights: BTreeMap<usize, Vec<f64>> = diagonals
-            .iter()
-            .map(|&d| (d, random(&parameters, d as u64).iter().map(|w| w.re).collect()))
-            .collect();
+        let weights: BTreeMap<_, _> =
+            diagonals.iter().map(|&d| (d, random(&parameters, d as u64))).collect();
         let map = LinearMap::encode(&parameters, &weights, level).unwrap();
         let kinds = map.plan().keys().map(|kind| (kind, level));
         let keys = secret().evaluation_keys(kinds, &mut rng(3)).unwrap();

@@ -163,7 +163,7 @@ fn coefficients(
 /// The same, for use over other primes than those of a level.
 pub(crate) fn round_values(
     parameters: &Parameters,
-    values: &[f64],
+    values: &[impl Copy + Into<Complex64>],
     scale: &Scale,
     most: f64,
 ) -> Result<Rounded> {

@@ -27,6 +27,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use gelu_ring::{Basis, Coefficients, Digits, Evaluations, Poly};
+use num_complex::Complex64;
 
 use crate::ciphertext::{Ciphertext, check_scale, check_scales};
 use crate::error::{Error, Result};
@@ -235,13 +236,13 @@ pub struct ExtendedPlaintext {
 }
 
 impl ExtendedPlaintext {
-    /// Real numbers in the first slots, 0 in the others.
+    /// Real or complex numbers in the first slots, 0 in the others.
     ///
     /// # Errors
     /// As [`Plaintext::encode`](crate::Plaintext::encode).
     pub fn encode(
         parameters: &Parameters,
-        values: &[f64],
+        values: &[impl Copy + Into<Complex64>],
         scale: &Scale,
         level: usize,
     ) -> Result<Self> {
@@ -369,7 +370,6 @@ impl fmt::Debug for ExtendedPlaintext {
 
 #[cfg(test)]
 mod tests {
-    use num_complex::Complex64;
     use proptest::prelude::*;
 
     use super::*;

@@ -12,10 +12,12 @@
 //! | [`circuit`] | exact circuits over the integers: the oracle | |
 //! | `torus` | CryptoNets with today's TFHE: a bootstrap for every activation | `tfhe` |
 //! | [`leveled`] | CryptoNets as its authors meant it: whole batches in the slots of BFV | |
+//! | [`packed`] | one image in the slots of CKKS, squares | |
 #![forbid(unsafe_code)]
 
 pub mod circuit;
 pub mod leveled;
+pub mod packed;
 #[cfg(feature = "tfhe")]
 pub mod torus;
 

@@ -7,7 +7,9 @@
 //! |---|---|---|
 //! | `bootstrapped` | CryptoNets on today's TFHE: one image at a time, any activation | `tfhe` |
 //! | `batched` | CryptoNets as its authors meant it: 8,192 images in the slots of BFV | always |
+//! | `packed` | the same networks with one image in the slots of CKKS | always |
 
 pub mod batched;
 #[cfg(feature = "tfhe")]
 pub mod bootstrapped;
+pub mod packed;

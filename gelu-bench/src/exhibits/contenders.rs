@@ -24,6 +24,10 @@ pub(super) enum System {
     Batched,
     /// One image in the slots of CKKS, by Orion.
     Packed,
+    /// The same by packings and a scheme of this project.
+    PackedHere,
+    /// The same, with the noise of the answer hidden from the client.
+    PackedHidden,
 }
 
 /// What one system took for one network.
@@ -57,6 +61,8 @@ impl System {
             Self::Bootstrapped => "CryptoNets, TFHE",
             Self::Batched => "CryptoNets, batched BFV",
             Self::Packed => "packed CKKS (Orion)",
+            Self::PackedHere => "packed CKKS (gelu)",
+            Self::PackedHidden => "packed CKKS (gelu), hidden",
         }
     }
 
@@ -65,13 +71,21 @@ impl System {
         matches!(self, Self::Paillier | Self::Lattice)
     }
 
+    /// Whether it is written here, to be used, and not to be compared with.
+    pub(super) fn is_ours(self) -> bool {
+        self.is_split() || matches!(self, Self::PackedHere | Self::PackedHidden)
+    }
+
     pub(super) fn client_learns(self) -> &'static str {
         match self {
             Self::Paillier | Self::Lattice => {
                 "the weighted sums of every layer: equations about weights, counted"
             }
             Self::Bootstrapped => "noise that depends on weights and keys",
-            Self::Batched | Self::Packed => "noise that depends on the weights",
+            Self::Batched | Self::Packed | Self::PackedHere => "noise that depends on the weights",
+            Self::PackedHidden => {
+                "nothing, up to 2^-30 a coefficient, while values are as calibrated"
+            }
         }
     }
 
@@ -299,4 +313,51 @@ pub(super) fn packed(
             answered.key_bytes as f64 / 1e6
         )),
     })
+}
+
+/// The same by this project's packings and scheme: first as computed, then hidden.
+pub(super) fn packed_here(
+    network: &str,
+    short: &str,
+    model: &Model,
+    training: &Dataset,
+    test: &Dataset,
+    count: usize,
+    progress: &dyn Progress,
+) -> Result<[Measured; 2]> {
+    use crate::baselines::packed::{Queries, in_the_clear, network_named};
+    use gelu_fhe_baseline::packed::Privacy;
+
+    let weights = model.weights();
+    let which = network_named(short)?;
+    let expected = in_the_clear(which, &weights, test)?;
+    let right = expected.iter().zip(test.labels()).filter(|(a, b)| a == b).count();
+    let measure = |(privacy, system): (Privacy, System)| {
+        progress.begin(&format!("{network} by {}", system.name()), 0);
+        let queries = Queries::run(which, &weights, privacy, training, &test.head(count))?;
+        let predictions = queries.predictions.iter().zip(&expected);
+        Ok::<_, anyhow::Error>(Measured {
+            system,
+            network: network.into(),
+            batch: (queries.seconds.len(), queries.seconds.iter().sum()),
+            seconds: queries.seconds,
+            accuracy: right as f64 / test.len() as f64,
+            images: test.len(),
+            encrypted: (count, predictions.filter(|(a, b)| a == b).count()),
+            up: queries.up as u64,
+            down: queries.down as u64,
+            rounds: 1,
+            remark: Some(format!(
+                "{network} by {}: one thread, N = {}, 128 bits of security, estimated deviation of a score {:.1e}, keys \
+                 of {:.0} MB once",
+                system.name(),
+                queries.degree,
+                queries.deviation,
+                queries.keys as f64 / 1e6
+            )),
+        })
+    };
+    let [here, hidden] =
+        [(Privacy::Plain, System::PackedHere), (Privacy::Hidden, System::PackedHidden)];
+    Ok([measure(here)?, measure(hidden)?])
 }

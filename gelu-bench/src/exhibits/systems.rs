@@ -86,6 +86,12 @@ impl Run<'_> {
             let split = [RUNS[0], BATCH];
             self.measured.extend(contenders::split(name, &relu, &test, split, setting, progress)?);
             self.add(contenders::packed(&squares, network, &square, &test, RUNS[1], progress))?;
+            let (ours, count) = (&calibration, RUNS[0]);
+            match contenders::packed_here(&squares, network, &square, ours, &test, count, progress)
+            {
+                Ok(both) => self.measured.extend(both),
+                Err(error) => self.add(Err(error))?,
+            }
             for (name, model) in [(&squares, &square), (&name.to_owned(), &relu)] {
                 self.add(contenders::bootstrapped(
                     name,
@@ -186,13 +192,13 @@ fn learning(measured: &[Measured]) -> Table {
     }
 }
 
-/// Each baseline beside the split protocol under a cryptosystem on the same network, squares or not, and how
+/// Each system that is not ours beside the split protocol under a cryptosystem on the same network, squares or not, and how
 /// many times as long an image by itself takes there.
 fn ratios(measured: &[Measured], split: System) -> Vec<(&Measured, &Measured, f64)> {
     let base = |m: &Measured| m.network.trim_end_matches(", squares").to_owned();
     let of =
         |other: &Measured| measured.iter().find(|m| m.system == split && base(m) == base(other));
-    let baselines = measured.iter().filter(|m| !m.system.is_split());
+    let baselines = measured.iter().filter(|m| !m.system.is_ours());
     baselines.filter_map(|m| of(m).map(|s| (s, m, m.median() / s.median()))).collect()
 }
 
@@ -221,6 +227,7 @@ fn finding(measured: &[Measured]) -> String {
             .push_str(" No other system was measured in this run, so nothing is said about one."),
         false => text.push_str(&format!(" One image by other systems: {}.", others.join(", "))),
     }
+    text.push_str(&fastest(measured));
     let mut throughput = measured.iter().filter(|m| m.system == System::Batched);
     if let Some(batched) = throughput.next() {
         text.push_str(&format!(
@@ -240,6 +247,23 @@ fn finding(measured: &[Measured]) -> String {
     text
 }
 
+/// Of our own systems, the fastest for one image of each network, where there is more than the split protocol, and the price.
+fn fastest(measured: &[Measured]) -> String {
+    let base = |m: &Measured| m.network.trim_end_matches(", squares").to_owned();
+    let of = |m: &Measured| -> Option<String> {
+        let ours = measured.iter().filter(|o| o.system.is_ours() && base(o) == base(m));
+        let best = ours.min_by(|a, b| a.median().total_cmp(&b.median()))?;
+        let (name, network) = (best.system.name(), &best.network);
+        Some(format!(
+            " Of our own systems {name} is the fastest for one image of {network}, {}: its client learns {} beside the \
+             answer.",
+            time(best.median()),
+            best.system.client_learns()
+        ))
+    };
+    measured.iter().filter(|m| m.system == System::PackedHere).filter_map(of).collect()
+}
+
 fn time(seconds: f64) -> String {
     match seconds {
         s if s < 1.0 => format!("{:.1} ms", 1e3 * s),
@@ -252,7 +276,9 @@ fn claims(measured: &[Measured]) -> Vec<Claim> {
         let (encrypted, equal) = m.encrypted;
         let exactly = match m.system {
             System::Paillier | System::Lattice | System::Batched => "equal the clear, bit for bit",
-            System::Bootstrapped | System::Packed => "are those of the clear",
+            System::Bootstrapped | System::Packed | System::PackedHere | System::PackedHidden => {
+                "are those of the clear"
+            }
         };
         let name = m.system.name();
         let text =
@@ -297,7 +323,8 @@ fn notes(measured: &[Measured], missing: Vec<String>) -> Vec<String> {
     let mut notes = vec![
         "Times run from pixels in the clear to scores in the clear; keys, their tables and connections are made \
          before. All systems use all processors, one after the other. GELU-Net's two parties are processes \
-         over TLS on one machine; the others' messages cross as bytes in one process."
+         over TLS on one machine; the others' messages cross as bytes in one process, and packed CKKS of gelu uses one \
+         thread."
             .into(),
         "Accuracy is that of all test images in the integers of each system, in the clear; encrypted answers \
          are compared with it, those of GELU-Net and BFV bit for bit. Baselines without a client need another \
@@ -330,6 +357,31 @@ mod tests {
             rounds: 2,
             remark: None,
         }
+    }
+
+    /// What is ours is no baseline, and the fastest of ours is named with its price.
+    #[test]
+    fn the_fastest_of_ours_is_named() {
+        let mut all = vec![
+            measured(System::Paillier, "LeNet-5", 0.1, 0.9935),
+            measured(System::Lattice, "LeNet-5", 0.02, 0.9935),
+        ];
+        assert_eq!(fastest(&all), "");
+        all.push(measured(System::PackedHere, "LeNet-5, squares", 0.01, 0.99));
+        all.push(measured(System::PackedHidden, "LeNet-5, squares", 0.05, 0.99));
+        let text = finding(&all);
+        assert!(
+            text.contains(
+                "packed CKKS (gelu) is the fastest for one image of LeNet-5, squares, 10.0 ms"
+            ) && text.contains("learns noise that depends on the weights"),
+            "{text}"
+        );
+        assert!(ratios(&all, System::Paillier).is_empty());
+        all[1].seconds = vec![0.001; 3];
+        assert!(
+            finding(&all)
+                .contains("GELU-Net, lattice is the fastest for one image of LeNet-5, 1.0 ms")
+        );
     }
 
     /// Ratios decide on claims: 12 times is enough for CKKS and not for TFHE.
