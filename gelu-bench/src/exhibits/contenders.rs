@@ -315,49 +315,47 @@ pub(super) fn packed(
     })
 }
 
-/// The same by this project's packings and scheme: first as computed, then hidden.
+/// The same by this project's packings and scheme: as computed, or hidden.
 pub(super) fn packed_here(
-    network: &str,
-    short: &str,
+    system: System,
+    [network, short]: [&str; 2],
     model: &Model,
     training: &Dataset,
     test: &Dataset,
     count: usize,
     progress: &dyn Progress,
-) -> Result<[Measured; 2]> {
+) -> Result<Measured> {
     use crate::baselines::packed::{Queries, in_the_clear, network_named};
     use gelu_fhe_baseline::packed::Privacy;
 
-    let weights = model.weights();
-    let which = network_named(short)?;
+    let privacy = match system {
+        System::PackedHidden => Privacy::Hidden,
+        _ => Privacy::Plain,
+    };
+    progress.begin(&format!("{network} by {}", system.name()), 0);
+    let (weights, which) = (model.weights(), network_named(short)?);
     let expected = in_the_clear(which, &weights, test)?;
     let right = expected.iter().zip(test.labels()).filter(|(a, b)| a == b).count();
-    let measure = |(privacy, system): (Privacy, System)| {
-        progress.begin(&format!("{network} by {}", system.name()), 0);
-        let queries = Queries::run(which, &weights, privacy, training, &test.head(count))?;
-        let predictions = queries.predictions.iter().zip(&expected);
-        Ok::<_, anyhow::Error>(Measured {
-            system,
-            network: network.into(),
-            batch: (queries.seconds.len(), queries.seconds.iter().sum()),
-            seconds: queries.seconds,
-            accuracy: right as f64 / test.len() as f64,
-            images: test.len(),
-            encrypted: (count, predictions.filter(|(a, b)| a == b).count()),
-            up: queries.up as u64,
-            down: queries.down as u64,
-            rounds: 1,
-            remark: Some(format!(
-                "{network} by {}: one thread, N = {}, 128 bits of security, estimated deviation of a score {:.1e}, keys \
-                 of {:.0} MB once",
-                system.name(),
-                queries.degree,
-                queries.deviation,
-                queries.keys as f64 / 1e6
-            )),
-        })
-    };
-    let [here, hidden] =
-        [(Privacy::Plain, System::PackedHere), (Privacy::Hidden, System::PackedHidden)];
-    Ok([measure(here)?, measure(hidden)?])
+    let queries = Queries::run(which, &weights, privacy, training, &test.head(count))?;
+    let equal = queries.predictions.iter().zip(&expected).filter(|(a, b)| a == b).count();
+    Ok(Measured {
+        system,
+        network: network.into(),
+        batch: (queries.seconds.len(), queries.seconds.iter().sum()),
+        seconds: queries.seconds,
+        accuracy: right as f64 / test.len() as f64,
+        images: test.len(),
+        encrypted: (queries.predictions.len(), equal),
+        up: queries.up as u64,
+        down: queries.down as u64,
+        rounds: 1,
+        remark: Some(format!(
+            "{network} by {}: one thread, N = {}, 128 bits of security, estimated deviation of a score {:.1e}, keys \
+             of {:.0} MB once",
+            system.name(),
+            queries.degree,
+            queries.deviation,
+            queries.keys as f64 / 1e6
+        )),
+    })
 }

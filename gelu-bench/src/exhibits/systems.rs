@@ -86,11 +86,17 @@ impl Run<'_> {
             let split = [RUNS[0], BATCH];
             self.measured.extend(contenders::split(name, &relu, &test, split, setting, progress)?);
             self.add(contenders::packed(&squares, network, &square, &test, RUNS[1], progress))?;
-            let (ours, count) = (&calibration, RUNS[0]);
-            match contenders::packed_here(&squares, network, &square, ours, &test, count, progress)
-            {
-                Ok(both) => self.measured.extend(both),
-                Err(error) => self.add(Err(error))?,
+            for system in [System::PackedHere, System::PackedHidden] {
+                let (names, count) = ([squares.as_str(), network], RUNS[0]);
+                self.add(contenders::packed_here(
+                    system,
+                    names,
+                    &square,
+                    &calibration,
+                    &test,
+                    count,
+                    progress,
+                ))?;
             }
             for (name, model) in [(&squares, &square), (&name.to_owned(), &relu)] {
                 self.add(contenders::bootstrapped(

@@ -128,9 +128,11 @@ impl Client {
     pub fn encrypt(&self, pixels: &[f64], rng: &mut dyn CryptoRng) -> Result<Vec<u8>> {
         let Exchange { network, parameters, .. } = &self.exchange;
         Network::check_image(pixels)?;
-        let packed = network.pack(pixels, parameters.slots());
+        let mut packed = network.pack(pixels, parameters.slots());
         let (scale, level) = (parameters.scale(), parameters.top_level());
-        let mut plain = Plaintext::encode_complex(parameters, &packed, &scale, level)?;
+        let plain = Plaintext::encode_complex(parameters, &packed, &scale, level);
+        packed.iter_mut().flat_map(|x| [&mut x.re, &mut x.im]).for_each(Zeroize::zeroize);
+        let mut plain = plain?;
         let upload = self.secret.encrypt(&plain, rng);
         plain.zeroize();
         Ok(upload?.to_bytes())
