@@ -316,6 +316,12 @@ impl Plan {
             + (giants - 1) * ring.hoisted(errors)
             + babies * ring.relinearized(errors)
             + (babies - 1) * ring.extended(errors - 1);
+        // The step under encryption, which the last iteration leaves to the data party.
+        let copies = match level > self.head_level(1) {
+            true => inner_sum_steps(layout.places(), layout.shifts(), self.parameters.slots()),
+            false => Vec::new(),
+        };
+        let one = one + 2 * copies.len() * ring.rotation(errors - 1);
         self.settings.heads * one
     }
 
