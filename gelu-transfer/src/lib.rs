@@ -58,7 +58,7 @@
 //!
 //! # What it costs
 //! 2,048 rows in batches of 1,024, 384 features, one head, a refresh after each iteration. Transforms are of 2^13 residues, a row that
-//! is read and multiplied counts as one: [`Plan::transforms`]. Times depend on the machine; measured CPU time was within 10 % of
+//! is read and multiplied counts as one: [`Plan::transforms`]. Times depend on the machine; measured CPU time was within a quarter of
 //! this count times the price of a transform in the same process ([`price::measure_transform`]).
 //!
 //! | | linear on ±8 | cubic on ±12 |
