@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use gelu_ckks::SecretKey;
 use gelu_transfer::plain::Training;
-use gelu_transfer::plan::measure_transform;
+use gelu_transfer::price::measure_transform;
 use gelu_transfer::{
     Activation, ComputeParty, DataParty, Plan, Preparation, Rows, Scores, Settings, Sigmoid, scores,
 };

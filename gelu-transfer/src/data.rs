@@ -125,7 +125,7 @@ impl DataParty {
     /// The heads, for so many iterations.
     ///
     /// # Errors
-    /// [`Error::LeftRange`] when a weighted sum of the next batch is beyond the polynomial: nothing is lost, and
+    /// [`Error::LeftRange`] when a weighted sum of the next batches is beyond the polynomial: nothing is lost, and
     /// [`state`](Self::state) is what to resume from. [`Error::Setting`] for more iterations than the plan's, or none.
     pub fn heads(&mut self, iterations: usize, rng: &mut dyn CryptoRng) -> Result<Vec<u8>> {
         let plan = &self.plan;

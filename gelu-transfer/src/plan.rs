@@ -22,15 +22,14 @@
 //! error of 2), and a sign.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use gelu_ckks::rotate::inner_sum_steps;
-use gelu_ckks::{Chain, KeyKind, Parameters, Plaintext, Scale, SecretKey};
-use rand_core::CryptoRng;
+use gelu_ckks::{Chain, KeyKind, Parameters, Scale};
 
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::plain;
+use crate::price::Ring;
 use crate::sigmoid::Sigmoid;
 
 /// What is to be trained.
@@ -58,30 +57,6 @@ pub struct Plan {
     settings: Settings,
     parameters: Parameters,
     layout: Layout,
-}
-
-/// How long one transform of 2^13 residues takes, in seconds, on the machine that `examples/head.rs` was written on (Zen 5,
-/// AVX-512 IFMA, one thread of two that are shared). A portable build takes about ten times as long.
-pub const TRANSFORM_SECONDS: f64 = 6e-6;
-
-/// The shortest of a few rotations on this machine, as seconds a transform of 2^13 residues: for [`Plan::seconds`]. Machines
-/// differ, and what else they do matters.
-///
-/// # Errors
-/// None for parameters that exist.
-pub fn measure_transform(parameters: &Parameters, rng: &mut dyn CryptoRng) -> Result<f64> {
-    let (ring, level) = (Ring { parameters }, parameters.top_level());
-    let secret = SecretKey::generate(parameters.clone(), rng);
-    let keys = secret.evaluation_keys([(KeyKind::Rotation(1), level)], rng)?;
-    let plain = Plaintext::encode(parameters, &[1.0], &parameters.scale(), level)?;
-    let ciphertext = secret.encrypt(&plain, rng)?.expand();
-    let mut shortest = f64::INFINITY;
-    for _ in 0..20 {
-        let start = Instant::now();
-        ciphertext.rotate(1, &keys)?;
-        shortest = shortest.min(start.elapsed().as_secs_f64());
-    }
-    Ok(shortest / (ring.rotation(level) as f64 * ring.size()))
 }
 
 /// Widths of q₀ and of the other primes that are tried.
@@ -316,10 +291,16 @@ impl Plan {
             + (giants - 1) * ring.hoisted(errors)
             + babies * ring.relinearized(errors)
             + (babies - 1) * ring.extended(errors - 1);
+        // The step under encryption, which the last iteration leaves to the data party.
+        let copies = match level > self.head_level(1) {
+            true => inner_sum_steps(layout.places(), layout.shifts(), self.parameters.slots()),
+            false => Vec::new(),
+        };
+        let one = one + 2 * copies.len() * ring.rotation(errors - 1);
         self.settings.heads * one
     }
 
-    /// Seconds that k iterations take the compute party, by the time of a transform of 2^13 residues ([`TRANSFORM_SECONDS`])
+    /// Seconds that k iterations take the compute party, by the time of a transform of 2^13 residues ([`price`](crate::price))
     /// and so many threads. An estimate: memory and other programs have their say.
     #[must_use]
     pub fn seconds(&self, transform: f64, threads: usize) -> f64 {
@@ -397,74 +378,10 @@ fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// What operations of a ring cost, in transforms, and what its keys weigh.
-struct Ring<'a> {
-    parameters: &'a Parameters,
-}
-
-impl Ring<'_> {
-    /// Of a transform, where one of 2^13 residues is 1.
-    fn size(&self) -> f64 {
-        let degree = self.parameters.degree() as f64;
-        degree * degree.log2() / (8192.0 * 13.0)
-    }
-
-    fn special(&self) -> usize {
-        self.parameters.special_primes().len()
-    }
-
-    fn rows(&self, level: usize) -> usize {
-        level + 1 + self.special()
-    }
-
-    fn digits(&self, level: usize) -> usize {
-        let group = (self.parameters.top_level() + 1).div_ceil(self.parameters.digits());
-        level / group + 1
-    }
-
-    fn key_rows(&self, level: usize) -> usize {
-        self.digits(level) * self.rows(level)
-    }
-
-    fn decomposition(&self, level: usize) -> usize {
-        self.key_rows(level)
-    }
-
-    /// Both halves of a key are read.
-    fn hoisted(&self, level: usize) -> usize {
-        2 * self.key_rows(level) + 2 * self.rows(level)
-    }
-
-    fn rotation(&self, level: usize) -> usize {
-        self.decomposition(level) + self.hoisted(level)
-    }
-
-    /// A rotation that is left modulo P·Q: the sum of many is divided once.
-    fn extended(&self, level: usize) -> usize {
-        3 * self.key_rows(level)
-    }
-
-    fn relinearized(&self, level: usize) -> usize {
-        3 * self.key_rows(level) + 2 * (self.special() + 1) + 2 * level
-    }
-
-    /// Of a polynomial at a level on the wire.
-    fn row_bits(&self, level: usize) -> u64 {
-        let bits: u32 = self.parameters.primes().take(level + 1).map(|q| q.ilog2() + 1).sum();
-        u64::from(bits) * self.parameters.degree() as u64
-    }
-
-    /// Of a key on the wire.
-    fn key_bits(&self, level: usize) -> u64 {
-        let special: u32 = self.parameters.special_primes().map(|q| q.ilog2() + 1).sum();
-        let row = self.row_bits(level) + u64::from(special) * self.parameters.degree() as u64;
-        self.digits(level) as u64 * row
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::price::TRANSFORM_SECONDS;
 
     fn settings(degree: usize, unattended: usize) -> Settings {
         let sigmoid = Sigmoid::fit(degree, 16.0).unwrap();

@@ -87,8 +87,10 @@ impl State {
         if iteration > MOST_ITERATIONS {
             return Err(Error::State("it has more than 2^20 iterations"));
         }
-        // l grows by a half at each iteration, and a bit.
-        if !(1.0..=2.0 + iteration as f64).contains(&l) {
+        // The compute party counts it from the iteration.
+        let mut momentum = Momentum::default();
+        momentum.by_ref().take(iteration).for_each(drop);
+        if l != momentum.l {
             return Err(Error::State("its momentum is not that of its iteration"));
         }
         let numbers = Zeroizing::new(
@@ -101,7 +103,7 @@ impl State {
             let (v, w) = head.split_at(inputs);
             Head { v: v.to_vec(), w: w.to_vec() }
         });
-        Ok(Self { iteration, momentum: Momentum { l }, heads: heads.collect() })
+        Ok(Self { iteration, momentum, heads: heads.collect() })
     }
 }
 
