@@ -18,8 +18,7 @@
 //! Primes are the largest below these powers of two ([`primes::descending`]), so log QP is a little below its figure.
 //!
 //! # Security
-//! The limits are those for 128 bits, ternary secrets and errors of deviation 3.2 of *Security guidelines for implementing
-//! homomorphic encryption* (Bossuat et al., IACR ePrint 2024/463): 53, 106, 214, 430, 868, 1747 bits for N = 2^11 … 2^16.
+//! The limits are those of the guideline of 2024 for 128 bits ([`gelu_ring::limits`]).
 //! Special primes count: keys are encryptions modulo P·Q. Secrets are dense; sparse ones would need estimates of their own,
 //! and there are none here. Parameters beyond the limits cannot be made.
 
@@ -27,7 +26,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use gelu_ring::{Automorphism, Basis, Decomposition, Division, primes};
+use gelu_ring::{Automorphism, Basis, Decomposition, Division, limits, primes};
 
 use crate::embedding::Embedding;
 use crate::error::{Error, Result};
@@ -111,9 +110,6 @@ pub(crate) struct Level {
 /// The most primes of Q and P: their product is limited, and none is below 2^12.
 const MOST_PRIMES: usize = 146;
 
-/// Bits of P·Q for 128 bits of security, by log₂ N from 11.
-const GUIDELINE: [u32; 6] = [53, 106, 214, 430, 868, 1747];
-
 impl Parameters {
     /// The parameters of a chain.
     ///
@@ -169,9 +165,8 @@ impl Parameters {
             return Err(Error::Chain("there must be 1 digit at least, and no more than primes"));
         }
         // Before any table is made: what is refused costs nothing.
-        let most = (degree.is_power_of_two() && (11..=16).contains(&degree.ilog2()))
-            .then(|| GUIDELINE[degree.ilog2() as usize - 11])
-            .ok_or(gelu_ring::basis::InvalidBasis::Degree(degree))?;
+        let most =
+            limits::most_bits(degree).ok_or(gelu_ring::basis::InvalidBasis::Degree(degree))?;
         let log = |primes: &[u64]| primes.iter().map(|&q| (q as f64).log2()).sum::<f64>();
         let bits = log(primes) + log(special);
         if bits > f64::from(most) {

@@ -51,6 +51,7 @@
 //! | [`quotient`] | rounding division by several primes at once |
 //! | [`digits`] | digits of a polynomial over more primes: switching keys |
 //! | [`sample`] | uniform polynomials from a seed; ternary secrets, binomial errors |
+//! | [`limits`] | how large a modulus may be for N |
 //! | [`bytes`] | residues as bytes, and what is checked when they come back |
 //! | `memory` | rows, aligned and reused |
 //! | `constant_time` | whether time tells secrets |
@@ -62,7 +63,7 @@
 //! leave above q between two steps never leaves a function.
 //!
 //! # Security
-//! This is arithmetic, not a scheme: which N, Q and errors are secure is for schemes to say. All operations on
+//! This is arithmetic, not a scheme: which N, Q and errors are secure is for schemes to say, by the table in [`limits`]. All operations on
 //! residues, and the sampling of secrets, take the same time for all values, in both kernels; reading bytes and
 //! comparing with `==` do not. Small secret polynomials and all scratch are wiped on drop; other
 //! polynomials where they are held as `Zeroizing<Poly<_>>`. No residue is printed.
@@ -77,6 +78,7 @@ pub mod bytes;
 mod constant_time;
 pub mod digits;
 mod kernel;
+pub mod limits;
 pub mod matrix;
 mod memory;
 pub mod modulus;

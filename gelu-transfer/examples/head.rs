@@ -18,10 +18,11 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use gelu_ckks::SecretKey;
+use gelu_nn::scores::{Scores, best_threshold};
 use gelu_transfer::plain::Training;
 use gelu_transfer::price::measure_transform;
 use gelu_transfer::{
-    Activation, ComputeParty, DataParty, Plan, Preparation, Rows, Scores, Settings, Sigmoid, scores,
+    Activation, ComputeParty, DataParty, Plan, Preparation, Rows, Settings, Sigmoid,
 };
 use rand_core::Rng;
 
@@ -189,10 +190,11 @@ fn run(
         worst = worst.max(off);
         let (train, tested) = score(&data, &x, classes, &y, test);
         if let Some((scores, _)) = tested {
-            auc = scores.auc;
+            auc = scores.auc.unwrap_or(0.0);
         }
         let tested = tested.map_or(String::from("none"), |(s, threshold)| {
-            format!("{:.4}, {:.4}, {:.4} | {:.4}", s.accuracy, s.f1, s.auc, threshold.f1)
+            let auc = s.auc.unwrap_or(0.0);
+            format!("{:.4}, {:.4}, {auc:.4} | {:.4}", s.accuracy, s.f1, threshold.f1)
         });
         println!(
             "{:>9} | {off:.1e} | {owner:.4} | {computed:.4} | {:.3} | {:.3} | {train:.4} | {tested}",
@@ -229,12 +231,13 @@ fn score(
     let heads = data.state().heads();
     let z: Vec<_> = heads.iter().map(|head| x.weighted_sums(head.weights())).collect();
     if let [z] = &z[..] {
-        let threshold = scores::best_threshold(&y[0], z);
+        let labels = support::classes(&y[0]);
+        let threshold = best_threshold(&labels, z);
         let tested = test.map(|test| {
             let z = test.x.weighted_sums(heads[0].weights());
-            (Scores::of(&test.y, &z, 0.0), Scores::of(&test.y, &z, threshold))
+            [0.0, threshold].map(|t| Scores::of_two(&support::classes(&test.y), &z, t)).into()
         });
-        return (Scores::of(&y[0], z, 0.0).accuracy, tested);
+        return (Scores::of_two(&labels, z, 0.0).accuracy, tested);
     }
     let best = |i: usize| (0..z.len()).max_by(|&a, &b| z[a][i].total_cmp(&z[b][i]));
     let right = classes.iter().enumerate().filter(|(i, class)| best(*i) == Some(**class));

@@ -46,7 +46,6 @@
 //! |---|---|
 //! | [`plain`] | the training in the clear, which all else must equal |
 //! | [`sigmoid`] | polynomials in place of the sigmoid |
-//! | [`scores`] | accuracy, precision, recall, F1, AUC |
 //! | [`layout`] | where numbers sit, so that a step takes about 40 switched keys instead of a thousand |
 //! | [`plan`] | levels, scales, keys, bytes, memory and time, before anything starts |
 //! | [`price`] | what operations cost, on paper and on this machine |
@@ -96,7 +95,6 @@ pub mod message;
 pub mod plain;
 pub mod plan;
 pub mod price;
-pub mod scores;
 pub mod sigmoid;
 pub mod state;
 
@@ -106,6 +104,5 @@ pub use error::{Error, Result};
 pub use layout::Layout;
 pub use plain::{Head, Preparation, Rows};
 pub use plan::{Plan, Settings};
-pub use scores::Scores;
 pub use sigmoid::{Activation, Sigmoid};
 pub use state::State;

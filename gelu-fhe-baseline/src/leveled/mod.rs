@@ -60,4 +60,4 @@ mod wire;
 
 pub use activation::{ActivationCost, Polynomial, measure_activation};
 pub use inference::{Client, LayerTime, Server};
-pub use parameters::{Parameters, SECURITY_128};
+pub use parameters::Parameters;

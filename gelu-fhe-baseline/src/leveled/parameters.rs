@@ -22,17 +22,13 @@ use std::sync::Arc;
 
 use gelu_core::error::{ApiMisuse, Error, RangeError, Result};
 use gelu_ring::basis::DEGREES;
+use gelu_ring::limits::{self, SECURITY_128};
 use gelu_ring::modulus::MAX_BITS;
 use gelu_ring::{Basis, Conversion, Modulus};
 
 use super::layers::Layers;
 use super::noise::{self, Budget, modulus_bits};
 use crate::Circuit;
-
-/// (N, the most bits of q) for 128 bits of security with ternary secrets, against classical attacks: IACR ePrint
-/// 2024/463.
-pub const SECURITY_128: [(usize, u32); 6] =
-    [(2048, 53), (4096, 106), (8192, 214), (16384, 430), (32768, 868), (65536, 1747)];
 
 /// The most limbs, for any degree in [`SECURITY_128`].
 const MAX_LIMBS: usize = 16;
@@ -267,9 +263,8 @@ fn modulus_of(plaintext: &Basis) -> Modulus {
 }
 
 pub(super) fn most_bits(degree: usize) -> Result<u32> {
-    let found = SECURITY_128.iter().find(|(n, _)| *n == degree);
     let why = || format!("must be one of {:?}", SECURITY_128.map(|(n, _)| n));
-    found.map(|&(_, bits)| bits).ok_or_else(|| misfit("N", why()))
+    limits::most_bits(degree).ok_or_else(|| misfit("N", why()))
 }
 
 /// Limbs of at most 50 bits whose product stays below 2^`most`.

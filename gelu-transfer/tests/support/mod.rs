@@ -44,3 +44,8 @@ pub(crate) fn load(path: &Path) -> (Split, Split) {
         |name, rows| Split { x: preparation.apply(rows).expect("features"), y: labels(name) };
     (split("train", &train), split("test", &raw("test")))
 }
+
+/// The class of each row: 1 where the label is.
+pub(crate) fn classes(labels: &[bool]) -> Vec<usize> {
+    labels.iter().map(|&label| usize::from(label)).collect()
+}

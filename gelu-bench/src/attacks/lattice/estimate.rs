@@ -94,8 +94,8 @@ fn root_hermite(block: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gelu_fhe_baseline::leveled::SECURITY_128;
     use gelu_lattice::Parameters;
+    use gelu_ring::limits::SECURITY_128;
 
     /// Core-SVP of the primal attack as the designers of Kyber give it, classical (round 3, table 4: 118, 182, 256).
     #[test]
