@@ -11,6 +11,7 @@
 //! | [`packing`] | a client | weights, from plaintexts out of range |
 //! | [`randomness`] | a client | weights, from the randomness of a response |
 //! | [`lattice`] | a client | weights, from ciphertexts of a lattice scheme |
+//! | [`approximate`] | a server | a secret key, from one decryption of CKKS that it is shown |
 //! | [`permutation`] | a client | weights, although the neurons are permuted for each query |
 //! | [`factorisation`], by [`unmixing`] | a server | inputs, from the sum of a short lease |
 //! | [`low_bits`] | a server | which inputs are zero, from the low bits of masked gradients |
@@ -20,6 +21,7 @@
 //! data, models and sessions; [`digits`], [`target`] and [`smooth`] are the tools of the others.
 
 pub mod algebra;
+pub mod approximate;
 pub mod digits;
 pub mod extraction;
 pub mod factorisation;
@@ -51,10 +53,11 @@ mod tests {
         let (extent, key_bits, seed) = (Extent::Quick, 512, 1);
         let setting = Setting { extent, data: None, models: None, seed, key_bits };
         type Make = fn(&Setting, &dyn Progress) -> Result<Exhibit, Error>;
-        let all: [Make; 5] = [
+        let all: [Make; 6] = [
             packing::exhibit,
             randomness::exhibit,
             lattice::exhibit,
+            approximate::exhibit,
             low_bits::exhibit,
             masks::exhibit,
         ];

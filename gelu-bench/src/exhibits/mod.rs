@@ -128,6 +128,12 @@ pub(crate) const ENTRIES: &[Entry] = &[
         make: |setting, progress| Ok(attacks::lattice::exhibit(setting, progress)?),
     },
     Entry {
+        id: "attack-approximate",
+        about: "a server that is shown one decryption of CKKS divides the secret key out; flooding leaves \
+                it nothing",
+        make: |setting, progress| Ok(attacks::approximate::exhibit(setting, progress)?),
+    },
+    Entry {
         id: "attack-permutation",
         about: "A client realigns neurons that are permuted for every query; only counting helps",
         make: |setting, progress| Ok(attacks::permutation::exhibit(setting, progress)?),
