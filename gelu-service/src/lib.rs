@@ -24,6 +24,7 @@
 
 mod account;
 pub mod certs;
+pub mod channel;
 pub mod client;
 mod compute;
 pub mod error;
@@ -35,6 +36,7 @@ pub mod server;
 pub mod tls;
 mod trust;
 
+pub use compute::on_pool;
 pub use client::{Connection, Session};
 pub use error::{Error, Result};
 pub use handshake::ModelCard;
