@@ -20,9 +20,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// [`Error::Bug`] when the job panics.
-pub async fn on_pool<T: Send + 'static>(
-    job: impl FnOnce() -> T + Send + 'static,
-) -> Result<T> {
+pub async fn on_pool<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let waiting = spawn_blocking(move || rayon::scope(move |_| job()));
     waiting.await.map_err(|e| Error::Bug(e.to_string()))
 }

@@ -36,8 +36,8 @@ pub mod server;
 pub mod tls;
 mod trust;
 
-pub use compute::on_pool;
 pub use client::{Connection, Session};
+pub use compute::on_pool;
 pub use error::{Error, Result};
 pub use handshake::ModelCard;
 pub use limits::Limits;

@@ -24,7 +24,7 @@ pub(super) struct SourceArgs {
     pub(super) features: Option<PathBuf>,
     /// Widths of hidden layers of the head, such as 32 or 64,16 [default: none, a logistic head]
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = args::count(1..=65_536))]
-    head: Vec<usize>,
+    pub(super) head: Vec<usize>,
     /// Project the features on so many principal components of the training rows before they are encrypted
     #[arg(long, value_name = "K", value_parser = args::count(1..), conflicts_with = "base")]
     components: Option<usize>,
@@ -33,7 +33,7 @@ pub(super) struct SourceArgs {
     pub(super) base: Option<PathBuf>,
     /// How many layers of --base, from the first on; the head stands on what they give
     #[arg(long, value_name = "STAGES", requires = "base", value_parser = args::count(1..))]
-    freeze: Option<usize>,
+    pub(super) freeze: Option<usize>,
     /// Train on the first N rows only
     #[arg(long, value_name = "N", value_parser = args::count(1..))]
     rows: Option<usize>,
@@ -151,14 +151,24 @@ impl Source {
     /// The trained model as it is used: it takes raw features, and of two classes it answers the second where its
     /// log-odds are above `threshold`.
     pub(super) fn export(&self, trained: &Model, threshold: Option<f64>) -> Result<Model> {
-        let mut weights = trained.weights();
+        self.export_weights(trained.weights(), threshold)
+    }
+
+    /// The same of weights for [`start`](Self::start)'s network.
+    pub(super) fn export_weights(
+        &self,
+        mut weights: FloatParameters,
+        threshold: Option<f64>,
+    ) -> Result<Model> {
         if let (Some(threshold), Some(last)) = (threshold, weights.layers.last_mut()) {
             last.biases[0] += threshold;
         }
-        let (architecture, precision) = (trained.architecture(), *trained.precision());
+        let (name, architecture) = (self.start.name(), self.start.architecture());
         let model = match &self.prepared {
-            None => Model::from_float(trained.name(), architecture.clone(), precision, &weights)?,
-            Some(prepared) => prepared.fold(trained.name(), architecture, &weights)?,
+            None => {
+                Model::from_float(name, architecture.clone(), *self.start.precision(), &weights)?
+            }
+            Some(prepared) => prepared.fold(name, architecture, &weights)?,
         };
         let classes = serde_json::to_string(self.split.train.class_names())?;
         Ok(model.with_metadata("dataset", &self.name).with_metadata(CLASSES, classes))
