@@ -24,7 +24,7 @@ pub(super) struct SourceArgs {
     pub(super) features: Option<PathBuf>,
     /// Widths of hidden layers of the head, such as 32 or 64,16 [default: none, a logistic head]
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = args::count(1..=65_536))]
-    pub(super) head: Vec<usize>,
+    head: Vec<usize>,
     /// Project the features on so many principal components of the training rows before they are encrypted
     #[arg(long, value_name = "K", value_parser = args::count(1..), conflicts_with = "base")]
     components: Option<usize>,
@@ -33,7 +33,7 @@ pub(super) struct SourceArgs {
     pub(super) base: Option<PathBuf>,
     /// How many layers of --base, from the first on; the head stands on what they give
     #[arg(long, value_name = "STAGES", requires = "base", value_parser = args::count(1..))]
-    pub(super) freeze: Option<usize>,
+    freeze: Option<usize>,
     /// Train on the first N rows only
     #[arg(long, value_name = "N", value_parser = args::count(1..))]
     rows: Option<usize>,
@@ -72,6 +72,20 @@ impl SourceArgs {
             (Some(base), Some(stages)) => self.on_base(base, stages),
             _ => self.on_features(),
         }
+    }
+
+    /// Refuses layers of which engine ckks has none: hidden ones, and a base's.
+    ///
+    /// # Errors
+    /// Names the option.
+    #[cfg(feature = "lattice")]
+    pub(super) fn refuse_layers(&self) -> Result<()> {
+        let given = [
+            ("--base", self.base.is_some()),
+            ("--freeze", self.freeze.is_some()),
+            ("--head", !self.head.is_empty()),
+        ];
+        super::ckks::options::refuse("ckks", "exact", &given)
     }
 
     /// The files that this run reads.

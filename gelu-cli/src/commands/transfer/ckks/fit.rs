@@ -46,8 +46,8 @@ pub(in super::super) fn run(args: &Args, output: crate::output::Output) -> Resul
         batch: args.batch,
         rate: args.rate.rate,
     };
-    let unattended = args.ckks.unattended().unwrap_or(1);
-    let plan = Plan::new(args.ckks.settings(rows, unattended)?)?;
+    let unattended = args.ckks.training.unattended().unwrap_or(1);
+    let plan = Plan::new(args.ckks.training.settings(rows, unattended)?)?;
     say(&format!(
         "{}, {}, {} rows to train on, {} held out\nring of degree {}, {} levels; keys {}, features {}",
         source.name,
@@ -69,7 +69,7 @@ pub(in super::super) fn run(args: &Args, output: crate::output::Output) -> Resul
         data = data.resume(saved).map_err(explained)?;
     }
     let first = data.state().clone();
-    let last = args.ckks.iterations();
+    let last = args.ckks.training.iterations();
     if first.iteration() >= last {
         return Err(problem(
             format!("the state has {} iterations already, of {last}", first.iteration()),
@@ -117,7 +117,7 @@ pub(in super::super) fn run(args: &Args, output: crate::output::Output) -> Resul
 /// Where the compute party is.
 enum Place {
     /// A process that was started for this run; its certificates go with it.
-    Here { server: LocalServer, tls: ClientTls, _deployment: Deployment },
+    Here { server: LocalServer, tls: ClientTls, _deployment: Box<Deployment> },
     /// Elsewhere.
     There { address: String, tls: ClientTls },
 }
@@ -132,7 +132,7 @@ impl Place {
         let tls = deployment.admit("client")?;
         let server = deployment.compute(args.threads)?;
         phases.end(running, "compute party", "a compute party was started here");
-        Ok(Self::Here { server, tls, _deployment: deployment })
+        Ok(Self::Here { server, tls, _deployment: Box::new(deployment) })
     }
 
     fn reach(&self) -> (String, &ClientTls) {
@@ -280,15 +280,13 @@ fn explained(error: Error) -> anyhow::Error {
 }
 
 fn refuse_exact(args: &Args) -> Result<()> {
+    args.source.refuse_layers()?;
     let cryptosystem = args.cryptosystem;
     let exact = super::super::default_backend();
     refuse(
         "ckks",
         "exact",
         &[
-            ("--base", args.source.base.is_some()),
-            ("--freeze", args.source.freeze.is_some()),
-            ("--head", !args.source.head.is_empty()),
             ("--epochs", args.epochs.is_some()),
             ("--allow-input-reconstruction", args.allow_input_reconstruction),
             ("--secret-rate", args.rate.secret_rate.is_some()),

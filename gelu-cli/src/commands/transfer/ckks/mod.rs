@@ -22,6 +22,7 @@
 //! | `options` | settings of a training by the command line |
 //! | `fit` | trains, with a state that a lost server does not take away |
 //! | `outcome` | what came of it: weights and scores beside those in the clear |
+//! | `plan` | ring, keys, bytes, memory and time before anything runs |
 
 pub(super) mod compute;
 pub(super) mod fit;
@@ -29,5 +30,5 @@ mod link;
 pub(super) mod options;
 mod outcome;
 mod party;
-
+pub(super) mod plan;
 mod wire;

@@ -9,10 +9,10 @@ use crate::args;
 use crate::client::ServerArgs;
 use crate::problem::problem;
 
-/// What only this engine takes.
+/// How a head is trained.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Engine ckks", mut_arg("key", |arg| arg.hide(true)))]
-pub(in super::super) struct Options {
+#[command(next_help_heading = "Engine ckks")]
+pub(in super::super) struct Training {
     /// Iterations between two refreshes, in which the data party is not needed: more take larger rings [default: 1]
     #[arg(long, value_name = "K", value_parser = args::count(1..=16))]
     unattended: Option<usize>,
@@ -25,6 +25,14 @@ pub(in super::super) struct Options {
     /// Steps of the training, each on a batch of consecutive rows [default: 8]
     #[arg(long, value_name = "N", value_parser = args::count(1..=10_000))]
     iterations: Option<usize>,
+}
+
+/// What only this engine takes.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Engine ckks", mut_arg("key", |arg| arg.hide(true)))]
+pub(in super::super) struct Options {
+    #[command(flatten)]
+    pub(super) training: Training,
     /// Keep the head here after each refresh, and go on from it where there is one; as secret as the head
     #[arg(long, value_name = "FILE")]
     pub(super) state: Option<PathBuf>,
@@ -38,16 +46,33 @@ impl Options {
     /// # Errors
     /// Names the option.
     pub(in super::super) fn refuse(&self, engine: &str) -> Result<()> {
+        self.training.refuse(engine)?;
         let given = [
-            ("--unattended", self.unattended.is_some()),
-            ("--degree", self.degree.is_some()),
-            ("--range", self.range.is_some()),
-            ("--iterations", self.iterations.is_some()),
             ("--state", self.state.is_some()),
             ("--server", self.server.server.is_some()),
             ("--key", self.server.key.is_some()),
         ];
         refuse(engine, "ckks", &given)
+    }
+}
+
+impl Training {
+    /// Whether an option was given, by name.
+    fn given(&self) -> [(&'static str, bool); 4] {
+        [
+            ("--unattended", self.unattended.is_some()),
+            ("--degree", self.degree.is_some()),
+            ("--range", self.range.is_some()),
+            ("--iterations", self.iterations.is_some()),
+        ]
+    }
+
+    /// Refuses what was given of these, for the sake of another engine.
+    ///
+    /// # Errors
+    /// Names the option.
+    pub(in super::super) fn refuse(&self, engine: &str) -> Result<()> {
+        refuse(engine, "ckks", &self.given())
     }
 
     /// How many iterations a training has.
@@ -98,7 +123,7 @@ pub(super) struct RowsOf {
 ///
 /// # Errors
 /// Names the option.
-pub(super) fn refuse(engine: &str, other: &str, given: &[(&str, bool)]) -> Result<()> {
+pub(in super::super) fn refuse(engine: &str, other: &str, given: &[(&str, bool)]) -> Result<()> {
     match given.iter().find(|(_, given)| *given) {
         None => Ok(()),
         Some((option, _)) => Err(problem(

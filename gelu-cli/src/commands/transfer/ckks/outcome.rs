@@ -199,7 +199,10 @@ impl Outcome<'_> {
                 self.source.start.architecture(),
                 self.source.split.train.len(),
             ),
-            claims: vec![Claim::new(self.weights(), self.equals_the_clear())],
+            claims: vec![Claim::new(
+                format!("weights {}", self.weights()),
+                self.equals_the_clear(),
+            )],
             warning: None,
             curves: Vec::new(),
             time: self.phases.done().iter().map(|p| (p.name.clone(), p.seconds)).collect(),
@@ -226,7 +229,7 @@ impl Outcome<'_> {
         let (off, are) =
             (self.off(), if self.equals_the_clear() { "equal" } else { "DIFFER FROM" });
         format!(
-            "weights {are} those of the same training in the clear: off by {off:.1e} of the largest, 1e-3 is allowed"
+            "{are} those of the same training in the clear: off by {off:.1e} of the largest, 1e-3 is allowed"
         )
     }
 

@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn a_message_is_whole_again_and_no_longer_than_it_may_be() {
         for length in [1, PART_BYTES, PART_BYTES + 1, 2 * PART_BYTES] {
-            let message: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
+            let message: Vec<u8> = (0..251).cycle().take(length).collect();
             let mut assembly = Assembly::new(length);
             let mut whole = None;
             for part in parts(&message) {
