@@ -104,15 +104,22 @@ impl ServerArgs {
 /// Waits for `work`, unless we are asked to end first: then everything is cleaned up on the way out,
 /// as after any other error.
 pub fn wait<T>(runtime: &Runtime, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let next = "an unfinished lease was rolled back; run the command again to start over";
+    wait_or(runtime, work, next)
+}
+
+/// The same, with what to do `next` when we were asked to end.
+pub(crate) fn wait_or<T>(
+    runtime: &Runtime,
+    work: impl Future<Output = Result<T>>,
+    next: &str,
+) -> Result<T> {
     runtime.block_on(async {
         tokio::select! {
             done = work => done,
             () = signals::asked_to_stop() => {
                 signals::end_within(ENDING);
-                Err(problem(
-                    "interrupted",
-                    "an unfinished lease was rolled back; run the command again to start over",
-                ))
+                Err(problem("interrupted", next))
             }
         }
     })
@@ -174,11 +181,16 @@ pub(crate) async fn connect<S: Backend>(
     tls: &ClientTls,
     observer: impl FnMut(&ClientEvent) + Send + 'static,
 ) -> Result<Connection<S>> {
+    let name = host_of(address)?;
+    Ok(Connection::connect(address, name, tls, Limits::default(), observer).await?)
+}
+
+/// The host of HOST:PORT, which the server's certificate must name.
+pub(crate) fn host_of(address: &str) -> Result<&str> {
     let (host, _) = address.rsplit_once(':').ok_or_else(|| {
         problem(format!("{address:?} has no port"), "write HOST:PORT, such as localhost:7878")
     })?;
-    let name = host.trim_start_matches('[').trim_end_matches(']');
-    Ok(Connection::connect(address, name, tls, Limits::default(), observer).await?)
+    Ok(host.trim_start_matches('[').trim_end_matches(']'))
 }
 
 /// The mini-batches of a client, in order: `steps` of them, all of the same size. What is left

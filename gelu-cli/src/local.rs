@@ -49,7 +49,7 @@ pub struct Deployment {
 }
 
 /// What a server says when it is ready, as one line of JSON.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 pub struct Listening {
     /// Where.
     pub address: SocketAddr,
@@ -61,6 +61,12 @@ pub struct Listening {
     pub backend: String,
     /// The ledger's verdict on inference and on training.
     pub verdicts: [String; 2],
+}
+
+/// What we read of it: that of any server of ours.
+#[derive(Deserialize)]
+struct Ready {
+    address: SocketAddr,
 }
 
 /// A running server process.
@@ -95,14 +101,10 @@ impl Deployment {
     /// counts but does not refuse.
     pub fn serve(&self, model: &Model, terms: &Terms) -> Result<LocalServer> {
         model.save(&self.model())?;
-        let program = std::env::current_exe().context("cannot find this very program")?;
-        let mut command = Command::new(program);
+        let mut command = self.command(&["serve"])?;
         command
-            .args(["serve", "--json", "--listen", "127.0.0.1:0", "--stop-with-stdin"])
             .arg("--model")
             .arg(self.model())
-            .arg("--certs")
-            .arg(self.folder.path().join("certs"))
             .args(["--backend", terms.cryptosystem.backend.id()])
             .args(["--key-bits", &terms.cryptosystem.key_bits.to_string()])
             .args(["--lease-samples", &terms.lease_samples.to_string()])
@@ -110,10 +112,29 @@ impl Deployment {
             .args(terms.rate.arguments())
             .args(terms.threads.arguments())
             .args(terms.precompute.then_some("--precompute"))
-            .arg("--allow-model-extraction")
+            .arg("--allow-model-extraction");
+        LocalServer::start(command)
+    }
+
+    /// Starts a process that trains heads on ciphertexts.
+    #[cfg(feature = "lattice")]
+    pub(crate) fn compute(&self, threads: Threads) -> Result<LocalServer> {
+        let mut command = self.command(&["transfer", "compute"])?;
+        command.args(threads.arguments());
+        LocalServer::start(command)
+    }
+
+    /// This very program as a server that ends with us.
+    fn command(&self, words: &[&str]) -> Result<Command> {
+        let program = std::env::current_exe().context("cannot find this very program")?;
+        let mut command = Command::new(program);
+        command
+            .args(words)
+            .args(["--json", "--listen", "127.0.0.1:0", "--stop-with-stdin", "--certs"])
+            .arg(self.folder.path().join("certs"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        LocalServer::start(command)
+        Ok(command)
     }
 
     /// A server of `model` in this very process, whose two parties are then seen by one clock. Like
@@ -147,8 +168,8 @@ impl LocalServer {
         signals::ends_with_us(&child);
         let mut line = String::new();
         output.read_line(&mut line)?;
-        match serde_json::from_str::<Listening>(&line) {
-            Ok(Listening { address, .. }) => Ok(Self { child, output, address }),
+        match serde_json::from_str::<Ready>(&line) {
+            Ok(Ready { address }) => Ok(Self { child, output, address }),
             Err(_) => {
                 let mut child = lock(&child);
                 let _ = child.kill();

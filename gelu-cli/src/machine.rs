@@ -37,8 +37,17 @@ impl Machine {
 
 /// The most bytes of memory that a process (`self` or a number) has held so far.
 pub fn peak_memory(process: &str) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    amount(&format!("/proc/{process}/status"), "VmHWM:")
+}
+
+/// Bytes of memory that programs may still take, where the system tells.
+pub fn available_memory() -> Option<u64> {
+    amount("/proc/meminfo", "MemAvailable:")
+}
+
+fn amount(file: &str, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }

@@ -17,9 +17,10 @@ use crate::error::{Error, Result};
 /// Runs a job on the pool. The thread that waits for it sleeps.
 ///
 /// If the caller stops waiting, the job runs to its end all the same.
-pub(crate) async fn on_pool<T: Send + 'static>(
-    job: impl FnOnce() -> T + Send + 'static,
-) -> Result<T> {
+///
+/// # Errors
+/// [`Error::Bug`] when the job panics.
+pub async fn on_pool<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let waiting = spawn_blocking(move || rayon::scope(move |_| job()));
     waiting.await.map_err(|e| Error::Bug(e.to_string()))
 }

@@ -24,6 +24,7 @@
 
 mod account;
 pub mod certs;
+pub mod channel;
 pub mod client;
 mod compute;
 pub mod error;
@@ -36,6 +37,7 @@ pub mod tls;
 mod trust;
 
 pub use client::{Connection, Session};
+pub use compute::on_pool;
 pub use error::{Error, Result};
 pub use handshake::ModelCard;
 pub use limits::Limits;

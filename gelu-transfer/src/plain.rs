@@ -14,6 +14,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::error::{Error, Result};
 use crate::sigmoid::Activation;
+use crate::state::State;
 
 /// λ.
 pub const L2: f64 = 1e-4;
@@ -246,6 +247,17 @@ impl<'a> Training<'a> {
         Ok(Self { x, y, batch, rate, activation, head, momentum, iteration: 0, largest: 0.0 })
     }
 
+    /// Goes on with head `number` of a state, which decides what the next iteration is.
+    ///
+    /// # Errors
+    /// [`Error::State`] when it has no such head, or one of another number of inputs.
+    pub fn resume(self, state: &State, number: usize) -> Result<Self> {
+        let head = state.heads().get(number).filter(|head| head.v.len() == self.x.columns());
+        let head = head.ok_or(Error::State("it is of another number of heads or features"))?;
+        let (iteration, momentum) = (state.iteration(), state.momentum);
+        Ok(Self { head: head.clone(), momentum, iteration, ..self })
+    }
+
     /// One iteration.
     pub fn step(&mut self) {
         let mut gradient = vec![0.0; self.x.columns()];
@@ -314,6 +326,24 @@ mod tests {
             }
         }
         assert!((training.largest() - LARGEST).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_training_goes_on_from_a_state_as_if_it_had_not_stopped() {
+        let x = Rows::new(vec![1.0, 2.0, 1.0, -1.0, 0.5, 1.0, 0.25, -3.0, 1.0], 3).unwrap();
+        let y = [true, false, true];
+        let new = || Training::new(&x, &y, 2, 0.5, Activation::Exact).unwrap();
+        let mut whole = new();
+        (0..3).for_each(|_| whole.step());
+        let (heads, momentum) = (vec![whole.head.clone()], whole.momentum);
+        let state = State { iteration: 3, momentum, heads };
+        let mut resumed = new().resume(&state, 0).unwrap();
+        for training in [&mut whole, &mut resumed] {
+            (0..4).for_each(|_| training.step());
+        }
+        assert!(whole.head == resumed.head);
+        assert!(matches!(new().resume(&state, 1), Err(Error::State(_))));
+        assert!(matches!(new().resume(&State::new(1, 2), 0), Err(Error::State(_))));
     }
 
     #[test]

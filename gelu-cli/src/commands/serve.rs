@@ -176,11 +176,7 @@ struct Closed {
 }
 
 fn config<S: Scheme>(args: &Args, model: &Model) -> Result<Config<S>> {
-    let certs = &args.certs;
-    let identity =
-        Identity { certificate: certs.join("server.pem"), key: certs.join("server.key") };
-    let tls = ServerTls::read(&certs.join("ca.pem"), &identity)
-        .advise(|| format!("make certificates with `gelu certs init --dir {}`", certs.display()))?;
+    let tls = server_tls(&args.certs)?;
     // Beside the model itself: one model has one ledger, whichever link leads to it.
     let file = gelu_files::resolve(&args.model).unwrap_or_else(|_| args.model.clone());
     let ledger = args.ledger.clone().unwrap_or_else(|| file.with_added_extension("ledger"));
@@ -196,6 +192,14 @@ fn config<S: Scheme>(args: &Args, model: &Model) -> Result<Config<S>> {
         config.policy = Policy::AllowModelExtraction;
     }
     Ok(config)
+}
+
+/// The identity of a server, from the folder that `gelu certs init` makes.
+pub(crate) fn server_tls(certs: &Path) -> Result<ServerTls> {
+    let identity =
+        Identity { certificate: certs.join("server.pem"), key: certs.join("server.key") };
+    ServerTls::read(&certs.join("ca.pem"), &identity)
+        .advise(|| format!("make certificates with `gelu certs init --dir {}`", certs.display()))
 }
 
 fn learning_rate<S: Scheme>(args: &Args) -> Result<LearningRate<S>> {
@@ -251,7 +255,7 @@ fn display(path: &Path) -> String {
 }
 
 /// Ready when the operator wants us to stop.
-fn stop_signal(with_stdin: bool) -> impl Future<Output = ()> {
+pub(crate) fn stop_signal(with_stdin: bool) -> impl Future<Output = ()> {
     let asked = signals::asked_to_stop();
     async move {
         tokio::select! {

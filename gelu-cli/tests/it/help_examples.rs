@@ -181,7 +181,7 @@ impl Bench {
             }
         }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        if command == "serve" {
+        if command == "serve" || example.starts_with("gelu transfer compute") {
             let free = ["--listen", "127.0.0.1:0"];
             let listens = words.iter().position(|word| *word == "--listen");
             let words = match listens {

@@ -9,6 +9,8 @@ mod meaning;
 mod partial;
 mod sessions;
 mod transfer;
+#[cfg(feature = "lattice")]
+mod transfer_ckks;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

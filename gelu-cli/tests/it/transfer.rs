@@ -175,7 +175,7 @@ fn a_model_is_trained_further_with_its_base_frozen() {
     assert_ne!(a.layers[1], b.layers[1]);
 }
 
-fn refused(folder: &Path, words: &[&str], expected: &[&str]) {
+pub(super) fn refused(folder: &Path, words: &[&str], expected: &[&str]) {
     let run = run(folder, words);
     let said = said(&run);
     assert!(!run.status.success(), "{words:?}");

@@ -4,16 +4,15 @@ use std::time::{Duration, Instant};
 
 use gelu_core::error::PeerMisbehaved;
 use gelu_core::message::{ClientMessage, ServerMessage};
-use rustls::pki_types::ServerName;
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::ClientEvent;
-use crate::error::{Error, FrameError, Result};
-use crate::frame::{self, Receiver, Sender};
+use crate::channel::{OPENING, dial};
+use crate::error::{Error, Result};
+use crate::frame::{Receiver, Sender};
 use crate::handshake::{Down, Hello, ModelCard, Up, VERSIONS, Welcome};
 use crate::limits::{CARD_BYTES, Limits};
 use crate::tls::{ALPN, ClientTls};
@@ -49,18 +48,9 @@ impl Line {
         observer: Observer,
     ) -> Result<(Self, ModelCard)> {
         limits.validate()?;
-        let name = ServerName::try_from(server_name.to_owned())
-            .map_err(|e| Error::configuration("name of the server", e.to_string()))?;
         let limit = limits.handshake;
         let opening = async {
-            let doing = || format!("connecting to {server_name}");
-            let tcp = TcpStream::connect(address).await.map_err(Error::network(doing()))?;
-            tcp.set_nodelay(true).map_err(Error::network(doing()))?;
-            let connecting = TlsConnector::from(tls.config().clone()).connect(name, tcp).await;
-            let channel = connecting.map_err(|e| frame::broken(e, 0, OPENING))?;
-            if channel.get_ref().1.alpn_protocol() != Some(ALPN) {
-                return Err(FrameError::NoGreeting.into());
-            }
+            let channel = dial(address, server_name, tls.config().clone(), ALPN).await?;
             let (read, write) = tokio::io::split(channel);
             let sender = Sender::new(write, limits.frame_bytes);
             let receiver = Receiver::new(read, CARD_BYTES);
@@ -169,5 +159,4 @@ impl Line {
     }
 }
 
-const OPENING: &str = "opening the secure channel";
 const LAST_WORDS: Duration = Duration::from_secs(1);

@@ -7,15 +7,15 @@ use gelu_core::Backend;
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::door::Seat;
 use super::host::Host;
 use super::observer::guarded;
 use crate::account;
+use crate::channel::admit;
 use crate::error::{Error, FrameError, Goodbye, Result};
-use crate::frame::{self, Receiver, Sender};
+use crate::frame::{Receiver, Sender};
 use crate::handshake::{Down, Incompatible, Up, Welcome};
 use crate::limits::GREETING_BYTES;
 use crate::tls::ALPN;
@@ -32,16 +32,7 @@ pub(super) struct Greeted {
 /// Opens the channel, learns who is there, agrees on a version, hands out the card.
 pub(super) async fn greet<B: Backend>(host: &Host<B>, tcp: TcpStream) -> Result<Greeted> {
     let limits = host.config.limits;
-    tcp.set_nodelay(true).map_err(Error::network("setting up a connection"))?;
-    let accepting =
-        TlsAcceptor::from(Arc::clone(host.config.tls.config())).accept(tcp).into_fallible();
-    let channel = match accepting.await {
-        Ok(channel) => channel,
-        Err((error, mut tcp)) => {
-            frame::drain(&mut tcp).await;
-            return Err(frame::broken(error, 0, "opening the secure channel"));
-        }
-    };
+    let channel = admit(tcp, Arc::clone(host.config.tls.config())).await?;
     let (_, state) = channel.get_ref();
     let account = account::of_certificate(state.peer_certificates());
     let speaks_gelu = state.alpn_protocol() == Some(ALPN);

@@ -5,23 +5,22 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use gelu_core::client::DataPolicy;
-use gelu_nn::Scores;
-use gelu_nn::scores::{best_threshold, log_odds};
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Engine;
+#[cfg(feature = "lattice")]
+use super::ckks;
+use super::judged::Judged;
 use super::source::{Source, SourceArgs};
 use crate::args::{self, Cryptosystem, Threads};
-use crate::claim::Claim;
 use crate::destination::{Destination, Kind};
 use crate::experiment::{Experiment, Outcome};
 use crate::local::Terms;
-use crate::output::{Output, table};
+use crate::output::Output;
 use crate::phases::say;
 use crate::problem::problem;
 use crate::rate::RateArgs;
-use crate::report::{self, Facts, Report};
+use crate::report::{self, Report};
 
 /// Train a head under encryption on features, or on the first layers of a model
 ///
@@ -38,6 +37,8 @@ Examples:
   gelu transfer fit --features mine.safetensors --epochs 10  features of your own
   gelu transfer fit --csv loans.csv --label approved --batch 64
   gelu transfer fit --base trained.safetensors --freeze 1 --dataset digits --classes 5,6,7,8,9
+  gelu transfer fit --engine ckks                            the compute party sees neither rows nor head
+  gelu transfer fit --engine ckks --degree 3 --state head.state --iterations 16
 
 Features (setup 2): --features names a safetensors file with train.x and test.x, [rows, features], F32, F16, or I8
 beside x.scale; train.y and test.y, [rows], classes from 0, U8, I32 or I64. Of --csv one column is the class. The data
@@ -54,33 +55,36 @@ head: `gelu infer` and `gelu transfer predict` answer by it."
 pub(super) struct Args {
     /// How the head is trained
     #[arg(long, value_enum, default_value_t = Engine::Exact)]
-    engine: Engine,
-    /// Samples of a mini-batch [default: a quarter of the rows, 512 at most]
+    pub(super) engine: Engine,
+    /// Samples of a mini-batch [default: a quarter of the rows, 512 at most; under ckks all rows, 1024 at most]
     #[arg(long, value_name = "N", value_parser = args::batch())]
-    batch: Option<usize>,
-    /// How often every row is seen; 0 trains nothing, and --out gets what a training begins with
-    #[arg(long, value_name = "N", default_value_t = EPOCHS, value_parser = args::count(..=10_000))]
-    epochs: usize,
+    pub(super) batch: Option<usize>,
+    /// How often every row is seen; 0 trains nothing, and --out gets what a training begins with [default: 6]
+    #[arg(long, value_name = "N", value_parser = args::count(..=10_000))]
+    pub(super) epochs: Option<usize>,
     /// Reveal sums of leases over so few different rows that the server could reconstruct inputs
     #[arg(long)]
-    allow_input_reconstruction: bool,
+    pub(super) allow_input_reconstruction: bool,
     /// Where to write the head: an ordinary model file
     #[arg(long, value_name = "FILE", help_heading = "Output")]
-    out: Option<PathBuf>,
+    pub(super) out: Option<PathBuf>,
     /// Where to write the report [default: gelu-transfer-report.html, if it can be written]
     #[arg(long, value_name = "PATH", help_heading = "Output")]
-    report: Option<PathBuf>,
+    pub(super) report: Option<PathBuf>,
     /// Overwrite what stands at --out and --report, be it an input or a file of another kind
     #[arg(long, help_heading = "Output")]
-    force: bool,
+    pub(super) force: bool,
     #[command(flatten)]
-    source: SourceArgs,
+    pub(super) source: SourceArgs,
     #[command(flatten)]
-    rate: RateArgs,
+    pub(super) rate: RateArgs,
     #[command(flatten)]
-    cryptosystem: Cryptosystem,
+    pub(super) cryptosystem: Cryptosystem,
     #[command(flatten)]
-    threads: Threads,
+    pub(super) threads: Threads,
+    #[cfg(feature = "lattice")]
+    #[command(flatten)]
+    pub(super) ckks: ckks::options::Options,
 }
 
 pub(super) const EPOCHS: usize = 6;
@@ -122,8 +126,14 @@ impl Schedule {
 
 /// Trains, judges, writes.
 pub(super) fn run(args: &Args, output: Output) -> Result<()> {
+    match args.engine {
+        Engine::Exact => {}
+        #[cfg(feature = "lattice")]
+        Engine::Ckks => return ckks::fit::run(args, output),
+    }
+    #[cfg(feature = "lattice")]
+    args.ckks.refuse("exact")?;
     args.threads.start()?;
-    let Engine::Exact = args.engine;
     let inputs = args.source.inputs();
     let report = args.report.as_deref();
     let report = report::destination(report, "gelu-transfer-report.html", &inputs, args.force)?;
@@ -131,7 +141,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
     let out = args.out.as_deref().map(out).transpose()?;
     let source = args.source.load()?;
     let rows = source.split.train.len();
-    let Schedule { batch, steps } = Schedule::of(rows, args.batch, args.epochs)?;
+    let Schedule { batch, steps } = Schedule::of(rows, args.batch, args.epochs.unwrap_or(EPOCHS))?;
     let experiment = args.experiment(&source, batch, steps);
     let test = source.split.test.len();
     say(&format!(
@@ -139,7 +149,9 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
         source.name, experiment.architecture
     ));
     let outcome = experiment.run()?;
-    let judged = Judged::of(&source, &outcome)?;
+    // What encrypted queries get: their integers, computed in the clear.
+    let exact = |inputs: &_| Ok(outcome.model.probabilities(inputs)?.0);
+    let judged = Judged::of(&source, &exact, &|inputs| Ok(outcome.float.probabilities(inputs)?))?;
     let saved = out.as_ref().map_or(Ok(()), |out| {
         out.write(&source.export(&outcome.model, judged.threshold)?.to_bytes()?)
     });
@@ -183,64 +195,6 @@ impl Args {
     }
 }
 
-/// How good the head is, beside the one that the same steps make in floating point.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-struct Judged {
-    /// What encrypted queries get: their integers, computed in the clear.
-    encrypted: Scores,
-    /// By the threshold that was chosen for it on training rows.
-    in_the_clear: Scores,
-    /// Of the log-odds, chosen on training rows; none where there are more than two classes.
-    threshold: Option<f64>,
-    /// What always the commonest class would get.
-    commonest_class: f64,
-    /// Held-out rows.
-    rows: usize,
-}
-
-impl Judged {
-    fn of(source: &Source, outcome: &Outcome) -> Result<Self> {
-        let (train, test) = (&source.split.train, &source.split.test);
-        let exact = |inputs: &_| Ok(outcome.model.probabilities(inputs)?.0);
-        let float = |inputs: &_| Ok(outcome.float.probabilities(inputs)?);
-        let judge = |of: &dyn Fn(&ndarray::Array2<f64>) -> Result<_>| -> Result<_> {
-            let tested = of(test.features())?;
-            if test.classes() != 2 {
-                return Ok((Scores::of_many(test.labels(), &tested), None));
-            }
-            let threshold = best_threshold(train.labels(), &log_odds(&of(train.features())?));
-            Ok((Scores::of_two(test.labels(), &log_odds(&tested), threshold), Some(threshold)))
-        };
-        let ((encrypted, threshold), (in_the_clear, _)) = (judge(&exact)?, judge(&float)?);
-        let commonest = test.histogram().into_iter().max().unwrap_or(0);
-        let commonest_class = commonest as f64 / test.len() as f64;
-        Ok(Self { encrypted, in_the_clear, threshold, commonest_class, rows: test.len() })
-    }
-
-    /// Whether the areas under the curve differ by no more than rounding may move them.
-    fn as_good(&self) -> Option<bool> {
-        let (a, b) = self.encrypted.auc.zip(self.in_the_clear.auc)?;
-        Some((a - b).abs() <= CLOSE)
-    }
-
-    fn rows(&self) -> [(&'static str, String, String); 5] {
-        let row = |name, of: fn(&Scores) -> Option<f64>| {
-            let shown = |scores| of(scores).map_or("–".into(), |x| format!("{x:.4}"));
-            (name, shown(&self.encrypted), shown(&self.in_the_clear))
-        };
-        [
-            row("area under the curve", |s| s.auc),
-            row("accuracy", |s| Some(s.accuracy)),
-            row("F1", |s| Some(s.f1)),
-            row("precision", |s| Some(s.precision)),
-            row("recall", |s| Some(s.recall)),
-        ]
-    }
-}
-
-/// In area under the curve.
-const CLOSE: f64 = 0.005;
-
 struct Shown<'a> {
     outcome: &'a Outcome,
     judged: &'a Judged,
@@ -258,46 +212,16 @@ impl Shown<'_> {
     }
 
     fn text(&self, report: Option<&Path>) -> String {
-        let mut rows = table(&["on held-out rows", "#encrypted", "#in the clear,\nfloating point"]);
-        for (name, encrypted, clear) in self.judged.rows() {
-            rows.add_row([name.to_owned(), encrypted, clear]);
-        }
-        let mut text = format!("\n{rows}\n{}", self.note());
+        let mut text = self.judged.text();
         if let Some(out) = self.out {
             let _ = write!(text, "\nhead: {}", out.display());
         }
         text + "\n" + &self.outcome.text(report)
     }
 
-    fn note(&self) -> String {
-        let always =
-            format!("Always the commonest class: accuracy {:.4}.", self.judged.commonest_class);
-        match self.judged.threshold {
-            Some(threshold) => {
-                format!(
-                    "Threshold of the log-odds {threshold:.3}, best F1 on the training rows. {always}"
-                )
-            }
-            None => format!("Means of each class against the rest. {always}"),
-        }
-    }
-
     fn report(&self) -> Report {
         let mut page = self.outcome.report();
-        let both = |(name, encrypted, clear): (&str, String, String)| {
-            (name.to_owned(), format!("{encrypted}, in the clear {clear}"))
-        };
-        let mut items: Vec<_> = self.judged.rows().into_iter().map(both).collect();
-        items.push(("judged by".into(), format!("{} held-out rows", self.judged.rows)));
-        items.push(("how".into(), self.note()));
-        page.facts.insert(0, Facts { title: "The head", items });
-        if let Some(holds) = self.judged.as_good() {
-            let said = match holds {
-                true => "the area under the curve is that of the head in the clear, within 0.005",
-                false => "the area under the curve is not that of the head in the clear",
-            };
-            page.claims.push(Claim::new(said, holds));
-        }
+        self.judged.add_to(&mut page);
         page
     }
 }

@@ -4,10 +4,15 @@
 //! | --- | --- |
 //! | `source` | the rows, the model that training begins with, and what the data party did to its features before |
 //! | `fit` | trains, judges, folds the preparation into the head |
+//! | `judged` | scores of a head beside those of the one in the clear |
+//! | `ckks` | the engine of that name, its two parties, and its plan |
 //! | `predict` | one answer a row for new features |
 //! | `plan` | time, bytes and rounds by cryptosystem, before anything runs |
 
+#[cfg(feature = "lattice")]
+mod ckks;
 mod fit;
+mod judged;
 mod plan;
 mod predict;
 mod source;
@@ -41,6 +46,8 @@ enum Command {
     Fit(Box<fit::Args>),
     Predict(Box<predict::Args>),
     Plan(Box<plan::Args>),
+    #[cfg(feature = "lattice")]
+    Compute(ckks::compute::Args),
 }
 
 /// How the head is trained.
@@ -49,6 +56,10 @@ pub(super) enum Engine {
     /// The split protocol: the other party multiplies ciphertexts, the data party applies exact activations, and
     /// both meet in every step. The weights equal those of the same training in the clear, bit for bit
     Exact,
+    /// Leveled CKKS: the other party trains on ciphertexts, with a polynomial in place of the sigmoid, and learns
+    /// neither features nor head; the data party refreshes the head now and then. For logistic heads on features
+    #[cfg(feature = "lattice")]
+    Ckks,
 }
 
 /// Trains, asks or plans.
@@ -57,6 +68,8 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
         Command::Fit(args) => fit::run(args, output),
         Command::Predict(args) => predict::run(args, output),
         Command::Plan(args) => plan::run(args, output),
+        #[cfg(feature = "lattice")]
+        Command::Compute(args) => ckks::compute::run(args, output),
     }
 }
 

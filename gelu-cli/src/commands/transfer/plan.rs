@@ -1,13 +1,16 @@
-//! `gelu transfer plan`: what a fit and an answer cost, under each cryptosystem, before anything runs.
+//! `gelu transfer plan`: what a fit and an answer cost, by engine and cryptosystem, before anything runs.
 
 use anyhow::Result;
 use clap::ValueEnum;
 use gelu_core::plan::Purpose;
 use serde::Serialize;
 
+use super::Engine;
+#[cfg(feature = "lattice")]
+use super::ckks;
 use super::fit::{EPOCHS, Schedule};
 use super::predict::{query, roomy};
-use super::source::SourceArgs;
+use super::source::{Source, SourceArgs};
 use crate::args::{self, Cryptosystem};
 use crate::backend::Backend;
 use crate::cost::Count;
@@ -19,6 +22,7 @@ use crate::phases::{bytes, seconds};
 #[command(after_help = "\
 Examples:
   gelu transfer plan                               the medical abstracts
+  gelu transfer plan --engine ckks --degree 3      rings, keys and memory of the engine that sees no head
   gelu transfer plan --components 32 --measure     fewer numbers a row, by prices measured here
   gelu transfer plan --base trained.safetensors --freeze 1 --dataset digits --classes 5,6,7,8,9
 
@@ -26,6 +30,9 @@ Times are those of one core for both parties, with 1 Gbit/s between them, of the
 of this one; bytes are those of the ciphertexts. A fit is one lease; its masked updates come on top, 8 to 16 bytes a
 weight of the head and step.")]
 pub(super) struct Args {
+    /// The engine to plan for [default: all of them]
+    #[arg(long, value_enum)]
+    engine: Option<Engine>,
     /// Samples of a mini-batch [default: a quarter of the rows, 512 at most]
     #[arg(long, value_name = "N", value_parser = args::batch())]
     batch: Option<usize>,
@@ -37,6 +44,19 @@ pub(super) struct Args {
     measure: bool,
     #[command(flatten)]
     source: SourceArgs,
+    #[cfg(feature = "lattice")]
+    #[command(flatten)]
+    ckks: ckks::options::Training,
+}
+
+/// By engine.
+#[derive(Serialize)]
+struct Plans {
+    #[serde(flatten)]
+    exact: Option<Planned>,
+    #[cfg(feature = "lattice")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ckks: Option<ckks::plan::Planned>,
 }
 
 #[derive(Serialize)]
@@ -73,9 +93,38 @@ struct Cost {
     rounds: usize,
 }
 
-/// Prints the table.
+/// Prints a table for each engine.
 pub(super) fn run(args: &Args, output: Output) -> Result<()> {
     let source = args.source.load()?;
+    let wants = |engine| args.engine.is_none_or(|asked| asked == engine);
+    #[cfg(feature = "lattice")]
+    if !wants(Engine::Ckks) {
+        args.ckks.refuse("exact")?;
+    } else if args.engine == Some(Engine::Ckks) {
+        args.source.refuse_layers()?;
+    }
+    let plans = Plans {
+        exact: wants(Engine::Exact).then(|| exact(args, &source)).transpose()?,
+        #[cfg(feature = "lattice")]
+        ckks: (wants(Engine::Ckks) && args.source.refuse_layers().is_ok())
+            .then(|| ckks::plan::Planned::of(&source, &args.ckks, args.batch, args.measure))
+            .transpose()?,
+    };
+    let text = plans.text();
+    output.show(&plans, text)
+}
+
+impl Plans {
+    fn text(&self) -> String {
+        let exact = self.exact.iter().map(Planned::text);
+        #[cfg(feature = "lattice")]
+        let exact = exact.chain(self.ckks.iter().map(ckks::plan::Planned::text));
+        exact.collect::<Vec<_>>().join("\n\n")
+    }
+}
+
+/// The split protocol under each cryptosystem.
+fn exact(args: &Args, source: &Source) -> Result<Planned> {
     let rows = source.split.train.len();
     let Schedule { batch, steps } = Schedule::of(rows, args.batch, args.epochs)?;
     let exported = source.export(&source.start, None)?;
@@ -127,16 +176,14 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
         }
     };
     let secure = Backend::value_variants().iter().copied().filter(|backend| backend.is_secure());
-    let planned = Planned {
+    Ok(Planned {
         layers: source.start.architecture().to_string(),
         rows,
         batch,
         steps,
         measured: args.measure,
         backends: secure.map(row).collect(),
-    };
-    let text = planned.text();
-    output.show(&planned, text)
+    })
 }
 
 impl Planned {

@@ -74,6 +74,20 @@ impl SourceArgs {
         }
     }
 
+    /// Refuses layers of which engine ckks has none: hidden ones, and a base's.
+    ///
+    /// # Errors
+    /// Names the option.
+    #[cfg(feature = "lattice")]
+    pub(super) fn refuse_layers(&self) -> Result<()> {
+        let given = [
+            ("--base", self.base.is_some()),
+            ("--freeze", self.freeze.is_some()),
+            ("--head", !self.head.is_empty()),
+        ];
+        super::ckks::options::refuse("ckks", "exact", &given)
+    }
+
     /// The files that this run reads.
     pub(super) fn inputs(&self) -> Vec<&Path> {
         let files = [&self.features, &self.data.csv, &self.base];
@@ -151,14 +165,24 @@ impl Source {
     /// The trained model as it is used: it takes raw features, and of two classes it answers the second where its
     /// log-odds are above `threshold`.
     pub(super) fn export(&self, trained: &Model, threshold: Option<f64>) -> Result<Model> {
-        let mut weights = trained.weights();
+        self.export_weights(trained.weights(), threshold)
+    }
+
+    /// The same of weights for [`start`](Self::start)'s network.
+    pub(super) fn export_weights(
+        &self,
+        mut weights: FloatParameters,
+        threshold: Option<f64>,
+    ) -> Result<Model> {
         if let (Some(threshold), Some(last)) = (threshold, weights.layers.last_mut()) {
             last.biases[0] += threshold;
         }
-        let (architecture, precision) = (trained.architecture(), *trained.precision());
+        let (name, architecture) = (self.start.name(), self.start.architecture());
         let model = match &self.prepared {
-            None => Model::from_float(trained.name(), architecture.clone(), precision, &weights)?,
-            Some(prepared) => prepared.fold(trained.name(), architecture, &weights)?,
+            None => {
+                Model::from_float(name, architecture.clone(), *self.start.precision(), &weights)?
+            }
+            Some(prepared) => prepared.fold(name, architecture, &weights)?,
         };
         let classes = serde_json::to_string(self.split.train.class_names())?;
         Ok(model.with_metadata("dataset", &self.name).with_metadata(CLASSES, classes))

@@ -1,0 +1,34 @@
+//! `--engine ckks`: a head is trained on ciphertexts by a party that sees neither features nor head.
+//!
+//! ```text
+//!  data party (`fit`)                              compute party (`compute`)
+//!    Open { settings }             ──▶
+//!                                  ◀──              Accepted   or  Refused { why }
+//!    keys, in parts                ──▶
+//!                                  ◀──              Received
+//!    a batch, in parts             ──▶                                          for each batch
+//!                                  ◀──              Received
+//!    heads, in parts               ──▶                                          for each refresh
+//!                                  ◀──              Working, …, gradients in parts
+//!    Bye                           ──▶
+//! ```
+//!
+//! | file | idea |
+//! | --- | --- |
+//! | `wire` | what is said, and how long messages travel in short frames |
+//! | `party` | the compute party's side of the exchange, without I/O |
+//! | `compute` | the process around it: sockets, certificates, one computation at a time |
+//! | `link` | the data party's end of the wire |
+//! | `options` | settings of a training by the command line |
+//! | `fit` | trains, with a state that a lost server does not take away |
+//! | `outcome` | what came of it: weights and scores beside those in the clear |
+//! | `plan` | ring, keys, bytes, memory and time before anything runs |
+
+pub(super) mod compute;
+pub(super) mod fit;
+mod link;
+pub(super) mod options;
+mod outcome;
+mod party;
+pub(super) mod plan;
+mod wire;

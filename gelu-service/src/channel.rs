@@ -1,0 +1,172 @@
+//! A secure channel of frames on its own, for exchanges that are not the split protocol's.
+//!
+//! [`accept`] and [`connect`] open it: TLS 1.3, certificates of one authority on both sides, and a name inside TLS that says
+//! which exchange is meant, so that peers of different exchanges part before a byte of either is read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
+use tokio::net::{TcpStream, ToSocketAddrs};
+use tokio::time::timeout;
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+
+use crate::account;
+use crate::error::{Error, FrameError, Goodbye, Result};
+use crate::frame::{self, Receiver, Sender};
+use crate::limits::Limits;
+use crate::tls::{ClientTls, ServerTls};
+
+/// Both directions of a channel. A call that is cancelled leaves a frame half done: drop the channel then.
+pub struct Channel<S> {
+    receiver: Receiver<ReadHalf<S>>,
+    sender: Sender<WriteHalf<S>>,
+    send: Duration,
+}
+
+/// The accepting end.
+pub type ServerChannel = Channel<server::TlsStream<TcpStream>>;
+/// The connecting end.
+pub type ClientChannel = Channel<client::TlsStream<TcpStream>>;
+
+/// Opens the accepting end for the exchange `alpn`, and says which account is there.
+///
+/// # Errors
+/// [`Error::Tls`] for who has no certificate of our authority, [`FrameError::NoGreeting`] for another exchange,
+/// [`Goodbye::NoAccount`], [`Error::Timeout`] after [`Limits::greeting`].
+pub async fn accept(
+    tcp: TcpStream,
+    tls: &ServerTls,
+    alpn: &[u8],
+    limits: &Limits,
+) -> Result<(String, ServerChannel)> {
+    let limit = limits.greeting;
+    let opening = async {
+        let mut config = ServerConfig::clone(tls.config());
+        config.alpn_protocols = vec![alpn.to_vec()];
+        let stream = admit(tcp, Arc::new(config)).await?;
+        let (_, state) = stream.get_ref();
+        if state.alpn_protocol() != Some(alpn) {
+            return Err(FrameError::NoGreeting.into());
+        }
+        let account = account::of_certificate(state.peer_certificates());
+        let account = account.map_err(|why| {
+            tracing::warn!(why, "no account");
+            Goodbye::NoAccount
+        })?;
+        Ok((account, Channel::over(stream, limits)))
+    };
+    let waiting_for = "the secure channel of a client";
+    timeout(limit, opening).await.unwrap_or(Err(Error::Timeout { waiting_for, limit }))
+}
+
+/// Opens the connecting end for the exchange `alpn`; `server_name` must stand in the server's certificate.
+///
+/// # Errors
+/// [`Error::Network`], [`Error::Tls`], [`FrameError::NoGreeting`] for another exchange, [`Error::Timeout`] after
+/// [`Limits::handshake`].
+pub async fn connect(
+    address: impl ToSocketAddrs,
+    server_name: &str,
+    tls: &ClientTls,
+    alpn: &[u8],
+    limits: &Limits,
+) -> Result<ClientChannel> {
+    let mut config = ClientConfig::clone(tls.config());
+    config.alpn_protocols = vec![alpn.to_vec()];
+    let limit = limits.handshake;
+    let opening = dial(address, server_name, Arc::new(config), alpn);
+    let stream = timeout(limit, opening).await;
+    let stream =
+        stream.unwrap_or(Err(Error::Timeout { waiting_for: "the secure channel", limit }))?;
+    Ok(Channel::over(stream, limits))
+}
+
+impl<S: AsyncRead + AsyncWrite> Channel<S> {
+    fn over(stream: S, limits: &Limits) -> Self {
+        let (read, write) = tokio::io::split(stream);
+        let bytes = limits.frame_bytes;
+        Self {
+            receiver: Receiver::new(read, bytes),
+            sender: Sender::new(write, bytes),
+            send: limits.send,
+        }
+    }
+
+    /// Writes one frame; returns its bytes on the wire.
+    ///
+    /// # Errors
+    /// As [`Sender::send`]; [`Error::Timeout`] when the peer does not read for [`Limits::send`].
+    pub async fn send(&mut self, body: &impl Serialize) -> Result<u64> {
+        let limit = self.send;
+        let sent = timeout(limit, self.sender.send(body, "writing to the peer")).await;
+        sent.unwrap_or(Err(Error::Timeout { waiting_for: "the peer to read", limit }))
+    }
+
+    /// Reads one frame and its bytes on the wire. A peer that writes, however slowly, is not silent.
+    ///
+    /// # Errors
+    /// As [`Receiver::receive`]; [`Error::Timeout`] after a silence of `limit`.
+    pub async fn receive<B: DeserializeOwned>(&mut self, limit: Duration) -> Result<(B, u64)> {
+        loop {
+            let before = self.receiver.buffered();
+            match timeout(limit, self.receiver.receive("waiting for the peer")).await {
+                Ok(received) => return received,
+                Err(_) if self.receiver.buffered() > before => {}
+                Err(_) => return Err(Error::Timeout { waiting_for: "the peer", limit }),
+            }
+        }
+    }
+
+    /// Says `last` and that nothing follows, for a moment; and reads on so that it arrives.
+    pub async fn close(mut self, last: &impl Serialize) {
+        let leaving = async {
+            let _ = self.sender.send(last, "saying goodbye").await;
+            self.sender.close().await;
+        };
+        let _ = timeout(PARTING_TIME, leaving).await;
+        self.receiver.drain().await;
+    }
+}
+
+/// Connects, and authenticates both sides.
+pub(crate) async fn dial(
+    address: impl ToSocketAddrs,
+    server_name: &str,
+    config: Arc<ClientConfig>,
+    alpn: &[u8],
+) -> Result<client::TlsStream<TcpStream>> {
+    let name = ServerName::try_from(server_name.to_owned())
+        .map_err(|e| Error::configuration("name of the server", e.to_string()))?;
+    let doing = || format!("connecting to {server_name}");
+    let tcp = TcpStream::connect(address).await.map_err(Error::network(doing()))?;
+    tcp.set_nodelay(true).map_err(Error::network(doing()))?;
+    let connecting = TlsConnector::from(config).connect(name, tcp).await;
+    let stream = connecting.map_err(|e| frame::broken(e, 0, OPENING))?;
+    match stream.get_ref().1.alpn_protocol() == Some(alpn) {
+        true => Ok(stream),
+        false => Err(FrameError::NoGreeting.into()),
+    }
+}
+
+/// Authenticates both sides of an accepted connection.
+pub(crate) async fn admit(
+    tcp: TcpStream,
+    config: Arc<ServerConfig>,
+) -> Result<server::TlsStream<TcpStream>> {
+    tcp.set_nodelay(true).map_err(Error::network("setting up a connection"))?;
+    match TlsAcceptor::from(config).accept(tcp).into_fallible().await {
+        Ok(stream) => Ok(stream),
+        Err((error, mut tcp)) => {
+            frame::drain(&mut tcp).await;
+            Err(frame::broken(error, 0, OPENING))
+        }
+    }
+}
+
+pub(crate) const OPENING: &str = "opening the secure channel";
+const PARTING_TIME: Duration = Duration::from_secs(1);
