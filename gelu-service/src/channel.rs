@@ -170,3 +170,61 @@ pub(crate) async fn admit(
 
 pub(crate) const OPENING: &str = "opening the secure channel";
 const PARTING_TIME: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certs::Authority;
+    use tokio::net::TcpListener;
+
+    /// What both ends say of a connection for these exchanges.
+    async fn meet(
+        ours: &[u8],
+        theirs: &[u8],
+        strangers: bool,
+    ) -> (Result<(String, ServerChannel)>, Result<ClientChannel>) {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = |name: &str| Authority::create(&folder.path().join(name)).unwrap();
+        let (one, other) = (authority("one"), authority("other"));
+        let server = ServerTls::read(&one.certificate(), &one.issue_server(&[]).unwrap()).unwrap();
+        let issuer = if strangers { &other } else { &one };
+        let alice = issuer.issue_client("alice").unwrap();
+        let client = ClientTls::read(&one.certificate(), &alice).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let limits = Limits::default();
+        let accepting = async {
+            let (tcp, _) = listener.accept().await.unwrap();
+            accept(tcp, &server, ours, &limits).await
+        };
+        tokio::join!(accepting, connect(address, "localhost", &client, theirs, &limits))
+    }
+
+    #[tokio::test]
+    async fn frames_go_both_ways_between_those_who_know_each_other() {
+        let (accepted, connected) = meet(b"test/1", b"test/1", false).await;
+        let ((account, mut near), mut far) = (accepted.unwrap(), connected.unwrap());
+        assert_eq!(account, "alice");
+        let limit = Duration::from_secs(5);
+        let sent = far.send(&7u32).await.unwrap();
+        assert_eq!(near.receive::<u32>(limit).await.unwrap(), (7, sent));
+        near.send(&8u32).await.unwrap();
+        assert_eq!(far.receive::<u32>(limit).await.unwrap().0, 8);
+        let silence = far.receive::<u32>(Duration::from_millis(10)).await;
+        assert!(matches!(silence, Err(Error::Timeout { .. })));
+        let (told, ()) = tokio::join!(far.receive::<u32>(limit), near.close(&9u32));
+        assert_eq!(told.unwrap().0, 9);
+    }
+
+    #[tokio::test]
+    async fn strangers_and_other_exchanges_part_before_a_frame_is_read() {
+        for (theirs, strangers) in [(&b"test/2"[..], false), (b"test/1", true)] {
+            let (accepted, connected) = meet(b"test/1", theirs, strangers).await;
+            assert!(accepted.is_err(), "{theirs:?}");
+            // Under TLS 1.3 a client hears of its certificate only with what it reads next.
+            if let Ok(mut far) = connected {
+                assert!(far.receive::<u32>(Duration::from_secs(5)).await.is_err());
+            }
+        }
+    }
+}

@@ -54,6 +54,7 @@
 //! | [`state`] | what a training goes on from |
 //!
 //! `examples/head.rs` trains on the embeddings of medical abstracts and compares weights with the clear after each refresh.
+//! `gelu transfer fit --engine ckks` runs the two parties as processes.
 //!
 //! # What it costs
 //! 2,048 rows in batches of 1,024, 384 features, one head, a refresh after each iteration. Transforms are of 2^13 residues, a row that

@@ -56,7 +56,7 @@ pub(super) struct Args {
     /// How the head is trained
     #[arg(long, value_enum, default_value_t = Engine::Exact)]
     pub(super) engine: Engine,
-    /// Samples of a mini-batch [default: a quarter of the rows, 512 at most; under ckks all rows, 1024 at most]
+    /// Samples of a mini-batch [default: a quarter of the rows, 512 at most; under ckks as few even batches as there can be of 1024 at most]
     #[arg(long, value_name = "N", value_parser = args::batch())]
     pub(super) batch: Option<usize>,
     /// How often every row is seen; 0 trains nothing, and --out gets what a training begins with [default: 6]

@@ -34,10 +34,11 @@ Examples:
   gelu transfer compute --listen 127.0.0.1:0      on a free port of this machine
   gelu transfer compute --memory 4                no plan that takes more than 4 GB
 
-Data parties ask with `gelu transfer fit --engine ckks --server`. They bring settings, keys for computing on ciphertexts,
-encrypted features and encrypted heads; this process learns sizes and settings. It computes for one at a time and tells
-others that it is busy. Accounts and certificates are those of `gelu serve`. Ctrl-C stops it at once: data parties go on
-from their last refresh, with --state."
+Data parties ask with `gelu transfer fit --engine ckks --server`. They bring settings, keys for
+computing on ciphertexts, encrypted features and encrypted heads; this process learns sizes and
+settings. It computes for one at a time and tells others that it is busy. Accounts and certificates
+are those of `gelu serve`. Ctrl-C stops it at once: data parties go on from their last refresh,
+with --state."
 )]
 pub(in super::super) struct Args {
     /// Address and port; port 0 takes a free one

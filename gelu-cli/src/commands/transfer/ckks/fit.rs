@@ -48,11 +48,20 @@ pub(in super::super) fn run(args: &Args, output: crate::output::Output) -> Resul
     };
     let unattended = args.ckks.training.unattended().unwrap_or(1);
     let plan = Plan::new(args.ckks.training.settings(rows, unattended)?)?;
+    let used = train.head(plan.settings().rows);
+    if used.len() < train.len() {
+        say(&format!(
+            "{} rows are left over: {} batches of {}",
+            train.len() - used.len(),
+            plan.batches(),
+            plan.settings().batch
+        ));
+    }
     say(&format!(
         "{}, {}, {} rows to train on, {} held out\nring of degree {}, {} levels; keys {}, features {}",
         source.name,
         source.start.architecture(),
-        train.len(),
+        used.len(),
         source.split.test.len(),
         plan.parameters().degree(),
         plan.parameters().top_level(),
@@ -61,9 +70,9 @@ pub(in super::super) fn run(args: &Args, output: crate::output::Output) -> Resul
     ));
 
     let rng = &mut rand::make_rng::<ChaCha20Rng>();
-    let x = rows_of(train)?;
+    let x = rows_of(&used)?;
     let secret = SecretKey::generate(plan.parameters().clone(), rng);
-    let data = DataParty::new(plan.clone(), secret, x.clone(), train.labels());
+    let data = DataParty::new(plan.clone(), secret, x.clone(), used.labels());
     let mut data = data.map_err(explained)?;
     if let Some(saved) = saved_state(state_file)? {
         data = data.resume(saved).map_err(explained)?;
@@ -94,7 +103,7 @@ pub(in super::super) fn run(args: &Args, output: crate::output::Output) -> Resul
     let theirs = place.stop()?;
 
     let running = phases.begin("training in the clear", 0);
-    let (clear, largest) = in_the_clear(&plan, &x, train.labels(), &first, last)?;
+    let (clear, largest) = in_the_clear(&plan, &x, used.labels(), &first, last)?;
     phases.end(running, "the same in the clear", "the same steps were taken in the clear");
     let weights = |state: &State| -> Vec<Vec<f64>> {
         state.heads().iter().map(|head| head.weights().to_vec()).collect()

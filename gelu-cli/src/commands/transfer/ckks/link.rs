@@ -24,7 +24,14 @@ impl Link {
     /// Connects to `address` (HOST:PORT) and asks for a computation.
     pub(super) async fn open(address: &str, tls: &ClientTls, terms: &Terms) -> Result<Self> {
         let host = client::host_of(address)?;
-        let channel = channel::connect(address, host, tls, ALPN, &limits()).await?;
+        let channel = channel::connect(address, host, tls, ALPN, &limits()).await;
+        let channel = channel.map_err(|error| match error {
+            Error::Network { .. } => problem(
+                error.to_string(),
+                "start `gelu transfer compute` there, or check the address",
+            ),
+            other => other.into(),
+        })?;
         let mut link = Self { channel, up: 0, down: 0 };
         link.send(&Up::Open(*terms)).await?;
         match link.receive().await? {

@@ -80,7 +80,8 @@ impl Training {
         self.iterations.unwrap_or(ITERATIONS)
     }
 
-    /// The settings for some rows.
+    /// The settings for some rows. Without a batch size these are as many batches of the same size as there must be, so
+    /// that iterations meet few different ones; rows that are left over are not trained on.
     ///
     /// # Errors
     /// [`gelu_transfer::Error::Sigmoid`].
@@ -92,11 +93,16 @@ impl Training {
             5 => (12.0, 2.0),
             _ => (16.0, 2.0),
         };
+        let parts = rows.rows.div_ceil(BATCH).max(1);
+        let (used, batch) = match rows.batch {
+            Some(batch) => (rows.rows, batch),
+            None => (rows.rows / parts * parts, rows.rows / parts),
+        };
         Ok(Settings {
-            rows: rows.rows,
+            rows: used,
             features: rows.features,
             heads: if rows.classes == 2 { 1 } else { rows.classes },
-            batch: rows.batch.unwrap_or(BATCH.min(rows.rows)),
+            batch,
             sigmoid: Sigmoid::fit(degree, self.range.unwrap_or(range))?,
             rate: rows.rate.unwrap_or(rate),
             unattended,
@@ -149,3 +155,23 @@ fn range(text: &str) -> Result<f64, String> {
 
 const ITERATIONS: usize = 8;
 const BATCH: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_size_batches_are_few_and_even() {
+        let training = Training { unattended: None, degree: None, range: None, iterations: None };
+        let settings = |rows, batch| {
+            let rows = RowsOf { rows, features: 3, classes: 2, batch, rate: None };
+            let settings = training.settings(rows, 1).unwrap();
+            (settings.rows, settings.batch)
+        };
+        assert_eq!(settings(1024, None), (1024, 1024));
+        assert_eq!(settings(2048, None), (2048, 1024));
+        assert_eq!(settings(1439, None), (1438, 719), "and one row is left over");
+        assert_eq!(settings(1439, Some(128)), (1439, 128));
+        assert_eq!(settings(5, None), (5, 5));
+    }
+}

@@ -96,7 +96,7 @@ impl Outcome<'_> {
             "dataset": self.source.name,
             "layers": self.source.start.architecture().to_string(),
             "samples": {
-                "train": self.source.split.train.len(),
+                "train": settings.rows,
                 "test": self.source.split.test.len(),
             },
             "settings": {
@@ -197,7 +197,7 @@ impl Outcome<'_> {
             headline: format!(
                 "A compute party trained {} on {} rows that it never saw, and never saw the head.",
                 self.source.start.architecture(),
-                self.source.split.train.len(),
+                settings.rows,
             ),
             claims: vec![Claim::new(
                 format!("weights {}", self.weights()),
