@@ -9,7 +9,7 @@
 //!
 //! | axis | how it is counted |
 //! |---|---|
-//! | products | of two 64-bit words. A product modulo n² takes 5·k² products of limbs for k limbs, a square 4·k²; one of 52-bit limbs is worth (52/64)². Headroom in the limbs is included: it is multiplied as well. A [transform](ring) takes N/2·log₂ N multiplications modulo q, each of 1.5 products of limbs or three of words |
+//! | products | of two 64-bit words. A product modulo n² takes 5·k² products of limbs for k limbs, a square 4·k²; one of 52-bit limbs is worth (52/64)². Headroom in the limbs is included: it is multiplied as well. A transform takes N/2·log₂ N multiplications modulo q, each of 1.5 products of limbs or three of words |
 //! | bytes | of operands and results that cross the border of the kernel, whichever cache they come from |
 //!
 //! The roof of `avx512ifma` is the rate of sixteen independent `vpmadd52` chains, that of the portable
