@@ -31,12 +31,6 @@ const NEAR: f64 = 1e-3;
 /// Bits by which what is shown is flooded: the least that `gelu-ckks` takes.
 const FLOOD_BITS: u32 = 30;
 
-/// What a server has: it computed the ciphertext, and was shown what its owner decrypted.
-struct Seen {
-    ciphertext: Ciphertext,
-    shown: Vec<Complex64>,
-}
-
 /// What an attack came to.
 struct Outcome {
     /// Coefficients of the supposed key that are −1, 0 or 1, as those of every key are.
@@ -47,27 +41,23 @@ struct Outcome {
     read: usize,
 }
 
-impl Seen {
-    /// The supposed key.
-    fn attack(&self) -> Result<Vec<i64>, Error> {
-        let ciphertext = self.ciphertext.at_level(0).map_err(refused)?;
-        let minus: Vec<_> = self.shown.iter().map(|x| -x).collect();
-        let parameters = ciphertext.parameters();
-        let m = Plaintext::encode_complex(parameters, &minus, ciphertext.scale(), 0);
-        // c₀ − m and c₁.
-        let rest = ciphertext.add_plain(&m.map_err(refused)?).map_err(refused)?;
-        let [rest, c1] = polynomials(&rest)?;
-        let basis = c1.basis().clone();
-        let q = basis.moduli().next().expect("one prime");
-        let key = Poly::<Evaluations>::from_residues(&basis, |_, row| {
-            let pairs = rest.residues(0).iter().zip(c1.residues(0));
-            row.iter_mut().zip(pairs).for_each(|(s, (&rest, &c1))| {
-                *s = q.mul(q.neg(rest), q.inverse(c1));
-            });
+/// What a server that computed a ciphertext, and was shown all slots of its decryption, takes for the key.
+fn supposed_key(ciphertext: &Ciphertext, shown: &[Complex64]) -> Result<Vec<i64>, Error> {
+    let ciphertext = ciphertext.at_level(0).map_err(refused)?;
+    let minus: Vec<_> = shown.iter().map(|x| -x).collect();
+    let m = Plaintext::encode_complex(ciphertext.parameters(), &minus, ciphertext.scale(), 0);
+    // c₀ − m and c₁.
+    let rest = ciphertext.add_plain(&m.map_err(refused)?).map_err(refused)?;
+    let [rest, c1] = polynomials(&rest)?;
+    let q = c1.basis().moduli().next().expect("one prime");
+    let key = Poly::<Evaluations>::from_residues(c1.basis(), |_, row| {
+        let pairs = rest.residues(0).iter().zip(c1.residues(0));
+        row.iter_mut().zip(pairs).for_each(|(s, (&rest, &c1))| {
+            *s = q.mul(q.neg(rest), q.inverse(c1));
         });
-        let key = key.into_coefficients();
-        Ok(key.residues(0).iter().map(|&s| q.centre(s)).collect())
-    }
+    });
+    let key = key.into_coefficients();
+    Ok(key.residues(0).iter().map(|&s| q.centre(s)).collect())
 }
 
 /// c₀ and c₁ of a ciphertext of level 0, from its bytes.
@@ -126,8 +116,9 @@ impl Client {
         Ok(Self { squared: x.square(&keys)?, later, wanted, secret })
     }
 
-    fn outcome(&self, shown: Vec<Complex64>) -> Result<Outcome, Error> {
-        let key = Seen { ciphertext: self.squared.clone(), shown }.attack()?;
+    /// What the server comes to that is shown this.
+    fn outcome(&self, shown: &[Complex64]) -> Result<Outcome, Error> {
+        let key = supposed_key(&self.squared, shown)?;
         let numbers = read(&self.later, &key)?;
         let near = |(a, b): &(&f64, &f64)| (*a - *b).abs() < NEAR;
         Ok(Outcome {
@@ -147,16 +138,16 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
     progress.begin("one decryption, as it is and flooded", 2);
     let client = Client::new(rng).map_err(refused)?;
     let decrypt = || client.secret.decrypt(&client.squared).map_err(refused);
-    let bare = client.outcome(decrypt()?.danger_slots())?;
+    let bare = client.outcome(&decrypt()?.danger_slots())?;
     progress.step();
     let parameters = client.secret.parameters();
-    // A square of numbers up to 1 whose noise was that of an encryption, relinearised and rescaled.
+    // Of a square of numbers up to 1, relinearised and rescaled: deviations added up, which is more than theirs together.
     let noise =
         2.0 * parameters.fresh_noise() + parameters.switching_noise() + parameters.rounding_noise();
     let flooding = Flooding { queries: 1, bits: FLOOD_BITS, noise };
     let shown = decrypt()?.flood(&flooding, rng).map_err(refused)?;
     let precision = shown.precision_bits();
-    let flooded = client.outcome(shown.slots().to_vec())?;
+    let flooded = client.outcome(shown.slots())?;
     progress.step();
     let fewer = Flooding { bits: FLOOD_BITS - 1, ..flooding };
     let claims = vec![
@@ -236,7 +227,7 @@ mod tests {
     fn the_real_key_reads_what_was_encrypted() {
         let client = Client::new(&mut ChaCha20Rng::seed_from_u64(7)).unwrap();
         let shown = client.secret.decrypt(&client.later).unwrap().danger_slots();
-        let key = Seen { ciphertext: client.later.clone(), shown }.attack().unwrap();
+        let key = supposed_key(&client.later, &shown).unwrap();
         for (got, wanted) in read(&client.later, &key).unwrap().iter().zip(&client.wanted) {
             assert!((got - wanted).abs() < 1e-5, "{got} {wanted}");
         }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use gelu_core::pass::argmax;
 use gelu_fhe_baseline::packed::{Client, Layer, Network, Privacy, Server};
 use gelu_nn::{Dataset, FloatParameters};
 use rand::SeedableRng;
@@ -58,7 +59,7 @@ impl Queries {
             let answer = server.answer(&read, &query, rng)?;
             let scores = client.decrypt(&answer)?;
             seconds.push(start.elapsed().as_secs_f64());
-            predictions.push(best(&scores));
+            predictions.push(argmax(scores.into_iter()));
             (up, down) = (query.len(), answer.len());
         }
         let degree = server.exchange().parameters().degree();
@@ -92,7 +93,7 @@ pub fn in_the_clear(
     data: &Dataset,
 ) -> anyhow::Result<Vec<usize>> {
     let layers = layers(weights);
-    let class = |image: Vec<f64>| Ok(best(&network.evaluate(&layers, &image)?));
+    let class = |image: Vec<f64>| Ok(argmax(network.evaluate(&layers, &image)?.into_iter()));
     columns(data).into_iter().map(class).collect()
 }
 
@@ -103,10 +104,6 @@ fn layers(weights: &FloatParameters) -> Vec<Layer<'_>> {
 
 fn columns(data: &Dataset) -> Vec<Vec<f64>> {
     data.features().columns().into_iter().map(|column| column.to_vec()).collect()
-}
-
-fn best(scores: &[f64]) -> usize {
-    (0..scores.len()).rev().max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap_or(0)
 }
 
 #[cfg(test)]

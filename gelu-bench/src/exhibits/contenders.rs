@@ -103,6 +103,11 @@ impl System {
 }
 
 impl Measured {
+    /// The network, whatever its activations.
+    pub(super) fn base(&self) -> &str {
+        self.network.trim_end_matches(", squares")
+    }
+
     /// The median time of one image.
     pub(super) fn median(&self) -> f64 {
         median(self.seconds.iter().copied()).expect("one run at least")

@@ -45,7 +45,7 @@ const SEGMENTS: [&str; 7] = [
 /// Time by phase.
 pub(super) fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit> {
     let quick = setting.extent == Extent::Quick;
-    let networks: &[(&str, &str)] = match quick {
+    let networks: &[(&'static str, &str)] = match quick {
         true => &[("Dense(12)", "dense12"), ("Conv-1", "conv1")],
         false => &[
             ("Dense(12)", "dense12"),
@@ -70,12 +70,13 @@ pub(super) fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhi
         for cryptosystem in cryptosystems {
             for link in &links {
                 let seconds = run(Work::Queries { runs }, cryptosystem, &model, link, setting)?;
-                queries.push(Measured::new(name, cryptosystem, link, seconds));
+                let (backend, link) = (cryptosystem.backend, link.name().to_string());
+                queries.push(Measured { network: name, backend, link, seconds });
                 progress.step();
             }
         }
     }
-    let trained: &[(&str, &str, usize)] = match quick {
+    let trained: &[(&'static str, &str, usize)] = match quick {
         true => &[("Dense(12)", "dense12", 16)],
         false => &[("Dense(12)", "dense12", 64), ("Dense(300)", "mnist-dense", 64)],
     };
@@ -87,7 +88,8 @@ pub(super) fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhi
             for link in &links {
                 let work = Work::Steps { steps, batch };
                 let seconds = run(work, cryptosystem, &model, link, setting)?;
-                training.push(Measured::new(name, cryptosystem, link, seconds));
+                let (backend, link) = (cryptosystem.backend, link.name().to_string());
+                training.push(Measured { network: name, backend, link, seconds });
                 progress.step();
             }
         }
@@ -113,13 +115,15 @@ pub(super) fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhi
 /// One bar: the seconds of each segment, of one query or step on average.
 #[derive(Debug, Clone)]
 struct Measured {
-    name: String,
+    network: &'static str,
+    backend: Backend,
+    link: String,
     seconds: [f64; 7],
 }
 
 impl Measured {
-    fn new(network: &str, cryptosystem: Cryptosystem, link: &Profile, seconds: [f64; 7]) -> Self {
-        Self { name: format!("{network}, {}, {}", cryptosystem.backend.id(), link.name()), seconds }
+    fn name(&self) -> String {
+        format!("{}, {}, {}", self.network, self.backend.id(), self.link)
     }
 
     fn total(&self) -> f64 {
@@ -137,7 +141,7 @@ fn finding(queries: &[Measured], training: &[Measured]) -> String {
         format!(
             "{what} of {}: the server's products take {:.0} %, its sealing {:.0} %, the client's encryption \
              and decryption {:.0} %, its own arithmetic {:.0} %, the network and the rest {:.0} %.",
-            measured.name,
+            measured.name(),
             percent(measured, &[4]),
             percent(measured, &[5]),
             percent(measured, &[0, 1]),
@@ -147,12 +151,11 @@ fn finding(queries: &[Measured], training: &[Measured]) -> String {
     };
     // The largest network over a local link, by each scheme.
     let last = |all: &[Measured], what: &str| {
-        let lan: Vec<_> = all.iter().filter(|m| m.name.ends_with("lan")).collect();
-        let of = |backend: Backend| {
-            let name = format!(", {}, ", backend.id());
-            lan.iter().rfind(|m| m.name.contains(&name)).map(|m| one(m, what))
+        let of = |backend| {
+            let last = all.iter().rfind(|m| m.backend == backend && m.link == "lan");
+            last.map(|m| one(m, what))
         };
-        [Backend::Paillier, Backend::Lattice].map(of).into_iter().flatten().collect::<Vec<_>>()
+        [Backend::Paillier, Backend::Lattice].into_iter().filter_map(of).collect::<Vec<_>>()
     };
     [last(queries, "A query"), last(training, "A training step")].concat().join(" ")
 }
@@ -166,8 +169,7 @@ fn claims(queries: &[Measured], training: &[Measured]) -> Vec<Claim> {
 }
 
 fn bars(caption: &str, axis: &str, scale: f64, measured: &[Measured]) -> Part {
-    let bar =
-        |m: &Measured| Bar { name: m.name.clone(), values: m.seconds.map(|s| s * scale).to_vec() };
+    let bar = |m: &Measured| Bar { name: m.name(), values: m.seconds.map(|s| s * scale).to_vec() };
     Part::Bars(Bars {
         caption: caption.into(),
         axis: Axis::linear(axis),
@@ -181,7 +183,7 @@ fn table(caption: &str, unit: &str, scale: f64, measured: &[Measured]) -> Part {
     columns.extend(SEGMENTS.iter().map(|segment| Column::with_unit(segment, unit)));
     columns.push(Column::with_unit("in all", unit));
     let row = |m: &Measured| {
-        let mut cells = vec![Cell::from(m.name.clone())];
+        let mut cells = vec![Cell::from(m.name())];
         cells.extend(m.seconds.map(|s| Cell::from(s * scale)));
         cells.push(Cell::from(m.total() * scale));
         Row { source: Source::Measured, cells }
@@ -434,10 +436,16 @@ mod tests {
         let to = Mark { at: at + 10 * second, waited: 7 * second, times };
         let seconds = segments(&from, &to, &[times], 1);
         assert_eq!(seconds, [1.0, 1.0, 2.0, 1.0, 1.0, 1.0, 3.0]);
-        let measured = Measured { name: "x".into(), seconds };
+        let of = |seconds| Measured {
+            network: "x",
+            backend: Backend::Paillier,
+            link: "lan".into(),
+            seconds,
+        };
+        let measured = of(seconds);
         assert_eq!((measured.total(), measured.share(&[4])), (10.0, 0.1));
         assert!(claims(&[measured], &[])[1].holds);
-        let twice = Measured { name: "x".into(), seconds: segments(&from, &to, &[times; 5], 1) };
+        let twice = of(segments(&from, &to, &[times; 5], 1));
         assert!(!claims(&[twice], &[])[1].holds);
     }
 

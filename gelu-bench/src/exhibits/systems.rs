@@ -201,9 +201,8 @@ fn learning(measured: &[Measured]) -> Table {
 /// Each system that is not ours beside the split protocol under a cryptosystem on the same network, squares or not, and how
 /// many times as long an image by itself takes there.
 fn ratios(measured: &[Measured], split: System) -> Vec<(&Measured, &Measured, f64)> {
-    let base = |m: &Measured| m.network.trim_end_matches(", squares").to_owned();
     let of =
-        |other: &Measured| measured.iter().find(|m| m.system == split && base(m) == base(other));
+        |other: &Measured| measured.iter().find(|m| m.system == split && m.base() == other.base());
     let baselines = measured.iter().filter(|m| !m.system.is_ours());
     baselines.filter_map(|m| of(m).map(|s| (s, m, m.median() / s.median()))).collect()
 }
@@ -255,9 +254,8 @@ fn finding(measured: &[Measured]) -> String {
 
 /// Of our own systems, the fastest for one image of each network, where there is more than the split protocol, and the price.
 fn fastest(measured: &[Measured]) -> String {
-    let base = |m: &Measured| m.network.trim_end_matches(", squares").to_owned();
     let of = |m: &Measured| -> Option<String> {
-        let ours = measured.iter().filter(|o| o.system.is_ours() && base(o) == base(m));
+        let ours = measured.iter().filter(|o| o.system.is_ours() && o.base() == m.base());
         let best = ours.min_by(|a, b| a.median().total_cmp(&b.median()))?;
         let (name, network) = (best.system.name(), &best.network);
         Some(format!(
