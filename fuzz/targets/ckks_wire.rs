@@ -1,5 +1,5 @@
-//! Law: parameters, ciphertexts, uploads and keys that are read are written again as they were, and computing with them
-//! gives a result or an error, never a panic.
+//! Law: parameters, ciphertexts, uploads and keys that are read are written again as they were, and computing with
+//! ciphertexts gives a result or an error, never a panic.
 #![no_main]
 use std::sync::LazyLock;
 

@@ -94,8 +94,7 @@ impl Opener {
         while let Some(lower) = basis.without_last().filter(|lower| bits_of(lower) > needed) {
             basis = lower;
         }
-        let all = secret.secret();
-        let shorter = Poly::from_residues(&basis, |i, row| row.copy_from_slice(all.residues(i)));
+        let shorter = secret.secret().part(0..basis.moduli().len());
         Self { basis, secret: Zeroizing::new(shorter), budget, value_bits }
     }
 
@@ -142,7 +141,7 @@ fn low_48(x: u128) -> u64 {
 }
 
 /// Residues to the centred integer, for a product of primes below 2^127: by mixed radix.
-pub(crate) struct Integers {
+struct Integers {
     moduli: Vec<Modulus>,
     /// The product of the primes before each, and its inverse modulo it.
     before: Vec<(u128, u64)>,
@@ -150,7 +149,7 @@ pub(crate) struct Integers {
 }
 
 impl Integers {
-    pub(crate) fn new(basis: &Basis) -> Self {
+    fn new(basis: &Basis) -> Self {
         let moduli: Vec<_> = basis.moduli().collect();
         let mut product = 1u128;
         let before = moduli.iter().map(|q| {
@@ -163,7 +162,7 @@ impl Integers {
     }
 
     /// In time independent of the residues.
-    pub(crate) fn at(&self, x: &Poly<Coefficients>, place: usize) -> i128 {
+    fn at(&self, x: &Poly<Coefficients>, place: usize) -> i128 {
         let mut value = 0u128;
         for (i, (q, &(before, inverse))) in self.moduli.iter().zip(&self.before).enumerate() {
             let digit = q.mul(q.sub(x.residues(i)[place], q.reduce(value)), inverse);

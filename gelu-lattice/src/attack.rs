@@ -14,7 +14,6 @@ use ndarray::Array2;
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
-use crate::answer::Integers;
 use crate::keys::tests::key;
 use crate::keys::{PublicKey, SecretKey};
 use crate::packing::Packing;
@@ -179,26 +178,27 @@ fn a_bad_packing_key_reads_what_says_nothing() {
     let divided = |x: Poly<Coefficients>| {
         x.divide_by_last().and_then(|x| x.divide_by_last()).expect("four primes")
     };
+    // The first 64 that are packed.
+    let even = |x: Poly<Coefficients>| -> Vec<i128> {
+        x.integers().expect("Q has 92 bits").into_iter().step_by(2).take(64).collect()
+    };
     let read = |(c0, c1): (Poly<Coefficients>, Poly<Coefficients>)| -> Vec<i128> {
-        let even = Poly::from_residues(basis, |i, row| {
+        let outputs = Poly::from_residues(basis, |i, row| {
             row.iter_mut().zip(c0.residues(i)).step_by(2).for_each(|(to, &from)| *to = from);
         });
-        let [c0, c1] = packing.pack(vec![[even, c1]], 2, 1, |answer| answer);
-        let all = secret.secret();
-        let s = Poly::from_residues(c1.basis(), |i, row| row.copy_from_slice(all.residues(i)));
+        let [c0, c1] = packing.pack(vec![[outputs, c1]], 2, 1, |answer| answer);
+        let s = secret.secret().part(0..2);
         let mut phase = (&c1.into_evaluations() * &s).into_coefficients();
         phase += &c0;
         // Twice: answers are halved before.
         phase.scale(&phase.basis().residues(2));
-        let integers = Integers::new(phase.basis());
-        (0..64).map(|place| integers.at(&phase, 2 * place)).collect()
+        even(phase)
     };
     let fitting = |read: &[i128]| -> Vec<i128> {
         let fits = |&w: &i128| {
-            let c1 = divided(times(w).into_coefficients());
-            let integers = Integers::new(c1.basis());
-            read.iter().enumerate().all(|(place, read)| {
-                let apart = (read - integers.at(&c1, 2 * place)).rem_euclid(lower);
+            let c1 = even(divided(times(w).into_coefficients()));
+            read.iter().zip(c1).all(|(read, c1)| {
+                let apart = (read - c1).rem_euclid(lower);
                 apart.min(lower - apart) < 1 << 30
             })
         };

@@ -33,7 +33,9 @@
 
 use gelu_core::error::PeerMisbehaved;
 use gelu_ring::sample::{self, ERROR_BOUND, Seed, Small};
-use gelu_ring::{Automorphism, Basis, Coefficients, Conversion, Evaluations, Modulus, Poly};
+use gelu_ring::{
+    Automorphism, Basis, Coefficients, Conversion, Division, Evaluations, Modulus, Poly,
+};
 use rand_core::CryptoRng;
 
 use crate::parameters::{Parameters, bits_of};
@@ -51,13 +53,10 @@ const SPECIAL: usize = 2;
 pub(crate) struct Packing {
     /// Q.
     lower: Basis,
-    /// P.
-    special: Basis,
-    /// From Q to P, and back.
+    /// From Q to P.
     up: Conversion,
-    down: Conversion,
-    /// 1/P, modulo Q.
-    inverse: Vec<u64>,
+    /// By P.
+    division: Division,
     /// Those for h = 1, 2, 4, ….
     keys: Vec<Key>,
 }
@@ -77,20 +76,9 @@ fn index(level: u32) -> u64 {
     u64::MAX - 1 - u64::from(level)
 }
 
-/// N and the primes of Q.
-fn lower(basis: &Basis) -> Basis {
-    let drop = |basis: Basis, _| basis.without_last().expect("more primes than are dropped");
-    (0..SPECIAL).fold(basis.clone(), drop)
-}
-
-/// The primes of P.
-fn special(basis: &Basis) -> impl Iterator<Item = Modulus> {
-    basis.moduli().skip(basis.moduli().len() - SPECIAL)
-}
-
-/// A product of primes modulo q.
-fn product(q: Modulus, primes: &[u64]) -> u64 {
-    primes.iter().fold(1, |product, &prime| q.mul(product, q.reduce(prime.into())))
+/// How many primes Q has: they come first, those of P after them.
+fn kept(basis: &Basis) -> usize {
+    basis.moduli().len() - SPECIAL
 }
 
 /// Noise of `levels` levels in units of P·Q, rounding to Q included: at most.
@@ -102,7 +90,7 @@ pub(crate) fn noise(basis: &Basis, levels: u32) -> f64 {
     if levels == 0 {
         return 0.0;
     }
-    let (all, lower) = (bits_of(basis), bits_of(&lower(basis)));
+    let (all, lower) = (bits_of(basis), bits_of(&basis.part(0..kept(basis))));
     let (n, special) = (basis.degree() as f64, (all - lower).exp2());
     let rounding = 0.51 * (n + 1.0);
     let switch = n * f64::from(ERROR_BOUND) / 2.0 * (2.0 * lower - all).exp2() + rounding;
@@ -118,8 +106,9 @@ impl Packing {
         rng: &mut dyn CryptoRng,
     ) -> Self {
         let basis = parameters.basis();
-        let primes: Vec<_> = special(basis).map(Modulus::value).collect();
-        let special: Vec<_> = basis.moduli().map(|q| product(q, &primes)).collect();
+        let primes = basis.moduli().skip(kept(basis)).map(|q| i128::from(q.value()));
+        // Two primes below 2^50.
+        let special = basis.residues(primes.product());
         Self::of(parameters, seed, |sigma, k1| {
             let mut k0 = sigma.apply(secret);
             k0.scale(&special);
@@ -154,7 +143,8 @@ impl Packing {
         ) -> Result<Poly<Evaluations>, PeerMisbehaved>,
     ) -> Result<Self, PeerMisbehaved> {
         let (basis, degree) = (parameters.basis(), parameters.degree());
-        let lower = lower(basis);
+        let (kept, all) = (kept(basis), basis.moduli().len());
+        let lower = basis.part(0..kept);
         let key = |level| {
             let sigma = Automorphism::new(degree, 1 + (degree >> level));
             let k1 = sample::uniform(basis, seed, index(level));
@@ -162,17 +152,8 @@ impl Packing {
             Ok(Key { k0: make(&sigma, &k1)?, sigma, shift: shift.into_evaluations(), k1 })
         };
         let keys = (0..parameters.packing_levels()).map(key).collect::<Result<_, _>>()?;
-        let primes: Vec<_> = special(basis).map(Modulus::value).collect();
-        let special = Basis::new(degree, &primes).expect("primes of a basis");
-        let inverse = |q: Modulus| q.inverse(product(q, &primes));
-        Ok(Self {
-            inverse: lower.moduli().map(inverse).collect(),
-            up: Conversion::new(&lower, &special),
-            down: Conversion::new(&special, &lower),
-            lower,
-            special,
-            keys,
-        })
+        let up = Conversion::new(&lower, &basis.part(kept..all));
+        Ok(Self { up, division: Division::new(basis, 0..kept), lower, keys })
     }
 
     /// All k₀.
@@ -203,8 +184,8 @@ impl Packing {
         let scale: Vec<_> = self.lower.moduli().map(inverse).collect();
         let leaf = |part| {
             answer(part).map(|x| {
-                let rounded = x.divide_by_last().and_then(|x| x.divide_by_last());
-                let mut rounded = rounded.expect("more primes than are dropped");
+                let divided = |x: Poly<Coefficients>, _| x.divide_by_last().expect("another prime");
+                let mut rounded = (0..SPECIAL).fold(x, divided);
                 rounded.scale(&scale);
                 rounded.into_evaluations()
             })
@@ -244,7 +225,7 @@ impl Packing {
         }
         let [c0, c1] = mapped.map(|part| key.sigma.apply(&part));
         let lifted = self.lifted(&c1);
-        let [d0, d1] = [&key.k0, &key.k1].map(|k| self.divided(&lifted * k));
+        let [d0, d1] = [&key.k0, &key.k1].map(|k| self.division.divide(&(&lifted * k)));
         a[0] += &c0;
         a[0] += &d0;
         a[1] += &d1;
@@ -262,27 +243,11 @@ impl Packing {
             });
         })
     }
-
-    /// round(x/P): x less its centred rest modulo P, times 1/P.
-    fn divided(&self, mut x: Poly<Evaluations>) -> Poly<Evaluations> {
-        let lower = self.lower.moduli().len();
-        let rest = Poly::<Evaluations>::from_residues(&self.special, |i, row| {
-            row.copy_from_slice(x.residues(lower + i));
-        });
-        let rest = self.down.exact(&rest.into_coefficients()).into_evaluations();
-        for _ in 0..SPECIAL {
-            x = x.forget_last().expect("more primes than are dropped");
-        }
-        x -= &rest;
-        x.scale(&self.inverse);
-        x
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::Integers;
     use crate::keys::tests::key;
     use proptest::prelude::*;
 
@@ -305,8 +270,7 @@ mod tests {
 
     /// c₀ + c₁·s modulo Q.
     fn phase(secret: &Poly<Evaluations>, [c0, c1]: Pair) -> Poly<Coefficients> {
-        let basis = c0.basis();
-        let secret = Poly::from_residues(basis, |i, row| row.copy_from_slice(secret.residues(i)));
+        let secret = secret.part(0..kept(secret.basis()));
         let mut phase = (&c1.into_evaluations() * &secret).into_coefficients();
         phase += &c0;
         phase
@@ -335,12 +299,12 @@ mod tests {
             let packing = secret.public_key().packing();
             let packed = packing.pack(answers.collect(), stride, levels, |answer| answer);
             let packed = phase(secret.secret(), packed);
-            let integers = Integers::new(packed.basis());
+            let integers = packed.integers().expect("Q has 92 bits");
             let bound = noise(basis, levels) / (bits_of(basis) - bits_of(packed.basis())).exp2();
             let mut largest = 0.0f64;
             for i in 0..count {
                 for place in (0..8192).step_by(stride) {
-                    let got = integers.at(&packed, place + i * (stride >> levels));
+                    let got = integers[place + i * (stride >> levels)];
                     largest = largest.max((got - output(i, place)).unsigned_abs() as f64);
                 }
             }

@@ -1,13 +1,12 @@
 //! Which rings there are, and how much noise their ciphertexts bear.
 //!
-//! | key | N | q | bits of q | at most, for 128 bits | meant for |
-//! |---|---|---|---|---|---|
-//! | 4096 | 2^12 | 3 primes of 35 bits | 105 | 106 | queries |
-//! | 8192 | 2^13 | 4 primes of 46 bits | 184 | 214 | training, wide layers |
+//! | key | N | q | bits of q | meant for |
+//! |---|---|---|---|---|
+//! | 4096 | 2^12 | 3 primes of 35 bits | 105 | queries |
+//! | 8192 | 2^13 | 4 primes of 46 bits | 184 | training, wide layers |
 //!
-//! The limits are for ternary secrets and errors of deviation 3.2: the lower ones of the homomorphic encryption
-//! standard (2018: 109 and 218) and of the guidelines that followed it (Bossuat et al., *Security guidelines for
-//! implementing homomorphic encryption*, IACR ePrint 2024/463).
+//! Both are below the [limits](gelu_ring::limits) for 128 bits, which are lower than those of the homomorphic encryption
+//! standard (2018: 109 and 218 bits).
 //!
 //! # Noise
 //! Plaintexts are integers modulo t = 2^v, held as Δ·m for Δ = q/t. What comes down has noise of four kinds:

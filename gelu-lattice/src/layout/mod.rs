@@ -97,7 +97,7 @@ impl fmt::Display for TileLayout {
 impl TileLayout {
     /// Every layout of `task` under keys of a ring.
     pub(crate) fn all(parameters: &Parameters, task: &Task<'_>) -> Result<Vec<Self>, RangeError> {
-        let &Task { linear, direction, batch, .. } = task;
+        let &Task { linear, direction, batch, weight_bits, .. } = task;
         let mut kinds = Vec::new();
         let dense = |inputs, outputs| {
             Arc::new(match direction {
@@ -123,12 +123,12 @@ impl TileLayout {
             }
         }
         let all = |value_bits| -> Vec<Self> {
-            let tiles = kinds.iter().flat_map(|(kind, geometry, samples)| {
-                let packed = Self::packed(parameters, task, *kind, geometry, *samples, value_bits);
-                let tiles = Self::tiles(parameters, task, *kind, geometry, *samples, value_bits);
-                tiles.into_iter().chain(packed)
+            let layouts = kinds.iter().flat_map(|&(kind, ref geometry, samples)| {
+                let family =
+                    Family { parameters, kind, geometry, samples, weight_bits, value_bits };
+                [family.tiles(), family.packed()].concat()
             });
-            tiles.collect()
+            layouts.collect()
         };
         let layouts = all(task.value_bits);
         if layouts.is_empty() {
@@ -136,87 +136,6 @@ impl TileLayout {
             return Err(task.too_wide(widest.unwrap_or(0)));
         }
         Ok(layouts)
-    }
-
-    /// Each k that makes for another number of ciphertexts, with the largest n.
-    fn tiles(
-        parameters: &Parameters,
-        task: &Task<'_>,
-        kind: Kind,
-        geometry: &Arc<Geometry>,
-        samples: usize,
-        value_bits: u32,
-    ) -> Vec<Self> {
-        let places = parameters.degree() / geometry.area;
-        let Some(most) = places.checked_ilog2() else { return Vec::new() };
-        let step = samples.next_power_of_two().min(1 << most);
-        let room = places / step;
-        let channels = geometry.inputs;
-        let mut inputs: Vec<_> = (1..=channels).map(|tiles| channels.div_ceil(tiles)).collect();
-        inputs.dedup();
-        let layout = |inputs: usize| {
-            let most = (room / inputs).min(geometry.outputs);
-            let outputs = geometry.outputs.div_ceil(geometry.outputs.div_ceil(most));
-            let entries = outputs * channels * geometry.kernel_places.len();
-            let budget =
-                parameters.budget(value_bits, entries as f64 * entry(task, value_bits), 0)?;
-            Some(Self {
-                kind,
-                parameters: parameters.clone(),
-                geometry: Arc::clone(geometry),
-                samples,
-                step,
-                inputs,
-                outputs,
-                packed: None,
-                value_bits,
-                budget,
-            })
-        };
-        inputs.into_iter().filter(|&inputs| inputs <= room).filter_map(layout).collect()
-    }
-
-    /// The packed ones, where channels are features: for each S that makes for another number of ciphertexts.
-    fn packed(
-        parameters: &Parameters,
-        task: &Task<'_>,
-        kind: Kind,
-        geometry: &Arc<Geometry>,
-        samples: usize,
-        value_bits: u32,
-    ) -> Vec<Self> {
-        // All samples side by side.
-        let (step, all) = (samples.next_power_of_two(), geometry.outputs);
-        let room = parameters.degree() / step;
-        if geometry.area > 1 {
-            return Vec::new();
-        }
-        let even = |channels: usize, most: usize| channels.div_ceil(channels.div_ceil(most));
-        let layout = |raster: usize| {
-            let channels = room / raster;
-            let answers = even(all.div_ceil(channels), raster);
-            let levels = answers.next_power_of_two().ilog2();
-            let outputs = channels * answers;
-            let weights = (channels.min(all) * geometry.inputs) as f64 * entry(task, value_bits);
-            Some(Self {
-                kind,
-                parameters: parameters.clone(),
-                geometry: Arc::clone(geometry),
-                samples,
-                step,
-                inputs: even(geometry.inputs, raster),
-                outputs: outputs.min(all),
-                packed: Some(Packed { raster, channels, levels }),
-                value_bits,
-                budget: parameters.budget(value_bits, weights, levels)?,
-            })
-        };
-        // A raster that is half empty would be no better than one of half the size; one answer needs no packing.
-        (1..=parameters.packing_levels())
-            .map(|log| 1 << log)
-            .filter(|&raster| raster <= room && raster < 2 * geometry.inputs && room / raster < all)
-            .filter_map(layout)
-            .collect()
     }
 
     /// The noise of its answers.
@@ -315,7 +234,89 @@ impl TileLayout {
     }
 }
 
-/// The largest entry, modulo 2^v.
-fn entry(task: &Task<'_>, value_bits: u32) -> f64 {
-    f64::from(task.weight_bits.min(value_bits) - 1).exp2()
+/// What the layouts of one kind have in common.
+struct Family<'a> {
+    parameters: &'a Parameters,
+    kind: Kind,
+    geometry: &'a Arc<Geometry>,
+    samples: usize,
+    weight_bits: u32,
+    value_bits: u32,
+}
+
+impl Family<'_> {
+    /// Each k that makes for another number of ciphertexts, with the largest n.
+    fn tiles(&self) -> Vec<TileLayout> {
+        let Geometry { inputs: channels, outputs: all, area, .. } = **self.geometry;
+        let places = self.parameters.degree() / area;
+        let Some(most) = places.checked_ilog2() else { return Vec::new() };
+        let step = self.samples.next_power_of_two().min(1 << most);
+        let room = places / step;
+        let mut inputs: Vec<_> = (1..=channels).map(|tiles| channels.div_ceil(tiles)).collect();
+        inputs.dedup();
+        let layout = |inputs: usize| {
+            let outputs = even(all, room / inputs);
+            let entries = outputs * channels * self.geometry.kernel_places.len();
+            self.layout(step, inputs, outputs, entries, None)
+        };
+        inputs.into_iter().filter(|&inputs| inputs <= room).filter_map(layout).collect()
+    }
+
+    /// The packed ones, where channels are features: for each S that makes for another number of ciphertexts.
+    fn packed(&self) -> Vec<TileLayout> {
+        let Geometry { inputs, outputs: all, area, .. } = **self.geometry;
+        // All samples side by side.
+        let step = self.samples.next_power_of_two();
+        let room = self.parameters.degree() / step;
+        if area > 1 {
+            return Vec::new();
+        }
+        let layout = |raster: usize| {
+            let channels = room / raster;
+            let answers = even(all.div_ceil(channels), raster);
+            let levels = answers.next_power_of_two().ilog2();
+            let outputs = (channels * answers).min(all);
+            let entries = channels.min(all) * inputs;
+            let packed = Packed { raster, channels, levels };
+            self.layout(step, even(inputs, raster), outputs, entries, Some(packed))
+        };
+        // A raster that is half empty would be no better than one of half the size; one answer needs no packing.
+        (1..=self.parameters.packing_levels())
+            .map(|log| 1 << log)
+            .filter(|&raster| raster <= room && raster < 2 * inputs && room / raster < all)
+            .filter_map(layout)
+            .collect()
+    }
+
+    /// If its answers, each of so many entries, hide enough.
+    fn layout(
+        &self,
+        step: usize,
+        inputs: usize,
+        outputs: usize,
+        entries: usize,
+        packed: Option<Packed>,
+    ) -> Option<TileLayout> {
+        let levels = packed.map_or(0, |packed| packed.levels);
+        // The largest entry, modulo 2^v.
+        let entry = f64::from(self.weight_bits.min(self.value_bits) - 1).exp2();
+        let budget = self.parameters.budget(self.value_bits, entries as f64 * entry, levels)?;
+        Some(TileLayout {
+            kind: self.kind,
+            parameters: self.parameters.clone(),
+            geometry: Arc::clone(self.geometry),
+            samples: self.samples,
+            step,
+            inputs,
+            outputs,
+            packed,
+            value_bits: self.value_bits,
+            budget,
+        })
+    }
+}
+
+/// The size of the fewest tiles for `all` things, almost equal, none larger than `most`.
+fn even(all: usize, most: usize) -> usize {
+    all.div_ceil(all.div_ceil(most))
 }
