@@ -15,7 +15,6 @@ use zeroize::Zeroizing;
 
 use crate::basis::Basis;
 use crate::memory::Row;
-use crate::modulus::Modulus;
 use crate::poly::{Evaluations, Poly};
 use crate::rns::Conversion;
 
@@ -41,11 +40,10 @@ impl Division {
     pub fn new(from: &Basis, kept: Range<usize>) -> Self {
         let to = from.part(kept.clone());
         let dropped = from.choose((0..kept.start).chain(kept.end..from.moduli().len()));
-        let moduli: Vec<Modulus> = from.moduli().collect();
-        let front = moduli.iter().map(|&q| product(q, &moduli[..kept.start])).collect::<Vec<_>>();
-        let all: Vec<_> = dropped.moduli().collect();
+        let front = from.moduli().map(|q| q.product(from.moduli().take(kept.start)));
+        let front: Vec<_> = front.collect();
         let factors = to.moduli().zip(&front[kept.clone()]).map(|(q, &front)| {
-            let inverse = q.inverse(product(q, &all));
+            let inverse = q.inverse(q.product(dropped.moduli()));
             (inverse, q.mul(front, inverse))
         });
         let factors = factors.collect();
@@ -106,11 +104,6 @@ impl Division {
         });
         Poly::of(&self.to, rows.collect())
     }
-}
-
-/// The product of primes modulo q.
-fn product(q: Modulus, primes: &[Modulus]) -> u64 {
-    primes.iter().fold(1, |product, p| q.mul(product, p.value()))
 }
 
 impl fmt::Debug for Division {

@@ -106,13 +106,11 @@ pub struct Conversion {
     inverses: Vec<u64>,
     fast: Weights,
     exact: Weights,
-    /// Those of `exact`, times −1/Q.
-    quotient: Weights,
     /// Entry i gives digit i modulo qᵢ, of the digits before it and x.
     mixed: Weights,
-    /// Q⁻¹ modulo each prime of P, and P modulo each of Q; 0 for a prime that both have.
+    /// Q⁻¹ modulo each prime of P, and −P modulo each of Q; 0 for a prime that both have.
     inverse: Vec<u64>,
-    target: Vec<u64>,
+    minus_target: Vec<u64>,
 }
 
 /// For each prime, the sum that gives the residue.
@@ -128,11 +126,11 @@ struct Weight {
 
 impl Weight {
     /// Modulo p, with wᵢ the product of the primes that `factors` gives for i.
-    fn new<'a, I>(p: Modulus, from: &[Modulus], factors: impl Fn(usize) -> I) -> Self
+    fn new<I>(p: Modulus, from: &[Modulus], factors: impl Fn(usize) -> I) -> Self
     where
-        I: Iterator<Item = &'a Modulus>,
+        I: Iterator<Item = Modulus>,
     {
-        let factors: Vec<_> = (0..from.len()).map(|i| product(p, factors(i))).collect();
+        let factors: Vec<_> = (0..from.len()).map(|i| p.product(factors(i))).collect();
         let constant =
             factors.iter().zip(from).fold(0, |sum, (&w, &q)| p.sub(sum, p.mul(w, q.value() / 2)));
         let one = from.first().filter(|_| from.len() == 1).map(|q| q.value() / 2);
@@ -161,11 +159,6 @@ impl Weight {
     }
 }
 
-/// The product of primes modulo p.
-fn product<'a>(p: Modulus, primes: impl Iterator<Item = &'a Modulus>) -> u64 {
-    primes.fold(1, |product, q| p.mul(product, q.value()))
-}
-
 impl Conversion {
     /// From one basis to another of the same degree. They may share primes.
     ///
@@ -175,18 +168,15 @@ impl Conversion {
     pub fn new(from: &Basis, to: &Basis) -> Self {
         assert_eq!(from.degree(), to.degree(), "the degrees of two bases");
         let q: Vec<_> = from.moduli().collect();
-        let others = |i: usize| q.iter().enumerate().filter(move |(j, _)| *j != i).map(|(_, q)| q);
-        let before = |i: usize| q[..i].iter();
-        let inverses = (0..q.len()).map(|i| q[i].inverse(product(q[i], others(i)))).collect();
+        let before = |i: usize| q[..i].iter().copied();
+        let others = |i: usize| before(i).chain(q[i + 1..].iter().copied());
+        let inverses = (0..q.len()).map(|i| q[i].inverse(q[i].product(others(i)))).collect();
         let fast = to.moduli().map(|p| Weight::new(p, &q, others)).collect();
-        let exact: Weights = to.moduli().map(|p| Weight::new(p, &q, before)).collect();
-        let inverse: Vec<_> = to.moduli().map(|p| p.inverse(product(p, q.iter()))).collect();
-        let quotient = to.moduli().zip(&exact).zip(&inverse);
-        let quotient = quotient.map(|((p, w), &c)| w.times(p, p.neg(c))).collect();
+        let exact = to.moduli().map(|p| Weight::new(p, &q, before)).collect();
         let mixed = (0..q.len()).map(|i| {
             // d = (x − Σ dⱼ·q₀·…·qⱼ₋₁) / (q₀·…·qᵢ₋₁), kept as d + h.
             let (modulus, lower) = (q[i], &q[..i]);
-            let inverse = modulus.inverse(product(modulus, before(i)));
+            let inverse = modulus.inverse(modulus.product(before(i)));
             let mut weight =
                 Weight::new(modulus, lower, before).times(modulus, modulus.neg(inverse));
             weight.constant = modulus.add(weight.constant, modulus.value() / 2);
@@ -194,10 +184,10 @@ impl Conversion {
             weight
         });
         let mixed = mixed.collect();
-        let p: Vec<_> = to.moduli().collect();
-        let target = q.iter().map(|&q| product(q, p.iter())).collect();
+        let inverse = to.moduli().map(|p| p.inverse(p.product(from.moduli()))).collect();
+        let minus_target = q.iter().map(|q| q.neg(q.product(to.moduli()))).collect();
         let (from, to) = (from.clone(), to.clone());
-        Self { from, to, inverses, fast, exact, quotient, mixed, inverse, target }
+        Self { from, to, inverses, fast, exact, mixed, inverse, minus_target }
     }
 
     /// The centred x, exactly: for the k primes of `from`, about k²/2 more products a coefficient than
@@ -210,7 +200,8 @@ impl Conversion {
     /// When x is not over `from`.
     #[must_use]
     pub fn exact(&self, x: &Poly<Coefficients>) -> Poly<Coefficients> {
-        self.assemble(&self.exact, &self.digits(x))
+        self.check(x);
+        self.assemble(&self.exact, &self.exact_digits(x.rows()))
     }
 
     /// round(x / Q) modulo P of the x that is `low` modulo Q and `high` modulo P: division by several primes at once.
@@ -226,8 +217,9 @@ impl Conversion {
         low: &Poly<Coefficients>,
         mut high: Poly<Evaluations>,
     ) -> Poly<Evaluations> {
+        self.check_divisor();
+        high -= &self.exact(low).into_evaluations();
         high.scale(&self.inverse);
-        high += &self.quotient(low).into_evaluations();
         high
     }
 
@@ -237,21 +229,13 @@ impl Conversion {
     /// When x is not over `from`, or `from` and `to` share a prime.
     #[must_use]
     pub fn switch(&self, x: &Poly<Coefficients>) -> Poly<Coefficients> {
+        self.check_divisor();
+        // −r/Q for the centred r = x·P mod Q, as x·P is 0 modulo P.
         let mut multiple = Zeroizing::new(x.clone());
-        multiple.scale(&self.target);
-        self.quotient(&multiple)
-    }
-
-    /// −r/Q modulo P for the centred r = x mod Q.
-    fn quotient(&self, x: &Poly<Coefficients>) -> Poly<Coefficients> {
-        assert!(!self.inverse.contains(&0), "a prime to divide by and to divide modulo");
-        self.assemble(&self.quotient, &self.digits(x))
-    }
-
-    /// The digits of x in balanced mixed radix, each with h added.
-    fn digits(&self, x: &Poly<Coefficients>) -> Vec<Zeroizing<Row>> {
-        self.check(x);
-        self.exact_digits(x.rows())
+        multiple.scale(&self.minus_target);
+        let mut quotient = self.exact(&multiple);
+        quotient.scale(&self.inverse);
+        quotient
     }
 
     /// The digits of [`exact`](Self::exact), each as d + h.
@@ -303,6 +287,10 @@ impl Conversion {
     /// Row `i` of [`fast`](Self::fast), from its digits.
     pub(crate) fn fast_row(&self, i: usize, digits: &[Zeroizing<Row>], out: &mut [u64]) {
         self.fast[i].apply(&self.to.primes()[i], digits, None, out);
+    }
+
+    fn check_divisor(&self) {
+        assert!(!self.inverse.contains(&0), "a prime to divide by and to divide modulo");
     }
 
     fn check(&self, x: &Poly<Coefficients>) {
