@@ -1,7 +1,7 @@
 //! Residues modulo several primes: Q = q₀·q₁·…, and a number by its residues.
 //!
 //! By the Chinese remainder theorem, arithmetic modulo Q is arithmetic modulo each prime. What is not
-//! arithmetic modulo Q, rounding and a change of primes, is done here, on the *centred* representative:
+//! arithmetic modulo Q, a change of primes and [rounding](crate::quotient), is done on the *centred* representative:
 //! the x with |x| ≤ (Q − 1)/2.
 //!
 //! A centred number modulo one prime q, with h = (q − 1)/2, is e − h for the residue e = x + h: so what is linear
@@ -15,67 +15,7 @@ use zeroize::Zeroizing;
 use crate::basis::{Basis, Prime};
 use crate::memory::Row;
 use crate::modulus::Modulus;
-use crate::poly::{Coefficients, Evaluations, Poly};
-
-/// Rounding division by the last prime q (modulus switching).
-///
-/// # Law
-/// For x modulo Q, the result modulo Q/q is round(x / q) of the centred x, coefficient by coefficient:
-/// at most 1/2 away from x/q, and without ties, as q is odd. (Without rounding, the error would be up to 1
-/// and always on one side.)
-impl Poly<Coefficients> {
-    /// The quotient; `None` when there is but one prime.
-    #[must_use]
-    pub fn divide_by_last(&self) -> Option<Self> {
-        let basis = self.basis().without_last()?;
-        let (dropped, shifted) = self.shifted_last();
-        let rows = basis.primes().iter().zip(self.rows()).map(|(prime, row)| {
-            let (q, mut out) = (prime.modulus, basis.pool().row());
-            // (x − (e − h))/q, by the inverse c of q.
-            let c = q.inverse(q.reduce(dropped.value().into()));
-            let constant = q.mul(c, dropped.value() / 2);
-            prime.kernel.combine(&mut out, constant, &[(row, c), (&shifted, q.neg(c))]);
-            out
-        });
-        Some(Self::of(&basis, rows.collect()))
-    }
-
-    /// The last prime q, and the residues e = x + (q − 1)/2 modulo it.
-    fn shifted_last(&self) -> (Modulus, Zeroizing<Row>) {
-        let last = self.basis().primes().last().expect("a basis has a prime");
-        let mut row = Zeroizing::new(self.rows().last().expect("a row for each prime").clone());
-        last.kernel.shift(&mut row, last.modulus.value() / 2);
-        (last.modulus, row)
-    }
-}
-
-impl Poly<Evaluations> {
-    /// The quotient of the [same division](Poly::<Coefficients>::divide_by_last), for one inverse
-    /// transform and one forward transform a prime; `None` when there is but one prime.
-    #[must_use]
-    pub fn divide_by_last(&self) -> Option<Self> {
-        let basis = self.basis().without_last()?;
-        let last = self.basis().primes().last().expect("a basis has a prime");
-        let dropped = last.modulus;
-        let mut shifted = Zeroizing::new(self.rows().last().expect("a row for each prime").clone());
-        last.kernel.inverse(&mut shifted);
-        last.kernel.shift(&mut shifted, dropped.value() / 2);
-        let mut centred = basis.pool().scratch();
-        let rows = basis.primes().iter().zip(self.rows()).map(|(prime, row)| {
-            let (q, mut out) = (prime.modulus, basis.pool().row());
-            prime.kernel.combine(
-                &mut centred,
-                q.neg(q.reduce((dropped.value() / 2).into())),
-                &[(&shifted, 1)],
-            );
-            prime.kernel.forward(&mut centred);
-            let c = q.inverse(q.reduce(dropped.value().into()));
-            prime.kernel.combine(&mut out, 0, &[(row, c), (&centred, q.neg(c))]);
-            out
-        });
-        Some(Self::of(&basis, rows.collect()))
-    }
-}
+use crate::poly::{Coefficients, Poly};
 
 impl Poly<Coefficients> {
     /// The centred integers themselves; `None` when Q is 2^126 or more. In the same time for all of them.
@@ -109,8 +49,8 @@ pub struct Conversion {
     /// Entry i gives digit i modulo qᵢ, of the digits before it and x.
     mixed: Weights,
     /// Q⁻¹ modulo each prime of P, and −P modulo each of Q; 0 for a prime that both have.
-    inverse: Vec<u64>,
-    minus_target: Vec<u64>,
+    pub(crate) inverse: Vec<u64>,
+    pub(crate) minus_target: Vec<u64>,
 }
 
 /// For each prime, the sum that gives the residue.
@@ -204,40 +144,6 @@ impl Conversion {
         self.assemble(&self.exact, &self.exact_digits(x.rows()))
     }
 
-    /// round(x / Q) modulo P of the x that is `low` modulo Q and `high` modulo P: division by several primes at once.
-    ///
-    /// # Law
-    /// (x − r)/Q for the centred r = x mod Q, of any x with these residues.
-    ///
-    /// # Panics
-    /// When `low` is not over `from`, `high` is not over `to`, or the two share a prime.
-    #[must_use]
-    pub fn divide(
-        &self,
-        low: &Poly<Coefficients>,
-        mut high: Poly<Evaluations>,
-    ) -> Poly<Evaluations> {
-        self.check_divisor();
-        high -= &self.exact(low).into_evaluations();
-        high.scale(&self.inverse);
-        high
-    }
-
-    /// round(x·P/Q) modulo P of the centred x: the same fraction of another modulus.
-    ///
-    /// # Panics
-    /// When x is not over `from`, or `from` and `to` share a prime.
-    #[must_use]
-    pub fn switch(&self, x: &Poly<Coefficients>) -> Poly<Coefficients> {
-        self.check_divisor();
-        // −r/Q for the centred r = x·P mod Q, as x·P is 0 modulo P.
-        let mut multiple = Zeroizing::new(x.clone());
-        multiple.scale(&self.minus_target);
-        let mut quotient = self.exact(&multiple);
-        quotient.scale(&self.inverse);
-        quotient
-    }
-
     /// The digits of [`exact`](Self::exact), each as d + h.
     pub(crate) fn exact_digits<R: Deref<Target = [u64]>>(&self, x: &[R]) -> Vec<Zeroizing<Row>> {
         let mut digits = Vec::with_capacity(x.len());
@@ -287,10 +193,6 @@ impl Conversion {
     /// Row `i` of [`fast`](Self::fast), from its digits.
     pub(crate) fn fast_row(&self, i: usize, digits: &[Zeroizing<Row>], out: &mut [u64]) {
         self.fast[i].apply(&self.to.primes()[i], digits, None, out);
-    }
-
-    fn check_divisor(&self) {
-        assert!(!self.inverse.contains(&0), "a prime to divide by and to divide modulo");
     }
 
     fn check(&self, x: &Poly<Coefficients>) {
@@ -368,7 +270,7 @@ pub(crate) mod tests {
         Basis::with(N, &primes, choice).unwrap()
     }
 
-    fn bases() -> impl Strategy<Value = Basis> {
+    pub(crate) fn bases() -> impl Strategy<Value = Basis> {
         let bits = proptest::collection::vec(proptest::sample::select(vec![30, 36, 47, 50]), 1..6);
         let choice = prop_oneof![Just(Choice::Best), Just(Choice::Portable)];
         (bits, choice).prop_map(|(bits, choice)| basis(&bits, 0, choice))
@@ -396,11 +298,6 @@ pub(crate) mod tests {
         basis.moduli().map(row).collect()
     }
 
-    /// round(x / q) for odd q.
-    pub(crate) fn rounded(x: &BigInt, q: &BigInt) -> BigInt {
-        (x * 2u32 + q).div_floor(&(q * 2u32))
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
 
@@ -411,49 +308,11 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn division_rounds(basis in bases(), seed: u64) {
-            let x = polynomial(&basis, seed);
-            let Some(lower) = basis.without_last() else {
-                prop_assert!(x.divide_by_last().is_none());
-                prop_assert!(x.into_evaluations().divide_by_last().is_none());
-                return Ok(());
-            };
-            let last = BigInt::from(basis.moduli().next_back().unwrap().value());
-            let quotients: Vec<_> = compose(&x).iter().map(|x| rounded(x, &last)).collect();
-            let quotient = x.divide_by_last().unwrap();
-            prop_assert_eq!(quotient.basis(), &lower);
-            prop_assert_eq!(&quotient, &decompose(&lower, &quotients));
-            let evaluated = x.into_evaluations().divide_by_last().unwrap();
-            prop_assert_eq!(evaluated.into_coefficients(), quotient);
-        }
-
-        #[test]
         fn exact_conversion_keeps_the_centred_integer(from in bases(), skip in 0..4usize, seed: u64) {
             let to = basis(&[50, 33, 40], skip, Choice::Best);
             let x = polynomial(&from, seed);
             let converted = Conversion::new(&from, &to).exact(&x);
             prop_assert_eq!(converted, decompose(&to, &compose(&x)));
-        }
-
-        #[test]
-        fn division_by_several_primes_rounds(from in bases(), skip in 6..9usize, seed: u64) {
-            let choice = if seed % 2 == 0 { Choice::Best } else { Choice::Portable };
-            let to = basis(&[50, 36, 40], skip, choice);
-            let conversion = Conversion::new(&from, &to);
-            let (low, high) = (polynomial(&from, seed), polynomial(&to, !seed));
-            let divisor: BigInt = from.moduli().map(|q| BigInt::from(q.value())).product();
-            let factor: BigInt = to.moduli().map(|q| BigInt::from(q.value())).product();
-            // One of the x with both residues; which one is no matter modulo P.
-            let inverse = (&divisor).mod_inverse(&factor).expect("coprime");
-            let joined = compose(&low).into_iter().zip(compose(&high)).map(|(low, high)| {
-                let steps = ((high - &low) * &inverse).mod_floor(&factor);
-                low + &divisor * steps
-            });
-            let expected: Vec<_> = joined.map(|x| rounded(&x, &divisor)).collect();
-            let quotient = conversion.divide(&low, high.into_evaluations()).into_coefficients();
-            prop_assert_eq!(quotient, decompose(&to, &expected));
-            let switched = compose(&low).iter().map(|x| rounded(&(x * &factor), &divisor)).collect::<Vec<_>>();
-            prop_assert_eq!(conversion.switch(&low), decompose(&to, &switched));
         }
 
         #[test]
@@ -497,13 +356,6 @@ pub(crate) mod tests {
             // The two primes that both have keep their residues.
             assert!((0..2).all(|i| exact.residues(i) == x.residues(15 + i)));
         }
-    }
-
-    #[test]
-    #[should_panic(expected = "a prime to divide by")]
-    fn a_shared_prime_is_not_divided_by() {
-        let basis = basis(&[36, 50], 0, Choice::Best);
-        let _ = Conversion::new(&basis, &basis.without_last().unwrap()).switch(&Poly::zero(&basis));
     }
 
     #[test]
