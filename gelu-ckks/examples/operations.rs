@@ -49,7 +49,7 @@ fn row(chain: &Chain) {
     let kinds = map.plan().keys().chain([KeyKind::Relinearization, KeyKind::Rotation(5)]);
     let kinds: Vec<_> = kinds.map(|kind| (kind, level)).collect();
     let keys = secret.evaluation_keys(kinds, rng).expect("a level");
-    check(&secret, &a, &x, &weights, &map, &keys);
+    check(&secret, &a, &x, &plain, &weights, &map, &keys);
 
     let transform = transform(&parameters);
     let (k, rows) = (chain.special.1, level + 1 + chain.special.1);
@@ -93,6 +93,7 @@ fn check(
     secret: &SecretKey,
     a: &Ciphertext,
     x: &[f64],
+    plain: &Plaintext,
     weights: &BTreeMap<usize, Vec<f64>>,
     map: &LinearMap,
     keys: &EvaluationKeys,
@@ -112,6 +113,8 @@ fn check(
     let extended = hoisted.rotate_extended(5, keys).expect("a key").reduce();
     equal("an extended rotation", &extended, &rotated);
     equal("a square", &a.mul(a, keys).expect("a key"), &|j| x[j] * x[j]);
+    let product = a.mul_plain(plain).expect("the same ring").rescale().expect("a level");
+    equal("a plain product", &product, &|j| x[j] * x[j]);
     equal("a map", &map.apply(a, keys).expect("keys"), &|j| {
         weights.iter().map(|(d, w)| w[j] * x[(j + d) % n]).sum()
     });

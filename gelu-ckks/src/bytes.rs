@@ -322,7 +322,7 @@ mod tests {
     use crate::{Chain, Plaintext};
 
     #[test]
-    fn all_sets_of_parameters_come_back_and_no_other_bytes_do() {
+    fn parameters_come_back_and_no_other_bytes_do() {
         for chain in &Chain::ALL[..3] {
             let parameters = Parameters::new(chain).unwrap();
             let bytes = parameters.to_bytes();

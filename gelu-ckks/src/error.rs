@@ -129,7 +129,7 @@ pub enum Error {
         /// The least.
         least: u32,
     },
-    /// The caller has a polynomial or a map with nothing in it, or one that is too large.
+    /// The caller has a sum, a polynomial or a map with nothing in it.
     #[error("there is nothing to compute: {0}")]
     Empty(&'static str),
 }

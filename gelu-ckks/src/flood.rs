@@ -20,9 +20,10 @@ use std::fmt;
 use gelu_ring::Poly;
 use num_complex::Complex64;
 use rand_core::CryptoRng;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::ciphertext::Ciphertext;
+use crate::embedding::Complex;
 use crate::error::{Error, Result};
 use crate::keys::PublicKey;
 use crate::parameters::Parameters;
@@ -76,20 +77,24 @@ impl Decryption {
     /// the owner of the key.
     #[must_use]
     pub fn danger_slots(&self) -> Vec<Complex64> {
-        plaintext::slots(&self.parameters, &self.integers, &self.scale)
+        self.slots().iter().map(|x| x.0).collect()
     }
 
     /// The real parts of all slots, with the same warning.
     #[must_use]
     pub fn danger_values(&self) -> Vec<f64> {
-        self.danger_slots().iter().map(|x| x.re).collect()
+        self.slots().iter().map(|x| x.0.re).collect()
+    }
+
+    fn slots(&self) -> Zeroizing<Vec<Complex>> {
+        plaintext::slots(&self.parameters, &self.integers, &self.scale)
     }
 
     /// Adds normal noise of deviation ρ to each coefficient.
     ///
     /// # Errors
     /// [`Error::TooFewFloodBits`]; [`Error::NothingLeft`] when ρ in a slot is as large as the scale.
-    pub fn flood(self, flooding: &Flooding, rng: &mut dyn CryptoRng) -> Result<Shareable> {
+    pub fn flood(mut self, flooding: &Flooding, rng: &mut dyn CryptoRng) -> Result<Shareable> {
         let Flooding { queries, bits, noise } = *flooding;
         if bits < LEAST_FLOOD_BITS {
             return Err(Error::TooFewFloodBits { got: bits, least: LEAST_FLOOD_BITS });
@@ -101,12 +106,11 @@ impl Decryption {
         if !(queries > 0 && noise > 0.0 && flood_bits < scale_bits) {
             return Err(Error::NothingLeft { flood_bits, scale_bits });
         }
-        let mut integers = self.integers;
-        for pair in integers.as_chunks_mut::<2>().0 {
+        for pair in self.integers.as_chunks_mut::<2>().0 {
             let flood = normal_pair(rng);
             pair.iter_mut().zip(flood).for_each(|(x, flood)| *x += (deviation * flood).round());
         }
-        let slots = plaintext::slots(&self.parameters, &integers, &self.scale);
+        let slots = self.slots().iter().map(|x| x.0).collect();
         Ok(Shareable { slots, deviation: slot / self.scale.to_f64() })
     }
 }
@@ -146,10 +150,9 @@ impl PublicKey {
         let basis = &parameters.level(answer.level()).basis;
         let poly = Poly::from_words(basis, &flood).into_evaluations();
         let (scale, level) = (answer.scale().clone(), answer.level());
-        let mut plain = Plaintext { parameters: parameters.clone(), poly, scale, level };
-        let fresh = self.encrypt(&plain, rng);
-        plain.zeroize();
-        answer.add(&fresh?)
+        let parameters = parameters.clone();
+        let plain = Zeroizing::new(Plaintext { parameters, poly, scale, level });
+        answer.add(&self.encrypt(&plain, rng)?)
     }
 }
 

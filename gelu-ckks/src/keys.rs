@@ -90,11 +90,8 @@ impl SecretKey {
 
     /// A public key.
     pub fn public_key(&self, rng: &mut dyn CryptoRng) -> PublicKey {
-        let parameters = self.parameters.clone();
-        let level = parameters.top_level();
-        let (seed, b) = self.zero(level, rng);
-        let a = sample::uniform(&parameters.level(level).basis, &seed, INDEX);
-        PublicKey { parameters, seed, a, b }
+        let (seed, b) = self.zero(self.parameters.top_level(), rng);
+        PublicKey::from_parts(self.parameters.clone(), seed, b)
     }
 
     /// A seed and −uniform(seed)·s + e at a level.

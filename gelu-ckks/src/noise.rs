@@ -13,7 +13,7 @@
 //!
 //! where β digits of k primes each are below D·√(k/12) in deviation. A product of x ± d and y ± e is off by d·|y| + e·|x|.
 
-use crate::parameters::Parameters;
+use crate::parameters::{Parameters, log2};
 
 /// σ².
 const ERROR: f64 = 10.5;
@@ -40,12 +40,11 @@ impl Parameters {
     /// What a rotation or a relinearisation adds, the division by P included.
     #[must_use]
     pub fn switching_noise(&self) -> f64 {
-        let log = |primes: &[u64]| primes.iter().map(|&q| (q as f64).log2()).sum::<f64>();
         let special: Vec<_> = self.special_primes().collect();
         let primes: Vec<_> = self.primes().collect();
         // D²/P² of each group: the first one is the widest.
         let groups = primes.chunks(self.group()).map(|group| {
-            let ratio = (log(group) - log(&special)).exp2();
+            let ratio = (log2(group) - log2(&special)).exp2();
             ratio * ratio * group.len() as f64 / 12.0
         });
         let variance = self.degree() as f64 * ERROR * groups.sum::<f64>();

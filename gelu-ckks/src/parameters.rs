@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use gelu_ring::basis::InvalidBasis;
 use gelu_ring::{Automorphism, Basis, Decomposition, Division, limits, primes};
 
 use crate::embedding::Embedding;
@@ -119,9 +120,7 @@ impl Parameters {
     pub fn new(chain: &Chain) -> Result<Self> {
         let Chain { degree, first, scale, special, digits } = *chain;
         let widths = [first, scale.0, special.0];
-        if !degree.is_power_of_two() || degree.ilog2().checked_sub(11).is_none_or(|log| log > 5) {
-            return Err(gelu_ring::basis::InvalidBasis::Degree(degree).into());
-        }
+        most_bits(degree)?;
         if widths.iter().any(|bits| !(13..=50).contains(bits)) {
             return Err(Error::Chain("primes have 13 to 50 bits"));
         }
@@ -165,17 +164,16 @@ impl Parameters {
             return Err(Error::Chain("there must be 1 digit at least, and no more than primes"));
         }
         // Before any table is made: what is refused costs nothing.
-        let most =
-            limits::most_bits(degree).ok_or(gelu_ring::basis::InvalidBasis::Degree(degree))?;
-        let log = |primes: &[u64]| primes.iter().map(|&q| (q as f64).log2()).sum::<f64>();
-        let bits = log(primes) + log(special);
+        let most = most_bits(degree)?;
+        let bits = log2(primes) + log2(special);
         if bits > f64::from(most) {
             return Err(Error::Insecure { degree, bits, most });
         }
         let group = primes.len().div_ceil(digits);
-        let digit_bits = primes.chunks(group).map(log).fold(0.0, f64::max);
-        if digit_bits > log(special) {
-            return Err(Error::SmallSpecialPrimes { digit_bits, special_bits: log(special) });
+        let (digit_bits, special_bits) =
+            (primes.chunks(group).map(log2).fold(0.0, f64::max), log2(special));
+        if digit_bits > special_bits {
+            return Err(Error::SmallSpecialPrimes { digit_bits, special_bits });
         }
         let scale_bits = primes.last().map_or(0.0, |&q| (q as f64).log2().round());
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 50")]
@@ -319,6 +317,15 @@ impl Parameters {
         let fresh = || Arc::new(Automorphism::new(self.degree(), power));
         all.entry(power).or_insert_with(fresh).clone()
     }
+}
+
+fn most_bits(degree: usize) -> Result<u32> {
+    Ok(limits::most_bits(degree).ok_or(InvalidBasis::Degree(degree))?)
+}
+
+/// log₂ of the product.
+pub(crate) fn log2(primes: &[u64]) -> f64 {
+    primes.iter().map(|&q| (q as f64).log2()).sum()
 }
 
 /// The same ring, primes and digits.

@@ -42,8 +42,7 @@ impl Plaintext {
         scale: &Scale,
         level: usize,
     ) -> Result<Self> {
-        let values = Zeroizing::new(values.iter().map(|&x| Complex(x.into())).collect::<Vec<_>>());
-        Self::from_slots(parameters, &values, scale, level)
+        Self::from_slots(parameters, values, scale, level)
     }
 
     /// The same of complex numbers.
@@ -56,35 +55,34 @@ impl Plaintext {
         scale: &Scale,
         level: usize,
     ) -> Result<Self> {
-        let values = Zeroizing::new(values.iter().map(|&x| Complex(x)).collect::<Vec<_>>());
-        Self::from_slots(parameters, &values, scale, level)
+        Self::from_slots(parameters, values, scale, level)
     }
 
     fn from_slots(
         parameters: &Parameters,
-        values: &[Complex],
+        values: &[impl Copy + Into<Complex64>],
         scale: &Scale,
         level: usize,
     ) -> Result<Self> {
-        parameters.check_level(level)?;
-        let most = parameters.level_bits(level) - 1.0;
-        let coefficients = coefficients(parameters, values, scale, most)?;
-        let basis = &parameters.level(level).basis;
-        let poly = coefficients.over(basis).into_evaluations();
+        let rounded = coefficients(parameters, values, scale, level)?;
+        let poly = rounded.over(&parameters.level(level).basis).into_evaluations();
         Ok(Self { parameters: parameters.clone(), poly, scale: scale.clone(), level })
     }
 
     /// The numbers in all slots: the real parts.
     #[must_use]
     pub fn decode(&self) -> Vec<f64> {
-        self.decode_complex().into_iter().map(|x| x.re).collect()
+        self.slots().iter().map(|x| x.0.re).collect()
     }
 
     /// The numbers in all slots.
     #[must_use]
     pub fn decode_complex(&self) -> Vec<Complex64> {
-        let integers = integers(&self.poly, &self.scale);
-        slots(&self.parameters, &integers, &self.scale)
+        self.slots().iter().map(|x| x.0).collect()
+    }
+
+    fn slots(&self) -> Zeroizing<Vec<Complex>> {
+        slots(&self.parameters, &integers(&self.poly, &self.scale), &self.scale)
     }
 
     /// The scale.
@@ -128,20 +126,21 @@ impl Rounded {
     }
 }
 
-/// The coefficients of slots at a scale, each below 2^most in size.
-fn coefficients(
+/// The coefficients of slots at a scale, each below half of the modulus of a level in size.
+pub(crate) fn coefficients(
     parameters: &Parameters,
-    values: &[Complex],
+    values: &[impl Copy + Into<Complex64>],
     scale: &Scale,
-    most: f64,
+    level: usize,
 ) -> Result<Rounded> {
+    parameters.check_level(level)?;
     parameters.check_primes(scale)?;
     let slots = parameters.slots();
     if values.len() > slots {
         return Err(Error::TooManyValues { values: values.len(), slots });
     }
     let mut all = Zeroizing::new(vec![Complex::default(); slots]);
-    all[..values.len()].copy_from_slice(values);
+    all.iter_mut().zip(values).for_each(|(slot, &x)| slot.0 = x.into());
     parameters.embedding().inverse(&mut all);
     let factor = scale.to_f64();
     all.iter_mut().for_each(|x| x.0 *= factor);
@@ -149,7 +148,7 @@ fn coefficients(
     // NaN is larger than everything.
     let size = parts().map(f64::abs).fold(0.0, |a, b| if b <= a { a } else { b });
     let bits = size.log2();
-    let most = most.min(126.0);
+    let most = (parameters.level_bits(level) - 1.0).min(126.0);
     if !(size == 0.0 || bits < most) {
         return Err(Error::ValueTooLarge { bits, most });
     }
@@ -158,17 +157,6 @@ fn coefficients(
         true => Rounded::Words(Zeroizing::new(parts().map(|x| x.round() as i64).collect())),
         false => Rounded::Wide(Zeroizing::new(parts().map(|x| x.round() as i128).collect())),
     })
-}
-
-/// The same, for use over other primes than those of a level.
-pub(crate) fn round_values(
-    parameters: &Parameters,
-    values: &[impl Copy + Into<Complex64>],
-    scale: &Scale,
-    most: f64,
-) -> Result<Rounded> {
-    let values = Zeroizing::new(values.iter().map(|&x| Complex(x.into())).collect::<Vec<_>>());
-    coefficients(parameters, &values, scale, most)
 }
 
 /// Primes that hold what a scale leaves room for: 2^62 times the scale, or all.
@@ -190,8 +178,7 @@ pub(crate) fn integers(m: &Poly<Evaluations>, scale: &Scale) -> Zeroizing<Vec<f6
     let part = Zeroizing::new(m.part(0..needed(m, scale)).into_coefficients());
     let moduli: Vec<Modulus> = part.basis().moduli().collect();
     // The product of the primes before prime i, modulo prime j ≥ i: row i; and its inverse modulo prime i.
-    let before =
-        |i: usize, q: Modulus| moduli[..i].iter().fold(1, |product, p| q.mul(product, p.value()));
+    let before = |i: usize, q: Modulus| q.product(moduli[..i].iter().copied());
     let radix: Vec<Vec<u64>> =
         (0..moduli.len()).map(|i| moduli.iter().map(|&q| before(i, q)).collect()).collect();
     let inverses: Vec<_> =
@@ -212,13 +199,17 @@ pub(crate) fn integers(m: &Poly<Evaluations>, scale: &Scale) -> Zeroizing<Vec<f6
 }
 
 /// The slots of coefficients.
-pub(crate) fn slots(parameters: &Parameters, integers: &[f64], scale: &Scale) -> Vec<Complex64> {
+pub(crate) fn slots(
+    parameters: &Parameters,
+    integers: &[f64],
+    scale: &Scale,
+) -> Zeroizing<Vec<Complex>> {
     let (re, im) = integers.split_at(parameters.slots());
     let factor = 1.0 / scale.to_f64();
     let slot = |(re, im)| Complex(Complex64::new(re * factor, im * factor));
     let mut slots = Zeroizing::new(re.iter().zip(im).map(slot).collect::<Vec<_>>());
     parameters.embedding().forward(&mut slots);
-    slots.iter().map(|x| x.0).collect()
+    slots
 }
 
 #[cfg(test)]

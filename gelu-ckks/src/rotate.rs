@@ -26,13 +26,13 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use gelu_ring::{Basis, Coefficients, Digits, Evaluations, Poly};
+use gelu_ring::{Digits, Evaluations, Poly};
 use num_complex::Complex64;
 
 use crate::ciphertext::{Ciphertext, check_scale, check_scales};
 use crate::error::{Error, Result};
 use crate::parameters::Parameters;
-use crate::plaintext::round_values;
+use crate::plaintext::coefficients;
 use crate::scale::Scale;
 use crate::switching::{EvaluationKeys, KeyKind, SwitchingKey};
 
@@ -129,7 +129,9 @@ impl Ciphertext {
                 row.copy_from_slice(c.residues(i));
             }
         });
-        raised.scale(&special_product(&self.parameters, basis));
+        // P modulo each prime.
+        let factors = basis.moduli().map(|q| q.product(basis.moduli().take(special)));
+        raised.scale(&factors.collect::<Vec<_>>());
         raised
     }
 }
@@ -158,13 +160,6 @@ pub fn inner_sum_steps(count: usize, stride: usize, slots: usize) -> Vec<usize> 
 /// The power of X of a rotation or conjugation.
 fn power(kind: KeyKind, parameters: &Parameters) -> usize {
     kind.power(parameters.degree()).expect("no relinearisation is asked for")
-}
-
-/// P modulo each prime.
-fn special_product(parameters: &Parameters, basis: &Basis) -> Vec<u64> {
-    let product =
-        |q: gelu_ring::Modulus| parameters.special_primes().fold(1, |product, p| q.mul(product, p));
-    basis.moduli().map(product).collect()
 }
 
 /// A ciphertext whose c₁ is decomposed.
@@ -246,12 +241,9 @@ impl ExtendedPlaintext {
         scale: &Scale,
         level: usize,
     ) -> Result<Self> {
-        parameters.check_level(level)?;
-        let most = parameters.level_bits(level) - 1.0;
-        let rounded = round_values(parameters, values, scale, most)?;
-        let poly: Poly<Coefficients> = rounded.over(&parameters.level(level).extended);
-        let (parameters, poly) = (parameters.clone(), poly.into_evaluations());
-        Ok(Self { parameters, poly, scale: scale.clone(), level })
+        let rounded = coefficients(parameters, values, scale, level)?;
+        let poly = rounded.over(&parameters.level(level).extended).into_evaluations();
+        Ok(Self { parameters: parameters.clone(), poly, scale: scale.clone(), level })
     }
 }
 

@@ -106,13 +106,16 @@ impl SecretKey {
         let decomposition = &parameters.level(level).decomposition;
         let extended = decomposition.target();
         let secret = Zeroizing::new(self.secret().part(0..extended.moduli().len()));
-        let (source, target) = match kind.power(parameters.degree()) {
+        // φ⁻¹: a conjugation is its own inverse.
+        let inverse = match kind {
+            KeyKind::Rotation(steps) => KeyKind::Rotation(parameters.slots() - steps),
+            other => other,
+        };
+        let (source, target) = match inverse.power(parameters.degree()) {
             None => (Zeroizing::new(&*secret * &secret), secret),
             Some(power) => {
-                let inverse =
-                    Automorphism::new(parameters.degree(), inverse_power(kind, &parameters, power));
-                let mapped = Zeroizing::new(inverse.apply(&secret));
-                (secret, mapped)
+                let mapped = Automorphism::new(parameters.degree(), power).apply(&secret);
+                (secret, Zeroizing::new(mapped))
             }
         };
         let mut seed = [0; 32];
@@ -144,16 +147,6 @@ impl SecretKey {
             keys.insert(self.switching_key(kind, level, rng)?)?;
         }
         Ok(keys)
-    }
-}
-
-/// g⁻¹ modulo 2N.
-fn inverse_power(kind: KeyKind, parameters: &Parameters, power: usize) -> usize {
-    match kind {
-        KeyKind::Rotation(steps) => {
-            power_of_five((parameters.slots() - steps) % parameters.slots(), parameters.degree())
-        }
-        _ => power,
     }
 }
 

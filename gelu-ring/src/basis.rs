@@ -136,13 +136,19 @@ impl Basis {
         if places == (0..self.primes().len()) {
             return self.clone();
         }
-        Self::of(self.0.degree, self.0.primes[places].to_vec(), self.0.pool.clone())
+        self.choose(places)
     }
 
     /// These primes of this basis, in this order.
     pub(crate) fn choose(&self, places: impl Iterator<Item = usize>) -> Self {
         let primes = places.map(|i| self.0.primes[i].clone()).collect();
         Self::of(self.0.degree, primes, self.0.pool.clone())
+    }
+
+    /// Whether another basis of this degree is the first part of this one.
+    pub(crate) fn begins_with(&self, part: &Self) -> bool {
+        let primes = self.moduli().take(part.primes().len());
+        self == part || self.degree() == part.degree() && primes.eq(part.moduli())
     }
 
     /// The residues of an integer, one for each prime.

@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::basis::{Basis, Prime};
 use crate::memory::Row;
+use crate::modulus::Modulus;
 use crate::poly::{Evaluations, Poly};
 use crate::rns::Conversion;
 
@@ -90,13 +91,11 @@ impl Decomposition {
     /// When there is no group j.
     #[must_use]
     pub fn gadget(&self, j: usize) -> Vec<u64> {
-        let residue = |(place, prime): (usize, &std::sync::Arc<Prime>)| {
-            let q = prime.modulus;
-            let special = self.to.moduli().take(self.special);
-            let inside = self.groups[j].places.contains(&place);
-            if inside { special.fold(1, |product, p| q.mul(product, p.value())) } else { 0 }
+        let residue = |(place, q): (usize, Modulus)| match self.groups[j].places.contains(&place) {
+            true => q.product(self.to.moduli().take(self.special)),
+            false => 0,
         };
-        self.to.primes().iter().enumerate().map(residue).collect()
+        self.to.moduli().enumerate().map(residue).collect()
     }
 
     /// The digits of x, to be used more than once.
@@ -191,11 +190,7 @@ impl Digits {
 
 fn check(to: &Basis, digits: usize, keys: &[Poly<Evaluations>]) {
     assert!(keys.len() >= digits, "{} keys for {digits} digits", keys.len());
-    let begins = |key: &Poly<Evaluations>| {
-        let count = key.basis().moduli().len().min(to.moduli().len());
-        key.basis().degree() == to.degree() && key.basis().moduli().take(count).eq(to.moduli())
-    };
-    assert!(keys.iter().all(begins), "the primes of a key");
+    assert!(keys.iter().all(|key| key.basis().begins_with(to)), "the primes of a key");
 }
 
 /// Row `place` of Σ dⱼ·keys\[i\]\[j\].

@@ -47,8 +47,8 @@
 //! | [`automorphism`] | the maps a(X) → a(X^g) |
 //! | [`sums`] | sums of products for two factors at once |
 //! | [`matrix`] | matrices of polynomials in a power of X, times vectors |
-//! | [`rns`] | rounding division, change of primes |
-//! | [`quotient`] | rounding division by several primes at once |
+//! | [`rns`] | numbers by their residues, change of primes |
+//! | [`quotient`] | rounding division by one prime or several |
 //! | [`digits`] | digits of a polynomial over more primes: switching keys |
 //! | [`sample`] | uniform polynomials from a seed; ternary secrets, binomial errors |
 //! | [`limits`] | how large a modulus may be for N |

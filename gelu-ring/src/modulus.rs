@@ -115,6 +115,12 @@ impl Modulus {
         self.sub(0, a)
     }
 
+    /// The product of primes, modulo this one.
+    #[must_use]
+    pub fn product(self, primes: impl IntoIterator<Item = Self>) -> u64 {
+        primes.into_iter().fold(1, |product, p| self.mul(product, p.value))
+    }
+
     /// a·b for words a and b.
     #[must_use]
     #[inline]

@@ -1,4 +1,4 @@
-//! Rounding division by several primes at once, of evaluations.
+//! Rounding division, by the last prime or by several at once.
 //!
 //! ```text
 //! x  modulo  p₀·…·pₖ₋₁ · q₀·…·qₗ · r₀·…         D = p₀·…·pₖ₋₁ · r₀·…,   P = p₀·…·pₖ₋₁
@@ -16,8 +16,108 @@ use zeroize::Zeroizing;
 use crate::basis::Basis;
 use crate::memory::Row;
 use crate::modulus::Modulus;
-use crate::poly::{Evaluations, Poly};
+use crate::poly::{Coefficients, Evaluations, Poly};
 use crate::rns::Conversion;
+
+/// Rounding division by the last prime q (modulus switching).
+///
+/// # Law
+/// For x modulo Q, the result modulo Q/q is round(x / q) of the centred x, coefficient by coefficient:
+/// at most 1/2 away from x/q, and without ties, as q is odd. (Without rounding, the error would be up to 1
+/// and always on one side.)
+impl Poly<Coefficients> {
+    /// The quotient; `None` when there is but one prime.
+    #[must_use]
+    pub fn divide_by_last(&self) -> Option<Self> {
+        let basis = self.basis().without_last()?;
+        let (dropped, shifted) = self.shifted_last();
+        let rows = basis.primes().iter().zip(self.rows()).map(|(prime, row)| {
+            let (q, mut out) = (prime.modulus, basis.pool().row());
+            // (x − (e − h))/q, by the inverse c of q.
+            let c = q.inverse(q.reduce(dropped.value().into()));
+            let constant = q.mul(c, dropped.value() / 2);
+            prime.kernel.combine(&mut out, constant, &[(row, c), (&shifted, q.neg(c))]);
+            out
+        });
+        Some(Self::of(&basis, rows.collect()))
+    }
+
+    /// The last prime q, and the residues e = x + (q − 1)/2 modulo it.
+    fn shifted_last(&self) -> (Modulus, Zeroizing<Row>) {
+        let last = self.basis().primes().last().expect("a basis has a prime");
+        let mut row = Zeroizing::new(self.rows().last().expect("a row for each prime").clone());
+        last.kernel.shift(&mut row, last.modulus.value() / 2);
+        (last.modulus, row)
+    }
+}
+
+impl Poly<Evaluations> {
+    /// The quotient of the [same division](Poly::<Coefficients>::divide_by_last), for one inverse
+    /// transform and one forward transform a prime; `None` when there is but one prime.
+    #[must_use]
+    pub fn divide_by_last(&self) -> Option<Self> {
+        let basis = self.basis().without_last()?;
+        let last = self.basis().primes().last().expect("a basis has a prime");
+        let dropped = last.modulus;
+        let mut shifted = Zeroizing::new(self.rows().last().expect("a row for each prime").clone());
+        last.kernel.inverse(&mut shifted);
+        last.kernel.shift(&mut shifted, dropped.value() / 2);
+        let mut centred = basis.pool().scratch();
+        let rows = basis.primes().iter().zip(self.rows()).map(|(prime, row)| {
+            let (q, mut out) = (prime.modulus, basis.pool().row());
+            prime.kernel.combine(
+                &mut centred,
+                q.neg(q.reduce((dropped.value() / 2).into())),
+                &[(&shifted, 1)],
+            );
+            prime.kernel.forward(&mut centred);
+            let c = q.inverse(q.reduce(dropped.value().into()));
+            prime.kernel.combine(&mut out, 0, &[(row, c), (&centred, q.neg(c))]);
+            out
+        });
+        Some(Self::of(&basis, rows.collect()))
+    }
+}
+
+impl Conversion {
+    /// round(x / Q) modulo P of the x that is `low` modulo Q and `high` modulo P: division by several primes at once.
+    ///
+    /// # Law
+    /// (x − r)/Q for the centred r = x mod Q, of any x with these residues.
+    ///
+    /// # Panics
+    /// When `low` is not over `from`, `high` is not over `to`, or the two share a prime.
+    #[must_use]
+    pub fn divide(
+        &self,
+        low: &Poly<Coefficients>,
+        mut high: Poly<Evaluations>,
+    ) -> Poly<Evaluations> {
+        self.check_divisor();
+        high -= &self.exact(low).into_evaluations();
+        high.scale(&self.inverse);
+        high
+    }
+
+    /// round(x·P/Q) modulo P of the centred x: the same fraction of another modulus.
+    ///
+    /// # Panics
+    /// When x is not over `from`, or `from` and `to` share a prime.
+    #[must_use]
+    pub fn switch(&self, x: &Poly<Coefficients>) -> Poly<Coefficients> {
+        self.check_divisor();
+        // −r/Q for the centred r = x·P mod Q, as x·P is 0 modulo P.
+        let mut multiple = Zeroizing::new(x.clone());
+        multiple.scale(&self.minus_target);
+        let mut quotient = self.exact(&multiple);
+        quotient.scale(&self.inverse);
+        quotient
+    }
+
+    fn check_divisor(&self) {
+        assert!(!self.inverse.contains(&0), "a prime to divide by and to divide modulo");
+    }
+}
 
 /// A division by all primes of a basis but those of a range. One inverse transform for each of the former, one
 /// forward transform for each of the latter.
@@ -41,11 +141,10 @@ impl Division {
     pub fn new(from: &Basis, kept: Range<usize>) -> Self {
         let to = from.part(kept.clone());
         let dropped = from.choose((0..kept.start).chain(kept.end..from.moduli().len()));
-        let moduli: Vec<Modulus> = from.moduli().collect();
-        let front = moduli.iter().map(|&q| product(q, &moduli[..kept.start])).collect::<Vec<_>>();
-        let all: Vec<_> = dropped.moduli().collect();
+        let front = from.moduli().map(|q| q.product(from.moduli().take(kept.start)));
+        let front: Vec<_> = front.collect();
         let factors = to.moduli().zip(&front[kept.clone()]).map(|(q, &front)| {
-            let inverse = q.inverse(product(q, &all));
+            let inverse = q.inverse(q.product(dropped.moduli()));
             (inverse, q.mul(front, inverse))
         });
         let factors = factors.collect();
@@ -108,11 +207,6 @@ impl Division {
     }
 }
 
-/// The product of primes modulo q.
-fn product(q: Modulus, primes: &[Modulus]) -> u64 {
-    primes.iter().fold(1, |product, p| q.mul(product, p.value()))
-}
-
 impl fmt::Debug for Division {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Division").field("from", &self.from).field("to", &self.to).finish()
@@ -121,13 +215,13 @@ impl fmt::Debug for Division {
 
 #[cfg(test)]
 mod tests {
-    use num_bigint_dig::BigInt;
+    use num_bigint_dig::{BigInt, ModInverse};
+    use num_integer::Integer;
     use proptest::prelude::*;
 
     use super::*;
     use crate::kernel::Choice;
-    use crate::poly::Coefficients;
-    use crate::rns::tests::{basis, compose, decompose, polynomial, rounded};
+    use crate::rns::tests::{bases, basis, compose, decompose, polynomial};
 
     const WIDTHS: [u32; 6] = [50, 47, 36, 36, 50, 30];
 
@@ -136,8 +230,51 @@ mod tests {
         places.map(|i| &primes[i]).product()
     }
 
+    /// round(x / q) for odd q.
+    fn rounded(x: &BigInt, q: &BigInt) -> BigInt {
+        (x * 2u32 + q).div_floor(&(q * 2u32))
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn division_rounds(basis in bases(), seed: u64) {
+            let x = polynomial(&basis, seed);
+            let Some(lower) = basis.without_last() else {
+                prop_assert!(x.divide_by_last().is_none());
+                prop_assert!(x.into_evaluations().divide_by_last().is_none());
+                return Ok(());
+            };
+            let last = BigInt::from(basis.moduli().next_back().unwrap().value());
+            let quotients: Vec<_> = compose(&x).iter().map(|x| rounded(x, &last)).collect();
+            let quotient = x.divide_by_last().unwrap();
+            prop_assert_eq!(quotient.basis(), &lower);
+            prop_assert_eq!(&quotient, &decompose(&lower, &quotients));
+            let evaluated = x.into_evaluations().divide_by_last().unwrap();
+            prop_assert_eq!(evaluated.into_coefficients(), quotient);
+        }
+
+        #[test]
+        fn division_by_several_primes_rounds(from in bases(), skip in 6..9usize, seed: u64) {
+            let choice = if seed % 2 == 0 { Choice::Best } else { Choice::Portable };
+            let to = basis(&[50, 36, 40], skip, choice);
+            let conversion = Conversion::new(&from, &to);
+            let (low, high) = (polynomial(&from, seed), polynomial(&to, !seed));
+            let divisor: BigInt = from.moduli().map(|q| BigInt::from(q.value())).product();
+            let factor: BigInt = to.moduli().map(|q| BigInt::from(q.value())).product();
+            // One of the x with both residues; which one is no matter modulo P.
+            let inverse = (&divisor).mod_inverse(&factor).expect("coprime");
+            let joined = compose(&low).into_iter().zip(compose(&high)).map(|(low, high)| {
+                let steps = ((high - &low) * &inverse).mod_floor(&factor);
+                low + &divisor * steps
+            });
+            let expected: Vec<_> = joined.map(|x| rounded(&x, &divisor)).collect();
+            let quotient = conversion.divide(&low, high.into_evaluations()).into_coefficients();
+            prop_assert_eq!(quotient, decompose(&to, &expected));
+            let switched = compose(&low).iter().map(|x| rounded(&(x * &factor), &divisor)).collect::<Vec<_>>();
+            prop_assert_eq!(conversion.switch(&low), decompose(&to, &switched));
+        }
 
         #[test]
         fn quotients_are_those_of_integers(
@@ -170,5 +307,12 @@ mod tests {
             let quotient = Division::new(&from, 0..3).divide(&x);
             prop_assert_eq!(Some(quotient), x.divide_by_last());
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "a prime to divide by")]
+    fn a_shared_prime_is_not_divided_by() {
+        let basis = basis(&[36, 50], 0, Choice::Best);
+        let _ = Conversion::new(&basis, &basis.without_last().unwrap()).switch(&Poly::zero(&basis));
     }
 }

@@ -1,7 +1,7 @@
 //! Residues modulo several primes: Q = q₀·q₁·…, and a number by its residues.
 //!
 //! By the Chinese remainder theorem, arithmetic modulo Q is arithmetic modulo each prime. What is not
-//! arithmetic modulo Q, rounding and a change of primes, is done here, on the *centred* representative:
+//! arithmetic modulo Q, a change of primes and [rounding](crate::quotient), is done on the *centred* representative:
 //! the x with |x| ≤ (Q − 1)/2.
 //!
 //! A centred number modulo one prime q, with h = (q − 1)/2, is e − h for the residue e = x + h: so what is linear
@@ -15,67 +15,7 @@ use zeroize::Zeroizing;
 use crate::basis::{Basis, Prime};
 use crate::memory::Row;
 use crate::modulus::Modulus;
-use crate::poly::{Coefficients, Evaluations, Poly};
-
-/// Rounding division by the last prime q (modulus switching).
-///
-/// # Law
-/// For x modulo Q, the result modulo Q/q is round(x / q) of the centred x, coefficient by coefficient:
-/// at most 1/2 away from x/q, and without ties, as q is odd. (Without rounding, the error would be up to 1
-/// and always on one side.)
-impl Poly<Coefficients> {
-    /// The quotient; `None` when there is but one prime.
-    #[must_use]
-    pub fn divide_by_last(&self) -> Option<Self> {
-        let basis = self.basis().without_last()?;
-        let (dropped, shifted) = self.shifted_last();
-        let rows = basis.primes().iter().zip(self.rows()).map(|(prime, row)| {
-            let (q, mut out) = (prime.modulus, basis.pool().row());
-            // (x − (e − h))/q, by the inverse c of q.
-            let c = q.inverse(q.reduce(dropped.value().into()));
-            let constant = q.mul(c, dropped.value() / 2);
-            prime.kernel.combine(&mut out, constant, &[(row, c), (&shifted, q.neg(c))]);
-            out
-        });
-        Some(Self::of(&basis, rows.collect()))
-    }
-
-    /// The last prime q, and the residues e = x + (q − 1)/2 modulo it.
-    fn shifted_last(&self) -> (Modulus, Zeroizing<Row>) {
-        let last = self.basis().primes().last().expect("a basis has a prime");
-        let mut row = Zeroizing::new(self.rows().last().expect("a row for each prime").clone());
-        last.kernel.shift(&mut row, last.modulus.value() / 2);
-        (last.modulus, row)
-    }
-}
-
-impl Poly<Evaluations> {
-    /// The quotient of the [same division](Poly::<Coefficients>::divide_by_last), for one inverse
-    /// transform and one forward transform a prime; `None` when there is but one prime.
-    #[must_use]
-    pub fn divide_by_last(&self) -> Option<Self> {
-        let basis = self.basis().without_last()?;
-        let last = self.basis().primes().last().expect("a basis has a prime");
-        let dropped = last.modulus;
-        let mut shifted = Zeroizing::new(self.rows().last().expect("a row for each prime").clone());
-        last.kernel.inverse(&mut shifted);
-        last.kernel.shift(&mut shifted, dropped.value() / 2);
-        let mut centred = basis.pool().scratch();
-        let rows = basis.primes().iter().zip(self.rows()).map(|(prime, row)| {
-            let (q, mut out) = (prime.modulus, basis.pool().row());
-            prime.kernel.combine(
-                &mut centred,
-                q.neg(q.reduce((dropped.value() / 2).into())),
-                &[(&shifted, 1)],
-            );
-            prime.kernel.forward(&mut centred);
-            let c = q.inverse(q.reduce(dropped.value().into()));
-            prime.kernel.combine(&mut out, 0, &[(row, c), (&centred, q.neg(c))]);
-            out
-        });
-        Some(Self::of(&basis, rows.collect()))
-    }
-}
+use crate::poly::{Coefficients, Poly};
 
 impl Poly<Coefficients> {
     /// The centred integers themselves; `None` when Q is 2^126 or more. In the same time for all of them.
@@ -106,13 +46,11 @@ pub struct Conversion {
     inverses: Vec<u64>,
     fast: Weights,
     exact: Weights,
-    /// Those of `exact`, times −1/Q.
-    quotient: Weights,
     /// Entry i gives digit i modulo qᵢ, of the digits before it and x.
     mixed: Weights,
-    /// Q⁻¹ modulo each prime of P, and P modulo each of Q; 0 for a prime that both have.
-    inverse: Vec<u64>,
-    target: Vec<u64>,
+    /// Q⁻¹ modulo each prime of P, and −P modulo each of Q; 0 for a prime that both have.
+    pub(crate) inverse: Vec<u64>,
+    pub(crate) minus_target: Vec<u64>,
 }
 
 /// For each prime, the sum that gives the residue.
@@ -128,11 +66,11 @@ struct Weight {
 
 impl Weight {
     /// Modulo p, with wᵢ the product of the primes that `factors` gives for i.
-    fn new<'a, I>(p: Modulus, from: &[Modulus], factors: impl Fn(usize) -> I) -> Self
+    fn new<I>(p: Modulus, from: &[Modulus], factors: impl Fn(usize) -> I) -> Self
     where
-        I: Iterator<Item = &'a Modulus>,
+        I: Iterator<Item = Modulus>,
     {
-        let factors: Vec<_> = (0..from.len()).map(|i| product(p, factors(i))).collect();
+        let factors: Vec<_> = (0..from.len()).map(|i| p.product(factors(i))).collect();
         let constant =
             factors.iter().zip(from).fold(0, |sum, (&w, &q)| p.sub(sum, p.mul(w, q.value() / 2)));
         let one = from.first().filter(|_| from.len() == 1).map(|q| q.value() / 2);
@@ -161,11 +99,6 @@ impl Weight {
     }
 }
 
-/// The product of primes modulo p.
-fn product<'a>(p: Modulus, primes: impl Iterator<Item = &'a Modulus>) -> u64 {
-    primes.fold(1, |product, q| p.mul(product, q.value()))
-}
-
 impl Conversion {
     /// From one basis to another of the same degree. They may share primes.
     ///
@@ -175,18 +108,15 @@ impl Conversion {
     pub fn new(from: &Basis, to: &Basis) -> Self {
         assert_eq!(from.degree(), to.degree(), "the degrees of two bases");
         let q: Vec<_> = from.moduli().collect();
-        let others = |i: usize| q.iter().enumerate().filter(move |(j, _)| *j != i).map(|(_, q)| q);
-        let before = |i: usize| q[..i].iter();
-        let inverses = (0..q.len()).map(|i| q[i].inverse(product(q[i], others(i)))).collect();
+        let before = |i: usize| q[..i].iter().copied();
+        let others = |i: usize| before(i).chain(q[i + 1..].iter().copied());
+        let inverses = (0..q.len()).map(|i| q[i].inverse(q[i].product(others(i)))).collect();
         let fast = to.moduli().map(|p| Weight::new(p, &q, others)).collect();
-        let exact: Weights = to.moduli().map(|p| Weight::new(p, &q, before)).collect();
-        let inverse: Vec<_> = to.moduli().map(|p| p.inverse(product(p, q.iter()))).collect();
-        let quotient = to.moduli().zip(&exact).zip(&inverse);
-        let quotient = quotient.map(|((p, w), &c)| w.times(p, p.neg(c))).collect();
+        let exact = to.moduli().map(|p| Weight::new(p, &q, before)).collect();
         let mixed = (0..q.len()).map(|i| {
             // d = (x − Σ dⱼ·q₀·…·qⱼ₋₁) / (q₀·…·qᵢ₋₁), kept as d + h.
             let (modulus, lower) = (q[i], &q[..i]);
-            let inverse = modulus.inverse(product(modulus, before(i)));
+            let inverse = modulus.inverse(modulus.product(before(i)));
             let mut weight =
                 Weight::new(modulus, lower, before).times(modulus, modulus.neg(inverse));
             weight.constant = modulus.add(weight.constant, modulus.value() / 2);
@@ -194,10 +124,10 @@ impl Conversion {
             weight
         });
         let mixed = mixed.collect();
-        let p: Vec<_> = to.moduli().collect();
-        let target = q.iter().map(|&q| product(q, p.iter())).collect();
+        let inverse = to.moduli().map(|p| p.inverse(p.product(from.moduli()))).collect();
+        let minus_target = q.iter().map(|q| q.neg(q.product(to.moduli()))).collect();
         let (from, to) = (from.clone(), to.clone());
-        Self { from, to, inverses, fast, exact, quotient, mixed, inverse, target }
+        Self { from, to, inverses, fast, exact, mixed, inverse, minus_target }
     }
 
     /// The centred x, exactly: for the k primes of `from`, about k²/2 more products a coefficient than
@@ -210,48 +140,8 @@ impl Conversion {
     /// When x is not over `from`.
     #[must_use]
     pub fn exact(&self, x: &Poly<Coefficients>) -> Poly<Coefficients> {
-        self.assemble(&self.exact, &self.digits(x))
-    }
-
-    /// round(x / Q) modulo P of the x that is `low` modulo Q and `high` modulo P: division by several primes at once.
-    ///
-    /// # Law
-    /// (x − r)/Q for the centred r = x mod Q, of any x with these residues.
-    ///
-    /// # Panics
-    /// When `low` is not over `from`, `high` is not over `to`, or the two share a prime.
-    #[must_use]
-    pub fn divide(
-        &self,
-        low: &Poly<Coefficients>,
-        mut high: Poly<Evaluations>,
-    ) -> Poly<Evaluations> {
-        high.scale(&self.inverse);
-        high += &self.quotient(low).into_evaluations();
-        high
-    }
-
-    /// round(x·P/Q) modulo P of the centred x: the same fraction of another modulus.
-    ///
-    /// # Panics
-    /// When x is not over `from`, or `from` and `to` share a prime.
-    #[must_use]
-    pub fn switch(&self, x: &Poly<Coefficients>) -> Poly<Coefficients> {
-        let mut multiple = Zeroizing::new(x.clone());
-        multiple.scale(&self.target);
-        self.quotient(&multiple)
-    }
-
-    /// −r/Q modulo P for the centred r = x mod Q.
-    fn quotient(&self, x: &Poly<Coefficients>) -> Poly<Coefficients> {
-        assert!(!self.inverse.contains(&0), "a prime to divide by and to divide modulo");
-        self.assemble(&self.quotient, &self.digits(x))
-    }
-
-    /// The digits of x in balanced mixed radix, each with h added.
-    fn digits(&self, x: &Poly<Coefficients>) -> Vec<Zeroizing<Row>> {
         self.check(x);
-        self.exact_digits(x.rows())
+        self.assemble(&self.exact, &self.exact_digits(x.rows()))
     }
 
     /// The digits of [`exact`](Self::exact), each as d + h.
@@ -380,7 +270,7 @@ pub(crate) mod tests {
         Basis::with(N, &primes, choice).unwrap()
     }
 
-    fn bases() -> impl Strategy<Value = Basis> {
+    pub(crate) fn bases() -> impl Strategy<Value = Basis> {
         let bits = proptest::collection::vec(proptest::sample::select(vec![30, 36, 47, 50]), 1..6);
         let choice = prop_oneof![Just(Choice::Best), Just(Choice::Portable)];
         (bits, choice).prop_map(|(bits, choice)| basis(&bits, 0, choice))
@@ -408,11 +298,6 @@ pub(crate) mod tests {
         basis.moduli().map(row).collect()
     }
 
-    /// round(x / q) for odd q.
-    pub(crate) fn rounded(x: &BigInt, q: &BigInt) -> BigInt {
-        (x * 2u32 + q).div_floor(&(q * 2u32))
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
 
@@ -423,49 +308,11 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn division_rounds(basis in bases(), seed: u64) {
-            let x = polynomial(&basis, seed);
-            let Some(lower) = basis.without_last() else {
-                prop_assert!(x.divide_by_last().is_none());
-                prop_assert!(x.into_evaluations().divide_by_last().is_none());
-                return Ok(());
-            };
-            let last = BigInt::from(basis.moduli().next_back().unwrap().value());
-            let quotients: Vec<_> = compose(&x).iter().map(|x| rounded(x, &last)).collect();
-            let quotient = x.divide_by_last().unwrap();
-            prop_assert_eq!(quotient.basis(), &lower);
-            prop_assert_eq!(&quotient, &decompose(&lower, &quotients));
-            let evaluated = x.into_evaluations().divide_by_last().unwrap();
-            prop_assert_eq!(evaluated.into_coefficients(), quotient);
-        }
-
-        #[test]
         fn exact_conversion_keeps_the_centred_integer(from in bases(), skip in 0..4usize, seed: u64) {
             let to = basis(&[50, 33, 40], skip, Choice::Best);
             let x = polynomial(&from, seed);
             let converted = Conversion::new(&from, &to).exact(&x);
             prop_assert_eq!(converted, decompose(&to, &compose(&x)));
-        }
-
-        #[test]
-        fn division_by_several_primes_rounds(from in bases(), skip in 6..9usize, seed: u64) {
-            let choice = if seed % 2 == 0 { Choice::Best } else { Choice::Portable };
-            let to = basis(&[50, 36, 40], skip, choice);
-            let conversion = Conversion::new(&from, &to);
-            let (low, high) = (polynomial(&from, seed), polynomial(&to, !seed));
-            let divisor: BigInt = from.moduli().map(|q| BigInt::from(q.value())).product();
-            let factor: BigInt = to.moduli().map(|q| BigInt::from(q.value())).product();
-            // One of the x with both residues; which one is no matter modulo P.
-            let inverse = (&divisor).mod_inverse(&factor).expect("coprime");
-            let joined = compose(&low).into_iter().zip(compose(&high)).map(|(low, high)| {
-                let steps = ((high - &low) * &inverse).mod_floor(&factor);
-                low + &divisor * steps
-            });
-            let expected: Vec<_> = joined.map(|x| rounded(&x, &divisor)).collect();
-            let quotient = conversion.divide(&low, high.into_evaluations()).into_coefficients();
-            prop_assert_eq!(quotient, decompose(&to, &expected));
-            let switched = compose(&low).iter().map(|x| rounded(&(x * &factor), &divisor)).collect::<Vec<_>>();
-            prop_assert_eq!(conversion.switch(&low), decompose(&to, &switched));
         }
 
         #[test]
@@ -509,13 +356,6 @@ pub(crate) mod tests {
             // The two primes that both have keep their residues.
             assert!((0..2).all(|i| exact.residues(i) == x.residues(15 + i)));
         }
-    }
-
-    #[test]
-    #[should_panic(expected = "a prime to divide by")]
-    fn a_shared_prime_is_not_divided_by() {
-        let basis = basis(&[36, 50], 0, Choice::Best);
-        let _ = Conversion::new(&basis, &basis.without_last().unwrap()).switch(&Poly::zero(&basis));
     }
 
     #[test]

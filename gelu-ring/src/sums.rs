@@ -26,12 +26,7 @@ impl Poly<Evaluations> {
     /// When the basis is not the first part of a polynomial's.
     #[must_use]
     pub fn sums_of_products(basis: &Basis, lists: &[Vec<Factors<'_>>]) -> Vec<[Self; 2]> {
-        let count = basis.moduli().len();
-        let fits = |poly: &Self| {
-            let other = poly.basis();
-            other == basis
-                || other.degree() == basis.degree() && other.moduli().take(count).eq(basis.moduli())
-        };
+        let fits = |poly: &Self| poly.basis().begins_with(basis);
         let all = lists.iter().flatten().all(|(a, [b, c])| fits(a) && fits(b) && fits(c));
         assert!(all, "the bases of polynomials differ");
         let rows = || -> Vec<Row> { basis.primes().iter().map(|_| basis.pool().row()).collect() };

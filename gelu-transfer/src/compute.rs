@@ -192,9 +192,7 @@ impl ComputeParty {
     ) -> Result<EncryptedHead> {
         let (plan, layout, keys) = (&self.plan, self.plan.layout(), &self.keys);
         let (parameters, settings) = (plan.parameters(), plan.settings());
-        let beta = Momentum::default().nth(iteration).expect("endless");
-        let before =
-            iteration.checked_sub(1).and_then(|i| Momentum::default().nth(i)).unwrap_or(0.0);
+        let (beta, before) = (Momentum::beta(iteration), Momentum::beta_before(iteration));
         let level = gradient.level();
         let product = plan.head_scale(level - 1).times(&parameters.prime_scale(level));
         // At the scale that a rescaling takes to that of a head. Copies are made before it: its rounding would add up in them.

@@ -151,8 +151,9 @@ impl DataParty {
             write(&head.v, plan.factor(), rng)?;
         }
         if several {
+            let before = Momentum::beta_before(self.state.iteration);
             for head in &self.state.heads {
-                write(&head.w, plan.factor() * (1.0 + self.beta_before()), rng)?;
+                write(&head.w, plan.factor() * (1.0 + before), rng)?;
             }
         }
         self.pending = Some(iterations);
@@ -181,20 +182,19 @@ impl DataParty {
         // What the last iteration of every lease begins with.
         let level = plan.head_level(1);
         let (layout, batch) = (plan.layout(), plan.settings().batch as f64);
+        let last = iteration + count - 1;
         let mut momentum = self.state.momentum;
-        let mut beta = 0.0;
-        let mut before = self.beta_before();
-        for i in 0..count {
-            before = if i == 0 { before } else { beta };
-            beta = momentum.next().expect("endless");
-        }
+        let beta = momentum.nth(count - 1).expect("endless");
         let mut stepped = Vec::with_capacity(heads);
         for head in 0..heads {
             let parts = self.decrypt(gradients[head], 0, &plan.gradient_scale(level))?;
             let largest = largest(parts.iter().copied());
             if largest.is_nan() || largest > plan.largest_sum() {
-                let iteration = iteration + count - 1;
-                return Err(Error::Lost { iteration, got: largest, most: plan.largest_sum() });
+                return Err(Error::Lost {
+                    iteration: last,
+                    got: largest,
+                    most: plan.largest_sum(),
+                });
             }
             let mut next = self.state.heads[head].clone();
             if several {
@@ -206,7 +206,7 @@ impl DataParty {
                 };
                 [&mut next.v, &mut next.w].into_iter().for_each(Zeroize::zeroize);
                 next.v = read(v[head], plan.factor())?;
-                next.w = read(w[head], plan.factor() * (1.0 + before))?;
+                next.w = read(w[head], plan.factor() * (1.0 + Momentum::beta_before(last)))?;
             }
             let gradient = Zeroizing::new(layout.sum_places(&parts));
             let mean: Zeroizing<Vec<_>> =
@@ -222,12 +222,6 @@ impl DataParty {
     /// The rows of a batch.
     fn rows(&self, index: usize) -> impl Iterator<Item = usize> + Clone + use<> {
         plain::batch(index, self.plan.settings().batch, self.x.len())
-    }
-
-    /// β of the iteration before, 0 at first.
-    fn beta_before(&self) -> f64 {
-        let before = self.state.iteration.checked_sub(1);
-        before.and_then(|i| Momentum::default().nth(i)).unwrap_or(0.0)
     }
 
     fn encrypt(

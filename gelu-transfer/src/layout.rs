@@ -139,10 +139,15 @@ impl Layout {
         self.rows - (self.places - 1) * self.shifts
     }
 
+    /// place(f, 0).
+    fn first_place(&self, input: usize) -> usize {
+        input / self.inputs_of_block() * self.rows + input % self.inputs_of_block()
+    }
+
     /// place(f, i) for all i.
     pub fn places_of(&self, input: usize) -> impl Iterator<Item = usize> + Clone + '_ {
-        let (block, offset) = (input / self.inputs_of_block(), input % self.inputs_of_block());
-        (0..self.places).map(move |i| block * self.rows + offset + i * self.shifts)
+        let first = self.first_place(input);
+        (0..self.places).map(move |i| first + i * self.shifts)
     }
 
     /// The slots of F_(b+g): X's rows are those of `batch`, in order.
@@ -189,17 +194,14 @@ impl Layout {
     #[must_use]
     pub fn first_places(&self, number: f64) -> Vec<f64> {
         let mut slots = vec![0.0; self.slots];
-        let first = (0..self.inputs).flat_map(|input| self.places_of(input).take(1));
-        first.for_each(|place| slots[place] = number);
+        (0..self.inputs).for_each(|input| slots[self.first_place(input)] = number);
         slots
     }
 
     /// The weights in the first place of each input.
     #[must_use]
     pub fn read_weights(&self, slots: &[f64]) -> Vec<f64> {
-        (0..self.inputs)
-            .map(|input| self.places_of(input).take(1).map(|p| slots[p]).sum())
-            .collect()
+        (0..self.inputs).map(|input| slots[self.first_place(input)]).collect()
     }
 
     /// The gradients: sums over the places of each input.

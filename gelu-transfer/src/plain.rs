@@ -193,6 +193,18 @@ impl Default for Momentum {
     }
 }
 
+impl Momentum {
+    /// β of one iteration.
+    pub(crate) fn beta(iteration: usize) -> f64 {
+        Self::default().nth(iteration).expect("endless")
+    }
+
+    /// β of the iteration before one; 0 before the first.
+    pub(crate) fn beta_before(iteration: usize) -> f64 {
+        iteration.checked_sub(1).map_or(0.0, Self::beta)
+    }
+}
+
 /// Endless.
 impl Iterator for Momentum {
     type Item = f64;

@@ -69,12 +69,9 @@ pub(super) struct LevelKey([Vec<Poly<Evaluations>>; 2]);
 impl LevelKey {
     pub(super) fn new(parameters: &Parameters, key: &RelinearisationKey, limbs: usize) -> Self {
         let basis = &parameters.level(limbs).basis;
-        let cut = |poly: &Poly<Evaluations>| {
-            (limbs..parameters.limbs())
-                .fold(poly.clone(), |poly, _| poly.forget_last().expect("more than one limb"))
-        };
+        let cut = |i: usize| key.parts[i].part(0..limbs);
         let uniform = |i| sample::uniform(basis, &key.seed, i as u64);
-        Self([key.parts[..limbs].iter().map(cut).collect(), (0..limbs).map(uniform).collect()])
+        Self([(0..limbs).map(cut).collect(), (0..limbs).map(uniform).collect()])
     }
 
     /// (d₀, d₁) + Σ (d₂ mod qᵢ)·keyᵢ.

@@ -24,6 +24,7 @@
 use gelu_core::error::{ApiMisuse, Error, Result};
 
 use super::layers::{Layer, Layers};
+
 /// Bits between σ and q/(2t) at every step.
 pub(super) const MARGIN_BITS: f64 = 5.0;
 
@@ -128,10 +129,8 @@ impl Budget {
 /// [`ApiMisuse::Configuration`] naming the first layer whose noise does not fit.
 pub(super) fn plan(layers: &Layers, budget: &Budget) -> Result<Vec<Stage>> {
     let mut stages = Vec::new();
-    match search(&layers.0, budget, budget.fresh(), &mut stages) {
-        Ok(()) => Ok(stages),
-        Err(refusal) => Err(refusal),
-    }
+    search(&layers.0, budget, budget.fresh(), &mut stages)?;
+    Ok(stages)
 }
 
 /// The cheapest way first: fewer limbs after a layer make all later ones cheaper.

@@ -248,7 +248,7 @@ impl Level {
             (Conversion::new(&basis, &extension), Conversion::new(&extension, &basis));
         let delta = plaintexts.iter().map(|plaintext| {
             let t = modulus_of(plaintext);
-            let q_mod_t = basis.moduli().fold(1, |q, limb| t.mul(q, limb.value()));
+            let q_mod_t = t.product(basis.moduli());
             let inverse = |q: Modulus| q.neg(q.inverse(q.reduce(t.value().into())));
             (q_mod_t, basis.moduli().map(inverse).collect())
         });

@@ -4,7 +4,7 @@
 //! ⟦m⟧ = (Δm + e − a·s, a)        c₀ + c₁·s = Δm + v (mod q)        m = round(t/q · (c₀ + c₁·s)) mod t
 //! ```
 //!
-//! with Δm = round(q·m/t) coefficient by coefficient, a uniform, s ternary and e small. A plaintext is
+//! with Δm = ⌊q·m/t⌋ coefficient by coefficient, a uniform, s ternary and e small. A plaintext is
 //! a polynomial modulo t; its *slots* are its values at the N roots of X^N + 1 modulo t, so that sums
 //! and products of plaintexts act on the slots one by one. Here a slot is one sample of the batch.
 //!
@@ -67,8 +67,8 @@ pub(super) struct SecretKey {
     /// s over the limbs of fresh ciphertexts, and of answers.
     top: Zeroizing<Poly<Evaluations>>,
     bottom: Zeroizing<Poly<Evaluations>>,
-    /// For each t: from the limbs of answers to t, and −1/q modulo t.
-    rounding: Vec<(Conversion, u64)>,
+    /// For each t: from the limbs of answers to t.
+    rounding: Vec<Conversion>,
 }
 
 impl fmt::Debug for SecretKey {
@@ -83,12 +83,9 @@ impl SecretKey {
         let answers = parameters.level(parameters.answer_limbs());
         let (top, bottom) =
             (small.evaluations(&parameters.top().basis), small.evaluations(&answers.basis));
-        let rounding = answers.delta.iter().enumerate().map(|(index, (q_mod_t, _))| {
-            let t = parameters.plaintext_modulus(index);
-            let conversion = Conversion::new(&answers.basis, parameters.plaintext(index));
-            (conversion, t.neg(t.inverse(*q_mod_t)))
-        });
-        let rounding = rounding.collect();
+        let rounding = (0..parameters.plaintext_moduli().len())
+            .map(|index| Conversion::new(&answers.basis, parameters.plaintext(index)))
+            .collect();
         Self { parameters: parameters.clone(), top, bottom, rounding }
     }
 
@@ -133,17 +130,11 @@ impl SecretKey {
     }
 
     /// The slots of an answer, in 0..t.
-    ///
-    /// With r = t·x mod q, centred, round(t·x/q) = (t·x − r)/q, which is −r/q modulo t.
     pub(super) fn decrypt(&self, index: usize, answer: &Ciphertext) -> Zeroizing<Vec<u64>> {
-        let (conversion, minus_inverse) = &self.rounding[index];
         let mut phase = &answer.c1 * &*self.bottom;
         phase += &answer.c0;
-        let mut phase = Zeroizing::new(phase.into_coefficients());
-        let t = self.parameters.plaintext_modulus(index).value();
-        phase.scale(&self.bottom.basis().residues(t.into()));
-        let mut message = conversion.exact(&phase);
-        message.scale(&[*minus_inverse]);
+        let phase = Zeroizing::new(phase.into_coefficients());
+        let message = self.rounding[index].switch(&phase);
         let slots = Zeroizing::new(message.into_evaluations());
         Zeroizing::new(slots.residues(0).to_vec())
     }
@@ -153,11 +144,7 @@ impl SecretKey {
     pub(super) fn noise_bits_vartime(&self, index: usize, ciphertext: &Ciphertext) -> u64 {
         use num_bigint_dig::{BigUint, ModInverse};
         let basis = ciphertext.c0.basis();
-        let mut s = (*self.top).clone();
-        while s.basis() != basis {
-            s = s.forget_last().expect("fewer limbs");
-        }
-        let mut phase = &ciphertext.c1 * &s;
+        let mut phase = &ciphertext.c1 * &self.top.part(0..ciphertext.limbs());
         phase += &ciphertext.c0;
         // t·phase = q·m + t·v modulo t·q, so t·v = t·phase modulo q.
         let t = self.parameters.plaintext_modulus(index).value();

@@ -7,7 +7,7 @@ use gelu_ckks::{
     SecretKey, Upload,
 };
 use rand_core::CryptoRng;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::error::{Error, Result};
 use super::networks::{CLASSES, Layer, Network, PERIOD, scale_scores};
@@ -132,10 +132,7 @@ impl Client {
         let (scale, level) = (parameters.scale(), parameters.top_level());
         let plain = Plaintext::encode_complex(parameters, &packed, &scale, level);
         packed.iter_mut().flat_map(|x| [&mut x.re, &mut x.im]).for_each(Zeroize::zeroize);
-        let mut plain = plain?;
-        let upload = self.secret.encrypt(&plain, rng);
-        plain.zeroize();
-        Ok(upload?.to_bytes())
+        Ok(self.secret.encrypt(&Zeroizing::new(plain?), rng)?.to_bytes())
     }
 
     /// The scores of the ten classes.

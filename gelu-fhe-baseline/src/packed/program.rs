@@ -105,6 +105,14 @@ impl Step {
     fn depth(&self) -> usize {
         usize::from(matches!(self, Self::Map(_) | Self::Square))
     }
+
+    /// The scale after it, at a level of this last prime.
+    fn scale_after(&self, scale: Scale, last: &Scale) -> Scale {
+        match self {
+            Self::Square => scale.times(&scale).over(last),
+            _ => scale,
+        }
+    }
 }
 
 /// Steps, one after the other.
@@ -151,9 +159,7 @@ impl Program {
     pub fn end(&self, parameters: &Parameters) -> Result<(Scale, usize)> {
         let (mut level, mut scale) = (parameters.top_level(), parameters.scale());
         for step in &self.steps {
-            if matches!(step, Step::Square) {
-                scale = scale.times(&scale).over(&parameters.prime_scale(level));
-            }
+            scale = step.scale_after(scale, &parameters.prime_scale(level));
             level = level.checked_sub(step.depth()).ok_or(gelu_ckks::Error::NoLevelLeft)?;
         }
         Ok((scale, level))
@@ -177,9 +183,7 @@ impl Program {
             let switching = variance(parameters.switching_noise(), &scale);
             let last = parameters.prime_scale(level);
             level -= step.depth();
-            if matches!(step, Step::Square) {
-                scale = scale.times(&scale).over(&last);
-            }
+            scale = step.scale_after(scale, &last);
             let rounding = variance(parameters.rounding_noise(), &scale);
             let at = |v: &[f64], j: usize, s: usize| v[(j + s) % v.len()];
             let next = |j: usize| match step {
@@ -241,10 +245,10 @@ impl Program {
                 }
                 Step::Square => {
                     need(KeyKind::Relinearization);
-                    scale = scale.times(&scale).over(&parameters.prime_scale(level));
                     Operation::Square
                 }
             };
+            scale = step.scale_after(scale, &parameters.prime_scale(level));
             level = level.checked_sub(step.depth()).ok_or(gelu_ckks::Error::NoLevelLeft)?;
             steps.push(encoded);
         }
