@@ -140,19 +140,26 @@ impl DataArgs {
         }
     }
 
+    /// How a table is read whose classes are in the column `label`, if it has any.
+    pub(crate) fn csv_options(&self, label: Option<Column>) -> Options {
+        let ignore = self.ignore.iter().map(|column| column.as_str().into()).collect();
+        Options { label, ignore, ..Options::default() }
+    }
+
     fn read_csv(&self, path: &Path) -> Result<Samples> {
-        let options = Options {
-            label: Some(Column::from(self.label.as_str())),
-            ignore: self.ignore.iter().map(|c| Column::from(c.as_str())).collect(),
-            ..Options::default()
-        };
+        let options = self.csv_options(Some(self.label.as_str().into()));
         let next = || "see `gelu train --help` for how tables are read".into();
         let table = Dataset::from_csv(path, &options).advise(next)?;
         let mut rng = ChaCha20Rng::seed_from_u64(self.seed);
         let split = self.of_classes(table.stratified_split(0.2, &mut rng)?)?;
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = stem(path);
         Ok(Samples { name, well_known: false, chosen: !self.classes.is_empty(), split })
     }
+}
+
+/// What data in a file is called.
+pub(crate) fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// A network to train, and how it is trained in the clear.

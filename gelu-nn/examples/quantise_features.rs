@@ -61,5 +61,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .map(|(name, dtype, shape, data)| Ok((name, TensorView::new(*dtype, shape.clone(), data)?)))
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
     std::fs::write(to, safetensors::serialize(views, None)?)?;
+    let rounded = Split::from_safetensors(Path::new(to))?;
+    for (part, rounded) in [(&split.train, &rounded.train), (&split.test, &rounded.test)] {
+        assert_eq!(part.labels(), rounded.labels());
+        let columns = part.features().outer_iter().zip(rounded.features().outer_iter());
+        for ((before, after), &scale) in columns.zip(&scales) {
+            let half = 0.500_001 * f64::from(scale);
+            assert!(before.iter().zip(after).all(|(x, y)| (x - y).abs() <= half), "by {half}");
+        }
+    }
     Ok(())
 }

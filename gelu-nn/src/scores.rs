@@ -1,8 +1,10 @@
 //! How well a head tells classes apart: more than the share of right answers, which says little where one class is
 //! rare.
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView1};
 use serde::Serialize;
+
+use crate::model::{accuracy, predictions};
 
 /// The judgement of two classes, of which the second is the one looked for, or the mean over each class against the
 /// rest where there are more.
@@ -23,8 +25,7 @@ pub struct Scores {
 /// ln p₁ − ln p₀ of each sample, from probabilities `[2, samples]`: what a threshold is compared with.
 pub fn log_odds(probabilities: &Array2<f64>) -> Vec<f64> {
     let least = f64::MIN_POSITIVE;
-    let of =
-        |p: ndarray::ArrayView1<'_, f64>| libm::log(p[1].max(least)) - libm::log(p[0].max(least));
+    let of = |p: ArrayView1<'_, f64>| libm::log(p[1].max(least)) - libm::log(p[0].max(least));
     probabilities.columns().into_iter().map(of).collect()
 }
 
@@ -37,8 +38,7 @@ impl Scores {
 
     /// Of any number of classes: each against the rest, found is what is likeliest; and the mean.
     pub fn of_many(labels: &[usize], probabilities: &Array2<f64>) -> Self {
-        let likeliest: Vec<_> = crate::model::predictions(probabilities);
-        let right = likeliest.iter().zip(labels).filter(|(a, b)| a == b).count();
+        let likeliest = predictions(probabilities);
         let each: Vec<_> = (0..probabilities.nrows())
             .map(|class| {
                 let found: Vec<_> = likeliest.iter().map(|&answer| answer == class).collect();
@@ -50,7 +50,7 @@ impl Scores {
             |of: fn(&Self) -> f64| each.iter().map(of).sum::<f64>() / each.len().max(1) as f64;
         let aucs: Option<Vec<_>> = each.iter().map(|scores| scores.auc).collect();
         Self {
-            accuracy: right as f64 / labels.len().max(1) as f64,
+            accuracy: accuracy(&likeliest, labels),
             precision: mean(|s| s.precision),
             recall: mean(|s| s.recall),
             f1: mean(|s| s.f1),

@@ -84,12 +84,7 @@ impl Sequential {
         classes: usize,
         activation: Activation,
     ) -> Result<Self> {
-        let of_width = |&outputs: &usize| {
-            [LayerSpec::Dense { outputs }, LayerSpec::Activation { function: activation }]
-        };
-        let mut layers: Vec<_> = hidden.iter().flat_map(of_width).collect();
-        layers.push(LayerSpec::Dense { outputs: classes });
-        Self::new(Shape::Vector(inputs), layers)
+        Self::new(Shape::Vector(inputs), dense_layers(hidden, classes, activation).collect())
     }
 
     /// The first `stages` [blocks](Self::blocks) with what follows them up to the next, then dense layers of the
@@ -111,13 +106,8 @@ impl Sequential {
             left = left.saturating_sub(usize::from(linear));
             taken
         });
-        let function = Activation::Sigmoid;
-        let of_width =
-            |&outputs| [LayerSpec::Dense { outputs }, LayerSpec::Activation { function }];
-        let mut layers: Vec<_> = base.copied().collect();
-        layers.extend(hidden.iter().flat_map(of_width));
-        layers.push(LayerSpec::Dense { outputs: classes });
-        Self::new(self.input(), layers)?.freeze(stages)
+        let head = dense_layers(hidden, classes, Activation::Sigmoid);
+        Self::new(self.input(), base.copied().chain(head).collect())?.freeze(stages)
     }
 
     /// The same network with `function` in the place of every activation.
@@ -243,6 +233,17 @@ impl core::fmt::Display for Sequential {
             n => write!(f, ", the first {n} stages frozen"),
         }
     }
+}
+
+/// Dense layers of the widths `hidden`, each with `function` after it, and one of `classes`.
+fn dense_layers(
+    hidden: &[usize],
+    classes: usize,
+    function: Activation,
+) -> impl Iterator<Item = LayerSpec> {
+    let of_width =
+        move |&outputs| [LayerSpec::Dense { outputs }, LayerSpec::Activation { function }];
+    hidden.iter().flat_map(of_width).chain([LayerSpec::Dense { outputs: classes }])
 }
 
 #[cfg(test)]

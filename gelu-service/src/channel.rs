@@ -1,7 +1,7 @@
 //! A secure channel of frames on its own, for exchanges that are not the split protocol's.
 //!
-//! [`accept`] and [`connect`] open it: TLS 1.3, certificates of one authority on both sides, and a name inside TLS that says
-//! which exchange is meant, so that peers of different exchanges part before a byte of either is read.
+//! [`accept`] and [`connect`] open it: TLS 1.3, certificates of one authority on both sides, and a name inside TLS that
+//! says which exchange is meant, so that peers of different exchanges part before a byte of either is read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,9 +102,7 @@ impl<S: AsyncRead + AsyncWrite> Channel<S> {
     /// # Errors
     /// As [`Sender::send`]; [`Error::Timeout`] when the peer does not read for [`Limits::send`].
     pub async fn send(&mut self, body: &impl Serialize) -> Result<u64> {
-        let limit = self.send;
-        let sent = timeout(limit, self.sender.send(body, "writing to the peer")).await;
-        sent.unwrap_or(Err(Error::Timeout { waiting_for: "the peer to read", limit }))
+        self.sender.send_within(self.send, body, "writing to the peer", "the peer to read").await
     }
 
     /// Reads one frame and its bytes on the wire. A peer that writes, however slowly, is not silent.
@@ -112,23 +110,12 @@ impl<S: AsyncRead + AsyncWrite> Channel<S> {
     /// # Errors
     /// As [`Receiver::receive`]; [`Error::Timeout`] after a silence of `limit`.
     pub async fn receive<B: DeserializeOwned>(&mut self, limit: Duration) -> Result<(B, u64)> {
-        loop {
-            let before = self.receiver.buffered();
-            match timeout(limit, self.receiver.receive("waiting for the peer")).await {
-                Ok(received) => return received,
-                Err(_) if self.receiver.buffered() > before => {}
-                Err(_) => return Err(Error::Timeout { waiting_for: "the peer", limit }),
-            }
-        }
+        self.receiver.receive_within(limit, "waiting for the peer", "the peer").await
     }
 
     /// Says `last` and that nothing follows, for a moment; and reads on so that it arrives.
     pub async fn close(mut self, last: &impl Serialize) {
-        let leaving = async {
-            let _ = self.sender.send(last, "saying goodbye").await;
-            self.sender.close().await;
-        };
-        let _ = timeout(PARTING_TIME, leaving).await;
+        self.sender.part(last, PARTING_TIME).await;
         self.receiver.drain().await;
     }
 }
@@ -169,7 +156,7 @@ pub(crate) async fn admit(
 }
 
 pub(crate) const OPENING: &str = "opening the secure channel";
-const PARTING_TIME: Duration = Duration::from_secs(1);
+pub(crate) const PARTING_TIME: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -71,6 +71,30 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
         Ok(LENGTH_BYTES + length as u64)
     }
 
+    /// The same within `limit`, which a peer that does not read exceeds.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); [`Error::Timeout`] with `waiting_for`.
+    pub(crate) async fn send_within(
+        &mut self,
+        limit: Duration,
+        body: &impl Serialize,
+        doing: &'static str,
+        waiting_for: &'static str,
+    ) -> Result<u64> {
+        let sent = timeout(limit, self.send(body, doing)).await;
+        sent.unwrap_or(Err(Error::Timeout { waiting_for, limit }))
+    }
+
+    /// Says `last` and that nothing follows, for as long as `limit`. Either may fail: the peer may have left first.
+    pub(crate) async fn part(&mut self, last: &impl Serialize, limit: Duration) {
+        let leaving = async {
+            let _ = self.send(last, "saying goodbye").await;
+            self.close().await;
+        };
+        let _ = timeout(limit, leaving).await;
+    }
+
     /// Says that nothing follows. It may fail: the peer may have left first.
     pub async fn close(&mut self) {
         let _ = SinkExt::<Bytes>::close(&mut self.frames).await;
@@ -101,6 +125,26 @@ impl<R: AsyncRead + Unpin> Receiver<R> {
         let body = decode(self.sequence, &frame)?;
         self.sequence += 1;
         Ok((body, length))
+    }
+
+    /// The same, unless the peer is silent for `limit`. A peer that writes, however slowly, is not silent.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive); [`Error::Timeout`] with `waiting_for`.
+    pub(crate) async fn receive_within<B: DeserializeOwned>(
+        &mut self,
+        limit: Duration,
+        doing: &'static str,
+        waiting_for: &'static str,
+    ) -> Result<(B, u64)> {
+        loop {
+            let before = self.buffered();
+            match timeout(limit, self.receive(doing)).await {
+                Ok(received) => return received,
+                Err(_) if self.buffered() > before => {}
+                Err(_) => return Err(Error::Timeout { waiting_for, limit }),
+            }
+        }
     }
 
     /// Bytes of the next frame that have come so far.

@@ -114,8 +114,7 @@ fn a_party_elsewhere_computes_for_one_at_a_time_and_may_be_lost() {
         let server = ["--server", &party.address, "--account", "alice"];
         [&FIT[..], &server, more].concat().into_iter().map(String::from).collect()
     };
-    let words = |all: &[String]| all.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
-    let fit = |all: &[String]| run(at, &words(all).split(' ').collect::<Vec<_>>());
+    let fit = |all: &[String]| run(at, &all.iter().map(String::as_str).collect::<Vec<_>>());
 
     let small = Party::start(at, &["--memory", "0.001"]);
     let refused = fit(&there(&small, &[]));

@@ -79,16 +79,11 @@ impl Preparation {
         whole.apply(&mut scaled)?;
         let covariance = scaled.features().dot(&scaled.features().t()) / rows as f64;
         let directions = (count + SPARE).min(features);
-        let mut basis =
-            Array2::from_shape_fn((directions, features), |_| rng.random_range(-1.0..1.0));
-        for _ in 0..ROUNDS {
-            orthonormalise(&mut basis);
-            basis = basis.dot(&covariance);
-        }
-        orthonormalise(&mut basis);
+        let basis = strongest(&covariance, directions, ROUNDS, rng);
         // Within the subspace the strongest first: its own covariance decides.
         let within = basis.dot(&covariance).dot(&basis.t());
-        let components = strongest(&within, count, rng).dot(&basis);
+        let turned = strongest(&within, directions, 10 * ROUNDS, rng);
+        let components = turned.select(Axis(0), &(0..count).collect::<Vec<_>>()).dot(&basis);
         let projected = components.dot(scaled.features());
         let square = projected.iter().map(|x| x * x).sum::<f64>() / rows as f64;
         if square <= 0.0 {
@@ -178,17 +173,21 @@ fn orthonormalise(rows: &mut Array2<f64>) {
     }
 }
 
-/// `count` orthonormal rows that span the strongest directions of a small covariance.
-fn strongest(covariance: &Array2<f64>, count: usize, rng: &mut dyn CryptoRng) -> Array2<f64> {
-    let mut basis = Array2::from_shape_fn((covariance.nrows(), covariance.nrows()), |_| {
-        rng.random_range(-1.0..1.0)
-    });
-    for _ in 0..10 * ROUNDS {
+/// `count` orthonormal rows, the strongest directions of a covariance first, after so many `rounds`.
+fn strongest(
+    covariance: &Array2<f64>,
+    count: usize,
+    rounds: usize,
+    rng: &mut dyn CryptoRng,
+) -> Array2<f64> {
+    let shape = (count, covariance.nrows());
+    let mut basis = Array2::from_shape_fn(shape, |_| rng.random_range(-1.0..1.0));
+    for _ in 0..rounds {
         orthonormalise(&mut basis);
         basis = basis.dot(covariance);
     }
     orthonormalise(&mut basis);
-    basis.select(Axis(0), &(0..count).collect::<Vec<_>>())
+    basis
 }
 
 #[cfg(test)]

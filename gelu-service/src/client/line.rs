@@ -98,20 +98,13 @@ impl Line {
 
     /// Says goodbye.
     pub(super) async fn close(&mut self) {
-        let leaving = async {
-            let _ = self.sender.send(&Up::Bye, "saying goodbye").await;
-            self.sender.close().await;
-        };
-        let _ = timeout(self.limits.handshake, leaving).await;
+        self.sender.part(&Up::Bye, self.limits.handshake).await;
     }
 
     /// Writes a frame. If that fails the server has most likely left, and may have said why.
     async fn send(&mut self, frame: &Up) -> Result<u64> {
-        let limit = self.limits.send;
-        let sending = timeout(limit, self.sender.send(frame, "writing to the server")).await;
-        let sent =
-            sending.unwrap_or(Err(Error::Timeout { waiting_for: "the server to read", limit }));
-        match sent {
+        let (limit, doing) = (self.limits.send, "writing to the server");
+        match self.sender.send_within(limit, frame, doing, "the server to read").await {
             Err(Error::ConnectionLost { doing }) => {
                 let last_words = timeout(LAST_WORDS, self.last_words()).await;
                 Err(last_words.unwrap_or(Error::ConnectionLost { doing }))
@@ -132,15 +125,8 @@ impl Line {
 
     /// Reads a frame. A server that writes, however slowly, is not silent.
     async fn receive(&mut self) -> Result<(Down, u64)> {
-        let limit = self.limits.silence;
-        loop {
-            let before = self.receiver.buffered();
-            match timeout(limit, self.receiver.receive("waiting for the server")).await {
-                Ok(received) => return received,
-                Err(_) if self.receiver.buffered() > before => {}
-                Err(_) => return Err(Error::Timeout { waiting_for: "the server's answer", limit }),
-            }
-        }
+        let (limit, doing) = (self.limits.silence, "waiting for the server");
+        self.receiver.receive_within(limit, doing, "the server's answer").await
     }
 
     /// What a frame means that is not the expected one.

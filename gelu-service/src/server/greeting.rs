@@ -6,14 +6,13 @@ use std::time::Duration;
 use gelu_core::Backend;
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
 use super::door::Seat;
 use super::host::Host;
 use super::observer::guarded;
 use crate::account;
-use crate::channel::admit;
+use crate::channel::{PARTING_TIME, admit};
 use crate::error::{Error, FrameError, Goodbye, Result};
 use crate::frame::{Receiver, Sender};
 use crate::handshake::{Down, Incompatible, Up, Welcome};
@@ -88,9 +87,8 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) async fn send(&mut self, frame: &Down) -> Result<u64> {
-        let limit = self.send_limit;
-        let sent = timeout(limit, self.sender.send(frame, "writing to the client")).await;
-        sent.unwrap_or(Err(Error::Timeout { waiting_for: "the client to read", limit }))
+        let (limit, doing) = (self.send_limit, "writing to the client");
+        self.sender.send_within(limit, frame, doing, "the client to read").await
     }
 
     /// The last words to a client: the kind of the error where it helps an honest one, and for
@@ -102,13 +100,7 @@ impl Line {
             Error::Timeout { .. } => Down::Goodbye(Goodbye::TimeLimit),
             _ => Down::Goodbye(Goodbye::Ended),
         };
-        let send = async {
-            let _ = self.sender.send(&words, "saying goodbye").await;
-            self.sender.close().await;
-        };
-        let _ = timeout(PARTING_TIME, send).await;
+        self.sender.part(&words, PARTING_TIME).await;
         self.receiver.drain().await;
     }
 }
-
-const PARTING_TIME: Duration = Duration::from_secs(1);

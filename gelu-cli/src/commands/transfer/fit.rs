@@ -30,6 +30,7 @@ use crate::report::{self, Report};
 #[command(
     next_help_heading = "Training",
     mut_arg("backend", |arg| arg.default_value(super::default_backend())),
+    mut_arg("rate", |arg| arg.help(RATE_HELP)),
     after_help = "\
 Examples:
   gelu transfer fit                                          medical abstracts, about cancer or not
@@ -90,6 +91,8 @@ pub(super) struct Args {
 pub(super) const EPOCHS: usize = 6;
 const BATCH: usize = 512;
 const RATE: f64 = 1.0;
+const RATE_HELP: &str =
+    "Learning rate, known to the data party [default: 1; under ckks 4, 3, 2 or 2 by degree]";
 
 /// Mini-batches of a fit.
 pub(super) struct Schedule {
@@ -135,10 +138,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
     args.ckks.refuse("exact")?;
     args.threads.start()?;
     let inputs = args.source.inputs();
-    let report = args.report.as_deref();
-    let report = report::destination(report, "gelu-transfer-report.html", &inputs, args.force)?;
-    let out = |path| Destination::check(path, Kind::Model, &inputs, args.force);
-    let out = args.out.as_deref().map(out).transpose()?;
+    let (report, out) = (args.report(&inputs)?, args.out(&inputs)?);
     let source = args.source.load()?;
     let rows = source.split.train.len();
     let Schedule { batch, steps } = Schedule::of(rows, args.batch, args.epochs.unwrap_or(EPOCHS))?;
@@ -166,6 +166,18 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
 }
 
 impl Args {
+    /// Where the report goes.
+    pub(super) fn report(&self, inputs: &[&Path]) -> Result<Option<Destination>> {
+        let report = self.report.as_deref();
+        report::destination(report, "gelu-transfer-report.html", inputs, self.force)
+    }
+
+    /// Where the head goes.
+    pub(super) fn out(&self, inputs: &[&Path]) -> Result<Option<Destination>> {
+        let check = |path| Destination::check(path, Kind::Model, inputs, self.force);
+        self.out.as_deref().map(check).transpose()
+    }
+
     fn experiment(&self, source: &Source, batch: usize, steps: usize) -> Experiment {
         Experiment {
             name: source.start.name().into(),

@@ -19,6 +19,7 @@ use crate::phases::{bytes, seconds};
 
 /// Show time, bytes and rounds of a fit and of its answers, by cryptosystem, before anything is encrypted
 #[derive(Debug, clap::Args)]
+#[cfg_attr(feature = "lattice", command(mut_arg("unattended", |arg| arg.help(UNATTENDED))))]
 #[command(after_help = "\
 Examples:
   gelu transfer plan                               the medical abstracts
@@ -33,7 +34,7 @@ pub(super) struct Args {
     /// The engine to plan for [default: all of them]
     #[arg(long, value_enum)]
     engine: Option<Engine>,
-    /// Samples of a mini-batch [default: a quarter of the rows, 512 at most]
+    /// Samples of a mini-batch [default: a quarter of the rows, 512 at most; under ckks as few even batches as there can be of 1024 at most]
     #[arg(long, value_name = "N", value_parser = args::batch())]
     batch: Option<usize>,
     /// How often every row is seen
@@ -48,6 +49,11 @@ pub(super) struct Args {
     #[command(flatten)]
     ckks: ckks::options::Training,
 }
+
+/// A plan without the option shows three of its values.
+#[cfg(feature = "lattice")]
+const UNATTENDED: &str = "Iterations between two refreshes, in which the data party is not needed: more take larger \
+                          rings [default: 1, 4 and 9 are planned]";
 
 /// By engine.
 #[derive(Serialize)]
@@ -168,7 +174,7 @@ fn exact(args: &Args, source: &Source) -> Result<Planned> {
         };
         Row {
             backend: backend.id(),
-            key_bits: Cryptosystem::default_of(backend).for_training().key_bits,
+            key_bits: own.for_training().key_bits,
             step: step.as_ref().ok().copied(),
             fit: step.as_ref().ok().copied().map(times),
             answer: answer.ok().map(share),

@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use gelu_core::plan::Purpose;
-use gelu_nn::data::csv::{Column, Options, Table};
+use gelu_nn::data::csv::Table;
 use gelu_nn::{Dataset, Model};
 use serde_json::{Value, json};
 
-use super::source::{DEFAULT, class_names, stem, unlabelled};
+use super::source::{DEFAULT, class_names, unlabelled};
 use crate::args::{self, Cryptosystem, Threads};
 use crate::backend::{Scheme, Task};
 use crate::client;
 use crate::commands::infer::{Ask, Asked};
 use crate::cost::Count;
-use crate::data::DataArgs;
+use crate::data::{DataArgs, stem};
 use crate::destination::{Destination, Kind};
 use crate::ending::{Ended, Results};
 use crate::output::Output;
@@ -117,10 +117,9 @@ impl Args {
             return Ok((stem(path), unlabelled(path, classes)?));
         }
         if let Some(path) = &self.data.csv {
-            let ignore = self.data.ignore.iter().map(|c| Column::from(c.as_str())).collect();
-            let options = Options { label: None, ignore, ..Options::default() };
-            let Table { features, feature_names, .. } = Table::open(path, &options)
-                .advise(|| "see `gelu train --help` for how tables are read".into())?;
+            let Table { features, feature_names, .. } =
+                Table::open(path, &self.data.csv_options(None))
+                    .advise(|| "see `gelu train --help` for how tables are read".into())?;
             let (labels, names) = (vec![0; features.ncols()], (0..classes).map(|c| c.to_string()));
             let rows = Dataset::new(features, labels, feature_names, names.collect())?;
             return Ok((stem(path), rows));

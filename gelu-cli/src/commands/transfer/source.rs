@@ -11,7 +11,7 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
 use crate::args;
-use crate::data::DataArgs;
+use crate::data::{DataArgs, stem};
 use crate::experiment::training_precision;
 use crate::problem::{Advise, problem};
 
@@ -226,10 +226,6 @@ pub(super) fn class_names(model: &Model) -> Vec<String> {
 pub(super) fn unlabelled(path: &Path, classes: usize) -> Result<Dataset> {
     let rows = Dataset::unlabelled_from_safetensors(path, Part::Test, classes);
     rows.advise(|| "the file needs a tensor test.x of [rows, features]".into())
-}
-
-pub(super) fn stem(path: &Path) -> String {
-    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Key of the metadata.

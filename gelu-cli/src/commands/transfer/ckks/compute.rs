@@ -148,18 +148,11 @@ async fn session(host: Arc<Host>, tcp: TcpStream, peer: SocketAddr, place: Owned
         Err(error) => tracing::warn!(account, %error, "a session ended"),
     }
     // For all misbehaviour the same: an attacker learns nothing from it.
-    let words = match ended {
-        Err(Over::Service(Error::Timeout { .. })) => Goodbye::TimeLimit,
+    let words = match ended.as_ref().map_err(|error| error.downcast_ref()) {
+        Err(Some(Error::Timeout { .. })) => Goodbye::TimeLimit,
         _ => Goodbye::Ended,
     };
     channel.close(&Down::Goodbye(words)).await;
-}
-
-/// Why a session ended.
-#[derive(Debug)]
-enum Over {
-    Service(Error),
-    Transfer(gelu_transfer::Error),
 }
 
 async fn compute(
@@ -167,11 +160,11 @@ async fn compute(
     channel: &mut ServerChannel,
     account: &str,
     place: OwnedSemaphorePermit,
-) -> Result<(), Over> {
+) -> Result<()> {
     let terms = match channel.receive(host.limits.greeting).await?.0 {
         Up::Open(terms) => terms,
         Up::Bye => return Ok(()),
-        Up::Part(_) => return Err(unexpected("Open", "Part")),
+        Up::Part(_) => return Err(unexpected("Open", "Part").into()),
     };
     let refuse = |refusal| {
         tracing::info!(account, ?terms, ?refusal, "refused");
@@ -222,7 +215,7 @@ async fn receive(
     channel: &mut ServerChannel,
     most: usize,
     idle: Duration,
-) -> Result<Option<Vec<u8>>, Over> {
+) -> Result<Option<Vec<u8>>> {
     let mut message = Assembly::new(most);
     loop {
         match channel.receive(idle).await?.0 {
@@ -232,7 +225,7 @@ async fn receive(
                 }
             }
             Up::Bye => return Ok(None),
-            Up::Open(_) => return Err(unexpected("a message", "Open")),
+            Up::Open(_) => return Err(unexpected("a message", "Open").into()),
         }
     }
 }
@@ -252,29 +245,8 @@ async fn alive<T>(
     }
 }
 
-impl std::fmt::Display for Over {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Service(error) => error.fmt(f),
-            Self::Transfer(error) => error.fmt(f),
-        }
-    }
-}
-
-impl From<Error> for Over {
-    fn from(error: Error) -> Self {
-        Self::Service(error)
-    }
-}
-
-impl From<gelu_transfer::Error> for Over {
-    fn from(error: gelu_transfer::Error) -> Self {
-        Self::Transfer(error)
-    }
-}
-
-fn unexpected(expected: &'static str, got: &'static str) -> Over {
-    Over::Service(PeerMisbehaved::UnexpectedMessage { expected, got }.into())
+fn unexpected(expected: &'static str, got: &'static str) -> Error {
+    PeerMisbehaved::UnexpectedMessage { expected, got }.into()
 }
 
 fn gigabytes(text: &str) -> Result<f64, String> {

@@ -22,7 +22,6 @@ use crate::local::{Deployment, LocalServer};
 use crate::machine;
 use crate::phases::{Phases, bytes, say};
 use crate::problem::{Advise, advice, problem, sentence};
-use crate::report;
 
 /// Trains, judges, writes.
 pub(in super::super) fn run(args: &Args, output: crate::output::Output) -> Result<()> {
@@ -30,22 +29,14 @@ pub(in super::super) fn run(args: &Args, output: crate::output::Output) -> Resul
     args.threads.start()?;
     let mut inputs = args.source.inputs();
     let state_file = args.ckks.state.as_deref();
-    let state = state_file.map(|path| Destination::check(path, STATE, &inputs, args.force));
-    state.transpose()?;
-    inputs.extend(state_file);
-    let page = args.report.as_deref();
-    let page = report::destination(page, "gelu-transfer-report.html", &inputs, args.force)?;
-    let out = |path| Destination::check(path, Kind::Model, &inputs, args.force);
-    let out = args.out.as_deref().map(out).transpose()?;
+    if let Some(path) = state_file {
+        Destination::check(path, STATE, &inputs, args.force)?;
+        inputs.push(path);
+    }
+    let (page, out) = (args.report(&inputs)?, args.out(&inputs)?);
     let source = args.source.load()?;
     let train = &source.split.train;
-    let rows = RowsOf {
-        rows: train.len(),
-        features: train.inputs(),
-        classes: train.classes(),
-        batch: args.batch,
-        rate: args.rate.rate,
-    };
+    let rows = RowsOf::of(train, args.batch, args.rate.rate);
     let unattended = args.ckks.training.unattended().unwrap_or(1);
     let plan = Plan::new(args.ckks.training.settings(rows, unattended)?)?;
     let used = train.head(plan.settings().rows);

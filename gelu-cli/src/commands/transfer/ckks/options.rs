@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use gelu_nn::Dataset;
 use gelu_transfer::{Settings, Sigmoid};
 
 use crate::args;
@@ -123,6 +124,14 @@ pub(super) struct RowsOf {
     pub(super) classes: usize,
     pub(super) batch: Option<usize>,
     pub(super) rate: Option<f64>,
+}
+
+impl RowsOf {
+    /// Those of rows to train on.
+    pub(super) fn of(train: &Dataset, batch: Option<usize>, rate: Option<f64>) -> Self {
+        let (rows, features, classes) = (train.len(), train.inputs(), train.classes());
+        Self { rows, features, classes, batch, rate }
+    }
 }
 
 /// Refuses the first option that was given for another engine than this one.

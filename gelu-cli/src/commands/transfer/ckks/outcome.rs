@@ -229,7 +229,7 @@ impl Outcome<'_> {
         let (off, are) =
             (self.off(), if self.equals_the_clear() { "equal" } else { "DIFFER FROM" });
         format!(
-            "{are} those of the same training in the clear: off by {off:.1e} of the largest, 1e-3 is allowed"
+            "{are} those of the same training in the clear: off by {off:.1e} of the largest, {CLOSE:e} is allowed"
         )
     }
 

@@ -55,9 +55,7 @@ impl Planned {
         batch: Option<usize>,
         measured: bool,
     ) -> Result<Self> {
-        let train = &source.split.train;
-        let (rows, features, classes) = (train.len(), train.inputs(), train.classes());
-        let rows = RowsOf { rows, features, classes, batch, rate: None };
+        let rows = RowsOf::of(&source.split.train, batch, None);
         let iterations = training.iterations();
         let settings = training.settings(rows, 1)?;
         let given = training.unattended();

@@ -1,7 +1,7 @@
 //! What the two parties say to each other.
 //!
-//! Keys take megabytes to gigabytes, and a frame of a channel is short: a message travels in parts. The receiver knows from the
-//! plan how long each message can be, and holds no more.
+//! Keys take megabytes to gigabytes, and a frame of a channel is short: a message travels in parts. The receiver knows
+//! from the plan how long each message can be, and holds no more.
 
 use gelu_core::error::PeerMisbehaved;
 use gelu_service::Limits;
