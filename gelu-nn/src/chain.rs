@@ -15,7 +15,7 @@ use gelu_core::error::ApiMisuse;
 use gelu_core::linear::{Tap, Taps};
 use ndarray::{Array2, ArrayView2, Axis};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layers::{Activation, MeanPool2d};
 use crate::parameters::FloatParameters;
 use crate::sequential::{Local, Sequential};
@@ -108,8 +108,8 @@ impl Sequential {
     /// The network with these weights as a chain: every link but the last has a function.
     ///
     /// # Errors
-    /// [`Error::Core`](crate::Error::Core) for weights of other shapes, and for an activation that
-    /// does not follow a linear map.
+    /// [`Error::Core`] for weights of other shapes, for an activation that does not follow a linear map, and for
+    /// what is no chain: a max pooling, which it names.
     pub fn chain(&self, parameters: &FloatParameters) -> Result<Vec<Link>> {
         parameters.check_shapes(self)?;
         let mut chain = Vec::new();
@@ -148,16 +148,24 @@ fn add_locals(chain: &mut Vec<Link>, pools: &mut usize, locals: &[Local]) -> Res
                 *pools += 1;
                 chain.push(Link::pool(pool, format!("mean{pools}")));
             }
+            (Local::Activation(Activation::Identity), _) => {}
             (Local::Activation(f), Some(link @ Link { activation: None, .. })) => {
                 link.activation = Some(*f);
             }
             (Local::Activation(f), _) => {
-                let why = format!("{f:?} does not follow a linear layer");
-                return Err(gelu_core::Error::from(ApiMisuse::configuration("chain", why)).into());
+                return Err(not_a_chain(&format!("{f:?} does not follow a linear layer")));
+            }
+            (Local::MaxPool2d(_), _) => {
+                let why = "compares pixels: it is neither linear nor a function of single numbers";
+                return Err(not_a_chain(&format!("{} {why}", local.name())));
             }
         }
     }
     Ok(())
+}
+
+fn not_a_chain(why: &str) -> Error {
+    gelu_core::Error::from(ApiMisuse::configuration("chain", why)).into()
 }
 
 #[cfg(test)]
@@ -211,12 +219,24 @@ mod tests {
         assert_eq!(names[2..], [("dense1·dense2·dense3", 2_560)]);
     }
 
+    /// Nothing stands for an identity, and a mean over whole channels is a pooling like any other.
     #[test]
-    fn an_activation_of_an_activation_is_refused() {
-        let f = LayerSpec::Activation { function: Activation::Tanh };
-        let layers = vec![LayerSpec::Dense { outputs: 2 }, f, f];
-        let twice = Sequential::new(Shape::Vector(3), layers).unwrap();
-        let parameters = FloatParameters::initialise(&twice, &mut ChaCha20Rng::seed_from_u64(1));
-        assert!(twice.chain(&parameters).is_err());
+    fn what_is_no_chain_is_refused_by_name() {
+        let f = |function| LayerSpec::Activation { function };
+        let chain = |layers: &[LayerSpec]| {
+            let layers = [layers, &[LayerSpec::Dense { outputs: 2 }]].concat();
+            let network = Sequential::new(Shape::image(1, 4, 4), layers).unwrap();
+            let rng = &mut ChaCha20Rng::seed_from_u64(1);
+            network.chain(&FloatParameters::initialise(&network, rng))
+        };
+        let dense = LayerSpec::Dense { outputs: 2 };
+        let twice = chain(&[dense, f(Activation::Tanh), f(Activation::Gelu)]).unwrap_err();
+        assert!(twice.to_string().contains("Gelu does not follow"), "{twice}");
+        let pool = LayerSpec::MaxPool2d { window: 2, stride: None, padding: 0 };
+        let refused = chain(&[pool]).unwrap_err().to_string();
+        assert!(refused.contains("max 2x2 compares pixels"), "{refused}");
+        let identity = f(Activation::Identity);
+        let links = chain(&[identity, LayerSpec::GlobalAveragePool, identity]).unwrap();
+        assert_eq!((links.len(), links[0].taps.len()), (1, 32));
     }
 }

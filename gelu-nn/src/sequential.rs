@@ -42,7 +42,7 @@ pub const MAX_LAYERS: usize = 256;
 ///
 /// It serialises as what it was made of and is checked again when it is read. Layers are tagged by
 /// name, so use a self-describing format such as JSON ([`to_json`](Self::to_json)).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Architecture", into = "Architecture")]
 pub struct Sequential {
     architecture: Architecture,
@@ -111,6 +111,9 @@ impl Sequential {
     }
 
     /// The same network with `function` in the place of every activation.
+    ///
+    /// # Panics
+    /// When `function` fails its own [check](Activation::check).
     pub fn with_activation(&self, function: Activation) -> Self {
         let mut architecture = self.architecture.clone();
         for layer in &mut architecture.layers {
@@ -313,7 +316,12 @@ mod tests {
                 }
             ),
             (0..4usize).prop_map(|window| LayerSpec::MeanPool2d { window }),
+            (0..4usize, prop::option::of(0..4usize), 0..3usize).prop_map(
+                |(window, stride, padding)| LayerSpec::MaxPool2d { window, stride, padding }
+            ),
+            Just(LayerSpec::GlobalAveragePool),
             Just(LayerSpec::Activation { function: Activation::Tanh }),
+            Just(LayerSpec::Activation { function: Activation::Clip { lo: 1.0, hi: 0.0 } }),
         ]
     }
 

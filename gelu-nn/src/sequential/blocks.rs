@@ -9,7 +9,7 @@ use gelu_core::linear::{check_multiply_accumulates, check_parameters};
 use super::spec::LayerSpec;
 use crate::error::{Error, Result};
 use crate::layers::{
-    Activation, Affine, Conv2d, Conv2dConfig, Dense, LayerError, MeanPool2d, Shape,
+    Activation, Affine, Conv2d, Conv2dConfig, Dense, LayerError, MaxPool2d, MeanPool2d, Shape,
 };
 
 /// All of a network.
@@ -40,8 +40,14 @@ impl Blocks {
                     };
                     builder.conv2d(filters, kernel, stride, padding, pool)?;
                 }
-                LayerSpec::MeanPool2d { window } => builder.mean_pool2d(window)?,
-                LayerSpec::Activation { function } => builder.local(Local::Activation(function)),
+                LayerSpec::MeanPool2d { window } => {
+                    builder.mean_pool2d(|shape| MeanPool2d::new(shape, window))?;
+                }
+                LayerSpec::MaxPool2d { window, stride, padding } => {
+                    builder.max_pool2d(window, stride.unwrap_or(window), padding)?;
+                }
+                LayerSpec::GlobalAveragePool => builder.mean_pool2d(MeanPool2d::global)?,
+                LayerSpec::Activation { function } => builder.activation(function)?,
             }
         }
         if builder.blocks.is_empty() {
@@ -53,7 +59,7 @@ impl Blocks {
 }
 
 /// One linear layer, which the server computes, and what the client computes after it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Block {
     name: String,
     affine: Affine,
@@ -81,24 +87,26 @@ impl Block {
         self.locals.iter().map(Local::name)
     }
 
-    /// Whether a ReLU comes next; the initialisation depends on it.
+    /// Whether a rectifier comes next; the initialisation depends on it.
     pub(crate) fn is_rectified(&self) -> bool {
-        self.locals.contains(&Local::Activation(Activation::Relu))
+        self.locals.iter().any(|local| matches!(local, Local::Activation(f) if f.is_rectifier()))
     }
 }
 
 /// A layer that the client computes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Local {
     Activation(Activation),
     MeanPool2d(MeanPool2d),
+    MaxPool2d(MaxPool2d),
 }
 
 impl Local {
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         match self {
             Self::Activation(f) => f.name(),
             Self::MeanPool2d(pool) => pool.name(),
+            Self::MaxPool2d(pool) => pool.name(),
         }
     }
 
@@ -106,6 +114,7 @@ impl Local {
         match self {
             Self::Activation(f) => Box::new(*f),
             Self::MeanPool2d(pool) => Box::new(pool.clone()),
+            Self::MaxPool2d(pool) => Box::new(pool.clone()),
         }
     }
 }
@@ -154,33 +163,43 @@ impl Builder {
     ) -> Result<()> {
         self.convolutions += 1;
         let name = format!("conv{}", self.convolutions);
-        let (channels, height, width) = self.image().map_err(named(&name))?;
+        let (channels, height, width) = self.shape.sides().map_err(named(&name))?;
         let config = Conv2dConfig { channels, height, width, filters, kernel, stride, padding };
         let layer = Conv2d::new(config).map_err(named(&name))?;
         let Some(window) = pool else { return self.block(name, Affine::Conv2d(layer)) };
-        self.pools += 1;
-        let pool = format!("pool{}", self.pools);
+        let pool = self.next_pool();
         let layer = layer.pooled(window).map_err(named(&pool))?;
         self.block(format!("{name}+{pool}"), Affine::PooledConv2d(layer))
     }
 
-    fn mean_pool2d(&mut self, window: usize) -> Result<()> {
-        self.pools += 1;
-        let name = format!("pool{}", self.pools);
-        let pool = MeanPool2d::new(self.shape, window).map_err(named(&name))?;
+    fn mean_pool2d(
+        &mut self,
+        of: impl FnOnce(Shape) -> Result<MeanPool2d, LayerError>,
+    ) -> Result<()> {
+        let name = self.next_pool();
+        let pool = of(self.shape).map_err(named(&name))?;
         self.shape = pool.output();
         self.local(Local::MeanPool2d(pool));
         Ok(())
     }
 
-    fn image(&self) -> Result<(usize, usize, usize), LayerError> {
-        match self.shape {
-            Shape::Image { channels, height, width } => Ok((channels, height, width)),
-            Shape::Vector(_) => Err(LayerError::Shape {
-                expected: "an image (channels, height, width)".into(),
-                got: self.shape,
-            }),
-        }
+    fn max_pool2d(&mut self, window: usize, stride: usize, padding: usize) -> Result<()> {
+        let name = self.next_pool();
+        let pool = MaxPool2d::new(self.shape, window, stride, padding).map_err(named(&name))?;
+        self.shape = pool.output();
+        self.local(Local::MaxPool2d(pool));
+        Ok(())
+    }
+
+    fn activation(&mut self, function: Activation) -> Result<()> {
+        let function = function.check().map_err(named(function.name()))?;
+        self.local(Local::Activation(function));
+        Ok(())
+    }
+
+    fn next_pool(&mut self) -> String {
+        self.pools += 1;
+        format!("pool{}", self.pools)
     }
 
     fn block(&mut self, name: String, affine: Affine) -> Result<()> {

@@ -7,7 +7,7 @@ use crate::layers::{Activation, Shape};
 use crate::loss::SoftmaxCrossEntropy;
 
 /// One layer as it is written down; what it takes follows from the layer before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "layer", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LayerSpec {
     /// A fully connected layer; an image is read as a list of features.
@@ -33,6 +33,19 @@ pub enum LayerSpec {
         /// Side of the square window.
         window: usize,
     },
+    /// The largest pixel of windows.
+    MaxPool2d {
+        /// Side of the square window.
+        window: usize,
+        /// Step of the window; as long as the window if it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stride: Option<usize>,
+        /// What the window may reach beyond the image on each side, at most half of it.
+        #[serde(default)]
+        padding: usize,
+    },
+    /// The mean of each channel.
+    GlobalAveragePool,
     /// An activation, element by element.
     Activation {
         /// Which one.
@@ -62,7 +75,7 @@ impl LossSpec {
 }
 
 /// An architecture as it is written down, not yet checked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Architecture {
     pub(super) input: Shape,
