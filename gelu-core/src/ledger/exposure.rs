@@ -393,7 +393,7 @@ pub(super) mod tests {
     }
 
     /// A block of 6 inputs and a shortcut with weights: `left` and `short` take the same input, and the sums of `right` and
-    /// `short` meet. Their 42 + 20 + 28 equations are about 6 + 4 inputs and 4 + 4 errors a sample. A shortcut without
+    /// `short` meet. Their 28 + 20 + 28 equations are about 6 + 4 inputs and 4 + 4 errors a sample. A shortcut without
     /// weights joins nothing: `body`, around which it leads, is counted by itself.
     #[test]
     fn layers_that_share_unknowns_are_counted_together() {
