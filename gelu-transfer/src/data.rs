@@ -1,14 +1,12 @@
 //! The data party: it owns rows, labels, the head and the keys.
 
 use gelu_ckks::{Ciphertext, Plaintext, Scale, SecretKey};
-use rand::SeedableRng;
-use rand::rngs::ChaCha20Rng;
 use rand_core::CryptoRng;
 use rayon::prelude::*;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::{Error, Result};
-use crate::message::{Reader, Writer, check};
+use crate::message::{Reader, Writer, check, seeded};
 use crate::plain::{self, Momentum, Rows, dot};
 use crate::plan::Plan;
 use crate::state::State;
@@ -98,11 +96,6 @@ impl DataParty {
         }
         let (layout, parameters) = (plan.layout(), plan.parameters());
         let top = plan.head_level(plan.settings().unattended);
-        let seeded = |rng: &mut dyn CryptoRng| {
-            let mut seed = Zeroizing::new([0; 32]);
-            rng.fill_bytes(&mut *seed);
-            ChaCha20Rng::from_seed(*seed)
-        };
         let tasks: Vec<_> = layout.grid().map(|at| (at, seeded(rng))).collect();
         let scale = parameters.scale();
         let features = tasks.into_par_iter().map(|(at, mut rng)| {
