@@ -48,7 +48,8 @@ impl WeightedSums {
         }
         let word = |weight: f64| {
             let wide = integer(weight, scale)?;
-            let large = || Error::ValueTooLarge { bits: (wide as f64).abs().log2(), most: MOST_BITS };
+            let large =
+                || Error::ValueTooLarge { bits: (wide as f64).abs().log2(), most: MOST_BITS };
             i64::try_from(wide).ok().filter(|w| w.unsigned_abs() < 1 << 62).ok_or_else(large)
         };
         let words: Vec<Vec<i64>> = weights
@@ -109,13 +110,13 @@ mod tests {
         let parameters = shallow();
         let x: Vec<_> = (1..=3).map(|seed| encrypted(&random(&parameters, seed), 3)).collect();
         let (scale, weights) = (Scale::power_of_two(20), [[0.5, -1.25, 3.0], [0.0, 7.5, -0.125]]);
-        let sums =
-            WeightedSums::encode(&parameters, &weights.map(Vec::from), &scale, 2).unwrap();
+        let sums = WeightedSums::encode(&parameters, &weights.map(Vec::from), &scale, 2).unwrap();
         let sums = sums.apply(&x.iter().collect::<Vec<_>>()).unwrap();
         for (sum, weights) in sums.iter().zip(weights) {
-            let terms = x.iter().zip(weights).map(|(x, w)| {
-                x.at_level(2).unwrap().mul_constant(w, &scale).unwrap()
-            });
+            let terms = x
+                .iter()
+                .zip(weights)
+                .map(|(x, w)| x.at_level(2).unwrap().mul_constant(w, &scale).unwrap());
             let expected = terms.reduce(|a, b| a.add(&b).unwrap()).unwrap();
             assert_eq!((sum.level(), sum.scale()), (2, expected.scale()));
             assert!(sum.c0 == expected.c0 && sum.c1 == expected.c1);

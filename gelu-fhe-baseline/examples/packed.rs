@@ -10,6 +10,7 @@
 
 use std::time::Instant;
 
+use gelu_core::pass::argmax;
 use gelu_fhe_baseline::packed::{Client, Layer, Network, Privacy, Server};
 use gelu_nn::{Dataset, FloatParameters, Model, zoo};
 use rand::rngs::ChaCha20Rng;
@@ -140,7 +141,7 @@ fn accuracy(
     let columns: Vec<_> = test.features().columns().into_iter().map(|c| c.to_vec()).collect();
     let clear: Vec<usize> = columns
         .iter()
-        .map(|image| network.evaluate(&layers, image).map(|scores| best(&scores)))
+        .map(|image| network.evaluate(&layers, image).map(|scores| argmax(scores.into_iter())))
         .collect::<Result<_, _>>()?;
     let share = |found: &[usize]| {
         let right = found.iter().zip(test.labels()).filter(|(a, b)| a == b).count();
@@ -155,7 +156,7 @@ fn accuracy(
         let mut found = Vec::new();
         for image in columns.iter().take(ENCRYPTED) {
             let answer = server.answer(&keys, &client.encrypt(image, rng)?, rng)?;
-            found.push(best(&client.decrypt(&answer)?));
+            found.push(argmax(client.decrypt(&answer)?.into_iter()));
         }
         let equal = found.iter().zip(&clear).filter(|(a, b)| a == b).count();
         println!(
@@ -164,8 +165,4 @@ fn accuracy(
         );
     }
     Ok(())
-}
-
-fn best(scores: &[f64]) -> usize {
-    (0..scores.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap_or(0)
 }

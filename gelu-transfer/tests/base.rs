@@ -13,9 +13,11 @@ fn rng(seed: u64) -> ChaCha20Rng {
 fn base() -> Base {
     let rng = &mut rng(1);
     let mut weight = move || f64::from(rng.random_range(-512..512)) / 1024.0;
-    let windows = (0..12).map(|output| (0..4).map(|tap| (output / 2 * 2 + tap, weight())).collect());
+    let windows =
+        (0..12).map(|output| (0..4).map(|tap| (output / 2 * 2 + tap, weight())).collect());
     let windows: Vec<Vec<_>> = windows.collect();
-    let first = Layer { rows: windows, offsets: (0..12).map(|i| f64::from(i) / 16.0 - 0.5).collect() };
+    let first =
+        Layer { rows: windows, offsets: (0..12).map(|i| f64::from(i) / 16.0 - 0.5).collect() };
     let mut dense: Vec<Vec<_>> =
         (0..3).map(|_| (0..12).map(|input| (input, weight())).collect()).collect();
     // An output that no input reaches.
@@ -114,9 +116,11 @@ fn what_no_ring_bears_or_hides_is_refused_before_any_key() {
     assert!(matches!(check(&one(8.0)), Err(Error::Hidden { .. })));
     let other = BasePlan::new(BaseSettings { features: 3, ..settings(9) }).unwrap();
     assert!(matches!(BaseOwner::check(&other, &base()), Err(Error::Base(_))));
-    let layer = |row: Vec<(usize, f64)>, offsets| Base::new(2, vec![Layer { rows: vec![row], offsets }]);
+    let layer =
+        |row: Vec<(usize, f64)>, offsets| Base::new(2, vec![Layer { rows: vec![row], offsets }]);
     assert!(matches!(layer(vec![(2, 1.0)], vec![0.0]), Err(Error::Base(_))));
-    assert!(matches!(layer(vec![(1, 1.0), (1, 2.0)], vec![0.0]), Err(Error::Base(_))));
+    let twice = layer(vec![(1, 1.0), (0, 0.5), (1, 2.0)], vec![0.0]).unwrap();
+    assert_eq!(twice.apply(&[2.0, 1.0]).unwrap(), [16.0]);
     assert!(matches!(layer(vec![(1, 1.0)], vec![]), Err(Error::Base(_))));
     assert!(matches!(layer(vec![(1, f64::NAN)], vec![0.0]), Err(Error::NotFinite(_))));
 }

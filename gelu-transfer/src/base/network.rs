@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 /// One layer: a = (W·x + b)².
 #[derive(Clone)]
 pub struct Layer {
-    /// For each output its inputs and their weights.
+    /// For each output its inputs and their weights; those of the same input add up.
     pub rows: Vec<Vec<(usize, f64)>>,
     /// b.
     pub offsets: Vec<f64>,
@@ -35,8 +35,7 @@ impl Base {
     /// [`apply`](Self::apply) runs.
     ///
     /// # Errors
-    /// [`Error::Base`] without layers or outputs, for an input that is not there or comes twice, or an offset missing;
-    /// [`Error::NotFinite`].
+    /// [`Error::Base`] without layers or outputs, for an input that is not there, or an offset missing; [`Error::NotFinite`].
     pub fn new(inputs: usize, mut layers: Vec<Layer>) -> Result<Self> {
         if inputs == 0 || layers.is_empty() {
             return Err(Error::Base("needs an input and a layer"));
@@ -45,15 +44,20 @@ impl Base {
         let mut before = inputs;
         for Layer { rows, offsets } in &mut layers {
             if rows.is_empty() || rows.len() != offsets.len() {
-                return Err(Error::Base("needs an offset for each output, and an output in each layer"));
+                return Err(Error::Base(
+                    "needs an offset for each output, and an output in each layer",
+                ));
             }
             for row in &mut *rows {
+                row.sort_by_key(|&(input, _)| input);
+                row.dedup_by(|next, sum| {
+                    let same = next.0 == sum.0;
+                    sum.1 += if same { next.1 } else { 0.0 };
+                    same
+                });
                 row.retain(|&(_, weight)| weight != 0.0);
-                row.sort_unstable_by_key(|&(input, _)| input);
-                if row.windows(2).any(|pair| pair[0].0 == pair[1].0)
-                    || row.last().is_some_and(|&(input, _)| input >= before)
-                {
-                    return Err(Error::Base("names an input twice, or one that is not there"));
+                if row.last().is_some_and(|&(input, _)| input >= before) {
+                    return Err(Error::Base("names an input that is not there"));
                 }
             }
             before = rows.len();

@@ -74,10 +74,9 @@ impl RowOwner {
         rng: &mut dyn CryptoRng,
     ) -> Result<Vec<u8>> {
         let (plan, settings) = (&self.plan, self.plan.settings());
-        for (what, got, expected) in [
-            ("rows", x.len(), settings.rows),
-            ("inputs of the base", x.columns(), settings.inputs),
-        ] {
+        for (what, got, expected) in
+            [("rows", x.len(), settings.rows), ("inputs of the base", x.columns(), settings.inputs)]
+        {
             if got != expected {
                 return Err(Error::Shape { what, got, expected });
             }
@@ -183,9 +182,8 @@ impl BaseOwner {
         let parts = reader.parts(inputs.len())?;
         reader.end()?;
         let (scale, level) = (BasePlan::input_scale(), parameters.top_level());
-        let read = |bytes: &&[u8]| {
-            check(Upload::from_bytes(parameters, bytes)?.expand(), level, &scale)
-        };
+        let read =
+            |bytes: &&[u8]| check(Upload::from_bytes(parameters, bytes)?.expand(), level, &scale);
         self.inputs.extend(parts.par_iter().map(read).collect::<Result<Vec<_>>>()?);
         if self.inputs.len() < plan.settings().inputs {
             return Ok(None);
@@ -208,9 +206,9 @@ impl BaseOwner {
         rng: &mut dyn CryptoRng,
     ) -> Result<Vec<u8>> {
         let layers = self.plan.levels().zip(self.base.layers());
-        let values = layers.into_iter().try_fold(inputs, |x, (level, layer)| {
-            self.layer(&x, layer, level)
-        })?;
+        let values = layers
+            .into_iter()
+            .try_fold(inputs, |x, (level, layer)| self.layer(&x, layer, level))?;
         let values: Vec<_> = values.into_iter().map(|value| (value, seeded(rng))).collect();
         let hidden = values.into_par_iter().map(|(value, mut rng)| {
             Ok(self.public.hide_computation(&value, self.flood, &mut rng)?.to_bytes())

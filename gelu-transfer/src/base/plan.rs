@@ -210,14 +210,8 @@ impl BasePlan {
 mod tests {
     use super::*;
 
-    const DIGITS: BaseSettings = BaseSettings {
-        rows: 1536,
-        inputs: 784,
-        features: 256,
-        squares: 2,
-        least: 0.0,
-        most: 1.0,
-    };
+    const DIGITS: BaseSettings =
+        BaseSettings { rows: 1536, inputs: 784, features: 256, squares: 2, least: 0.0, most: 1.0 };
 
     #[test]
     fn rings_are_the_smallest_and_the_scale_returns() {
