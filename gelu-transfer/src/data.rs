@@ -62,11 +62,7 @@ impl DataParty {
     /// # Errors
     /// [`Error::State`] when it is of other sizes.
     pub fn resume(mut self, state: State) -> Result<Self> {
-        if state.heads.len() != self.state.heads.len()
-            || state.heads.iter().any(|head| head.v.len() != self.plan.inputs())
-        {
-            return Err(Error::State("it is of another number of heads or features"));
-        }
+        state.check(&self.plan)?;
         (self.state, self.pending) = (state, None);
         Ok(self)
     }
@@ -233,7 +229,7 @@ impl DataParty {
         let ciphertext = Ciphertext::from_bytes(self.plan.parameters(), bytes)?;
         let ciphertext = check(ciphertext, level, scale)?;
         // They stay here: the heads that follow from them go back as fresh encryptions.
-        Ok(Zeroizing::new(self.secret.decrypt(&ciphertext)?.danger_values()))
+        Ok(self.secret.decrypt(&ciphertext)?.danger_values())
     }
 
     /// Fails when the sums of one place could leave the room that the plan has for them.

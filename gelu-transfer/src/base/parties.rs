@@ -113,11 +113,14 @@ impl RowOwner {
         let scale = plan.feature_scale();
         let columns = parts.par_iter().map(|bytes| {
             let ciphertext = check(Ciphertext::from_bytes(plan.parameters(), bytes)?, 1, &scale)?;
-            Ok(Zeroizing::new(self.secret.decrypt(&ciphertext)?.danger_values()))
+            Ok(self.secret.decrypt(&ciphertext)?.danger_values())
         });
         let columns = columns.collect::<Result<Vec<_>>>()?;
-        let rows = 0..plan.rows(group).len();
-        Rows::new(rows.flat_map(|row| columns.iter().map(move |c| c[row])).collect(), features)
+        let rows = plan.rows(group).len();
+        // Never moved to a larger place: nothing is left behind.
+        let mut values = Zeroizing::new(Vec::with_capacity(rows * features));
+        (0..rows).for_each(|row| values.extend(columns.iter().map(|column| column[row])));
+        Rows::new(std::mem::take(&mut *values), features)
     }
 }
 
