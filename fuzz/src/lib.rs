@@ -9,6 +9,8 @@
 //! rest      frames of the fuzzer: length (2 bytes, little-endian), then so many bytes
 //! ```
 
+pub mod transfer;
+
 use std::sync::{Arc, LazyLock};
 
 use gelu_core::clear::{Clear, ClearKey};

@@ -112,6 +112,7 @@ fn write_keys(save: Save<'_>) {
     save("lattice_wire", "upload", &[1; 1 + 32 + 3 * 4096 * 35 / 8]);
     save("lattice_wire", "answer", &[2; 1 + (4099usize * 33).div_ceil(8)]);
     write_ckks(save);
+    write_transfer(save);
 }
 
 /// Each kind of bytes, behind the byte that tells them apart.
@@ -133,6 +134,19 @@ fn write_ckks(save: Save<'_>) {
     for (kind, (name, bytes)) in (0..).zip(all) {
         save("ckks_wire", name, &[&[kind], &bytes[..]].concat());
     }
+}
+
+/// Each message of a training: as it is, without its last byte, with another byte at its beginning.
+fn write_transfer(save: Save<'_>) {
+    for (target, messages) in [("transfer_compute", 5u8), ("transfer_data", 2)] {
+        for kind in 0..messages {
+            save(target, &format!("honest-{kind}"), &[kind, 0, 0]);
+            save(target, &format!("short-{kind}"), &[kind, 1, 0]);
+            save(target, &format!("changed-{kind}"), &[kind, 0, 0, 4, 0, 0, 255]);
+        }
+    }
+    let (data, _) = gelu_fuzz::transfer::data_party();
+    save("transfer_data", "state", &data.state().to_bytes().expect("no iterations"));
 }
 
 /// A key and two ciphertexts, each behind the byte that tells them apart.

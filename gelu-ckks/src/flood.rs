@@ -74,16 +74,16 @@ impl Decryption {
     }
 
     /// All slots, with the noise that gives the key away to whoever has the ciphertext: only where they stay with
-    /// the owner of the key.
+    /// the owner of the key, who wipes them.
     #[must_use]
     pub fn danger_slots(&self) -> Vec<Complex64> {
         self.slots().iter().map(|x| x.0).collect()
     }
 
-    /// The real parts of all slots, with the same warning.
+    /// The real parts of all slots, with the same warning. Wiped on drop.
     #[must_use]
-    pub fn danger_values(&self) -> Vec<f64> {
-        self.slots().iter().map(|x| x.0.re).collect()
+    pub fn danger_values(&self) -> Zeroizing<Vec<f64>> {
+        Zeroizing::new(self.slots().iter().map(|x| x.0.re).collect())
     }
 
     fn slots(&self) -> Zeroizing<Vec<Complex>> {

@@ -49,6 +49,7 @@
 //! | [`rotate`] | rotations, hoisted, and summed before the division |
 //! | [`polynomial`] | polynomials at the least depth |
 //! | [`linear`] | sparse maps by their diagonals |
+//! | [`weighted`] | sums of ciphertexts with constant weights |
 //! | `noise` | how much noise there is, as numbers |
 //! | [`flood`] | what happens before a decryption is shown |
 //! | [`bytes`] | everything as bytes, and what is checked |
@@ -92,6 +93,7 @@ pub mod scale;
 pub mod switching;
 #[cfg(test)]
 mod testing;
+pub mod weighted;
 
 pub use bytes::Unreadable;
 pub use ciphertext::Ciphertext;
@@ -108,3 +110,4 @@ pub use plaintext::Plaintext;
 pub use rotate::{Extended, ExtendedPlaintext, Hoisted};
 pub use scale::Scale;
 pub use switching::{EvaluationKeys, KeyKind, SwitchingKey};
+pub use weighted::WeightedSums;

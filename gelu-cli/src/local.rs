@@ -116,10 +116,14 @@ impl Deployment {
         LocalServer::start(command)
     }
 
-    /// Starts a process that trains heads on ciphertexts.
+    /// Starts a process that trains heads on ciphertexts, on a base if there is one: the frozen stages of a model.
     #[cfg(feature = "lattice")]
-    pub(crate) fn compute(&self, threads: Threads) -> Result<LocalServer> {
+    pub(crate) fn compute(&self, base: Option<&Model>, threads: Threads) -> Result<LocalServer> {
         let mut command = self.command(&["transfer", "compute"])?;
+        if let Some(base) = base {
+            base.save(&self.model())?;
+            command.arg("--base").arg(self.model());
+        }
         command.args(threads.arguments());
         LocalServer::start(command)
     }

@@ -1,15 +1,16 @@
-//! One image through Conv-1 and LeNet-5 with squares under packed CKKS, on one thread.
+//! One image through Conv-1, LeNet-5 and Dense(300) with squares under packed CKKS, on one thread.
 //!
 //! ```sh
 //! cargo run --release -p gelu-fhe-baseline --example packed -- MODEL DATA
 //! ```
-//! MODEL is a trained `conv1-square` or `lenet5-square` (`train_mnist` of gelu-nn makes one), DATA the folder of data sets.
+//! MODEL is a trained `conv1-square`, `lenet5-square` or `mnist-dense-square` (`train_mnist` of gelu-nn makes one), DATA the folder of data sets.
 //! Without them, random weights and images are taken and no accuracy is printed. Scores are compared with those of the
 //! clear network before anything is said. Times are medians of 30: of the server also those that its thread ran, without what other
 //! programs on the same processor took (Linux).
 
 use std::time::Instant;
 
+use gelu_core::pass::argmax;
 use gelu_fhe_baseline::packed::{Client, Layer, Network, Privacy, Server};
 use gelu_nn::{Dataset, FloatParameters, Model, zoo};
 use rand::rngs::ChaCha20Rng;
@@ -31,10 +32,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let pixel = |_| f64::from(rng.random_range(0..=255)) / 255.0;
             let pixels: Vec<f64> = (0..CALIBRATION * Network::PIXELS).map(pixel).collect();
             let images: Vec<_> = pixels.chunks(Network::PIXELS).map(<[f64]>::to_vec).collect();
-            for network in [Network::Conv1, Network::LeNet5] {
+            for network in [Network::Conv1, Network::LeNet5, Network::Dense300] {
                 let architecture = match network {
                     Network::Conv1 => zoo::conv1_square(),
                     Network::LeNet5 => zoo::lenet5_square(),
+                    Network::Dense300 => zoo::mnist_dense_square(),
                 };
                 measure(
                     network,
@@ -46,9 +48,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         [model, data] => {
             let (model, data) = (Model::load(model.as_ref())?, data.as_ref());
-            let network = match model.architecture() == &zoo::conv1_square() {
-                true => Network::Conv1,
-                false => Network::LeNet5,
+            let network = match model.architecture() {
+                conv1 if conv1 == &zoo::conv1_square() => Network::Conv1,
+                dense if dense == &zoo::mnist_dense_square() => Network::Dense300,
+                _ => Network::LeNet5,
             };
             let images = |data: &Dataset| -> Vec<Vec<f64>> {
                 data.features().columns().into_iter().map(|column| column.to_vec()).collect()
@@ -140,7 +143,7 @@ fn accuracy(
     let columns: Vec<_> = test.features().columns().into_iter().map(|c| c.to_vec()).collect();
     let clear: Vec<usize> = columns
         .iter()
-        .map(|image| network.evaluate(&layers, image).map(|scores| best(&scores)))
+        .map(|image| network.evaluate(&layers, image).map(|scores| argmax(scores.into_iter())))
         .collect::<Result<_, _>>()?;
     let share = |found: &[usize]| {
         let right = found.iter().zip(test.labels()).filter(|(a, b)| a == b).count();
@@ -155,7 +158,7 @@ fn accuracy(
         let mut found = Vec::new();
         for image in columns.iter().take(ENCRYPTED) {
             let answer = server.answer(&keys, &client.encrypt(image, rng)?, rng)?;
-            found.push(best(&client.decrypt(&answer)?));
+            found.push(argmax(client.decrypt(&answer)?.into_iter()));
         }
         let equal = found.iter().zip(&clear).filter(|(a, b)| a == b).count();
         println!(
@@ -164,8 +167,4 @@ fn accuracy(
         );
     }
     Ok(())
-}
-
-fn best(scores: &[f64]) -> usize {
-    (0..scores.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap_or(0)
 }

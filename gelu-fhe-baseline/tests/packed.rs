@@ -5,7 +5,7 @@ use gelu_fhe_baseline::packed::{Client, Error, Keys, Layer, Network, Privacy, Se
 use rand::rngs::ChaCha20Rng;
 use rand::{RngExt, SeedableRng};
 
-const NETWORKS: [Network; 2] = [Network::Conv1, Network::LeNet5];
+const NETWORKS: [Network; 3] = [Network::Conv1, Network::LeNet5, Network::Dense300];
 
 fn rng(seed: u64) -> ChaCha20Rng {
     ChaCha20Rng::seed_from_u64(seed)

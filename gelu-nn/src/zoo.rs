@@ -164,6 +164,16 @@ pub fn lenet5_square() -> Sequential {
     Sequential::new(Shape::image(1, 28, 28), layers).expect("sizes are in order")
 }
 
+/// [`mnist_dense`] with squares in place of the sigmoid.
+pub fn mnist_dense_square() -> Sequential {
+    mnist_dense().with_activation(Activation::Square)
+}
+
+/// [`digits`] with squares in place of the sigmoid: a base that CKKS can run, from data that are part of this program.
+pub fn digits_square() -> Sequential {
+    digits().with_activation(Activation::Square)
+}
+
 fn dense(inputs: usize, hidden: usize, classes: usize) -> Sequential {
     Sequential::dense(inputs, &[hidden], classes, Activation::Sigmoid).expect("sizes are in order")
 }
@@ -175,7 +185,7 @@ const fn plain(epochs: usize, batch: usize, rate: f64) -> Recipe {
     Recipe { epochs, batch, rate, schedule: Schedule::Constant, momentum: 0.0, l2: 0.0, shift: 0 }
 }
 
-static ENTRIES: [Entry; 11] = [
+static ENTRIES: [Entry; 13] = [
     Entry {
         name: "iris",
         also: &[],
@@ -282,6 +292,22 @@ static ENTRIES: [Entry; 11] = [
         dataset: "digits",
         architecture: digits,
         recipe: plain(40, 32, 0.5),
+    },
+    Entry {
+        name: "mnist-dense-square",
+        also: &["dense300-square"],
+        description: "Handwritten digits, dense 784-300-10, with the squares of CryptoNets",
+        dataset: "mnist",
+        architecture: mnist_dense_square,
+        recipe: Recipe { schedule: Schedule::Cosine, momentum: 0.9, ..plain(12, 64, 0.005) },
+    },
+    Entry {
+        name: "digits-square",
+        also: &[],
+        description: "Handwritten digits of 8x8 pixels, dense 64-32-10, squares",
+        dataset: "digits",
+        architecture: digits_square,
+        recipe: plain(40, 32, 0.02),
     },
 ];
 

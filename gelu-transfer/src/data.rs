@@ -1,14 +1,12 @@
 //! The data party: it owns rows, labels, the head and the keys.
 
 use gelu_ckks::{Ciphertext, Plaintext, Scale, SecretKey};
-use rand::SeedableRng;
-use rand::rngs::ChaCha20Rng;
 use rand_core::CryptoRng;
 use rayon::prelude::*;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::{Error, Result};
-use crate::message::{Reader, Writer, check};
+use crate::message::{Reader, Writer, check, seeded};
 use crate::plain::{self, Momentum, Rows, dot};
 use crate::plan::Plan;
 use crate::state::State;
@@ -64,11 +62,7 @@ impl DataParty {
     /// # Errors
     /// [`Error::State`] when it is of other sizes.
     pub fn resume(mut self, state: State) -> Result<Self> {
-        if state.heads.len() != self.state.heads.len()
-            || state.heads.iter().any(|head| head.v.len() != self.plan.inputs())
-        {
-            return Err(Error::State("it is of another number of heads or features"));
-        }
+        state.check(&self.plan)?;
         (self.state, self.pending) = (state, None);
         Ok(self)
     }
@@ -98,11 +92,6 @@ impl DataParty {
         }
         let (layout, parameters) = (plan.layout(), plan.parameters());
         let top = plan.head_level(plan.settings().unattended);
-        let seeded = |rng: &mut dyn CryptoRng| {
-            let mut seed = Zeroizing::new([0; 32]);
-            rng.fill_bytes(&mut *seed);
-            ChaCha20Rng::from_seed(*seed)
-        };
         let tasks: Vec<_> = layout.grid().map(|at| (at, seeded(rng))).collect();
         let scale = parameters.scale();
         let features = tasks.into_par_iter().map(|(at, mut rng)| {
@@ -240,7 +229,7 @@ impl DataParty {
         let ciphertext = Ciphertext::from_bytes(self.plan.parameters(), bytes)?;
         let ciphertext = check(ciphertext, level, scale)?;
         // They stay here: the heads that follow from them go back as fresh encryptions.
-        Ok(Zeroizing::new(self.secret.decrypt(&ciphertext)?.danger_values()))
+        Ok(self.secret.decrypt(&ciphertext)?.danger_values())
     }
 
     /// Fails when the sums of one place could leave the room that the plan has for them.

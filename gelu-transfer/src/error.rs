@@ -105,6 +105,19 @@ pub enum Error {
         /// What is possible.
         most: f64,
     },
+    /// The owner of the base, or of the rows: what a base does not take.
+    #[error("a base under CKKS {0}")]
+    Base(&'static str),
+    /// The owner of the base: what hides it would hide its features as well.
+    #[error(
+        "noise that hides the base would move a feature by {deviation:.1e}, and at most {most} is useful: freeze fewer layers, or scale inputs and weights down"
+    )]
+    Hidden {
+        /// Of the noise, in a feature.
+        deviation: f64,
+        /// What is useful.
+        most: f64,
+    },
     /// The peer sent what no honest peer of this plan sends.
     #[error("the peer sent what does not belong to this plan: {0}")]
     Peer(&'static str),

@@ -51,6 +51,7 @@
 //! | [`price`] | what operations cost, on paper and on this machine |
 //! | [`data`], [`compute`] | the two parties |
 //! | [`message`] | what travels |
+//! | [`base`] | setup 1: features by a network of the compute party, on encrypted rows |
 //! | [`state`] | what a training goes on from |
 //!
 //! `examples/head.rs` trains on the embeddings of medical abstracts and compares weights with the clear after each refresh.
@@ -88,6 +89,7 @@
 //! exact protocol of this project instead.
 #![forbid(unsafe_code)]
 
+pub mod base;
 pub mod compute;
 pub mod data;
 pub mod error;
@@ -99,6 +101,7 @@ pub mod price;
 pub mod sigmoid;
 pub mod state;
 
+pub use base::{Base, BaseOwner, BasePlan, BaseSettings, RowOwner};
 pub use compute::ComputeParty;
 pub use data::DataParty;
 pub use error::{Error, Result};

@@ -11,6 +11,10 @@
 //! level and scale.
 
 use gelu_ckks::{Ciphertext, Scale};
+use rand::SeedableRng;
+use rand::rngs::ChaCha20Rng;
+use rand_core::CryptoRng;
+use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 
@@ -74,4 +78,11 @@ pub(crate) fn check(ciphertext: Ciphertext, level: usize, scale: &Scale) -> Resu
         return Err(Error::Peer("a ciphertext of another level or scale"));
     }
     Ok(ciphertext)
+}
+
+/// A generator of its own for one of many parts that are made at the same time.
+pub(crate) fn seeded(rng: &mut dyn CryptoRng) -> ChaCha20Rng {
+    let mut seed = Zeroizing::new([0; 32]);
+    rng.fill_bytes(&mut *seed);
+    ChaCha20Rng::from_seed(*seed)
 }

@@ -261,6 +261,17 @@ impl Plan {
         keys + (data + working) as u64 * row
     }
 
+    /// Bytes of memory at the data party: its rows, and keys while they are made and written, or a batch.
+    #[must_use]
+    pub fn memory_of_data(&self) -> u64 {
+        let row = self.parameters.degree() as u64 * 8;
+        let keys: u64 =
+            self.keys().values().map(|&l| 2 * self.ring().key_rows(l) as u64 * row).sum();
+        let batch = self.data_bytes() / self.batches() as u64;
+        let rows = self.settings.rows * self.inputs() * 8;
+        2 * rows as u64 + (keys + self.key_bytes()).max(2 * batch)
+    }
+
     /// What one iteration costs the compute party, all heads together, from weights at a level: in transforms of one row of
     /// N residues. A row that is read from memory and multiplied counts as one.
     #[must_use]

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 use crate::plain::{Head, MOST_ITERATIONS, Momentum};
+use crate::plan::Plan;
 
 const MAGIC: &[u8; 8] = b"gelu-hd1";
 
@@ -41,6 +42,19 @@ impl State {
     #[must_use]
     pub fn heads(&self) -> &[Head] {
         &self.heads
+    }
+
+    /// Whether a plan's training can go on from it.
+    ///
+    /// # Errors
+    /// [`Error::State`] when it is of other sizes.
+    pub fn check(&self, plan: &Plan) -> Result<()> {
+        if self.heads.len() != plan.settings().heads
+            || self.heads.iter().any(|head| head.v.len() != plan.inputs())
+        {
+            return Err(Error::State("it is of another number of heads or features"));
+        }
+        Ok(())
     }
 
     /// The state as bytes.

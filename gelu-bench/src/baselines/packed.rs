@@ -1,4 +1,4 @@
-//! Packed CKKS: one image of a trained Conv-1 or LeNet-5 with squares in the slots of a ciphertext.
+//! Packed CKKS: one image of a trained Conv-1, LeNet-5 or Dense(300) with squares in the slots of a ciphertext.
 
 use std::time::Instant;
 
@@ -68,7 +68,7 @@ impl Queries {
     }
 }
 
-/// The network that the zoo calls `conv1` or `lenet5`, with squares.
+/// The network that the zoo calls `conv1`, `lenet5` or `mnist-dense`, with squares.
 ///
 /// # Errors
 /// For another name.
@@ -76,9 +76,10 @@ pub fn network_named(name: &str) -> Result<Network, Error> {
     match name {
         "conv1" => Ok(Network::Conv1),
         "lenet5" => Ok(Network::LeNet5),
+        "mnist-dense" => Ok(Network::Dense300),
         other => Err(Error::Missing {
             what: format!("a packing of {other}"),
-            advice: "take conv1 or lenet5".into(),
+            advice: "take conv1, lenet5 or mnist-dense".into(),
         }),
     }
 }
@@ -122,9 +123,11 @@ mod tests {
         let names = (0..784).map(|i| i.to_string()).collect();
         let classes = (0..10).map(|i| i.to_string()).collect();
         let images = Dataset::new(images, vec![0; 4], names, classes).unwrap();
-        for (name, architecture) in
-            [("conv1", zoo::conv1_square()), ("lenet5", zoo::lenet5_square())]
-        {
+        for (name, architecture) in [
+            ("conv1", zoo::conv1_square()),
+            ("lenet5", zoo::lenet5_square()),
+            ("mnist-dense", zoo::mnist_dense_square()),
+        ] {
             let network = network_named(name).unwrap();
             let weights = FloatParameters::initialise(&architecture, rng);
             let queries =

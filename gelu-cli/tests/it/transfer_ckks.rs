@@ -165,6 +165,54 @@ fn more_classes_are_a_head_each() {
     assert_eq!(model.architecture().classes(), 3);
 }
 
+/// Setup 1: the base runs at the compute party, on rows that it never sees.
+#[test]
+fn a_head_on_a_base_of_the_other_party() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let train = ["train", "--plaintext", "--dataset", "digits", "--classes", "0,1,2,3,4"];
+    for (network, out) in [("digits-square", "base.safetensors"), ("digits", "sigmoid.safetensors")]
+    {
+        let more = ["--network", network, "--out", out, "--epochs", "20"];
+        json(at, &[&train[..], &more].concat());
+    }
+    let new = ["--freeze", "1", "--dataset", "digits", "--classes", "5,6,7,8,9"];
+    let on = |command: &'static str, base: &'static str| {
+        [&["transfer", command, "--engine", "ckks", "--base", base], &new[..]].concat()
+    };
+    let plan = json(at, &on("plan", "base.safetensors"));
+    let fit = on("fit", "base.safetensors");
+    let fit = json(at, &[&fit[..], &["--iterations", "24", "--out", "both.safetensors"]].concat());
+    assert_eq!(fit["weights_equal_clear"], true, "{fit}");
+    let (base, planned) = (&fit["base"], &plan["ckks"]["base"]);
+    let off = base["features_off"].as_f64().unwrap();
+    assert!(off > 1e-9 && off < 8.0 * planned["features_off"].as_f64().unwrap(), "{off}");
+    assert_eq!((&base["inputs"], &base["features"]), (&64.into(), &32.into()));
+    assert_eq!(base["rows"], planned["rows"]);
+    for (part, planned) in [("keys", "key_bytes"), ("up", "bytes_up"), ("down", "bytes_down")] {
+        let planned = plan["ckks"]["base"][planned].as_f64().unwrap();
+        let ratio = base["bytes"][part].as_f64().unwrap() / planned;
+        assert!((0.95..1.05).contains(&ratio), "{part}: {ratio} of what was planned");
+    }
+    let accuracy = |which: &str| fit["scores"][which]["accuracy"].as_f64().unwrap();
+    assert!((accuracy("encrypted") - accuracy("in_the_clear")).abs() < 0.02, "{fit}");
+    assert!(accuracy("encrypted") > 0.8, "{fit}: a fifth would be guessing");
+
+    // Base and head, as a model that takes pixels.
+    let [both, base] = ["both", "base"]
+        .map(|name| Model::load(&at.join(name).with_extension("safetensors")).unwrap());
+    assert_eq!((both.architecture().frozen(), both.architecture().classes()), (1, 5));
+    assert_eq!(both.weights().layers[0], base.weights().layers[0], "the base is the base");
+    let ask = ["transfer", "predict", "--model", "both.safetensors"];
+    let asked = json(at, &[&ask[..], &new[2..], &CLEAR].concat());
+    assert_eq!(asked["predictions_equal_plaintext"], true);
+
+    refused(at, &on("fit", "sigmoid.safetensors"), &["in a square", "--engine exact"]);
+    refused(at, &on("plan", "sigmoid.safetensors"), &["in a square"]);
+    let there = [&on("fit", "base.safetensors")[..], &["--server", "a:1"]].concat();
+    refused(at, &there, &["with --server this command does not read it"]);
+}
+
 #[test]
 fn a_plan_names_rings_and_memory() {
     let folder = folder();
@@ -212,8 +260,6 @@ fn what_does_not_fit_is_refused_by_name() {
         let said = format!("{} belongs to --engine exact", words[0]);
         refuse(words, &[&said, "leave "]);
     }
-    let base = ["transfer", "fit", "--engine", "ckks", "--base", "m", "--freeze", "1"];
-    refused(at, &base, &["--base belongs to --engine exact"]);
     for words in [["--degree", "3"], ["--state", "s"], ["--server", "a:1"], ["--unattended", "2"]] {
         let exact = [&["transfer", "fit", "--csv", "rows.csv"], &words[..]].concat();
         refused(at, &exact, &[&format!("{} belongs to --engine ckks", words[0])]);

@@ -22,6 +22,7 @@ impl Network {
                 let x = squares(mean(&convolution(&x, 12, layers[1], 1), 8));
                 layers[2..].iter().fold(x, |x, layer| dense(&x, *layer))
             }
+            Self::Dense300 => dense(&squares(dense(pixels, layers[0])), layers[1]),
         })
     }
 }

@@ -131,7 +131,7 @@ impl Client {
         let mut packed = network.pack(pixels, parameters.slots());
         let (scale, level) = (parameters.scale(), parameters.top_level());
         let plain = Plaintext::encode_complex(parameters, &packed, &scale, level);
-        packed.iter_mut().flat_map(|x| [&mut x.re, &mut x.im]).for_each(Zeroize::zeroize);
+        wipe(&mut packed);
         Ok(self.secret.encrypt(&Zeroizing::new(plain?), rng)?.to_bytes())
     }
 
@@ -146,7 +146,10 @@ impl Client {
         let Exchange { parameters, level, scale, .. } = &self.exchange;
         let answer = Ciphertext::from_bytes(parameters, answer)?;
         let answer = self.exchange.check(answer, *level, scale)?;
-        Ok(self.exchange.scores(&self.secret.decrypt(&answer)?.danger_slots()))
+        let mut slots = self.secret.decrypt(&answer)?.danger_slots();
+        let scores = self.exchange.scores(&slots);
+        wipe(&mut slots);
+        Ok(scores)
     }
 }
 
@@ -267,6 +270,10 @@ impl Server {
         }
         Ok(answer.to_bytes())
     }
+}
+
+fn wipe(slots: &mut [Complex64]) {
+    slots.iter_mut().flat_map(|x| [&mut x.re, &mut x.im]).for_each(Zeroize::zeroize);
 }
 
 impl Keys {

@@ -2,7 +2,7 @@
 //!
 //! Batched BFV ([`leveled`](crate::leveled)) puts thousands of images side by side; a single one takes as long.
 //! Here the pixels of *one* image fill the slots, and layers are linear maps between packings: what systems such as Orion
-//! (ASPLOS 2025) compile to. The packings are written for the two networks of the paper ([`networks`]), and the
+//! (ASPLOS 2025) compile to. The packings are written for the networks of the paper ([`networks`]), and the
 //! steps that they consist of run in the clear as well ([`program`]).
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! Conv-1 and LeNet-5 with squares, one image in one ciphertext.
+//! Conv-1, LeNet-5 and Dense(300) with squares, one image in one ciphertext.
 //!
 //! # The image
 //! Two neighbouring columns are one complex number, and copies fill the slots:
@@ -32,6 +32,17 @@
 //! rows of channels (ρ) and two groups of three copies (h) hold 16 filters, each in three parts that the fold adds up. 55,296
 //! products of weights and values would fill 13.5 diagonals of 4,096; 49 complex ones do it with 12 rotations or fewer.
 //!
+//! # Dense(300): dense, square, dense
+//! | step | levels | result |
+//! |---|---|---|
+//! | map, 58 complex diagonals; folds by 512, …; real part; biases | 1 | neuron r in every slot that is r modulo 512 |
+//! | square | 1 | |
+//! | dense | 1 | below |
+//!
+//! A value in slot p may go to slot p − δ, for neuron r where p − δ = r modulo 512: 512 diagonals if there were one copy of the image.
+//! The 9 copies that fit begin 4,096/9 slots apart, which is 8 times 512/9 (modulo 512), so one of them has a δ below 512/9
+//! for each r (19 copies and 28 diagonals in the ring with twice as many slots).
+//!
 //! # Dense
 //! Class pair o = (2o, 2o + 1) is complex. A value in slot p goes to slot p − δ for δ = (p − o) mod 8: 8 diagonals. Folds by 8, 16, …
 //! then add up all slots that are equal modulo 8: *every* slot j ends up with the classes of pair j mod 8. No slot
@@ -54,6 +65,9 @@ const CONV1_FILTERS: usize = 5;
 /// Copies of which LeNet-5 makes channels.
 const COPIES: isize = 9;
 const CHANNELS: [usize; 2] = [6, 16];
+/// Neurons of Dense(300), and how far a neuron's slots are apart.
+const NEURONS: usize = 300;
+const NEURON_PERIOD: usize = 512;
 /// Slots apart: one score pair each.
 pub(super) const PERIOD: usize = 8;
 /// Classes.
@@ -75,6 +89,8 @@ pub enum Network {
     Conv1,
     /// Two convolutions and three dense layers.
     LeNet5,
+    /// Two dense layers, with 300 neurons between them.
+    Dense300,
 }
 
 impl Network {
@@ -93,6 +109,10 @@ impl Network {
                 ("the second dense layer", [120 * 84, 84]),
                 ("the third dense layer", [84 * 10, 10]),
             ],
+            Self::Dense300 => &[
+                ("the first dense layer", [784 * 300, 300]),
+                ("the second dense layer", [3000, 10]),
+            ],
         }
     }
 
@@ -101,6 +121,9 @@ impl Network {
         match self {
             Self::Conv1 => Chain::N13_LEVELS4,
             Self::LeNet5 => Chain::N13_LEVELS5,
+            Self::Dense300 => {
+                Chain { degree: 1 << 13, first: 44, scale: (40, 3), special: (45, 1), digits: 4 }
+            }
         }
     }
 
@@ -111,23 +134,35 @@ impl Network {
         match self {
             Self::Conv1 => Chain { degree, first, scale: (50, 5), special: (50, 2), digits: 6 },
             Self::LeNet5 => Chain { degree, first, scale: (50, 6), special: (40, 2), digits: 7 },
+            Self::Dense300 => Chain { degree, first, scale: (50, 4), special: (50, 2), digits: 5 },
         }
     }
 
     /// The image as slots.
     pub(super) fn pack(self, pixels: &[f64], slots: usize) -> Vec<Complex64> {
-        let copies = match self {
-            Self::Conv1 => CONV1_FILTERS,
-            Self::LeNet5 => COPIES.unsigned_abs(),
-        };
-        let copy = COPY.unsigned_abs();
         let mut packed = vec![Complex64::ZERO; slots];
-        for (slot, value) in packed[..copies * copy].iter_mut().enumerate() {
-            let (pair, row) = (slot % copy / SIDE, slot % SIDE);
-            let at = row * SIDE + 2 * pair;
-            *value = Complex64::new(pixels[at], pixels[at + 1]);
+        for first in self.copies(slots) {
+            for (slot, value) in packed[first..][..COPY.unsigned_abs()].iter_mut().enumerate() {
+                let at = slot % SIDE * SIDE + 2 * (slot / SIDE);
+                *value = Complex64::new(pixels[at], pixels[at + 1]);
+            }
         }
         packed
+    }
+
+    /// Where the copies of the image begin.
+    fn copies(self, slots: usize) -> Vec<usize> {
+        let copy = COPY.unsigned_abs();
+        match self {
+            Self::Conv1 => (0..CONV1_FILTERS).map(|k| k * copy).collect(),
+            Self::LeNet5 => (0..COPIES.unsigned_abs()).map(|k| k * copy).collect(),
+            Self::Dense300 => {
+                // An odd number of them: see the module.
+                let most = slots / copy;
+                let count = most - usize::from(most.is_multiple_of(2));
+                (0..count).map(|k| k * slots / count).collect()
+            }
+        }
     }
 
     /// The program.
@@ -139,6 +174,7 @@ impl Network {
         Ok(match self {
             Self::Conv1 => conv1(layers, slots),
             Self::LeNet5 => lenet5(layers, slots),
+            Self::Dense300 => dense300(layers, &self.copies(slots), slots),
         })
     }
 
@@ -234,6 +270,29 @@ fn lenet5(layers: &[Layer<'_>], slots: usize) -> Program {
     Program { steps }
 }
 
+fn dense300(layers: &[Layer<'_>], copies: &[usize], slots: usize) -> Program {
+    let (mut first, mut biases) = (Diagonals::new(slots), vec![Complex64::ZERO; slots]);
+    for (neuron, row) in layers[0].weights.chunks(Network::PIXELS).enumerate() {
+        for slot in 0..COPY.unsigned_abs() {
+            let places = copies.iter().map(|copy| signed(copy + slot));
+            let near = places.map(|p| (wrap(p - signed(neuron), NEURON_PERIOD), p)).min();
+            let (delta, place) = near.expect("a copy at least");
+            let at = slot % SIDE * SIDE + 2 * (slot / SIDE);
+            // Half: the real part is taken twice.
+            let weight = Complex64::new(row[at], -row[at + 1]) / 2.0;
+            first.add(place - signed(delta), place, weight);
+        }
+        for slot in (neuron..slots).step_by(NEURON_PERIOD) {
+            biases[slot] = layers[0].biases[neuron].into();
+        }
+    }
+    let mut steps = vec![Step::Map(first)];
+    steps.extend(folds(NEURON_PERIOD, slots));
+    steps.extend([Step::Real, Step::Add(biases), Step::Square]);
+    steps.extend(dense(layers[1].weights, layers[1].biases, signed, slots));
+    Program { steps }
+}
+
 /// Where LeNet-5's second convolution puts filter f at (y, x).
 fn filter_place(f: usize, y: isize, x: isize) -> isize {
     let [h, rho, p, q] = bits(f);
@@ -312,18 +371,24 @@ fn dense(
         }
     }
     let mut steps = vec![Step::Map(map)];
-    // Four rotations of a ciphertext share a decomposition and a division.
-    let mut step = PERIOD;
-    while step < slots {
-        let most = (slots / step).min(4);
-        steps.push(Step::Fold((1..most).map(|k| k * step).collect()));
-        step *= most;
-    }
+    steps.extend(folds(PERIOD, slots));
     let class = |j: usize| match j % PERIOD {
         o if o < CLASSES / 2 => pair(biases, o, 1, 0),
         _ => Complex64::ZERO,
     };
     steps.push(Step::Add((0..slots).map(class).collect()));
+    steps
+}
+
+/// The sum of all slots that are equal modulo a period, in each of them.
+fn folds(period: usize, slots: usize) -> Vec<Step> {
+    let (mut steps, mut step) = (Vec::new(), period);
+    while step < slots {
+        // Four rotations of a ciphertext share a decomposition and a division.
+        let most = (slots / step).min(4);
+        steps.push(Step::Fold((1..most).map(|k| k * step).collect()));
+        step *= most;
+    }
     steps
 }
 

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use gelu_transfer::{Preparation, Rows};
-use safetensors::{Dtype, SafeTensors};
 
 /// The folder of the data sets of transfer learning, if it is there.
 pub(crate) fn folder() -> Option<PathBuf> {
@@ -25,24 +24,16 @@ pub(crate) struct Split {
 
 /// Training and test rows of a safetensors file.
 pub(crate) fn load(path: &Path) -> (Split, Split) {
-    let bytes = std::fs::read(path).expect("the file of features");
-    let file = SafeTensors::deserialize(&bytes).expect("safetensors");
-    let raw = |name: &str| {
-        let tensor = file.tensor(&format!("{name}.x")).expect("features");
-        assert_eq!(tensor.dtype(), Dtype::F32);
-        let values = tensor.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b).into());
-        Rows::new(values.collect(), tensor.shape()[1]).expect("rows")
+    let file = gelu_nn::Split::from_safetensors(path).expect("features and labels");
+    let raw = |part: &gelu_nn::Dataset| {
+        Rows::new(part.features().t().iter().copied().collect(), part.inputs()).expect("rows")
     };
-    let labels = |name: &str| {
-        let tensor = file.tensor(&format!("{name}.y")).expect("labels");
-        assert_eq!(tensor.dtype(), Dtype::I64);
-        tensor.data().as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) == 1).collect()
+    let preparation = Preparation::fit(&raw(&file.train)).expect("rows that differ");
+    let split = |part: &gelu_nn::Dataset| Split {
+        x: preparation.apply(&raw(part)).expect("features"),
+        y: part.labels().iter().map(|&label| label == 1).collect(),
     };
-    let train = raw("train");
-    let preparation = Preparation::fit(&train).expect("rows that differ");
-    let split =
-        |name, rows| Split { x: preparation.apply(rows).expect("features"), y: labels(name) };
-    (split("train", &train), split("test", &raw("test")))
+    (split(&file.train), split(&file.test))
 }
 
 /// The class of each row: 1 where the label is.

@@ -40,6 +40,7 @@ Examples:
   gelu transfer fit --base trained.safetensors --freeze 1 --dataset digits --classes 5,6,7,8,9
   gelu transfer fit --engine ckks                            the compute party sees neither rows nor head
   gelu transfer fit --engine ckks --degree 3 --state head.state --iterations 16
+  gelu transfer fit --engine ckks --base squares.safetensors --freeze 2 --dataset digits --classes 5,6,7,8,9
 
 Features (setup 2): --features names a safetensors file with train.x and test.x, [rows, features], F32, F16, or I8
 beside x.scale; train.y and test.y, [rows], classes from 0, U8, I32 or I64. Of --csv one column is the class. The data
@@ -48,7 +49,9 @@ have a mean squared norm of 16, and projects them if asked to. All of that is fo
 which takes raw features.
 
 A base (setup 1): the first --freeze linear layers of --base stay as they are; they are asked with their true weights,
-and neither errors nor updates reach them. The data's own preparation must be the base's: pixels from 0 to 1.
+and neither errors nor updates reach them. The data's own preparation must be the base's: pixels from 0 to 1. Under
+ckks each of these layers must end in a square; all rows go through the base once, encrypted, and the data party gets
+their features, prepares them, and trains on them.
 
 Of two classes the second is the one looked for. The threshold with the best F1 on the training rows is part of the
 head: `gelu infer` and `gelu transfer predict` answer by it."
@@ -151,7 +154,8 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
     let outcome = experiment.run()?;
     // What encrypted queries get: their integers, computed in the clear.
     let exact = |inputs: &_| Ok(outcome.model.probabilities(inputs)?.0);
-    let judged = Judged::of(&source, &exact, &|inputs| Ok(outcome.float.probabilities(inputs)?))?;
+    let float = |inputs: &_| Ok(outcome.float.probabilities(inputs)?);
+    let judged = Judged::of((&source.split, &exact), (&source.split, &float))?;
     let saved = out.as_ref().map_or(Ok(()), |out| {
         out.write(&source.export(&outcome.model, judged.threshold)?.to_bytes()?)
     });

@@ -1,15 +1,17 @@
 //! How good a head is on held-out rows, beside the one of the same training in the clear.
 
 use anyhow::Result;
-use gelu_nn::Scores;
 use gelu_nn::scores::{best_threshold, log_odds};
+use gelu_nn::{Scores, Split};
 use ndarray::Array2;
 use serde::Serialize;
 
-use super::source::Source;
 use crate::claim::Claim;
 use crate::output::table;
 use crate::report::{Facts, Report};
+
+/// Of rows of features.
+pub(super) type Probabilities<'a> = &'a dyn Fn(&Array2<f64>) -> Result<Array2<f64>>;
 
 /// How good the head is, beside the one that the same steps make in floating point.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -27,14 +29,13 @@ pub(super) struct Judged {
 }
 
 impl Judged {
-    /// By the probabilities that either head gives to prepared features.
+    /// By the probabilities that either head gives to prepared features, each to its own.
     pub(super) fn of(
-        source: &Source,
-        encrypted: &dyn Fn(&Array2<f64>) -> Result<Array2<f64>>,
-        in_the_clear: &dyn Fn(&Array2<f64>) -> Result<Array2<f64>>,
+        encrypted: (&Split, Probabilities<'_>),
+        in_the_clear: (&Split, Probabilities<'_>),
     ) -> Result<Self> {
-        let (train, test) = (&source.split.train, &source.split.test);
-        let judge = |of: &dyn Fn(&Array2<f64>) -> Result<Array2<f64>>| -> Result<_> {
+        let judge = |(split, of): (&Split, Probabilities<'_>)| -> Result<_> {
+            let (train, test) = (&split.train, &split.test);
             let tested = of(test.features())?;
             if test.classes() != 2 {
                 return Ok((Scores::of_many(test.labels(), &tested), None));
@@ -42,6 +43,7 @@ impl Judged {
             let threshold = best_threshold(train.labels(), &log_odds(&of(train.features())?));
             Ok((Scores::of_two(test.labels(), &log_odds(&tested), threshold), Some(threshold)))
         };
+        let test = &in_the_clear.0.test;
         let ((encrypted, threshold), (in_the_clear, _)) = (judge(encrypted)?, judge(in_the_clear)?);
         let commonest = test.histogram().into_iter().max().unwrap_or(0);
         let commonest_class = commonest as f64 / test.len() as f64;
@@ -73,6 +75,12 @@ impl Judged {
             };
             page.claims.push(Claim::new(said, holds));
         }
+    }
+
+    /// How much the accuracies differ.
+    #[cfg(feature = "lattice")]
+    pub(super) fn accuracy_apart(&self) -> f64 {
+        (self.encrypted.accuracy - self.in_the_clear.accuracy).abs()
     }
 
     /// Whether the areas under the curve differ by no more than rounding may move them.

@@ -112,12 +112,19 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
     let plans = Plans {
         exact: wants(Engine::Exact).then(|| exact(args, &source)).transpose()?,
         #[cfg(feature = "lattice")]
-        ckks: (wants(Engine::Ckks) && args.source.refuse_layers().is_ok())
+        ckks: (wants(Engine::Ckks) && ckks_takes(args, &source))
             .then(|| ckks::plan::Planned::of(&source, &args.ckks, args.batch, args.measure))
             .transpose()?,
     };
     let text = plans.text();
     output.show(&plans, text)
+}
+
+/// Whether engine ckks was asked for by name, or has a plan for these layers.
+#[cfg(feature = "lattice")]
+fn ckks_takes(args: &Args, source: &Source) -> bool {
+    let takes = || args.source.refuse_layers().is_ok() && ckks::takes(source);
+    args.engine == Some(Engine::Ckks) || takes()
 }
 
 impl Plans {

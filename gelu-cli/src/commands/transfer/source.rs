@@ -9,6 +9,8 @@ use gelu_nn::data::tensors::Part;
 use gelu_nn::{
     Activation, Dataset, FloatParameters, Model, Preparation, Schema, Sequential, Split,
 };
+#[cfg(feature = "lattice")]
+use ndarray::Array2;
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
@@ -56,7 +58,7 @@ pub(super) struct Source {
     schema: Schema,
     /// Version 0: a base and a head, or a head.
     pub(super) start: Model,
-    /// What was done to the features, for setup 2.
+    /// What was done to features: in setup 2, and in setup 1 where they are known.
     prepared: Option<Prepared>,
 }
 
@@ -78,18 +80,13 @@ impl SourceArgs {
         }
     }
 
-    /// Refuses layers of which engine ckks has none: hidden ones, and a base's.
+    /// Refuses layers of which engine ckks has none: hidden ones of the head.
     ///
     /// # Errors
     /// Names the option.
     #[cfg(feature = "lattice")]
     pub(super) fn refuse_layers(&self) -> Result<()> {
-        let given = [
-            ("--base", self.base.is_some()),
-            ("--freeze", self.freeze.is_some()),
-            ("--head", !self.head.is_empty()),
-        ];
-        super::ckks::options::refuse("ckks", "exact", &given)
+        super::ckks::options::refuse("ckks", "exact", &[("--head", !self.head.is_empty())])
     }
 
     /// The files that this run reads.
@@ -193,13 +190,75 @@ impl Source {
             None => {
                 Model::from_float(name, architecture.clone(), *self.start.precision(), &weights)?
             }
+            #[cfg(feature = "lattice")]
+            Some(prepared) if architecture.frozen() > 0 => {
+                prepared.fold_onto(&self.start, &self.head()?, &weights)?
+            }
             Some(prepared) => prepared.fold(name, architecture, &weights)?,
         };
         Ok(model.with_metadata("dataset", &self.name).with_schema(self.schema.clone())?)
     }
 }
 
+/// Setup 1 under ckks, where the data party knows features.
+#[cfg(feature = "lattice")]
+impl Source {
+    /// The same rows as features, prepared: what the base makes of those to train on, and of the others.
+    ///
+    /// # Errors
+    /// When all rows have the same features, or others are as many as the rows.
+    pub(super) fn on_features(&self, (train, test): (Array2<f64>, Array2<f64>)) -> Result<Self> {
+        let named = |features: Array2<f64>, rows: &Dataset| {
+            let names = (1..=features.nrows()).map(|n| format!("feature {n}")).collect();
+            let (labels, classes) = (rows.labels().to_vec(), rows.class_names().to_vec());
+            Dataset::new(features, labels, names, classes)
+        };
+        let Split { train: rows, test: others } = &self.split;
+        let mut split = Split { train: named(train, rows)?, test: named(test, others)? };
+        let prepared = Prepared::embedding(&mut split)?;
+        let (name, schema) = (self.name.clone(), self.schema.clone());
+        Ok(Self { name, split, schema, start: self.start.clone(), prepared: Some(prepared) })
+    }
+
+    /// The head alone.
+    ///
+    /// # Errors
+    /// None for a source that was loaded.
+    pub(super) fn head(&self) -> Result<Sequential> {
+        let (inputs, classes) = (self.split.train.inputs(), self.split.train.classes());
+        Ok(Sequential::dense(inputs, &[], classes, Activation::Sigmoid)?)
+    }
+}
+
 impl Prepared {
+    #[cfg(feature = "lattice")]
+    fn embedding(split: &mut Split) -> Result<Self> {
+        let largest = split.train.features().fold(0.0f64, |most, x| most.max(x.abs()));
+        let preparation = Preparation::of_embedding(&split.train);
+        preparation.apply(&mut split.train)?;
+        preparation.apply(&mut split.test)?;
+        Ok(Self { preparation, largest })
+    }
+
+    /// The base of `start` with a head that takes what it makes.
+    #[cfg(feature = "lattice")]
+    fn fold_onto(
+        &self,
+        start: &Model,
+        head: &Sequential,
+        weights: &FloatParameters,
+    ) -> Result<Model> {
+        let (_, folded) = self.preparation.fold(head, weights)?;
+        let mut all = start.weights();
+        all.layers.truncate(start.architecture().frozen());
+        all.layers.extend(folded.layers);
+        let Format { integer, fraction } = start.precision().weights;
+        let needed = format(all.largest(), WEIGHT_BITS).integer;
+        let weights = Format::new(integer.max(needed), fraction);
+        let precision = Precision { weights, ..*start.precision() };
+        Ok(Model::from_float(start.name(), start.architecture().clone(), precision, &all)?)
+    }
+
     fn fold(&self, name: &str, head: &Sequential, weights: &FloatParameters) -> Result<Model> {
         let (architecture, weights) = self.preparation.fold(head, weights)?;
         // New features may be larger than those that were seen.

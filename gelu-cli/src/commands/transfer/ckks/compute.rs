@@ -7,23 +7,27 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use gelu_core::error::PeerMisbehaved;
+use gelu_nn::Model;
 use gelu_service::channel::{self, ServerChannel};
 use gelu_service::error::Goodbye;
 use gelu_service::{Error, Limits, ServerTls, on_pool};
+use gelu_transfer::Base;
+use rand::rngs::ChaCha20Rng;
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::base;
 use super::party::Party;
 use super::wire::{ALPN, Assembly, Down, Refusal, Up, limits, parts};
-use crate::args::Threads;
+use crate::args::{self, Threads};
 use crate::commands::serve::{server_tls, stop_signal};
 use crate::machine;
 use crate::output::Output;
 use crate::phases::say;
-use crate::problem::problem;
+use crate::problem::{Advise, problem};
 
 /// Compute for data parties: train their heads on ciphertexts, with keys that cannot decrypt
 #[derive(Debug, clap::Args)]
@@ -33,9 +37,10 @@ use crate::problem::problem;
 Examples:
   gelu transfer compute --listen 127.0.0.1:0      on a free port of this machine
   gelu transfer compute --memory 4                no plan that takes more than 4 GB
+  gelu transfer compute --base base.safetensors --freeze 2     features by a base of ours (setup 1)
 
 Data parties ask with `gelu transfer fit --engine ckks --server`. They bring settings, keys for
-computing on ciphertexts, encrypted features and encrypted heads; this process learns sizes and
+computing on ciphertexts, encrypted rows or features and encrypted heads; this process learns sizes and
 settings. It computes for one at a time and tells others that it is busy. Accounts and certificates
 are those of `gelu serve`. Ctrl-C stops it at once: data parties go on from their last refresh,
 with --state."
@@ -50,6 +55,12 @@ pub(in super::super) struct Args {
     /// The most memory that a computation may take, in GB [default: what is available when it begins]
     #[arg(long, value_name = "GB", value_parser = gigabytes)]
     memory: Option<f64>,
+    /// A model whose first layers compute features of encrypted rows, for who asks for that: setup 1
+    #[arg(long, value_name = "MODEL")]
+    base: Option<PathBuf>,
+    /// How many layers of --base, from the first on [default: those that its file says are frozen]
+    #[arg(long, value_name = "STAGES", requires = "base", value_parser = args::count(1..))]
+    freeze: Option<usize>,
     /// Stop when the standard input ends: for programs that start a server of their own
     #[arg(long, hide = true)]
     stop_with_stdin: bool,
@@ -63,6 +74,7 @@ struct Host {
     limits: Limits,
     /// In bytes, where the operator has said how much.
     memory: Option<u64>,
+    base: Option<Arc<Base>>,
     /// Held by connections until they compute or leave.
     places: Arc<Semaphore>,
     /// Held by the one that computes, until its last job has ended.
@@ -83,6 +95,7 @@ pub(in super::super) fn run(args: &Args, output: Output) -> Result<()> {
         tls: server_tls(&args.certs)?,
         limits: limits(),
         memory: args.memory.map(bytes_of),
+        base: args.load_base()?.map(Arc::new),
         places: Arc::new(Semaphore::new(PLACES)),
         seat: Arc::new(Semaphore::new(1)),
     });
@@ -91,6 +104,16 @@ pub(in super::super) fn run(args: &Args, output: Output) -> Result<()> {
     // A job cannot be broken off, and nobody waits for it any more.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
+}
+
+impl Args {
+    fn load_base(&self) -> Result<Option<Base>> {
+        let Some(path) = &self.base else { return Ok(None) };
+        let model = Model::load(path)
+            .advise(|| "make one with `gelu train --plaintext --network NAME --out FILE`".into())?;
+        let stages = self.freeze.unwrap_or(model.architecture().frozen());
+        base::cut(&model, stages).map(Some)
+    }
 }
 
 async fn serve(args: &Args, host: &Arc<Host>, output: Output) -> Result<()> {
@@ -177,7 +200,9 @@ async fn compute(
     drop(place);
     let available = machine::available_memory().unwrap_or(u64::MAX);
     let memory = host.memory.map_or(available, |memory| memory.min(available));
-    let mut party = match on_pool(move || Party::open(&terms, memory)).await? {
+    let base = host.base.clone();
+    let opened = on_pool(move || Party::open(&terms, base.as_deref(), memory)).await?;
+    let mut party = match opened {
         Ok(party) => party,
         Err(refusal) => {
             channel.send(&refuse(refusal)).await?;
@@ -189,7 +214,7 @@ async fn compute(
     while let Some(message) = receive(channel, party.most_bytes(), host.limits.idle).await? {
         let began = Instant::now();
         let job = on_pool(move || {
-            let handled = party.handle(&message);
+            let handled = party.handle(&message, &mut rand::make_rng::<ChaCha20Rng>());
             // Memory is freed before another computation may take it.
             drop(message);
             (handled, seat)

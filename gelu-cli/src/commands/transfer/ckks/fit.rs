@@ -5,16 +5,18 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use gelu_ckks::SecretKey;
 use gelu_files::Access;
-use gelu_nn::Dataset;
+use gelu_nn::{Dataset, Model};
 use gelu_service::ClientTls;
 use gelu_transfer::plain::Training;
-use gelu_transfer::{Activation, DataParty, Error, Plan, Rows, State};
+use gelu_transfer::{Activation, BasePlan, DataParty, Error, Plan, Rows, State};
 use rand::rngs::ChaCha20Rng;
 
 use super::super::fit::Args;
+use super::super::source::Source;
+use super::base;
 use super::link::Link;
 use super::options::{RowsOf, refuse};
-use super::outcome::{Bytes, Outcome};
+use super::outcome::{Bytes, OfBase, Outcome};
 use super::wire::{Terms, most_bytes};
 use crate::client::wait_or;
 use crate::destination::{Destination, Kind};
@@ -34,25 +36,36 @@ pub(in super::super) fn run(args: &Args, output: crate::output::Output) -> Resul
         inputs.push(path);
     }
     let (page, out) = (args.report(&inputs)?, args.out(&inputs)?);
-    let source = args.source.load()?;
-    let train = &source.split.train;
-    let rows = RowsOf::of(train, args.batch, args.rate.rate);
+    let mut source = args.source.load()?;
+    let base = base::of(&source)?;
+    let rows = RowsOf::of(&source.split.train, base.as_ref(), args.batch, args.rate.rate);
     let unattended = args.ckks.training.unattended().unwrap_or(1);
     let plan = Plan::new(args.ckks.training.settings(rows, unattended)?)?;
-    let used = train.head(plan.settings().rows);
-    if used.len() < train.len() {
-        say(&format!(
-            "{} rows are left over: {} batches of {}",
-            train.len() - used.len(),
-            plan.batches(),
-            plan.settings().batch
-        ));
+    let used = plan.settings().rows;
+    let left = source.split.train.len() - used;
+    if left > 0 {
+        let (batches, batch) = (plan.batches(), plan.settings().batch);
+        say(&format!("{left} rows are left over: {batches} batches of {batch}"));
+        source.split.train = source.split.train.head(used);
+    }
+    let of_base = base.as_ref().map(|base| base::plan(&source, base)).transpose()?;
+    check_memory(&plan, of_base.as_ref())?;
+    let saved = saved_state(state_file)?;
+    let last = args.ckks.training.iterations();
+    if let Some(saved) = &saved {
+        saved.check(&plan).map_err(explained)?;
+        if saved.iteration() >= last {
+            return Err(problem(
+                format!("the state has {} iterations already, of {last}", saved.iteration()),
+                "choose more --iterations, or another file for --state",
+            ));
+        }
     }
     say(&format!(
         "{}, {}, {} rows to train on, {} held out\nring of degree {}, {} levels; keys {}, features {}",
         source.name,
         source.start.architecture(),
-        used.len(),
+        used,
         source.split.test.len(),
         plan.parameters().degree(),
         plan.parameters().top_level(),
@@ -61,40 +74,60 @@ pub(in super::super) fn run(args: &Args, output: crate::output::Output) -> Resul
     ));
 
     let rng = &mut rand::make_rng::<ChaCha20Rng>();
-    let x = rows_of(&used)?;
-    let secret = SecretKey::generate(plan.parameters().clone(), rng);
-    let data = DataParty::new(plan.clone(), secret, x.clone(), used.labels());
-    let mut data = data.map_err(explained)?;
-    if let Some(saved) = saved_state(state_file)? {
-        data = data.resume(saved).map_err(explained)?;
-    }
-    let first = data.state().clone();
-    let last = args.ckks.training.iterations();
-    if first.iteration() >= last {
-        return Err(problem(
-            format!("the state has {} iterations already, of {last}", first.iteration()),
-            "choose more --iterations, or another file for --state",
-        ));
-    }
+    let begin = |source: &Source, rng: &mut ChaCha20Rng| -> Result<(Rows, DataParty)> {
+        let train = &source.split.train;
+        let x = rows_of(train)?;
+        let secret = SecretKey::generate(plan.parameters().clone(), rng);
+        let data = DataParty::new(plan.clone(), secret, x.clone(), train.labels());
+        let mut data = data.map_err(explained)?;
+        if let Some(saved) = saved.clone() {
+            data = data.resume(saved).map_err(explained)?;
+        }
+        Ok((x, data))
+    };
+    // What can be refused is refused before anybody is asked.
+    let given = base.is_none().then(|| begin(&source, rng)).transpose()?;
 
     let mut phases = Phases::start();
-    let place = Place::of(args, &mut phases)?;
+    let place = Place::of(args, base.is_some().then_some(&source.start), &mut phases)?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    let mut session =
-        Session { plan: &plan, data: &mut data, state: state_file, phases: &mut phases, rng };
     let next = match state_file {
         Some(_) => "run the command again to go on from the last refresh",
         None => "run the command again; with --state FILE it goes on from the last refresh",
     };
-    let trained = wait_or(&runtime, session.run(&place, last), next);
-    let trained = trained.map_err(|error| match advice(&error) {
+    let told = |error: anyhow::Error| match advice(&error) {
         None if !error.is::<Error>() => problem(sentence(&error), next),
         _ => error,
-    })?;
+    };
+    let (address, tls) = place.reach();
+    let settings = of_base.as_ref().map(BasePlan::settings);
+    let terms = Terms::of(plan.settings(), settings).advise(|| "choose smaller settings".into())?;
+    let mut link = wait_or(&runtime, Link::open(&address, tls, &terms), next).map_err(told)?;
+    let mut of_features = None;
+    if let (Some(base), Some(of_base)) = (&base, &of_base) {
+        let asked = base::features(&mut link, of_base, &source.split, &mut phases, rng);
+        let (features, sent) = wait_or(&runtime, asked, next).map_err(told)?;
+        let clear = base::in_the_clear(&source.split, base)?;
+        let off = base::largest_difference(&features, &clear);
+        let clear = source.on_features(base::columns(&clear, used))?;
+        source = source.on_features(base::columns(&features, used))?;
+        of_features = Some(OfBase { plan: of_base, sent, off, clear });
+    }
+    let (x, mut data) = given.map_or_else(|| begin(&source, rng), Ok)?;
+    let first = data.state().clone();
+    let mut session =
+        Session { plan: &plan, data: &mut data, state: state_file, phases: &mut phases, rng };
+    let trained = wait_or(&runtime, session.run(link, last), next).map_err(told)?;
     let theirs = place.stop()?;
 
     let running = phases.begin("training in the clear", 0);
-    let (clear, largest) = in_the_clear(&plan, &x, used.labels(), &first, last)?;
+    let labels = source.split.train.labels();
+    let (same, largest) = in_the_clear(&plan, &x, labels, &first, last)?;
+    let clear = match &of_features {
+        None => same.clone(),
+        // The whole pipeline, base and preparation included.
+        Some(of) => in_the_clear(&plan, &rows_of(&of.clear.split.train)?, labels, &first, last)?.0,
+    };
     phases.end(running, "the same in the clear", "the same steps were taken in the clear");
     let weights = |state: &State| -> Vec<Vec<f64>> {
         state.heads().iter().map(|head| head.weights().to_vec()).collect()
@@ -102,8 +135,10 @@ pub(in super::super) fn run(args: &Args, output: crate::output::Output) -> Resul
     let outcome = Outcome {
         source: &source,
         plan: &plan,
+        base: of_features,
         iterations: (first.iteration(), last),
         encrypted: weights(data.state()),
+        same,
         clear,
         largest,
         bytes: trained,
@@ -123,14 +158,15 @@ enum Place {
 }
 
 impl Place {
-    fn of(args: &Args, phases: &mut Phases) -> Result<Self> {
+    /// With a model whose frozen stages are the base, if there is one.
+    fn of(args: &Args, base: Option<&Model>, phases: &mut Phases) -> Result<Self> {
         if let Some(address) = &args.ckks.server.server {
             return Ok(Self::There { address: address.clone(), tls: args.ckks.server.tls()? });
         }
         let running = phases.begin("starting a compute party", 0);
         let deployment = Deployment::create()?;
         let tls = deployment.admit("client")?;
-        let server = deployment.compute(args.threads)?;
+        let server = deployment.compute(base, args.threads)?;
         phases.end(running, "compute party", "a compute party was started here");
         Ok(Self::Here { server, tls, _deployment: Box::new(deployment) })
     }
@@ -165,17 +201,15 @@ struct Session<'a> {
 
 impl Session<'_> {
     /// Up to iteration `last`.
-    async fn run(&mut self, place: &Place, last: usize) -> Result<Bytes> {
+    async fn run(&mut self, mut link: Link, last: usize) -> Result<Bytes> {
         let (plan, mut sent) = (self.plan, Bytes::default());
-        let (address, tls) = place.reach();
-        let terms = Terms::of(plan.settings()).advise(|| "choose smaller settings".into())?;
-        let mut link = Link::open(&address, tls, &terms).await?;
+        let (up, down) = (link.up, link.down);
 
         let running = self.phases.begin("making and sending keys", 0);
         let keys = self.data.evaluation_keys(self.rng)?;
         link.deliver(&keys).await?;
         drop(keys);
-        sent.keys = link.up;
+        sent.keys = link.up - up;
         self.phases.end(running, "keys", &format!("keys are there, {}", bytes(sent.keys)));
 
         let running = self.phases.begin("encrypting features", plan.batches() as u64);
@@ -183,7 +217,7 @@ impl Session<'_> {
             link.deliver(&self.data.batch(index, self.rng)?).await?;
             running.step();
         }
-        sent.data = link.up - sent.keys;
+        sent.data = link.up - up - sent.keys;
         self.phases.end(running, "features", &format!("features are there, {}", bytes(sent.data)));
 
         let first = self.data.state().iteration();
@@ -201,7 +235,7 @@ impl Session<'_> {
             tracing::info!(iteration = done + count, last, "refreshed");
             sent.refreshes += 1;
         }
-        (sent.up, sent.down) = (link.up - before, link.down);
+        (sent.up, sent.down) = (link.up - before, link.down - down);
         link.close().await;
         let said = format!("trained {} iterations, {} refreshes", last - first, sent.refreshes);
         self.phases.end(running, "training", &said);
@@ -214,6 +248,23 @@ impl Session<'_> {
         gelu_files::replace(path, &bytes, Access::Secret)
             .with_context(|| format!("cannot write {}", path.display()))
     }
+}
+
+/// Refuses what this machine's memory does not bear: the compute party sees to its own.
+fn check_memory(plan: &Plan, base: Option<&BasePlan>) -> Result<()> {
+    let needed = plan.memory_of_data().max(base.map_or(0, BasePlan::memory_of_rows));
+    let Some(available) = machine::available_memory() else { return Ok(()) };
+    if needed <= available {
+        return Ok(());
+    }
+    Err(problem(
+        format!(
+            "the data party needs {} of memory for keys and messages, and {} are available here",
+            bytes(needed),
+            bytes(available)
+        ),
+        "take a smaller --unattended, --degree or --batch, or a larger machine; `gelu transfer plan --engine ckks` shows what each takes",
+    ))
 }
 
 /// Prepared rows with a constant 1 at the end of each.
@@ -281,6 +332,12 @@ fn explained(error: Error) -> anyhow::Error {
 
 fn refuse_exact(args: &Args) -> Result<()> {
     args.source.refuse_layers()?;
+    if args.source.base.is_some() && args.ckks.server.server.is_some() {
+        return Err(problem(
+            "--base is the model of the other party: with --server this command does not read it",
+            "leave --server out to run both parties here; a compute party with a base is `gelu transfer compute --base`",
+        ));
+    }
     let cryptosystem = args.cryptosystem;
     let exact = super::super::default_backend();
     refuse(

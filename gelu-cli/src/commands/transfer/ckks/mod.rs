@@ -4,6 +4,10 @@
 //!  data party (`fit`)                              compute party (`compute`)
 //!    Open { settings }             ──▶
 //!                                  ◀──              Accepted   or  Refused { why }
+//!    setup 1: keys of the base     ──▶
+//!                                  ◀──              Received
+//!    rows, in parts                ──▶                                          input by input
+//!                                  ◀──              Received;  with the last ones  Working, …, features in parts
 //!    keys, in parts                ──▶
 //!                                  ◀──              Received
 //!    a batch, in parts             ──▶                                          for each batch
@@ -16,6 +20,7 @@
 //! | file | idea |
 //! | --- | --- |
 //! | `wire` | what is said, and how long messages travel in short frames |
+//! | `base` | setup 1: what a base is, and rows that go through it |
 //! | `party` | the compute party's side of the exchange, without I/O |
 //! | `compute` | the process around it: sockets, certificates, one computation at a time |
 //! | `link` | the data party's end of the wire |
@@ -24,6 +29,7 @@
 //! | `outcome` | what came of it: weights and scores beside those in the clear |
 //! | `plan` | ring, keys, bytes, memory and time before anything runs |
 
+mod base;
 pub(super) mod compute;
 pub(super) mod fit;
 mod link;
@@ -32,3 +38,8 @@ mod outcome;
 mod party;
 pub(super) mod plan;
 mod wire;
+
+/// Whether the layers that a source stands on, if any, are a base for this engine.
+pub(super) fn takes(source: &super::source::Source) -> bool {
+    base::of(source).is_ok()
+}

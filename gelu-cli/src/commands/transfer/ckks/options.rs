@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use gelu_nn::Dataset;
-use gelu_transfer::{Settings, Sigmoid};
+use gelu_transfer::{Base, Settings, Sigmoid};
 
 use crate::args;
 use crate::client::ServerArgs;
@@ -127,9 +127,15 @@ pub(super) struct RowsOf {
 }
 
 impl RowsOf {
-    /// Those of rows to train on.
-    pub(super) fn of(train: &Dataset, batch: Option<usize>, rate: Option<f64>) -> Self {
-        let (rows, features, classes) = (train.len(), train.inputs(), train.classes());
+    /// Those of rows to train on, or of what a base makes of them.
+    pub(super) fn of(
+        train: &Dataset,
+        base: Option<&Base>,
+        batch: Option<usize>,
+        rate: Option<f64>,
+    ) -> Self {
+        let features = base.map_or(train.inputs(), Base::features);
+        let (rows, classes) = (train.len(), train.classes());
         Self { rows, features, classes, batch, rate }
     }
 }

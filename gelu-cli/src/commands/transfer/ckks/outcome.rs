@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use gelu_nn::{FloatLayer, FloatParameters, FloatTrainer, Recipe};
-use gelu_transfer::Plan;
+use gelu_transfer::{BasePlan, Plan};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -23,10 +23,15 @@ use crate::report::{self, Facts, Report};
 pub(super) struct Outcome<'a> {
     pub(super) source: &'a Source,
     pub(super) plan: &'a Plan,
+    /// Setup 1.
+    pub(super) base: Option<OfBase<'a>>,
     /// The first one and the one after the last.
     pub(super) iterations: (usize, usize),
     /// Weights of each head, that of the constant last.
     pub(super) encrypted: Vec<Vec<f64>>,
+    /// After the same steps in the clear on the same features.
+    pub(super) same: Vec<Vec<f64>>,
+    /// After the same steps in the clear on features in the clear: in setup 2 the same ones.
     pub(super) clear: Vec<Vec<f64>>,
     /// The largest |z| of the training in the clear.
     pub(super) largest: f64,
@@ -35,6 +40,24 @@ pub(super) struct Outcome<'a> {
     /// The most bytes that the data party took, and the compute party where it is here.
     pub(super) memory: (Option<u64>, Option<u64>),
     pub(super) out: Option<&'a Path>,
+}
+
+/// What came of the base.
+pub(super) struct OfBase<'a> {
+    pub(super) plan: &'a BasePlan,
+    pub(super) sent: BaseBytes,
+    /// The largest difference of a feature from that in the clear.
+    pub(super) off: f64,
+    /// Features in the clear, prepared by themselves.
+    pub(super) clear: Source,
+}
+
+/// Of a base on the wire.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct BaseBytes {
+    pub(super) keys: u64,
+    pub(super) up: u64,
+    pub(super) down: u64,
 }
 
 /// On the wire.
@@ -56,15 +79,17 @@ impl Outcome<'_> {
         page: Option<&Destination>,
         output: Output,
     ) -> Result<()> {
-        let architecture = self.source.start.architecture();
+        let architecture = self.source.head()?;
         let of = |heads: &[Vec<f64>]| {
-            FloatTrainer::<f64>::starting_from(architecture, Recipe::default(), &parameters(heads))
+            FloatTrainer::<f64>::starting_from(&architecture, Recipe::default(), &parameters(heads))
         };
         let (encrypted, clear) = (of(&self.encrypted)?, of(&self.clear)?);
-        let judged =
-            Judged::of(self.source, &|inputs| Ok(encrypted.probabilities(inputs)?), &|inputs| {
-                Ok(clear.probabilities(inputs)?)
-            })?;
+        let split = &self.source.split;
+        let clear_split = self.base.as_ref().map_or(split, |base| &base.clear.split);
+        let judged = Judged::of(
+            (split, &|inputs| Ok(encrypted.probabilities(inputs)?)),
+            (clear_split, &|inputs| Ok(clear.probabilities(inputs)?)),
+        )?;
         let export = || -> Result<Vec<u8>> {
             let weights = parameters(&self.encrypted);
             Ok(self.source.export_weights(weights, judged.threshold)?.to_bytes()?)
@@ -77,7 +102,7 @@ impl Outcome<'_> {
 
     /// The largest difference of weights, as a part of the largest weight of its head.
     fn off(&self) -> f64 {
-        let heads = self.encrypted.iter().zip(&self.clear).map(|(a, b)| {
+        let heads = self.encrypted.iter().zip(&self.same).map(|(a, b)| {
             let largest = b.iter().fold(0.0f64, |most, w| most.max(w.abs()));
             let off = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
             off / largest
@@ -118,6 +143,7 @@ impl Outcome<'_> {
             "largest_weighted_sum": self.largest,
             "scores": judged,
             "bytes": self.bytes,
+            "base": self.base.as_ref().map(OfBase::json),
             "phases": self.phases.done(),
             "seconds": self.phases.elapsed().as_secs_f64(),
             "peak_memory": { "data_party": self.memory.0, "compute_party": self.memory.1 },
@@ -139,6 +165,9 @@ impl Outcome<'_> {
             self.weights(),
             self.cost(),
         );
+        if let Some(base) = &self.base {
+            let _ = write!(text, "\n\x20 base            {}", base.text());
+        }
         let memory = self.memory();
         if !memory.is_empty() {
             let _ = write!(text, "\n\x20 peak memory     {memory}");
@@ -222,6 +251,9 @@ impl Outcome<'_> {
             command_line: machine::command_line(),
         };
         judged.add_to(&mut page);
+        if let Some(base) = &self.base {
+            base.add_to(&mut page, judged);
+        }
         page
     }
 
@@ -252,6 +284,58 @@ impl Outcome<'_> {
     }
 }
 
+impl OfBase<'_> {
+    fn json(&self) -> Value {
+        let (settings, parameters) = (self.plan.settings(), self.plan.parameters());
+        json!({
+            "rows": settings.rows,
+            "inputs": settings.inputs,
+            "features": settings.features,
+            "ring": { "degree": parameters.degree(), "levels": parameters.top_level() },
+            "bytes": self.sent,
+            "features_off": self.off,
+        })
+    }
+
+    fn text(&self) -> String {
+        let BaseBytes { keys, up, down } = self.sent;
+        format!(
+            "keys {}, {} up, {} down; {} features of {} rows, off by {:.1e} at most",
+            bytes(keys),
+            bytes(up),
+            bytes(down),
+            self.plan.settings().features,
+            self.plan.settings().rows,
+            self.off,
+        )
+    }
+
+    fn add_to(&self, page: &mut Report, judged: &Judged) {
+        let apart = judged.accuracy_apart();
+        let said = format!(
+            "accuracy {:.2} points from that of the whole pipeline in the clear, 0.5 are allowed",
+            100.0 * apart
+        );
+        page.claims.push(Claim::new(said, apart <= NEAR));
+        let BaseBytes { keys, up, down } = self.sent;
+        page.traffic.extend([
+            ("keys of the base".into(), keys),
+            ("rows, up".into(), up),
+            ("features, down".into(), down),
+        ]);
+        let items = vec![
+            ("the base".into(), self.text()),
+            ("the compute party learns".into(), "sizes and bounds of rows, nothing in them".into()),
+            (
+                "the data party learns".into(),
+                "the features of its rows: equations about the base, as many as there are features"
+                    .into(),
+            ),
+        ];
+        page.facts.push(Facts { title: "The base", items });
+    }
+}
+
 /// Heads as one dense layer: softmax of (0, z) is the sigmoid of z.
 fn parameters(heads: &[Vec<f64>]) -> FloatParameters {
     let zeros = vec![0.0; heads.first().map_or(0, Vec::len)];
@@ -262,6 +346,8 @@ fn parameters(heads: &[Vec<f64>]) -> FloatParameters {
     FloatParameters { layers: vec![FloatLayer { weights, biases }] }
 }
 
+/// In accuracy.
+const NEAR: f64 = 0.005;
 /// What weights may be off by.
 const CLOSE: f64 = 1e-3;
 

@@ -1,14 +1,16 @@
 //! What a training under CKKS takes, before anything runs.
 
 use anyhow::Result;
-use gelu_transfer::Plan;
+use gelu_ckks::Parameters;
 use gelu_transfer::price::{TRANSFORM_SECONDS, measure_transform};
+use gelu_transfer::{Base, BaseOwner, Plan};
 use rand::rngs::ChaCha20Rng;
 use serde::Serialize;
 
 use super::super::source::Source;
+use super::base;
 use super::options::{RowsOf, Training};
-use super::party::memory_of;
+use super::party::{memory_of, memory_of_base};
 use crate::output::table;
 use crate::phases::{bytes, seconds};
 
@@ -19,7 +21,27 @@ pub(in super::super) struct Planned {
     batch: usize,
     degree: usize,
     measured: bool,
+    /// Setup 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base: Option<BaseCost>,
     plans: Vec<Row>,
+}
+
+/// All rows through the base, once.
+#[derive(Serialize)]
+struct BaseCost {
+    rows: usize,
+    ring_degree: usize,
+    levels: usize,
+    key_bytes: u64,
+    bytes_up: u64,
+    bytes_down: u64,
+    /// At the compute party, and at the data party.
+    memory: u64,
+    data_party_memory: u64,
+    seconds: f64,
+    /// Deviation of a feature, by the noise that hides the base.
+    features_off: f64,
 }
 
 #[derive(Serialize)]
@@ -41,8 +63,9 @@ struct Cost {
     /// At a refresh.
     bytes_up: u64,
     bytes_down: u64,
-    /// At the compute party.
+    /// At the compute party, and at the data party.
     memory: u64,
+    data_party_memory: u64,
     /// Of all iterations at the compute party, on one thread.
     seconds: f64,
 }
@@ -55,7 +78,9 @@ impl Planned {
         batch: Option<usize>,
         measured: bool,
     ) -> Result<Self> {
-        let rows = RowsOf::of(&source.split.train, batch, None);
+        let base = base::of(source)?;
+        let rows = RowsOf::of(&source.split.train, base.as_ref(), batch, None);
+        let base = base.map(|base| BaseCost::of(source, &base, measured)).transpose()?;
         let iterations = training.iterations();
         let settings = training.settings(rows, 1)?;
         let given = training.unattended();
@@ -74,6 +99,7 @@ impl Planned {
             batch: settings.batch,
             degree: settings.sigmoid.degree(),
             measured,
+            base,
             plans: plans.collect::<Result<_>>()?,
         })
     }
@@ -89,7 +115,8 @@ impl Planned {
             "#features",
             "#a refresh:\nup",
             "#down",
-            "#memory",
+            "#memory:\nthere",
+            "#here",
             "#the fit",
             "",
         ]);
@@ -101,20 +128,61 @@ impl Planned {
                 [vec![row.unattended.to_string()], cells.to_vec(), vec![refused]].concat(),
             );
         }
+        let base = self.base.as_ref().map_or(String::new(), BaseCost::text);
         let machine = if self.measured { "this machine" } else { "the reference machine" };
         format!(
-            "--engine ckks: {} iterations on batches of {}, degree {} in place of the sigmoid; one thread of {machine}:\n\n{rows}",
+            "--engine ckks: {} iterations on batches of {}, degree {} in place of the sigmoid; one thread of {machine}:\n\n{base}{rows}",
             self.iterations, self.batch, self.degree
+        )
+    }
+}
+
+/// Seconds of one.
+fn transform(parameters: &Parameters, measured: bool) -> Result<f64> {
+    Ok(match measured {
+        true => measure_transform(parameters, &mut rand::make_rng::<ChaCha20Rng>())?,
+        false => TRANSFORM_SECONDS,
+    })
+}
+
+impl BaseCost {
+    fn of(source: &Source, base: &Base, measured: bool) -> Result<Self> {
+        let plan = base::plan(source, base)?;
+        BaseOwner::check(&plan, base)?;
+        Ok(Self {
+            rows: plan.settings().rows,
+            ring_degree: plan.parameters().degree(),
+            levels: plan.parameters().top_level(),
+            key_bytes: plan.key_bytes(),
+            bytes_up: plan.input_bytes(),
+            bytes_down: plan.groups() as u64 * plan.feature_bytes(),
+            memory: memory_of_base(&plan, base),
+            data_party_memory: plan.memory_of_rows(),
+            seconds: plan.seconds(base, transform(plan.parameters(), measured)?, 1),
+            features_off: base.deviation(&plan),
+        })
+    }
+
+    fn text(&self) -> String {
+        format!(
+            "base, once for {} rows: ring 2^{}, {} levels; keys {}, {} up, {} down; memory there {}, here {}; {}; features off by {:.0e}\n\n",
+            self.rows,
+            self.ring_degree.ilog2(),
+            self.levels,
+            bytes(self.key_bytes),
+            bytes(self.bytes_up),
+            bytes(self.bytes_down),
+            bytes(self.memory),
+            bytes(self.data_party_memory),
+            seconds(self.seconds),
+            self.features_off,
         )
     }
 }
 
 impl Cost {
     fn of(plan: &Plan, iterations: usize, measured: bool) -> Result<Self> {
-        let transform = match measured {
-            true => measure_transform(plan.parameters(), &mut rand::make_rng::<ChaCha20Rng>())?,
-            false => TRANSFORM_SECONDS,
-        };
+        let transform = transform(plan.parameters(), measured)?;
         let (bytes_up, bytes_down) = plan.refresh_bytes();
         let leases = iterations as f64 / plan.settings().unattended as f64;
         Ok(Self {
@@ -126,11 +194,12 @@ impl Cost {
             bytes_up,
             bytes_down,
             memory: memory_of(plan),
+            data_party_memory: plan.memory_of_data(),
             seconds: plan.seconds(transform, 1) * leases,
         })
     }
 
-    fn cells(&self) -> [String; 9] {
+    fn cells(&self) -> [String; 10] {
         [
             format!("2^{}", self.ring_degree.ilog2()),
             self.levels.to_string(),
@@ -140,6 +209,7 @@ impl Cost {
             bytes(self.bytes_up),
             bytes(self.bytes_down),
             bytes(self.memory),
+            bytes(self.data_party_memory),
             seconds(self.seconds),
         ]
     }

@@ -6,18 +6,18 @@
 use gelu_core::error::PeerMisbehaved;
 use gelu_service::Limits;
 use gelu_service::error::Goodbye;
-use gelu_transfer::{Settings, Sigmoid};
+use gelu_transfer::{BaseSettings, Settings, Sigmoid};
 use serde::{Deserialize, Serialize};
 
 /// What the exchange is called inside TLS; the number is its version.
-pub(super) const ALPN: &[u8] = b"gelu-transfer/1";
+pub(super) const ALPN: &[u8] = b"gelu-transfer/2";
 
 /// From the data party.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Up {
     /// First of all, once.
     Open(Terms),
-    /// Of keys, a batch or heads.
+    /// Of keys, rows, a batch or heads.
     Part(Part),
     /// The data party leaves.
     Bye,
@@ -30,11 +30,11 @@ pub(super) enum Down {
     Accepted,
     /// They are not, and the exchange has ended.
     Refused(Refusal),
-    /// Keys or a batch have been read.
+    /// Keys, rows or a batch have been read.
     Received,
     /// It still computes.
     Working,
-    /// Of gradients.
+    /// Of features or gradients.
     Part(Part),
     /// The exchange has ended.
     Goodbye(Goodbye),
@@ -60,6 +60,18 @@ pub(super) struct Terms {
     pub(super) range: f64,
     pub(super) rate: f64,
     pub(super) unattended: u8,
+    /// Setup 1: features come from the compute party's base.
+    pub(super) base: Option<BaseTerms>,
+}
+
+/// [`BaseSettings`], as they travel; the features are those of the [`Terms`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct BaseTerms {
+    pub(super) rows: u32,
+    pub(super) inputs: u32,
+    pub(super) squares: u8,
+    pub(super) least: f64,
+    pub(super) most: f64,
 }
 
 /// Why settings are not accepted: all that the data party must know to try again.
@@ -78,7 +90,10 @@ impl Terms {
     ///
     /// # Errors
     /// When a number is too large to be one of a plan.
-    pub(super) fn of(settings: &Settings) -> Result<Self, std::num::TryFromIntError> {
+    pub(super) fn of(
+        settings: &Settings,
+        base: Option<&BaseSettings>,
+    ) -> Result<Self, std::num::TryFromIntError> {
         let Settings { rows, features, heads, batch, ref sigmoid, rate, unattended } = *settings;
         Ok(Self {
             rows: rows.try_into()?,
@@ -89,6 +104,19 @@ impl Terms {
             range: sigmoid.range(),
             rate,
             unattended: unattended.try_into()?,
+            base: base.map(BaseTerms::of).transpose()?,
+        })
+    }
+
+    /// The settings of the base, if one is asked for.
+    pub(super) fn base_settings(&self) -> Option<BaseSettings> {
+        self.base.map(|base| BaseSettings {
+            rows: base.rows as usize,
+            inputs: base.inputs as usize,
+            features: self.features as usize,
+            squares: base.squares.into(),
+            least: base.least,
+            most: base.most,
         })
     }
 
@@ -106,6 +134,14 @@ impl Terms {
             rate: self.rate,
             unattended: self.unattended.into(),
         })
+    }
+}
+
+impl BaseTerms {
+    fn of(settings: &BaseSettings) -> Result<Self, std::num::TryFromIntError> {
+        let BaseSettings { rows, inputs, squares, least, most, .. } = *settings;
+        let (rows, inputs) = (rows.try_into()?, inputs.try_into()?);
+        Ok(Self { rows, inputs, squares: squares.try_into()?, least, most })
     }
 }
 
@@ -193,7 +229,18 @@ mod tests {
             rate: 3.0,
             unattended: 4,
         };
-        assert_eq!(Terms::of(&settings).unwrap().settings().unwrap(), settings);
-        assert!(Terms::of(&Settings { unattended: 256, ..settings }).is_err());
+        let base = BaseSettings {
+            rows: 3072,
+            inputs: 784,
+            features: 384,
+            squares: 2,
+            least: -0.5,
+            most: 1.0,
+        };
+        let terms = Terms::of(&settings, Some(&base)).unwrap();
+        assert_eq!(terms.settings().unwrap(), settings);
+        assert_eq!(terms.base_settings(), Some(base));
+        assert_eq!(Terms::of(&settings, None).unwrap().base_settings(), None);
+        assert!(Terms::of(&Settings { unattended: 256, ..settings }, None).is_err());
     }
 }

@@ -1,0 +1,285 @@
+//! Who owns the rows, and who owns the base.
+//!
+//! | message | bytes |
+//! |---|---|
+//! | keys | evaluation keys and a public key, each as a part |
+//! | inputs | group (4), message (4), an upload for each of up to 16 inputs |
+//! | features | group (4), a ciphertext for each feature |
+
+use std::collections::BTreeMap;
+
+use gelu_ckks::{
+    Ciphertext, EvaluationKeys, Plaintext, PublicKey, SecretKey, Upload, WeightedSums,
+};
+use rand_core::CryptoRng;
+use rayon::prelude::*;
+use zeroize::Zeroizing;
+
+use super::network::{Base, Layer};
+use super::plan::{BasePlan, HIDING_BITS};
+use crate::error::{Error, Result};
+use crate::message::{Reader, Writer, check, seeded};
+use crate::plain::Rows;
+
+/// The data party: it encrypts rows and decrypts features. Its key is one of its own, and is used for nothing else.
+///
+/// # Security
+/// Features stay with it. What goes back of them are fresh encryptions under another key, see
+/// [`DataParty`](crate::DataParty).
+pub struct RowOwner {
+    plan: BasePlan,
+    secret: SecretKey,
+}
+
+/// The compute party: it runs its base on what it cannot read.
+pub struct BaseOwner {
+    plan: BasePlan,
+    base: Base,
+    keys: EvaluationKeys,
+    public: PublicKey,
+    /// In a coefficient.
+    flood: f64,
+    group: usize,
+    inputs: Vec<Ciphertext>,
+}
+
+impl RowOwner {
+    /// With a fresh key.
+    pub fn generate(plan: BasePlan, rng: &mut dyn CryptoRng) -> Self {
+        let secret = SecretKey::generate(plan.parameters().clone(), rng);
+        Self { plan, secret }
+    }
+
+    /// The keys for the compute party.
+    ///
+    /// # Errors
+    /// None for a plan's keys; [`Error::Ckks`].
+    pub fn keys(&self, rng: &mut dyn CryptoRng) -> Result<Vec<u8>> {
+        let evaluation = self.secret.evaluation_keys(self.plan.keys(), rng)?;
+        let mut writer = Writer::new(&[]);
+        writer.part(&evaluation.to_bytes());
+        writer.part(&self.secret.public_key(rng).to_bytes());
+        Ok(writer.finish())
+    }
+
+    /// Some inputs of a group of rows.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for other rows than the plan's; [`Error::Base`] for an input beyond its bounds.
+    pub fn inputs(
+        &self,
+        x: &Rows,
+        group: usize,
+        message: usize,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Vec<u8>> {
+        let (plan, settings) = (&self.plan, self.plan.settings());
+        for (what, got, expected) in
+            [("rows", x.len(), settings.rows), ("inputs of the base", x.columns(), settings.inputs)]
+        {
+            if got != expected {
+                return Err(Error::Shape { what, got, expected });
+            }
+        }
+        let (scale, level) = (BasePlan::input_scale(), plan.parameters().top_level());
+        let inputs: Vec<_> = plan.inputs(message).map(|input| (input, seeded(rng))).collect();
+        let uploads = inputs.into_par_iter().map(|(input, mut rng)| {
+            let values = plan.rows(group).map(|row| x.row(row)[input]).collect::<Vec<_>>();
+            let values = Zeroizing::new(values);
+            if values.iter().any(|x| !(settings.least..=settings.most).contains(x)) {
+                return Err(Error::Base("takes inputs within the bounds of its settings only"));
+            }
+            let plain = Plaintext::encode(plan.parameters(), &values, &scale, level)?;
+            Ok(self.secret.encrypt(&Zeroizing::new(plain), &mut rng)?.to_bytes())
+        });
+        let uploads = uploads.collect::<Result<Vec<_>>>()?;
+        let mut writer = Writer::new(&[number(group)?, number(message)?].concat());
+        uploads.iter().for_each(|upload| writer.part(upload));
+        Ok(writer.finish())
+    }
+
+    /// The features of a group of rows.
+    ///
+    /// # Errors
+    /// [`Error::Peer`], [`Error::Unreadable`].
+    pub fn receive(&self, group: usize, message: &[u8]) -> Result<Rows> {
+        let (plan, features) = (&self.plan, self.plan.settings().features);
+        let mut reader = Reader::new(message);
+        if reader.word()? != group {
+            return Err(Error::Peer("features of another group of rows"));
+        }
+        let parts = reader.parts(features)?;
+        reader.end()?;
+        let scale = plan.feature_scale();
+        let columns = parts.par_iter().map(|bytes| {
+            let ciphertext = check(Ciphertext::from_bytes(plan.parameters(), bytes)?, 1, &scale)?;
+            Ok(self.secret.decrypt(&ciphertext)?.danger_values())
+        });
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let rows = plan.rows(group).len();
+        // Never moved to a larger place: nothing is left behind.
+        let mut values = Zeroizing::new(Vec::with_capacity(rows * features));
+        (0..rows).for_each(|row| values.extend(columns.iter().map(|column| column[row])));
+        Rows::new(std::mem::take(&mut *values), features)
+    }
+}
+
+impl BaseOwner {
+    /// With the data party's keys.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check); [`Error::Unreadable`] for keys of another ring, [`Error::Peer`] for too few.
+    pub fn new(plan: BasePlan, base: Base, message: &[u8]) -> Result<Self> {
+        let flood = Self::check(&plan, &base)?;
+        let mut reader = Reader::new(message);
+        let parts = reader.parts(2)?;
+        reader.end()?;
+        let keys = EvaluationKeys::from_bytes(plan.parameters(), parts[0])?;
+        let public = PublicKey::from_bytes(plan.parameters(), parts[1])?;
+        let there = |(kind, level)| keys.iter().any(|k| k.kind() == kind && k.level() >= level);
+        if !plan.keys().into_iter().all(there) {
+            return Err(Error::Peer("a key is missing, or is for a lower level"));
+        }
+        Ok(Self { plan, base, keys, public, flood, group: 0, inputs: Vec::new() })
+    }
+
+    /// Whether a base can be hidden within a plan: how wide the noise is, in a coefficient.
+    ///
+    /// # Errors
+    /// [`Error::Base`] for a base of other sizes, or one whose values do not fit; [`Error::Hidden`] when features that hide it would
+    /// say little.
+    pub fn check(plan: &BasePlan, base: &Base) -> Result<f64> {
+        let settings = plan.settings();
+        let (ours, theirs) = (
+            (base.inputs(), base.features(), base.squares()),
+            (settings.inputs, settings.features, settings.squares),
+        );
+        if ours != theirs {
+            return Err(Error::Base("of the compute party has other inputs, features or layers"));
+        }
+        let worst = base.worst(plan);
+        let deviation = f64::from(HIDING_BITS).exp2() * worst.noise;
+        if !(deviation < MOST_DEVIATION) {
+            return Err(Error::Hidden { deviation, most: MOST_DEVIATION });
+        }
+        let (parameters, scale) = (plan.parameters(), plan.feature_scale());
+        let bits = scale.log2() + (worst.largest + 9.0 * deviation).log2() + 1.0;
+        if !(bits < parameters.level_bits(1)) {
+            return Err(Error::Base("has values that do not fit: freeze fewer layers"));
+        }
+        Ok(deviation * scale.to_f64() / (parameters.degree() as f64).sqrt())
+    }
+
+    /// Takes some inputs of a group, in order; answers the last ones with the features.
+    ///
+    /// # Errors
+    /// [`Error::Peer`], [`Error::Unreadable`].
+    pub fn receive(&mut self, message: &[u8], rng: &mut dyn CryptoRng) -> Result<Option<Vec<u8>>> {
+        let (plan, parameters) = (&self.plan, self.plan.parameters());
+        let mut reader = Reader::new(message);
+        let (group, number) = (reader.word()?, reader.word()?);
+        let inputs = plan.inputs(number);
+        if group != self.group || inputs.is_empty() || inputs.start != self.inputs.len() {
+            return Err(Error::Peer("inputs out of order"));
+        }
+        let parts = reader.parts(inputs.len())?;
+        reader.end()?;
+        let (scale, level) = (BasePlan::input_scale(), parameters.top_level());
+        let read =
+            |bytes: &&[u8]| check(Upload::from_bytes(parameters, bytes)?.expand(), level, &scale);
+        self.inputs.extend(parts.par_iter().map(read).collect::<Result<Vec<_>>>()?);
+        if self.inputs.len() < plan.settings().inputs {
+            return Ok(None);
+        }
+        let inputs = std::mem::take(&mut self.inputs);
+        self.group += 1;
+        self.features(group, inputs, rng).map(Some)
+    }
+
+    /// All groups have been answered.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.group == self.plan.groups()
+    }
+
+    fn features(
+        &self,
+        group: usize,
+        inputs: Vec<Ciphertext>,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Vec<u8>> {
+        let layers = self.plan.levels().zip(self.base.layers());
+        let values = layers
+            .into_iter()
+            .try_fold(inputs, |x, (level, layer)| self.layer(&x, layer, level))?;
+        let values: Vec<_> = values.into_iter().map(|value| (value, seeded(rng))).collect();
+        let hidden = values.into_par_iter().map(|(value, mut rng)| {
+            Ok(self.public.hide_computation(&value, self.flood, &mut rng)?.to_bytes())
+        });
+        let hidden = hidden.collect::<Result<Vec<_>>>()?;
+        let mut writer = Writer::new(&self::number(group)?);
+        hidden.iter().for_each(|bytes| writer.part(bytes));
+        Ok(writer.finish())
+    }
+
+    /// (W·x + b)². Outputs of the same inputs, as all filters of a convolution at a place are, are summed up together.
+    fn layer(&self, x: &[Ciphertext], layer: &Layer, level: usize) -> Result<Vec<Ciphertext>> {
+        let mut groups: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
+        for (output, row) in layer.rows.iter().enumerate() {
+            let inputs = row.iter().map(|&(input, _)| input).collect();
+            groups.entry(inputs).or_default().push(output);
+        }
+        let groups: Vec<_> = groups.into_iter().collect();
+        let done = groups.par_iter().map(|(inputs, outputs)| {
+            let sums = self.sums(x, inputs, outputs, layer, level)?;
+            let square = |(sum, &output): (Ciphertext, &usize)| {
+                let z = sum.add_constant(layer.offsets[output])?;
+                Ok((output, z.square(&self.keys)?.rescale()?))
+            };
+            sums.into_iter().zip(outputs).map(square).collect::<Result<Vec<_>>>()
+        });
+        let mut all: Vec<_> = done.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        all.sort_unstable_by_key(|(output, _)| *output);
+        Ok(all.into_iter().map(|(_, value)| value).collect())
+    }
+
+    fn sums(
+        &self,
+        x: &[Ciphertext],
+        inputs: &[usize],
+        outputs: &[usize],
+        layer: &Layer,
+        level: usize,
+    ) -> Result<Vec<Ciphertext>> {
+        let scale = BasePlan::weight_scale();
+        // An output without inputs is its offset.
+        let (inputs, missing) = if inputs.is_empty() { (&[0][..], true) } else { (inputs, false) };
+        let weights = outputs.iter().map(|&output| match missing {
+            true => vec![0.0],
+            false => layer.rows[output].iter().map(|&(_, weight)| weight).collect(),
+        });
+        let weights: Vec<Vec<f64>> = weights.collect();
+        let sums = WeightedSums::encode(self.plan.parameters(), &weights, &scale, level)?;
+        Ok(sums.apply(&inputs.iter().map(|&input| &x[input]).collect::<Vec<_>>())?)
+    }
+}
+
+fn number(x: usize) -> Result<[u8; 4]> {
+    Ok(u32::try_from(x).map_err(|_| Error::Setting("2^32 messages"))?.to_le_bytes())
+}
+
+/// Of a feature: what hides the base may hide no more than this.
+const MOST_DEVIATION: f64 = 1.0 / 16.0;
+
+impl std::fmt::Debug for RowOwner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RowOwner({:?})", self.plan.settings())
+    }
+}
+
+impl std::fmt::Debug for BaseOwner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (group, groups) = (self.group, self.plan.groups());
+        write!(f, "BaseOwner(group {group} of {groups}, {} inputs are here)", self.inputs.len())
+    }
+}
