@@ -330,7 +330,7 @@ mod tests {
     fn everything() -> Sequential {
         let f = |function| LayerSpec::Activation { function };
         let layers = vec![
-            LayerSpec::Conv2d { filters: 2, kernel: 3, stride: 1, padding: 1 },
+            LayerSpec::Conv2d { filters: 2, kernel: 3, stride: 1, padding: 1, groups: 1 },
             LayerSpec::MeanPool2d { window: 2 },
             f(Activation::Tanh),
             LayerSpec::MeanPool2d { window: 2 },

@@ -307,12 +307,13 @@ mod tests {
     fn any_layer() -> impl Strategy<Value = LayerSpec> {
         prop_oneof![
             (0..20usize).prop_map(|outputs| LayerSpec::Dense { outputs }),
-            (0..4usize, 0..5usize, 0..4usize, 0..3usize).prop_map(
-                |(filters, kernel, stride, padding)| LayerSpec::Conv2d {
+            (0..4usize, 0..5usize, 0..4usize, 0..3usize, 0..3usize).prop_map(
+                |(filters, kernel, stride, padding, groups)| LayerSpec::Conv2d {
                     filters,
                     kernel,
                     stride,
-                    padding
+                    padding,
+                    groups
                 }
             ),
             (0..4usize).prop_map(|window| LayerSpec::MeanPool2d { window }),

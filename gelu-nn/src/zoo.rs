@@ -81,7 +81,7 @@ pub fn dense12() -> Sequential {
 /// dense from 180 to 10. The pooling stands between two activations, so the client computes it.
 pub fn conv1() -> Sequential {
     let layers = vec![
-        LayerSpec::Conv2d { filters: 5, kernel: 5, stride: 2, padding: 0 },
+        LayerSpec::Conv2d { filters: 5, kernel: 5, stride: 2, padding: 0, groups: 1 },
         RELU,
         LayerSpec::MeanPool2d { window: 2 },
         RELU,
@@ -93,7 +93,7 @@ pub fn conv1() -> Sequential {
 /// Handwritten digits by LeNet-5: two convolutions of 5x5 with 6 and 16 filters, each fused with a
 /// 2x2 mean, and three dense layers of 120, 84 and 10.
 pub fn lenet5() -> Sequential {
-    let conv = |filters| LayerSpec::Conv2d { filters, kernel: 5, stride: 1, padding: 0 };
+    let conv = |filters| LayerSpec::Conv2d { filters, kernel: 5, stride: 1, padding: 0, groups: 1 };
     let pool = LayerSpec::MeanPool2d { window: 2 };
     let dense = |outputs| LayerSpec::Dense { outputs };
     let layers = vec![

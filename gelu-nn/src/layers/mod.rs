@@ -88,7 +88,7 @@ impl Affine {
     }
 
     /// Shape of the weights, as PyTorch has it: `[outputs, inputs]` or
-    /// `[filters, channels, kernel, kernel]`, row-major.
+    /// `[filters, channels / groups, kernel, kernel]`, row-major.
     pub fn weight_shape(&self) -> Vec<usize> {
         match self {
             Self::Dense(layer) => layer.weight_shape(),
@@ -115,7 +115,12 @@ impl Affine {
     /// Weights that leave one input.
     pub fn fan_out(&self) -> usize {
         let shape = self.weight_shape();
-        shape[0] * shape[2..].iter().product::<usize>()
+        let groups = match self {
+            Self::Dense(_) => 1,
+            Self::Conv2d(layer) => layer.config().groups,
+            Self::PooledConv2d(layer) => layer.convolution().config().groups,
+        };
+        shape[0] / groups * shape[2..].iter().product::<usize>()
     }
 
     /// Cost of one encrypted forward pass.

@@ -1,7 +1,7 @@
 //! The layers as they run: the list is cut into blocks, each layer checked against the one before it.
 //!
 //! A [`Block`] is one linear layer and the local functions that follow it. A convolution whose next layer
-//! is a mean pooling becomes one fused linear layer, `conv1+pool1`.
+//! is a mean pooling becomes one fused linear layer, `conv1+pool1`, unless its stride is longer than its kernel.
 
 use gelu_core::LocalFunction;
 use gelu_core::linear::{check_multiply_accumulates, check_parameters};
@@ -33,12 +33,14 @@ impl Blocks {
         while let Some(layer) = layers.next() {
             match layer {
                 LayerSpec::Dense { outputs } => builder.dense(outputs)?,
-                LayerSpec::Conv2d { filters, kernel, stride, padding } => {
+                LayerSpec::Conv2d { kernel, stride, .. } => {
                     let pool = match layers.peek() {
-                        Some(&LayerSpec::MeanPool2d { window }) => layers.next().map(|_| window),
+                        Some(&LayerSpec::MeanPool2d { window }) if stride <= kernel => {
+                            layers.next().map(|_| window)
+                        }
                         _ => None,
                     };
-                    builder.conv2d(filters, kernel, stride, padding, pool)?;
+                    builder.conv2d(layer, pool)?;
                 }
                 LayerSpec::MeanPool2d { window } => {
                     builder.mean_pool2d(|shape| MeanPool2d::new(shape, window))?;
@@ -153,18 +155,15 @@ impl Builder {
         self.block(name, Affine::Dense(layer))
     }
 
-    fn conv2d(
-        &mut self,
-        filters: usize,
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-        pool: Option<usize>,
-    ) -> Result<()> {
+    fn conv2d(&mut self, layer: LayerSpec, pool: Option<usize>) -> Result<()> {
+        let LayerSpec::Conv2d { filters, kernel, stride, padding, groups } = layer else {
+            unreachable!("called with a convolution")
+        };
         self.convolutions += 1;
         let name = format!("conv{}", self.convolutions);
         let (channels, height, width) = self.shape.sides().map_err(named(&name))?;
-        let config = Conv2dConfig { channels, height, width, filters, kernel, stride, padding };
+        let config =
+            Conv2dConfig { channels, height, width, filters, kernel, stride, padding, groups };
         let layer = Conv2d::new(config).map_err(named(&name))?;
         let Some(window) = pool else { return self.block(name, Affine::Conv2d(layer)) };
         let pool = self.next_pool();

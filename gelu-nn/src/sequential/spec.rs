@@ -27,6 +27,9 @@ pub enum LayerSpec {
         /// Zeros around the image.
         #[serde(default)]
         padding: usize,
+        /// Groups of channels that do not meet: as many as channels for a depthwise convolution.
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        groups: usize,
     },
     /// The mean of windows side by side.
     MeanPool2d {
@@ -55,6 +58,11 @@ pub enum LayerSpec {
 
 fn one() -> usize {
     1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_one(groups: &usize) -> bool {
+    *groups == 1
 }
 
 /// How the scores at the end are judged.

@@ -16,12 +16,14 @@ use rand::rngs::ChaCha20Rng;
 
 /// A checked convolution with any stride and padding, pooled where the window fits.
 fn any_convolution() -> impl Strategy<Value = LinearMap> {
-    let sizes = (1..3usize, 1..9usize, 1..9usize, 1..4usize);
+    let sizes = (1..3usize, 1..9usize, 1..9usize, 1..4usize, 1..3usize);
     let window = (1..5usize, 1..4usize, 0..4usize, 1..4usize);
     (sizes, window).prop_filter_map("a valid configuration", |(sizes, window)| {
-        let (channels, height, width, filters) = sizes;
+        let (channels, height, width, filters, groups) = sizes;
+        let (channels, filters) = (channels * groups, filters * groups);
         let (kernel, stride, padding, pool) = window;
-        let config = Conv2dConfig { channels, height, width, filters, kernel, stride, padding };
+        let config =
+            Conv2dConfig { channels, height, width, filters, kernel, stride, padding, groups };
         let layer = Conv2d::new(config).ok()?;
         let pooled = (pool > 1).then(|| layer.clone().pooled(pool).ok()).flatten();
         Some(pooled.map_or_else(|| layer.linear_map(), |pooled| pooled.linear_map()))
@@ -107,11 +109,12 @@ fn the_plan_is_the_cheapest_by_its_own_formula() {
 fn resnet20() -> Sequential {
     let of_stage = |filters, first| {
         let convolution =
-            move |stride| LayerSpec::Conv2d { filters, kernel: 3, stride, padding: 1 };
+            move |stride| LayerSpec::Conv2d { filters, kernel: 3, stride, padding: 1, groups: 1 };
         let relu = LayerSpec::Activation { function: Activation::Relu };
         [first, 1, 1, 1, 1, 1].into_iter().flat_map(move |stride| [convolution(stride), relu])
     };
-    let mut layers = vec![LayerSpec::Conv2d { filters: 16, kernel: 3, stride: 1, padding: 1 }];
+    let mut layers =
+        vec![LayerSpec::Conv2d { filters: 16, kernel: 3, stride: 1, padding: 1, groups: 1 }];
     layers.extend([(16, 1), (32, 2), (64, 2)].into_iter().flat_map(|(f, s)| of_stage(f, s)));
     layers.extend([LayerSpec::MeanPool2d { window: 8 }, LayerSpec::Dense { outputs: 10 }]);
     Sequential::new(Shape::image(3, 32, 32), layers).unwrap()
