@@ -48,7 +48,6 @@ pub(crate) fn assemble(lowered: &Lowered) -> Result<Assembled> {
     }
     let Builder { layers, weights, scaling, .. } = network;
     let architecture = Sequential::new(chain[0].shape, layers)?;
-    let weights = FloatParameters { layers: weights };
     weights.check_shapes(&architecture)?;
     Ok(Assembled { architecture, weights, scaling })
 }
@@ -76,7 +75,7 @@ fn chain(steps: &[Step], last: usize) -> Result<Vec<&Step>> {
 #[derive(Default)]
 struct Builder {
     layers: Vec<LayerSpec>,
-    weights: Vec<FloatLayer>,
+    weights: FloatParameters,
     /// Of the sample.
     scaling: Option<Scaling>,
     /// To be done after the layers so far.
@@ -93,7 +92,7 @@ impl Builder {
                 if let Some(scaling) = self.pending.take() {
                     scale_inputs(&mut layer, *spec, shape, &scaling)?;
                 }
-                self.weights.push(layer);
+                self.weights.layers.push(layer);
                 self.layers.push(*spec);
                 Ok(())
             }
@@ -115,17 +114,12 @@ impl Builder {
                 Some(before.map_or_else(|| Scaling::clone(scaling), |first| first.then(scaling)));
             return Ok(());
         }
-        if let (None, Some(spec), Some(layer)) =
-            (&self.pending, self.layers.last(), self.weights.last_mut())
+        if let (None, Some(spec), Some(last)) =
+            (&self.pending, self.layers.last(), self.weights.layers.len().checked_sub(1))
             && is_linear(*spec)
-            && let Some(channels) = scaling.by_channel(channels(shape))
+            && let Some(Scaling { scale, shift }) = scaling.by_channel(channels(shape))
         {
-            let row = layer.weights.len() / layer.biases.len();
-            for (weights, (s, _)) in layer.weights.chunks_mut(row).zip(channels.pairs()) {
-                weights.iter_mut().for_each(|w| *w *= s);
-            }
-            layer.biases.iter_mut().zip(channels.pairs()).for_each(|(b, (s, t))| *b = s * *b + t);
-            return Ok(());
+            return self.weights.fold(last, &scale, &shift).map_err(|e| e.to_string());
         }
         let before = self.pending.take();
         self.pending =
@@ -141,7 +135,8 @@ impl Builder {
         if !is_logistic {
             return Ok(());
         }
-        let (Some(spec), Some(layer)) = (self.layers.last_mut(), self.weights.last_mut()) else {
+        let (Some(spec), Some(layer)) = (self.layers.last_mut(), self.weights.layers.last_mut())
+        else {
             return Err("there is no layer".into());
         };
         if *spec != (LayerSpec::Dense { outputs: 1 }) {
@@ -174,24 +169,26 @@ fn scale_inputs(
     shape: Shape,
     scaling: &Scaling,
 ) -> Result<(), String> {
-    let (padding, scaling) = match spec {
-        LayerSpec::Conv2d { padding, .. } => {
+    let (padding, groups, scaling) = match spec {
+        LayerSpec::Conv2d { padding, groups, .. } => {
             let channels = scaling.by_channel(channels(shape));
-            (
-                padding,
-                channels
-                    .ok_or("scales the pixels of a channel differently before a convolution")?,
-            )
+            let why = "scales the pixels of a channel differently before a convolution";
+            (padding, groups, channels.ok_or(why)?)
         }
-        _ => (0, scaling.clone()),
+        _ => (0, 1, scaling.clone()),
     };
     if padding > 0 && scaling.shift.iter().any(|t| *t != 0.0) {
         return Err("adds a number before a convolution that pads with zeros".into());
     }
-    let row = layer.weights.len() / layer.biases.len();
-    let of_input = row / scaling.scale.len();
-    for (weights, bias) in layer.weights.chunks_mut(row).zip(&mut layer.biases) {
-        for (weights, (s, t)) in weights.chunks_mut(of_input).zip(scaling.pairs()) {
+    let outputs = layer.biases.len();
+    let row = layer.weights.len() / outputs;
+    let seen = scaling.scale.len() / groups;
+    for (output, (weights, bias)) in
+        layer.weights.chunks_mut(row).zip(&mut layer.biases).enumerate()
+    {
+        let of_group = output / (outputs / groups) * seen;
+        let inputs = scaling.pairs().skip(of_group);
+        for (weights, (s, t)) in weights.chunks_mut(row / seen).zip(inputs) {
             *bias += t * weights.iter().sum::<f64>();
             weights.iter_mut().for_each(|w| *w *= s);
         }

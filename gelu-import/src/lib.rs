@@ -23,21 +23,25 @@
 #![forbid(unsafe_code)]
 
 mod assemble;
+pub mod calibrate;
 mod curve;
 pub mod error;
 mod graph;
 mod lower;
 pub mod npy;
 pub mod proto;
+mod state_dict;
 mod tensor;
 mod wire;
 
 use gelu_nn::{FloatParameters, FloatTrainer, Recipe, Sequential};
 use ndarray::{Array2, Axis};
 
+pub use calibrate::{Calibrated, Report, Samples, StageRange, calibrate, uncalibrated};
 pub use error::{Error, Result, Unsupported};
 pub use graph::OPSETS;
 pub use lower::{Outputs, Scaling};
+pub use state_dict::{is_safetensors, state_dict};
 pub use wire::{MAX_FILE_BYTES, MAX_MESSAGES};
 
 /// A network from elsewhere, as real numbers.
@@ -58,7 +62,9 @@ pub struct Imported {
     pub classes: Option<Vec<String>>,
     /// What the file's own output is; the network's is always scores.
     pub outputs: Outputs,
-    /// Where it comes from, in words: format, version of the operators, the program that wrote it.
+    /// The version of the operators, for ONNX.
+    pub opset: Option<u64>,
+    /// Where it comes from, in words: the format, the program that wrote it.
     pub source: String,
     /// What a person should know about how the file was read.
     pub notes: Vec<String>,
@@ -92,7 +98,8 @@ pub fn onnx(bytes: &[u8]) -> Result<Imported> {
         input_shape: graph.input.shape,
         classes: lowered.classes,
         outputs: lowered.ending.outputs,
-        source: format!("ONNX, operators {}, {}", graph.opset, graph.producer),
+        opset: u64::try_from(graph.opset).ok(),
+        source: format!("ONNX, {}", graph.producer),
         notes,
     })
 }

@@ -97,12 +97,14 @@ impl<'a> Lowering<'a> {
         let sizes = act.shape().get(1..).unwrap_or_default();
         let windows = Windows::new(node, [height, width], sizes, &act.pads)?;
         let mut problems = Vec::new();
-        if group != 1 {
-            problems.push(format!("{group} groups"));
-        } else if act.shape().len() != 3 || channels != of_group {
+        let groups = usize::try_from(group).unwrap_or_default();
+        if groups == 0 || filters % groups != 0 {
+            problems.push(format!("{group} groups of {filters} filters"));
+        } else if act.shape().len() != 3 || channels != of_group.saturating_mul(groups) {
             let got = act.shape();
             problems.push(format!(
-                "takes an image of {of_group} channels, but gets a tensor of shape {got:?}"
+                "takes an image of {of_group} channels in each of {groups} groups, but gets a tensor of \
+                 shape {got:?}"
             ));
         }
         if biases.len() != filters {
@@ -136,7 +138,8 @@ impl<'a> Lowering<'a> {
             square[[f, c, top + down * u, left + right * v]] = weight;
         }
         let weights = square.into_raw_vec_and_offset().0;
-        let spec = LayerSpec::Conv2d { filters, kernel, stride: windows.stride()?, padding };
+        let spec =
+            LayerSpec::Conv2d { filters, kernel, stride: windows.stride()?, padding, groups };
         let op = Op::Linear(spec, Rc::new(FloatLayer { weights, biases }));
         let step = self.push(node.label(), op, vec![act.step], super::natural(&shape));
         Ok(Value::Act(Act::of(step, &shape)))
