@@ -12,8 +12,11 @@
 //! Source of the equalisation: Nagel et al., *Data-Free Quantization Through Weight Equalization and Bias Correction*,
 //! 2019, there with any factor for each channel.
 
+use std::sync::Arc;
+
+use gelu_core::tape::Tape;
 use gelu_core::{Format, Precision};
-use gelu_nn::{Activation, Dataset, FloatParameters, FloatTrainer, LayerSpec, Model, Recipe};
+use gelu_nn::{Activation, Dataset, FloatParameters, LayerSpec, Model};
 use ndarray::{Array2, Axis};
 
 use crate::Imported;
@@ -102,8 +105,8 @@ pub fn calibrate(
     tolerance: f64,
 ) -> Result<Calibrated> {
     check(imported, samples)?;
-    let float = real(imported)?.probabilities(&samples.inputs)?;
-    let ranges = ranges(imported, &samples.inputs)?;
+    imported.weights.check_shapes(&imported.architecture)?;
+    let (ranges, float) = measure(imported, samples.inputs.clone());
     let plain = vec![0; ranges.len()];
     let mut last = None;
     for fractions in FRACTIONS {
@@ -159,15 +162,20 @@ fn check(imported: &Imported, samples: &Samples) -> Result<()> {
     }
 }
 
-fn real(imported: &Imported) -> Result<FloatTrainer<f64>> {
-    let recipe = Recipe::default();
-    Ok(FloatTrainer::starting_from(&imported.architecture, recipe, &imported.weights)?)
-}
-
-/// The range of each stage's inputs.
-fn ranges(imported: &Imported, inputs: &Array2<f64>) -> Result<Vec<f64>> {
-    let inputs = real(imported)?.stage_inputs(inputs)?;
-    Ok(inputs.iter().map(|inputs| range(inputs)).collect())
+/// The range of each stage's inputs, and class probabilities, in floating point; `inputs` fit.
+fn measure(imported: &Imported, inputs: Array2<f64>) -> (Vec<f64>, Array2<f64>) {
+    let network = Arc::new(imported.architecture.network());
+    let mut tape = Tape::new(Arc::clone(&network), inputs);
+    let mut ranges = Vec::new();
+    while let Some((stage, a)) = tape.stage() {
+        ranges.push(range(a));
+        let (linear, layer) = (&network.stages()[stage].linear, &imported.weights.layers[stage]);
+        let divisor = f64::from(linear.divisor());
+        let z = linear.forward(&layer.weights, &layer.biases, a.view(), divisor) / divisor;
+        tape.advance(z);
+    }
+    let scores = tape.scores().expect("all stages are done");
+    (ranges, network.loss().probabilities(scores))
 }
 
 /// The magnitude that all but one in ten thousand numbers stay below.
@@ -341,7 +349,7 @@ mod tests {
             let mut network = imported(activation, 40.0);
             let samples = samples();
             let before = network.probabilities(&samples.inputs).unwrap();
-            let ranges = ranges(&network, &samples.inputs).unwrap();
+            let (ranges, _) = measure(&network, samples.inputs.clone());
             let exponents = equalised(&network, &ranges);
             assert_eq!(exponents.iter().any(|e| *e != 0), moves, "{exponents:?}");
             network.weights = scaled(&network.weights, &exponents);
@@ -350,7 +358,7 @@ mod tests {
                 (&before - &after).iter().fold(0.0, |worst: f64, d| worst.max(d.abs()));
             assert!(difference < 1e-12, "{difference}");
             if moves {
-                let now = super::ranges(&network, &samples.inputs).unwrap();
+                let (now, _) = measure(&network, samples.inputs.clone());
                 let largest = now.iter().fold(0.0, |largest: f64, r| largest.max(*r));
                 assert!(largest <= 1.0 && now.iter().all(|r| *r > 0.25), "{now:?}");
             }
