@@ -49,6 +49,17 @@ pub enum LayerSpec {
     },
     /// The mean of each channel.
     GlobalAveragePool,
+    /// The sum of what the layer before gives and an earlier one of the same shape: a shortcut of a residual network.
+    Add {
+        /// The other term: the value after so many layers of the list, 0 for the input.
+        from: usize,
+    },
+    /// The next layer does not take what the layer before gives, which a later [`Add`](Self::Add) then names, but an
+    /// earlier value: where a shortcut has layers of its own.
+    Branch {
+        /// The value after so many layers of the list, 0 for the input.
+        from: usize,
+    },
     /// An activation, element by element.
     Activation {
         /// Which one.

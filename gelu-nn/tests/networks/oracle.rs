@@ -115,6 +115,43 @@ fn pooling_at_the_client_and_groups() {
     }
 }
 
+/// Two blocks of a residual network, by shortcuts with weights and without; and one whose shortcut leads around a pooling
+/// of the input, before any weight.
+fn residual() -> [Sequential; 2] {
+    let add = |from| LayerSpec::Add { from };
+    let last = LayerSpec::Dense { outputs: 3 };
+    let blocks = [
+        conv(2, 3, 1, 1),
+        RELU,
+        conv(2, 3, 1, 1),
+        RELU,
+        conv(2, 3, 1, 1),
+        add(2),
+        RELU,
+        LayerSpec::Branch { from: 7 },
+        conv(4, 1, 2, 0),
+        LayerSpec::Branch { from: 7 },
+        conv(4, 3, 2, 1),
+        RELU,
+        conv(4, 3, 1, 1),
+        add(9),
+        RELU,
+        GLOBAL,
+        last,
+    ];
+    let first = [POOL, grouped(2, 3, 1, 2), add(1), RELU, last];
+    [image(1, 6, &blocks), image(2, 6, &first)]
+}
+
+#[test]
+fn residual_networks_in_both_modes() {
+    for architecture in residual() {
+        for by in [PUBLIC, SECRET] {
+            assert_equals_oracle::<Clear>(&architecture, (3, 2), by, 2048);
+        }
+    }
+}
+
 /// Batches of one, of seven, of exactly the slots of one ciphertext, and of one more.
 #[test]
 fn batches_up_to_and_beyond_a_slot_row() {
@@ -190,8 +227,9 @@ fn over_paillier_with_small_keys() {
         assert_equals_oracle::<InsecurePaillier>(&zoo::iris(), (7, 2), by, 512);
         assert_equals_oracle::<InsecurePaillier>(&small, (2, 2), by, 512);
     }
-    let [grouped, _] = pooled_and_grouped();
+    let ([grouped, _], [residual, _]) = (pooled_and_grouped(), residual());
     assert_equals_oracle::<InsecurePaillier>(&grouped, (2, 2), PUBLIC, 512);
+    assert_equals_oracle::<InsecurePaillier>(&residual, (2, 2), PUBLIC, 512);
 }
 
 /// And with keys for real use: a full row of samples; a convolution whose positions share slots
@@ -225,7 +263,8 @@ fn over_a_lattice() {
         image(2, 8, &[conv(2, 3, 1, 1), RELU, conv(2, 3, 2, 0), RELU, last]),
         image(1, 8, &[conv(2, 2, 2, 0), conv(3, 3, 1, 1), POOL, RELU, last]),
     ];
-    for architecture in paper_networks().iter().chain(&images).chain(&pooled_and_grouped()) {
+    let more = [pooled_and_grouped(), residual()].concat();
+    for architecture in paper_networks().iter().chain(&images).chain(&more) {
         assert_equals_oracle::<Lattice>(architecture, (3, 3), PUBLIC, 8192);
     }
     for batch in [1, 64, 100] {
