@@ -8,7 +8,7 @@
 //! so batch normalisation costs nothing. A scaling of the sample itself is not folded: its features have other ranges,
 //! and it is what a client does before it encrypts.
 
-use std::rc::Rc;
+use std::collections::HashMap;
 
 use gelu_nn::{FloatLayer, FloatParameters, LayerSpec, Sequential, Shape};
 
@@ -28,47 +28,59 @@ pub(crate) struct Assembled {
 /// # Errors
 /// [`Error::Unsupported`] for scalings that fit nowhere, [`Error::Network`] for a network beyond our limits.
 pub(crate) fn assemble(lowered: &Lowered) -> Result<Assembled> {
-    let Ending { step, is_logistic, .. } = lowered.ending;
-    let chain = chain(&lowered.steps, step)?;
+    let Ending { step: last, is_logistic, .. } = lowered.ending;
+    let (steps, uses) = (&lowered.steps, uses(&lowered.steps, last));
     let mut network = Builder::default();
     let mut refused = Vec::new();
-    for pair in chain.windows(2) {
-        let [before, step] = pair else { continue };
-        if let Err(why) = network.add(step, before.shape) {
-            let operator = "scaling".to_owned();
-            refused.push(Unsupported { node: step.name.clone(), operator, why });
+    let mut refuse = |step: &Step, why: String| {
+        let operator = "scaling".to_owned();
+        refused.push(Unsupported { node: step.name.clone(), operator, why });
+    };
+    for (index, step) in steps.iter().enumerate().filter(|(index, _)| uses[*index] > 0) {
+        let shape = step.from.first().map_or(step.shape, |&from| steps[from].shape);
+        match network.value(step, shape, &uses) {
+            Ok(value) => drop(network.values.insert(index, value)),
+            Err(why) => {
+                refuse(step, why);
+                // So that what follows can be looked at.
+                let at = network.layers.len();
+                network.values.insert(index, Place { at, linear: None, pending: None });
+            }
         }
     }
-    let last = chain.last().map_or("", |step| &step.name);
-    if let Err(why) = network.end(is_logistic) {
-        refused.push(Unsupported { node: last.to_owned(), operator: "ending".into(), why });
+    if let Err(why) = network.end(last, is_logistic) {
+        refuse(&steps[last], why);
     }
     if !refused.is_empty() {
         return Err(Error::Unsupported(refused));
     }
     let Builder { layers, weights, scaling, .. } = network;
-    let architecture = Sequential::new(chain[0].shape, layers)?;
+    let architecture = Sequential::new(steps[0].shape, layers)?;
     weights.check_shapes(&architecture)?;
     Ok(Assembled { architecture, weights, scaling })
 }
 
-/// The steps from the sample to the scores, which must be one after the other.
-fn chain(steps: &[Step], last: usize) -> Result<Vec<&Step>> {
-    let mut chain = vec![&steps[last]];
-    let mut branches = Vec::new();
-    while let Some(step) = chain.last().filter(|step| step.op != Op::Input) {
-        if let Op::Add = step.op {
-            let (node, operator) = (step.name.clone(), "Add".to_owned());
-            let why = "adds two branches; networks are one layer after the other".to_owned();
-            branches.push(Unsupported { node, operator, why });
+/// How often each step is needed for the last one.
+fn uses(steps: &[Step], last: usize) -> Vec<usize> {
+    let mut uses = vec![0; steps.len()];
+    uses[last] = 1;
+    for index in (0..=last).rev().filter(|&index| steps[index].op != Op::Input) {
+        if uses[index] > 0 {
+            steps[index].from.iter().for_each(|&from| uses[from] += 1);
         }
-        chain.push(&steps[step.from[0]]);
     }
-    chain.reverse();
-    match branches.is_empty() {
-        true => Ok(chain),
-        false => Err(Error::Unsupported(branches)),
-    }
+    uses
+}
+
+/// Where the output of a step is.
+#[derive(Debug, Clone)]
+struct Place {
+    /// After so many layers of the list.
+    at: usize,
+    /// The layer with weights that it is the output of.
+    linear: Option<usize>,
+    /// To be done to it before it is used.
+    pending: Option<Scaling>,
 }
 
 /// The layers so far.
@@ -76,83 +88,108 @@ fn chain(steps: &[Step], last: usize) -> Result<Vec<&Step>> {
 struct Builder {
     layers: Vec<LayerSpec>,
     weights: FloatParameters,
+    values: HashMap<usize, Place>,
     /// Of the sample.
     scaling: Option<Scaling>,
-    /// To be done after the layers so far.
-    pending: Option<Scaling>,
 }
 
 impl Builder {
     /// Adds a step that takes numbers of `shape`.
-    fn add(&mut self, step: &Step, shape: Shape) -> Result<(), String> {
+    fn value(&mut self, step: &Step, shape: Shape, uses: &[usize]) -> Result<Place, String> {
+        let mut taken = step.from.iter().map(|from| self.values.get(from).cloned());
+        let mut take = || taken.next().flatten().ok_or("takes what is not there");
         match &step.op {
-            Op::Affine(scaling) => self.scale(scaling, shape),
+            Op::Input => Ok(Place { at: 0, linear: None, pending: None }),
+            Op::Affine(scaling) => {
+                let place = take()?;
+                self.scale(place, scaling, shape, uses[step.from[0]] == 1)
+            }
             Op::Linear(spec, layer) => {
+                let place = take()?;
                 let mut layer = FloatLayer::clone(layer);
-                if let Some(scaling) = self.pending.take() {
-                    scale_inputs(&mut layer, *spec, shape, &scaling)?;
+                if let Some(scaling) = &place.pending {
+                    scale_inputs(&mut layer, *spec, shape, scaling)?;
                 }
                 self.weights.layers.push(layer);
-                self.layers.push(*spec);
-                Ok(())
+                let linear = Some(self.weights.layers.len() - 1);
+                Ok(Place { at: self.push(place.at, *spec), linear, pending: None })
             }
             Op::Local(spec) => {
-                if let Some(scaling) = self.pending.take() {
-                    self.pending = Some(scaling.past(*spec, shape, step.shape)?);
-                }
-                self.layers.push(*spec);
-                Ok(())
+                let place = take()?;
+                let pending =
+                    place.pending.map(|s| s.past(*spec, shape, step.shape)).transpose()?;
+                Ok(Place { at: self.push(place.at, *spec), linear: None, pending })
             }
-            Op::Input | Op::Add | Op::Refused => Err("is not a layer".into()),
+            Op::Add => {
+                let (a, b) = (take()?, take()?);
+                if a.pending.is_some() || b.pending.is_some() {
+                    return Err("adds two branches of which one is scaled by itself".into());
+                }
+                let (first, from) =
+                    if b.at == self.layers.len() { (b.at, a.at) } else { (a.at, b.at) };
+                let at = self.push(first, LayerSpec::Add { from });
+                Ok(Place { at, linear: None, pending: None })
+            }
+            Op::Refused => Err("is not a layer".into()),
         }
     }
 
-    fn scale(&mut self, scaling: &Rc<Scaling>, shape: Shape) -> Result<(), String> {
-        if self.layers.is_empty() {
+    /// Appends a layer that takes the value after `from` layers; how many layers there are then.
+    fn push(&mut self, from: usize, spec: LayerSpec) -> usize {
+        if from != self.layers.len() {
+            self.layers.push(LayerSpec::Branch { from });
+        }
+        self.layers.push(spec);
+        self.layers.len()
+    }
+
+    /// Folds a scaling into the layer before it, keeps it for the client, or for the layer after it.
+    fn scale(
+        &mut self,
+        place: Place,
+        scaling: &Scaling,
+        shape: Shape,
+        is_only: bool,
+    ) -> Result<Place, String> {
+        let is_positive = scaling.scale.iter().all(|s| *s > 0.0);
+        if place.at == 0 && place.pending.is_none() && is_only && is_positive {
             let before = self.scaling.take();
             self.scaling =
-                Some(before.map_or_else(|| Scaling::clone(scaling), |first| first.then(scaling)));
-            return Ok(());
+                Some(before.map_or_else(|| scaling.clone(), |first| first.then(scaling)));
+            return Ok(place);
         }
-        if let (None, Some(spec), Some(last)) =
-            (&self.pending, self.layers.last(), self.weights.layers.len().checked_sub(1))
-            && is_linear(*spec)
+        if let (None, Some(linear)) = (&place.pending, place.linear)
+            && is_only
             && let Some(Scaling { scale, shift }) = scaling.by_channel(channels(shape))
         {
-            return self.weights.fold(last, &scale, &shift).map_err(|e| e.to_string());
+            self.weights.fold(linear, &scale, &shift).map_err(|e| e.to_string())?;
+            return Ok(place);
         }
-        let before = self.pending.take();
-        self.pending =
-            Some(before.map_or_else(|| Scaling::clone(scaling), |first| first.then(scaling)));
-        Ok(())
+        let pending = place.pending.map_or_else(|| scaling.clone(), |first| first.then(scaling));
+        Ok(Place { pending: Some(pending), linear: None, ..place })
     }
 
-    /// Closes the network; one score z becomes the two scores 0 and z.
-    fn end(&mut self, is_logistic: bool) -> Result<(), String> {
-        if self.pending.is_some() {
-            return Err("a scaling stands last that no dense layer or convolution is beside".into());
+    /// Closes the network at a step; one score z becomes the two scores 0 and z.
+    fn end(&mut self, last: usize, is_logistic: bool) -> Result<(), String> {
+        let place = self.values.get(&last).ok_or("there is no layer")?;
+        if place.pending.is_some() {
+            return Err("a scaling stands last, and no dense layer or convolution beside it".into());
         }
         if !is_logistic {
             return Ok(());
         }
-        let (Some(spec), Some(layer)) = (self.layers.last_mut(), self.weights.layers.last_mut())
-        else {
-            return Err("there is no layer".into());
+        let (Some(spec), Some(linear)) = (self.layers.last_mut(), place.linear) else {
+            return Err("the probability of two classes must come from a dense layer".into());
         };
         if *spec != (LayerSpec::Dense { outputs: 1 }) {
-            return Err(
-                "the probability of two classes must come from a dense layer of one output".into(),
-            );
+            return Err("the probability of two classes must come from one output".into());
         }
         *spec = LayerSpec::Dense { outputs: 2 };
+        let layer = &mut self.weights.layers[linear];
         layer.weights.splice(0..0, vec![0.0; layer.weights.len()]);
         layer.biases.insert(0, 0.0);
         Ok(())
     }
-}
-
-fn is_linear(spec: LayerSpec) -> bool {
-    matches!(spec, LayerSpec::Dense { .. } | LayerSpec::Conv2d { .. })
 }
 
 /// How many channels a shape has; each number of a list is one.

@@ -242,7 +242,7 @@ fn scalings_are_kept_at_the_start_and_folded_elsewhere() {
         let file = File::new(&[None, Some(5)])
             .reals("w", &[5, 5], &numbers(25))
             .reals("v", &[5, 3], &numbers(15))
-            .reals("s", &[5], &[0.5, 1.0, 2.0, 3.0, -4.0])
+            .reals("s", &[5], &[0.5, 1.0, 2.0, 3.0, 4.0])
             .reals("t", &[5], &numbers(5));
         let (before, after) = if start { ("x", "a") } else { ("h", "b") };
         let gemm = |file: File, from: &str| file.node("Gemm", &[from, "w"], "h", &[]);
@@ -253,11 +253,11 @@ fn scalings_are_kept_at_the_start_and_folded_elsewhere() {
         file.node("Gemm", &[if start { "h" } else { after }, "v"], "y", &[])
     };
     let start = onnx(&scaled(true).bytes()).unwrap();
-    assert_eq!(start.scaling.as_ref().unwrap().scale, [0.5, 1.0, 2.0, 3.0, -4.0]);
+    assert_eq!(start.scaling.as_ref().unwrap().scale, [0.5, 1.0, 2.0, 3.0, 4.0]);
     let folded = onnx(&scaled(false).bytes()).unwrap();
     assert!(folded.scaling.is_none());
     let (x, w, v) = (samples(5), numbers(25), numbers(15));
-    let (s, t) = ([0.5, 1.0, 2.0, 3.0, -4.0], numbers(5));
+    let (s, t) = ([0.5, 1.0, 2.0, 3.0, 4.0], numbers(5));
     let product = |a: &Array2<f64>, m: &[f32], outputs: usize| {
         Array2::from_shape_fn((outputs, 4), |(o, n)| {
             (0..5).map(|i| a[[i, n]] * f64::from(m[i * outputs + o])).sum::<f64>()
@@ -275,24 +275,90 @@ fn scalings_are_kept_at_the_start_and_folded_elsewhere() {
     assert_close(&probabilities(&folded), &softmax(product(&scale(&relu), &v, 3)));
 }
 
+/// A block with an identity shortcut, and one whose shortcut has a convolution of its own.
+#[test]
+fn shortcuts_are_added_at_the_client() {
+    let pads = [Setting::Integers("pads", &[1; 4])];
+    let file = File::new(&[None, Some(2), Some(4), Some(4)])
+        .reals("w", &[2, 2, 3, 3], &numbers(36))
+        .reals("v", &[2, 2, 3, 3], &numbers(37)[1..])
+        .reals("u", &[2, 2, 1, 1], &numbers(4))
+        .reals("m", &[32, 3], &numbers(96))
+        .node("Conv", &["x", "w"], "a", &pads)
+        .node("Relu", &["a"], "b", &[])
+        .node("Conv", &["b", "v"], "c", &pads)
+        .node("Add", &["c", "b"], "d", &[])
+        .node("Relu", &["d"], "e", &[])
+        .node("Conv", &["e", "w"], "f", &pads)
+        .node("Conv", &["e", "u"], "g", &[])
+        .node("Add", &["g", "f"], "h", &[])
+        .node("Flatten", &["h"], "i", &[])
+        .node("Gemm", &["i", "m"], "y", &[]);
+    let imported = onnx(&file.bytes()).unwrap();
+    let conv = |x: &Array2<f64>, w: &[f32], side: usize| {
+        let reach = side / 2;
+        Array2::from_shape_fn((32, 4), |(o, s)| {
+            let (f, y, x_) = (o / 16, o / 4 % 4, o % 4);
+            let taps = (0..2 * side * side).map(|t| (t / (side * side), t / side % side, t % side));
+            let tap = |(c, u, v): (usize, usize, usize)| {
+                let (i, j) = ((y + u).checked_sub(reach)?, (x_ + v).checked_sub(reach)?);
+                let weight = f64::from(w[((f * 2 + c) * side + u) * side + v]);
+                (i < 4 && j < 4).then(|| weight * x[[c * 16 + i * 4 + j, s]])
+            };
+            taps.filter_map(tap).sum()
+        })
+    };
+    let relu = |x: Array2<f64>| x.mapv(|x| x.max(0.0));
+    let (x, w, v, m) = (samples(32), numbers(36), numbers(37)[1..].to_vec(), numbers(96));
+    let b = relu(conv(&x, &w, 3));
+    let e = relu(conv(&b, &v, 3) + &b);
+    let h = conv(&e, &numbers(4), 1) + conv(&e, &w, 3);
+    let scores = Array2::from_shape_fn((3, 4), |(o, s)| {
+        (0..32).map(|i| h[[i, s]] * f64::from(m[i * 3 + o])).sum::<f64>()
+    });
+    let largest = scores.map_axis(ndarray::Axis(0), |s| s.iter().copied().fold(f64::MIN, f64::max));
+    let exponentials = (scores - &largest).mapv(f64::exp);
+    assert_close(
+        &probabilities(&imported),
+        &(&exponentials / &exponentials.sum_axis(ndarray::Axis(0))),
+    );
+}
+
+/// Each channel by itself.
+#[test]
+fn depthwise_convolutions() {
+    let file = File::new(&[None, Some(2), Some(3), Some(3)])
+        .reals("w", &[2, 1, 3, 3], &numbers(18))
+        .node("Conv", &["x", "w"], "c", &[Setting::Integer("group", 2)])
+        .node("Flatten", &["c"], "y", &[]);
+    let (x, w) = (samples(18), numbers(18));
+    let e = Array2::from_shape_fn((2, 4), |(f, s)| {
+        (0..9).map(|i| f64::from(w[f * 9 + i]) * x[[f * 9 + i, s]]).sum::<f64>().exp()
+    });
+    assert_close(
+        &probabilities(&onnx(&file.bytes()).unwrap()),
+        &(&e / &e.sum_axis(ndarray::Axis(0))),
+    );
+}
+
 /// One by one would mean as many exports as there are problems.
 #[test]
 fn all_that_is_not_supported_is_listed_at_once() {
     let file = dense_then(|file| {
         file.reals("v", &[3, 3], &numbers(9))
-            .node("Elu", &["z"], "a", &[])
-            .node("Gemm", &["a", "v"], "b", &[])
-            .node("Mish", &["b"], "c", &[])
-            .node("com.example.Attention", &["c"], "d", &[])
-            .node("Gemm", &["d", "v"], "y", &[])
+            .node("Elu", &["z"], "e", &[])
+            .node("Gemm", &["e", "v"], "f", &[])
+            .node("Mish", &["f"], "g", &[])
+            .node("com.example.Attention", &["g"], "h", &[])
+            .node("Gemm", &["h", "v"], "y", &[])
     });
     let all = refusals(&file);
     assert_eq!(
         all,
         [
-            "node_a (Elu): Elu is not supported",
-            "node_c (Mish): Mish is not supported",
-            "node_d (com.example.Attention): com.example.Attention is not supported",
+            "node_e (Elu): Elu is not supported",
+            "node_g (Mish): Mish is not supported",
+            "node_h (com.example.Attention): com.example.Attention is not supported",
         ]
     );
 }

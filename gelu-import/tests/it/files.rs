@@ -9,6 +9,7 @@ use gelu_core::clear::Clear;
 use gelu_core::ledger::Policy;
 use gelu_core::pair::{Pair, PairHost};
 use gelu_core::server::{LearningRate, ServedModel};
+use gelu_import::calibrate::LARGEST_DIFFERENCE;
 use gelu_import::{Calibrated, Imported, Outputs, Samples, calibrate, npy};
 use gelu_lattice::Lattice;
 use gelu_nn::{Model, Sequential};
@@ -146,7 +147,7 @@ fn calibrated(known: &Known) -> Calibrated {
 }
 
 /// To 1e-5 in floating point (the files hold 32 bits); in fixed point, calibrated by the same inputs, with the same
-/// class for every sample and probabilities to 0.1.
+/// class for every sample and probabilities to 0.05.
 #[test]
 fn every_file_computes_what_it_computed_elsewhere() {
     for known in known() {
@@ -164,7 +165,7 @@ fn every_file_computes_what_it_computed_elsewhere() {
             report.cut_off
         );
         assert!(float < 1e-5, "{}: {float}", known.file);
-        assert!(report.agreement == 1.0 && fixed < 0.1, "{}: {fixed}", known.file);
+        assert!(report.agreement == 1.0 && fixed <= LARGEST_DIFFERENCE + 1e-5, "{}: {fixed}", known.file);
     }
 }
 
