@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::args::Moved;
 use crate::commands::{
-    audit, backends, bench, certs, datasets, demo, import, infer, keygen, models, plan, round, serve,
-    train, transfer,
+    audit, backends, bench, certs, datasets, demo, import, infer, keygen, models, plan, round,
+    serve, train, transfer,
 };
 use crate::output::Output;
 use crate::program::{self, Common};
@@ -34,7 +34,7 @@ Start here:
   gelu audit iris               what a training of that network would leak, to whom
   gelu transfer fit             a hospital's rows, somebody else's model: a head trained under encryption
   gelu plan lenet5              how its layers travel in ciphertexts, and what each of them costs
-  gelu import net.onnx          a model that was trained elsewhere, made one of ours
+  gelu import net.onnx --out net.safetensors   a model that was trained elsewhere, made one of ours
   gelu backends                 the cryptosystems of this program, and what each can do
   gelu help COMMAND             examples for each command";
 

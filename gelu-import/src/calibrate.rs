@@ -123,8 +123,8 @@ pub fn calibrate(
             let model =
                 Model::from_float(name, imported.architecture.clone(), precision, &weights)?;
             let report = compare(&model, samples, &float, &ranges, &exponents)?;
-            let is_good = report.loss() <= tolerance
-                && report.largest_difference <= LARGEST_DIFFERENCE;
+            let is_good =
+                report.loss() <= tolerance && report.largest_difference <= LARGEST_DIFFERENCE;
             last = Some(Calibrated { model, report });
             if is_good {
                 return last.ok_or_else(none);

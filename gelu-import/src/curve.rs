@@ -120,8 +120,7 @@ mod tests {
         assert_eq!(x.with(&x, |a, b| a * b).activation(), Some(Activation::Square));
         let relu6 = x.then(|x| x.clamp(0.0, 6.0)).activation();
         assert_eq!(relu6, Some(Activation::Clip { lo: 0.0, hi: 6.0 }));
-        for f in [|x: f64| x.max(0.001) + 1.0, |x| libm::tanh(1.0001 * x), |x| x * x * x]
-        {
+        for f in [|x: f64| x.max(0.001) + 1.0, |x| libm::tanh(1.0001 * x), |x| x * x * x] {
             let curve = x.then(f);
             assert_eq!((curve.activation(), curve.affine()), (None, None));
         }

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::Result;
-use gelu_core::{Network, Precision};
 use gelu_core::ledger::{Exposure, LayerExposure};
 use gelu_core::plan::Purpose;
+use gelu_core::{Network, Precision};
 use gelu_nn::{Model, Sequential, zoo};
 use serde::Serialize;
 

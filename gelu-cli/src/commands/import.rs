@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use gelu_core::Precision;
-use gelu_import::{Calibrated, Error as ImportError, Imported, MAX_FILE_BYTES, Report, Samples, calibrate, npy};
+use gelu_import::{
+    Calibrated, Error as ImportError, Imported, MAX_FILE_BYTES, Report, Samples, calibrate, npy,
+};
 use gelu_nn::data::csv::{Column as Place, Table};
 use gelu_nn::schema::{Column, Description, Image, Label, Labels, ReadOptions, Scale, VERSION};
 use gelu_nn::{Calibration, Model, Provenance, Schema, Sequential, Shape};
-use ndarray::{Array2, ArrayD, Axis};
+use ndarray::{ArrayD, Axis};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -25,13 +27,13 @@ use crate::problem::{Advise, problem};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  gelu import net.onnx --calibrate sample.npy --out model.safetensors
-  gelu import pipeline.onnx --calibrate sample.csv --label outcome --out model.safetensors
-  gelu import state.safetensors --architecture net.json --calibrate sample.npy --out model.safetensors
-  gelu import net.onnx --pixels 0.1307,0.3081 --calibrate sample.npy --out model.safetensors
+  gelu import net.onnx --calibrate sample.npy --out imported.safetensors
+  gelu import pipeline.onnx --calibrate sample.csv --label outcome --out imported.safetensors
+  gelu import state.safetensors --architecture net.json --calibrate sample.npy --out imported.safetensors
+  gelu import net.onnx --pixels 0.1307,0.3081 --calibrate sample.npy --out imported.safetensors
 
 ONNX: of PyTorch, Keras and scikit-learn (skl2onnx), in one file. All nodes that cannot be run exactly are listed
-at once. PyTorch weights: `safetensors.torch.save_file(model.state_dict(), \"state.safetensors\")`; how the layers are
+at once. PyTorch weights: `safetensors.torch.save_file(model.state_dict(), FILE)`; how the layers are
 connected stands in the file for --architecture, and without one gelu prints one to start from.
 
 The sample is what the original model takes, before any scaling that is part of the file: rows of a table, or an
@@ -61,7 +63,12 @@ pub(crate) struct Args {
     classes: Vec<String>,
     /// Pixels p from 0 to 1 become (p − MEAN)/DEVIATION before the network, as by torchvision's Normalize; one pair, or
     /// one for each channel [default: as they are, 0,1; for a network that takes bytes 0,0.00392156862745]
-    #[arg(long, value_name = "MEAN,DEVIATION,…", value_delimiter = ',', allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "MEAN,DEVIATION,…",
+        value_delimiter = ',',
+        allow_hyphen_values = true
+    )]
     pixels: Vec<f64>,
     /// Name of the model [default: that of the file]
     #[arg(long, value_name = "NAME")]
@@ -108,21 +115,28 @@ struct Stage {
 
 /// Reads, checks, calibrates, and saves.
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
-    let inputs: Vec<&Path> = [Some(&args.source), args.architecture.as_ref(), args.calibrate.as_ref(), args.labels.as_ref()]
-        .into_iter()
-        .flatten()
-        .map(PathBuf::as_path)
-        .collect();
+    let inputs: Vec<&Path> = [
+        Some(&args.source),
+        args.architecture.as_ref(),
+        args.calibrate.as_ref(),
+        args.labels.as_ref(),
+    ]
+    .into_iter()
+    .flatten()
+    .map(PathBuf::as_path)
+    .collect();
     let out = Destination::check(&args.out, Kind::Model, &inputs, args.force)?;
     let bytes = read(&args.source)?;
     let imported = import(args, &bytes)?;
-    let sample = args.calibrate.as_deref().map(|path| Sample::read(path, args, &imported)).transpose()?;
+    let sample =
+        args.calibrate.as_deref().map(|path| Sample::read(path, args, &imported)).transpose()?;
     let schema = schema(args, &imported, sample.as_ref())?;
     let name = args.name.clone().unwrap_or_else(|| stem(&args.source));
     let (model, report) = match &sample {
         None => (gelu_import::uncalibrated(&imported, &name)?, None),
         Some(sample) => {
-            let Calibrated { model, report } = calibrate(&imported, &name, &sample.samples, args.tolerance)?;
+            let Calibrated { model, report } =
+                calibrate(&imported, &name, &sample.samples, args.tolerance)?;
             check_loss(&report, args.tolerance)?;
             (model, Some(report))
         }
@@ -175,13 +189,16 @@ fn share(text: &str) -> Result<f64, String> {
 fn read(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = File::open(path).with_context(|| path.display().to_string())?;
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).with_context(|| path.display().to_string())?;
+    file.take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .with_context(|| path.display().to_string())?;
     Ok(bytes)
 }
 
 fn import(args: &Args, bytes: &[u8]) -> Result<Imported> {
     let name = args.source.display();
-    let is_onnx = args.source.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"));
+    let is_onnx =
+        args.source.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"));
     let imported = match is_onnx && !gelu_import::is_safetensors(bytes) {
         true if args.architecture.is_some() => {
             return Err(problem(
@@ -242,14 +259,19 @@ impl Sample {
                 "give the classes as --labels FILE.npy",
             )),
             Some("npy") => {
-                let samples = Self::of_array(array(path)?, args, imported).with_context(|| shown.to_string())?;
+                let samples = Self::of_array(array(path)?, args, imported)
+                    .with_context(|| shown.to_string())?;
                 Ok(Self { samples, columns: None, label: None })
             }
-            Some("csv" | "tsv") if args.labels.is_some() => {
-                Err(problem(format!("--labels is for arrays, but {shown} is a table"), "name its column with --label"))
-            }
+            Some("csv" | "tsv") if args.labels.is_some() => Err(problem(
+                format!("--labels is for arrays, but {shown} is a table"),
+                "name its column with --label",
+            )),
             Some("csv" | "tsv") => Self::of_table(path, args, imported),
-            _ => Err(problem(format!("{shown} is neither .csv nor .npy"), "save the sample as one of them")),
+            _ => Err(problem(
+                format!("{shown} is neither .csv nor .npy"),
+                "save the sample as one of them",
+            )),
         }
     }
 
@@ -258,17 +280,28 @@ impl Sample {
         let fits = |shape: &[usize]| *shape == imported.input_shape[..] || *shape == [features];
         if array.ndim() == 0 || array.is_empty() || !fits(&array.shape()[1..]) {
             return Err(problem(
-                format!("the array has shape {:?}, the model takes [samples] and {:?}", array.shape(), imported.input_shape),
+                format!(
+                    "the array has shape {:?}, the model takes [samples] and {:?}",
+                    array.shape(),
+                    imported.input_shape
+                ),
                 "give it an array of samples as the original model takes them",
             ));
         }
         let rows = array.len_of(Axis(0));
-        let flat = array.into_shape_with_order((rows, features)).context("a shape that was checked")?;
+        let flat =
+            array.into_shape_with_order((rows, features)).context("a shape that was checked")?;
         let labels = args.labels.as_deref().map(|path| {
             let class = |&value: &f64| match value >= 0.0 && value.fract() == 0.0 && value < 1e6 {
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a small whole number"
+                )]
                 true => Ok(value as usize),
-                false => Err(problem(format!("{} is no class", value), "number the classes from 0")),
+                false => {
+                    Err(problem(format!("{} is no class", value), "number the classes from 0"))
+                }
             };
             array_of_classes(path)?.iter().map(class).collect::<Result<Vec<_>>>()
         });
@@ -285,10 +318,15 @@ impl Sample {
             None if names.len() == features + 1 => names.last().cloned(),
             None => None,
         };
-        let columns: Vec<_> = names.into_iter().filter(|name| Some(name) != label.as_ref()).collect();
+        let columns: Vec<_> =
+            names.into_iter().filter(|name| Some(name) != label.as_ref()).collect();
         if columns.len() != features {
             return Err(problem(
-                format!("{} has {} columns of features, the model takes {features}", path.display(), columns.len()),
+                format!(
+                    "{} has {} columns of features, the model takes {features}",
+                    path.display(),
+                    columns.len()
+                ),
                 "leave the other columns out of the sample; name that of the class with --label",
             ));
         }
@@ -341,13 +379,19 @@ fn classes(args: &Args, imported: &Imported) -> Result<Vec<String>> {
 fn schema(args: &Args, imported: &Imported, sample: Option<&Sample>) -> Result<Schema> {
     let scaling = imported.scaling.as_ref();
     let scale = |index: usize| {
-        scaling.map(|s| Scale { mean: -s.shift[index] / s.scale[index], deviation: 1.0 / s.scale[index] })
+        scaling.map(|s| Scale {
+            mean: -s.shift[index] / s.scale[index],
+            deviation: 1.0 / s.scale[index],
+        })
     };
     let name = sample.and_then(|sample| sample.label.clone()).unwrap_or_else(|| "class".into());
     let label = Some(Label { name, classes: classes(args, imported)? });
     let Shape::Image { channels, height, width } = imported.architecture.input() else {
         if !args.pixels.is_empty() {
-            return Err(problem("--pixels is for images, but the model takes a list of numbers", "leave it out"));
+            return Err(problem(
+                "--pixels is for images, but the model takes a list of numbers",
+                "leave it out",
+            ));
         }
         let features = imported.architecture.input().features();
         let numbered = || (1..=features).map(|i| format!("x{i}")).collect();
@@ -362,7 +406,9 @@ fn schema(args: &Args, imported: &Imported, sample: Option<&Sample>) -> Result<S
     };
     // Of the network on pixels from 0 to 1: --pixels first, then what the file does.
     let given: Vec<_> = args.pixels.chunks(2).map(|pair| pair.to_vec()).collect();
-    if !([0, 1, channels].contains(&given.len()) && given.iter().all(|pair| pair.len() == 2 && pair[1] > 0.0)) {
+    if !([0, 1, channels].contains(&given.len())
+        && given.iter().all(|pair| pair.len() == 2 && pair[1] > 0.0))
+    {
         return Err(problem(
             format!("--pixels has {} numbers", args.pixels.len()),
             format!("give a mean and a deviation above 0, or {channels} such pairs"),
@@ -370,7 +416,8 @@ fn schema(args: &Args, imported: &Imported, sample: Option<&Sample>) -> Result<S
     }
     let of_channel = |channel: usize| {
         let pair = given.get(channel).or(given.first());
-        let first = pair.map_or(Scale::IDENTITY, |pair| Scale { mean: pair[0], deviation: pair[1] });
+        let first =
+            pair.map_or(Scale::IDENTITY, |pair| Scale { mean: pair[0], deviation: pair[1] });
         let Some(second) = scale(channel * height * width) else { return first };
         let mean = first.mean + first.deviation * second.mean;
         Scale { mean, deviation: first.deviation * second.deviation }
@@ -378,7 +425,12 @@ fn schema(args: &Args, imported: &Imported, sample: Option<&Sample>) -> Result<S
     let is_plain = given.is_empty() && scaling.is_none();
     let scale = if is_plain { Vec::new() } else { (0..channels).map(of_channel).collect() };
     let image = Image { shape: [channels, height, width], max: 255, scale };
-    Ok(Schema::new(Description { version: VERSION, image: Some(image), label, ..Description::default() })?)
+    Ok(Schema::new(Description {
+        version: VERSION,
+        image: Some(image),
+        label,
+        ..Description::default()
+    })?)
 }
 
 impl Measured {
@@ -402,7 +454,8 @@ impl Measured {
 
 impl Shown {
     fn text(&self, report: Option<&Report>, model: &Model) -> String {
-        let mut text = format!("{}\n{}\n{} parameters\n", self.source, self.layers, self.parameters);
+        let mut text =
+            format!("{}\n{}\n{} parameters\n", self.source, self.layers, self.parameters);
         for note in &self.notes {
             text += &format!("note: {note}\n");
         }
@@ -418,7 +471,11 @@ impl Shown {
             }
             let accuracy = match (report.accuracy_float, report.accuracy_fixed) {
                 (Some(float), Some(fixed)) => {
-                    format!("accuracy {} in floating point, {} in fixed point; ", percent(float), percent(fixed))
+                    format!(
+                        "accuracy {} in floating point, {} in fixed point; ",
+                        percent(float),
+                        percent(fixed)
+                    )
                 }
                 _ => String::new(),
             };
@@ -432,7 +489,12 @@ impl Shown {
         }
         text + &format!(
             "integers of {} + {} bits for activations, {} + {} for weights\nVerdict: {}.\nmodel: {}",
-            activations.integer, activations.fraction, weights.integer, weights.fraction, self.verdict, self.model
+            activations.integer,
+            activations.fraction,
+            weights.integer,
+            weights.fraction,
+            self.verdict,
+            self.model
         )
     }
 }

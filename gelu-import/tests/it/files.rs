@@ -165,7 +165,11 @@ fn every_file_computes_what_it_computed_elsewhere() {
             report.cut_off
         );
         assert!(float < 1e-5, "{}: {float}", known.file);
-        assert!(report.agreement == 1.0 && fixed <= LARGEST_DIFFERENCE + 1e-5, "{}: {fixed}", known.file);
+        assert!(
+            report.agreement == 1.0 && fixed <= LARGEST_DIFFERENCE + 1e-5,
+            "{}: {fixed}",
+            known.file
+        );
     }
 }
 
