@@ -341,6 +341,7 @@ mod tests {
             architecture,
             weights,
             scaling: None,
+            missing: None,
             input_order: None,
             classes: None,
             outputs: Outputs::Scores,

@@ -18,7 +18,7 @@
 //! | `Relu`, `Sigmoid`, `Tanh`, `LeakyRelu`, `Clip`, `HardSwish`, `Gelu`, x·x, however written | activations |
 //! | `AveragePool`, `MaxPool`, `GlobalAveragePool`, `ReduceMean` over an image | poolings |
 //! | `Reshape`, `Flatten`, `Transpose`, `Cast`, `Dropout`, … | an order of features |
-//! | scikit-learn's `Scaler`, and any scaling of the sample | the scaling that clients apply |
+//! | scikit-learn's `Imputer` and `Scaler`, and any scaling of the sample | what clients do before they encrypt |
 //! | `Softmax`, `ArgMax`, `ZipMap`, a last `Sigmoid` | the end: the client computes probabilities from scores |
 #![forbid(unsafe_code)]
 
@@ -53,6 +53,8 @@ pub struct Imported {
     pub weights: FloatParameters,
     /// What is done to each feature of a sample before the network takes it, in the network's order.
     pub scaling: Option<Scaling>,
+    /// What stands for each feature where a sample lacks it, before the scaling (scikit-learn's `SimpleImputer`).
+    pub missing: Option<Vec<f64>>,
     /// For each feature of the network its place in a sample of the file, where the file has another order of axes
     /// (channels last).
     pub input_order: Option<Vec<u32>>,
@@ -94,6 +96,7 @@ pub fn onnx(bytes: &[u8]) -> Result<Imported> {
         architecture,
         weights,
         scaling,
+        missing: lowered.missing,
         input_order: lowered.input_order,
         input_shape: graph.input.shape,
         classes: lowered.classes,
@@ -123,6 +126,9 @@ impl Imported {
                 samples.select(Axis(0), &order)
             }
         };
+        for (mut row, value) in prepared.outer_iter_mut().zip(self.missing.iter().flatten()) {
+            row.mapv_inplace(|x| if x.is_nan() { *value } else { x });
+        }
         if let Some(Scaling { scale, shift }) = &self.scaling {
             for (mut row, (s, t)) in prepared.outer_iter_mut().zip(scale.iter().zip(shift)) {
                 row.mapv_inplace(|x| s * x + t);

@@ -12,7 +12,7 @@
 //! | file | operators |
 //! | --- | --- |
 //! | `elementwise` | activations, arithmetic, `Erf`, `Clip`, `Identity`, `Cast`, `Dropout` |
-//! | `linear` | `Gemm`, `MatMul`, `Conv`, `BatchNormalization`, `Scaler`, `LinearClassifier` |
+//! | `linear` | `Gemm`, `MatMul`, `Conv`, `BatchNormalization`, `Imputer`, `Scaler`, `LinearClassifier` |
 //! | `pooling` | `AveragePool`, `MaxPool`, `GlobalAveragePool`, `ReduceMean`, `Pad` |
 //! | `shapes` | `Reshape`, `Flatten`, `Transpose`, and what exporters compute shapes with |
 //! | `ending` | `Softmax`, `ArgMax`, `ZipMap`: what a classifier ends in |
@@ -158,6 +158,8 @@ pub(crate) struct Lowered {
     pub(crate) ending: Ending,
     /// Names of the classes, where the file has them.
     pub(crate) classes: Option<Vec<String>>,
+    /// What stands for each feature of the sample where it is missing.
+    pub(crate) missing: Option<Vec<f64>>,
     /// Where the file's input is an image in another order of axes: for each of our features its place in it.
     pub(crate) input_order: Option<Vec<u32>>,
 }
@@ -183,6 +185,7 @@ pub(crate) fn lower(graph: &Graph) -> Result<Lowered> {
         steps: Vec::new(),
         refused: Vec::new(),
         classes: None,
+        missing: None,
         input_order: None,
         reordered: Vec::new(),
         parameters: 0,
@@ -215,6 +218,7 @@ struct Lowering<'a> {
     steps: Vec<Step>,
     refused: Vec<Unsupported>,
     classes: Option<Vec<String>>,
+    missing: Option<Vec<f64>>,
     input_order: Option<Vec<u32>>,
     /// The sample, and functions of it, whose order of axes was changed.
     reordered: Vec<usize>,
@@ -265,6 +269,7 @@ impl<'a> Lowering<'a> {
             "Gemm" => self.gemm(node),
             "MatMul" => self.mat_mul(node),
             "BatchNormalization" => self.batch_normalization(node),
+            "ai.onnx.ml.Imputer" => self.imputer(node),
             "ai.onnx.ml.Scaler" => self.scaler(node),
             "ai.onnx.ml.LinearClassifier" => self.linear_classifier(node),
             "AveragePool" => self.average_pool(node),
@@ -298,8 +303,8 @@ impl<'a> Lowering<'a> {
                 expected: "an ONNX file of a classifier",
                 why: "its outputs depend on nothing".into(),
             })?;
-            let Self { steps, classes, input_order, .. } = self;
-            return Ok(Lowered { steps, ending, classes, input_order });
+            let Self { steps, classes, missing, input_order, .. } = self;
+            return Ok(Lowered { steps, ending, classes, missing, input_order });
         }
         Err(Error::Unsupported(self.refused))
     }

@@ -172,6 +172,29 @@ impl<'a> Lowering<'a> {
         })
     }
 
+    /// What stands for missing values of the sample, which clients fill in.
+    pub(super) fn imputer(&mut self, node: &'a Node) -> Result<Value, Stop> {
+        let act = self.settled(node, 0)?;
+        if self.steps[act.step].op != Op::Input || !act.is_in_order() {
+            return refuse("fills in what is missing after something was computed");
+        }
+        let replaced = node.real("replaced_value_float", f32::NAN);
+        let features = act.view.len();
+        let values = match node.reals("imputed_value_floats") {
+            one if one.len() == 1 => vec![one[0]; features],
+            each => each,
+        };
+        if !replaced.is_nan() || values.len() != features || values.iter().any(|v| !v.is_finite()) {
+            return refuse(format!(
+                "puts {} values in the place of {replaced}, must be one for each of {features} features in the place \
+                 of what is missing",
+                values.len()
+            ));
+        }
+        self.missing = Some(values);
+        Ok(Value::Act(act))
+    }
+
     /// (x − offset) · scale of scikit-learn.
     pub(super) fn scaler(&mut self, node: &'a Node) -> Result<Value, Stop> {
         let features = self.act(node, 0)?.shape().iter().product::<usize>();

@@ -275,6 +275,22 @@ fn scalings_are_kept_at_the_start_and_folded_elsewhere() {
     assert_close(&probabilities(&folded), &softmax(product(&scale(&relu), &v, 3)));
 }
 
+/// scikit-learn's SimpleImputer and StandardScaler, as skl2onnx writes them.
+#[test]
+fn missing_values_are_filled_in_before_they_are_scaled() {
+    let fill = [Setting::Reals("imputed_value_floats", &[1.0, 2.0, 3.0, 4.0, 5.0])];
+    let file = File::new(&[None, Some(5)])
+        .reals("w", &[5, 3], &numbers(15))
+        .node("ai.onnx.ml.Imputer", &["x"], "i", &fill)
+        .node("ai.onnx.ml.Scaler", &["i"], "s", &[Setting::Reals("offset", &[1.0; 5]), Setting::Reals("scale", &[2.0])])
+        .node("Gemm", &["s", "w"], "y", &[]);
+    let imported = onnx(&file.bytes()).unwrap();
+    let mut x = samples(5);
+    x[[3, 1]] = f64::NAN;
+    let prepared = imported.prepare(&x).unwrap();
+    assert_eq!((prepared[[3, 1]], prepared[[0, 0]]), (2.0 * (4.0 - 1.0), 2.0 * (x[[0, 0]] - 1.0)));
+}
+
 /// A block with an identity shortcut, and one whose shortcut has a convolution of its own.
 #[test]
 fn shortcuts_are_added_at_the_client() {

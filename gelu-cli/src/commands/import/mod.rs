@@ -1,5 +1,7 @@
 //! `gelu import FILE --out FILE`: a model that was trained elsewhere, as one of ours.
 
+mod sample;
+
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -7,21 +9,20 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use gelu_core::Precision;
 use gelu_import::{
-    Calibrated, Error as ImportError, Imported, MAX_FILE_BYTES, Report, Samples, calibrate, npy,
+    Calibrated, Error as ImportError, Imported, MAX_FILE_BYTES, Report, calibrate,
 };
-use gelu_nn::data::csv::{Column as Place, Table};
-use gelu_nn::schema::{Column, Description, Image, Label, Labels, ReadOptions, Scale, VERSION};
+use gelu_nn::schema::{Column, Description, Image, Label, Missing, Scale, VERSION};
 use gelu_nn::{Calibration, Model, Provenance, Schema, Sequential, Shape};
-use ndarray::{ArrayD, Axis};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use self::sample::Sample;
 use super::audit;
 use crate::cut_off::CutOff;
 use crate::data::stem;
 use crate::destination::{Destination, Kind};
 use crate::output::{Output, table};
-use crate::problem::{Advise, problem};
+use crate::problem::problem;
 
 /// Make a model of an ONNX file or of PyTorch weights
 #[derive(Debug, clap::Args)]
@@ -242,125 +243,6 @@ fn check_loss(report: &Report, tolerance: f64) -> Result<()> {
     }
 }
 
-/// Samples, and what their file says about the inputs.
-struct Sample {
-    samples: Samples,
-    /// Columns of a table, without the label.
-    columns: Option<Vec<String>>,
-    label: Option<String>,
-}
-
-impl Sample {
-    fn read(path: &Path, args: &Args, imported: &Imported) -> Result<Self> {
-        let shown = path.display();
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("npy") if args.label.is_some() => Err(problem(
-                format!("--label names a column, but {shown} is an array"),
-                "give the classes as --labels FILE.npy",
-            )),
-            Some("npy") => {
-                let samples = Self::of_array(array(path)?, args, imported)
-                    .with_context(|| shown.to_string())?;
-                Ok(Self { samples, columns: None, label: None })
-            }
-            Some("csv" | "tsv") if args.labels.is_some() => Err(problem(
-                format!("--labels is for arrays, but {shown} is a table"),
-                "name its column with --label",
-            )),
-            Some("csv" | "tsv") => Self::of_table(path, args, imported),
-            _ => Err(problem(
-                format!("{shown} is neither .csv nor .npy"),
-                "save the sample as one of them",
-            )),
-        }
-    }
-
-    fn of_array(array: ArrayD<f64>, args: &Args, imported: &Imported) -> Result<Samples> {
-        let features = imported.architecture.input().features();
-        let fits = |shape: &[usize]| *shape == imported.input_shape[..] || *shape == [features];
-        if array.ndim() == 0 || array.is_empty() || !fits(&array.shape()[1..]) {
-            return Err(problem(
-                format!(
-                    "the array has shape {:?}, the model takes [samples] and {:?}",
-                    array.shape(),
-                    imported.input_shape
-                ),
-                "give it an array of samples as the original model takes them",
-            ));
-        }
-        let rows = array.len_of(Axis(0));
-        let flat =
-            array.into_shape_with_order((rows, features)).context("a shape that was checked")?;
-        let labels = args.labels.as_deref().map(|path| {
-            let class = |&value: &f64| match value >= 0.0 && value.fract() == 0.0 && value < 1e6 {
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "a small whole number"
-                )]
-                true => Ok(value as usize),
-                false => {
-                    Err(problem(format!("{} is no class", value), "number the classes from 0"))
-                }
-            };
-            array_of_classes(path)?.iter().map(class).collect::<Result<Vec<_>>>()
-        });
-        let inputs = imported.prepare(&flat.reversed_axes().as_standard_layout().into_owned())?;
-        Ok(Samples { inputs, labels: labels.transpose()? })
-    }
-
-    /// A table whose columns are the features in their order, and a label perhaps.
-    fn of_table(path: &Path, args: &Args, imported: &Imported) -> Result<Self> {
-        let names = Table::open(path, &gelu_nn::data::csv::Format::default())?.names().to_vec();
-        let features = imported.architecture.input().features();
-        let label = match &args.label {
-            Some(label) => Some(label.clone()),
-            None if names.len() == features + 1 => names.last().cloned(),
-            None => None,
-        };
-        let columns: Vec<_> =
-            names.into_iter().filter(|name| Some(name) != label.as_ref()).collect();
-        if columns.len() != features {
-            return Err(problem(
-                format!(
-                    "{} has {} columns of features, the model takes {features}",
-                    path.display(),
-                    columns.len()
-                ),
-                "leave the other columns out of the sample; name that of the class with --label",
-            ));
-        }
-        let classes = classes(args, imported)?;
-        let of_label = label.clone().map(|name| Label { name, classes });
-        let reader = Schema::of_numbers(&columns, of_label)?;
-        let labels = if label.is_some() { Labels::Required } else { Labels::Ignored };
-        let options = ReadOptions {
-            labels,
-            label: args.label.as_deref().map(Place::from),
-            ..ReadOptions::default()
-        };
-        let dataset = reader.dataset(path, &options)?;
-        let inputs = imported.prepare(&dataset.features().to_owned())?;
-        let labels = label.as_ref().map(|_| dataset.labels().to_vec());
-        Ok(Self { samples: Samples { inputs, labels }, columns: Some(columns), label })
-    }
-}
-
-fn array(path: &Path) -> Result<ArrayD<f64>> {
-    npy::read(&read(path)?).advise(|| format!("save {} in Python with numpy.save", path.display()))
-}
-
-fn array_of_classes(path: &Path) -> Result<ArrayD<f64>> {
-    let array = array(path)?;
-    match array.ndim() {
-        1 => Ok(array),
-        _ => Err(problem(
-            format!("{} has shape {:?}", path.display(), array.shape()),
-            "save one number for each sample",
-        )),
-    }
-}
-
 /// The words of the classes.
 fn classes(args: &Args, imported: &Imported) -> Result<Vec<String>> {
     let count = imported.architecture.classes();
@@ -373,6 +255,11 @@ fn classes(args: &Args, imported: &Imported) -> Result<Vec<String>> {
             "name all of them, in the order of the outputs",
         )),
     }
+}
+
+/// What stands for a feature that is missing.
+fn missing(imported: &Imported, feature: usize) -> Missing {
+    imported.missing.as_ref().map_or(Missing::Refuse, |values| Missing::Value(values[feature]))
 }
 
 /// What inputs and classes mean, with the scaling of the file.
@@ -400,6 +287,7 @@ fn schema(args: &Args, imported: &Imported, sample: Option<&Sample>) -> Result<S
         for (index, column) in description.columns.iter_mut().enumerate() {
             if let Column::Number(number) = column {
                 number.scale = scale(index);
+                number.missing = missing(imported, index);
             }
         }
         return Ok(Schema::new(description)?);
