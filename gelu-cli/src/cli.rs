@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::args::Moved;
 use crate::commands::{
     audit, backends, bench, certs, datasets, demo, import, infer, keygen, models, plan, round,
-    serve, train, transfer,
+    schema, serve, train, transfer,
 };
 use crate::output::Output;
 use crate::program::{self, Common};
@@ -35,6 +35,7 @@ Start here:
   gelu transfer fit             a hospital's rows, somebody else's model: a head trained under encryption
   gelu plan lenet5              how its layers travel in ciphertexts, and what each of them costs
   gelu import net.onnx --out net.safetensors   a model that was trained elsewhere, made one of ours
+  gelu schema infer loans.csv   what the columns of a table of yours would mean to a network
   gelu backends                 the cryptosystems of this program, and what each can do
   gelu help COMMAND             examples for each command";
 
@@ -51,6 +52,7 @@ enum Command {
     Train(Box<train::Args>),
     Transfer(Box<transfer::Args>),
     Infer(Box<infer::Args>),
+    Schema(schema::Args),
     Bench(Box<bench::Args>),
     Serve(Box<serve::Args>),
     Certs(certs::Args),
@@ -80,6 +82,7 @@ impl Command {
             Self::Train(args) => train::run(&args, output),
             Self::Transfer(args) => transfer::run(&args, output),
             Self::Infer(args) => infer::run(&args, output),
+            Self::Schema(args) => schema::run(&args, output),
             Self::Bench(args) => bench::run(&args, output),
             Self::Attack(moved) => moved.refuse("attack", "attack"),
             Self::Serve(args) => serve::run(&args, output),

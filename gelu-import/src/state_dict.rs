@@ -15,9 +15,9 @@ use std::cmp::Ordering;
 
 use gelu_nn::{FloatLayer, FloatParameters, LayerSpec, Sequential};
 
+use crate::Imported;
 use crate::error::{Error, Result};
 use crate::lower::Outputs;
-use crate::Imported;
 use read::{Modules, is_linear, is_normalisation};
 
 /// What PyTorch adds to the variance of a batch normalisation, unless it is told otherwise; not in the file.

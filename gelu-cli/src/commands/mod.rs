@@ -12,6 +12,7 @@ pub(crate) mod keygen;
 pub(crate) mod models;
 pub(crate) mod plan;
 pub(crate) mod round;
+pub(crate) mod schema;
 pub mod serve;
 pub(crate) mod train;
 pub(crate) mod transfer;

@@ -9,6 +9,7 @@ mod leases;
 mod meaning;
 mod partial;
 mod sessions;
+mod tables;
 mod transfer;
 #[cfg(feature = "lattice")]
 mod transfer_ckks;

@@ -282,7 +282,12 @@ fn missing_values_are_filled_in_before_they_are_scaled() {
     let file = File::new(&[None, Some(5)])
         .reals("w", &[5, 3], &numbers(15))
         .node("ai.onnx.ml.Imputer", &["x"], "i", &fill)
-        .node("ai.onnx.ml.Scaler", &["i"], "s", &[Setting::Reals("offset", &[1.0; 5]), Setting::Reals("scale", &[2.0])])
+        .node(
+            "ai.onnx.ml.Scaler",
+            &["i"],
+            "s",
+            &[Setting::Reals("offset", &[1.0; 5]), Setting::Reals("scale", &[2.0])],
+        )
         .node("Gemm", &["s", "w"], "y", &[]);
     let imported = onnx(&file.bytes()).unwrap();
     let mut x = samples(5);

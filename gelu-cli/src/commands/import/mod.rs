@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use gelu_core::Precision;
-use gelu_import::{
-    Calibrated, Error as ImportError, Imported, MAX_FILE_BYTES, Report, calibrate,
-};
+use gelu_import::{Calibrated, Error as ImportError, Imported, MAX_FILE_BYTES, Report, calibrate};
 use gelu_nn::schema::{Column, Description, Image, Label, Missing, Scale, VERSION};
 use gelu_nn::{Calibration, Model, Provenance, Schema, Sequential, Shape};
 use serde::Serialize;
