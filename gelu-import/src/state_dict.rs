@@ -18,7 +18,7 @@ use gelu_nn::{FloatLayer, FloatParameters, LayerSpec, Sequential};
 use crate::Imported;
 use crate::error::{Error, Result};
 use crate::lower::Outputs;
-use read::{Modules, is_linear, is_normalisation};
+use read::{Module, Modules, is_linear, is_normalisation};
 
 /// What PyTorch adds to the variance of a batch normalisation, unless it is told otherwise; not in the file.
 const EPSILON: f64 = 1e-5;

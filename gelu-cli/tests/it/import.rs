@@ -142,13 +142,14 @@ fn table(columns: usize, rows: usize) -> String {
 /// The files that the help page names.
 pub(crate) fn make_examples(folder: &Path) {
     let architecture = r#"{"input": [1, 4, 4], "layers": [{"layer": "dense", "outputs": 3}]}"#;
+    let table = table(5, 60);
     let files: [(&str, &[u8]); 6] = [
         ("net.onnx", &network("Relu")),
         ("pipeline.onnx", &pipeline()),
         ("state.safetensors", &state_dict(&[("fc.weight", &[3, 16]), ("fc.bias", &[3])])),
         ("net.json", architecture.as_bytes()),
         ("sample.npy", &array()),
-        ("sample.csv", table(5, 60).as_bytes()),
+        ("sample.csv", table.as_bytes()),
     ];
     for (name, content) in files {
         fs::write(folder.join(name), content).unwrap();
@@ -224,11 +225,12 @@ fn the_quick_start_for_pytorch_works() {
     let path = folder.path();
     let tensors: [(&str, &[usize]); 4] =
         [("0.weight", &[16, 30]), ("0.bias", &[16]), ("2.weight", &[2, 16]), ("2.bias", &[2])];
+    let (sample, new) = (table(30, 100), table(30, 20));
     let files: [(&str, &[u8]); 4] = [
         ("state.safetensors", &state_dict(&tensors)),
         ("net.json", block("json").as_bytes()),
-        ("sample.csv", table(30, 100).as_bytes()),
-        ("new.csv", table(30, 20).as_bytes()),
+        ("sample.csv", sample.as_bytes()),
+        ("new.csv", new.as_bytes()),
     ];
     for (name, content) in files {
         fs::write(path.join(name), content).unwrap();
