@@ -182,6 +182,8 @@ fn write_files(save: Save<'_>) {
     let model = Model::initialise("iris", gelu_nn::zoo::iris(), Precision::TRAINING, &mut rng());
     let bytes = model.and_then(|model| model.to_bytes()).expect("a model of our own");
     save("model_file", "iris", &bytes);
+    save("import", "onnx", &onnx());
+    save("import", "array", b"\x93NUMPY\x01\x00\x45\x00{'descr': '|u1', 'fortran_order': True, 'shape': (2, 3), }          \n\1\2\3\4\5\6");
     let table = b"a,b,class\n1,2.5,x\n-3,4e2,y\n?,7,x\n\"8\",9,\"y\"\n";
     for options in 0..32u8 {
         save("csv", &format!("table-{options}"), &[&[options], &table[..]].concat());
@@ -199,4 +201,54 @@ fn write_files(save: Save<'_>) {
     let words = |words: &[u32]| words.iter().flat_map(|w| w.to_be_bytes()).collect::<Vec<_>>();
     save("idx", "images", &[&words(&[2051, 2, 2, 3])[..], &[7; 12]].concat());
     save("idx", "labels", &[&words(&[2049, 3])[..], &[0, 1, 9]].concat());
+}
+
+/// A convolution, a normalisation, an activation, a pooling and a dense layer, as PyTorch writes them.
+fn onnx() -> Vec<u8> {
+    use gelu_import::proto::{
+        AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+        TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
+    };
+    use prost::Message;
+    let tensor = |name: &str, dims: &[i64]| {
+        let float_data = (1..=dims.iter().product::<i64>()).map(|i| i as f32 / 8.0).collect();
+        TensorProto { name: name.into(), dims: dims.to_vec(), float_data, data_type: 1, ..Default::default() }
+    };
+    let ints = |name: &str, ints: &[i64]| AttributeProto {
+        name: name.into(),
+        ints: ints.to_vec(),
+        r#type: 7,
+        ..Default::default()
+    };
+    let node = |operator: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>| NodeProto {
+        input: inputs.iter().map(|name| (*name).into()).collect(),
+        output: vec![output.into()],
+        op_type: operator.into(),
+        attribute,
+        ..Default::default()
+    };
+    let info = |name: &str, sizes: &[i64]| {
+        let dim = |&size: &i64| DimensionProto { dim_value: Some(size), dim_param: None };
+        let shape = Some(TensorShapeProto { dim: sizes.iter().map(dim).collect() });
+        let tensor_type = Some(TensorTypeProto { elem_type: 1, shape });
+        ValueInfoProto { name: name.into(), r#type: Some(TypeProto { tensor_type }) }
+    };
+    let pair = |name| ints(name, &[2, 2]);
+    let graph = GraphProto {
+        node: vec![
+            node("Conv", &["x", "w", "b"], "c", vec![ints("pads", &[1; 4])]),
+            node("BatchNormalization", &["c", "b", "b", "b", "b"], "n", vec![]),
+            node("Relu", &["n"], "r", vec![]),
+            node("AveragePool", &["r"], "p", vec![pair("kernel_shape"), pair("strides")]),
+            node("Flatten", &["p"], "f", vec![]),
+            node("MatMul", &["f", "m"], "d", vec![]),
+            node("Softmax", &["d"], "y", vec![]),
+        ],
+        initializer: vec![tensor("w", &[2, 1, 3, 3]), tensor("b", &[2]), tensor("m", &[8, 3])],
+        input: vec![info("x", &[1, 1, 4, 4])],
+        output: vec![info("y", &[1, 3])],
+        ..Default::default()
+    };
+    let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: 17 }];
+    ModelProto { graph: Some(graph), opset_import, ..Default::default() }.encode_to_vec()
 }

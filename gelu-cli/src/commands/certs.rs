@@ -35,6 +35,9 @@ enum Action {
         /// Host name or address of the server, besides localhost (may be given several times)
         #[arg(long, value_name = "NAME")]
         host: Vec<String>,
+        /// Make a client's certificate as well, for this account
+        #[arg(long, value_name = "NAME")]
+        account: Option<String>,
     },
     /// Make a client's certificate
     Add {
@@ -56,12 +59,19 @@ struct Made {
 /// Makes what was asked for.
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     match &args.action {
-        Action::Init { dir, host } => {
+        Action::Init { dir, host, account } => {
             let names: Vec<_> = host.iter().map(String::as_str).collect();
             let (authority, identity) = Authority::init(dir, &names).map_err(advised)?;
             let made = made(&authority, identity);
             let (ca, server) = (made.authority.display(), made.certificate.display());
-            let next = format!("next: gelu certs add NAME --dir {}", dir.display());
+            let client =
+                account.as_deref().map(|account| authority.issue_client(account)).transpose()?;
+            let next = match client {
+                Some(Identity { certificate, .. }) => {
+                    format!("{}: a client", certificate.display())
+                }
+                None => format!("next: gelu certs add NAME --dir {}", dir.display()),
+            };
             output.show(&made, format_args!("{ca}: the authority\n{server}: the server\n{next}"))
         }
         Action::Add { account, dir } => {

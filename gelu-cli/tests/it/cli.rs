@@ -36,7 +36,7 @@ fn help_teaches_by_example() {
     let overview = stdout(&["--help"]);
     for command in [
         "demo", "keygen", "certs", "serve", "train", "infer", "audit", "plan", "models",
-        "datasets", "backends", "bench",
+        "datasets", "backends", "bench", "import",
     ] {
         assert!(overview.contains(command), "{overview}");
         let help = stdout(&[command, "--help"]);

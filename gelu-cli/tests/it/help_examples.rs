@@ -16,7 +16,7 @@ use gelu_nn::{Model, zoo};
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
-use super::{gelu, listening};
+use super::{gelu, import, listening};
 
 /// Examples that take minutes, and what runs them otherwise.
 const SLOW: [(&str, &str); 3] = [
@@ -88,6 +88,7 @@ impl Bench {
         for name in ["loans.csv", "mine.csv", "new.csv"] {
             std::fs::write(self.path(name), &table).unwrap();
         }
+        import::make_examples(self.folder.path());
         let features = include_bytes!("../../../gelu-nn/src/data/abstracts.safetensors");
         std::fs::write(self.path("mine.safetensors"), features).unwrap();
         let of_loans = ["train", "--plaintext", "--csv", "loans.csv", "--epochs", "0"];

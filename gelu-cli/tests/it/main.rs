@@ -4,6 +4,7 @@ mod cli;
 #[cfg(unix)]
 mod endings;
 mod help_examples;
+mod import;
 mod leases;
 mod meaning;
 mod partial;
