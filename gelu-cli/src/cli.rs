@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::args::Moved;
 use crate::commands::{
-    audit, backends, bench, certs, datasets, demo, infer, keygen, models, plan, round, serve,
-    train, transfer,
+    audit, backends, bench, certs, completions, datasets, demo, infer, keygen, man, models, plan,
+    round, serve, train, transfer,
 };
 use crate::output::Output;
 use crate::program::{self, Common};
@@ -53,6 +53,8 @@ enum Command {
     Serve(Box<serve::Args>),
     Certs(certs::Args),
     Keygen(keygen::Args),
+    Completions(completions::Args),
+    Man(man::Args),
     #[command(hide = true)]
     Attack(Moved),
 }
@@ -82,6 +84,8 @@ impl Command {
             Self::Serve(args) => serve::run(&args, output),
             Self::Certs(args) => certs::run(&args, output),
             Self::Keygen(args) => keygen::run(&args, output),
+            Self::Completions(args) => completions::run(&args, output),
+            Self::Man(args) => man::run(&args, output),
         }
     }
 }
