@@ -9,6 +9,7 @@
 //! | `program` | what a program does around its commands: logs, signals, exit codes |
 //! | `backend` | the registry: which cryptosystems this program was built with |
 //! | `client` | how to reach a server, to train and to classify there |
+//! | `queries` | a server that answers queries, here or elsewhere |
 //! | `local` | a server process on this machine, for runs that need no other |
 //! | `ending` | how a run ends, also early: nothing hides a result |
 //! | `cut_off` | values that were cut off at a bound, by layer |
@@ -43,6 +44,7 @@ pub mod page;
 pub mod phases;
 pub mod problem;
 pub mod program;
+mod queries;
 pub mod rate;
 mod report;
 pub mod signals;

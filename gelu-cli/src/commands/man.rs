@@ -49,7 +49,8 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
         destination.write(text.as_bytes())?;
     }
     let names: Vec<_> = pages.iter().map(|(to, _)| to.path().display().to_string()).collect();
-    output.show(&json!({ "pages": names }), format!("{} pages in {}", names.len(), folder.display()))
+    output
+        .show(&json!({ "pages": names }), format!("{} pages in {}", names.len(), folder.display()))
 }
 
 /// The pages of a command and of all below it that its help shows, with the names of their files.
