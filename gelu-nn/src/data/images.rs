@@ -73,14 +73,14 @@ impl Images {
         }
     }
 
-    /// The name of the file that image `index` is in; none for those of an IDX file.
+    /// What image `index` is called: the name of its file; of an IDX file its number, from 1.
     ///
     /// # Panics
     /// When there is no such image.
-    pub fn name(&self, index: usize) -> Option<String> {
+    pub fn name(&self, index: usize) -> String {
         match &self.source {
-            Source::Files(files) => Some(name_of(&files[index])),
-            Source::Idx(_) => None,
+            Source::Files(files) => name_of(&files[index]),
+            Source::Idx(_) => (index + 1).to_string(),
         }
     }
 
@@ -361,7 +361,7 @@ mod tests {
         write("a.PNG", 0, 255);
         write(".hidden", 1, 1);
         let images = Images::open(dir.path(), GREY).unwrap();
-        let names: Vec<_> = (0..images.len()).map(|i| images.name(i).unwrap()).collect();
+        let names: Vec<_> = (0..images.len()).map(|i| images.name(i)).collect();
         assert_eq!(names, ["a.PNG", "b.png"]);
         assert_eq!(
             (images.read(0).unwrap(), images.read(1).unwrap()),
@@ -381,13 +381,13 @@ mod tests {
     }
 
     #[test]
-    fn idx_files_are_images_without_names() {
+    fn images_of_idx_files_are_called_by_number() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("images");
         let header = [2051u32, 2, 1, 2].iter().flat_map(|word| word.to_be_bytes());
         fs::write(&path, header.chain([0, 51, 255, 0]).collect::<Vec<_>>()).unwrap();
         let images = Images::open(&path, GREY).unwrap();
-        assert_eq!((images.len(), images.name(1)), (2, None));
+        assert_eq!((images.len(), images.name(1)), (2, "2".into()));
         assert_eq!(images.read(0).unwrap(), [0.0, 0.2]);
         assert_eq!(
             Images::open(&path, COLOUR).unwrap().read(1).unwrap(),
