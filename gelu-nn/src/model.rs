@@ -12,9 +12,11 @@ use ndarray::{Array2, Axis};
 use rand_core::CryptoRng;
 use rayon::prelude::*;
 
+use crate::bundle::{Calibration, Provenance};
 use crate::data::Dataset;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::parameters::FloatParameters;
+use crate::schema::Schema;
 use crate::sequential::Sequential;
 
 /// A model, ready to be served, trained further or saved.
@@ -31,13 +33,16 @@ pub struct Model {
     precision: Precision,
     parameters: Parameters,
     network: Arc<Network>,
+    schema: Option<Arc<Schema>>,
+    calibration: Option<Calibration>,
+    provenance: Option<Provenance>,
 }
 
 impl Model {
     /// Version 0 of a model.
     ///
     /// # Errors
-    /// [`Error::Core`](crate::Error::Core) when the precision is outside its domain, or the
+    /// [`Error::Core`] when the precision is outside its domain, or the
     /// parameters have other shapes or leave its bound (the error names the layer).
     pub fn new(
         name: impl Into<String>,
@@ -49,7 +54,18 @@ impl Model {
         let network = Arc::new(architecture.network());
         network.check(&parameters, precision.weights)?;
         let (name, metadata) = (printable(&name.into()), BTreeMap::new());
-        Ok(Self { name, version: 0, metadata, architecture, precision, parameters, network })
+        Ok(Self {
+            name,
+            version: 0,
+            metadata,
+            architecture,
+            precision,
+            parameters,
+            network,
+            schema: None,
+            calibration: None,
+            provenance: None,
+        })
     }
 
     /// A model with random weights: see [`FloatParameters::initialise`].
@@ -87,13 +103,13 @@ impl Model {
     /// As [`new`](Self::new).
     pub fn successor(&self, parameters: Parameters) -> Result<Self> {
         self.network.check(&parameters, self.precision.weights)?;
-        Ok(Self { version: self.version + 1, parameters, ..self.clone() })
+        Ok(Self { version: self.version + 1, parameters, calibration: None, ..self.clone() })
     }
 
     /// The same model with its first `stages` stages frozen, 0 for none: leases train the others.
     ///
     /// # Errors
-    /// [`Error::Architecture`](crate::Error::Architecture) when there are no more than that.
+    /// [`Error::Architecture`] when there are no more than that.
     pub fn freeze(self, stages: usize) -> Result<Self> {
         let architecture = self.architecture.freeze(stages)?;
         let network = Arc::new(architecture.network());
@@ -129,7 +145,50 @@ impl Model {
     pub fn requantised(&self, precision: Precision) -> Result<Self> {
         let (name, architecture) = (self.name.clone(), self.architecture.clone());
         let model = Self::from_float(name, architecture, precision, &self.weights())?;
-        Ok(Self { version: self.version, metadata: self.metadata.clone(), ..model })
+        Ok(Self {
+            version: self.version,
+            metadata: self.metadata.clone(),
+            schema: self.schema.clone(),
+            provenance: self.provenance.clone(),
+            ..model
+        })
+    }
+
+    /// The same model, whose inputs and classes are those of `schema`.
+    ///
+    /// # Errors
+    /// [`Error::Schema`] when it has other numbers of features or classes than the network, or no scales yet.
+    pub fn with_schema(self, schema: Schema) -> Result<Self> {
+        let (inputs, classes) = (self.network.inputs(), self.network.classes());
+        let of_schema = schema.label().map_or(classes, |label| label.classes.len());
+        if (schema.inputs(), of_schema) != (inputs, classes) {
+            return Err(Error::Schema(format!(
+                "it has {} features and {of_schema} classes, but the network takes {inputs} and tells {classes} \
+                 apart",
+                schema.inputs()
+            )));
+        }
+        if !schema.is_fitted() {
+            return Err(Error::Schema("missing values take a mean that is not known yet".into()));
+        }
+        Ok(Self { schema: Some(Arc::new(schema)), ..self })
+    }
+
+    /// The same model, measured like that.
+    ///
+    /// # Errors
+    /// [`Error::Schema`] when an accuracy is not between 0 and 1.
+    pub fn with_calibration(self, calibration: Calibration) -> Result<Self> {
+        Ok(Self { calibration: Some(calibration.checked()?), ..self })
+    }
+
+    /// The same model, which comes from there.
+    ///
+    /// # Errors
+    /// [`Error::Schema`] when the SHA-256 is none.
+    pub fn with_provenance(self, provenance: Provenance) -> Result<Self> {
+        provenance.check()?;
+        Ok(Self { provenance: Some(provenance), ..self })
     }
 
     /// Sets the version, for a model that comes from a store.
@@ -156,6 +215,21 @@ impl Model {
     /// What else is known about it, in words.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
+    }
+
+    /// What its inputs and classes mean, if that is known.
+    pub fn schema(&self) -> Option<&Arc<Schema>> {
+        self.schema.as_ref()
+    }
+
+    /// How it was measured, if it was.
+    pub fn calibration(&self) -> Option<&Calibration> {
+        self.calibration.as_ref()
+    }
+
+    /// Where it was imported from, if it was.
+    pub fn provenance(&self) -> Option<&Provenance> {
+        self.provenance.as_ref()
     }
 
     /// Its architecture.
@@ -187,7 +261,7 @@ impl Model {
     /// encrypted protocol; and how many activations were cut off at their bound.
     ///
     /// # Errors
-    /// [`Error::Core`](crate::Error::Core) when `inputs` is not `[features, batch]`.
+    /// [`Error::Core`] when `inputs` is not `[features, batch]`.
     pub fn probabilities(&self, inputs: &Array2<f64>) -> Result<(Array2<f64>, u64)> {
         let mut pass = Pass::new(Arc::clone(&self.network), self.precision, inputs)?;
         forward(&mut pass, &self.network, &self.precision, &self.parameters)?;
@@ -197,7 +271,7 @@ impl Model {
     /// Judges the model by a data set, in fixed point, on all cores.
     ///
     /// # Errors
-    /// [`Error::Core`](crate::Error::Core) when the data has another number of features or labels
+    /// [`Error::Core`] when the data has another number of features or labels
     /// that are no classes of the network.
     pub fn evaluate(&self, dataset: &Dataset) -> Result<Evaluation> {
         let samples: Vec<_> = (0..dataset.len()).collect();

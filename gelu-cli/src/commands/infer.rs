@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::args::{self, Cryptosystem, Threads};
 use crate::backend::{Scheme, Task};
 use crate::client::{self, ServerArgs};
-use crate::data::DataArgs;
+use crate::data::{DataArgs, Meaning};
 use crate::ending::{Ended, Results};
 use crate::experiment::protocol;
 use crate::machine::Machine;
@@ -72,7 +72,8 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
         "make one with `gelu train --plaintext --network NAME --out FILE`, or check the path".into()
     })?;
     let network = model.as_ref().map(Model::name);
-    let (name, held_out) = args.data.load_held_out(network)?;
+    let (name, held_out) =
+        args.data.load_held_out(network, model.as_ref().map_or(Meaning::Own, Meaning::of))?;
     let samples = held_out.head(args.count.unwrap_or(usize::MAX));
     drop(held_out);
     let queries = Queries {

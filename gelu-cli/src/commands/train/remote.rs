@@ -18,7 +18,7 @@ use crate::backend::{Scheme, Task};
 use crate::claim::Claim;
 use crate::client::{self, Lease};
 use crate::cut_off::CutOff;
-use crate::data::Samples;
+use crate::data::{Meaning, Samples};
 use crate::ending::{Ended, Results};
 use crate::experiment::protocol;
 use crate::leases::Rules;
@@ -31,7 +31,7 @@ use crate::report::{self, Curves, Facts, Leakage, Report};
 /// Trains until the schedule is over, then classifies the held-out rows.
 pub(super) fn run(args: &Args, server: &str, output: Output) -> Result<()> {
     let to = args.report()?;
-    let samples = args.data.load(args.network.as_deref())?;
+    let samples = args.data.load(args.network.as_deref(), Meaning::Own)?;
     let done = args.cryptosystem.backend.run(Remote { args, server, samples: &samples })?;
     let ended = done.ended.clone().map(|ended| (ended, done.how_much()));
     let report = to.as_ref().map(|to| (done.report(args, server), to));
