@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::args::Moved;
 use crate::commands::{
     audit, backends, bench, certs, completions, datasets, demo, infer, keygen, man, models, plan,
-    round, serve, train, transfer,
+    predict, round, serve, train, transfer,
 };
 use crate::output::Output;
 use crate::program::{self, Common};
@@ -35,6 +35,7 @@ Start here:
   gelu transfer fit             a hospital's rows, somebody else's model: a head trained under encryption
   gelu plan lenet5              how its layers travel in ciphertexts, and what each of them costs
   gelu backends                 the cryptosystems of this program, and what each can do
+  gelu predict                  new rows, encrypted: a class and its probability for each
   gelu help COMMAND             examples for each command";
 
 #[derive(Debug, Subcommand)]
@@ -48,6 +49,7 @@ enum Command {
     Round(round::Args),
     Train(Box<train::Args>),
     Transfer(Box<transfer::Args>),
+    Predict(Box<predict::Args>),
     Infer(Box<infer::Args>),
     Bench(Box<bench::Args>),
     Serve(Box<serve::Args>),
@@ -78,6 +80,7 @@ impl Command {
             Self::Round(args) => round::run(&args, output),
             Self::Train(args) => train::run(&args, output),
             Self::Transfer(args) => transfer::run(&args, output),
+            Self::Predict(args) => predict::run(&args, output),
             Self::Infer(args) => infer::run(&args, output),
             Self::Bench(args) => bench::run(&args, output),
             Self::Attack(moved) => moved.refuse("attack", "attack"),

@@ -35,7 +35,7 @@ pub(crate) struct Queries<'a> {
 
 /// A server that has introduced itself. No key of ours was used.
 pub(crate) struct Reached<S: Scheme> {
-    runtime: Runtime,
+    runtime: Arc<Runtime>,
     connection: Connection<S>,
     named: Option<S::SecretKey>,
     /// Of the key that will be used.
@@ -55,7 +55,7 @@ struct Here {
 
 /// An open session with its server.
 pub(crate) struct Open<S: Scheme> {
-    pub(crate) runtime: Runtime,
+    pub(crate) runtime: Arc<Runtime>,
     pub(crate) session: Session<S>,
     here: Option<Here>,
 }
@@ -102,7 +102,7 @@ impl Queries<'_> {
                 return Err(problem("neither --model nor --server", "give one of them"));
             }
         };
-        let runtime = Runtime::new().context("cannot start the runtime")?;
+        let runtime = Arc::new(Runtime::new().context("cannot start the runtime")?);
         let screen = Screen::default();
         let connecting = client::connect::<S>(&address, &tls, observer(&screen));
         let connection = client::wait(&runtime, connecting)?;

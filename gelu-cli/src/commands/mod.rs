@@ -12,6 +12,7 @@ pub(crate) mod keygen;
 pub(crate) mod man;
 pub(crate) mod models;
 pub(crate) mod plan;
+pub(crate) mod predict;
 pub(crate) mod round;
 pub mod serve;
 pub(crate) mod train;

@@ -7,6 +7,9 @@ mod help_examples;
 mod leases;
 mod meaning;
 mod partial;
+mod predict;
+#[cfg(all(unix, feature = "lattice"))]
+mod quick_starts;
 mod sessions;
 mod transfer;
 #[cfg(feature = "lattice")]
