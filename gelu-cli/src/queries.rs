@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use gelu_core::Network;
 use gelu_core::client::DataPolicy;
 use gelu_core::plan::Purpose;
-use gelu_nn::Model;
+use gelu_nn::{Model, Schema};
 use gelu_service::client::{ClientEvent, Statistics};
 use gelu_service::{Connection, ModelCard, Session};
 use tokio::runtime::Runtime;
@@ -112,6 +112,16 @@ impl Queries<'_> {
         Ok(Reached { runtime, connection, named, key_bits, batch, screen, here })
     }
 
+    /// The version that a server elsewhere serves now; unknown where it does not say.
+    pub(crate) fn version_now<S: Scheme>(&self, runtime: &Runtime) -> Option<u64> {
+        let server = self.server?;
+        let (address, tls) = (server.server.as_ref()?, server.tls().ok()?);
+        let connection = runtime.block_on(client::connect::<S>(address, &tls, |_| ())).ok()?;
+        let version = connection.card().version;
+        runtime.block_on(connection.close());
+        Some(version)
+    }
+
     fn terms(&self, key_bits: u32) -> Terms {
         Terms {
             cryptosystem: Cryptosystem { key_bits, ..self.cryptosystem },
@@ -128,6 +138,11 @@ impl<S: Scheme> Reached<S> {
     /// What the server says about its model.
     pub(crate) fn card(&self) -> &ModelCard {
         self.connection.card()
+    }
+
+    /// What its inputs and classes mean, if the server knows.
+    pub(crate) fn schema(&self) -> Option<&Schema> {
+        self.connection.schema()
     }
 
     /// The network as the protocol runs it.

@@ -5,6 +5,7 @@ mod cli;
 mod endings;
 mod help_examples;
 mod leases;
+mod manual;
 mod meaning;
 mod partial;
 mod predict;

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::Receiver;
 
 use super::kept::Kept;
 use super::layout::Layout;
-use super::rows::{Read, Row};
+use super::rows::{Read, Row, no_rows};
 use crate::backend::Scheme;
 use crate::client;
 use crate::phases::{Running, Screen};
@@ -86,34 +86,43 @@ impl<'a> Answering<'a> {
         Self { pieces, read: Read::default(), layout, sink, counts }
     }
 
-    /// Passes the rows that an earlier run has read, and checks that they are the same.
+    /// Passes the rows that an earlier run has read, and checks that they are the same. What comes back is not
+    /// answered yet; nothing, where everything is.
     ///
     /// # Errors
-    /// They are not; what is wrong with a row.
+    /// They are not the same, or there are none at all; what is wrong with a row.
     pub(super) fn first(&mut self) -> Result<Vec<Row>> {
-        let Sink::Kept(kept) = &self.sink else {
-            let first = self.pieces.blocking_recv().transpose()?.unwrap_or_default();
-            first.iter().for_each(|row| self.read.add(row));
-            return Ok(first);
+        let (to_read, answered) = match &self.sink {
+            Sink::Kept(kept) => (kept.to_read(), kept.rows()),
+            Sink::Stream(_) => (0, 0),
         };
-        let (mut first, to_read) = (Vec::new(), kept.to_read());
-        // The piece after the last one that was read, too, if that has been answered.
+        let mut first = Vec::new();
+        // Where all that was read is answered, the piece after it, too.
         while self.read.rows() < to_read || first.is_empty() {
             let Some(piece) = self.pieces.blocking_recv().transpose()? else { break };
             for row in piece {
                 self.read.add(&row);
                 if self.read.rows() == to_read {
-                    kept.check(&self.read)?;
+                    self.check()?;
                 }
-                if row.number > kept.rows() {
+                if row.number > answered {
                     first.push(row);
                 }
             }
         }
-        if self.read.rows() < to_read {
-            kept.check(&self.read)?;
+        match self.read.rows() {
+            0 => return Err(no_rows()),
+            read if read < to_read => self.check()?,
+            _ => {}
         }
         Ok(first)
+    }
+
+    fn check(&self) -> Result<()> {
+        match &self.sink {
+            Sink::Kept(kept) => kept.check(&self.read),
+            Sink::Stream(_) => Ok(()),
+        }
     }
 
     /// Asks `first` and all that come after it; `batch` rows a query.

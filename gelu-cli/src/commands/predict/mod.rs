@@ -222,6 +222,8 @@ struct Done {
     earlier: u64,
     /// All rows, where they are known.
     of: Option<u64>,
+    /// Of the model, at the beginning and at the end.
+    versions: [u64; 2],
     ended: Option<Ended>,
     /// Values that were cut off at a bound.
     cut_off: u64,
@@ -249,7 +251,10 @@ impl Task for Predict<'_> {
             }
             (None, Some(reached)) => {
                 let card = reached.card();
-                (asked_of_card(card)?, args.schema(schema_of(card)?, reached.network())?)
+                (
+                    asked_of_card(card)?,
+                    args.schema(reached.schema().cloned().map(Arc::new), reached.network())?,
+                )
             }
             (None, None) => {
                 return Err(problem("neither --model nor --server", "give one of them"));
@@ -264,7 +269,7 @@ impl Task for Predict<'_> {
         };
         let pieces = input.pieces(&schema)?;
         let sink = match place {
-            Some(place) => Sink::Kept(place.open(asked, layout.clone())?),
+            Some(place) => Sink::Kept(place.open(asked.clone(), layout.clone())?),
             None => Sink::Stream(stream(args.out.as_deref())?),
         };
         let earlier = sink.earlier();
@@ -306,8 +311,11 @@ impl Task for Predict<'_> {
             None => problem(problem::sentence(&error), again),
         });
         let ended = Ended::of(answered, any)?;
+        // A server may have become another version meanwhile, and does not say with which it answered.
+        let now = model.is_none().then(|| queries.version_now::<S>(&runtime)).flatten();
+        let versions = [asked.version, now.unwrap_or(asked.version)];
         let out = args.out.clone();
-        Ok(Done { layout, counts, earlier, of, ended, cut_off, spent, phases, out })
+        Ok(Done { layout, counts, earlier, of, versions, ended, cut_off, spent, phases, out })
     }
 }
 
@@ -330,6 +338,7 @@ impl Done {
             "answered": self.earlier + self.counts.rows,
             "answered_before": self.earlier,
             "without_answer": self.counts.without,
+            "versions": self.versions,
             "classes": classes.collect::<Value>(),
             "ended": self.ended.as_ref().map(Ended::reason),
             "saturations": self.cut_off,
@@ -357,6 +366,13 @@ impl Done {
             bytes(total.up + total.down),
             total.rounds,
         );
+        if let [first, last] = self.versions
+            && first != last
+        {
+            text += &format!(
+                "\n✗ the model became version {last} meanwhile: answers are of versions {first} to {last}"
+            );
+        }
         match &self.out {
             Some(out) => text + &format!("\nanswers: {}", out.display()),
             None => text,
@@ -372,13 +388,9 @@ fn asked_of_model(model: &Model) -> Result<Asked> {
 
 /// What it remembers of a model elsewhere: what its server says of it.
 fn asked_of_card(card: &ModelCard) -> Result<Asked> {
-    let said = serde_json::to_vec(&(&card.architecture, &card.precision))?;
+    let said = serde_json::to_vec(&(&card.architecture, &card.precision, &card.schema))?;
     let sha256 = Hash(Sha256::digest(said).into());
     Ok(Asked { name: card.name.clone(), version: card.version, sha256 })
-}
-
-fn schema_of(_card: &ModelCard) -> Result<Option<Arc<Schema>>> {
-    Ok(None)
 }
 
 /// The standard output, or what is no file of a disk.

@@ -68,10 +68,7 @@ impl Input {
             count += 1;
         }
         match count {
-            0 => Err(problem(
-                "there are no rows to answer",
-                "give a table with rows below its header",
-            )),
+            0 => Err(no_rows()),
             rows => Ok(Some(rows)),
         }
     }
@@ -139,6 +136,10 @@ impl Input {
             }
         }
     }
+}
+
+pub(super) fn no_rows() -> anyhow::Error {
+    problem("there are no rows to answer", "give a table with rows below its header")
 }
 
 /// A row whose answer is one line: so a line that is complete can be told from one that is not.
