@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::args::Moved;
 use crate::commands::{
     audit, backends, bench, certs, completions, datasets, demo, infer, keygen, man, models, plan,
-    predict, round, serve, train, transfer,
+    predict, round, schema, serve, train, transfer,
 };
 use crate::output::Output;
 use crate::program::{self, Common};
@@ -34,6 +34,7 @@ Start here:
   gelu audit iris               what a training of that network would leak, to whom
   gelu transfer fit             a hospital's rows, somebody else's model: a head trained under encryption
   gelu plan lenet5              how its layers travel in ciphertexts, and what each of them costs
+  gelu schema infer loans.csv   what the columns of a table of yours would mean to a network
   gelu backends                 the cryptosystems of this program, and what each can do
   gelu predict                  new rows, encrypted: a class and its probability for each
   gelu help COMMAND             examples for each command";
@@ -51,6 +52,7 @@ enum Command {
     Transfer(Box<transfer::Args>),
     Predict(Box<predict::Args>),
     Infer(Box<infer::Args>),
+    Schema(schema::Args),
     Bench(Box<bench::Args>),
     Serve(Box<serve::Args>),
     Certs(certs::Args),
@@ -82,6 +84,7 @@ impl Command {
             Self::Transfer(args) => transfer::run(&args, output),
             Self::Predict(args) => predict::run(&args, output),
             Self::Infer(args) => infer::run(&args, output),
+            Self::Schema(args) => schema::run(&args, output),
             Self::Bench(args) => bench::run(&args, output),
             Self::Attack(moved) => moved.refuse("attack", "attack"),
             Self::Serve(args) => serve::run(&args, output),

@@ -8,6 +8,7 @@
 //! | `commands` | one file for each command |
 //! | `program` | what a program does around its commands: logs, signals, exit codes |
 //! | `backend` | the registry: which cryptosystems this program was built with |
+//! | `data`, `table` | which samples; how a table of one's own is read |
 //! | `client` | how to reach a server, to train and to classify there |
 //! | `queries` | a server that answers queries, here or elsewhere |
 //! | `local` | a server process on this machine, for runs that need no other |
@@ -48,5 +49,6 @@ mod queries;
 pub mod rate;
 mod report;
 pub mod signals;
+mod table;
 
 pub use cli::Cli;

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use crate::bundle::{Calibration, Provenance};
 use crate::data::Dataset;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::parameters::FloatParameters;
 use crate::schema::Schema;
 use crate::sequential::Sequential;
@@ -42,7 +42,7 @@ impl Model {
     /// Version 0 of a model.
     ///
     /// # Errors
-    /// [`Error::Core`] when the precision is outside its domain, or the
+    /// [`Error::Core`](crate::Error::Core) when the precision is outside its domain, or the
     /// parameters have other shapes or leave its bound (the error names the layer).
     pub fn new(
         name: impl Into<String>,
@@ -109,7 +109,7 @@ impl Model {
     /// The same model with its first `stages` stages frozen, 0 for none: leases train the others.
     ///
     /// # Errors
-    /// [`Error::Architecture`] when there are no more than that.
+    /// [`Error::Architecture`](crate::Error::Architecture) when there are no more than that.
     pub fn freeze(self, stages: usize) -> Result<Self> {
         let architecture = self.architecture.freeze(stages)?;
         let network = Arc::new(architecture.network());
@@ -157,27 +157,16 @@ impl Model {
     /// The same model, whose inputs and classes are those of `schema`.
     ///
     /// # Errors
-    /// [`Error::Schema`] when it has other numbers of features or classes than the network, or no scales yet.
+    /// As [`Schema::check_fit`].
     pub fn with_schema(self, schema: Schema) -> Result<Self> {
-        let (inputs, classes) = (self.network.inputs(), self.network.classes());
-        let of_schema = schema.label().map_or(classes, |label| label.classes.len());
-        if (schema.inputs(), of_schema) != (inputs, classes) {
-            return Err(Error::Schema(format!(
-                "it has {} features and {of_schema} classes, but the network takes {inputs} and tells {classes} \
-                 apart",
-                schema.inputs()
-            )));
-        }
-        if !schema.is_fitted() {
-            return Err(Error::Schema("missing values take a mean that is not known yet".into()));
-        }
+        schema.check_fit(&self.architecture)?;
         Ok(Self { schema: Some(Arc::new(schema)), ..self })
     }
 
     /// The same model, measured like that.
     ///
     /// # Errors
-    /// [`Error::Schema`] when an accuracy is not between 0 and 1.
+    /// [`Error::Schema`](crate::Error::Schema) when an accuracy is not between 0 and 1.
     pub fn with_calibration(self, calibration: Calibration) -> Result<Self> {
         Ok(Self { calibration: Some(calibration.checked()?), ..self })
     }
@@ -185,7 +174,7 @@ impl Model {
     /// The same model, which comes from there.
     ///
     /// # Errors
-    /// [`Error::Schema`] when the SHA-256 is none.
+    /// [`Error::Schema`](crate::Error::Schema) when the SHA-256 is none.
     pub fn with_provenance(self, provenance: Provenance) -> Result<Self> {
         provenance.check()?;
         Ok(Self { provenance: Some(provenance), ..self })
@@ -261,7 +250,7 @@ impl Model {
     /// encrypted protocol; and how many activations were cut off at their bound.
     ///
     /// # Errors
-    /// [`Error::Core`] when `inputs` is not `[features, batch]`.
+    /// [`Error::Core`](crate::Error::Core) when `inputs` is not `[features, batch]`.
     pub fn probabilities(&self, inputs: &Array2<f64>) -> Result<(Array2<f64>, u64)> {
         let mut pass = Pass::new(Arc::clone(&self.network), self.precision, inputs)?;
         forward(&mut pass, &self.network, &self.precision, &self.parameters)?;
@@ -271,7 +260,7 @@ impl Model {
     /// Judges the model by a data set, in fixed point, on all cores.
     ///
     /// # Errors
-    /// [`Error::Core`] when the data has another number of features or labels
+    /// [`Error::Core`](crate::Error::Core) when the data has another number of features or labels
     /// that are no classes of the network.
     pub fn evaluate(&self, dataset: &Dataset) -> Result<Evaluation> {
         let samples: Vec<_> = (0..dataset.len()).collect();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use gelu_core::Network;
 use gelu_core::stats::median;
-use gelu_nn::{Dataset, Model};
+use gelu_nn::{Dataset, Model, Schema};
 use serde_json::{Value, json};
 
 use crate::args::{self, Cryptosystem, Threads};
@@ -36,7 +36,8 @@ Examples:
   gelu infer --server gelu.example.org:7878 --account alice --key alice.key --csv new.csv
 
 The samples are those that `gelu train` with the same --seed holds out; MNIST has its own
-test set. One sample a query (--batch 1) is quickest to the first answer; a batch shares its
+test set. A table is read by the model's schema, or the server's: columns by name, classes by word,
+scaled as in training. One sample a query (--batch 1) is quickest to the first answer; a batch shares its
 ciphertexts. A run that ends early, by a spent budget, Ctrl-C or a lost server, shows the answers
 that it has, says how many of how many they are, and exits with 3."
 )]
@@ -72,27 +73,26 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
         "make one with `gelu train --plaintext --network NAME --out FILE`, or check the path".into()
     })?;
     let network = model.as_ref().map(Model::name);
-    let (name, held_out) =
-        args.data.load_held_out(network, model.as_ref().map_or(Meaning::Own, Meaning::of))?;
-    let samples = held_out.head(args.count.unwrap_or(usize::MAX));
-    drop(held_out);
+    let read = |schema: Option<&Schema>| {
+        let (name, held_out) = args.data.load_held_out(network, Meaning::Model(schema))?;
+        Ok((name, held_out.head(args.count.unwrap_or(usize::MAX))))
+    };
     let queries = Queries {
         server: Some(&args.server),
         model: model.as_ref(),
         cryptosystem: args.cryptosystem,
         threads: args.threads,
     };
-    let ask = Ask { queries, batch: Some(args.batch), samples: &samples };
+    let ask = Ask { queries, batch: Some(args.batch), read: &read };
     let asked = args.cryptosystem.backend.run(ask)?;
+    let samples = &asked.samples;
     let answered = asked.predictions.len();
     let in_clear = model.map(|model| model.evaluate(&samples.head(answered))).transpose();
     let answer = Answer {
         args,
-        dataset: &name,
         accuracy: client::accuracy(&asked.predictions, samples.labels())
             .filter(|_| asked.names_fit),
         expected: in_clear.as_ref().ok().cloned().flatten().map(|in_clear| in_clear.predictions),
-        samples: &samples,
         asked: &asked,
     };
     let (json, text) = (answer.json(), answer.text());
@@ -107,11 +107,15 @@ pub(super) struct Ask<'a> {
     pub(super) queries: Queries<'a>,
     /// Samples of one query; as many as the scheme is fastest at where it is not said.
     pub(super) batch: Option<usize>,
-    pub(super) samples: &'a Dataset,
+    /// Name and rows of the data, read by the model's schema, before a key is made.
+    pub(super) read: &'a dyn Fn(Option<&Schema>) -> Result<(String, Dataset)>,
 }
 
 /// The answers and what they cost.
 pub(super) struct Asked {
+    /// The data's name.
+    name: String,
+    pub(super) samples: Dataset,
     pub(super) predictions: Vec<usize>,
     /// Why there are no more.
     pub(super) ended: Option<Ended>,
@@ -129,11 +133,17 @@ impl Task for Ask<'_> {
     type Output = Result<Asked>;
 
     fn run<S: Scheme>(self) -> Result<Asked> {
-        let Self { queries, batch, samples } = self;
+        let Self { queries, batch, read } = self;
         // Whatever can be refused is refused here, before a key is made or a server is asked.
-        queries.model.map_or(Ok(()), |model| check_fit(model.network(), samples))?;
+        let here = queries.model.map(|model| {
+            let data = read(model.schema().map(AsRef::as_ref))?;
+            check_fit(model.network(), &data.1)?;
+            anyhow::Ok(data)
+        });
+        let here = here.transpose()?;
         let reached = queries.reach::<S>(batch)?;
-        check_fit(reached.network(), samples)?;
+        let (name, samples) = here.map_or_else(|| read(reached.schema()), Ok)?;
+        check_fit(reached.network(), &samples)?;
         let (key_bits, batch, screen) = (reached.key_bits, reached.batch, reached.screen.clone());
 
         let mut phases = Phases::start();
@@ -147,15 +157,25 @@ impl Task for Ask<'_> {
             running.steps(answer.len());
             predictions.extend(answer);
         };
-        let classifying = client::classify(&mut open.session, samples, batch, answered);
+        let classifying = client::classify(&mut open.session, &samples, batch, answered);
         let classified = client::wait(&open.runtime, classifying);
         let classes = open.session.network().classes();
         let spent = open.close();
         let said = format!("classified {} samples under encryption", predictions.len());
         phases.end(running, "inference", &said);
         let ended = Ended::of(classified, !predictions.is_empty())?;
-        let names_fit = samples.classes() == classes;
-        Ok(Asked { predictions, ended, names_fit, classes, key_bits, times, phases, spent })
+        Ok(Asked {
+            names_fit: samples.classes() == classes,
+            name,
+            samples,
+            predictions,
+            ended,
+            classes,
+            key_bits,
+            times,
+            phases,
+            spent,
+        })
     }
 }
 
@@ -181,8 +201,6 @@ fn check_fit(network: &Network, samples: &Dataset) -> Result<()> {
 
 struct Answer<'a> {
     args: &'a Args,
-    dataset: &'a str,
-    samples: &'a Dataset,
     /// Of the answers; unknown where the data's classes are not the network's.
     accuracy: Option<f64>,
     /// The same model's predictions in the clear, where it is here.
@@ -213,10 +231,10 @@ impl Answer<'_> {
         let (total, asked) = (self.asked.spent.statistics.total(), self.asked);
         let count = self.count();
         json!({
-            "dataset": self.dataset,
+            "dataset": asked.name,
             "count": count,
             "answered": count,
-            "asked": self.samples.len(),
+            "asked": self.asked.samples.len(),
             "ended": asked.ended.as_ref().map(Ended::reason),
             "batch": self.args.batch,
             "accuracy": self.accuracy,
@@ -243,7 +261,7 @@ impl Answer<'_> {
 
     fn text(&self) -> String {
         let (count, asked) = (self.count(), self.asked);
-        let names = self.samples.class_names();
+        let names = self.asked.samples.class_names();
         let name = |class: &usize| match names.get(*class).filter(|_| asked.names_fit) {
             Some(name) => name.clone(),
             None => class.to_string(),
@@ -251,7 +269,7 @@ impl Answer<'_> {
         let named: Vec<_> = asked.predictions.iter().map(name).collect();
         let lines: Vec<_> = named.chunks(20).map(|line| line.join(" ")).collect();
         let early = match asked.ended {
-            Some(_) => format!("\nended early: {count} of {} answered", self.samples.len()),
+            Some(_) => format!("\nended early: {count} of {} answered", self.asked.samples.len()),
             None => String::new(),
         };
         let accuracy = match self.accuracy {

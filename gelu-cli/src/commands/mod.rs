@@ -14,6 +14,7 @@ pub(crate) mod models;
 pub(crate) mod plan;
 pub(crate) mod predict;
 pub(crate) mod round;
+pub(crate) mod schema;
 pub mod serve;
 pub(crate) mod train;
 pub(crate) mod transfer;

@@ -12,6 +12,7 @@ mod predict;
 #[cfg(all(unix, feature = "lattice"))]
 mod quick_starts;
 mod sessions;
+mod tables;
 mod transfer;
 #[cfg(feature = "lattice")]
 mod transfer_ckks;

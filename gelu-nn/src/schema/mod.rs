@@ -41,6 +41,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::layers::Shape;
+use crate::sequential::Sequential;
 pub use check::{Report, Trouble};
 pub(crate) use column::rounded;
 pub use column::{Category, Column, Missing, Number, Scale, Unknown};
@@ -268,6 +269,24 @@ impl Schema {
         match &self.0.image {
             Some(image) => pixel_names(image.shape),
             None => self.0.columns.iter().flat_map(Column::features).collect(),
+        }
+    }
+
+    /// Refuses a schema that an architecture cannot have.
+    ///
+    /// # Errors
+    /// [`Error::Schema`] when it has other numbers of features or classes, or depends on training rows that were not
+    /// seen yet.
+    pub fn check_fit(&self, architecture: &Sequential) -> Result<()> {
+        self.must_be_fitted()?;
+        let (inputs, classes) = (architecture.input().features(), architecture.classes());
+        let got = (self.inputs(), self.label().map_or(classes, |label| label.classes.len()));
+        match got == (inputs, classes) {
+            true => Ok(()),
+            false => Err(Error::Schema(format!(
+                "it has {} features and {} classes, but the network takes {inputs} and tells {classes} apart",
+                got.0, got.1
+            ))),
         }
     }
 

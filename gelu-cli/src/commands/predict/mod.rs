@@ -34,13 +34,13 @@ use self::rows::{Input, PIECE};
 use crate::args::{self, Cryptosystem, Threads};
 use crate::backend::{Scheme, Task};
 use crate::client::{self, ServerArgs};
-use crate::data::TableArgs;
 use crate::ending::{Ended, Results};
 use crate::machine;
 use crate::output::Output;
 use crate::phases::{Phases, bytes, say, seconds};
 use crate::problem::{self, Advise, problem};
 use crate::queries::{Queries, Spent};
+use crate::table::{TableArgs, read_schema};
 
 /// Answer new rows or images, one line each, under encryption
 ///
@@ -50,7 +50,6 @@ use crate::queries::{Queries, Spent};
 #[command(
     next_help_heading = "Queries",
     group(ArgGroup::new("rows").required(true)),
-    mut_arg("missing", |arg| arg.hide(true)),
     after_help = "\
 Examples:
   gelu predict --server gelu.example.org:7878 --account alice --key alice.key --csv new.csv --out new-classes.csv
@@ -88,6 +87,9 @@ pub(crate) struct Args {
     /// Images: a PNG file, a folder of PNG files, or an IDX file
     #[arg(long, value_name = "PATH", group = "rows", conflicts_with_all = ["label", "ignore"])]
     images: Option<PathBuf>,
+    /// What columns, images and classes are, for a model that does not say it [default: the model's schema]
+    #[arg(long, value_name = "FILE")]
+    schema: Option<PathBuf>,
     /// Samples of one query [default: what the cryptosystem is fastest at]
     #[arg(long, value_name = "N", value_parser = args::batch())]
     batch: Option<usize>,
@@ -149,7 +151,7 @@ impl Args {
                 "add --out FILE for the answers, or take --format jsonl instead of --json",
             ));
         }
-        let (csv, schema) = (self.csv.as_deref(), self.table.schema.as_deref());
+        let (csv, schema) = (self.csv.as_deref(), self.schema.as_deref());
         let inputs = [
             csv,
             self.images.as_deref(),
@@ -174,7 +176,7 @@ impl Args {
 
     /// The schema of the model, or the one that was named for a model that has none.
     fn schema(&self, of_model: Option<Arc<Schema>>, network: &Network) -> Result<Arc<Schema>> {
-        let named = self.table.named()?;
+        let named = self.schema.as_deref().map(read_schema).transpose()?;
         let schema = match (of_model, named) {
             (Some(schema), None) => schema,
             (None, Some(named)) => Arc::new(named),

@@ -217,7 +217,7 @@ impl Args {
     fn inputs(&self) -> Vec<&Path> {
         let network = self.network.as_deref().map(Path::new);
         let start = self.start.as_deref();
-        let (csv, schema) = (self.data.csv.as_deref(), self.data.table.schema.as_deref());
+        let (csv, schema) = (self.data.csv.as_deref(), self.data.schema.as_deref());
         let files = [csv, schema, self.server.key.as_deref(), network, start];
         files.into_iter().flatten().collect()
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use gelu_core::plan::Purpose;
-use gelu_nn::{Dataset, Model};
+use gelu_nn::{Dataset, Model, Schema};
 use serde_json::{Value, json};
 
 use super::source::{DEFAULT, class_names, unlabelled};
@@ -90,11 +90,17 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
     let cryptosystem = roomy(args.cryptosystem, &model);
     let queries =
         Queries { server: None, model: Some(&model), cryptosystem, threads: args.threads };
-    let ask = Ask { queries, batch: args.batch, samples: &rows };
+    let read = |_: Option<&Schema>| Ok((name.clone(), rows.clone()));
+    let ask = Ask { queries, batch: args.batch, read: &read };
     let asked = args.cryptosystem.backend.run(ask)?;
     let in_clear = model.evaluate(&rows.head(asked.predictions.len()))?.predictions;
-    let answers =
-        Answers { name, asked: &asked, in_clear, names: class_names(&model), of: rows.len() };
+    let answers = Answers {
+        name: name.clone(),
+        asked: &asked,
+        in_clear,
+        names: class_names(&model),
+        of: rows.len(),
+    };
     let saved = out.map_or(Ok(()), |out| out.write(answers.table().as_bytes()));
     let ended = asked.ended.clone().map(|ended| (ended, answers.how_many()));
     Results { report: None, saved, ended }.deliver(
