@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::args::Moved;
 use crate::commands::{
-    audit, backends, bench, certs, datasets, demo, import, infer, keygen, models, plan, round,
-    schema, serve, train, transfer,
+    audit, backends, bench, certs, completions, datasets, demo, import, infer, keygen, man, models,
+    plan, predict, round, schema, serve, train, transfer,
 };
 use crate::output::Output;
 use crate::program::{self, Common};
@@ -37,6 +37,7 @@ Start here:
   gelu import net.onnx --out net.safetensors   a model that was trained elsewhere, made one of ours
   gelu schema infer loans.csv   what the columns of a table of yours would mean to a network
   gelu backends                 the cryptosystems of this program, and what each can do
+  gelu predict                  new rows, encrypted: a class and its probability for each
   gelu help COMMAND             examples for each command";
 
 #[derive(Debug, Subcommand)]
@@ -51,12 +52,15 @@ enum Command {
     Import(import::Args),
     Train(Box<train::Args>),
     Transfer(Box<transfer::Args>),
+    Predict(Box<predict::Args>),
     Infer(Box<infer::Args>),
     Schema(schema::Args),
     Bench(Box<bench::Args>),
     Serve(Box<serve::Args>),
     Certs(certs::Args),
     Keygen(keygen::Args),
+    Completions(completions::Args),
+    Man(man::Args),
     #[command(hide = true)]
     Attack(Moved),
 }
@@ -81,6 +85,7 @@ impl Command {
             Self::Import(args) => import::run(&args, output),
             Self::Train(args) => train::run(&args, output),
             Self::Transfer(args) => transfer::run(&args, output),
+            Self::Predict(args) => predict::run(&args, output),
             Self::Infer(args) => infer::run(&args, output),
             Self::Schema(args) => schema::run(&args, output),
             Self::Bench(args) => bench::run(&args, output),
@@ -88,6 +93,8 @@ impl Command {
             Self::Serve(args) => serve::run(&args, output),
             Self::Certs(args) => certs::run(&args, output),
             Self::Keygen(args) => keygen::run(&args, output),
+            Self::Completions(args) => completions::run(&args, output),
+            Self::Man(args) => man::run(&args, output),
         }
     }
 }

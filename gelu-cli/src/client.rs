@@ -9,12 +9,14 @@ use clap::{ArgGroup, Args};
 use gelu_core::backend::Layout;
 use gelu_core::client::{DataPolicy, StepReport};
 use gelu_core::error::PeerIncompatible;
+use gelu_core::pass::argmax;
 use gelu_core::plan::Purpose;
 use gelu_core::{Backend, Network, Precision};
 use gelu_nn::{Batches, Dataset};
 use gelu_service::certs::Identity;
 use gelu_service::client::ClientEvent;
 use gelu_service::{ClientTls, Connection, Limits, ModelCard, Session};
+use ndarray::{Array2, ArrayView2, Axis};
 use tokio::runtime::Runtime;
 
 use crate::args::Cryptosystem;
@@ -276,26 +278,42 @@ pub(crate) fn rows_of_query<S: Scheme>(
 
 /// The most probable class of every sample of `data`, `batch` samples a query; `answered` gets them
 /// as they come, so that they are there however it ends.
-///
-/// A server refuses a query as a whole: it is asked again for half as many, so that an account can
-/// use all that is left of its budget.
 pub(crate) async fn classify<S: Scheme>(
     session: &mut Session<S>,
     data: &Dataset,
-    batch: usize,
+    mut batch: usize,
     mut answered: impl FnMut(&[usize]) + Send,
 ) -> Result<()> {
-    let (mut batch, mut next) = (batch.max(1), 0);
-    while next < data.len() {
-        let query: Vec<_> = (next..data.len().min(next + batch)).collect();
-        match session.classify(&data.batch(&query).0).await {
+    let classes = |probabilities: Array2<f64>| {
+        let samples = probabilities.columns().into_iter();
+        let classes = samples.map(|p| argmax(p.iter().copied()));
+        answered(&classes.collect::<Vec<_>>());
+        Ok(())
+    };
+    probabilities(session, data.features().view(), &mut batch, classes).await
+}
+
+/// The class probabilities of `inputs`, `[features, samples]`, in order: `answered` gets those of each query,
+/// `[classes, samples of the query]`, as they come.
+///
+/// A server refuses a query as a whole: it is asked again for half as many, so that an account can
+/// use all that is left of its budget; `batch` says how many samples a query had at last.
+pub(crate) async fn probabilities<S: Scheme>(
+    session: &mut Session<S>,
+    inputs: ArrayView2<'_, f64>,
+    batch: &mut usize,
+    mut answered: impl FnMut(Array2<f64>) -> Result<()>,
+) -> Result<()> {
+    *batch = (*batch).max(1);
+    let mut next = 0;
+    while next < inputs.ncols() {
+        let query = next..inputs.ncols().min(next + *batch);
+        match session.classify(&inputs.slice_axis(Axis(1), query.clone().into()).to_owned()).await {
             Ok(probabilities) => {
-                let classes = probabilities.columns().into_iter();
-                let answer = classes.map(|p| gelu_core::pass::argmax(p.iter().copied()));
-                answered(&answer.collect::<Vec<_>>());
-                next += query.len();
+                answered(probabilities)?;
+                next = query.end;
             }
-            Err(gelu_service::Error::Refused(_)) if query.len() > 1 => batch = query.len() / 2,
+            Err(gelu_service::Error::Refused(_)) if query.len() > 1 => *batch = query.len() / 2,
             Err(error) => return Err(error.into()),
         }
     }

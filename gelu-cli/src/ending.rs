@@ -55,7 +55,8 @@ impl Ended {
         &self.why
     }
 
-    fn into_error(self, done: String) -> Error {
+    /// The error of a run that has shown what it had: `done`.
+    pub(crate) fn into_error(self, done: String) -> Error {
         let error = match self.next {
             Some(next) => problem::problem(self.why, next),
             None => Error::msg(self.why),

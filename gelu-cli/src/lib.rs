@@ -10,6 +10,7 @@
 //! | `backend` | the registry: which cryptosystems this program was built with |
 //! | `data`, `table` | which samples; how a table of one's own is read |
 //! | `client` | how to reach a server, to train and to classify there |
+//! | `queries` | a server that answers queries, here or elsewhere |
 //! | `local` | a server process on this machine, for runs that need no other |
 //! | `ending` | how a run ends, also early: nothing hides a result |
 //! | `cut_off` | values that were cut off at a bound, by layer |
@@ -44,6 +45,7 @@ pub mod page;
 pub mod phases;
 pub mod problem;
 pub mod program;
+mod queries;
 pub mod rate;
 mod report;
 pub mod signals;

@@ -79,12 +79,19 @@ impl Running {
     /// So many more steps are done.
     pub fn steps(&self, steps: usize) {
         self.bar.inc(steps as u64);
+        if self.bar.length().is_none() {
+            self.note(format!("{} so far", self.bar.position()));
+        }
         let mut told = self.told.lock().expect("no panic while held");
         if self.bar.is_hidden() && told.elapsed() >= TOLD_EVERY {
             *told = Instant::now();
             let (bar, left) = (&self.bar, seconds(self.bar.eta().as_secs_f64()));
-            let of = bar.length().unwrap_or(0);
-            say(&format!("{}: {} of {of}, {left} left", bar.prefix(), bar.position()));
+            match bar.length() {
+                Some(of) => {
+                    say(&format!("{}: {} of {of}, {left} left", bar.prefix(), bar.position()))
+                }
+                None => say(&format!("{}: {} so far", bar.prefix(), bar.position())),
+            }
         }
     }
 

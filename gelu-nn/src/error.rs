@@ -167,6 +167,20 @@ pub enum DataError {
         /// Why it is not.
         why: String,
     },
+    /// A PNG file that is none, or that cannot be taken as it is.
+    #[error("image: {0}")]
+    Image(String),
+    /// An image of another size than the model takes.
+    #[error(
+        "the image is {}x{} (width x height), the model takes {}x{}",
+        got.0, got.1, expected.0, expected.1
+    )]
+    ImageSize {
+        /// Width and height of the image.
+        got: (usize, usize),
+        /// Width and height that the model takes.
+        expected: (usize, usize),
+    },
     /// More than this program reads at once.
     #[error("{what} of {got}, the limit is {limit}")]
     TooLarge {

@@ -26,7 +26,8 @@ impl Loss for SoftmaxCrossEntropy {
         for mut sample in p.axis_iter_mut(Axis(1)) {
             let largest = sample.fold(f64::NEG_INFINITY, |m, &s| m.max(s));
             sample.mapv_inplace(|s| libm::exp(s - largest));
-            let sum = sample.sum();
+            // In order: `sum` would add a column that is contiguous, as of one sample, in another one.
+            let sum = sample.fold(0.0, |sum, e| sum + e);
             sample.mapv_inplace(|e| e / sum);
         }
         p
@@ -70,6 +71,18 @@ mod tests {
         assert_eq!(p, array![[0.5, 0.0], [0.5, 1.0]]);
         let loss = SoftmaxCrossEntropy.value(&p, &[0, 0]);
         assert!(loss.is_finite() && loss > 300.0);
+    }
+
+    /// An answer is the same bit for bit whatever else is in its query.
+    #[test]
+    fn probabilities_do_not_depend_on_the_batch() {
+        let scores =
+            Array2::from_shape_fn((37, 5), |(k, i)| libm::sin((k * 7 + i * 13) as f64) * 3.0);
+        let together = SoftmaxCrossEntropy.probabilities(&scores);
+        for (i, column) in scores.columns().into_iter().enumerate() {
+            let alone = SoftmaxCrossEntropy.probabilities(&column.insert_axis(Axis(1)).to_owned());
+            assert_eq!(alone.column(0), together.column(i));
+        }
     }
 
     proptest! {

@@ -1,31 +1,25 @@
 //! `gelu infer`: queries under encryption.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use gelu_core::Network;
-use gelu_core::client::DataPolicy;
-use gelu_core::plan::Purpose;
 use gelu_core::stats::median;
 use gelu_nn::{Dataset, Model, Schema};
-use gelu_service::client::{ClientEvent, Statistics};
 use serde_json::{Value, json};
 
 use crate::args::{self, Cryptosystem, Threads};
 use crate::backend::{Scheme, Task};
 use crate::client::{self, ServerArgs};
-use crate::cut_off::CutOff;
 use crate::data::{DataArgs, Meaning};
 use crate::ending::{Ended, Results};
 use crate::experiment::protocol;
-use crate::local::{Deployment, Terms};
-use crate::machine::{self, Machine};
+use crate::machine::Machine;
 use crate::output::Output;
-use crate::phases::{Phases, Screen, bytes, seconds};
-use crate::problem::{self, Advise, problem};
-use crate::rate::RateArgs;
+use crate::phases::{Phases, bytes, seconds};
+use crate::problem::{Advise, problem};
+use crate::queries::{Queries, Spent};
 
 /// Classify samples under encryption
 ///
@@ -83,14 +77,13 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
         let (name, held_out) = args.data.load_held_out(network, Meaning::Model(schema))?;
         Ok((name, held_out.head(args.count.unwrap_or(usize::MAX))))
     };
-    let ask = Ask {
+    let queries = Queries {
         server: Some(&args.server),
+        model: model.as_ref(),
         cryptosystem: args.cryptosystem,
         threads: args.threads,
-        batch: args.batch,
-        model: model.as_ref(),
-        read: &read,
     };
+    let ask = Ask { queries, batch: Some(args.batch), read: &read };
     let asked = args.cryptosystem.backend.run(ask)?;
     let samples = &asked.samples;
     let answered = asked.predictions.len();
@@ -111,12 +104,9 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
 
 /// Samples to classify under encryption, by a model here or a server elsewhere.
 pub(super) struct Ask<'a> {
-    pub(super) server: Option<&'a ServerArgs>,
-    pub(super) cryptosystem: Cryptosystem,
-    pub(super) threads: Threads,
-    /// Samples of one query.
-    pub(super) batch: usize,
-    pub(super) model: Option<&'a Model>,
+    pub(super) queries: Queries<'a>,
+    /// Samples of one query; as many as the scheme is fastest at where it is not said.
+    pub(super) batch: Option<usize>,
     /// Name and rows of the data, read by the model's schema, before a key is made.
     pub(super) read: &'a dyn Fn(Option<&Schema>) -> Result<(String, Dataset)>,
 }
@@ -133,61 +123,31 @@ pub(super) struct Asked {
     names_fit: bool,
     classes: usize,
     key_bits: u32,
-    pub(super) cut_off: CutOff,
     /// Of each query.
     times: Vec<Duration>,
-    pub(super) statistics: Statistics,
     pub(super) phases: Phases,
-    peak_memory: Option<[u64; 2]>,
+    pub(super) spent: Spent,
 }
 
 impl Task for Ask<'_> {
     type Output = Result<Asked>;
 
     fn run<S: Scheme>(self) -> Result<Asked> {
-        let Self { server, cryptosystem, threads, batch, model, read } = self;
+        let Self { queries, batch, read } = self;
         // Whatever can be refused is refused here, before a key is made or a server is asked.
-        let named = server.map_or(Ok(None), |server| server.named_key::<S>(cryptosystem))?;
-        let key_bits =
-            named.as_ref().map_or(cryptosystem.key_bits, |key| client::key_bits::<S>(key));
-        let mut data = None;
-        if let Some(model) = model {
-            let (_, samples) = data.insert(read(model.schema().map(AsRef::as_ref))?);
-            check_fit(model.network(), samples)?;
-            let (network, precision) = (model.network(), model.precision());
-            S::plan(network, precision, batch, Purpose::Inference, key_bits)?;
-        }
-        // The deployment and its server live until the last answer is here.
-        let here = model.map(|model| {
-            let deployment = Deployment::create()?;
-            let server = deployment.serve(model, &terms(cryptosystem, threads, key_bits))?;
-            anyhow::Ok((deployment.admit("client")?, server, deployment))
+        let here = queries.model.map(|model| {
+            let data = read(model.schema().map(AsRef::as_ref))?;
+            check_fit(model.network(), &data.1)?;
+            anyhow::Ok(data)
         });
         let here = here.transpose()?;
-        let elsewhere = server.and_then(|args| Some((args, args.server.as_ref()?)));
-        let (tls, address) = match (&here, elsewhere) {
-            (Some((tls, server, _)), _) => (tls.clone(), server.address.to_string()),
-            (None, Some((args, address))) => (args.tls()?, address.clone()),
-            (None, None) => {
-                return Err(problem("neither --model nor --server", "give one of them"));
-            }
-        };
-        let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-        let screen = Screen::default();
-        let connecting = client::connect::<S>(&address, &tls, observer(&screen));
-        let connection = client::wait(&runtime, connecting)?;
-        let network = Arc::clone(connection.network());
-        let (name, samples) = match data {
-            Some(data) => data,
-            None => read(connection.schema())?,
-        };
-        check_fit(&network, &samples)?;
-        client::check_key_bits(connection.card(), key_bits)?;
+        let reached = queries.reach::<S>(batch)?;
+        let (name, samples) = here.map_or_else(|| read(reached.schema()), Ok)?;
+        check_fit(reached.network(), &samples)?;
+        let (key_bits, batch, screen) = (reached.key_bits, reached.batch, reached.screen.clone());
 
         let mut phases = Phases::start();
-        let secret = client::prepared_key::<S>(named, key_bits, &mut phases)?;
-        let opening = async { Ok(connection.open(secret, DataPolicy::Enforce).await?) };
-        let mut session = client::wait(&runtime, opening)?;
+        let mut open = reached.open(&mut phases)?;
         let running = phases.begin("classifying", samples.len() as u64);
         screen.show(&running);
         let (mut predictions, mut times, mut last) = (Vec::new(), Vec::new(), Instant::now());
@@ -197,46 +157,25 @@ impl Task for Ask<'_> {
             running.steps(answer.len());
             predictions.extend(answer);
         };
-        let classifying = client::classify(&mut session, &samples, batch, answered);
-        let classified = client::wait(&runtime, classifying);
-        let cut_off = CutOff::new(&network, session.saturations());
-        let statistics = runtime.block_on(session.close());
+        let classifying = client::classify(&mut open.session, &samples, batch, answered);
+        let classified = client::wait(&open.runtime, classifying);
+        let classes = open.session.network().classes();
+        let spent = open.close();
         let said = format!("classified {} samples under encryption", predictions.len());
         phases.end(running, "inference", &said);
         let ended = Ended::of(classified, !predictions.is_empty())?;
-        let mut peak_memory = None;
-        if let Some((_, server, _world)) = here {
-            peak_memory = machine::peak_memory("self").zip(server.peak_memory()).map(Into::into);
-            // All answers are here: how the server ends changes none of them.
-            if let Err(error) = server.stop() {
-                tracing::warn!("{}", problem::sentence(&error));
-            }
-        }
         Ok(Asked {
-            names_fit: samples.classes() == network.classes(),
+            names_fit: samples.classes() == classes,
             name,
             samples,
             predictions,
             ended,
-            classes: network.classes(),
+            classes,
             key_bits,
-            cut_off,
             times,
-            statistics,
             phases,
-            peak_memory,
+            spent,
         })
-    }
-}
-
-fn terms(cryptosystem: Cryptosystem, threads: Threads, key_bits: u32) -> Terms {
-    Terms {
-        cryptosystem: Cryptosystem { key_bits, ..cryptosystem },
-        threads,
-        rate: RateArgs::public(0.1),
-        lease_samples: 1,
-        lease_seed: 0,
-        precompute: false,
     }
 }
 
@@ -258,16 +197,6 @@ fn check_fit(network: &Network, samples: &Dataset) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-fn observer(screen: &Screen) -> impl FnMut(&ClientEvent) + Send + 'static {
-    let (screen, mut sum) = (screen.clone(), 0);
-    move |event| {
-        if let ClientEvent::Round { stage: Some(stage), stages, up, down, .. } = event {
-            sum += up + down;
-            screen.note(|| format!("layer {} of {stages}, {}", stage + 1, bytes(sum)));
-        }
-    }
 }
 
 struct Answer<'a> {
@@ -294,12 +223,12 @@ impl Answer<'_> {
     }
 
     fn bytes_per_sample(&self) -> u64 {
-        let total = self.asked.statistics.total();
+        let total = self.asked.spent.statistics.total();
         (total.up + total.down) / self.count().max(1) as u64
     }
 
     fn json(&self) -> Value {
-        let (total, asked) = (self.asked.statistics.total(), self.asked);
+        let (total, asked) = (self.asked.spent.statistics.total(), self.asked);
         let count = self.count();
         json!({
             "dataset": asked.name,
@@ -311,8 +240,8 @@ impl Answer<'_> {
             "accuracy": self.accuracy,
             "predictions_equal_plaintext": self.equal().map(|equal| equal == count),
             "equal": self.equal(),
-            "saturations": asked.cut_off.total(),
-            "saturations_by_layer": asked.cut_off.by_layer(),
+            "saturations": asked.spent.cut_off.total(),
+            "saturations_by_layer": asked.spent.cut_off.by_layer(),
             "median_seconds": self.median(),
             "seconds": asked.phases.elapsed().as_secs_f64(),
             "bytes": total.up + total.down,
@@ -321,8 +250,8 @@ impl Answer<'_> {
             "backend": self.args.cryptosystem.backend,
             "key_bits": asked.key_bits,
             "phases": asked.phases.done(),
-            "protocol": protocol(&asked.statistics),
-            "peak_memory_bytes": asked.peak_memory.map(|[ours, servers]| {
+            "protocol": protocol(&asked.spent.statistics),
+            "peak_memory_bytes": asked.spent.peak_memory.map(|[ours, servers]| {
                 json!({ "client": ours, "server": servers })
             }),
             "machine": Machine::here(),
@@ -364,10 +293,10 @@ impl Answer<'_> {
         format!(
             "{}\n{early}\n{accuracy}{compared}\n{}\n{} a query (median), {} a sample, {} rounds",
             lines.join("\n"),
-            asked.cut_off,
+            asked.spent.cut_off,
             seconds(self.median()),
             bytes(self.bytes_per_sample()),
-            asked.statistics.total().rounds
+            asked.spent.statistics.total().rounds
         )
     }
 }

@@ -96,6 +96,22 @@ impl Bench {
         for words in [&["certs", "init"][..], &["certs", "add", "alice"], &of_loans] {
             self.gelu(words);
         }
+        self.make_what_predict_names();
+    }
+
+    /// Models that know what their inputs are, and new rows and images for them.
+    fn make_what_predict_names(&self) {
+        for name in ["iris", "digits"] {
+            let out = format!("{name}.safetensors");
+            let train = ["train", "--plaintext", "--dataset", name, "--epochs", "0", "--out", &out];
+            self.gelu(&train);
+        }
+        let names = gelu_nn::Dataset::iris().feature_names().join(",");
+        std::fs::write(self.path("flowers.csv"), format!("flower,{names}\na,5,3,1,1\nb,6,3,5,2\n"))
+            .unwrap();
+        std::fs::create_dir(self.path("scans")).unwrap();
+        let file = std::fs::File::create(self.path("scans/a.png")).unwrap();
+        png::Encoder::new(file, 8, 8).write_header().unwrap().write_image_data(&[9; 64]).unwrap();
     }
 
     fn command(&self, words: &[&str]) -> Command {
@@ -174,7 +190,8 @@ impl Bench {
                 self.gelu(&["certs", "init"]);
             }
         }
-        let takes_backend = ["demo", "train", "infer", "serve"].contains(&command.as_str())
+        let takes_backend = ["demo", "train", "infer", "predict", "serve"]
+            .contains(&command.as_str())
             || example.starts_with("gelu bench latency")
             || example.starts_with("gelu bench train-step");
         if takes_backend && !has("--backend") && !has("--plaintext") {

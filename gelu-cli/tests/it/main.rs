@@ -6,8 +6,12 @@ mod endings;
 mod help_examples;
 mod import;
 mod leases;
+mod manual;
 mod meaning;
 mod partial;
+mod predict;
+#[cfg(all(unix, feature = "lattice"))]
+mod quick_starts;
 mod sessions;
 mod tables;
 mod transfer;

@@ -11,16 +11,16 @@ use serde_json::Value;
 use super::{CLEAR, Served, gelu, json, run, said, table, untrained_model};
 
 /// A way to a server that ends, or only stops, once so many bytes came down.
-struct Relay {
-    address: String,
+pub(super) struct Relay {
+    pub(super) address: String,
     /// Bytes that came down so far.
-    down: Arc<AtomicU64>,
+    pub(super) down: Arc<AtomicU64>,
     /// Told when it has ended or stopped.
-    over: mpsc::Receiver<()>,
+    pub(super) over: mpsc::Receiver<()>,
 }
 
 impl Relay {
-    fn start(server: &str, limit: u64, breaks: bool) -> Self {
+    pub(super) fn start(server: &str, limit: u64, breaks: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (server, down) = (server.to_owned(), Arc::new(AtomicU64::new(0)));
@@ -52,7 +52,7 @@ impl Relay {
 }
 
 #[cfg(unix)]
-fn send(signal: &str, process: u32) {
+pub(super) fn send(signal: &str, process: u32) {
     let sent = Command::new("kill").args([signal, &process.to_string()]).status().unwrap();
     assert!(sent.success());
 }

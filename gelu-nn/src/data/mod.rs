@@ -6,6 +6,7 @@
 //! | a folder of well-known data sets | [`Dataset::load`], [`Split::load`] |
 //! | a CSV file | [`csv`], by a [`Schema`](crate::Schema) |
 //! | IDX files (MNIST) | [`idx`] |
+//! | images to be classified: PNG files, folders, IDX files | [`images`] |
 //! | safetensors files (features) | [`tensors`] |
 //!
 //! Everything random takes a generator or a seed, so an experiment can be repeated.
@@ -15,6 +16,7 @@ pub mod batches;
 pub mod csv;
 mod digits;
 pub mod idx;
+pub mod images;
 pub mod named;
 pub mod preparation;
 mod shift;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use gelu_core::plan::Purpose;
-use gelu_nn::{Dataset, Model};
+use gelu_nn::{Dataset, Model, Schema};
 use serde_json::{Value, json};
 
 use super::source::{DEFAULT, class_names, unlabelled};
@@ -20,6 +20,7 @@ use crate::ending::{Ended, Results};
 use crate::output::Output;
 use crate::phases::{bytes, seconds};
 use crate::problem::{Advise, problem};
+use crate::queries::Queries;
 
 /// Answer new rows with a head, under encryption
 ///
@@ -87,15 +88,10 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
         ));
     }
     let cryptosystem = roomy(args.cryptosystem, &model);
-    let batch = args.batch.unwrap_or_else(|| query(cryptosystem, &model));
-    let ask = Ask {
-        server: None,
-        cryptosystem,
-        threads: args.threads,
-        batch,
-        model: Some(&model),
-        read: &|_| Ok((name.clone(), rows.clone())),
-    };
+    let queries =
+        Queries { server: None, model: Some(&model), cryptosystem, threads: args.threads };
+    let read = |_: Option<&Schema>| Ok((name.clone(), rows.clone()));
+    let ask = Ask { queries, batch: args.batch, read: &read };
     let asked = args.cryptosystem.backend.run(ask)?;
     let in_clear = model.evaluate(&rows.head(asked.predictions.len()))?.predictions;
     let answers = Answers {
@@ -188,7 +184,7 @@ impl Answers<'_> {
     }
 
     fn json(&self) -> Value {
-        let total = self.asked.statistics.total();
+        let total = self.asked.spent.statistics.total();
         json!({
             "data": self.name,
             "rows": self.of,
@@ -196,7 +192,7 @@ impl Answers<'_> {
             "answers": self.named().collect::<Vec<_>>(),
             "predictions": self.asked.predictions,
             "predictions_equal_plaintext": self.equal(),
-            "saturations": self.asked.cut_off.total(),
+            "saturations": self.asked.spent.cut_off.total(),
             "ended": self.asked.ended.as_ref().map(Ended::reason),
             "seconds": self.asked.phases.elapsed().as_secs_f64(),
             "bytes": total.up + total.down,
@@ -205,7 +201,8 @@ impl Answers<'_> {
     }
 
     fn text(&self, out: Option<&Path>) -> String {
-        let (answers, total) = (self.named().collect::<Vec<_>>(), self.asked.statistics.total());
+        let (answers, total) =
+            (self.named().collect::<Vec<_>>(), self.asked.spent.statistics.total());
         let shown = match out {
             Some(path) => format!("answers: {}", path.display()),
             None => answers.chunks(20).map(|line| line.join(" ")).collect::<Vec<_>>().join("\n"),
@@ -222,7 +219,7 @@ impl Answers<'_> {
             "{shown}\n\n{}: {}\n{compared}\n{}\n{}, {} in {} rounds",
             self.how_many(),
             counts.collect::<Vec<_>>().join(", "),
-            self.asked.cut_off,
+            self.asked.spent.cut_off,
             seconds(self.asked.phases.elapsed().as_secs_f64()),
             bytes(total.up + total.down),
             total.rounds,

@@ -1,0 +1,166 @@
+//! How an answer looks: a line of a table, or an object.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use gelu_core::pass::argmax;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::rows::Row;
+
+/// What answers are written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Format {
+    /// A table with a header: row (or id), class, and a probability of each class
+    Csv,
+    /// An object a line
+    Jsonl,
+}
+
+impl Format {
+    /// As the ending of a file's name suggests.
+    pub(super) fn of(path: Option<&Path>) -> Self {
+        let ending = path.and_then(Path::extension).map(|ending| ending.to_ascii_lowercase());
+        match ending.as_ref().and_then(|ending| ending.to_str()) {
+            Some("jsonl" | "ndjson") => Self::Jsonl,
+            _ => Self::Csv,
+        }
+    }
+}
+
+/// What every line of one file has in common.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Layout {
+    pub(super) format: Format,
+    /// Whether rows are called by name; by number otherwise.
+    pub(super) ids: bool,
+    /// The word of each class, in the order of the network's outputs.
+    pub(super) classes: Vec<String>,
+}
+
+/// An object.
+#[derive(Serialize)]
+struct Object<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    row: Option<u64>,
+    class: Option<&'a str>,
+    probabilities: Option<Probabilities<'a>>,
+}
+
+struct Probabilities<'a>(&'a [String], &'a [f64]);
+
+impl Serialize for Probabilities<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().zip(self.1))
+    }
+}
+
+impl Layout {
+    /// The first line, where there is one.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub(super) fn header(&self) -> Result<String> {
+        let id = if self.ids { "id" } else { "row" };
+        let columns = self.classes.iter().map(|class| format!("p({class})"));
+        match self.format {
+            Format::Csv => cells([id.into(), "class".into()].into_iter().chain(columns)),
+            Format::Jsonl => Ok(String::new()),
+        }
+    }
+
+    /// The line of a row, and its class: that of the highest probability, of equal ones the first. Without
+    /// `probabilities` there is no answer, and the line says so by being empty.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub(super) fn line(
+        &self,
+        row: &Row,
+        probabilities: Option<&[f64]>,
+    ) -> Result<(String, Option<usize>)> {
+        let class = probabilities.map(|all| argmax(all.iter().copied()));
+        let word = class.map(|class| self.classes[class].as_str());
+        let id = row.id.as_deref().filter(|_| self.ids);
+        let line = match self.format {
+            Format::Csv => {
+                let name = id.map_or_else(|| row.number.to_string(), Into::into);
+                let number = |class| match probabilities {
+                    Some(all) => serde_json::to_string::<f64>(&all[class]),
+                    None => Ok(String::new()),
+                };
+                let numbers = (0..self.classes.len()).map(number);
+                let numbers = numbers.collect::<Result<Vec<_>, _>>()?;
+                cells([name, word.unwrap_or_default().into()].into_iter().chain(numbers))?
+            }
+            Format::Jsonl => {
+                let object = Object {
+                    id,
+                    row: id.is_none().then_some(row.number),
+                    class: word,
+                    probabilities: probabilities.map(|all| Probabilities(&self.classes, all)),
+                };
+                serde_json::to_string(&object)? + "\n"
+            }
+        };
+        Ok((line, class))
+    }
+}
+
+/// A line of a table.
+fn cells(cells: impl Iterator<Item = String>) -> Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(cells)?;
+    Ok(String::from_utf8(writer.into_inner().context("a line is not written")?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: Option<&str>) -> Row {
+        Row { number: 7, id: id.map(Into::into), features: None }
+    }
+
+    #[test]
+    fn a_line_says_who_and_what_and_how_sure() {
+        let layout = |format, ids| {
+            let classes = vec!["ill, or so".into(), "well".into()];
+            Layout { format, ids, classes }
+        };
+        let table = layout(Format::Csv, true);
+        assert_eq!(table.header().unwrap(), "id,class,\"p(ill, or so)\",p(well)\n");
+        let line = |layout: &Layout, id, p| layout.line(&row(id), p).unwrap();
+        let (line_of_p, class) = line(&table, Some("a\"b"), Some(&[0.25, 0.75]));
+        assert_eq!((line_of_p.as_str(), class), ("\"a\"\"b\",well,0.25,0.75\n", Some(1)));
+        assert_eq!(line(&table, Some("x"), None), ("x,,,\n".into(), None));
+        let by_number = layout(Format::Csv, false);
+        assert_eq!(by_number.header().unwrap(), "row,class,\"p(ill, or so)\",p(well)\n");
+        assert_eq!(line(&by_number, None, Some(&[0.5, 0.5])).0, "7,\"ill, or so\",0.5,0.5\n");
+        let objects = layout(Format::Jsonl, false);
+        assert_eq!(objects.header().unwrap(), "");
+        assert_eq!(
+            line(&objects, None, Some(&[1e-20, 1.0])).0,
+            "{\"row\":7,\"class\":\"well\",\"probabilities\":{\"ill, or so\":1e-20,\"well\":1.0}}\n"
+        );
+        assert_eq!(
+            line(&layout(Format::Jsonl, true), Some("x"), None).0,
+            "{\"id\":\"x\",\"class\":null,\"probabilities\":null}\n"
+        );
+    }
+
+    #[test]
+    fn names_of_files_suggest_the_format() {
+        for (name, format) in
+            [("a.csv", Format::Csv), ("a", Format::Csv), ("a.JSONL", Format::Jsonl)]
+        {
+            assert_eq!(Format::of(Some(Path::new(name))), format, "{name}");
+        }
+        assert_eq!(Format::of(None), Format::Csv);
+    }
+}
