@@ -4,6 +4,8 @@
 //! cargo run --release -p gelu-ckks --example operations
 //! ```
 //!
+//! `--json` prints a line for each set that other libraries are compared at (`gelu-bench/peers/ckks`).
+//!
 //! One thread, at the top level of each set. Every answer is decrypted and checked before anything is timed. The shortest of
 //! many times counts; beside it stands how many times as long that is as the transforms it consists of would take alone, by
 //! the shortest time of a transform in the same process: what is left is products, conversions and memory.
@@ -22,7 +24,22 @@ use rand::rngs::ChaCha20Rng;
 
 const DIAGONALS: usize = 64;
 
+/// 46 + 3·40 + 48 bits: wider and fewer primes than the named sets of this degree, as many programs choose them.
+const N13_LEVELS3: Chain =
+    Chain { degree: 1 << 13, first: 46, scale: (40, 3), special: (48, 1), digits: 4 };
+
 fn main() {
+    if std::env::args().any(|argument| argument == "--json") {
+        for chain in [N13_LEVELS3, Chain::N13_LEVELS4, Chain::N14_LEVELS7] {
+            let [rotate, .., multiply, _, diagonals] = measure(&chain).milliseconds;
+            println!(
+                "{{\"peer\": \"gelu-ckks\", \"set\": \"2^{}, {} levels\", \"rotate\": {rotate}, \"multiply\": {multiply}, \"diagonals\": {diagonals}}}",
+                chain.degree.ilog2(),
+                chain.scale.1,
+            );
+        }
+        return;
+    }
     println!(
         "| set | transform, µs | rotate | hoisted | left in PQ | mul, relin, rescale | plain product | {DIAGONALS} diagonals | a key, MiB |"
     );
@@ -32,7 +49,39 @@ fn main() {
     }
 }
 
+/// What one set takes.
+struct Measured {
+    /// Of one row of N residues, in microseconds.
+    transform: f64,
+    /// Rotation, hoisted rotation, left modulo P·Q, product, plain product, diagonals.
+    milliseconds: [f64; 6],
+    /// Of each as many transforms as it consists of, where that is one number.
+    transforms: [usize; 6],
+    /// Of a key.
+    bytes: usize,
+}
+
 fn row(chain: &Chain) {
+    let Measured { transform, milliseconds, transforms, bytes } = measure(chain);
+    let cell = |(time, count): (f64, usize)| match count {
+        0 => format!("{time:.3} ms"),
+        _ => format!("{time:.3} ms ({:.2}× {count})", 1e3 * time / (count as f64 * transform)),
+    };
+    let cells: Vec<_> = milliseconds.into_iter().zip(transforms).map(cell).collect();
+    println!(
+        "| 2^{}, {} + {}·{} + {}·{} | {transform:.2} | {} | {:.1} |",
+        chain.degree.ilog2(),
+        chain.first,
+        chain.scale.1,
+        chain.scale.0,
+        chain.special.1,
+        chain.special.0,
+        cells.join(" | "),
+        bytes as f64 / f64::from(1 << 20)
+    );
+}
+
+fn measure(chain: &Chain) -> Measured {
     let parameters = Parameters::new(chain).expect("a named set");
     let rng = &mut ChaCha20Rng::seed_from_u64(1);
     let secret = SecretKey::generate(parameters.clone(), rng);
@@ -55,37 +104,19 @@ fn row(chain: &Chain) {
     let (k, rows) = (chain.special.1, level + 1 + chain.special.1);
     let digits = chain.digits;
     let hoisted = a.hoist();
-    let cell = |count: usize, repeats, f: &mut dyn FnMut()| {
-        let time = shortest(repeats, f);
-        let ratio = if count == 0 {
-            String::new()
-        } else {
-            format!(" ({:.2}× {count})", time / (count as f64 * transform))
-        };
-        format!("{:.3} ms{ratio}", time / 1e3)
-    };
-    let cells = [
-        cell(digits * rows + 2 * rows, 200, &mut || drop(black_box(a.rotate(5, &keys)))),
-        cell(2 * rows, 200, &mut || drop(black_box(hoisted.rotate(5, &keys)))),
-        cell(0, 200, &mut || drop(black_box(hoisted.rotate_extended(5, &keys)))),
-        cell(digits * rows + 2 * (k + 1) + 2 * level, 200, &mut || {
-            drop(black_box(a.mul(&a, &keys)));
-        }),
-        cell(0, 200, &mut || drop(black_box(a.mul_plain(&plain)))),
-        cell(map.plan().cost.transforms, 100, &mut || drop(black_box(map.apply(&a, &keys)))),
+    let milliseconds = [
+        shortest(200, &mut || drop(black_box(a.rotate(5, &keys)))),
+        shortest(200, &mut || drop(black_box(hoisted.rotate(5, &keys)))),
+        shortest(200, &mut || drop(black_box(hoisted.rotate_extended(5, &keys)))),
+        shortest(200, &mut || drop(black_box(a.mul(&a, &keys)))),
+        shortest(200, &mut || drop(black_box(a.mul_plain(&plain)))),
+        shortest(100, &mut || drop(black_box(map.apply(&a, &keys)))),
     ];
-    let key = keys.iter().next().map_or(0, gelu_ckks::SwitchingKey::memory);
-    println!(
-        "| 2^{}, {} + {}·{} + {}·{} | {transform:.2} | {} | {:.1} |",
-        chain.degree.ilog2(),
-        chain.first,
-        chain.scale.1,
-        chain.scale.0,
-        k,
-        chain.special.0,
-        cells.join(" | "),
-        key as f64 / f64::from(1 << 20)
-    );
+    let products = digits * rows + 2 * (k + 1) + 2 * level;
+    let transforms =
+        [digits * rows + 2 * rows, 2 * rows, 0, products, 0, map.plan().cost.transforms];
+    let bytes = keys.iter().next().map_or(0, gelu_ckks::SwitchingKey::memory);
+    Measured { transform, milliseconds, transforms, bytes }
 }
 
 /// Decrypts what is about to be timed.
@@ -135,12 +166,12 @@ fn transform(parameters: &Parameters) -> f64 {
     shortest / (2 * primes.len()) as f64
 }
 
-/// The shortest of many times, in microseconds: on a shared machine only that is a property of the code.
+/// The shortest of many times, in milliseconds: on a shared machine only that is a property of the code.
 fn shortest(repeats: usize, f: &mut dyn FnMut()) -> f64 {
     let time = |_| {
         let start = Instant::now();
         f();
-        start.elapsed().as_secs_f64() * 1e6
+        start.elapsed().as_secs_f64() * 1e3
     };
     (0..repeats).map(time).fold(f64::INFINITY, f64::min)
 }

@@ -3,8 +3,9 @@
 //! ```sh
 //! cargo run --release -p gelu-fhe-baseline --example packed -- MODEL DATA
 //! ```
-//! MODEL is a trained `conv1-square`, `lenet5-square` or `mnist-dense-square` (`train_mnist` of gelu-nn makes one), DATA the folder of data sets.
-//! Without them, random weights and images are taken and no accuracy is printed. Scores are compared with those of the
+//! MODEL is a trained `conv1-square`, `lenet5-square` or `mnist-dense-square` (`train_mnist` of gelu-nn makes one), DATA the
+//! folder of data sets. Without them, random weights and images are taken and no accuracy is printed; with `--json` alone a line of
+//! JSON stands for each row (`gelu-bench/peers/ckks`). Scores are compared with those of the
 //! clear network before anything is said. Times are medians of 30: of the server also those that its thread ran, without what other
 //! programs on the same processor took (Linux).
 
@@ -22,12 +23,15 @@ const RUNS: usize = 30;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    println!(
-        "| network | answer | scores within | estimated deviation | encrypt, ms | server, ms | decrypt, ms | all, ms | server running, ms | keys | keys, MB | up, kB | down, kB |"
-    );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    let json = arguments == ["--json"];
+    if !json {
+        println!(
+            "| network | answer | scores within | estimated deviation | encrypt, ms | server, ms | decrypt, ms | all, ms | server running, ms | all running, ms | keys | keys, MB | up, kB | down, kB |"
+        );
+        println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    }
     match arguments.as_slice() {
-        [] => {
+        _ if json || arguments.is_empty() => {
             let rng = &mut ChaCha20Rng::seed_from_u64(1);
             let pixel = |_| f64::from(rng.random_range(0..=255)) / 255.0;
             let pixels: Vec<f64> = (0..CALIBRATION * Network::PIXELS).map(pixel).collect();
@@ -43,6 +47,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     &FloatParameters::initialise(&architecture, rng),
                     &images,
                     &images,
+                    json,
                 )?;
             }
         }
@@ -59,10 +64,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let train = images(&Dataset::load("mnist", data)?.head(CALIBRATION));
             let test = Dataset::load("mnist-test", data)?;
             let weights = model.weights();
-            measure(network, &weights, &train, &images(&test.head(RUNS)))?;
+            measure(network, &weights, &train, &images(&test.head(RUNS)), false)?;
             accuracy(network, &weights, &train, &test)?;
         }
-        _ => return Err("usage: packed [MODEL DATA]".into()),
+        _ => return Err("usage: packed [--json | MODEL DATA]".into()),
     }
     Ok(())
 }
@@ -77,6 +82,7 @@ fn measure(
     weights: &FloatParameters,
     calibration: &[Vec<f64>],
     images: &[Vec<f64>],
+    json: bool,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let layers = layers(weights);
     for privacy in [Privacy::Plain, Privacy::Hidden] {
@@ -85,18 +91,19 @@ fn measure(
         let client = Client::generate(server.exchange(), rng);
         let keys = client.keys(rng)?;
         let read = server.read_keys(&keys)?;
-        let (mut times, mut ran, mut off) = (Vec::new(), Vec::new(), 0.0f64);
+        let (mut times, mut off) = (Vec::new(), 0.0f64);
+        let [mut ran, mut all_ran] = [const { Vec::new() }; 2];
         let (mut up, mut down) = (0, 0);
         for image in images.iter().cycle().take(RUNS) {
-            let start = Instant::now();
+            let (start, began) = (Instant::now(), running_ms());
             let query = client.encrypt(image, rng)?;
-            let encrypted = Instant::now();
-            let running = running_ms();
+            let (encrypted, asked) = (Instant::now(), running_ms());
             let answer = server.answer(&read, &query, rng)?;
-            ran.push(running.zip(running_ms()).map_or(f64::NAN, |(before, after)| after - before));
+            ran.push(running_ms() - asked);
             let answered = Instant::now();
             let scores = client.decrypt(&answer)?;
             let end = Instant::now();
+            all_ran.push(running_ms() - began);
             times.push([encrypted - start, answered - encrypted, end - answered, end - start]);
             (up, down) = (query.len(), answer.len());
             let expected = network.evaluate(&layers, image)?;
@@ -110,12 +117,24 @@ fn measure(
             format!("{:.2}", times[RUNS / 2])
         };
         let column = |i: usize| median(times.iter().map(|t| t[i].as_secs_f64() * 1e3).collect());
+        if json {
+            let row = serde_json::json!({
+                "peer": "gelu, packed",
+                "network": format!("{network:?}").to_lowercase(),
+                "answer": format!("{privacy:?}"),
+                "milliseconds": median(all_ran).parse::<f64>()?,
+                "off": off,
+            });
+            println!("{row}");
+            continue;
+        }
         println!(
-            "| {network:?} | {privacy:?} | 2^{:.1} | 2^{:.1} | {} | {} | {} | {:.1} | {:.1} | {:.1} |",
+            "| {network:?} | {privacy:?} | 2^{:.1} | 2^{:.1} | {} | {} | {} | {} | {:.1} | {:.1} | {:.1} |",
             off.log2(),
             server.deviation().log2(),
             [0, 1, 2, 3].map(column).join(" | "),
             median(ran),
+            median(all_ran),
             server.exchange().keys().len(),
             keys.bytes() as f64 / 1e6,
             up as f64 / 1e3,
@@ -125,10 +144,14 @@ fn measure(
     Ok(())
 }
 
-/// How long this thread has run.
-fn running_ms() -> Option<f64> {
-    let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    Some(statistics.split(' ').next()?.parse::<f64>().ok()? / 1e6)
+/// How long this thread has run; not a number where the system does not say.
+fn running_ms() -> f64 {
+    let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    statistics
+        .split(' ')
+        .next()
+        .and_then(|ns| ns.parse::<f64>().ok())
+        .map_or(f64::NAN, |ns| ns / 1e6)
 }
 
 /// All test images in the clear, and some of them encrypted.
