@@ -2,7 +2,7 @@
 //!
 //! A [`Circuit`] is pure data: a flat list of gates in which gate number i defines wire `inputs + i`. Garbled,
 //! XOR and NOT are free and an AND costs 32 bytes, so [`and_count`](Circuit::and_count) is the price of a circuit.
-//! [`Builder`] makes them; [`stage`] makes the one of a network's stage, and [`argmax`] the last one of a query.
+//! [`Builder`] makes them; [`stage()`] makes the one of a network's stage, and [`argmax`] the last one of a query.
 //!
 //! ```text
 //! inputs   z_s (the first party's bits) and z_c (the second party's), z = z_s + z_c mod 2^l
@@ -10,7 +10,7 @@
 //! ```
 //!
 //! # Law
-//! For every stage that [`stage`] accepts and every z within its bound, the circuit gives what
+//! For every stage that [`stage()`] accepts and every z within its bound, the circuit gives what
 //! [`Pass`](crate::Pass) encodes from z, bit for bit: saturated, rounded half away from zero.
 
 mod builder;
@@ -19,6 +19,7 @@ mod stage;
 mod steps;
 #[cfg(test)]
 mod tests;
+pub mod two_party;
 
 pub use builder::{Bit, Builder};
 pub use stage::{Local, Numbers, StageCircuit, Windows, argmax, stage};

@@ -83,60 +83,67 @@ pub struct StageCircuit {
     pub neurons: Vec<Vec<usize>>,
 }
 
-/// The circuit of the local functions `locals` after a linear map with `inputs` outputs, and of the rounding
-/// and the saturation with which their result is encoded.
-///
-/// # Law
-/// For all z within the bound, evaluated on shares of z + `offset`, it gives
-/// `activations.encode(locals(z / 2^fraction))`.
-///
-/// ReLUs and maxima cost least: they only rise, so they are taken after the rounding. Means and squares are
-/// taken exactly before it. A function with [steps](Local::Steps) is rounded by its table, so nothing can be
-/// averaged after it.
+impl StageCircuit {
+    /// The circuit of a chain of local functions, with their names for errors, after a linear map with `inputs`
+    /// outputs; and of the rounding and the saturation with which their result is encoded.
+    ///
+    /// # Law
+    /// For all z within the bound, evaluated on shares of z + `offset`, it gives
+    /// `activations.encode(locals(z / 2^fraction))`.
+    ///
+    /// ReLUs and maxima cost least: they only rise, so they are taken after the rounding. Means and squares are
+    /// taken exactly before it. A function with [steps](Local::Steps) is rounded by its table, so nothing can be
+    /// averaged after it.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::Configuration`] naming the local function that does not fit behind another one, or would
+    /// leave the 53 bits in which the clear network is exact.
+    pub fn new(chain: &[(&str, Local)], inputs: usize, numbers: &Numbers) -> Result<Self> {
+        let refuse = |what: &str, why: &str| Err(ApiMisuse::configuration(what, why).into());
+        if numbers.fraction < numbers.activations.fraction {
+            return refuse("weighted sums", "have fewer fractional bits than activations");
+        }
+        if numbers.bound < 0 || numbers.bound >= 1 << EXACT_BITS || numbers.bits() > MOST_BITS {
+            return refuse("weighted sums", "are wider than the 53 bits in which they are exact");
+        }
+        let neurons = match windows(chain, inputs) {
+            Ok(neurons) => neurons,
+            Err((what, why)) => return refuse(what, why),
+        };
+        let window = neurons.first().map_or(1, Vec::len);
+        let relus = chain.iter().filter(|(_, local)| matches!(local, Local::Relu)).count();
+        let maxima = chain.iter().filter(|(_, local)| matches!(local, Local::Max(_))).count();
+        let built = if chain.iter().any(|(_, local)| matches!(local, Local::Steps(_))) {
+            table(chain, window, numbers)
+        } else if relus > 0 && relus + maxima == chain.len() {
+            Ok(relu(window, numbers))
+        } else {
+            exact(chain, window, numbers)
+        };
+        match built {
+            Ok((circuit, bits, offset)) => Ok(Self { circuit, bits, offset, neurons }),
+            Err((what, why)) => refuse(what, why),
+        }
+    }
+}
+
+/// The circuit of a network's local functions: see [`StageCircuit::new`].
 ///
 /// # Errors
-/// [`ApiMisuse::Configuration`] naming the local function that has no circuit, does not fit behind another
-/// one, or would leave the 53 bits in which the clear network is exact.
+/// [`ApiMisuse::Configuration`] naming the first local function that has no circuit, and as there.
 pub fn stage(
     locals: &[Box<dyn LocalFunction>],
     inputs: usize,
     numbers: &Numbers,
 ) -> Result<StageCircuit> {
-    let refuse = |what: &str, why: &str| Err(ApiMisuse::configuration(what, why).into());
-    let mut chain = Vec::new();
-    for local in locals {
-        match local.circuit() {
-            Some(circuit) => chain.push((local.name(), circuit)),
-            None => {
-                return refuse(local.name(), "has no circuit, so it cannot be computed blindly");
-            }
+    let chain = locals.iter().map(|local| match local.circuit() {
+        Some(circuit) => Ok((local.name(), circuit)),
+        None => {
+            let why = "has no circuit, so it cannot be computed blindly";
+            Err(ApiMisuse::configuration(local.name(), why))
         }
-    }
-    if numbers.fraction < numbers.activations.fraction {
-        return refuse("weighted sums", "have fewer fractional bits than activations");
-    }
-    if numbers.bound < 0 || numbers.bound >= 1 << EXACT_BITS || numbers.bits() > MOST_BITS {
-        return refuse("weighted sums", "are wider than the 53 bits in which they are exact");
-    }
-    let neurons = match windows(&chain, inputs) {
-        Ok(neurons) => neurons,
-        Err((what, why)) => return refuse(what, why),
-    };
-    let window = neurons.first().map_or(1, Vec::len);
-    let built = if chain.iter().any(|(_, local)| matches!(local, Local::Steps(_))) {
-        table(&chain, window, numbers)
-    } else if !chain.is_empty()
-        && chain.iter().all(|(_, local)| matches!(local, Local::Relu | Local::Max(_)))
-        && chain.iter().any(|(_, local)| matches!(local, Local::Relu))
-    {
-        Ok(relu(window, numbers))
-    } else {
-        exact(&chain, window, numbers)
-    };
-    match built {
-        Ok((circuit, bits, offset)) => Ok(StageCircuit { circuit, bits, offset, neurons }),
-        Err((what, why)) => refuse(what, why),
-    }
+    });
+    StageCircuit::new(&chain.collect::<Result<Vec<_>, _>>()?, inputs, numbers)
 }
 
 /// The index of the largest of `values` numbers of `bits` bits, the first of equals, as

@@ -256,3 +256,58 @@ fn gates_that_nothing_needs_are_left_out() {
     assert_eq!(circuit.gates(), [Gate::And(0, 1)]);
     assert_eq!(circuit.evaluate(&[true, true]), [7]);
 }
+
+/// The whole ticket of one stage with the mock: W·x + b under masks, the circuit on shares, the next stage's share.
+#[test]
+fn a_ticket_gives_the_inputs_of_the_next_stage() {
+    use super::two_party::{Batch, InsecureOpen, run};
+    use crate::fixed::Precision;
+    use crate::linear::{Dense, LinearMap};
+    use rand::{Rng, SeedableRng};
+
+    let rng = &mut rand::rngs::ChaCha20Rng::seed_from_u64(8);
+    let linear = LinearMap::from(Dense::new(6, 8).unwrap());
+    let precision = Precision::INFERENCE;
+    let signed = |rng: &mut rand::rngs::ChaCha20Rng, bits: u32| {
+        i128::from(rng.next_u64() >> (64 - bits)) - (1 << (bits - 1))
+    };
+    let bound = 7 * (1 << 12) * (1 << 8);
+    let numbers = Numbers::of("dense", &linear, &precision, bound).unwrap();
+    for (names, window) in [(&["relu"][..], 1), (&["tanh"], 1), (&["relu", "mean"], 4)] {
+        let windows = match window {
+            1 => (0..8).map(|i| vec![i]).collect(),
+            // Values that are far from each other: a stage gathers them.
+            _ => vec![vec![0, 2, 4, 6], vec![1, 3, 5, 7]],
+        };
+        let locals: Vec<Box<dyn LocalFunction>> = names
+            .iter()
+            .map(|name| {
+                let local = match *name {
+                    "mean" => Local::Mean(Windows(windows.clone())),
+                    other => chain(&[other], 1)[0].circuit().unwrap(),
+                };
+                Box::new(Function("function", Some(local))) as Box<dyn LocalFunction>
+            })
+            .collect();
+        let stage = stage(&locals, 8, &numbers).unwrap();
+        let batch = Batch { stage: &stage, ring_bits: 27 };
+        for _ in 0..20 {
+            let x: Vec<_> = (0..6).map(|_| signed(rng, 13)).collect();
+            let weights: Vec<_> = (0..48).map(|_| signed(rng, 8)).collect();
+            let offsets: Vec<_> = (0..8).map(|_| signed(rng, 16)).collect();
+            let inputs = Array2::from_shape_vec((6, 1), x.clone()).unwrap();
+            let sums = linear.forward(&weights, &[0; 8], inputs.view(), 0);
+            let z: Vec<_> = sums.iter().zip(&offsets).map(|(sum, offset)| sum + offset).collect();
+            let expected = |window: &Vec<usize>| {
+                let z =
+                    Array2::from_shape_fn((8, 1), |(i, _)| z[i] as f64 / exp2(numbers.fraction));
+                let a = locals.iter().fold(z, |z, local| local.forward(&z));
+                let n = stage.neurons.iter().position(|other| other == window).unwrap();
+                numbers.activations.encode(a[[n, 0]], &Saturations::default())
+            };
+            let map = (&linear, &weights[..], &offsets[..]);
+            let ((), got) = run::<InsecureOpen>(((), &mut ()), &batch, map, &x, rng).unwrap();
+            assert_eq!(got, stage.neurons.iter().map(expected).collect::<Vec<_>>(), "{names:?}");
+        }
+    }
+}
