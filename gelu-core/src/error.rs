@@ -152,6 +152,9 @@ pub enum PeerMisbehaved {
     /// A public key that cannot be one.
     #[error("an invalid public key: {0}")]
     InvalidKey(&'static str),
+    /// A check of a proof that every honest peer passes.
+    #[error("{0} fails its check")]
+    FailedCheck(&'static str),
     /// A count, a shape or a number outside its bounds.
     #[error("{what} is {}, must be {expected}", printable(got))]
     OutOfBounds {

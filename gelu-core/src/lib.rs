@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+pub mod circuit;
 pub mod clear;
 pub mod client;
 pub mod conformance;

@@ -19,6 +19,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
+use crate::circuit::Local;
 use crate::error::{ApiMisuse, Error, RangeError, Result};
 use crate::fixed::Format;
 use crate::linear::LinearMap;
@@ -40,6 +41,10 @@ pub trait LocalFunction: Debug + Send + Sync {
     fn forward(&self, z: &Array2<f64>) -> Array2<f64>;
     /// dL/dz from z, a = f(z) and dL/da.
     fn backward(&self, z: &Array2<f64>, a: &Array2<f64>, grad: &Array2<f64>) -> Array2<f64>;
+    /// How a [circuit](crate::circuit) computes it on shares; none where none does.
+    fn circuit(&self) -> Option<Local> {
+        None
+    }
 }
 
 /// The last step of a network: how scores become probabilities, and how wrong they are.

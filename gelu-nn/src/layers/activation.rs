@@ -36,6 +36,7 @@
 use core::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 use gelu_core::LocalFunction;
+use gelu_core::circuit::Local;
 use ndarray::{Array2, Zip};
 use serde::{Deserialize, Serialize};
 
@@ -250,6 +251,16 @@ impl LocalFunction for Activation {
 
     fn backward(&self, z: &Array2<f64>, a: &Array2<f64>, grad: &Array2<f64>) -> Array2<f64> {
         Zip::from(z).and(a).and(grad).map_collect(|&z, &a, &grad| grad * self.derivative(z, a))
+    }
+
+    fn circuit(&self) -> Option<Local> {
+        match self {
+            Self::Sigmoid => Some(Local::Steps(|z| Self::Sigmoid.value(z))),
+            Self::Tanh => Some(Local::Steps(|z| Self::Tanh.value(z))),
+            Self::Relu => Some(Local::Relu),
+            Self::Square => Some(Local::Square),
+            Self::Taylor3 | Self::Taylor5 => None,
+        }
     }
 }
 

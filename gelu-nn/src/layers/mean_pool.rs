@@ -16,6 +16,7 @@
 //! weights, and the client computes it by itself.
 
 use gelu_core::LocalFunction;
+use gelu_core::circuit::{Local, Windows};
 use gelu_core::error::ApiMisuse;
 use gelu_core::linear::SizeError;
 use ndarray::{Array2, Axis};
@@ -111,6 +112,12 @@ impl LocalFunction for MeanPool2d {
             row.scaled_add(self.share(), &grad.index_axis(Axis(0), self.target(pixel)));
         }
         result
+    }
+
+    fn circuit(&self) -> Option<Local> {
+        let mut windows = vec![Vec::new(); self.output().features()];
+        (0..self.input().features()).for_each(|pixel| windows[self.target(pixel)].push(pixel));
+        Some(Local::Mean(Windows(windows)))
     }
 }
 

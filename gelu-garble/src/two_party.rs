@@ -1,0 +1,97 @@
+//! Half gates as a [`TwoParty`] protocol: a request is a batch of transfers.
+
+use gelu_core::circuit::two_party::{Batch, TwoParty};
+use gelu_core::error::Result;
+use rand_core::CryptoRng;
+
+use crate::{
+    Bits, CotReceiver, CotSender, Evaluation, Evaluator, Garbler, Garbling, Labels, Session, Task,
+};
+
+/// Garbled circuits with half gates over SoftSpoken transfers: see the [module](crate).
+#[derive(Debug)]
+pub struct HalfGates;
+
+/// The server's session, after its base transfers.
+#[derive(Debug)]
+pub struct GarblerSession {
+    transfers: CotSender,
+    garbler: Garbler,
+}
+
+impl GarblerSession {
+    /// With the transfers of the session of this name.
+    pub fn new(session: &Session, transfers: CotSender) -> Self {
+        Self { garbler: Garbler::new(session, transfers.delta()), transfers }
+    }
+}
+
+/// The client's session, after its base transfers.
+#[derive(Debug)]
+pub struct EvaluatorSession {
+    transfers: CotReceiver,
+    evaluator: Evaluator,
+}
+
+impl EvaluatorSession {
+    /// With the transfers of the session of this name.
+    pub fn new(session: &Session, transfers: CotReceiver) -> Self {
+        Self { evaluator: Evaluator::new(session), transfers }
+    }
+}
+
+fn task<'a>(batch: &Batch<'a>) -> Result<Task<'a>> {
+    Task::new(&batch.stage.circuit, batch.stage.neurons.len(), batch.ring_bits)
+}
+
+impl TwoParty for HalfGates {
+    type Garbler = GarblerSession;
+    type Evaluator = EvaluatorSession;
+    type Garbling = Garbling;
+    type Request = Labels;
+    type Evaluation = Evaluation;
+
+    fn request(
+        evaluator: &mut EvaluatorSession,
+        batch: &Batch<'_>,
+        shares: &[u64],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(Labels, Vec<u8>)> {
+        evaluator.transfers.extend(&Bits::of_shares(shares, batch.stage.bits), rng)
+    }
+
+    fn garble(
+        mut garbler: GarblerSession,
+        batch: &Batch<'_>,
+        request: &[u8],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(GarblerSession, Garbling, Vec<u8>)> {
+        let task = task(batch)?;
+        let zeros;
+        (garbler.transfers, zeros) = garbler.transfers.extend(task.inputs()[1], request)?;
+        let (garbling, tables) = garbler.garbler.garble(&task, zeros, rng)?;
+        Ok((garbler, garbling, tables))
+    }
+
+    fn receive(
+        evaluator: &mut EvaluatorSession,
+        batch: &Batch<'_>,
+        request: Labels,
+        garbled: Vec<u8>,
+    ) -> Result<Evaluation> {
+        evaluator.evaluator.receive(&task(batch)?, request, garbled)
+    }
+
+    fn encode(
+        garbling: Garbling,
+        batch: &Batch<'_>,
+        shares: &[u64],
+    ) -> Result<(Vec<u8>, Vec<u64>)> {
+        let (labels, rho) = garbling.encode(&Bits::of_shares(shares, batch.stage.bits))?;
+        Ok((labels, rho.to_vec()))
+    }
+
+    fn evaluate(evaluation: Evaluation, batch: &Batch<'_>, encoded: &[u8]) -> Result<Vec<u64>> {
+        evaluation.evaluate(&task(batch)?, encoded)
+    }
+}
