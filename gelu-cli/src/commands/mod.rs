@@ -1,6 +1,6 @@
 //! One file for each command: its arguments, its examples, what it does.
 
-pub(crate) mod audit;
+pub mod audit;
 pub(crate) mod backends;
 pub mod bench;
 pub(crate) mod certs;
@@ -9,7 +9,7 @@ pub(crate) mod demo;
 pub(crate) mod infer;
 pub(crate) mod keygen;
 pub(crate) mod models;
-pub(crate) mod plan;
+pub mod plan;
 pub(crate) mod round;
 pub mod serve;
 pub(crate) mod train;
