@@ -58,18 +58,18 @@ impl Session {
     }
 
     /// What the server says about its model and its terms, as JSON.
-    fn card(&self) -> String {
-        self.lock().card()
+    fn card(&self, py: Python<'_>) -> String {
+        py.detach(|| self.lock().card())
     }
 
     /// Fails if the server does not take keys of so many bits, or a query under them has no room for its numbers.
     fn check_key_bits(&self, py: Python<'_>, bits: u32) -> PyResult<()> {
-        self.lock().check_key_bits(bits).raise(py)
+        py.detach(|| self.lock().check_key_bits(bits)).raise(py)
     }
 
     /// Rows of a query where many are to be asked, with a key of so many bits.
-    fn rows_of_query(&self, bits: u32) -> usize {
-        self.lock().rows_of_query(bits)
+    fn rows_of_query(&self, py: Python<'_>, bits: u32) -> usize {
+        py.detach(|| self.lock().rows_of_query(bits))
     }
 
     /// Whether a training can be had on these terms; no key is used.
@@ -113,8 +113,8 @@ impl Session {
     }
 
     /// Values of all queries so far that were cut off at a bound.
-    fn saturations(&self) -> u64 {
-        self.lock().saturations()
+    fn saturations(&self, py: Python<'_>) -> u64 {
+        py.detach(|| self.lock().saturations())
     }
 
     /// Trains as was prepared. Returns a report as JSON and, where it ended early, the exception: what is committed
@@ -134,6 +134,8 @@ impl Session {
 }
 
 impl Session {
+    /// Only without the interpreter's lock, for which whoever holds this one may be waiting.
+    ///
     /// A call that panicked has left the machine inside in no usable state, and says so itself.
     fn lock(&self) -> std::sync::MutexGuard<'_, Box<dyn Line>> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)

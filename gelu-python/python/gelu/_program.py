@@ -15,6 +15,13 @@ STOPPING = "stopping"
 """The file by which a parent says that it stops its server, and removes the server's folder itself."""
 
 
+def words(entry: str) -> list[str]:
+    """What starts a process of ours, by the name of a function here, in whatever folder the user is: a module of our name
+    in that folder is not run."""
+    path = "import sys; sys.path = [folder for folder in sys.path if folder]"
+    return [sys.executable, "-c", f"{path}; from gelu._program import {entry}; {entry}()"]
+
+
 def main() -> None:
     """Runs the program with this process's arguments, and ends with its exit code."""
     sys.exit(_run(sys.argv[1:]))
@@ -38,8 +45,7 @@ def host() -> None:
 def _run(arguments: list[str]) -> int:
     # The program has its own way to end in order; the interpreter would add a traceback to it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.environ["PYTHONSAFEPATH"] = "1"
-    return _native.main(["gelu", *arguments], [sys.executable, "-m", "gelu"])
+    return _native.main(["gelu", *arguments], words("main"))
 
 
 def _is_gone(parent: int) -> bool:

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import weakref
 from pathlib import Path
@@ -15,7 +14,7 @@ from types import TracebackType
 from typing import IO
 
 from . import _native
-from ._program import STOPPING
+from ._program import STOPPING, words
 from .errors import UsageError
 from .inputs import Inputs
 from .model import Model
@@ -40,7 +39,7 @@ class Server:
         try:
             _native.make_authority(self.certs)
             model.save(self._file)
-            command = [sys.executable, "-m", "gelu._host", str(os.getpid()), str(self._folder)]
+            command = [*words("host"), str(os.getpid()), str(self._folder)]
             command += ["serve", "--json", "--stop-with-stdin", "--listen", "127.0.0.1:0"]
             command += ["--certs", str(self.certs), "--model", str(self._file), "--backend", backend]
             self._process = subprocess.Popen(
@@ -50,7 +49,6 @@ class Server:
                 stderr=self._log,
                 # Ctrl-C is for the client: the server ends with us.
                 start_new_session=True,
-                env={**os.environ, "PYTHONSAFEPATH": "1"},
             )
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
