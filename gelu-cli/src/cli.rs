@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 
 use crate::args::Moved;
 use crate::commands::{
-    audit, backends, bench, certs, datasets, demo, infer, keygen, models, plan, round, serve,
-    train, transfer,
+    audit, backends, bench, certs, datasets, demo, infer, keygen, models, plan, round, schema,
+    serve, train, transfer,
 };
 use crate::output::Output;
 use crate::program::{self, Common};
@@ -32,6 +32,7 @@ Start here:
   gelu audit iris               what a training of that network would leak, to whom
   gelu transfer fit             a hospital's rows, somebody else's model: a head trained under encryption
   gelu plan lenet5              how its layers travel in ciphertexts, and what each of them costs
+  gelu schema infer loans.csv   what the columns of a table of yours would mean to a network
   gelu backends                 the cryptosystems of this program, and what each can do
   gelu help COMMAND             examples for each command";
 
@@ -47,6 +48,7 @@ enum Command {
     Train(Box<train::Args>),
     Transfer(Box<transfer::Args>),
     Infer(Box<infer::Args>),
+    Schema(schema::Args),
     Bench(Box<bench::Args>),
     Serve(Box<serve::Args>),
     Certs(certs::Args),
@@ -75,6 +77,7 @@ impl Command {
             Self::Train(args) => train::run(&args, output),
             Self::Transfer(args) => transfer::run(&args, output),
             Self::Infer(args) => infer::run(&args, output),
+            Self::Schema(args) => schema::run(&args, output),
             Self::Bench(args) => bench::run(&args, output),
             Self::Attack(moved) => moved.refuse("attack", "attack"),
             Self::Serve(args) => serve::run(&args, output),

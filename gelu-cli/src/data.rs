@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
-use gelu_nn::data::csv::{Column, Options};
 use gelu_nn::data::sources;
-use gelu_nn::{Activation, Dataset, Recipe, Sequential, Split, Standardiser, zoo};
-use rand::SeedableRng;
-use rand::rngs::ChaCha20Rng;
+use gelu_nn::schema::{Labels, ReadOptions, Scaling};
+use gelu_nn::{Activation, Dataset, Model, Recipe, Schema, Sequential, Split, zoo};
 
 use crate::problem::{Advise, problem};
+use crate::table::{MissingArg, TableArgs, how_tables_are_read, read_schema};
 
 /// Where the samples come from.
 #[derive(Debug, Clone, Args)]
@@ -23,21 +22,41 @@ pub(crate) struct DataArgs {
     /// Name of a data set: iris, digits, abstracts, diabetes, kr-vs-kp, mnist, …
     #[arg(long, value_name = "NAME", conflicts_with = "csv")]
     pub(crate) dataset: Option<String>,
-    /// A table of your own; words become 0/1 columns, the header is detected
+    /// A table of your own; read by the model's schema, or by one made for it (`gelu schema infer`)
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
-    /// Column of the class in --csv: a name, a number from 1, `first` or `last`
-    #[arg(long, value_name = "COLUMN", default_value = "last")]
-    pub(crate) label: String,
-    /// Column of --csv to leave out, such as an identifier (may be given several times)
-    #[arg(long, value_name = "COLUMN")]
-    pub(crate) ignore: Vec<String>,
-    /// Rows of these classes only, by name; they become all the classes there are, in this order
+    /// Rows of these classes only, by name; for a new model they become all the classes there are, in this order
     #[arg(long, value_name = "CLASS,…", value_delimiter = ',')]
     pub(crate) classes: Vec<String>,
     /// Fixes the split, the first weights and the order of samples; never keys
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// What the columns mean, as `gelu schema infer` writes it [default: the model's, or inferred]
+    #[arg(long, value_name = "FILE", help_heading = "Tables")]
+    pub(crate) schema: Option<PathBuf>,
+    /// What a schema that is inferred does where there is no value
+    #[arg(long, value_enum, default_value_t = MissingArg::Refuse, help_heading = "Tables")]
+    pub(crate) missing: MissingArg,
+    #[command(flatten)]
+    pub(crate) table: TableArgs,
+}
+
+/// Who decides what the columns and classes of the data mean.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Meaning<'a> {
+    /// The data itself, or the schema that was named: a new model is made of it.
+    Own,
+    /// The schema of the model that it is for, if that has one.
+    Model(Option<&'a Schema>),
+    /// The same for the features; the classes are the data's own.
+    Base(Option<&'a Schema>),
+}
+
+impl<'a> Meaning<'a> {
+    /// That of a model's schema.
+    pub(crate) fn of(model: &'a Model) -> Self {
+        Self::Model(model.schema().map(AsRef::as_ref))
+    }
 }
 
 /// A data set, split and scaled.
@@ -50,42 +69,93 @@ pub(crate) struct Samples {
     /// Whether its classes were chosen from among those of the data set.
     chosen: bool,
     pub(crate) split: Split,
+    /// By which it was read and scaled.
+    pub(crate) schema: Schema,
+}
+
+impl Samples {
+    /// The schema of a model that is made of these rows; none where it has other inputs or classes.
+    pub(crate) fn schema_for_model(&self, architecture: &Sequential) -> Option<Schema> {
+        let of_model = (architecture.input().features(), architecture.classes());
+        let fits = (self.schema.inputs(), self.schema.classes().len()) == of_model;
+        fits.then(|| self.schema.clone())
+    }
 }
 
 impl DataArgs {
     /// Reads, splits (80/20 where there is no standard split) and scales.
     ///
     /// `network` decides on the data set where none was named.
-    pub(crate) fn load(&self, network: Option<&str>) -> Result<Samples> {
+    pub(crate) fn load(&self, network: Option<&str>, meaning: Meaning<'_>) -> Result<Samples> {
         if let Some(csv) = &self.csv {
-            let mut samples = self.read_csv(csv)?;
-            let scaling = Standardiser::fit(&samples.split.train);
-            scaling.apply(&mut samples.split.train)?;
-            scaling.apply(&mut samples.split.test)?;
-            return Ok(samples);
+            return self.read_csv(csv, meaning, Scaling::Standard);
         }
         let name = self.name(network)?;
-        let (split, _) =
-            Split::load(name, &self.folder(), self.seed).advise(|| self.where_files_are())?;
-        self.samples(name, split)
+        let (mut split, mut schema) = self.known(name)?;
+        if let Some(theirs) = self.schema_for(meaning)? {
+            schema = match meaning {
+                Meaning::Base(_) => theirs.with_label(schema.label().cloned())?,
+                _ => theirs,
+            };
+            split = Split { train: schema.adopt(&split.train)?, test: schema.adopt(&split.test)? };
+        }
+        let is_fitted = matches!(meaning, Meaning::Model(Some(_)) | Meaning::Base(Some(_)));
+        if is_table(name) && !is_fitted {
+            schema = schema.fit(&split.train)?;
+        }
+        schema.apply(&mut split.train)?;
+        schema.apply(&mut split.test)?;
+        Ok(self.samples(name, split, schema))
     }
 
-    /// As [`load`](Self::load), with the features as they are, of the data set `otherwise` where none was named; and
-    /// whether they are measurements of different scales.
+    /// As [`load`](Self::load) for a new model, with the features as they are, of the data set `otherwise` where none
+    /// was named; and whether they are measurements of different scales.
     pub(crate) fn load_unscaled(&self, otherwise: &str) -> Result<(Samples, bool)> {
         if let Some(csv) = &self.csv {
-            return Ok((self.read_csv(csv)?, true));
+            return Ok((self.read_csv(csv, Meaning::Own, Scaling::None)?, true));
         }
         let name = self.dataset.as_deref().unwrap_or(otherwise);
-        let split =
-            Split::unscaled(name, &self.folder(), self.seed).advise(|| self.where_files_are())?;
-        let is_table = sources().iter().any(|source| source.name == name && source.is_table());
-        Ok((self.samples(name, split)?, is_table))
+        let (split, schema) = self.known(name)?;
+        Ok((self.samples(name, split, schema), is_table(name)))
     }
 
-    fn samples(&self, name: &str, split: Split) -> Result<Samples> {
+    /// A well-known data set as it is, with the rows of the chosen classes.
+    fn known(&self, name: &str) -> Result<(Split, Schema)> {
+        let read = Split::unscaled_with_schema(name, &self.folder(), self.seed);
+        let (split, schema) = read.advise(|| self.where_files_are())?;
         let split = self.of_classes(split)?;
-        Ok(Samples { name: name.into(), well_known: true, chosen: !self.classes.is_empty(), split })
+        let schema = match &self.classes[..] {
+            [] => schema,
+            classes => schema.with_classes(classes)?,
+        };
+        Ok((split, schema))
+    }
+
+    /// The schema that decides, where it is not the data's own. One that was named beside a model's must be the
+    /// same.
+    fn schema_for(&self, meaning: Meaning<'_>) -> Result<Option<Schema>> {
+        let named = self.schema.as_deref().map(read_schema).transpose()?;
+        match (meaning, named) {
+            (Meaning::Own | Meaning::Model(None) | Meaning::Base(None), named) => Ok(named),
+            (Meaning::Model(Some(theirs)), Some(named)) if named.hash() != theirs.hash() => {
+                Err(problem(
+                    format!(
+                        "--schema has the hash {}, but the model's schema has {}",
+                        named.hash(),
+                        theirs.hash()
+                    ),
+                    "leave out --schema: the model brings its own",
+                ))
+            }
+            (Meaning::Model(Some(theirs)) | Meaning::Base(Some(theirs)), _) => {
+                Ok(Some(theirs.clone()))
+            }
+        }
+    }
+
+    fn samples(&self, name: &str, split: Split, schema: Schema) -> Samples {
+        let chosen = !self.classes.is_empty();
+        Samples { name: name.into(), well_known: true, chosen, split, schema }
     }
 
     /// The rows of the chosen classes.
@@ -104,16 +174,30 @@ impl DataArgs {
     }
 
     /// The held-out part alone, which is all that a query needs; and the data set's name.
-    pub(crate) fn load_held_out(&self, network: Option<&str>) -> Result<(String, Dataset)> {
+    pub(crate) fn load_held_out(
+        &self,
+        network: Option<&str>,
+        meaning: Meaning<'_>,
+    ) -> Result<(String, Dataset)> {
         let standard = |name: &&str| sources().iter().find(|s| s.name == *name)?.test();
         let name = self.name(network).ok().filter(|_| self.csv.is_none());
         if let Some(test) = name.as_ref().and_then(standard) {
             let loaded = Dataset::load(test, &self.folder());
-            let rows = self.rows_of_classes(loaded.advise(|| self.where_files_are())?)?;
+            let mut rows = self.rows_of_classes(loaded.advise(|| self.where_files_are())?)?;
+            if let Some(schema) = self.schema_for(meaning)? {
+                rows = schema.adopt(&rows)?;
+                schema.apply(&mut rows)?;
+            }
             return Ok((test.into(), rows));
         }
-        let Samples { name, split, .. } = self.load(network)?;
+        let Samples { name, split, .. } = self.load(network, meaning)?;
         Ok((name, split.test))
+    }
+
+    /// New rows for a model, which need no label.
+    pub(crate) fn new_rows(&self, path: &Path, model: &Model) -> Result<Dataset> {
+        let Some(schema) = self.schema_for(Meaning::of(model))? else { return Err(no_schema()) };
+        schema.dataset(path, &self.table.options(Labels::Ignored)).advise(how_tables_are_read)
     }
 
     fn name<'a>(&'a self, network: Option<&str>) -> Result<&'a str> {
@@ -140,21 +224,52 @@ impl DataArgs {
         }
     }
 
-    /// How a table is read whose classes are in the column `label`, if it has any.
-    pub(crate) fn csv_options(&self, label: Option<Column>) -> Options {
-        let ignore = self.ignore.iter().map(|column| column.as_str().into()).collect();
-        Options { label, ignore, ..Options::default() }
+    fn read_csv(&self, path: &Path, meaning: Meaning<'_>, scaling: Scaling) -> Result<Samples> {
+        let theirs = self.schema_for(meaning)?;
+        let (schema, scaling) = match (theirs, meaning) {
+            (Some(schema), Meaning::Own) => (schema, scaling),
+            (None, Meaning::Own) => (self.table.infer(path, self.missing)?, scaling),
+            (Some(theirs), Meaning::Model(_)) => (theirs, Scaling::Given),
+            (Some(theirs), Meaning::Base(_)) => {
+                let own = self.table.infer(path, self.missing)?;
+                (theirs.with_label(own.label().cloned())?, Scaling::Given)
+            }
+            (None, Meaning::Model(_) | Meaning::Base(_)) => {
+                return Err(no_schema());
+            }
+        };
+        let known = |class: &&String| schema.classes().contains(class);
+        if let Some(wanted) = self.classes.iter().find(|class| !known(class)) {
+            return Err(problem(
+                format!(
+                    "there is no class {wanted:?}; the classes are {}",
+                    schema.classes().join(", ")
+                ),
+                "choose other --classes",
+            ));
+        }
+        let schema = match (meaning, &self.classes[..]) {
+            (Meaning::Model(_), _) | (_, []) => schema,
+            (_, classes) => schema.with_classes(classes)?,
+        };
+        let options =
+            ReadOptions { classes: self.classes.clone(), ..self.table.options(Labels::Required) };
+        let (schema, split) =
+            schema.split(path, &options, scaling, self.seed).advise(how_tables_are_read)?;
+        let chosen = !self.classes.is_empty();
+        Ok(Samples { name: stem(path), well_known: false, chosen, split, schema })
     }
+}
 
-    fn read_csv(&self, path: &Path) -> Result<Samples> {
-        let options = self.csv_options(Some(self.label.as_str().into()));
-        let next = || "see `gelu train --help` for how tables are read".into();
-        let table = Dataset::from_csv(path, &options).advise(next)?;
-        let mut rng = ChaCha20Rng::seed_from_u64(self.seed);
-        let split = self.of_classes(table.stratified_split(0.2, &mut rng)?)?;
-        let name = stem(path);
-        Ok(Samples { name, well_known: false, chosen: !self.classes.is_empty(), split })
-    }
+fn no_schema() -> anyhow::Error {
+    problem(
+        "the model has no schema: nothing says which column is which and how numbers are scaled",
+        "make the model again with this program, or name the schema of its training rows with --schema",
+    )
+}
+
+fn is_table(name: &str) -> bool {
+    sources().iter().any(|source| source.name == name && source.is_table())
 }
 
 /// What data in a file is called.
@@ -246,7 +361,8 @@ mod tests {
             let rows =
                 (0..12).map(|i| format!("{i},{},{}\n", i % 5, if i < 6 { "a" } else { "b" }));
             std::fs::write(&path, "x,y,class\n".to_owned() + &rows.collect::<String>()).unwrap();
-            let samples = arguments(&["--csv", path.to_str().unwrap()]).load(None).unwrap();
+            let samples =
+                arguments(&["--csv", path.to_str().unwrap()]).load(None, Meaning::Own).unwrap();
             let chosen = network(None, &samples).unwrap();
             assert_eq!((chosen.name.as_str(), chosen.architecture.classes()), (name, 2));
             assert_eq!(chosen.recipe, Recipe::default(), "{name}");
@@ -257,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_well_known_data_set_gets_the_network_of_the_zoo() {
-        let samples = arguments(&["--dataset", "iris"]).load(None).unwrap();
+        let samples = arguments(&["--dataset", "iris"]).load(None, Meaning::Own).unwrap();
         let chosen = network(None, &samples).unwrap();
         assert_eq!(chosen.architecture, zoo::iris());
         assert_ne!(chosen.recipe, Recipe::default());

@@ -8,6 +8,7 @@
 //! | `commands` | one file for each command |
 //! | `program` | what a program does around its commands: logs, signals, exit codes |
 //! | `backend` | the registry: which cryptosystems this program was built with |
+//! | `data`, `table` | which samples; how a table of one's own is read |
 //! | `client` | how to reach a server, to train and to classify there |
 //! | `local` | a server process on this machine, for runs that need no other |
 //! | `leases` | how long the leases of a training may be |
@@ -47,5 +48,6 @@ pub mod program;
 pub mod rate;
 mod report;
 pub mod signals;
+mod table;
 
 pub use cli::Cli;

@@ -12,7 +12,7 @@ use crate::mask::Masked;
 use crate::update::Revealed;
 
 /// The protocol version that these messages belong to.
-pub const PROTOCOL_VERSION: u16 = 6;
+pub const PROTOCOL_VERSION: u16 = 7;
 
 /// From client to server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

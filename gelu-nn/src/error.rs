@@ -44,6 +44,9 @@ pub enum Error {
         /// What is wrong with it.
         problem: DataError,
     },
+    /// A schema that is none, or that is asked for what it cannot give.
+    #[error("schema: {0}")]
+    Schema(String),
     /// A model file that is not one of ours, or a damaged one.
     #[error("model file: {0}")]
     ModelFile(#[from] ModelFileError),
@@ -81,8 +84,8 @@ pub enum DataError {
     Empty,
     /// Missing values, where the policy is to refuse them.
     #[error(
-        "{count} missing values, the first in row {row}, column {column}; clean the file or drop \
-         those rows"
+        "{count} missing values, the first in row {row}, column {column}; complete the table, or choose a rule \
+         with --missing"
     )]
     Missing {
         /// How many in all.
@@ -101,6 +104,26 @@ pub enum DataError {
         column: String,
         /// The text.
         value: String,
+    },
+    /// A cell that its column cannot take.
+    #[error("row {row}, column {column}: {value:?} {why}")]
+    Cell {
+        /// Row, from 1, a header not counted.
+        row: usize,
+        /// Name of the column.
+        column: String,
+        /// The text of the cell.
+        value: String,
+        /// What is wrong with it, after its text in a sentence.
+        why: String,
+    },
+    /// Other columns than those of the schema.
+    #[error("{}", columns_that_differ(missing, unknown))]
+    Columns {
+        /// Columns of the schema that the table lacks.
+        missing: Vec<String>,
+        /// Columns of the table that the schema does not know.
+        unknown: Vec<String>,
     },
     /// A column of so many different words that it must be an identifier.
     #[error("column {column} has more than {limit} categories: an identifier?")]
@@ -183,6 +206,22 @@ pub enum DataError {
     /// No data set of that name.
     #[error("unknown; known are {0}")]
     Unknown(String),
+}
+
+fn columns_that_differ(missing: &[String], unknown: &[String]) -> String {
+    let missing = match missing {
+        [] => String::new(),
+        _ => format!("columns of the model that are missing: {}", missing.join(", ")),
+    };
+    let unknown = match unknown {
+        [] => String::new(),
+        _ => format!(
+            "columns that the model does not know: {}; leave them out with --ignore, or rename them",
+            unknown.join(", ")
+        ),
+    };
+    let both = if missing.is_empty() || unknown.is_empty() { "" } else { "; " };
+    format!("{missing}{both}{unknown}")
 }
 
 /// What is wrong with a model file.

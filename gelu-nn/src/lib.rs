@@ -5,12 +5,13 @@
 //!                             │                             ├─▶ FixedTrainer: its oracle, in the clear
 //!  safetensors ◀─▶ Model ─────┘                             └─▶ FloatTrainer: the reference
 //!                    ▲
-//!  CSV, IDX, features ─▶ Dataset ─▶ Split, Standardiser, Preparation, Batches
+//!  CSV ─▶ Schema ─┐
+//!  IDX, features ─┴─▶ Dataset ─▶ Split, Standardiser, Preparation, Batches
 //! ```
 //!
 //! A [`Sequential`] is a checked list of [`layers`]; a [`Model`] adds a precision and integer
-//! parameters and can be saved. A [`Dataset`] holds samples; [`Batches`] fixes
-//! the order in which any trainer, encrypted or not, sees them. Two trainers work in the clear:
+//! parameters and can be saved. A [`Schema`] says what its inputs and
+//! classes mean, in columns and words. A [`Dataset`] holds samples; [`Batches`] fixes the order in which any trainer, encrypted or not, sees them. Two trainers work in the clear:
 //! [`FixedTrainer`] computes exactly what the encrypted protocol computes, integer by integer, and
 //! [`FloatTrainer`] is ordinary deep learning to compare both with. [`zoo`] lists the networks of
 //! the paper with the [`Recipe`]s that train them.
@@ -34,6 +35,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod bundle;
 pub mod chain;
 pub mod data;
 pub mod error;
@@ -45,11 +47,13 @@ pub mod model;
 pub mod parameters;
 pub mod recipe;
 pub mod report;
+pub mod schema;
 pub mod scores;
 pub mod sequential;
 pub mod storage;
 pub mod zoo;
 
+pub use bundle::{Calibration, Provenance};
 pub use chain::Link;
 pub use data::{Batches, Dataset, Preparation, Split, Standardiser};
 pub use error::{Error, Result};
@@ -61,6 +65,7 @@ pub use model::{Evaluation, Model};
 pub use parameters::{FloatLayer, FloatParameters};
 pub use recipe::{Recipe, Schedule};
 pub use report::{EpochReport, StepReport};
+pub use schema::Schema;
 pub use scores::Scores;
 pub use sequential::{Block, LayerSpec, LossSpec, MAX_LAYERS, Sequential};
 pub use storage::FILE_FORMAT;

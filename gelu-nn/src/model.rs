@@ -12,9 +12,11 @@ use ndarray::{Array2, Axis};
 use rand_core::CryptoRng;
 use rayon::prelude::*;
 
+use crate::bundle::{Calibration, Provenance};
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::parameters::FloatParameters;
+use crate::schema::Schema;
 use crate::sequential::Sequential;
 
 /// A model, ready to be served, trained further or saved.
@@ -31,6 +33,9 @@ pub struct Model {
     precision: Precision,
     parameters: Parameters,
     network: Arc<Network>,
+    schema: Option<Arc<Schema>>,
+    calibration: Option<Calibration>,
+    provenance: Option<Provenance>,
 }
 
 impl Model {
@@ -49,7 +54,18 @@ impl Model {
         let network = Arc::new(architecture.network());
         network.check(&parameters, precision.weights)?;
         let (name, metadata) = (printable(&name.into()), BTreeMap::new());
-        Ok(Self { name, version: 0, metadata, architecture, precision, parameters, network })
+        Ok(Self {
+            name,
+            version: 0,
+            metadata,
+            architecture,
+            precision,
+            parameters,
+            network,
+            schema: None,
+            calibration: None,
+            provenance: None,
+        })
     }
 
     /// A model with random weights: see [`FloatParameters::initialise`].
@@ -87,7 +103,7 @@ impl Model {
     /// As [`new`](Self::new).
     pub fn successor(&self, parameters: Parameters) -> Result<Self> {
         self.network.check(&parameters, self.precision.weights)?;
-        Ok(Self { version: self.version + 1, parameters, ..self.clone() })
+        Ok(Self { version: self.version + 1, parameters, calibration: None, ..self.clone() })
     }
 
     /// The same model with its first `stages` stages frozen, 0 for none: leases train the others.
@@ -129,7 +145,39 @@ impl Model {
     pub fn requantised(&self, precision: Precision) -> Result<Self> {
         let (name, architecture) = (self.name.clone(), self.architecture.clone());
         let model = Self::from_float(name, architecture, precision, &self.weights())?;
-        Ok(Self { version: self.version, metadata: self.metadata.clone(), ..model })
+        Ok(Self {
+            version: self.version,
+            metadata: self.metadata.clone(),
+            schema: self.schema.clone(),
+            provenance: self.provenance.clone(),
+            ..model
+        })
+    }
+
+    /// The same model, whose inputs and classes are those of `schema`.
+    ///
+    /// # Errors
+    /// As [`Schema::check_fit`].
+    pub fn with_schema(self, schema: Schema) -> Result<Self> {
+        schema.check_fit(&self.architecture)?;
+        Ok(Self { schema: Some(Arc::new(schema)), ..self })
+    }
+
+    /// The same model, measured like that.
+    ///
+    /// # Errors
+    /// [`Error::Schema`](crate::Error::Schema) when an accuracy is not between 0 and 1.
+    pub fn with_calibration(self, calibration: Calibration) -> Result<Self> {
+        Ok(Self { calibration: Some(calibration.checked()?), ..self })
+    }
+
+    /// The same model, which comes from there.
+    ///
+    /// # Errors
+    /// [`Error::Schema`](crate::Error::Schema) when the SHA-256 is none.
+    pub fn with_provenance(self, provenance: Provenance) -> Result<Self> {
+        provenance.check()?;
+        Ok(Self { provenance: Some(provenance), ..self })
     }
 
     /// Sets the version, for a model that comes from a store.
@@ -156,6 +204,21 @@ impl Model {
     /// What else is known about it, in words.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
+    }
+
+    /// What its inputs and classes mean, if that is known.
+    pub fn schema(&self) -> Option<&Arc<Schema>> {
+        self.schema.as_ref()
+    }
+
+    /// How it was measured, if it was.
+    pub fn calibration(&self) -> Option<&Calibration> {
+        self.calibration.as_ref()
+    }
+
+    /// Where it was imported from, if it was.
+    pub fn provenance(&self) -> Option<&Provenance> {
+        self.provenance.as_ref()
     }
 
     /// Its architecture.

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | tensor `dense1.weight` | I64, `[outputs, inputs]` or `[filters, channels, kernel, kernel]` |
 //! | tensor `dense1.bias` | I64, `[outputs]` or `[filters]` |
-//! | metadata `gelu` | JSON: file format, name, version, architecture, precision, metadata |
+//! | metadata `gelu` | JSON: file format, name, version, architecture, precision, metadata, and optionally schema, calibration and provenance |
 //!
 //! Weights are the protocol's integers, so a model comes back bit for bit; in Python
 //! `tensor.double() / 2**precision["weights"]["fraction"]` are the real numbers. Everything about the
@@ -27,12 +27,15 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
+use crate::bundle::{Calibration, Provenance};
 use crate::error::{Error, ModelFileError, Result};
 use crate::model::Model;
+use crate::schema::Schema;
 use crate::sequential::{Block, Sequential};
 
-/// The format of model files that this program writes and reads.
-pub const FILE_FORMAT: u32 = 1;
+/// The format of model files that this program writes. It also reads format 1, which has no schema, calibration or
+/// provenance.
+pub const FILE_FORMAT: u32 = 2;
 
 /// The largest file: as many parameters as an architecture may have.
 const MAX_FILE_BYTES: u64 = 8 * MAX_PARAMETERS + MAX_HEADER_BYTES;
@@ -54,6 +57,18 @@ struct Description {
     precision: Precision,
     #[serde(default)]
     metadata: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    schema: Option<Schema>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    calibration: Option<Calibration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    provenance: Option<Provenance>,
+}
+
+impl Description {
+    fn has_parts_of_format_2(&self) -> bool {
+        self.schema.is_some() || self.calibration.is_some() || self.provenance.is_some()
+    }
 }
 
 /// What every format, also a later one, has.
@@ -113,6 +128,9 @@ impl Model {
             architecture: self.architecture().clone(),
             precision: *self.precision(),
             metadata: self.metadata().clone(),
+            schema: self.schema().map(|schema| (**schema).clone()),
+            calibration: self.calibration().copied(),
+            provenance: self.provenance().cloned(),
         };
         let description = serde_json::to_string(&description).expect("text and numbers only");
         check_limit("a header", description.len() as u64, MAX_HEADER_BYTES / 2)?;
@@ -153,7 +171,16 @@ impl Model {
         });
         let parameters = Parameters { layers: layers.collect::<Result<_, ModelFileError>>()? };
         let Description { name, version, architecture, precision, metadata, .. } = description;
-        let model = Self::new(name, architecture, precision, parameters)?.with_version(version);
+        let mut model = Self::new(name, architecture, precision, parameters)?.with_version(version);
+        if let Some(schema) = description.schema {
+            model = model.with_schema(schema)?;
+        }
+        if let Some(calibration) = description.calibration {
+            model = model.with_calibration(calibration)?;
+        }
+        if let Some(provenance) = description.provenance {
+            model = model.with_provenance(provenance)?;
+        }
         Ok(metadata.into_iter().fold(model, |model, (key, value)| model.with_metadata(key, value)))
     }
 }
@@ -162,7 +189,13 @@ fn parse(json: &str) -> Result<Description, ModelFileError> {
     let wrong = |e: serde_json::Error| ModelFileError::Metadata(KEY, e.to_string());
     let FormatOnly { format: got } = serde_json::from_str(json).map_err(wrong)?;
     match got {
-        FILE_FORMAT => serde_json::from_str(json).map_err(wrong),
+        1 | FILE_FORMAT => {
+            let description: Description = serde_json::from_str(json).map_err(wrong)?;
+            match got == 1 && description.has_parts_of_format_2() {
+                true => Err(ModelFileError::Metadata(KEY, "format 1 has no such parts".into())),
+                false => Ok(description),
+            }
+        }
         _ => Err(ModelFileError::Format { got, known: FILE_FORMAT }),
     }
 }
@@ -334,8 +367,8 @@ mod tests {
                 *description = description.replace(from, to);
             })
         };
-        let later = replaced(r#""format":1"#, r#""format":2,"novelty":true"#);
-        assert_eq!(reason(later), ModelFileError::Format { got: 2, known: 1 });
+        let later = replaced(r#""format":2"#, r#""format":3,"novelty":true"#);
+        assert_eq!(reason(later), ModelFileError::Format { got: 3, known: 2 });
         let torn = replaced(r#""version":12"#, r#""version":"#);
         assert!(matches!(reason(torn), ModelFileError::Metadata(..)));
         let unknown = replaced(r#""version":12"#, r#""version":12,"colour":"red""#);

@@ -18,6 +18,8 @@ use gelu_core::error::PeerIncompatible;
 use gelu_core::ledger::Policy;
 use gelu_core::message::{ClientMessage, PROTOCOL_VERSION, ServerMessage};
 use gelu_core::text::printable;
+use gelu_nn::Schema;
+use gelu_nn::schema::Hash;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{FrameError, Goodbye, Result};
@@ -101,6 +103,42 @@ pub struct ModelCard {
     pub training: String,
     /// The most samples of a lease that the operator grants.
     pub lease_samples: u64,
+    /// What the model's inputs and classes mean, if that is known.
+    pub schema: Option<CardSchema>,
+}
+
+/// A schema on a card.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CardSchema {
+    /// Its canonical form, as `gelu_nn::Schema` reads it.
+    pub json: String,
+    /// Its hash, by which partners see that they mean the same.
+    pub hash: Hash,
+}
+
+impl From<&Schema> for CardSchema {
+    fn from(schema: &Schema) -> Self {
+        Self { json: schema.to_json(), hash: schema.hash() }
+    }
+}
+
+impl CardSchema {
+    /// Reads and checks it.
+    ///
+    /// # Errors
+    /// [`Error::Model`](crate::Error::Model) for what is no schema, or another one than the hash says.
+    pub fn read(&self) -> Result<Schema> {
+        let schema = Schema::from_json(&self.json)?;
+        match schema.hash() == self.hash {
+            true => Ok(schema),
+            false => Err(gelu_nn::Error::Schema(format!(
+                "the server's card has one with the hash {}, and says {}",
+                schema.hash(),
+                self.hash
+            ))
+            .into()),
+        }
+    }
 }
 
 /// Why two honest peers do not fit together, as the server sees it.
@@ -182,6 +220,7 @@ impl Incompatible {
 mod tests {
     use super::*;
     use crate::error::Error;
+    use gelu_nn::Dataset;
 
     #[test]
     fn the_highest_common_version_is_agreed() {
@@ -250,7 +289,19 @@ mod tests {
         assert_eq!(Hello::ours(), Hello { magic: *b"gelu-net", versions: VERSIONS });
     }
 
-    /// All words of a card but the architecture, which is parsed and not shown as it is.
+    #[test]
+    fn a_schema_is_the_one_that_its_hash_says() {
+        let (_, schema) = Dataset::load_with_schema("iris", std::path::Path::new("")).unwrap();
+        let card = CardSchema::from(&schema);
+        assert_eq!(card.read().unwrap(), schema);
+        let other = CardSchema { json: card.json.replace("setosa", "rose"), ..card.clone() };
+        let error = other.read().unwrap_err().to_string();
+        assert!(error.contains(&card.hash.to_string()), "{error}");
+        let torn = CardSchema { json: card.json.replace("\"version\":1", "\"version\":9"), ..card };
+        assert!(torn.read().is_err());
+    }
+
+    /// All words of a card but the architecture and the schema, which are parsed and not shown as they are.
     #[test]
     fn the_words_of_a_card_are_made_fit_to_be_shown() {
         let words = |name: &str| ModelCard {
@@ -265,6 +316,7 @@ mod tests {
             inference: name.into(),
             training: name.into(),
             lease_samples: 3,
+            schema: None,
         };
         assert_eq!(words("\u{1b}[2J\n").printable(), words("\\u{1b}[2J\\n"));
     }

@@ -9,7 +9,7 @@ use gelu_core::Network;
 use gelu_core::client::DataPolicy;
 use gelu_core::plan::Purpose;
 use gelu_core::stats::median;
-use gelu_nn::{Dataset, Model};
+use gelu_nn::{Dataset, Model, Schema};
 use gelu_service::client::{ClientEvent, Statistics};
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ use crate::args::{self, Cryptosystem, Threads};
 use crate::backend::{Scheme, Task};
 use crate::client::{self, ServerArgs};
 use crate::cut_off::CutOff;
-use crate::data::DataArgs;
+use crate::data::{DataArgs, Meaning};
 use crate::ending::{Ended, Results};
 use crate::experiment::protocol;
 use crate::local::{Deployment, Terms};
@@ -42,7 +42,8 @@ Examples:
   gelu infer --server gelu.example.org:7878 --account alice --key alice.key --csv new.csv
 
 The samples are those that `gelu train` with the same --seed holds out; MNIST has its own
-test set. One sample a query (--batch 1) is quickest to the first answer; a batch shares its
+test set. A table is read by the model's schema, or the server's: columns by name, classes by word,
+scaled as in training. One sample a query (--batch 1) is quickest to the first answer; a batch shares its
 ciphertexts. A run that ends early, by a spent budget, Ctrl-C or a lost server, shows the answers
 that it has, says how many of how many they are, and exits with 3."
 )]
@@ -78,27 +79,27 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
         "make one with `gelu train --plaintext --network NAME --out FILE`, or check the path".into()
     })?;
     let network = model.as_ref().map(Model::name);
-    let (name, held_out) = args.data.load_held_out(network)?;
-    let samples = held_out.head(args.count.unwrap_or(usize::MAX));
-    drop(held_out);
+    let read = |schema: Option<&Schema>| {
+        let (name, held_out) = args.data.load_held_out(network, Meaning::Model(schema))?;
+        Ok((name, held_out.head(args.count.unwrap_or(usize::MAX))))
+    };
     let ask = Ask {
         server: Some(&args.server),
         cryptosystem: args.cryptosystem,
         threads: args.threads,
         batch: args.batch,
         model: model.as_ref(),
-        samples: &samples,
+        read: &read,
     };
     let asked = args.cryptosystem.backend.run(ask)?;
+    let samples = &asked.samples;
     let answered = asked.predictions.len();
     let in_clear = model.map(|model| model.evaluate(&samples.head(answered))).transpose();
     let answer = Answer {
         args,
-        dataset: &name,
         accuracy: client::accuracy(&asked.predictions, samples.labels())
             .filter(|_| asked.names_fit),
         expected: in_clear.as_ref().ok().cloned().flatten().map(|in_clear| in_clear.predictions),
-        samples: &samples,
         asked: &asked,
     };
     let (json, text) = (answer.json(), answer.text());
@@ -116,11 +117,15 @@ pub(super) struct Ask<'a> {
     /// Samples of one query.
     pub(super) batch: usize,
     pub(super) model: Option<&'a Model>,
-    pub(super) samples: &'a Dataset,
+    /// Name and rows of the data, read by the model's schema, before a key is made.
+    pub(super) read: &'a dyn Fn(Option<&Schema>) -> Result<(String, Dataset)>,
 }
 
 /// The answers and what they cost.
 pub(super) struct Asked {
+    /// The data's name.
+    name: String,
+    pub(super) samples: Dataset,
     pub(super) predictions: Vec<usize>,
     /// Why there are no more.
     pub(super) ended: Option<Ended>,
@@ -140,12 +145,14 @@ impl Task for Ask<'_> {
     type Output = Result<Asked>;
 
     fn run<S: Scheme>(self) -> Result<Asked> {
-        let Self { server, cryptosystem, threads, batch, model, samples } = self;
+        let Self { server, cryptosystem, threads, batch, model, read } = self;
         // Whatever can be refused is refused here, before a key is made or a server is asked.
         let named = server.map_or(Ok(None), |server| server.named_key::<S>(cryptosystem))?;
         let key_bits =
             named.as_ref().map_or(cryptosystem.key_bits, |key| client::key_bits::<S>(key));
+        let mut data = None;
         if let Some(model) = model {
+            let (_, samples) = data.insert(read(model.schema().map(AsRef::as_ref))?);
             check_fit(model.network(), samples)?;
             let (network, precision) = (model.network(), model.precision());
             S::plan(network, precision, batch, Purpose::Inference, key_bits)?;
@@ -170,7 +177,11 @@ impl Task for Ask<'_> {
         let connecting = client::connect::<S>(&address, &tls, observer(&screen));
         let connection = client::wait(&runtime, connecting)?;
         let network = Arc::clone(connection.network());
-        check_fit(&network, samples)?;
+        let (name, samples) = match data {
+            Some(data) => data,
+            None => read(connection.schema())?,
+        };
+        check_fit(&network, &samples)?;
         client::check_key_bits(connection.card(), key_bits)?;
 
         let mut phases = Phases::start();
@@ -186,7 +197,7 @@ impl Task for Ask<'_> {
             running.steps(answer.len());
             predictions.extend(answer);
         };
-        let classifying = client::classify(&mut session, samples, batch, answered);
+        let classifying = client::classify(&mut session, &samples, batch, answered);
         let classified = client::wait(&runtime, classifying);
         let cut_off = CutOff::new(&network, session.saturations());
         let statistics = runtime.block_on(session.close());
@@ -202,9 +213,11 @@ impl Task for Ask<'_> {
             }
         }
         Ok(Asked {
+            names_fit: samples.classes() == network.classes(),
+            name,
+            samples,
             predictions,
             ended,
-            names_fit: samples.classes() == network.classes(),
             classes: network.classes(),
             key_bits,
             cut_off,
@@ -259,8 +272,6 @@ fn observer(screen: &Screen) -> impl FnMut(&ClientEvent) + Send + 'static {
 
 struct Answer<'a> {
     args: &'a Args,
-    dataset: &'a str,
-    samples: &'a Dataset,
     /// Of the answers; unknown where the data's classes are not the network's.
     accuracy: Option<f64>,
     /// The same model's predictions in the clear, where it is here.
@@ -291,10 +302,10 @@ impl Answer<'_> {
         let (total, asked) = (self.asked.statistics.total(), self.asked);
         let count = self.count();
         json!({
-            "dataset": self.dataset,
+            "dataset": asked.name,
             "count": count,
             "answered": count,
-            "asked": self.samples.len(),
+            "asked": self.asked.samples.len(),
             "ended": asked.ended.as_ref().map(Ended::reason),
             "batch": self.args.batch,
             "accuracy": self.accuracy,
@@ -321,7 +332,7 @@ impl Answer<'_> {
 
     fn text(&self) -> String {
         let (count, asked) = (self.count(), self.asked);
-        let names = self.samples.class_names();
+        let names = self.asked.samples.class_names();
         let name = |class: &usize| match names.get(*class).filter(|_| asked.names_fit) {
             Some(name) => name.clone(),
             None => class.to_string(),
@@ -329,7 +340,7 @@ impl Answer<'_> {
         let named: Vec<_> = asked.predictions.iter().map(name).collect();
         let lines: Vec<_> = named.chunks(20).map(|line| line.join(" ")).collect();
         let early = match asked.ended {
-            Some(_) => format!("\nended early: {count} of {} answered", self.samples.len()),
+            Some(_) => format!("\nended early: {count} of {} answered", self.asked.samples.len()),
             None => String::new(),
         };
         let accuracy = match self.accuracy {

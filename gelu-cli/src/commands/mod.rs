@@ -11,6 +11,7 @@ pub(crate) mod keygen;
 pub(crate) mod models;
 pub mod plan;
 pub(crate) mod round;
+pub(crate) mod schema;
 pub mod serve;
 pub(crate) mod train;
 pub(crate) mod transfer;

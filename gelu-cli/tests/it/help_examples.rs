@@ -90,7 +90,9 @@ impl Bench {
         }
         let features = include_bytes!("../../../gelu-nn/src/data/abstracts.safetensors");
         std::fs::write(self.path("mine.safetensors"), features).unwrap();
-        for words in [&["certs", "init"][..], &["certs", "add", "alice"]] {
+        let of_loans = ["train", "--plaintext", "--csv", "loans.csv", "--epochs", "0"];
+        let of_loans = [&of_loans[..], &["--out", "loans.safetensors"]].concat();
+        for words in [&["certs", "init"][..], &["certs", "add", "alice"], &of_loans] {
             self.gelu(words);
         }
     }

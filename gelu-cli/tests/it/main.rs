@@ -8,6 +8,7 @@ mod leases;
 mod meaning;
 mod partial;
 mod sessions;
+mod tables;
 mod transfer;
 #[cfg(feature = "lattice")]
 mod transfer_ckks;

@@ -38,8 +38,8 @@ fn what_can_be_refused_is_refused_first() {
         (&["demo"], &["--report", "nodir/r.html"], "nodir"),
         (&["train"], &[&at[..], &["--report", "nodir/r.html"]].concat(), "nodir"),
         (&["infer"], &at, "certs"),
-        (&infer, &["wide.csv"], "takes 4 inputs, but the data has 5"),
-        (&infer, &["classes.csv"], "tells 2 classes apart, but the data has 3"),
+        (&infer, &["wide.csv"], "does not know: x4"),
+        (&infer, &["classes.csv"], "\"c2\" is none of the model's classes: c0, c1"),
     ];
     for (what, more, expected) in refused {
         let words = [what, more, &CLEAR].concat();
@@ -50,15 +50,16 @@ fn what_can_be_refused_is_refused_first() {
         }
     }
     let served = Served::start(path, &["--allow-model-extraction"]);
-    for (what, csv) in [
-        ("infer", "wide.csv"),
-        ("infer", "classes.csv"),
-        ("train", "wide.csv"),
-        ("train", "classes.csv"),
+    let (wide, classes) = ("does not know: x4", "none of the model's classes");
+    for (what, csv, expected) in [
+        ("infer", "wide.csv", wide),
+        ("infer", "classes.csv", classes),
+        ("train", "wide.csv", wide),
+        ("train", "classes.csv", classes),
     ] {
         let words = [what, "--server", &served.address, "--account", "alice", "--csv", csv];
         let said = fails(path, &[&words[..], &CLEAR].concat(), 1);
-        assert!(said.contains("but the data has"), "{words:?}: {said}");
+        assert!(said.contains(expected), "{words:?}: {said}");
         assert!(!said.contains("the key is ready"), "{words:?}: {said}");
     }
 }

@@ -1,70 +1,86 @@
-//! Tables of numbers and words.
+//! Tables as people have them: cells of text in rows, with or without names above them.
 //!
-//! | column | becomes |
+//! | in the file | how it is read |
 //! | --- | --- |
-//! | all numbers | one feature |
-//! | two different words | one feature, 0 or 1: `bkblk=t` |
-//! | three words or more | one feature each, 0 or 1: `katri=b`, `katri=n`, `katri=w` |
-//! | the label | the number of the class, in the order of their names |
+//! | the delimiter | `,` `;` tab or `|`, whichever cuts the first rows into equally many cells; `sep=;` on a line of its own says so too |
+//! | decimal comma | where numbers have a comma and none has a point |
+//! | a header | the first row, if it has a word above a column of numbers |
+//! | a missing value | an empty cell, `?`, `NA`, `N/A`, `#N/A`, `NaN`, `nan`, `null` or `NULL` |
 //!
-//! A value is missing when it is empty, `?` or `NA`. Words are ordered (as numbers where all are
-//! numbers), so two files with the same words are coded alike.
+//! [`Format`] overrides what is detected. Text is UTF-8, with or without a mark at its beginning; cells may be
+//! quoted. What the cells mean is said by a [`Schema`](crate::Schema).
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{Cursor, Read};
 use std::path::Path;
 
-use ::csv::{ReaderBuilder, StringRecord, Trim};
-use ndarray::{Array2, ShapeBuilder};
+use ::csv::{ErrorKind, ReaderBuilder, StringRecord, Trim};
 
-use super::Dataset;
 use crate::error::{DataError, Error, Result};
 
-/// The most cells of a table: 2^26.
+/// The most cells of a table in memory: 2^26.
 pub const MAX_CELLS: usize = 1 << 26;
 
 /// The most words of a categorical column; with more it is an identifier rather than a category.
 pub const MAX_CATEGORIES: usize = 1000;
 
-/// How a file is to be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
+/// The longest row, in bytes.
+const MAX_ROW: usize = 1 << 22;
+
+/// How the text of a table is cut into cells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Format {
+    /// What separates the columns; `None` detects it.
+    pub delimiter: Option<u8>,
     /// Whether the first row holds names.
     pub header: Header,
-    /// Which column is the label; `None` when there is none.
-    pub label: Option<Column>,
-    /// Columns to leave out, such as an identifier.
-    pub ignore: Vec<Column>,
-    /// What to do with rows that lack a value.
-    pub missing: Missing,
-    /// What separates the columns.
-    pub delimiter: u8,
-}
-
-impl Default for Options {
-    /// Commas, the label last, missing values refused, the header detected.
-    fn default() -> Self {
-        Self {
-            header: Header::Detect,
-            label: Some(Column::Last),
-            ignore: Vec::new(),
-            missing: Missing::Refuse,
-            delimiter: b',',
-        }
-    }
+    /// How numbers are written.
+    pub decimal: Decimal,
 }
 
 /// Whether the first row holds names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Header {
     /// It does when it has a word above a column of numbers; or, in a table without numbers, when
     /// none of its words is seen again in its own column.
+    #[default]
     Detect,
     /// It does.
     Present,
     /// It does not; columns are called `c1`, `c2`, ...
     Absent,
+}
+
+/// How numbers are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Decimal {
+    /// With a comma where the first rows show that, otherwise with a point.
+    #[default]
+    Detect,
+    /// 3.14
+    Point,
+    /// 3,14
+    Comma,
+}
+
+impl Decimal {
+    /// The finite number that a cell holds.
+    pub(crate) fn number(self, cell: &str) -> Option<f64> {
+        // Rust would read `inf` and `nan` as well.
+        let digits = |text: &str| {
+            text.bytes()
+                .all(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.' | b'e' | b'E'))
+        };
+        let number = match self {
+            Self::Comma if cell.contains('.') => None,
+            Self::Comma => {
+                let pointed = cell.replacen(',', ".", 1);
+                digits(&pointed).then(|| pointed.parse().ok())?
+            }
+            Self::Point | Self::Detect => digits(cell).then(|| cell.parse().ok())?,
+        };
+        number.filter(|x: &f64| x.is_finite())
+    }
 }
 
 /// A column.
@@ -91,28 +107,88 @@ impl From<&str> for Column {
     }
 }
 
-/// What to do with rows that lack a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missing {
-    /// Refuse the file, saying where.
-    Refuse,
-    /// Leave those rows out.
-    DropRows,
+/// Whether a cell holds no value.
+pub(crate) fn is_missing(cell: &str) -> bool {
+    matches!(cell, "" | "?" | "NA" | "N/A" | "#N/A" | "NaN" | "nan" | "null" | "NULL")
 }
 
-/// A table that has been read: features, and labels if there are any.
-#[derive(Debug, Clone, PartialEq)]
+/// Rows of cells, one after the other.
+pub(crate) struct Records {
+    reader: ::csv::Reader<Box<dyn Read + Send>>,
+    /// Never [`Decimal::Detect`].
+    pub(crate) decimal: Decimal,
+    /// Cells of the first row.
+    width: Option<usize>,
+}
+
+impl Records {
+    /// Opens a file.
+    pub(crate) fn open(path: &Path, format: &Format) -> Result<Self> {
+        let file = File::open(path).map_err(Error::io(path))?;
+        Self::new(file, format).map_err(Error::data(path.display().to_string()))
+    }
+
+    /// Looks at the beginning of a text, and stands before its first row.
+    pub(crate) fn new(
+        mut text: impl Read + Send + 'static,
+        format: &Format,
+    ) -> Result<Self, DataError> {
+        let mut head = Vec::new();
+        let read = text.by_ref().take(HEAD as u64).read_to_end(&mut head);
+        read.map_err(|e| DataError::Csv(e.to_string()))?;
+        if head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff]) {
+            return Err(DataError::Csv(format!("the text is UTF-16; {ENCODING}")));
+        }
+        if head.starts_with(b"\xef\xbb\xbf") {
+            head.drain(..3);
+        }
+        let hint = separator_line(&mut head);
+        let whole = match head.iter().rposition(|&b| b == b'\n') {
+            Some(end) if head.len() > HEAD / 2 => &head[..=end],
+            _ => &head[..],
+        };
+        let delimiter = format.delimiter.or(hint).unwrap_or_else(|| likely_delimiter(whole));
+        let decimal = match format.decimal {
+            Decimal::Detect => likely_decimal(whole, delimiter),
+            given => given,
+        };
+        let text: Box<dyn Read + Send> = Box::new(Cursor::new(head).chain(text));
+        Ok(Self { reader: cells(delimiter).from_reader(text), decimal, width: None })
+    }
+
+    /// The next row; whether there is one.
+    pub(crate) fn next_into(&mut self, row: &mut StringRecord) -> Result<bool, DataError> {
+        if !self.reader.read_record(row).map_err(unreadable)? {
+            return Ok(false);
+        }
+        let line = row.position().map_or(0, ::csv::Position::line);
+        if row.as_slice().len() > MAX_ROW {
+            let (got, limit) = (row.as_slice().len() as u64, MAX_ROW as u64);
+            return Err(DataError::TooLarge { what: "a row in bytes", got, limit });
+        }
+        let (got, width) = (row.len(), *self.width.get_or_insert(row.len()));
+        if got != width {
+            let next = match (got == width + 1 && row.iter().last() == Some(""), width) {
+                (true, _) => "is there a delimiter at the end of each line?",
+                (_, 1) => "is the first line a title or a comment? Remove it",
+                _ => "is another delimiter meant? See --delimiter",
+            };
+            return Err(DataError::Csv(format!(
+                "line {line} has {got} cells, but the first line has {width}; {next}"
+            )));
+        }
+        Ok(true)
+    }
+}
+
+/// A table in memory, as text.
+#[derive(Debug, Clone)]
 pub struct Table {
-    /// `[features, samples]`.
-    pub features: Array2<f64>,
-    /// Names of the features.
-    pub feature_names: Vec<String>,
-    /// The class of each sample; empty when the table has no label.
-    pub labels: Vec<usize>,
-    /// Names of the classes; empty when the table has no label.
-    pub class_names: Vec<String>,
-    /// Rows left out because a value was missing.
-    pub dropped: usize,
+    /// Names of the columns: those of the header, or `c1`, `c2`, ...
+    pub(crate) names: Vec<String>,
+    pub(crate) has_header: bool,
+    pub(crate) rows: Vec<StringRecord>,
+    pub(crate) decimal: Decimal,
 }
 
 impl Table {
@@ -120,108 +196,61 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Data`] naming the file, [`Error::Io`].
-    pub fn open(path: &Path, options: &Options) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io(path))?;
-        Self::read(BufReader::new(file), options).map_err(Error::data(path.display().to_string()))
+    pub fn open(path: &Path, format: &Format) -> Result<Self> {
+        Self::collect(Records::open(path, format)?, format.header)
+            .map_err(Error::data(path.display().to_string()))
     }
 
     /// Reads text.
     ///
     /// # Errors
-    /// [`DataError`]: rows of different length, missing values (if refused), numbers that are not
-    /// finite, a column that is not there, no samples, more than [`MAX_CELLS`].
-    pub fn read(text: impl Read, options: &Options) -> Result<Self, DataError> {
-        let mut rows = read_rows(text, options.delimiter)?;
-        let names = take_header(&mut rows, options.header);
-        let label = options.label.as_ref().map(|c| find(c, &names)).transpose()?;
-        let ignored: BTreeSet<_> =
-            options.ignore.iter().map(|c| find(c, &names)).collect::<Result<_, _>>()?;
-        let used: Vec<_> = (0..names.len()).filter(|column| !ignored.contains(column)).collect();
+    /// [`DataError`]: rows of different length, text that is not UTF-8, names that are empty or occur twice, no
+    /// rows, more than [`MAX_CELLS`].
+    pub fn read(text: impl Read + Send + 'static, format: &Format) -> Result<Self, DataError> {
+        Self::collect(Records::new(text, format)?, format.header)
+    }
 
-        let before = rows.len();
-        settle_missing(&mut rows, &names, &used, options.missing)?;
-        if rows.is_empty() {
-            return Err(DataError::Empty);
+    pub(crate) fn collect(mut records: Records, header: Header) -> Result<Self, DataError> {
+        let (mut rows, mut cells, mut row) = (Vec::new(), 0, StringRecord::new());
+        while records.next_into(&mut row)? {
+            cells += row.len();
+            if cells > MAX_CELLS {
+                let limit = MAX_CELLS as u64;
+                return Err(DataError::TooLarge { what: "a table", got: cells as u64, limit });
+            }
+            rows.push(row.clone());
         }
-        let mut features = Features::default();
-        for &column in used.iter().filter(|&&column| Some(column) != label) {
-            features.push(&names[column], rows.iter().map(|row| &row[column]))?;
-        }
-        let (labels, class_names) = match label {
-            None => (Vec::new(), Vec::new()),
-            Some(column) => categories(&names[column], rows.iter().map(|row| &row[column]))?,
+        let decimal = records.decimal;
+        let has_header = match header {
+            Header::Present => true,
+            Header::Absent => false,
+            Header::Detect => looks_like_header(&rows, decimal),
         };
-        Ok(Self {
-            features: features.array(rows.len()),
-            feature_names: features.names,
-            labels,
-            class_names,
-            dropped: before - rows.len(),
-        })
-    }
-
-    /// The samples with their labels.
-    ///
-    /// # Errors
-    /// [`DataError::Mismatch`] when the table was read without a label.
-    pub fn into_dataset(self) -> Result<Dataset, DataError> {
-        Dataset::new(self.features, self.labels, self.feature_names, self.class_names)
-    }
-}
-
-fn read_rows(text: impl Read, delimiter: u8) -> Result<Vec<StringRecord>, DataError> {
-    let mut reader = ReaderBuilder::new()
-        .has_headers(false)
-        .trim(Trim::All)
-        .delimiter(delimiter)
-        .from_reader(text);
-    let mut rows = Vec::new();
-    let mut cells = 0;
-    for row in reader.records() {
-        let row = row.map_err(|e| DataError::Csv(e.to_string()))?;
-        cells += row.len();
-        if cells > MAX_CELLS {
-            let limit = MAX_CELLS as u64;
-            return Err(DataError::TooLarge { what: "a table", got: cells as u64, limit });
+        let width = rows.first().map_or(0, StringRecord::len);
+        let names = match has_header && !rows.is_empty() {
+            true => header_names(&rows.remove(0))?,
+            false => (1..=width).map(|column| format!("c{column}")).collect(),
+        };
+        match rows.is_empty() {
+            true => Err(DataError::Empty),
+            false => Ok(Self { names, has_header, rows, decimal }),
         }
-        rows.push(row);
     }
-    match rows.is_empty() {
-        true => Err(DataError::Empty),
-        false => Ok(rows),
+
+    /// Names of the columns: those of the header, or `c1`, `c2`, ...
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Number of rows, a header not counted; at least one.
+    #[expect(clippy::len_without_is_empty, reason = "never empty")]
+    pub fn len(&self) -> usize {
+        self.rows.len()
     }
 }
 
-/// Removes the header if there is one; returns the columns' names.
-fn take_header(rows: &mut Vec<StringRecord>, header: Header) -> Vec<String> {
-    let present = match header {
-        Header::Present => true,
-        Header::Absent => false,
-        Header::Detect => looks_like_header(rows),
-    };
-    match present {
-        true => rows.remove(0).iter().map(str::to_owned).collect(),
-        false => (1..=rows[0].len()).map(|column| format!("c{column}")).collect(),
-    }
-}
-
-fn looks_like_header(rows: &[StringRecord]) -> bool {
-    let (first, rest) = rows.split_first().expect("at least one row");
-    let is_number = |text: &str| text.parse::<f64>().is_ok();
-    if rest.is_empty() || first.iter().any(is_number) {
-        return false;
-    }
-    let values =
-        |column: usize| rest.iter().map(move |row| &row[column]).filter(|value| !is_missing(value));
-    let is_numeric = |&column: &usize| {
-        let mut values = values(column).peekable();
-        values.peek().is_some() && values.all(is_number)
-    };
-    (0..first.len()).any(|column| is_numeric(&column))
-        || (0..first.len()).all(|column| values(column).all(|value| value != &first[column]))
-}
-
-fn find(column: &Column, names: &[String]) -> Result<usize, DataError> {
+/// The place of a column among `names`.
+pub(crate) fn find(column: &Column, names: &[String]) -> Result<usize, DataError> {
     let found = match column {
         Column::First => Some(0),
         Column::Last => names.len().checked_sub(1),
@@ -239,203 +268,199 @@ fn find(column: &Column, names: &[String]) -> Result<usize, DataError> {
     })
 }
 
-fn is_missing(value: &str) -> bool {
-    matches!(value, "" | "?" | "NA")
-}
-
-/// Refuses or drops the rows that lack a value in one of the used columns.
-fn settle_missing(
-    rows: &mut Vec<StringRecord>,
-    names: &[String],
-    used: &[usize],
-    policy: Missing,
-) -> Result<(), DataError> {
-    let lacks = |row: &StringRecord, column: usize| is_missing(&row[column]);
-    if policy == Missing::DropRows {
-        rows.retain(|row| !used.iter().any(|&column| lacks(row, column)));
-        return Ok(());
+/// The names of a header: none is empty, and none occurs twice.
+pub(crate) fn header_names(row: &StringRecord) -> Result<Vec<String>, DataError> {
+    let names: Vec<_> = row.iter().map(str::to_owned).collect();
+    if let Some(empty) = names.iter().position(String::is_empty) {
+        return Err(DataError::Csv(format!(
+            "column {} has no name; name it in the header, or remove the delimiter at the end of each line",
+            empty + 1
+        )));
     }
-    let cells = rows.iter().enumerate().flat_map(|(r, row)| used.iter().map(move |&c| (r, row, c)));
-    let mut missing = cells.filter(|&(_, row, column)| lacks(row, column));
-    match missing.next() {
-        None => Ok(()),
-        Some((row, _, column)) => Err(DataError::Missing {
-            count: 1 + missing.count(),
-            row: row + 1,
-            column: names[column].clone(),
-        }),
+    let twice = |i: &usize| names[..*i].contains(&names[*i]);
+    match (0..names.len()).find(twice) {
+        Some(column) => Err(DataError::Csv(format!(
+            "two columns are called {:?}; rename one of them",
+            names[column]
+        ))),
+        None => Ok(names),
     }
 }
 
-/// Features collected column by column.
-#[derive(Default)]
-struct Features {
-    names: Vec<String>,
-    values: Vec<f64>,
+fn looks_like_header(rows: &[StringRecord], decimal: Decimal) -> bool {
+    let Some((first, rest)) = rows.split_first() else { return false };
+    let is_number = |text: &str| decimal.number(text).is_some();
+    if rest.is_empty() || first.iter().any(is_number) {
+        return false;
+    }
+    let values =
+        |column: usize| rest.iter().map(move |row| &row[column]).filter(|value| !is_missing(value));
+    // One stray cell makes no header into a row.
+    let is_numeric = |&column: &usize| {
+        let (mut numbers, mut others) = (0, 0);
+        values(column).for_each(|value| match is_number(value) {
+            true => numbers += 1,
+            false => others += 1,
+        });
+        numbers > others
+    };
+    (0..first.len()).any(|column| is_numeric(&column))
+        || (0..first.len()).all(|column| values(column).all(|value| value != &first[column]))
 }
 
-impl Features {
-    fn push<'a>(
-        &mut self,
-        name: &str,
-        cells: impl Iterator<Item = &'a str> + Clone,
-    ) -> Result<(), DataError> {
-        let numbers: Option<Vec<f64>> = cells.clone().map(|cell| cell.parse().ok()).collect();
-        if let Some(numbers) = numbers {
-            if let Some(row) = numbers.iter().position(|x| !x.is_finite()) {
-                let (column, value) = (name.to_owned(), numbers[row].to_string());
-                return Err(DataError::NotFinite { row: row + 1, column, value });
+fn cells(delimiter: u8) -> ReaderBuilder {
+    let mut builder = ReaderBuilder::new();
+    builder.has_headers(false).flexible(true).trim(Trim::All).delimiter(delimiter);
+    builder
+}
+
+/// `sep=;` on the first line, as one spreadsheet writes it, is taken away.
+fn separator_line(head: &mut Vec<u8>) -> Option<u8> {
+    let &[delimiter, next, ..] = head.strip_prefix(b"sep=")? else { return None };
+    let ending = match (next, head.get(6)) {
+        (b'\n', _) => 6,
+        (b'\r', Some(b'\n')) => 7,
+        _ => return None,
+    };
+    head.drain(..ending);
+    Some(delimiter)
+}
+
+/// The delimiter that cuts the first rows into the most cells, equally many in each.
+fn likely_delimiter(head: &[u8]) -> u8 {
+    let columns = |&delimiter: &u8| {
+        let mut reader = cells(delimiter).from_reader(head);
+        let mut widths = reader.records().take(SAMPLE).map_while(|row| Some(row.ok()?.len()));
+        let first = widths.next().unwrap_or(0);
+        let even = widths.all(|width| width == first);
+        (even && first > 1, first)
+    };
+    // Of equal ones `max_by_key` takes the last.
+    [b'|', b'\t', b';', b','].into_iter().max_by_key(columns).unwrap_or(b',')
+}
+
+/// A comma, where some number has one that is no separator of thousands and none has a point.
+fn likely_decimal(head: &[u8], delimiter: u8) -> Decimal {
+    let (mut comma, mut point) = (false, false);
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    for row in cells(delimiter).from_reader(head).records().take(SAMPLE) {
+        let Ok(row) = row else { break };
+        for cell in &row {
+            let cell = cell.trim_start_matches(['-', '+']);
+            if let Some((whole, part)) = cell.split_once(',') {
+                // 1,234 may be either.
+                let thousands = part.len() == 3 && whole != "0";
+                comma |= digits(whole) && digits(part) && !thousands;
             }
-            self.names.push(name.to_owned());
-            self.values.extend(numbers);
-            return Ok(());
-        }
-        let (codes, words) = categories(name, cells)?;
-        // Of two categories the second says it all.
-        let first = usize::from(words.len() == 2);
-        for (code, word) in words.iter().enumerate().skip(first) {
-            self.names.push(format!("{name}={word}"));
-            let hot = |&c: &usize| f64::from(u8::from(c == code));
-            self.check_size(codes.len())?;
-            self.values.extend(codes.iter().map(hot));
-        }
-        Ok(())
-    }
-
-    /// One-hot coding multiplies cells, so the limit is checked here once more.
-    fn check_size(&self, rows: usize) -> Result<(), DataError> {
-        let (got, limit) = ((self.values.len() + rows) as u64, MAX_CELLS as u64);
-        match got <= limit {
-            true => Ok(()),
-            false => Err(DataError::TooLarge { what: "a table", got, limit }),
+            point |=
+                cell.split_once('.').is_some_and(|(whole, part)| digits(whole) && digits(part));
         }
     }
-
-    /// `[features, samples]`, sample by sample in memory.
-    fn array(&self, samples: usize) -> Array2<f64> {
-        let features = self.names.len();
-        let value = |(f, s): (usize, usize)| self.values[f * samples + s];
-        Array2::from_shape_fn((features, samples).f(), value)
-    }
+    if comma && !point { Decimal::Comma } else { Decimal::Point }
 }
 
-/// The number of each cell's word, and the words in their order.
-fn categories<'a>(
-    column: &str,
-    cells: impl Iterator<Item = &'a str> + Clone,
-) -> Result<(Vec<usize>, Vec<String>), DataError> {
-    let mut words = BTreeSet::new();
-    for cell in cells.clone() {
-        words.insert(cell);
-        if words.len() > MAX_CATEGORIES {
-            let (column, limit) = (column.to_owned(), MAX_CATEGORIES);
-            return Err(DataError::TooManyCategories { column, limit });
+fn unreadable(error: ::csv::Error) -> DataError {
+    DataError::Csv(match error.kind() {
+        ErrorKind::Utf8 { pos, .. } => {
+            let line = pos.as_ref().map_or(0, ::csv::Position::line);
+            format!("line {line} is not UTF-8, but perhaps Latin-1; {ENCODING}")
         }
-    }
-    let mut words: Vec<_> = words.into_iter().collect();
-    if words.iter().all(|word| word.parse::<f64>().is_ok()) {
-        let number = |word: &str| word.parse::<f64>().unwrap_or(0.0);
-        words.sort_by(|a, b| number(a).total_cmp(&number(b)));
-    }
-    let code_of: BTreeMap<_, _> =
-        words.iter().enumerate().map(|(code, &word)| (word, code)).collect();
-    let codes = cells.map(|cell| code_of[cell]).collect();
-    Ok((codes, words.into_iter().map(str::to_owned).collect()))
+        _ => error.to_string(),
+    })
 }
+
+const ENCODING: &str =
+    "save the table as UTF-8 (`iconv -f LATIN1 -t UTF-8`, or \"CSV UTF-8\" in a spreadsheet)";
+
+/// Bytes of the beginning that are looked at.
+const HEAD: usize = 1 << 16;
+
+/// Rows of the beginning that are looked at.
+const SAMPLE: usize = 200;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ndarray::array;
 
-    fn read(text: &str, options: Options) -> Result<Table, DataError> {
-        Table::read(text.as_bytes(), &options)
+    fn read(text: &'static str, format: Format) -> Result<Table, DataError> {
+        Table::read(text.as_bytes(), &format)
     }
 
-    #[test]
-    fn numbers_words_and_labels() {
-        let text = "size,colour,shape,kind\n1,red,b,yes\n2.5,blue,a,no\n-3e1,red,c,yes\n";
-        let table = read(text, Options::default()).unwrap();
-        assert_eq!(table.feature_names, ["size", "colour=red", "shape=a", "shape=b", "shape=c"]);
-        assert_eq!(table.class_names, ["no", "yes"]);
-        assert_eq!(table.labels, [1, 0, 1]);
-        let expected = array![
-            [1.0, 2.5, -30.0],
-            [1.0, 0.0, 1.0],
-            [0.0, 1.0, 0.0],
-            [1.0, 0.0, 0.0],
-            [0.0, 0.0, 1.0]
-        ];
-        assert_eq!(table.features, expected);
+    fn table(text: &'static str) -> Table {
+        read(text, Format::default()).unwrap()
+    }
+
+    fn reason(text: &'static [u8]) -> String {
+        Table::read(text, &Format::default()).unwrap_err().to_string()
     }
 
     #[test]
     fn headers_are_detected() {
-        let names = |text| read(text, Options::default()).unwrap().feature_names;
-        assert_eq!(names("a,b\n1,x\n2,y\n"), ["a"]);
-        assert_eq!(names("1,x\n2,y\n"), ["c1"]);
-        assert_eq!(names("t,f,won\nf,f,won\nf,t,nowin\n"), ["c1=t", "c2=t"]);
-        assert_eq!(names("king,rook,end\nf,f,won\nt,t,nowin\n"), ["king=t", "rook=t"]);
-        let forced = Options { header: Header::Present, ..Options::default() };
-        assert_eq!(read("1,2\n3,4\n5,4\n", forced).unwrap().feature_names, ["1"]);
+        let names = |text| table(text).names;
+        assert_eq!(names("a,b\n1,x\n2,y\n"), ["a", "b"]);
+        assert_eq!(names("1,x\n2,y\n"), ["c1", "c2"]);
+        assert_eq!(names("t,f,won\nf,f,won\nf,t,nowin\n"), ["c1", "c2", "c3"]);
+        assert_eq!(names("king,rook,end\nf,f,won\nt,t,nowin\n"), ["king", "rook", "end"]);
+        assert_eq!(names("a,b\n1,x\n-,x\n2,x\n"), ["a", "b"], "one stray cell");
+        let years = "2019,2020\n3,4\n5,4\n";
+        assert_eq!((names(years), table(years).len()), (vec!["c1".into(), "c2".into()], 3));
+        let forced = Format { header: Header::Present, ..Format::default() };
+        assert_eq!(read(years, forced).unwrap().names, ["2019", "2020"]);
     }
 
     #[test]
-    fn missing_values_are_reported_or_dropped() {
-        let text = "a,b,k\n1,?,x\n2,5,y\n,NA,x\n4,6,x\n";
-        let refused = read(text, Options::default()).unwrap_err();
-        assert_eq!(refused, DataError::Missing { count: 3, row: 1, column: "b".into() });
-        let drop = Options { missing: Missing::DropRows, ..Options::default() };
-        let table = read(text, drop.clone()).unwrap();
-        assert_eq!((table.dropped, table.features), (2, array![[2.0, 4.0], [5.0, 6.0]]));
-        let ignoring = Options { ignore: vec!["b".into()], ..drop };
-        assert_eq!(read(text, ignoring).unwrap().dropped, 1);
-    }
-
-    #[test]
-    fn columns_are_chosen_by_place_number_or_name() {
-        let text = "id,k,a\n7,x,1\n8,y,2\n";
-        for label in ["k", "2"] {
-            let (label, ignore) = (Some(label.into()), vec!["first".into()]);
-            let table = read(text, Options { label, ignore, ..Options::default() }).unwrap();
-            assert_eq!((table.feature_names, table.labels), (vec!["a".into()], vec![0, 1]));
+    fn delimiters_are_detected_or_given() {
+        for text in [
+            "a,b,c\n1,2,x y\n3,4,z\n",
+            "a;b;c\n1;2;x,y\n3;4;z\n",
+            "a\tb\tc\n1\t2\tx,y\n3\t4\tz,z\n",
+            "a|b|c\n1|2|x\n3|4|z\n",
+            "sep=;\r\na;b;c\r\n1;2;x\r\n3;4;z\r\n",
+            "\u{feff}a,b,c\n1,2,\"x,\ny\"\n3,4,z\n",
+        ] {
+            assert_eq!(
+                (table(text).names, table(text).len()),
+                (["a", "b", "c"].map(String::from).into(), 2),
+                "{text}"
+            );
         }
-        let unlabelled = read(text, Options { label: None, ..Options::default() }).unwrap();
-        assert_eq!(unlabelled.features.nrows(), 3);
-        assert!(unlabelled.into_dataset().is_err());
-        let wrong = Options { label: Some("colour".into()), ..Options::default() };
-        assert!(matches!(read(text, wrong), Err(DataError::NoColumn { .. })));
-        for (column, wanted) in [(0, "0"), (4, "4")] {
-            let label = Some(Column::Number(column));
-            let error = read(text, Options { label, ..Options::default() }).unwrap_err();
-            let columns = "id, k, a".into();
-            assert_eq!(error, DataError::NoColumn { wanted: wanted.into(), columns });
+        let given = Format { delimiter: Some(b' '), ..Format::default() };
+        assert_eq!(read("a b\n1 x\n2 y\n", given).unwrap().names, ["a", "b"]);
+    }
+
+    #[test]
+    fn decimal_commas_are_detected_where_nothing_else_is_possible() {
+        let decimal = |text| table(text).decimal;
+        assert_eq!(decimal("a;b\n0,942;x\n-1,5;y\n"), Decimal::Comma);
+        assert_eq!(decimal("a,b\n\"0,942\",x\n\"-1,51\",y\n"), Decimal::Comma);
+        assert_eq!(decimal("a;b\n1,234;x\n2,345;y\n"), Decimal::Point, "thousands, perhaps");
+        assert_eq!(decimal("a;b;c\n1,23;x;0.5\n2,34;y;1\n"), Decimal::Point, "both");
+        assert_eq!(Decimal::Comma.number("-3,5e2"), Some(-350.0));
+        for cell in ["1.5", "1,2,3", "x"] {
+            assert_eq!(Decimal::Comma.number(cell), None, "{cell}");
         }
+        for cell in ["inf", "nan", "NaN", "infinity", "1,5", "1.2.3", "50%", "$5", "", "1e999"] {
+            assert_eq!(Decimal::Point.number(cell), None, "{cell}");
+        }
+        assert_eq!(Decimal::Point.number("+3e-1"), Some(0.3));
     }
 
     #[test]
-    fn classes_that_are_numbers_are_ordered_as_numbers() {
-        let table = read("1,10\n2,9\n3,10\n", Options::default()).unwrap();
-        assert_eq!(
-            (table.class_names, table.labels),
-            (vec!["9".into(), "10".into()], vec![1, 0, 1])
-        );
-    }
-
-    #[test]
-    fn malformed_tables_are_refused() {
-        assert_eq!(read("", Options::default()), Err(DataError::Empty));
-        assert_eq!(read("\n\n", Options::default()), Err(DataError::Empty));
-        assert!(matches!(read("1,2\n3\n", Options::default()), Err(DataError::Csv(_))));
-        assert!(matches!(
-            read("inf,a\n1,b\n", Options::default()),
-            Err(DataError::NotFinite { .. })
-        ));
-        let not_utf8 = Table::read([0xff, b',', b'1', b'\n'].as_slice(), &Options::default());
-        assert!(matches!(not_utf8, Err(DataError::Csv(_))));
-        let ids: String = (0..2000).map(|i| format!("id{i},x\n")).collect();
-        assert!(matches!(read(&ids, Options::default()), Err(DataError::TooManyCategories { .. })));
-        let only_header = Options { header: Header::Present, ..Options::default() };
-        assert_eq!(read("a,b\n", only_header), Err(DataError::Empty));
+    fn malformed_tables_are_refused_with_what_to_do() {
+        assert_eq!(read("", Format::default()).unwrap_err(), DataError::Empty);
+        assert_eq!(read("\n\n", Format::default()).unwrap_err(), DataError::Empty);
+        let only_header = Format { header: Header::Present, ..Format::default() };
+        assert_eq!(read("a,b\n", only_header).unwrap_err(), DataError::Empty);
+        for (text, expected) in [
+            (b"a,b\n1,2\n3\n".as_slice(), "line 3 has 1 cells, but the first line has 2"),
+            (b"a,b\n1,2,\n3,4,\n", "a delimiter at the end of each line"),
+            (b"# made by X\na,b\n1,2\n", "a title or a comment"),
+            (b"a,b,\n1,2,\n3,4,\n", "column 3 has no name"),
+            (b"a,a,y\n1,2,x\n3,4,z\n", "two columns are called \"a\""),
+            (b"name,x\nM\xfcller,1\n", "line 2 is not UTF-8"),
+            (b"\xff\xfea\0,\0", "UTF-16"),
+        ] {
+            assert!(reason(text).contains(expected), "{}", reason(text));
+        }
     }
 }

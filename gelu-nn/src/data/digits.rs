@@ -4,6 +4,7 @@ use flate2::read::GzDecoder;
 use ndarray::{Array2, ShapeBuilder};
 
 use super::Dataset;
+use crate::schema::pixel_names;
 
 /// `optdigits.tes`, gzipped: 64 counts from 0 to 16 and the digit a line. See `NOTICE.md`.
 const PACKED: &[u8] = include_bytes!("digits.csv.gz");
@@ -21,11 +22,10 @@ pub(super) fn dataset() -> Dataset {
         labels.push(digit.parse().expect("part of this program"));
     }
     let features = Array2::from_shape_vec((SIDE * SIDE, labels.len()).f(), pixels);
-    let places = (0..SIDE).flat_map(|row| (0..SIDE).map(move |column| (row, column)));
     Dataset::new(
         features.expect("64 counts a line"),
         labels,
-        places.map(|(row, column)| format!("pixel {row},{column}")).collect(),
+        pixel_names([1, SIDE, SIDE]),
         (0..10).map(|digit| digit.to_string()).collect(),
     )
     .expect("part of this program and read in its tests")

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | this program | [`Dataset::iris`], [`Dataset::digits`], [`Split::abstracts`] |
 //! | a folder of well-known data sets | [`Dataset::load`], [`Split::load`] |
-//! | a CSV file | [`Dataset::from_csv`], [`csv::Table`] |
+//! | a CSV file | [`csv`], by a [`Schema`](crate::Schema) |
 //! | IDX files (MNIST) | [`idx`] |
 //! | safetensors files (features) | [`tensors`] |
 //!
@@ -28,6 +28,7 @@ use gelu_core::Network;
 use ndarray::{Array2, Axis, ShapeBuilder};
 
 use crate::error::{DataError, Error, Result};
+use crate::schema::Schema;
 pub use batches::Batches;
 pub use named::{Source, sources};
 pub use preparation::Preparation;
@@ -91,10 +92,7 @@ impl Dataset {
     /// The values are those of `bezdekIris.data`, UCI's corrected copy, which scikit-learn uses too
     /// (R. A. Fisher 1936; UCI Machine Learning Repository, CC BY 4.0).
     pub fn iris() -> Self {
-        let text = include_bytes!("iris.csv").as_slice();
-        csv::Table::read(text, &csv::Options::default())
-            .and_then(csv::Table::into_dataset)
-            .expect("part of this program and read in its tests")
+        named::iris().expect("part of this program and read in its tests").0
     }
 
     /// Handwritten digits of 8x8 pixels, which are part of this program: 1797 samples, 64 features
@@ -112,17 +110,26 @@ impl Dataset {
     /// # Errors
     /// [`Error::Data`] for an unknown name or a damaged file, [`Error::Io`].
     pub fn load(name: &str, dir: &Path) -> Result<Self> {
+        Ok(Self::load_with_schema(name, dir)?.0)
+    }
+
+    /// As [`load`](Self::load), with the schema of the features as they are, not scaled: a table's columns and
+    /// classes by their names where they are known, an image, or numbers.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_with_schema(name: &str, dir: &Path) -> Result<(Self, Schema)> {
         named::load(name, dir)
     }
 
-    /// Reads a CSV file.
-    ///
-    /// # Errors
-    /// [`Error::Data`] naming the file, [`Error::Io`].
-    pub fn from_csv(path: &Path, options: &csv::Options) -> Result<Self> {
-        csv::Table::open(path, options)?
-            .into_dataset()
-            .map_err(Error::data(path.display().to_string()))
+    /// Of values that fit together; they may be no numbers where a schema has yet to fill them.
+    pub(crate) fn raw(
+        features: Array2<f64>,
+        labels: Vec<usize>,
+        feature_names: Vec<String>,
+        class_names: Vec<String>,
+    ) -> Self {
+        Self { features: sample_major(features), labels, feature_names, class_names }
     }
 
     /// All features, `[features, samples]`.
@@ -218,7 +225,7 @@ impl Dataset {
     }
 
     /// The same data set with each feature of each sample replaced.
-    fn map_features(&mut self, f: impl Fn(usize, f64) -> f64) {
+    pub(crate) fn map_features(&mut self, f: impl Fn(usize, f64) -> f64) {
         for mut sample in self.features.axis_iter_mut(Axis(1)) {
             for (feature, x) in sample.iter_mut().enumerate() {
                 *x = f(feature, *x);

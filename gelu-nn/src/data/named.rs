@@ -5,9 +5,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::csv::{Column, Header, Missing, Options, Table};
+use ::csv::StringRecord;
+
+use super::csv::{Column, Decimal, Format, Header, Records, Table};
 use super::{Dataset, Split, idx};
 use crate::error::{DataError, Error, Result};
+use crate::schema::{
+    Description, Fill, Image, Label, Options, ReadOptions, Schema, VERSION, pixel_names,
+};
 
 /// A data set that [`Dataset::load`] knows.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +31,14 @@ pub struct Source {
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     /// A table without header; the transformation is part of the data set's definition.
-    Table { file: &'static str, label: usize, ignore: Option<usize>, twist: Twist },
+    Table {
+        file: &'static str,
+        label: usize,
+        ignore: Option<usize>,
+        twist: Twist,
+        /// Of all its columns, where they have known ones.
+        names: &'static [&'static str],
+    },
     /// The 8x8 digits that are part of this program.
     Digits,
     /// The embeddings that are part of this program: those to train on, or those to test.
@@ -77,65 +89,123 @@ pub(super) fn find(name: &str) -> Result<&'static Source> {
     })
 }
 
-pub(super) fn load(name: &str, dir: &Path) -> Result<Dataset> {
-    match find(name)?.kind {
-        Kind::Table { file, label, ignore, twist } => {
+pub(super) fn load(name: &str, dir: &Path) -> Result<(Dataset, Schema)> {
+    let source = find(name)?;
+    let label =
+        |name: &str, classes: &[String]| Label { name: name.into(), classes: classes.to_vec() };
+    match source.kind {
+        Kind::Table { file, label, ignore, twist, names } => {
             let path = dir.join(file);
             // Iris is part of the program; its file is read only where somebody put one.
             if name == "iris" && !path.exists() {
-                return Ok(Dataset::iris());
+                return iris();
             }
-            let options = options(label, ignore);
-            let table = Table::open(&path, &options)?;
-            twisted(table, twist).map_err(Error::data(name))
+            let read = || Records::open(&path, &WITHOUT_HEADER);
+            let (dataset, schema) =
+                table_of(&path.display().to_string(), read, label, ignore, names, twist)?;
+            match twist {
+                Twist::ZeroOrNot => zero_or_not(&dataset, &schema),
+                _ => Ok((dataset, schema)),
+            }
         }
-        Kind::Digits => Ok(Dataset::digits()),
-        Kind::Abstracts { test: Some(_) } => Ok(Split::abstracts().train),
-        Kind::Abstracts { test: None } => Ok(Split::abstracts().test),
+        Kind::Digits => {
+            let digits = Dataset::digits();
+            let schema = image([1, 8, 8], 16, label("digit", digits.class_names()))?;
+            Ok((digits, schema))
+        }
+        Kind::Abstracts { test } => {
+            let Split { train, test: held_out } = Split::abstracts();
+            let rows = if test.is_some() { train } else { held_out };
+            let label = label("topic", rows.class_names());
+            let schema = Schema::of_numbers(rows.feature_names(), Some(label))?;
+            Ok((rows, schema))
+        }
         Kind::Counts { file, .. } => {
-            let mut table = Table::open(&dir.join(file), &options(65, None))?;
-            table.features /= 16.0;
-            table.into_dataset().map_err(Error::data(name))
+            let path = dir.join(file);
+            let read = || Records::open(&path, &WITHOUT_HEADER);
+            let at = path.display().to_string();
+            let (counts, _) = table_of(&at, read, 65, None, &[], Twist::None)?;
+            let (pixels, names) = (counts.features() / 16.0, pixel_names([1, 8, 8]));
+            let classes = counts.class_names().to_vec();
+            let schema = image([1, 8, 8], 16, label("digit", &classes))?;
+            let dataset = Dataset::new(pixels, counts.labels().to_vec(), names, classes);
+            Ok((dataset.map_err(Error::data(name))?, schema))
         }
         Kind::Idx { images, labels, .. } => {
             let images = idx::Images::open(&plain_or_gzipped(dir, images))?;
             let labels = idx::open_labels(&plain_or_gzipped(dir, labels))?;
-            let names = |(row, column)| format!("pixel {row},{column}");
-            let pixels = (0..images.rows).flat_map(|r| (0..images.columns).map(move |c| (r, c)));
-            Dataset::new(
-                images.features(),
-                labels.into_iter().map(usize::from).collect(),
-                pixels.map(names).collect(),
-                (0..10).map(|digit| digit.to_string()).collect(),
-            )
-            .map_err(Error::data(name))
+            let shape = [1, images.rows, images.columns];
+            let digits: Vec<_> = (0..10).map(|digit| digit.to_string()).collect();
+            let schema = image(shape, 255, label("digit", &digits))?;
+            let labels = labels.into_iter().map(usize::from).collect();
+            let dataset = Dataset::new(images.features(), labels, pixel_names(shape), digits);
+            Ok((dataset.map_err(Error::data(name))?, schema))
         }
     }
 }
 
-fn options(label: usize, ignore: Option<usize>) -> Options {
-    Options {
-        header: Header::Absent,
+/// Fisher's flowers, as they are part of this program.
+pub(super) fn iris() -> Result<(Dataset, Schema)> {
+    let read = || {
+        let text = include_bytes!("iris.csv").as_slice();
+        let format = Format { header: Header::Present, ..WITHOUT_HEADER };
+        let mut records = Records::new(text, &format).map_err(Error::data("iris"))?;
+        // Its names are those of `IRIS`.
+        records.next_into(&mut StringRecord::new()).map_err(Error::data("iris"))?;
+        Ok(records)
+    };
+    table_of("iris", read, 5, None, &IRIS, Twist::None)
+}
+
+/// Rows and schema of a table without header, whose columns are called `names` where those are known.
+fn table_of(
+    at: &str,
+    read: impl Fn() -> Result<Records>,
+    label: usize,
+    ignore: Option<usize>,
+    names: &[&str],
+    twist: Twist,
+) -> Result<(Dataset, Schema)> {
+    let mut table = Table::collect(read()?, Header::Absent).map_err(Error::data(at))?;
+    if names.len() == table.names.len() {
+        table.names = names.iter().map(|&name| name.to_owned()).collect();
+    }
+    let options = Options {
         label: Some(Column::Number(label)),
         ignore: ignore.map(Column::Number).into_iter().collect(),
-        missing: Missing::DropRows,
-        ..Options::default()
+        missing: Fill::Drop,
+    };
+    let mut schema = Schema::infer(&table, &options).map_err(Error::data(at))?.schema;
+    if twist == Twist::Logarithm {
+        schema = schema.with_logarithms()?;
     }
+    let options = ReadOptions { format: WITHOUT_HEADER, ..ReadOptions::default() };
+    let dataset = schema.raw_dataset(read()?, at, &options)?;
+    Ok((dataset, schema))
 }
 
-fn twisted(mut table: Table, twist: Twist) -> Result<Dataset, DataError> {
-    match twist {
-        Twist::None => {}
-        Twist::Logarithm => table.features.mapv_inplace(libm::log1p),
-        Twist::ZeroOrNot => {
-            let is_zero = |name: &String| name.parse() == Ok(0.0);
-            let zero = table.class_names.iter().position(is_zero);
-            table.labels.iter_mut().for_each(|l| *l = usize::from(Some(*l) != zero));
-            table.class_names = vec!["0".into(), "1-4".into()];
-        }
-    }
-    table.into_dataset()
+/// Class 0 against all others.
+fn zero_or_not(dataset: &Dataset, schema: &Schema) -> Result<(Dataset, Schema)> {
+    let zero = dataset.class_names().iter().position(|name| name == "0");
+    let labels = dataset.labels().iter().map(|&label| usize::from(Some(label) != zero)).collect();
+    let classes = vec!["0".into(), "1-4".into()];
+    let schema = schema.with_classes(&classes)?;
+    let (features, names) = (dataset.features().clone(), dataset.feature_names().to_vec());
+    let dataset = Dataset::new(features, labels, names, classes);
+    Ok((dataset.map_err(Error::data("heart-disease"))?, schema))
 }
+
+fn image(shape: [usize; 3], max: u16, label: Label) -> Result<Schema> {
+    Schema::new(Description {
+        version: VERSION,
+        image: Some(Image { shape, max, scale: Vec::new() }),
+        label: Some(label),
+        ..Description::default()
+    })
+}
+
+const WITHOUT_HEADER: Format =
+    Format { delimiter: Some(b','), header: Header::Absent, decimal: Decimal::Point };
 
 /// `file.gz` if it is there, otherwise `file`.
 fn plain_or_gzipped(dir: &Path, file: &str) -> PathBuf {
@@ -143,9 +213,30 @@ fn plain_or_gzipped(dir: &Path, file: &str) -> PathBuf {
     if gzipped.exists() { gzipped } else { dir.join(file) }
 }
 
-const fn table(file: &'static str, label: usize) -> Kind {
-    Kind::Table { file, label, ignore: None, twist: Twist::None }
+const fn table(file: &'static str, label: usize, names: &'static [&'static str]) -> Kind {
+    Kind::Table { file, label, ignore: None, twist: Twist::None, names }
 }
+
+const IRIS: [&str; 5] =
+    ["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)", "species"];
+
+const DIABETES: [&str; 9] = [
+    "pregnancies",
+    "glucose",
+    "blood pressure",
+    "skin thickness",
+    "insulin",
+    "bmi",
+    "pedigree",
+    "age",
+    "outcome",
+];
+
+/// As UCI's `heart-disease.names` has them.
+const HEART: [&str; 14] = [
+    "age", "sex", "cp", "trestbps", "chol", "fbs", "restecg", "thalach", "exang", "oldpeak",
+    "slope", "ca", "thal", "num",
+];
 
 static SOURCES: [Source; 13] = [
     Source {
@@ -153,21 +244,21 @@ static SOURCES: [Source; 13] = [
         description: "Iris flowers by four measurements (Fisher 1936); part of this program",
         inputs: 4,
         classes: 3,
-        kind: table("iris/bezdekIris.data", 5),
+        kind: table("iris/bezdekIris.data", 5, &IRIS),
     },
     Source {
         name: "diabetes",
         description: "Pima Indians diabetes by eight measurements (Smith et al. 1988)",
         inputs: 8,
         classes: 2,
-        kind: table("diabetes/pima-indians-diabetes.csv", 9),
+        kind: table("diabetes/pima-indians-diabetes.csv", 9, &DIABETES),
     },
     Source {
         name: "kr-vs-kp",
         description: "Chess, king and rook against king and pawn on a7 (Shapiro 1987)",
         inputs: 38,
         classes: 2,
-        kind: table("kr-vs-kp/kr-vs-kp.data", 37),
+        kind: table("kr-vs-kp/kr-vs-kp.data", 37, &[]),
     },
     Source {
         name: "digits",
@@ -218,7 +309,13 @@ static SOURCES: [Source; 13] = [
         description: "Breast cancer, Wisconsin, diagnostic (Wolberg et al. 1993)",
         inputs: 30,
         classes: 2,
-        kind: Kind::Table { file: "wdbc/wdbc.data", label: 2, ignore: Some(1), twist: Twist::None },
+        kind: Kind::Table {
+            file: "wdbc/wdbc.data",
+            label: 2,
+            ignore: Some(1),
+            twist: Twist::None,
+            names: &[],
+        },
     },
     Source {
         name: "heart-disease",
@@ -230,6 +327,7 @@ static SOURCES: [Source; 13] = [
             label: 14,
             ignore: None,
             twist: Twist::ZeroOrNot,
+            names: &HEART,
         },
     },
     Source {
@@ -256,6 +354,7 @@ static SOURCES: [Source; 13] = [
             label: 58,
             ignore: None,
             twist: Twist::Logarithm,
+            names: &[],
         },
     },
 ];

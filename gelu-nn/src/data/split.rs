@@ -9,6 +9,7 @@ use rand_core::CryptoRng;
 
 use super::{Dataset, Standardiser, abstracts, named};
 use crate::error::{DataError, Error, Result};
+use crate::schema::Schema;
 
 /// A training and a test part.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,11 +45,20 @@ impl Split {
     /// # Errors
     /// As [`Dataset::load`].
     pub fn unscaled(name: &str, dir: &Path, seed: u64) -> Result<Self> {
-        let train = Dataset::load(name, dir)?;
-        match named::find(name)?.test() {
-            Some(test) => Ok(Self { train, test: Dataset::load(test, dir)? }),
-            None => train.stratified_split(0.2, &mut ChaCha20Rng::seed_from_u64(seed)),
-        }
+        Ok(Self::unscaled_with_schema(name, dir, seed)?.0)
+    }
+
+    /// As [`unscaled`](Self::unscaled), with the schema of [`Dataset::load_with_schema`].
+    ///
+    /// # Errors
+    /// As [`Dataset::load`].
+    pub fn unscaled_with_schema(name: &str, dir: &Path, seed: u64) -> Result<(Self, Schema)> {
+        let (train, schema) = Dataset::load_with_schema(name, dir)?;
+        let split = match named::find(name)?.test() {
+            Some(test) => Self { train, test: Dataset::load(test, dir)? },
+            None => train.stratified_split(0.2, &mut ChaCha20Rng::seed_from_u64(seed))?,
+        };
+        Ok((split, schema))
     }
 
     /// Medical abstracts, about cancer or not, as 384 numbers each, which are part of this program: 2,048 to train

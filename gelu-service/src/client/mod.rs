@@ -36,11 +36,11 @@ use gelu_core::client::{Client, DataPolicy, StepReport};
 use gelu_core::error::PeerIncompatible;
 use gelu_core::ledger::{DataLedger, SumLedger};
 use gelu_core::{Backend, Network};
-use gelu_nn::Sequential;
+use gelu_nn::{Schema, Sequential};
 use tokio::net::ToSocketAddrs;
 
 use crate::compute::on_pool;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::handshake::ModelCard;
 use crate::limits::Limits;
 use crate::tls::ClientTls;
@@ -98,6 +98,7 @@ pub struct Connection<B: Backend> {
     card: ModelCard,
     architecture: Sequential,
     network: Arc<Network>,
+    schema: Option<Schema>,
     backend: core::marker::PhantomData<fn() -> B>,
 }
 
@@ -109,7 +110,7 @@ impl<B: Backend> Connection<B> {
     ///
     /// # Errors
     /// `Network`, `Tls`, `PeerIncompatible`, `Ended` with what the server said, `Model` when its
-    /// architecture is none (variants of [`crate::Error`]).
+    /// architecture or schema is none (variants of [`crate::Error`]).
     pub async fn connect(
         address: impl ToSocketAddrs,
         server_name: &str,
@@ -126,15 +127,19 @@ impl<B: Backend> Connection<B> {
             return Err(PeerIncompatible::Backend { ours: B::ID.into(), theirs }.into());
         }
         card.precision.validate()?;
-        let text = card.architecture.clone();
+        let (text, schema) = (card.architecture.clone(), card.schema.clone());
         let parsing = on_pool(move || {
             let architecture = Sequential::from_json(&text)?;
             let network = Arc::new(architecture.network());
-            Ok::<_, gelu_nn::Error>((architecture, network))
+            let schema = schema.map(|schema| schema.read()).transpose()?;
+            if let Some(schema) = &schema {
+                schema.check_fit(&architecture)?;
+            }
+            Ok::<_, Error>((architecture, network, schema))
         });
-        let (architecture, network) = parsing.await??;
+        let (architecture, network, schema) = parsing.await??;
         let backend = core::marker::PhantomData;
-        Ok(Self { line, card, architecture, network, backend })
+        Ok(Self { line, card, architecture, network, schema, backend })
     }
 
     /// What the server says about its model and its terms.
@@ -150,6 +155,11 @@ impl<B: Backend> Connection<B> {
     /// The network as the protocol runs it.
     pub fn network(&self) -> &Arc<Network> {
         &self.network
+    }
+
+    /// What the model's inputs and classes mean, if the server knows; checked, and of the network's size.
+    pub fn schema(&self) -> Option<&Schema> {
+        self.schema.as_ref()
     }
 
     /// Sends the public half of `secret`; from here on the session can ask and train. The sums of its

@@ -26,7 +26,7 @@ use super::observer::{ServerEvent, Summary, guarded};
 use super::queue::Queue;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::handshake::ModelCard;
+use crate::handshake::{CardSchema, ModelCard};
 
 /// The shared part of a server.
 pub(crate) struct Host<B: Backend> {
@@ -120,6 +120,7 @@ impl<B: Backend> Host<B> {
             inference: inference.clone(),
             training: training.clone(),
             lease_samples: self.config.lease_samples,
+            schema: model.schema().map(|schema| CardSchema::from(&**schema)),
         }
     }
 

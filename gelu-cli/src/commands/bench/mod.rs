@@ -25,7 +25,7 @@ use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 
 use crate::args::Moved;
-use crate::data::DataArgs;
+use crate::data::{DataArgs, Meaning};
 use crate::local::LocalServer;
 use crate::machine::{self, Machine};
 use crate::output::{Output, table};
@@ -138,7 +138,7 @@ impl NetworkArgs {
             ));
         }
         if self.data.data.is_some() || self.data.dataset.is_some() || self.data.csv.is_some() {
-            let (source, all) = self.data.load_held_out(Some(name))?;
+            let (source, all) = self.data.load_held_out(Some(name), Meaning::Own)?;
             return Ok(Samples { source, kind: Kind::Real(all.head(count)) });
         }
         let mut rng = ChaCha20Rng::seed_from_u64(self.data.seed ^ 0x005a_3b1e);

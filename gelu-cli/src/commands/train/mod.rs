@@ -12,7 +12,7 @@ use gelu_nn::{Dataset, Model, Recipe};
 
 use crate::args::{self, Cryptosystem, FreezeArgs, Threads};
 use crate::client::ServerArgs;
-use crate::data::{self, Chosen, DataArgs, Samples};
+use crate::data::{self, Chosen, DataArgs, Meaning, Samples};
 use crate::destination::{Destination, Kind};
 use crate::experiment::{Experiment, training_precision};
 use crate::leases;
@@ -50,8 +50,8 @@ The sum of a lease over few different rows gives them away. A training that woul
 refused before it begins, and says what to change; rows shown again in another epoch or another
 run with --server are not different ones.
 
-Tables: columns of numbers are used as they are, words become 0/1 columns; features are
-standardised on the training part.
+Tables: columns of numbers and dates become a number each, words 0/1 features; all are standardised on
+the training part. What the columns mean goes into the model as its schema: see `gelu help schema`.
 
 A run that ends early, by a refusal, Ctrl-C or a lost server, shows and writes what the leases up to
 then have made, and exits with 3."
@@ -169,30 +169,42 @@ impl Args {
         }
     }
 
-    /// What is trained, frozen as was asked; and the model to begin with, if one was named.
-    fn network(&self, samples: &Samples) -> Result<(Chosen, Option<Model>)> {
-        let Some(path) = &self.start else {
-            let mut chosen = data::network(self.network.as_deref(), samples)?;
-            chosen.architecture = self.freeze.network(chosen.architecture)?;
-            return Ok((chosen, None));
-        };
+    /// The model to begin with, if one was named, frozen as was asked.
+    fn start(&self) -> Result<Option<Model>> {
+        let Some(path) = &self.start else { return Ok(None) };
         let model = Model::load(path)
             .advise(|| "make one with `gelu train --plaintext --network NAME --out FILE`".into())?;
-        let model = self.freeze.model(model)?;
+        self.freeze.model(model).map(Some)
+    }
+
+    /// The data, read for the model to begin with.
+    fn samples(&self, start: Option<&Model>) -> Result<Samples> {
+        let meaning = start.map_or(Meaning::Own, |start| Meaning::of(start));
+        self.data.load(self.network.as_deref(), meaning)
+    }
+
+    /// What is trained, frozen as was asked.
+    fn network(&self, samples: &Samples, start: Option<&Model>) -> Result<Chosen> {
+        let Some(model) = start else {
+            let mut chosen = data::network(self.network.as_deref(), samples)?;
+            chosen.architecture = self.freeze.network(chosen.architecture)?;
+            return Ok(chosen);
+        };
         let (architecture, train) = (model.architecture().clone(), &samples.split.train);
         let (inputs, classes) = (architecture.input().features(), architecture.classes());
+        // A model without a schema may know more classes than these rows show.
         if inputs != train.inputs() || classes < train.classes() {
             let (got, of) = (train.inputs(), train.classes());
             return Err(problem(
                 format!(
                     "{} takes {inputs} inputs and tells {classes} classes apart, but the data has {got} and {of}",
-                    path.display()
+                    model.name()
                 ),
                 "`gelu transfer fit --base` puts a new head on it; or choose other data",
             ));
         }
         let name = model.name().to_owned();
-        Ok((Chosen { name, architecture, recipe: Recipe::default() }, Some(model)))
+        Ok(Chosen { name, architecture, recipe: Recipe::default() })
     }
 
     /// Where the model goes.
@@ -205,7 +217,8 @@ impl Args {
     fn inputs(&self) -> Vec<&Path> {
         let network = self.network.as_deref().map(Path::new);
         let start = self.start.as_deref();
-        let files = [self.data.csv.as_deref(), self.server.key.as_deref(), network, start];
+        let (csv, schema) = (self.data.csv.as_deref(), self.data.schema.as_deref());
+        let files = [csv, schema, self.server.key.as_deref(), network, start];
         files.into_iter().flatten().collect()
     }
 
@@ -240,8 +253,10 @@ fn local(args: &Args, output: Output) -> Result<()> {
     }
     let report = args.report()?;
     let out = args.out()?;
-    let mut samples = args.data.load(args.network.as_deref())?;
-    let (Chosen { name, architecture, .. }, start) = args.network(&samples)?;
+    let start = args.start()?;
+    let mut samples = args.samples(start.as_ref())?;
+    let Chosen { name, architecture, .. } = args.network(&samples, start.as_ref())?;
+    let schema = samples.schema_for_model(&architecture);
     // A model of its own from here on.
     let anew =
         |start: Model| anyhow::Ok(start.requantised(training_precision(&start))?.with_version(0));
@@ -285,7 +300,10 @@ fn local(args: &Args, output: Output) -> Result<()> {
         experiment.architecture,
         experiment.split.test.len()
     ));
-    let outcome = experiment.run()?;
+    let mut outcome = experiment.run()?;
+    if let Some(schema) = schema {
+        outcome.model = outcome.model.with_schema(schema)?;
+    }
     // The model first: whatever fails afterwards, the work is kept.
     let saved = out.as_ref().map_or(Ok(()), |out| out.write(&outcome.model.to_bytes()?));
     outcome.deliver(saved, report.as_ref(), output)

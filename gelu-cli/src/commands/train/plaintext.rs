@@ -40,8 +40,10 @@ struct Trained {
 /// Trains, evaluates, saves.
 pub(super) fn run(args: &Args, output: Output) -> Result<()> {
     let out = args.out()?;
-    let samples = args.data.load(args.network.as_deref())?;
-    let (Chosen { name, architecture, recipe }, start) = args.network(&samples)?;
+    let start = args.start()?;
+    let samples = args.samples(start.as_ref())?;
+    let Chosen { name, architecture, recipe } = args.network(&samples, start.as_ref())?;
+    let schema = samples.schema_for_model(&architecture);
     let recipe = with_arguments(recipe, args);
     let (split, seed) = (&samples.split, args.data.seed);
     say(&format!("{name}, {architecture}\n{} rows, {} epochs", split.train.len(), recipe.epochs));
@@ -78,6 +80,10 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
         .with_metadata("dataset", &samples.name)
         .with_metadata("test accuracy", accuracy)
         .with_metadata("seed", seed.to_string());
+    let model = match schema {
+        Some(schema) => model.with_schema(schema)?,
+        None => model,
+    };
     let saved = out.as_ref().map_or(Ok(()), |out| out.write(&model.to_bytes()?));
     let cut_off = CutOff::new(model.network(), &fixed.saturations);
     let trained = Trained {

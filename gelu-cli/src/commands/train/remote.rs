@@ -18,7 +18,7 @@ use crate::backend::{Scheme, Task};
 use crate::claim::Claim;
 use crate::client::{self, Lease};
 use crate::cut_off::CutOff;
-use crate::data::Samples;
+use crate::data::Meaning;
 use crate::ending::{Ended, Results};
 use crate::experiment::protocol;
 use crate::leases::Rules;
@@ -31,8 +31,7 @@ use crate::report::{self, Curves, Facts, Leakage, Report};
 /// Trains until the schedule is over, then classifies the held-out rows.
 pub(super) fn run(args: &Args, server: &str, output: Output) -> Result<()> {
     let to = args.report()?;
-    let samples = args.data.load(args.network.as_deref())?;
-    let done = args.cryptosystem.backend.run(Remote { args, server, samples: &samples })?;
+    let done = args.cryptosystem.backend.run(Remote { args, server })?;
     let ended = done.ended.clone().map(|ended| (ended, done.how_much()));
     let report = to.as_ref().map(|to| (done.report(args, server), to));
     let results = Results { report, saved: Ok(()), ended };
@@ -42,7 +41,6 @@ pub(super) fn run(args: &Args, server: &str, output: Output) -> Result<()> {
 struct Remote<'a> {
     args: &'a Args,
     server: &'a str,
-    samples: &'a Samples,
 }
 
 /// What this client saw.
@@ -69,12 +67,10 @@ impl Task for Remote<'_> {
     type Output = Result<Done>;
 
     fn run<S: Scheme>(self) -> Result<Done> {
-        let Self { args, server, samples } = self;
-        let (train, test) = (&samples.split.train, &samples.split.test);
-        // Whatever can be refused is refused here, before a key is made or the server is asked.
+        let Self { args, server } = self;
+        // Whatever can be refused is refused here, before a key is made or the server is asked; what the
+        // columns and classes mean is on the server's card.
         let batch = args.batch.unwrap_or(BATCH);
-        let steps = args.steps(1, train.len(), batch)?;
-        let schedule = client::schedule(train.len(), batch, steps, args.data.seed)?;
         let tls = args.server.tls()?;
         let sums = args.sums.clone().unwrap_or_else(|| args.server.sums());
         let sums: Arc<dyn SumLedger> = Arc::new(SumsFile::open(&sums)?);
@@ -86,6 +82,17 @@ impl Task for Remote<'_> {
         let connecting = client::connect::<S>(server, &tls, observer(screen.clone()));
         let connection = client::wait(&runtime, connecting)?;
         let (network, card) = (Arc::clone(connection.network()), connection.card().clone());
+        let meaning = Meaning::Model(connection.schema());
+        let samples = match args.data.load(args.network.as_deref(), meaning) {
+            Ok(samples) => samples,
+            Err(error) => {
+                runtime.block_on(connection.close());
+                return Err(error);
+            }
+        };
+        let (train, test) = (&samples.split.train, &samples.split.test);
+        let steps = args.steps(1, train.len(), batch)?;
+        let schedule = client::schedule(train.len(), batch, steps, args.data.seed)?;
         check_fit(&network, train)?;
         check_frozen(args.freeze.stages(), network.frozen())?;
         client::check_key_bits(&card, key_bits)?;

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use gelu_core::plan::Purpose;
-use gelu_nn::data::csv::Table;
 use gelu_nn::{Dataset, Model};
 use serde_json::{Value, json};
 
@@ -15,7 +14,7 @@ use crate::backend::{Scheme, Task};
 use crate::client;
 use crate::commands::infer::{Ask, Asked};
 use crate::cost::Count;
-use crate::data::{DataArgs, stem};
+use crate::data::{DataArgs, Meaning, stem};
 use crate::destination::{Destination, Kind};
 use crate::ending::{Ended, Results};
 use crate::output::Output;
@@ -95,12 +94,12 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
         threads: args.threads,
         batch,
         model: Some(&model),
-        samples: &rows,
+        read: &|_| Ok((name.clone(), rows.clone())),
     };
     let asked = args.cryptosystem.backend.run(ask)?;
     let in_clear = model.evaluate(&rows.head(asked.predictions.len()))?.predictions;
     let answers =
-        Answers { name, asked: &asked, in_clear, names: class_names(&model), of: rows.len() };
+        Answers { name: name.clone(), asked: &asked, in_clear, names: class_names(&model), of: rows.len() };
     let saved = out.map_or(Ok(()), |out| out.write(answers.table().as_bytes()));
     let ended = asked.ended.clone().map(|ended| (ended, answers.how_many()));
     Results { report: None, saved, ended }.deliver(
@@ -117,12 +116,7 @@ impl Args {
             return Ok((stem(path), unlabelled(path, classes)?));
         }
         if let Some(path) = &self.data.csv {
-            let Table { features, feature_names, .. } =
-                Table::open(path, &self.data.csv_options(None))
-                    .advise(|| "see `gelu train --help` for how tables are read".into())?;
-            let (labels, names) = (vec![0; features.ncols()], (0..classes).map(|c| c.to_string()));
-            let rows = Dataset::new(features, labels, feature_names, names.collect())?;
-            return Ok((stem(path), rows));
+            return Ok((stem(path), self.data.new_rows(path, model)?));
         }
         // On a base the data is prepared as for the base; a head takes raw features.
         let metadata = model.metadata().get("dataset").cloned();
@@ -130,7 +124,7 @@ impl Args {
         let on_base = model.architecture().frozen() > 0;
         let data = DataArgs { dataset: Some(wanted.clone()), ..self.data.clone() };
         let rows = match on_base {
-            true => data.load(None)?.split.test,
+            true => data.load(None, Meaning::of(model))?.split.test,
             false => data.load_unscaled(&wanted)?.0.split.test,
         };
         Ok((wanted, rows))

@@ -6,12 +6,14 @@ use anyhow::Result;
 use gelu_core::fixed::exp2;
 use gelu_core::{Format, Precision};
 use gelu_nn::data::tensors::Part;
-use gelu_nn::{Activation, Dataset, FloatParameters, Model, Preparation, Sequential, Split};
+use gelu_nn::{
+    Activation, Dataset, FloatParameters, Model, Preparation, Schema, Sequential, Split,
+};
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
 use crate::args;
-use crate::data::{DataArgs, stem};
+use crate::data::{DataArgs, Meaning, stem};
 use crate::experiment::training_precision;
 use crate::problem::{Advise, problem};
 
@@ -50,6 +52,8 @@ pub(super) struct Source {
     pub(super) name: String,
     /// The rows, prepared.
     pub(super) split: Split,
+    /// What they are, for the model that takes them as they are, or as its base does.
+    schema: Schema,
     /// Version 0: a base and a head, or a head.
     pub(super) start: Model,
     /// What was done to the features, for setup 2.
@@ -95,11 +99,16 @@ impl SourceArgs {
     }
 
     fn on_features(&self) -> Result<Source> {
-        let (name, split, is_table) = match &self.features {
-            Some(path) => (stem(path), self.read(path)?, false),
+        let (name, split, schema, is_table) = match &self.features {
+            Some(path) => {
+                let split = self.read(path)?;
+                let (names, classes) = (split.train.feature_names(), split.train.class_names());
+                let schema = Schema::of_numbers(names, None)?.with_classes(classes)?;
+                (stem(path), split, schema, false)
+            }
             None => {
                 let (samples, is_table) = self.data.load_unscaled(DEFAULT)?;
-                (samples.name, samples.split, is_table)
+                (samples.name, samples.split, samples.schema, is_table)
             }
         };
         let mut split = self.head_of(split);
@@ -125,13 +134,14 @@ impl SourceArgs {
             }
             false => Model::initialise(named, architecture, Precision::TRAINING, rng)?,
         };
-        Ok(Source { name, split, start, prepared: Some(Prepared { preparation, largest }) })
+        Ok(Source { name, split, schema, start, prepared: Some(Prepared { preparation, largest }) })
     }
 
     fn on_base(&self, path: &Path, stages: usize) -> Result<Source> {
         let base = Model::load(path)
             .advise(|| "make one with `gelu train --plaintext --network NAME --out FILE`".into())?;
-        let samples = self.data.load(Some(base.name()))?;
+        let meaning = Meaning::Base(base.schema().map(AsRef::as_ref));
+        let samples = self.data.load(Some(base.name()), meaning)?;
         let split = self.head_of(samples.split);
         let (inputs, got) = (base.architecture().input().features(), split.train.inputs());
         if inputs != got {
@@ -145,7 +155,8 @@ impl SourceArgs {
         let start = base
             .with_head(stages, &self.head, classes, training_precision(&base), rng)
             .advise(|| format!("choose a --freeze of 1 to {all}, the linear layers of the base"))?;
-        Ok(Source { name: samples.name, split, start, prepared: None })
+        let schema = samples.schema;
+        Ok(Source { name: samples.name, split, schema, start, prepared: None })
     }
 
     fn read(&self, path: &Path) -> Result<Split> {
@@ -184,8 +195,7 @@ impl Source {
             }
             Some(prepared) => prepared.fold(name, architecture, &weights)?,
         };
-        let classes = serde_json::to_string(self.split.train.class_names())?;
-        Ok(model.with_metadata("dataset", &self.name).with_metadata(CLASSES, classes))
+        Ok(model.with_metadata("dataset", &self.name).with_schema(self.schema.clone())?)
     }
 }
 
@@ -215,11 +225,10 @@ fn format(largest: f64, bits: u32) -> Format {
 
 /// The names of the classes that a head of ours tells apart.
 pub(super) fn class_names(model: &Model) -> Vec<String> {
-    let named = model.metadata().get(CLASSES).and_then(|json| serde_json::from_str(json).ok());
-    let named: Option<Vec<String>> = named;
-    let classes = model.architecture().classes();
-    let named = named.filter(|names| names.len() == classes);
-    named.unwrap_or_else(|| (0..classes).map(|class| class.to_string()).collect())
+    match model.schema().map(|schema| schema.classes()) {
+        Some(classes) if !classes.is_empty() => classes.to_vec(),
+        _ => (0..model.architecture().classes()).map(|class| class.to_string()).collect(),
+    }
 }
 
 /// New rows in a file of features, without labels.
@@ -227,9 +236,6 @@ pub(super) fn unlabelled(path: &Path, classes: usize) -> Result<Dataset> {
     let rows = Dataset::unlabelled_from_safetensors(path, Part::Test, classes);
     rows.advise(|| "the file needs a tensor test.x of [rows, features]".into())
 }
-
-/// Key of the metadata.
-const CLASSES: &str = "classes";
 
 /// The healthcare case.
 pub(super) const DEFAULT: &str = "abstracts";
