@@ -47,7 +47,7 @@ pub fn key() -> Arc<ClearKey> {
 /// A convolution fused with a pooling, an activation, a dense layer: every kind of exchange.
 fn network() -> Arc<Network> {
     let layers = vec![
-        LayerSpec::Conv2d { filters: 2, kernel: 2, stride: 1, padding: 0 },
+        LayerSpec::Conv2d { filters: 2, kernel: 2, stride: 1, padding: 0, groups: 1 },
         LayerSpec::MeanPool2d { window: 2 },
         LayerSpec::Activation { function: Activation::Tanh },
         LayerSpec::Dense { outputs: 3 },

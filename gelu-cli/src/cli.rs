@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 
 use crate::args::Moved;
 use crate::commands::{
-    audit, backends, bench, certs, datasets, demo, infer, keygen, models, plan, round, schema,
-    serve, train, transfer,
+    audit, backends, bench, certs, datasets, demo, import, infer, keygen, models, plan, round,
+    schema, serve, train, transfer,
 };
 use crate::output::Output;
 use crate::program::{self, Common};
@@ -33,6 +33,7 @@ Start here:
   gelu transfer fit             a hospital's rows, somebody else's model: a head trained under encryption
   gelu plan lenet5              how its layers travel in ciphertexts, and what each of them costs
   gelu schema infer loans.csv   what the columns of a table of yours would mean to a network
+  gelu import net.onnx          a model that was trained elsewhere, made one of ours
   gelu backends                 the cryptosystems of this program, and what each can do
   gelu help COMMAND             examples for each command";
 
@@ -45,6 +46,7 @@ enum Command {
     Audit(audit::Args),
     Plan(plan::Args),
     Round(round::Args),
+    Import(import::Args),
     Train(Box<train::Args>),
     Transfer(Box<transfer::Args>),
     Infer(Box<infer::Args>),
@@ -74,6 +76,7 @@ impl Command {
             Self::Audit(args) => audit::run(&args, output),
             Self::Plan(args) => plan::run(&args, output),
             Self::Round(args) => round::run(&args, output),
+            Self::Import(args) => import::run(&args, output),
             Self::Train(args) => train::run(&args, output),
             Self::Transfer(args) => transfer::run(&args, output),
             Self::Infer(args) => infer::run(&args, output),

@@ -80,6 +80,7 @@ pub fn advice(error: &Error) -> Option<String> {
 /// What helps against one cause of an error, whichever crate it comes from.
 fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     use gelu_core::Error as Core;
+    use gelu_nn::error::ModelFileError;
     use gelu_service::Error as Service;
     if let Some(error) = cause.downcast_ref::<Service>() {
         return match error {
@@ -91,6 +92,9 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     }
     if let Some(refused) = cause.downcast_ref::<Refused>() {
         return Some(of_refusal(refused));
+    }
+    if let Some(gelu_nn::Error::ModelFile(ModelFileError::NoMetadata(_))) = cause.downcast_ref() {
+        return Some("`gelu import` makes a model of weights that were trained elsewhere");
     }
     match cause.downcast_ref::<Core>() {
         Some(Core::Refused(refused)) => Some(of_refusal(refused)),

@@ -39,6 +39,7 @@ pub mod plan;
 pub mod server;
 pub mod slots;
 pub mod stats;
+pub mod tape;
 #[cfg(test)]
 mod tests;
 pub mod text;
@@ -49,7 +50,7 @@ pub use clear::Clear;
 pub use error::{Error, Result};
 pub use fixed::{Format, Precision};
 pub use linear::LinearMap;
-pub use network::{LocalFunction, Loss, Network, Parameters, Stage};
+pub use network::{LocalFunction, Loss, Network, Parameters, Stage, Step};
 pub use pass::Pass;
 pub use plan::Plan;
 pub use rand_core;

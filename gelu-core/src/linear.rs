@@ -14,8 +14,8 @@
 //! A map is its geometry: counts, gains and components are arithmetic on it, and *taps* (for every output
 //! which input meets which entry) are derived where somebody wants a list.
 //!
-//! `fold` is the identity except for fused pooling, where several weights of the small kernel add
-//! up to one entry of the large one: a 5x5 convolution followed by a 2x2 mean is one 6x6 kernel of
+//! `fold` is the identity except for groups of channels, which have zeros between them, and for fused pooling, where
+//! several weights of the small kernel add up to one entry of the large one: a 5x5 convolution followed by a 2x2 mean is one 6x6 kernel of
 //! stride 2, divided by 4 when decoded. `c` is the integer that stands for
 //! `divisor` in the inputs' scale, so a bias is a weight of a constant input; that keeps one format
 //! for all parameters and the masks of biases exactly like those of weights.
@@ -187,7 +187,9 @@ impl LinearMap {
             Self::Window(window) => {
                 let ((z, q), (across_z, across_q)) =
                     (window.rows().gains(), window.columns().gains());
-                (window.channels() * z * across_z, window.filters() * q * across_q)
+                let (channels, filters) =
+                    (window.channels_per_filter(), window.filters_per_channel());
+                (channels * z * across_z, filters * q * across_q)
             }
             Self::Taps(listed) => listed.gains(),
         }
@@ -243,7 +245,7 @@ impl LinearMap {
     /// E = fold(W): the entries of the matrix.
     pub fn entries<T: Scalar>(&self, weights: &[T]) -> Vec<T> {
         match self {
-            Self::Window(window) if window.pool() > 1 => {
+            Self::Window(window) if window.folds() => {
                 let mut entries = vec![T::zero(); self.entry_count()];
                 window.each_part(|entry, weight| entries[entry] += weights[weight]);
                 entries
@@ -332,7 +334,7 @@ impl LinearMap {
             }
         });
         match self {
-            Self::Window(window) if window.pool() > 1 => {
+            Self::Window(window) if window.folds() => {
                 let mut d_weights = vec![T::zero(); self.weights()];
                 window.each_part(|entry, weight| d_weights[weight] += d_entries[entry]);
                 (d_weights, d_biases)

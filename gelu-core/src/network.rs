@@ -1,4 +1,17 @@
 //! A network as the protocol sees it: linear maps on the server, everything else at the client.
+//!
+//! ```text
+//! value 0 = the input        value n + 1 = step n of earlier values        the last value = the scores
+//! ```
+//! | step | who computes it | of |
+//! | --- | --- | --- |
+//! | [`Step::Linear`] | the server, under encryption | one value: the linear map of the next [`Stage`] |
+//! | [`Step::Local`] | the client, in the clear | one value: an activation, a pooling |
+//! | [`Step::Add`] | the client, in the clear | two values: a shortcut of a residual network |
+//!
+//! So a network is a directed graph without cycles, and the server sees stages only: which of them share an input, and
+//! what is added, is the client's affair and changes no message. A chain is the case in which every step takes the
+//! value of the one before it. [`Tape`](crate::tape::Tape) runs the steps in both directions.
 
 use core::fmt::Debug;
 
@@ -44,62 +57,133 @@ pub trait Loss: Debug + Send + Sync {
     fn ignores_shift(&self) -> bool;
 }
 
-/// One linear map and the local functions that follow it.
+/// One linear map.
 #[derive(Debug)]
 pub struct Stage {
     /// Unique name, for errors, tables and files.
     pub name: String,
     /// What the server computes under encryption.
     pub linear: LinearMap,
-    /// What the client then computes in the clear, in order.
-    pub locals: Vec<Box<dyn LocalFunction>>,
 }
 
-/// A checked chain of stages.
+/// How a value is made of earlier ones, which are told by their numbers: see the [module](self).
+#[derive(Debug)]
+pub enum Step {
+    /// z = W·a + b of a stage. Stages come in their order, each once.
+    Linear {
+        /// Which stage.
+        stage: usize,
+        /// What it takes.
+        source: usize,
+    },
+    /// f of a value.
+    Local {
+        /// f.
+        function: Box<dyn LocalFunction>,
+        /// What it takes.
+        source: usize,
+    },
+    /// The sum of two values of the same width.
+    Add {
+        /// Its terms.
+        sources: [usize; 2],
+    },
+}
+
+impl Step {
+    /// The values that it takes.
+    pub fn sources(&self) -> &[usize] {
+        match self {
+            Self::Linear { source, .. } | Self::Local { source, .. } => {
+                core::slice::from_ref(source)
+            }
+            Self::Add { sources } => sources,
+        }
+    }
+}
+
+/// Checked stages and steps.
 ///
 /// Its first stages may be [frozen](Self::freeze): no lease changes their weights. They take forward exchanges
-/// with the true weights, as in an inference, and neither masks nor updates; errors are propagated down to the
-/// first stage that is trained and no further.
+/// with the true weights, as in an inference, and neither masks nor updates; errors are propagated down to
+/// stages that are trained and no further.
 #[derive(Debug)]
 pub struct Network {
-    inputs: usize,
-    prelude: Vec<Box<dyn LocalFunction>>,
     stages: Vec<Stage>,
+    steps: Vec<Step>,
+    /// Features of each value.
+    widths: Vec<usize>,
+    /// Whether a value depends on weights that are trained: whether anybody asks for its gradient.
+    live: Vec<bool>,
     loss: Box<dyn Loss>,
     frozen: usize,
 }
 
 impl Network {
-    /// Checks that each part takes what the one before it gives.
-    ///
-    /// `prelude` is what the client computes before the first linear map.
+    /// Checks that each step takes what earlier ones give.
     ///
     /// # Errors
-    /// [`ApiMisuse::Configuration`] naming the first part that does not fit.
+    /// [`ApiMisuse::Configuration`] naming the first part that does not fit: a width, a value that is not there yet,
+    /// stages out of order, a value that nobody takes.
     pub fn new(
         inputs: usize,
-        prelude: Vec<Box<dyn LocalFunction>>,
         stages: Vec<Stage>,
+        steps: Vec<Step>,
         loss: Box<dyn Loss>,
     ) -> Result<Self> {
+        let wrong = |what: &str, why: String| Err(ApiMisuse::configuration(what, why).into());
         if stages.is_empty() {
-            return Err(ApiMisuse::configuration("network", "has no linear layer").into());
+            return wrong("network", "has no linear layer".into());
         }
-        let mut width = inputs;
-        for local in &prelude {
-            width = local.outputs(width)?;
-        }
-        for stage in &stages {
-            if stage.linear.inputs() != width {
-                let why = format!("takes {} inputs, but gets {width}", stage.linear.inputs());
-                return Err(ApiMisuse::configuration(&stage.name, why).into());
+        let (mut widths, mut taken, mut reached) = (vec![inputs], vec![false], 0);
+        for (number, step) in steps.iter().enumerate() {
+            if let Some(later) = step.sources().iter().find(|&&source| source > number) {
+                return wrong("network", format!("takes value {later} in step {number}"));
             }
-            width = stage.linear.outputs();
-            for local in &stage.locals {
-                width = local.outputs(width)?;
-            }
+            step.sources().iter().for_each(|&source| taken[source] = true);
+            let width = match step {
+                &Step::Linear { stage, source } => {
+                    let Some(Stage { name, linear }) =
+                        stages.get(stage).filter(|_| stage == reached)
+                    else {
+                        return wrong("network", format!("reaches stage {stage} out of order"));
+                    };
+                    reached += 1;
+                    let (takes, gets) = (linear.inputs(), widths[source]);
+                    if takes != gets {
+                        return wrong(name, format!("takes {takes} inputs, but gets {gets}"));
+                    }
+                    linear.outputs()
+                }
+                Step::Local { function, source } => function.outputs(widths[*source])?,
+                Step::Add { sources: [a, b] } => {
+                    let (a, b) = (widths[*a], widths[*b]);
+                    if a != b {
+                        return wrong("add", format!("takes equal widths, but gets {a} and {b}"));
+                    }
+                    a
+                }
+            };
+            widths.push(width);
+            taken.push(false);
         }
-        Ok(Self { inputs, prelude, stages, loss, frozen: 0 })
+        if reached != stages.len() {
+            return wrong("network", format!("has steps for {reached} of {} stages", stages.len()));
+        }
+        if let Some(lost) = taken[..steps.len()].iter().position(|taken| !taken) {
+            return wrong("network", format!("has no use for value {lost}"));
+        }
+        let network = Self { stages, steps, widths, live: Vec::new(), loss, frozen: 0 };
+        Ok(network.with_live())
+    }
+
+    fn with_live(mut self) -> Self {
+        self.live = vec![false];
+        for step in &self.steps {
+            let trained = matches!(step, Step::Linear { stage, .. } if *stage >= self.frozen);
+            self.live.push(trained || step.sources().iter().any(|&source| self.live[source]));
+        }
+        self
     }
 
     /// The same network with its first `stages` stages frozen, 0 for none.
@@ -112,7 +196,7 @@ impl Network {
             let why = format!("are {stages} of {all}: at least the last one must be trained");
             return Err(ApiMisuse::configuration("frozen stages", why).into());
         }
-        Ok(Self { frozen: stages, ..self })
+        Ok(Self { frozen: stages, ..self }.with_live())
     }
 
     /// How many stages, from the first on, no lease changes.
@@ -125,21 +209,60 @@ impl Network {
         stage >= self.frozen
     }
 
+    /// Whether errors are propagated through `stage`: below it there are weights that are trained.
+    pub fn propagates(&self, stage: usize) -> bool {
+        self.live[self.source(stage)]
+    }
+
+    /// Whether `value` has a gradient that anybody asks for.
+    pub(crate) fn is_live(&self, value: usize) -> bool {
+        self.live[value]
+    }
+
+    /// The value that `stage` takes.
+    pub fn source(&self, stage: usize) -> usize {
+        self.steps[self.step_of(stage)].sources()[0]
+    }
+
+    /// The value whose gradient is that of the sums of `stage`: the sums themselves, or where nothing but additions
+    /// takes them, what those add up to. Stages whose sums meet in an addition have the same errors.
+    pub fn meeting(&self, stage: usize) -> usize {
+        let mut value = self.step_of(stage) + 1;
+        loop {
+            let takes = |step: &Step| step.sources().iter().filter(|&&s| s == value).count();
+            let mut takers = self.steps.iter().enumerate().filter(|(_, step)| takes(step) > 0);
+            match (takers.next(), takers.next()) {
+                (Some((number, step @ Step::Add { .. })), None) if takes(step) == 1 => {
+                    value = number + 1;
+                }
+                _ => return value,
+            }
+        }
+    }
+
+    fn step_of(&self, stage: usize) -> usize {
+        let is_its = |step: &Step| matches!(step, Step::Linear { stage: s, .. } if *s == stage);
+        self.steps.iter().position(is_its).expect("each stage has a step")
+    }
+
     /// Features of one sample.
     pub fn inputs(&self) -> usize {
-        self.inputs
+        self.widths[0]
+    }
+
+    /// Features of a value.
+    pub fn width(&self, value: usize) -> usize {
+        self.widths[value]
     }
 
     /// Classes that the network tells apart.
     pub fn classes(&self) -> usize {
-        let last = &self.stages[self.stages.len() - 1];
-        let width = last.linear.outputs();
-        last.locals.iter().fold(width, |w, f| f.outputs(w).expect("checked at construction"))
+        self.widths[self.steps.len()]
     }
 
-    /// Local functions before the first linear map.
-    pub fn prelude(&self) -> &[Box<dyn LocalFunction>] {
-        &self.prelude
+    /// How each value after the input is made.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
     }
 
     /// The stages, first to last; at least one.
@@ -321,5 +444,50 @@ impl Debug for Parameters {
 impl Debug for Layer {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "Layer({} weights, {} biases)", self.weights.len(), self.biases.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::networks::{Squared, Tanh, dense};
+
+    /// Two stages of 4 to 4 and 4 to 3, by steps.
+    fn refusal(steps: Vec<Step>) -> String {
+        let stage = |name: &str, linear| Stage { name: name.into(), linear };
+        let stages = vec![stage("first", dense(4, 4)), stage("second", dense(4, 3))];
+        let network = Network::new(4, stages, steps, Box::new(Squared));
+        network.map_or_else(|error| error.to_string(), |network| format!("{network:?}"))
+    }
+
+    #[test]
+    fn graphs_that_make_no_sense_are_refused() {
+        let linear = |stage, source| Step::Linear { stage, source };
+        let add = |a, b| Step::Add { sources: [a, b] };
+        let tanh = |source| Step::Local { function: Box::new(Tanh), source };
+        for (steps, why) in [
+            (vec![linear(0, 0), add(1, 0), linear(1, 2)], "Network {"),
+            (vec![linear(0, 1), linear(1, 1)], "takes value 1 in step 0"),
+            (vec![linear(1, 0), linear(0, 1)], "stage 1 out of order"),
+            (vec![linear(0, 0), linear(1, 1), linear(2, 2)], "stage 2 out of order"),
+            (vec![linear(0, 0), linear(0, 1)], "stage 0 out of order"),
+            (vec![linear(0, 0)], "1 of 2 stages"),
+            (vec![linear(0, 0), tanh(1), linear(1, 1)], "no use for value 2"),
+            (vec![linear(0, 0), linear(1, 1), add(2, 0)], "equal widths, but gets 3 and 4"),
+            (
+                vec![linear(0, 0), linear(1, 1), tanh(usize::MAX)],
+                "takes value 18446744073709551615",
+            ),
+        ] {
+            let said = refusal(steps);
+            assert!(said.contains(why), "{said}");
+        }
+        let narrow = vec![linear(0, 0), linear(1, 1)];
+        let stages = vec![
+            Stage { name: "first".into(), linear: dense(4, 5) },
+            Stage { name: "second".into(), linear: dense(4, 3) },
+        ];
+        let said = Network::new(4, stages, narrow, Box::new(Squared)).unwrap_err().to_string();
+        assert!(said.contains("second") && said.contains("4 inputs, but gets 5"), "{said}");
     }
 }

@@ -11,6 +11,8 @@
 //! backward, stage i:  D = encode(δ/divisor)  →  Q = W'·D  →  δ' = f'(z) ∘ Q / 2^(f_w+f_d)
 //! gradient, stage i:  dW = A·D', dB = 2^f_a·divisor·ΣD        (every trained stage, the last one too)
 //! ```
+//! Between stages a [`Tape`] runs: what is added at a shortcut are real numbers in the clear, before they are encoded for the
+//! next stage, and gradients that meet add up before they are encoded as its errors.
 //!
 //! Source: the paper's Algorithms 1 and 2. Its listing of Algorithm 2 skips the update of the last
 //! layer; it is updated here.
@@ -22,7 +24,8 @@ use ndarray::Array2;
 use crate::error::{ApiMisuse, Result};
 use crate::fixed::{Format, Precision, Saturations, exp2};
 use crate::linear::LinearMap;
-use crate::network::{Layer, LocalFunction, Network, Parameters, Stage};
+use crate::network::{Layer, Network, Parameters};
+use crate::tape::Tape;
 use crate::update::Update;
 
 /// The owner's arithmetic of one mini-batch. Arrays are `[features, batch]`.
@@ -31,12 +34,11 @@ pub struct Pass {
     network: Arc<Network>,
     precision: Precision,
     saturations: Saturations,
+    tape: Tape,
     /// Encoded inputs of the stages reached so far.
     activations: Vec<Array2<i128>>,
-    /// For each finished stage the values between its local functions: z first, a last.
-    locals: Vec<Vec<Array2<f64>>>,
-    /// Encoded errors, last stage first.
-    errors: Vec<Array2<i128>>,
+    /// Encoded errors of each stage, once they are reached; nothing before the comparison.
+    errors: Vec<Option<Array2<i128>>>,
 }
 
 impl Pass {
@@ -50,16 +52,11 @@ impl Pass {
             return Err(ApiMisuse::Shape { expected, got: inputs.shape().to_vec() }.into());
         }
         let saturations = Saturations::default();
-        let ready = chain(inputs.clone(), network.prelude()).pop().expect("the input at least");
-        let first = precision.activations.encode_all(&ready, &saturations);
-        Ok(Self {
-            network,
-            precision,
-            saturations,
-            activations: vec![first],
-            locals: Vec::new(),
-            errors: Vec::new(),
-        })
+        let tape = Tape::new(Arc::clone(&network), inputs.clone());
+        let (activations, errors) = (Vec::new(), Vec::new());
+        let mut pass = Self { network, precision, saturations, tape, activations, errors };
+        pass.encode_activations();
+        Ok(pass)
     }
 
     /// Samples in this mini-batch.
@@ -69,7 +66,7 @@ impl Pass {
 
     /// The stage whose weighted sums come next; `None` when the forward pass is over.
     pub fn stage(&self) -> Option<usize> {
-        (self.locals.len() < self.network.stages().len()).then_some(self.locals.len())
+        self.tape.stage().map(|(stage, _)| stage)
     }
 
     /// The encoded inputs of `stage`, which must have been reached.
@@ -86,18 +83,21 @@ impl Pass {
             asked: "take weighted sums",
             state: "has finished the forward pass",
         })?;
-        let Stage { linear, locals, .. } = &self.network.stages()[stage];
+        let linear = &self.network.stages()[stage].linear;
         check_shape([linear.outputs(), self.batch()], sums)?;
         let scale = self.precision.activations.fraction + self.precision.weights.fraction;
         let scale = exp2(scale) * f64::from(linear.divisor());
-        let values = chain(sums.mapv(|z| z as f64 / scale), locals);
-        if stage + 1 < self.network.stages().len() {
-            let a = values.last().expect("z at least");
-            let saturations = self.saturations.of_layer(stage + 1);
+        self.tape.advance(sums.mapv(|z| z as f64 / scale));
+        self.encode_activations();
+        Ok(())
+    }
+
+    /// A of the stage that was reached, if any.
+    fn encode_activations(&mut self) {
+        if let Some((stage, a)) = self.tape.stage() {
+            let saturations = self.saturations.of_layer(stage);
             self.activations.push(self.precision.activations.encode_all(a, saturations));
         }
-        self.locals.push(values);
-        Ok(())
     }
 
     /// Class probabilities, `[classes, batch]`, once the forward pass is over.
@@ -109,11 +109,9 @@ impl Pass {
     }
 
     fn scores(&self) -> Result<&Array2<f64>> {
-        if self.stage().is_some() {
-            let state = "is still in the forward pass";
-            return Err(ApiMisuse::State { asked: "give scores", state }.into());
-        }
-        Ok(self.locals.last().and_then(|values| values.last()).expect("a finished stage"))
+        let state = "is still in the forward pass";
+        let early = ApiMisuse::State { asked: "give scores", state };
+        self.tape.scores().ok_or_else(|| early.into())
     }
 
     /// Compares with the labels, which starts the backward pass; returns the mean loss.
@@ -133,20 +131,22 @@ impl Pass {
         let loss = self.network.loss();
         let probabilities = loss.probabilities(self.scores()?);
         let value = loss.value(&probabilities, labels);
-        self.push_errors(loss.gradient(&probabilities, labels));
+        let gradient = loss.gradient(&probabilities, labels);
+        self.errors = vec![None; self.network.stages().len()];
+        self.tape.turn(gradient);
+        self.encode_errors();
         Ok(value)
     }
 
     /// The stage through which errors must be propagated next; `None` when gradients are complete
-    /// (nothing is propagated through the first stage that is trained).
+    /// (nothing is propagated through a stage below which nothing is trained).
     pub fn backward_stage(&self) -> Option<usize> {
-        let (all, reached) = (self.network.stages().len(), self.errors.len());
-        (reached > 0 && reached < all - self.network.frozen()).then(|| all - reached)
+        self.tape.errors().map(|(stage, _)| stage)
     }
 
     /// The encoded errors of `stage`, which must have been reached.
     pub fn errors(&self, stage: usize) -> &Array2<i128> {
-        &self.errors[self.network.stages().len() - 1 - stage]
+        self.errors[stage].as_ref().expect("a stage that was reached")
     }
 
     /// Takes the true W'·D of the current backward stage and goes on to the stage below.
@@ -160,24 +160,23 @@ impl Pass {
         })?;
         check_shape([self.network.stages()[stage].linear.inputs(), self.batch()], propagated)?;
         let scale = exp2(self.precision.weights.fraction + self.precision.errors.fraction);
-        self.push_errors(propagated.mapv(|q| q as f64 / scale));
+        self.tape.retreat(Some(propagated.mapv(|q| q as f64 / scale)));
+        self.encode_errors();
         Ok(())
     }
 
-    /// From dL/da at the output of the next lower stage to its encoded D.
-    fn push_errors(&mut self, grad: Array2<f64>) {
-        let stage = self.network.stages().len() - 1 - self.errors.len();
-        let Stage { linear, locals, .. } = &self.network.stages()[stage];
-        let values = &self.locals[stage];
-        let delta = locals
-            .iter()
-            .enumerate()
-            .rev()
-            .fold(grad, |grad, (i, local)| local.backward(&values[i], &values[i + 1], &grad));
-        let divisor = f64::from(linear.divisor());
-        let scaled = delta.mapv(|d| d / divisor);
-        let saturations = self.saturations.of_layer(stage);
-        self.errors.push(self.precision.errors.encode_all(&scaled, saturations));
+    /// D of the stages that are reached, down to one that propagates.
+    fn encode_errors(&mut self) {
+        while let Some((stage, delta)) = self.tape.errors() {
+            let divisor = f64::from(self.network.stages()[stage].linear.divisor());
+            let scaled = delta.mapv(|d| d / divisor);
+            let saturations = self.saturations.of_layer(stage);
+            self.errors[stage] = Some(self.precision.errors.encode_all(&scaled, saturations));
+            if self.network.propagates(stage) {
+                return;
+            }
+            self.tape.retreat(None);
+        }
     }
 
     /// The gradient, summed over the batch, in units of 2^−(f_a + f_d): exact integers; nothing for
@@ -187,7 +186,7 @@ impl Pass {
     /// [`ApiMisuse::State`] before the backward pass is over.
     pub fn gradient(&self) -> Result<Update> {
         let stages = self.network.stages();
-        if self.errors.len() != stages.len() - self.network.frozen() {
+        if self.errors.is_empty() || self.backward_stage().is_some() {
             let state = "has not finished the backward pass";
             return Err(ApiMisuse::State { asked: "give gradients", state }.into());
         }
@@ -212,16 +211,6 @@ impl Pass {
 /// `divisor` in the scale of the inputs: what a bias is multiplied by.
 pub fn bias_constant(linear: &LinearMap, activations: Format) -> i128 {
     i128::from(linear.divisor()) * activations.one()
-}
-
-/// The values before, between and after local functions.
-fn chain(start: Array2<f64>, locals: &[Box<dyn LocalFunction>]) -> Vec<Array2<f64>> {
-    let mut values = vec![start];
-    for local in locals {
-        let next = local.forward(values.last().expect("never empty"));
-        values.push(next);
-    }
-    values
 }
 
 fn check_shape(expected: [usize; 2], got: &Array2<i128>) -> Result<()> {

@@ -90,7 +90,7 @@ pub struct StagePlan<L> {
     pub name: String,
     /// Activations in, weighted sums out.
     pub forward: Exchange<L>,
-    /// Errors in, propagated errors out; none for inference, and none up to the first stage that is trained.
+    /// Errors in, propagated errors out; none for inference, and none where nothing is trained below.
     pub backward: Option<Exchange<L>>,
 }
 
@@ -160,7 +160,7 @@ impl<L> Plan<L> {
                     signed_bits_for(widest_value(linear, precision, direction, weight));
                 Task { layer, linear, direction, batch, value_bits, weight_bits }
             };
-            let propagates = training && i > network.frozen();
+            let propagates = training && network.propagates(i);
             (task(Direction::Forward), propagates.then(|| task(Direction::Backward)))
         });
         let tasks: Vec<_> = tasks.collect();

@@ -15,10 +15,10 @@ use gelu_core::error::ApiMisuse;
 use gelu_core::linear::{Tap, Taps};
 use ndarray::{Array2, ArrayView2, Axis};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layers::{Activation, MeanPool2d};
-use crate::parameters::FloatParameters;
-use crate::sequential::{Local, Sequential};
+use crate::parameters::{FloatLayer, FloatParameters};
+use crate::sequential::{Block, Local, Sequential, Step};
 
 /// One linear map with real entries, and the function that follows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +38,19 @@ pub struct Link {
 }
 
 impl Link {
+    fn affine(block: &Block, layer: &FloatLayer) -> Self {
+        let map = block.affine().linear_map();
+        let divisor = f64::from(map.divisor());
+        Self {
+            name: block.name().into(),
+            inputs: map.inputs(),
+            taps: map.forward_taps(),
+            entries: map.entries(&layer.weights).iter().map(|e| e / divisor).collect(),
+            offsets: (0..map.outputs()).map(|o| layer.biases[map.bias_of(o)]).collect(),
+            activation: None,
+        }
+    }
+
     fn pool(pool: &MeanPool2d, name: String) -> Self {
         let inputs = pool.input().features();
         let mut rows = vec![Vec::new(); pool.output().features()];
@@ -108,28 +121,23 @@ impl Sequential {
     /// The network with these weights as a chain: every link but the last has a function.
     ///
     /// # Errors
-    /// [`Error::Core`](crate::Error::Core) for weights of other shapes, and for an activation that
-    /// does not follow a linear map.
+    /// [`Error::Core`] for weights of other shapes, for an activation that does not follow a linear map, and for
+    /// what is no chain and is named: a max pooling, a shortcut.
     pub fn chain(&self, parameters: &FloatParameters) -> Result<Vec<Link>> {
         parameters.check_shapes(self)?;
         let mut chain = Vec::new();
         let mut pools = 0;
-        let mut add = |chain: &mut Vec<Link>, locals| add_locals(chain, &mut pools, locals);
-        add(&mut chain, self.prelude())?;
-        for (block, layer) in self.blocks().iter().zip(&parameters.layers) {
-            let map = block.affine().linear_map();
-            let divisor = f64::from(map.divisor());
-            let entries = map.entries(&layer.weights).iter().map(|e| e / divisor).collect();
-            let offsets = (0..map.outputs()).map(|o| layer.biases[map.bias_of(o)]).collect();
-            chain.push(Link {
-                name: block.name().into(),
-                inputs: map.inputs(),
-                taps: map.forward_taps(),
-                entries,
-                offsets,
-                activation: None,
-            });
-            add(&mut chain, block.locals())?;
+        for (before, step) in self.steps().iter().enumerate() {
+            if step.sources() != [before] {
+                return Err(not_a_chain("a shortcut takes what an earlier layer gives"));
+            }
+            match step {
+                Step::Block { block, .. } => {
+                    chain.push(Link::affine(&self.blocks()[*block], &parameters.layers[*block]));
+                }
+                Step::Local { local, .. } => add_local(&mut chain, &mut pools, local)?,
+                Step::Add { .. } => unreachable!("takes two values"),
+            }
         }
         Ok(chain.into_iter().fold(Vec::new(), |mut merged: Vec<Link>, link| {
             match merged.pop_if(|before| before.activation.is_none()) {
@@ -141,31 +149,40 @@ impl Sequential {
     }
 }
 
-fn add_locals(chain: &mut Vec<Link>, pools: &mut usize, locals: &[Local]) -> Result<()> {
-    for local in locals {
-        match (local, chain.last_mut()) {
-            (Local::MeanPool2d(pool), _) => {
-                *pools += 1;
-                chain.push(Link::pool(pool, format!("mean{pools}")));
-            }
-            (Local::Activation(f), Some(link @ Link { activation: None, .. })) => {
-                link.activation = Some(*f);
-            }
-            (Local::Activation(f), _) => {
-                let why = format!("{f:?} does not follow a linear layer");
-                return Err(gelu_core::Error::from(ApiMisuse::configuration("chain", why)).into());
-            }
+fn add_local(chain: &mut Vec<Link>, pools: &mut usize, local: &Local) -> Result<()> {
+    match (local, chain.last_mut()) {
+        (Local::MeanPool2d(pool), _) => {
+            *pools += 1;
+            chain.push(Link::pool(pool, format!("mean{pools}")));
+        }
+        (Local::Activation(Activation::Identity), _) => {}
+        (Local::Activation(f), Some(link @ Link { activation: None, .. })) => {
+            link.activation = Some(*f);
+        }
+        (Local::Activation(f), _) => {
+            return Err(not_a_chain(&format!("{f:?} does not follow a linear layer")));
+        }
+        (Local::MaxPool2d(_), _) => {
+            let why = "compares pixels: it is neither linear nor a function of single numbers";
+            return Err(not_a_chain(&format!("{} {why}", local.name())));
         }
     }
     Ok(())
 }
 
+fn not_a_chain(why: &str) -> Error {
+    gelu_core::Error::from(ApiMisuse::configuration("chain", why)).into()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::layers::Shape;
     use crate::sequential::LayerSpec;
     use crate::zoo;
+    use gelu_core::tape::Tape;
     use rand::SeedableRng;
     use rand::rngs::ChaCha20Rng;
 
@@ -182,12 +199,15 @@ mod tests {
             let scores =
                 chain.iter().fold(x.clone(), |a, link| link.activate(&link.linear(a.view())));
 
-            let network = architecture.network();
-            let expected = network.stages().iter().zip(&parameters.layers).fold(x, |a, (s, l)| {
-                let divisor = f64::from(s.linear.divisor());
-                let z = s.linear.forward(&l.weights, &l.biases, a.view(), divisor) / divisor;
-                s.locals.iter().fold(z, |z, f| f.forward(&z))
-            });
+            let network = Arc::new(architecture.network());
+            let mut tape = Tape::new(Arc::clone(&network), x);
+            while let Some((stage, a)) = tape.stage() {
+                let (linear, layer) = (&network.stages()[stage].linear, &parameters.layers[stage]);
+                let divisor = f64::from(linear.divisor());
+                let z = linear.forward(&layer.weights, &layer.biases, a.view(), divisor);
+                tape.advance(z / divisor);
+            }
+            let expected = tape.scores().unwrap();
             let worst = (scores - expected).iter().fold(0.0, |worst: f64, e| worst.max(e.abs()));
             assert!(worst < 1e-12, "{architecture}: {worst}");
         }
@@ -211,12 +231,26 @@ mod tests {
         assert_eq!(names[2..], [("dense1·dense2·dense3", 2_560)]);
     }
 
+    /// Nothing stands for an identity, and a mean over whole channels is a pooling like any other.
     #[test]
-    fn an_activation_of_an_activation_is_refused() {
-        let f = LayerSpec::Activation { function: Activation::Tanh };
-        let layers = vec![LayerSpec::Dense { outputs: 2 }, f, f];
-        let twice = Sequential::new(Shape::Vector(3), layers).unwrap();
-        let parameters = FloatParameters::initialise(&twice, &mut ChaCha20Rng::seed_from_u64(1));
-        assert!(twice.chain(&parameters).is_err());
+    fn what_is_no_chain_is_refused_by_name() {
+        let f = |function| LayerSpec::Activation { function };
+        let chain = |layers: &[LayerSpec]| {
+            let layers = [layers, &[LayerSpec::Dense { outputs: 2 }]].concat();
+            let network = Sequential::new(Shape::image(1, 4, 4), layers).unwrap();
+            let rng = &mut ChaCha20Rng::seed_from_u64(1);
+            network.chain(&FloatParameters::initialise(&network, rng))
+        };
+        let dense = LayerSpec::Dense { outputs: 2 };
+        let twice = chain(&[dense, f(Activation::Tanh), f(Activation::Gelu)]).unwrap_err();
+        assert!(twice.to_string().contains("Gelu does not follow"), "{twice}");
+        let pool = LayerSpec::MaxPool2d { window: 2, stride: None, padding: 0 };
+        let refused = chain(&[pool]).unwrap_err().to_string();
+        assert!(refused.contains("max 2x2 compares pixels"), "{refused}");
+        let refused = chain(&[dense, LayerSpec::Add { from: 1 }]).unwrap_err().to_string();
+        assert!(refused.contains("a shortcut"), "{refused}");
+        let identity = f(Activation::Identity);
+        let links = chain(&[identity, LayerSpec::GlobalAveragePool, identity]).unwrap();
+        assert_eq!((links.len(), links[0].taps.len()), (1, 32));
     }
 }

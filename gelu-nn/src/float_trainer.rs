@@ -10,9 +10,10 @@
 
 use std::sync::Arc;
 
+use gelu_core::Network;
 use gelu_core::error::ApiMisuse;
 use gelu_core::linear::Scalar;
-use gelu_core::{Network, Stage};
+use gelu_core::tape::Tape;
 use ndarray::{Array2, Axis};
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
@@ -172,8 +173,8 @@ impl<T: Real> FloatTrainer<T> {
         let samples: Vec<_> = (0..data.len()).collect();
         let parts = samples.par_chunks(PART).map(|samples| {
             let (inputs, _) = data.batch(samples);
-            let trace = self.forward(inputs);
-            predictions(&self.network.loss().probabilities(trace.output()))
+            let (tape, _) = self.forward(inputs);
+            predictions(&self.network.loss().probabilities(scores(&tape)))
         });
         let predictions: Vec<_> = parts.collect::<Vec<_>>().concat();
         Ok(accuracy(&predictions, data.labels()))
@@ -189,8 +190,8 @@ impl<T: Real> FloatTrainer<T> {
         if expected != got {
             return Err(gelu_core::Error::from(ApiMisuse::Shape { expected, got }).into());
         }
-        let trace = self.forward(inputs.clone());
-        Ok(self.network.loss().probabilities(trace.output()))
+        let (tape, _) = self.forward(inputs.clone());
+        Ok(self.network.loss().probabilities(scores(&tape)))
     }
 
     /// One mini-batch at `rate`, whatever the schedule says: `inputs` are `[features, batch]`.
@@ -257,65 +258,43 @@ impl<T: Real> FloatTrainer<T> {
     /// The gradients of some samples, summed: of the stages that are trained.
     fn gradient(&self, inputs: Array2<f64>, labels: &[usize]) -> (Vec<Values<T>>, Tally) {
         let loss = self.network.loss();
-        let trace = self.forward(inputs);
-        let probabilities = loss.probabilities(trace.output());
+        let (mut tape, inputs) = self.forward(inputs);
+        let probabilities = loss.probabilities(scores(&tape));
         let tally = Tally::of(&probabilities, labels, loss);
-        let mut grad = loss.gradient(&probabilities, labels);
+        tape.turn(loss.gradient(&probabilities, labels));
         let mut gradients = Vec::new();
-        let (stages, first) = (self.network.stages().iter().enumerate(), self.network.frozen());
-        for (stage, Stage { linear, locals, .. }) in stages.skip(first).rev() {
-            let values = &trace.locals[stage];
-            for (i, local) in locals.iter().enumerate().rev() {
-                grad = local.backward(&values[i], &values[i + 1], &grad);
-            }
+        while let Some((stage, errors)) = tape.errors() {
+            let linear = &self.network.stages()[stage].linear;
             let divisor = f64::from(linear.divisor());
-            let delta = grad.mapv(|d| T::from_f64(d / divisor));
-            let x = trace.inputs[stage].view();
-            let (weights, biases) = linear.gradient(x, delta.view(), T::from_f64(divisor));
+            let delta = errors.mapv(|d| T::from_f64(d / divisor));
+            let (weights, biases) =
+                linear.gradient(inputs[stage].view(), delta.view(), T::from_f64(divisor));
             gradients.push(Values { weights, biases });
-            if stage > first {
-                let below = linear.backward(&self.layers[stage].weights, delta.view());
-                grad = below.mapv(T::to_f64);
-            }
+            tape.retreat(self.network.propagates(stage).then(|| {
+                linear.backward(&self.layers[stage].weights, delta.view()).mapv(T::to_f64)
+            }));
         }
         gradients.reverse();
         (gradients, tally)
     }
 
-    fn forward(&self, inputs: Array2<f64>) -> Trace<T> {
-        let mut ready = inputs;
-        for local in self.network.prelude() {
-            ready = local.forward(&ready);
+    /// The way forward, and the inputs of every stage.
+    fn forward(&self, inputs: Array2<f64>) -> (Tape, Vec<Array2<T>>) {
+        let mut tape = Tape::new(Arc::clone(&self.network), inputs);
+        let mut inputs = Vec::new();
+        while let Some((stage, a)) = tape.stage() {
+            let (linear, layer) = (&self.network.stages()[stage].linear, &self.layers[stage]);
+            let (x, divisor) = (a.mapv(T::from_f64), f64::from(linear.divisor()));
+            let z = linear.forward(&layer.weights, &layer.biases, x.view(), T::from_f64(divisor));
+            inputs.push(x);
+            tape.advance(z.mapv(|z| z.to_f64() / divisor));
         }
-        let mut trace = Trace { inputs: vec![ready.mapv(T::from_f64)], locals: Vec::new() };
-        for (Stage { linear, locals, .. }, layer) in self.network.stages().iter().zip(&self.layers)
-        {
-            let divisor = f64::from(linear.divisor());
-            let x = trace.inputs[trace.locals.len()].view();
-            let z = linear.forward(&layer.weights, &layer.biases, x, T::from_f64(divisor));
-            let mut values = vec![z.mapv(|z| z.to_f64() / divisor)];
-            for local in locals {
-                values.push(local.forward(&values[values.len() - 1]));
-            }
-            trace.inputs.push(values[values.len() - 1].mapv(T::from_f64));
-            trace.locals.push(values);
-        }
-        trace
+        (tape, inputs)
     }
 }
 
-/// What a forward pass leaves for the backward pass.
-struct Trace<T> {
-    /// Inputs of every stage, and the scores at the end.
-    inputs: Vec<Array2<T>>,
-    /// For every stage z, then what each local function makes of it.
-    locals: Vec<Vec<Array2<f64>>>,
-}
-
-impl<T> Trace<T> {
-    fn output(&self) -> &Array2<f64> {
-        self.locals.last().and_then(|values| values.last()).expect("at least one stage")
-    }
+fn scores(tape: &Tape) -> &Array2<f64> {
+    tape.scores().expect("the way forward is over")
 }
 
 #[cfg(test)]
@@ -330,7 +309,7 @@ mod tests {
     fn everything() -> Sequential {
         let f = |function| LayerSpec::Activation { function };
         let layers = vec![
-            LayerSpec::Conv2d { filters: 2, kernel: 3, stride: 1, padding: 1 },
+            LayerSpec::Conv2d { filters: 2, kernel: 3, stride: 1, padding: 1, groups: 1 },
             LayerSpec::MeanPool2d { window: 2 },
             f(Activation::Tanh),
             LayerSpec::MeanPool2d { window: 2 },

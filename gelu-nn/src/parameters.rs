@@ -1,6 +1,6 @@
 //! Weights as real numbers, and the way between them and the protocol's integers.
 
-use gelu_core::error::RangeError;
+use gelu_core::error::{ApiMisuse, RangeError};
 use gelu_core::fixed::Saturations;
 use gelu_core::network::Layer;
 use gelu_core::{Format, Parameters};
@@ -33,6 +33,41 @@ pub struct FloatParameters {
 }
 
 impl FloatParameters {
+    /// What the linear layer of block `block` becomes when each of its channels, or each neuron of a dense layer, is
+    /// then scaled and shifted:
+    ///
+    /// ```text
+    /// scale[c]·(w[c]·x + b[c]) + shift[c]  =  (scale[c]·w[c])·x + (scale[c]·b[c] + shift[c])
+    /// ```
+    /// A batch normalisation that has been trained is scale = γ / √(variance + ε), shift = β − mean·scale: folded into
+    /// the layer before it, it costs nothing, and the protocol need not know it.
+    ///
+    /// # Errors
+    /// [`Error::Core`] when there is no such block, another number of channels, or a number that is not finite; the
+    /// parameters stay as they were.
+    pub fn fold(&mut self, block: usize, scale: &[f64], shift: &[f64]) -> Result<()> {
+        let blocks = self.layers.len();
+        let wrong = |why| Err(gelu_core::Error::from(ApiMisuse::configuration("fold", why)).into());
+        let Some(layer) = self.layers.get_mut(block) else {
+            return wrong(format!("block {block} of {blocks} is asked for"));
+        };
+        let channels = layer.biases.len();
+        if [scale.len(), shift.len()] != [channels; 2] {
+            let (expected, got) = (vec![channels; 2], vec![scale.len(), shift.len()]);
+            return Err(gelu_core::Error::from(ApiMisuse::Shape { expected, got }).into());
+        }
+        if scale.iter().chain(shift).any(|v| !v.is_finite()) {
+            return wrong("scales and shifts must be finite".into());
+        }
+        let width = (layer.weights.len() / channels.max(1)).max(1);
+        let rows = layer.weights.chunks_mut(width);
+        for (((row, bias), scale), shift) in rows.zip(&mut layer.biases).zip(scale).zip(shift) {
+            row.iter_mut().for_each(|w| *w *= scale);
+            *bias = *bias * scale + shift;
+        }
+        Ok(())
+    }
+
     /// Random weights, biases 0.
     ///
     /// Uniform in ±√(6 / fan-in) before a ReLU (He et al. 2015), which halves what passes, and in
@@ -64,7 +99,7 @@ impl FloatParameters {
         match expected == got {
             true => Ok(()),
             false => {
-                let shape = gelu_core::error::ApiMisuse::Shape { expected, got };
+                let shape = ApiMisuse::Shape { expected, got };
                 Err(gelu_core::Error::from(shape).into())
             }
         }
@@ -126,7 +161,10 @@ impl FloatParameters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layers::Shape;
+    use crate::sequential::LayerSpec;
     use crate::zoo;
+    use ndarray::Array2;
     use rand::SeedableRng;
     use rand::rngs::ChaCha20Rng;
 
@@ -147,6 +185,45 @@ mod tests {
         assert!(weights.iter().any(|w| w.abs() > bound / 2.0));
         assert!(parameters.layers[0].biases.iter().all(|&b| b == 0.0));
         assert!(parameters.check_shapes(&zoo::diabetes()).is_err());
+    }
+
+    /// Of a grouped convolution, of one that is fused with a pooling, and of a dense layer.
+    #[test]
+    fn folded_numbers_scale_and_shift_what_the_layer_gives() {
+        let conv = |filters, groups| LayerSpec::Conv2d {
+            filters,
+            kernel: 3,
+            stride: 1,
+            padding: 1,
+            groups,
+        };
+        let (pool, dense) = (LayerSpec::MeanPool2d { window: 2 }, LayerSpec::Dense { outputs: 3 });
+        let layers = vec![conv(4, 2), conv(2, 1), pool, dense];
+        let network = Sequential::new(Shape::image(2, 4, 4), layers).unwrap();
+        let start = FloatParameters::initialise(&network, &mut ChaCha20Rng::seed_from_u64(1));
+        for (block, channels) in [(0, 4usize), (1, 2), (2, 3)] {
+            let scale: Vec<_> = (0..channels).map(|c| 0.5 - c as f64).collect();
+            let shift: Vec<_> = (0..channels).map(|c| c as f64 / 8.0 - 1.0).collect();
+            let mut folded = start.clone();
+            folded.fold(block, &scale, &shift).unwrap();
+            let map = network.blocks()[block].affine().linear_map();
+            let x = Array2::from_shape_fn((map.inputs(), 2), |(i, s)| ((i + s) % 7) as f64 - 3.0);
+            let z = |p: &FloatParameters| {
+                let (layer, divisor) = (&p.layers[block], f64::from(map.divisor()));
+                map.forward(&layer.weights, &layer.biases, x.view(), divisor) / divisor
+            };
+            let (plain, scaled) = (z(&start), z(&folded));
+            for ((o, s), z) in plain.indexed_iter() {
+                let channel = map.bias_of(o);
+                let expected = scale[channel] * z + shift[channel];
+                assert!((scaled[[o, s]] - expected).abs() < 1e-12, "{block} {o}");
+            }
+            assert!(folded.fold(block, &scale, &[0.0]).is_err());
+            let mut broken = scale.clone();
+            broken[0] = f64::NAN;
+            assert!(folded.fold(block, &broken, &shift).is_err());
+        }
+        assert!(start.clone().fold(3, &[], &[]).is_err());
     }
 
     #[test]

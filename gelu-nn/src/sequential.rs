@@ -11,10 +11,24 @@
 //!
 //! `"frozen": 1` would [freeze](Sequential::freeze) the convolution.
 //!
+//! A layer takes what the one before it gives. In residual networks two layers name another value by how many layers come
+//! before it in the list: here the input of a block is added to what the block gives, and in the next block a convolution of
+//! that input, made by a branch:
+//! ```json
+//! [ { "layer": "conv2d", "filters": 4, "kernel": 3, "padding": 1 },
+//!   { "layer": "activation", "function": "relu" },
+//!   { "layer": "conv2d", "filters": 4, "kernel": 3, "padding": 1 },
+//!   { "layer": "add", "from": 2 },
+//!   { "layer": "conv2d", "filters": 8, "kernel": 3, "stride": 2, "padding": 1 },
+//!   { "layer": "branch", "from": 4 },
+//!   { "layer": "conv2d", "filters": 8, "kernel": 1, "stride": 2 },
+//!   { "layer": "add", "from": 5 } ]
+//! ```
+//!
 //! | file | what |
 //! | --- | --- |
 //! | `spec` | [`LayerSpec`]: the list as it is written down |
-//! | `blocks` | [`Block`]: the list as it runs, each layer checked against the one before it |
+//! | `blocks` | [`Block`]: the list as it runs, each layer checked against what it takes |
 //!
 //! An architecture may come from a peer. Parsing it, and building its network, allocates no more than
 //! its text is long; [`MAX_LAYERS`] and the limits of features, parameters and multiply-accumulates
@@ -28,7 +42,7 @@ use serde::{Deserialize, Serialize};
 
 pub use blocks::Block;
 use blocks::Blocks;
-pub(crate) use blocks::Local;
+pub(crate) use blocks::{Local, Step};
 use spec::Architecture;
 pub use spec::{LayerSpec, LossSpec};
 
@@ -42,12 +56,12 @@ pub const MAX_LAYERS: usize = 256;
 ///
 /// It serialises as what it was made of and is checked again when it is read. Layers are tagged by
 /// name, so use a self-describing format such as JSON ([`to_json`](Self::to_json)).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Architecture", into = "Architecture")]
 pub struct Sequential {
     architecture: Architecture,
-    prelude: Vec<Local>,
     blocks: Vec<Block>,
+    steps: Vec<Step>,
     output: Shape,
 }
 
@@ -111,6 +125,9 @@ impl Sequential {
     }
 
     /// The same network with `function` in the place of every activation.
+    ///
+    /// # Panics
+    /// When `function` fails its own [check](Activation::check).
     pub fn with_activation(&self, function: Activation) -> Self {
         let mut architecture = self.architecture.clone();
         for layer in &mut architecture.layers {
@@ -140,7 +157,7 @@ impl Sequential {
             let count = architecture.layers.len();
             return Err(Error::Architecture(format!("{count} layers, the limit is {MAX_LAYERS}")));
         }
-        let Blocks { prelude, blocks, output } =
+        let Blocks { blocks, steps, output } =
             Blocks::new(architecture.input, &architecture.layers)?;
         if architecture.frozen >= blocks.len() {
             let (frozen, all) = (architecture.frozen, blocks.len());
@@ -148,7 +165,7 @@ impl Sequential {
                 "{frozen} of {all} stages are to be frozen, and at least the last one must be trained"
             )));
         }
-        Ok(Self { architecture, prelude, blocks, output })
+        Ok(Self { architecture, blocks, steps, output })
     }
 
     /// Shape of one sample.
@@ -166,14 +183,14 @@ impl Sequential {
         &self.architecture.layers
     }
 
-    /// The layers as they run: linear, then local.
+    /// The linear layers as they run.
     pub fn blocks(&self) -> &[Block] {
         &self.blocks
     }
 
-    /// What the client computes before the first linear layer.
-    pub(crate) fn prelude(&self) -> &[Local] {
-        &self.prelude
+    /// How each value after the input is made.
+    pub(crate) fn steps(&self) -> &[Step] {
+        &self.steps
     }
 
     /// Number of weights and biases.
@@ -181,18 +198,30 @@ impl Sequential {
         self.blocks.iter().map(|b| b.affine().weights() + b.affine().biases()).sum()
     }
 
+    /// What a value is called: `conv1`, `relu of conv1`, `input`.
+    fn label(&self, value: usize) -> String {
+        let made = self.steps[..value].iter().rev();
+        let mut blocks = made.filter_map(|step| match step {
+            Step::Block { block, .. } => Some(self.blocks[*block].name()),
+            _ => None,
+        });
+        let block = blocks.next().unwrap_or("the input");
+        match self.steps[..value].last() {
+            Some(Step::Local { local, .. }) => format!("{} of {block}", local.name()),
+            Some(Step::Add { .. }) | Some(Step::Block { .. }) | None => block.into(),
+        }
+    }
+
     /// The network as the protocol runs it.
     pub fn network(&self) -> Network {
-        let boxed = |locals: &[Local]| locals.iter().map(Local::boxed).collect();
-        let stages = self.blocks.iter().map(|block| Stage {
-            name: block.name().into(),
-            linear: block.affine().linear_map(),
-            locals: boxed(block.locals()),
-        });
+        let stages = self
+            .blocks
+            .iter()
+            .map(|block| Stage { name: block.name().into(), linear: block.affine().linear_map() });
         Network::new(
             self.input().features(),
-            boxed(&self.prelude),
             stages.collect(),
+            self.steps.iter().map(Step::boxed).collect(),
             self.architecture.loss.build(),
         )
         .and_then(|network| network.freeze(self.frozen()))
@@ -218,13 +247,18 @@ impl From<Sequential> for Architecture {
 impl core::fmt::Display for Sequential {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{}", self.input())?;
-        for local in &self.prelude {
-            write!(f, " ▸ {}", local.name())?;
-        }
-        for block in &self.blocks {
-            write!(f, " ▸ {} {}", block.name(), block.affine().output())?;
-            for local in block.local_names() {
-                write!(f, " ▸ {local}")?;
+        for (before, step) in self.steps.iter().enumerate() {
+            match step.sources()[0] {
+                source if source == before => write!(f, " ▸ ")?,
+                source => write!(f, ", + of {} ▸ ", self.label(source))?,
+            }
+            match step {
+                Step::Block { block, .. } => {
+                    let block = &self.blocks[*block];
+                    write!(f, "{} {}", block.name(), block.affine().output())?;
+                }
+                Step::Local { local, .. } => write!(f, "{}", local.name())?,
+                Step::Add { sources: [_, other] } => write!(f, "+ {}", self.label(*other))?,
             }
         }
         match self.frozen() {
@@ -304,16 +338,24 @@ mod tests {
     fn any_layer() -> impl Strategy<Value = LayerSpec> {
         prop_oneof![
             (0..20usize).prop_map(|outputs| LayerSpec::Dense { outputs }),
-            (0..4usize, 0..5usize, 0..4usize, 0..3usize).prop_map(
-                |(filters, kernel, stride, padding)| LayerSpec::Conv2d {
+            (0..4usize, 0..5usize, 0..4usize, 0..3usize, 0..3usize).prop_map(
+                |(filters, kernel, stride, padding, groups)| LayerSpec::Conv2d {
                     filters,
                     kernel,
                     stride,
-                    padding
+                    padding,
+                    groups
                 }
             ),
             (0..4usize).prop_map(|window| LayerSpec::MeanPool2d { window }),
+            (0..4usize, prop::option::of(0..4usize), 0..3usize).prop_map(
+                |(window, stride, padding)| LayerSpec::MaxPool2d { window, stride, padding }
+            ),
+            Just(LayerSpec::GlobalAveragePool),
+            (0..7usize).prop_map(|from| LayerSpec::Add { from }),
+            (0..7usize).prop_map(|from| LayerSpec::Branch { from }),
             Just(LayerSpec::Activation { function: Activation::Tanh }),
+            Just(LayerSpec::Activation { function: Activation::Clip { lo: 1.0, hi: 0.0 } }),
         ]
     }
 

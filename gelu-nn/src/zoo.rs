@@ -1,4 +1,4 @@
-//! The networks of the paper, by name.
+//! The networks of the paper, by name, and a larger one.
 //!
 //! Layers and sizes are the paper's (section 5); [`Recipe`]s are ours and train each network in the
 //! clear. On MNIST, with seed 1, all 60,000 images and the 10,000 of the test part:
@@ -81,7 +81,7 @@ pub fn dense12() -> Sequential {
 /// dense from 180 to 10. The pooling stands between two activations, so the client computes it.
 pub fn conv1() -> Sequential {
     let layers = vec![
-        LayerSpec::Conv2d { filters: 5, kernel: 5, stride: 2, padding: 0 },
+        LayerSpec::Conv2d { filters: 5, kernel: 5, stride: 2, padding: 0, groups: 1 },
         RELU,
         LayerSpec::MeanPool2d { window: 2 },
         RELU,
@@ -93,7 +93,7 @@ pub fn conv1() -> Sequential {
 /// Handwritten digits by LeNet-5: two convolutions of 5x5 with 6 and 16 filters, each fused with a
 /// 2x2 mean, and three dense layers of 120, 84 and 10.
 pub fn lenet5() -> Sequential {
-    let conv = |filters| LayerSpec::Conv2d { filters, kernel: 5, stride: 1, padding: 0 };
+    let conv = |filters| LayerSpec::Conv2d { filters, kernel: 5, stride: 1, padding: 0, groups: 1 };
     let pool = LayerSpec::MeanPool2d { window: 2 };
     let dense = |outputs| LayerSpec::Dense { outputs };
     let layers = vec![
@@ -110,6 +110,36 @@ pub fn lenet5() -> Sequential {
         dense(10),
     ];
     Sequential::new(Shape::image(1, 28, 28), layers).expect("sizes are in order")
+}
+
+/// ResNet-20 for images of 32x32 pixels in three colours (He et al. 2016, section 4.2): a convolution, three times three
+/// blocks of 16, 32 and 64 filters, the mean of each channel, and a dense layer.
+///
+/// Batch normalisations are folded into the convolutions, which therefore have biases. Where filters double, the shortcut is a
+/// convolution of 1x1 and stride 2 (the paper's option B).
+pub fn resnet20() -> Sequential {
+    let conv = |filters, kernel: usize, stride| LayerSpec::Conv2d {
+        filters,
+        kernel,
+        stride,
+        padding: kernel / 2,
+        groups: 1,
+    };
+    let mut layers = vec![conv(16, 3, 1), RELU];
+    for (filters, strides) in [(16, [1, 1, 1]), (32, [2, 1, 1]), (64, [2, 1, 1])] {
+        for stride in strides {
+            let (input, mut shortcut) = (layers.len(), layers.len());
+            if stride > 1 {
+                layers.push(conv(filters, 1, stride));
+                shortcut = layers.len();
+                layers.push(LayerSpec::Branch { from: input });
+            }
+            let add = LayerSpec::Add { from: shortcut };
+            layers.extend([conv(filters, 3, stride), RELU, conv(filters, 3, 1), add, RELU]);
+        }
+    }
+    layers.extend([LayerSpec::GlobalAveragePool, LayerSpec::Dense { outputs: 10 }]);
+    Sequential::new(Shape::image(3, 32, 32), layers).expect("sizes are in order")
 }
 
 /// [`conv1`] with squares in place of ReLU: what CryptoNets evaluates.
@@ -145,7 +175,7 @@ const fn plain(epochs: usize, batch: usize, rate: f64) -> Recipe {
     Recipe { epochs, batch, rate, schedule: Schedule::Constant, momentum: 0.0, l2: 0.0, shift: 0 }
 }
 
-static ENTRIES: [Entry; 10] = [
+static ENTRIES: [Entry; 11] = [
     Entry {
         name: "iris",
         also: &[],
@@ -231,6 +261,21 @@ static ENTRIES: [Entry; 10] = [
         },
     },
     Entry {
+        name: "resnet20",
+        also: &[],
+        description: "Photographs of 32x32 pixels, ResNet-20; no data set and no trained weights come with it",
+        dataset: "cifar10",
+        architecture: resnet20,
+        // That of the paper but for the rate: without batch normalisation 0.1 is too much. Nobody has run it here.
+        recipe: Recipe {
+            schedule: Schedule::Step { every: 82, factor: 0.1 },
+            momentum: 0.9,
+            l2: 1e-4,
+            shift: 4,
+            ..plain(164, 128, 0.01)
+        },
+    },
+    Entry {
         name: "digits",
         also: &[],
         description: "Handwritten digits of 8x8 pixels, dense 64-32-10, sigmoid",
@@ -260,6 +305,12 @@ mod tests {
         assert_eq!(shapes(conv1()), (784, vec![720, 10], 125 + 5 + 1800 + 10));
         assert_eq!(shapes(lenet5()), (784, vec![864, 256, 120, 84, 10], 44_426));
         assert_eq!(shapes(lenet5_square()), shapes(lenet5()));
+        let (inputs, sizes, parameters) = shapes(resnet20());
+        assert_eq!((inputs, sizes.len(), parameters), (3072, 22, 269_034 + 544 + 2112));
+        assert_eq!(
+            resnet20().layers().iter().filter(|l| matches!(l, LayerSpec::Add { .. })).count(),
+            9
+        );
         assert_eq!(lenet5_square().to_string().matches("square").count(), 2);
     }
 

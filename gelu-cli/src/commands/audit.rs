@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use anyhow::Result;
-use gelu_core::Precision;
+use gelu_core::{Network, Precision};
 use gelu_core::ledger::{Exposure, LayerExposure};
 use gelu_core::plan::Purpose;
 use gelu_nn::{Model, Sequential, zoo};
 use serde::Serialize;
 
 use crate::args::{self, Cryptosystem, FreezeArgs};
-use crate::backend::{Scheme, Task};
+use crate::backend::{Backend, Scheme, Task};
 use crate::cost::{Costs, Count};
 use crate::output::{Output, table};
 use crate::phases::bytes;
@@ -154,6 +154,14 @@ pub(super) fn open(model: &str) -> Result<(Sequential, Precision, Precision)> {
     }
     let model = Model::load(Path::new(model))?;
     Ok((model.architecture().clone(), *model.precision(), Precision::TRAINING))
+}
+
+/// The verdict on queries of a network, one sample at a time, under the default cryptosystem.
+pub(super) fn verdict(network: &Network, precision: &Precision) -> Result<String> {
+    let Cryptosystem { backend, key_bits, .. } = Cryptosystem::default_of(Backend::DEFAULT);
+    let count =
+        Count { network, precision, batch: 1, purpose: Purpose::Inference, measured: false };
+    Ok(backend.run(Accounted(count, key_bits))?.verdict)
 }
 
 /// The account of a use with keys of so many bits.

@@ -6,6 +6,7 @@ pub mod bench;
 pub(crate) mod certs;
 pub(crate) mod datasets;
 pub(crate) mod demo;
+pub(crate) mod import;
 pub(crate) mod infer;
 pub(crate) mod keygen;
 pub(crate) mod models;

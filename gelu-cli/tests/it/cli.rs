@@ -108,7 +108,7 @@ fn models_lists_the_networks_of_the_paper() {
         models.as_array().unwrap().iter().map(|m| m["name"].as_str().unwrap()).collect();
     let expected = ["iris", "diabetes", "kr-vs-kp", "mnist-dense", "dense12", "conv1", "lenet5"];
     assert_eq!(names[..7], expected);
-    assert_eq!(names[7..], ["conv1-square", "lenet5-square", "digits"]);
+    assert_eq!(names[7..], ["conv1-square", "lenet5-square", "resnet20", "digits"]);
     assert_eq!(models[3]["also"][0], "dense300");
     let iris = &models[0];
     assert_eq!((&iris["parameters"], &iris["inference"]["rounds"]), (&43.into(), &2.into()));

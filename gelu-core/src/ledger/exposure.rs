@@ -46,6 +46,8 @@
 //! mini-batches are samples, and it looks only at rows, although the last layer's columns are
 //! usually the narrowest.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::error::Result;
@@ -107,13 +109,18 @@ pub struct DataExposure {
 }
 
 impl DataExposure {
-    /// What the final update of each layer that `network` trains gives away.
+    /// What the final update of each layer that `network` trains gives away; after them, the same of layers that have
+    /// unknowns in common, counted together.
+    ///
+    /// Two layers of the same input share its activations; two whose sums meet in an addition share their errors. Their
+    /// updates are then equations about fewer unknowns than each would have by itself. A shortcut without weights adds no
+    /// equation: what it adds, and the gradient that comes back through it, never leave the client.
     pub fn of(network: &Network) -> Vec<Self> {
-        let of_stage = |stage: &Stage| {
-            let linear = &stage.linear;
+        let of_stage = |stage: usize| {
+            let Stage { name, linear } = &network.stages()[stage];
             let rows = linear.output_components();
             Self {
-                layer: stage.name.clone(),
+                layer: name.clone(),
                 equations: (linear.weights() + linear.biases()) as u64,
                 unknowns_per_sample: (linear.inputs() + linear.outputs()) as u64,
                 outputs: linear.outputs() as u64,
@@ -122,7 +129,32 @@ impl DataExposure {
                 terms_per_sample: rows.iter().map(|c| c.members).min().unwrap_or(1),
             }
         };
-        network.stages()[network.frozen()..].iter().map(of_stage).collect()
+        let trained = network.frozen()..network.stages().len();
+        let alone: Vec<_> = trained.map(of_stage).collect();
+        let together: Vec<_> =
+            joined(network).iter().map(|stages| Self::together(network, stages, &alone)).collect();
+        alone.into_iter().chain(together).collect()
+    }
+
+    /// Of `stages` that share unknowns; `alone` are those of all trained stages.
+    fn together(network: &Network, stages: &BTreeSet<usize>, alone: &[Self]) -> Self {
+        let each: Vec<_> = stages.iter().map(|stage| &alone[stage - network.frozen()]).collect();
+        let sum = |part: fn(&Self) -> u64| each.iter().map(|d| part(d)).sum::<u64>();
+        let distinct = |value: &dyn Fn(usize) -> usize| {
+            let values: BTreeSet<_> = stages.iter().map(|&stage| value(stage)).collect();
+            values.into_iter().map(|value| network.width(value) as u64).sum::<u64>()
+        };
+        let outputs = distinct(&|stage| network.meeting(stage));
+        let names: Vec<_> = each.iter().map(|d| d.layer.as_str()).collect();
+        Self {
+            layer: names.join(" and "),
+            equations: sum(|d| d.equations),
+            unknowns_per_sample: distinct(&|stage| network.source(stage)) + outputs,
+            outputs,
+            rows: sum(|d| d.rows),
+            width: sum(|d| d.width),
+            terms_per_sample: each.iter().map(|d| d.terms_per_sample).min().unwrap_or(1),
+        }
     }
 
     /// The fewest different samples of a lease whose sum, the only one over them, neither determines
@@ -253,10 +285,26 @@ fn weight_bits(format: Format, unknowns: u64) -> u64 {
     u64::from(format.fraction + 1).saturating_sub(halvings).max(1)
 }
 
-/// Whether the outputs of a stage are scores, and the loss ignores a constant added to all of them.
+/// Whether the outputs of a stage are scores, or are added to others that are, and the loss ignores a constant added to all of them.
 fn ignores_shift(network: &Network, stage: usize) -> bool {
-    let is_last = stage + 1 == network.stages().len();
-    is_last && network.stages()[stage].locals.is_empty() && network.loss().ignores_shift()
+    network.meeting(stage) == network.steps().len() && network.loss().ignores_shift()
+}
+
+/// Trained stages that have inputs or errors in common, directly or through others: sets of two or more.
+fn joined(network: &Network) -> Vec<BTreeSet<usize>> {
+    let mut sets: Vec<BTreeSet<usize>> = Vec::new();
+    for stage in network.frozen()..network.stages().len() {
+        let shares = |&other: &usize| {
+            network.source(stage) == network.source(other)
+                || network.meeting(stage) == network.meeting(other)
+        };
+        let (with, apart): (Vec<_>, Vec<_>) =
+            sets.into_iter().partition(|set| set.iter().any(shares));
+        sets = apart;
+        sets.push(with.into_iter().flatten().chain([stage]).collect());
+    }
+    sets.retain(|set| set.len() > 1);
+    sets
 }
 
 fn as_text<S: serde::Serializer>(d: &Direction, serializer: S) -> Result<S::Ok, S::Error> {
@@ -344,6 +392,30 @@ pub(super) mod tests {
         assert_eq!(sums.collect::<Vec<_>>(), [(3, 9 + 4, 4, (1, 3, 4)), second, third]);
     }
 
+    /// A block of 6 inputs and a shortcut with weights: `left` and `short` take the same input, and the sums of `right` and
+    /// `short` meet. Their 42 + 20 + 28 equations are about 6 + 4 inputs and 4 + 4 errors a sample. A shortcut without
+    /// weights joins nothing: `body`, around which it leads, is counted by itself.
+    #[test]
+    fn layers_that_share_unknowns_are_counted_together() {
+        let network = networks::residual(Box::new(networks::Centred));
+        let data = DataExposure::of(&network);
+        let names: Vec<_> = data.iter().map(|d| d.layer.as_str()).collect();
+        let alone = ["first", "body", "left", "right", "short", "last"];
+        assert_eq!(names[..6], alone);
+        assert_eq!(names[6..], ["left and right and short"]);
+        let together = &data[6];
+        let sizes = (together.equations, together.unknowns_per_sample, together.outputs);
+        assert_eq!(sizes, ((6 * 4 + 4) + (4 * 4 + 4) + (6 * 4 + 4), 6 + 4 + 4 + 4, 8));
+        assert_eq!((together.rows, together.width, together.terms_per_sample), (12, 7 + 5 + 7, 1));
+        let frozen = networks::residual(Box::new(networks::Centred)).freeze(4).unwrap();
+        assert_eq!(DataExposure::of(&frozen).len(), 2, "what is frozen has no update");
+        // The sums of no stage but the last are scores.
+        assert_eq!(
+            [0, 1, 2, 3, 4, 5].map(|s| ignores_shift(&network, s)),
+            [false, false, false, false, false, true]
+        );
+    }
+
     /// As many bits as are secret determine everything; one fewer does not.
     #[test]
     fn the_last_bit_stays_unknown() {
@@ -400,12 +472,12 @@ pub(super) mod tests {
     #[test]
     fn a_loss_ignores_the_shift_of_its_scores_alone() {
         for (activated, ignored) in [(false, [false, true]), (true, [false, false])] {
-            let stage = |linear| {
-                let tanh = activated.then(|| Box::new(networks::Tanh) as _);
-                Stage { name: "dense".into(), linear, locals: tanh.into_iter().collect() }
-            };
-            let stages = vec![stage(networks::dense(4, 5)), stage(networks::dense(5, 3))];
-            let network = Network::new(4, vec![], stages, Box::new(networks::Centred)).unwrap();
+            let tanh = || activated.then(|| Box::new(networks::Tanh) as _).into_iter().collect();
+            let stages = vec![
+                ("first", networks::dense(4, 5), tanh()),
+                ("second", networks::dense(5, 3), tanh()),
+            ];
+            let network = networks::chain(4, stages, Box::new(networks::Centred));
             assert_eq!([0, 1].map(|stage| ignores_shift(&network, stage)), ignored);
         }
     }

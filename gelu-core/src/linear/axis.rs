@@ -28,8 +28,7 @@ impl Axis {
     ///
     /// # Errors
     /// [`SizeError`] when a size is zero or beyond the limits, the kernel is longer than the padded
-    /// input, the stride longer than the kernel, the padding not shorter than the kernel, or a part of
-    /// the kernel never meets an input.
+    /// input, the padding not shorter than the kernel, or a part of the kernel never meets an input.
     pub fn new(
         size: usize,
         kernel: usize,
@@ -38,10 +37,7 @@ impl Axis {
     ) -> Result<Self, SizeError> {
         check_size("the side of the image", size)?;
         check_size("the kernel", kernel)?;
-        if !(1..=kernel).contains(&stride) {
-            let why = format!("between 1 and the kernel's {kernel}");
-            return Err(SizeError::domain("the stride", stride, why));
-        }
+        check_size("the stride", stride)?;
         if padding >= kernel {
             return Err(SizeError::domain("the padding", padding, format!("below {kernel}")));
         }
@@ -60,8 +56,13 @@ impl Axis {
     /// The same with the sums of `pool` neighbouring outputs instead of each.
     ///
     /// # Errors
-    /// [`SizeError`] when `pool` does not divide the outputs.
+    /// [`SizeError`] when `pool` does not divide the outputs, and for a stride that is longer than the kernel:
+    /// in the sum there would be places without a weight.
     pub fn pooled(self, pool: usize) -> Result<Self, SizeError> {
+        if self.stride > self.kernel {
+            let why = format!("at most the kernel's {} before a pooling", self.kernel);
+            return Err(SizeError::domain("the stride", self.stride, why));
+        }
         let outputs = self.outputs();
         if pool == 0 || !outputs.is_multiple_of(pool) {
             let why = format!("a divisor of the image's side {outputs}");
@@ -189,7 +190,6 @@ mod tests {
         let huge = usize::MAX;
         for (size, kernel, stride, padding) in [
             (1, 3, 1, 1),
-            (9, 3, 4, 0),
             (9, 3, 0, 0),
             (9, 3, 1, 3),
             (2, 3, 1, 0),
@@ -201,6 +201,15 @@ mod tests {
         ] {
             assert!(Axis::new(size, kernel, stride, padding).is_err(), "{size} {kernel}");
         }
+    }
+
+    /// As in the shortcuts of residual networks.
+    #[test]
+    fn a_stride_steps_over_inputs() {
+        let axis = Axis::new(4, 1, 2, 0).unwrap();
+        assert_eq!((axis.outputs(), axis.source(1, 0), axis.taps()), (2, 2, 2));
+        assert_eq!(axis.gains(), (1, 1));
+        assert!(axis.pooled(2).is_err());
     }
 
     proptest! {

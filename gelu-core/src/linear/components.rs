@@ -92,7 +92,7 @@ impl Axis {
 impl Window {
     pub(super) fn output_components(&self) -> Vec<Component> {
         let of = |weights, members, count| Component {
-            unknowns: self.channels() as u64 * weights + 1,
+            unknowns: self.channels_per_filter() as u64 * weights + 1,
             members,
             count: self.filters() as u64 * count,
         };
@@ -101,7 +101,7 @@ impl Window {
 
     pub(super) fn input_components(&self) -> Vec<Component> {
         let of = |weights, members, count| Component {
-            unknowns: self.filters() as u64 * weights,
+            unknowns: self.filters_per_channel() as u64 * weights,
             members,
             count: self.channels() as u64 * count,
         };

@@ -23,7 +23,7 @@ fn plain(window: &Window) -> Plain {
         for y in 0..rows.outputs() {
             for x in 0..columns.outputs() {
                 let mut taps = Vec::new();
-                for c in 0..window.channels() {
+                for c in (0..window.channels()).filter(|&c| meet(window, f, c)) {
                     for u in rows.offsets(y) {
                         for v in columns.offsets(x) {
                             let line = c * rows.size() + rows.source(y, u);
@@ -38,18 +38,26 @@ fn plain(window: &Window) -> Plain {
             }
         }
     }
-    for kernel in 0..window.filters() * window.channels() {
+    let mut kernel = 0;
+    for (f, c) in (0..window.filters()).flat_map(|f| (0..window.channels()).map(move |c| (f, c))) {
+        let seen = meet(window, f, c);
         for row in 0..rows.length() {
             for column in 0..columns.length() {
                 let of_row = |u| {
                     let start = (kernel * rows.kernel() + u) * columns.kernel();
                     columns.parts(column).map(move |v| start + v)
                 };
-                plain.fold.push(rows.parts(row).flat_map(of_row).collect());
+                plain.fold.push(rows.parts(row).filter(|_| seen).flat_map(of_row).collect());
             }
         }
+        kernel += usize::from(seen);
     }
     plain
+}
+
+/// Whether filter and channel are of the same group.
+fn meet(window: &Window, filter: usize, channel: usize) -> bool {
+    filter / window.filters_per_channel() == channel / window.channels_per_filter()
 }
 
 impl Plain {
@@ -145,9 +153,19 @@ fn any_axis(pools: usize) -> impl Strategy<Value = Axis> {
 }
 
 fn any_window(pools: usize) -> impl Strategy<Value = Window> {
-    (1..4usize, 1..4usize, any_axis(pools), any_axis(pools)).prop_map(
-        |(channels, filters, rows, columns)| Window::new(channels, filters, rows, columns).unwrap(),
+    (any_sizes(), any_axis(pools), any_axis(pools)).prop_map(
+        |((channels, filters, groups), rows, columns)| {
+            Window::grouped(channels, filters, groups, rows, columns).unwrap()
+        },
     )
+}
+
+/// Channels, filters and groups.
+fn any_sizes() -> impl Strategy<Value = (usize, usize, usize)> {
+    let group = (1..4usize, 1..4usize).prop_map(|(channels, filters)| (channels, filters, 1));
+    let groups = (1..3usize, 1..3usize, 2..4usize)
+        .prop_map(|(channels, filters, groups)| (channels * groups, filters * groups, groups));
+    prop_oneof![group, groups]
 }
 
 /// The same map without its geometry.
@@ -187,7 +205,7 @@ proptest! {
     /// So is a list by itself, and a dense matrix.
     #[test]
     fn lists_and_dense_matrices_are_their_lists(
-        window in any_window(2),
+        window in any_window(2).prop_filter("no zeros", |window| !window.folds()),
         (inputs, outputs) in (1..9usize, 1..9usize),
     ) {
         let mut plain = plain(&window);
@@ -249,7 +267,8 @@ proptest! {
         seed in 0..1000usize,
     ) {
         let dense = LinearMap::from(Dense::new(inputs, outputs).unwrap());
-        for layer in [LinearMap::from(window), listed(&plain(&window)), dense] {
+        let list = if window.folds() { dense.clone() } else { listed(&plain(&window)) };
+        for layer in [LinearMap::from(window), list, dense] {
             let integers = |n: usize, seed: usize| -> Vec<i128> {
                 (0..n).map(|i| ((i + seed) * 7919 + 13) as i128 % 199 - 99).collect()
             };

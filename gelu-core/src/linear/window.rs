@@ -27,12 +27,13 @@ use super::size::{
 
 /// A window: see the [module](self).
 ///
-/// Weight, entry and output are numbered row-major: W\[f, c, u', v'\], E\[f, c, u, v\], Z\[f, y, x\];
-/// each filter has one bias.
+/// Weight, entry and output are numbered row-major: W\[f, c, u', v'\], E\[f, c, u, v\], Z\[f, y, x\], where W has of
+/// a filter only the channels that it sees; each filter has one bias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     channels: usize,
     filters: usize,
+    groups: usize,
     rows: Axis,
     columns: Axis,
 }
@@ -48,16 +49,34 @@ impl Window {
         rows: Axis,
         columns: Axis,
     ) -> Result<Self, SizeError> {
+        Self::grouped(channels, filters, 1, rows, columns)
+    }
+
+    /// The same in `groups` groups: see the [module](self#groups).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); for a number of groups that does not divide channels and filters.
+    pub fn grouped(
+        channels: usize,
+        filters: usize,
+        groups: usize,
+        rows: Axis,
+        columns: Axis,
+    ) -> Result<Self, SizeError> {
         check_size("the number of channels", channels)?;
         check_size("the number of filters", filters)?;
+        if groups == 0 || !channels.is_multiple_of(groups) || !filters.is_multiple_of(groups) {
+            let why = format!("a divisor of {channels} channels and of {filters} filters");
+            return Err(SizeError::domain("the number of groups", groups, why));
+        }
         let features = |sizes| usize::try_from(product(sizes)).unwrap_or(usize::MAX);
         let inputs = features([channels, rows.size(), columns.size()]);
         check_size("the number of features", inputs)?;
         let outputs = features([filters, rows.outputs(), columns.outputs()]);
         check_size("the number of features", outputs)?;
-        let window = Self { channels, filters, rows, columns };
+        let window = Self { channels, filters, groups, rows, columns };
         check_multiply_accumulates(window.multiply_accumulates())?;
-        let weights = product([filters, channels, rows.kernel(), columns.kernel()]);
+        let weights = product([filters, channels / groups, rows.kernel(), columns.kernel()]);
         check_parameters(weights.saturating_add(filters as u64))?;
         let entries = product([filters, channels, rows.length(), columns.length()]);
         at_most("matrix entries", entries, MAX_PARAMETERS)?;
@@ -74,6 +93,22 @@ impl Window {
     /// Channels of what comes out.
     pub fn filters(&self) -> usize {
         self.filters
+    }
+
+    /// Channels that a filter sees.
+    pub fn channels_per_filter(&self) -> usize {
+        self.channels / self.groups
+    }
+
+    /// Filters that see a channel.
+    pub fn filters_per_channel(&self) -> usize {
+        self.filters / self.groups
+    }
+
+    /// The channels that filter `f` sees.
+    fn channels_of(&self, f: usize) -> core::ops::Range<usize> {
+        let start = f / self.filters_per_channel() * self.channels_per_filter();
+        start..start + self.channels_per_filter()
     }
 
     /// The vertical axis.
@@ -103,14 +138,19 @@ impl Window {
 
     /// Trainable weights of all filters.
     pub fn weights(&self) -> usize {
-        self.filters * self.channels * self.rows.kernel() * self.columns.kernel()
+        self.filters * self.channels_per_filter() * self.rows.kernel() * self.columns.kernel()
     }
 
-    /// One for each tap: `filters · channels · taps(rows) · taps(columns)`.
+    /// One for each tap: `filters · channels / groups · taps(rows) · taps(columns)`.
     pub fn multiply_accumulates(&self) -> u64 {
-        product([self.filters, self.channels])
+        product([self.filters, self.channels_per_filter()])
             .saturating_mul(self.rows.taps())
             .saturating_mul(self.columns.taps())
+    }
+
+    /// Whether entries are not the weights themselves: sums of them, or zeros between them.
+    pub(super) fn folds(&self) -> bool {
+        self.pool() > 1 || self.groups > 1
     }
 
     /// Outputs of the kernel that are added up, along both axes.
@@ -134,7 +174,7 @@ impl Window {
         let x = x.as_standard_layout();
         let x = x.as_slice().expect("standard layout");
         let mut columns = Array2::zeros((self.patch(), self.positions() * batch));
-        let one_filter = Self { filters: 1, ..*self };
+        let one_filter = Self { filters: 1, groups: 1, ..*self };
         one_filter.each_run(Order::ByEntry, |Run { output, source, entry, len }| {
             let mut row = columns.row_mut(entry);
             let row = row.as_slice_mut().expect("standard layout");
@@ -145,7 +185,7 @@ impl Window {
     }
 
     pub(super) fn each_run(&self, order: Order, mut visit: impl FnMut(Run)) {
-        let Self { channels, filters, rows, columns } = *self;
+        let Self { channels, filters, rows, columns, .. } = *self;
         let (height, width) = (rows.outputs(), columns.outputs());
         let (tall, wide) = (rows.length(), columns.length());
         let mut across: Vec<_> = (0..wide).map(|v| (v, columns.outputs_over(v))).collect();
@@ -154,7 +194,7 @@ impl Window {
         }
         for f in 0..filters {
             for y in 0..height {
-                for c in 0..channels {
+                for c in self.channels_of(f) {
                     for u in rows.offsets(y) {
                         let line = (c * rows.size() + rows.source(y, u)) * columns.size();
                         let kernel = ((f * channels + c) * tall + u) * wide;
@@ -178,8 +218,10 @@ impl Window {
     /// Calls `visit` with every (entry, weight) such that the weight is a part of the entry.
     pub(super) fn each_part(&self, mut visit: impl FnMut(usize, usize)) {
         let (rows, columns) = (self.rows, self.columns);
-        let mut entry = 0;
-        for kernel in 0..self.filters * self.channels {
+        let area = rows.length() * columns.length();
+        let kernels = (0..self.filters).flat_map(|f| self.channels_of(f).map(move |c| (f, c)));
+        for (kernel, (f, c)) in kernels.enumerate() {
+            let mut entry = (f * self.channels + c) * area;
             for row in 0..rows.length() {
                 for column in 0..columns.length() {
                     for u in rows.parts(row) {
@@ -214,6 +256,22 @@ mod tests {
         let x = array![[1, 2], [10, 20], [100, 200]];
         let columns = array![[0, 0, 1, 2, 10, 20, 100, 200], [1, 2, 10, 20, 100, 200, 0, 0]];
         assert_eq!(window.gather(x.view()), columns);
+    }
+
+    /// Four channels and four filters in two groups: filter 2 sees channels 2 and 3.
+    #[test]
+    fn groups_by_hand() {
+        let window = Window::grouped(4, 4, 2, still(), still()).unwrap();
+        assert_eq!((window.weights(), window.multiply_accumulates(), window.patch()), (8, 8, 4));
+        let map = crate::linear::LinearMap::from(window);
+        let weights = [1, 2, 3, 4, 5, 6, 7, 8];
+        let entries = [[1, 2, 0, 0], [3, 4, 0, 0], [0, 0, 5, 6], [0, 0, 7, 8]].concat();
+        assert_eq!(map.entries(&weights), entries);
+        let x = array![[1], [10], [100], [1000]];
+        assert_eq!(map.forward(&weights, &[0; 4], x.view(), 1), array![[21], [43], [6500], [8700]]);
+        for groups in [0, 3, 8, usize::MAX] {
+            assert!(Window::grouped(4, 4, groups, still(), still()).is_err(), "{groups}");
+        }
     }
 
     #[test]

@@ -195,14 +195,15 @@ impl<B: Backend> Lease<B> {
             false => self.frozen.get(&self.initial, stage, layout)?,
         };
         let result = evaluate::<B>(layout, public, &weights, ciphertexts, rng)?;
-        let (first, last) = (network.frozen(), network.stages().len() - 1);
+        let all = network.stages().len();
+        let backward = |below: usize| {
+            let next = (0..below).rev().find(|&stage| network.propagates(stage));
+            next.map_or(Phase::Update, |stage| Phase::Exchange(stage, Direction::Backward))
+        };
         self.phase = match direction {
-            Direction::Forward if stage < last => Phase::Exchange(stage + 1, Direction::Forward),
-            Direction::Forward if last > first => Phase::Exchange(last, Direction::Backward),
-            Direction::Backward if stage > first + 1 => {
-                Phase::Exchange(stage - 1, Direction::Backward)
-            }
-            _ => Phase::Update,
+            Direction::Forward if stage + 1 < all => Phase::Exchange(stage + 1, Direction::Forward),
+            Direction::Forward => backward(all),
+            Direction::Backward => backward(stage),
         };
         Ok(result)
     }

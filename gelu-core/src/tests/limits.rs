@@ -10,7 +10,7 @@ use crate::fixed::{Format, Precision};
 use crate::linear::{Axis, Window};
 use crate::mask::{self, Kind};
 use crate::message::ClientMessage;
-use crate::network::{Layer, Network, Parameters, Stage};
+use crate::network::{Layer, Parameters};
 use crate::plan::{Direction, MAX_BATCH, MAX_STEPS, Plan, Purpose};
 use crate::server::LearningRate;
 use crate::slots::{MAX_SLOT_BITS, SlotLayout, UpdateLayout, signed_bits};
@@ -79,8 +79,8 @@ fn slots_hold_the_widest_value_and_waste_no_bit() {
 fn slots_hold_the_bias_of_a_mean() {
     let columns = Axis::new(2, 1, 1, 0).and_then(|axis| axis.pooled(2)).unwrap();
     let mean = Window::new(1, 1, Axis::new(1, 1, 1, 0).unwrap(), columns).unwrap();
-    let stage = Stage { name: "mean".into(), linear: mean.into(), locals: vec![] };
-    let network = Network::new(2, vec![], vec![stage], Box::new(networks::Squared)).unwrap();
+    let links = vec![("mean", mean.into(), vec![])];
+    let network = networks::chain(2, links, Box::new(networks::Squared));
     let activations = Format { integer: 0, fraction: 14 };
     let precision = Precision { activations, ..Precision::INFERENCE };
     let key = ClearKey::new(2048).unwrap();

@@ -17,10 +17,9 @@ use crate::conformance;
 use crate::error::{Error, RangeError};
 use crate::fixed::Precision;
 use crate::ledger::{Exposure, Policy};
-use crate::linear::LinearMap;
 use crate::mask::{Kind, Masked};
 use crate::message::{ClientMessage, Lease, LeaseRate, ServerMessage, Wire};
-use crate::network::{Network, Stage};
+use crate::network::Network;
 use crate::pair::{Frame, Pair, PairHost};
 use crate::plan::{Direction, Plan, Purpose};
 use crate::server::LearningRate;
@@ -50,10 +49,11 @@ fn conforms() {
 
 /// 784-300-10.
 fn dense300() -> Network {
-    let stage = |name: &str, linear: LinearMap| Stage { name: name.into(), linear, locals: vec![] };
-    let stages =
-        vec![stage("first", networks::dense(784, 300)), stage("second", networks::dense(300, 10))];
-    Network::new(784, vec![], stages, Box::new(networks::Squared)).unwrap()
+    let links = vec![
+        ("first", networks::dense(784, 300), vec![]),
+        ("second", networks::dense(300, 10), vec![]),
+    ];
+    networks::chain(784, links, Box::new(networks::Squared))
 }
 
 /// By hand: |W| ≤ 2^24 + steps · 2^19, |A| ≤ 2^17, |D| ≤ 2^19, and c = 2^14. The widest are the sums of the

@@ -4,7 +4,7 @@ use ndarray::Array2;
 
 use crate::error::Result;
 use crate::linear::{Axis, Dense, LinearMap, Window};
-use crate::network::{LocalFunction, Loss, Network, Stage};
+use crate::network::{LocalFunction, Loss, Network, Stage, Step};
 
 /// y = tanh(z).
 #[derive(Debug)]
@@ -91,11 +91,60 @@ pub(crate) fn network() -> Network {
 
 /// The same with another loss.
 pub(crate) fn network_with(loss: Box<dyn Loss>) -> Network {
-    let stage = |name: &str, linear, locals| Stage { name: name.into(), linear, locals };
     let stages = vec![
-        stage("first", pooled_convolution(9), vec![Box::new(Tanh) as _]),
-        stage("second", dense(4, 5), vec![Box::new(Tanh) as _]),
-        stage("third", dense(5, 3), vec![]),
+        ("first", pooled_convolution(9), vec![Box::new(Tanh) as _]),
+        ("second", dense(4, 5), vec![Box::new(Tanh) as _]),
+        ("third", dense(5, 3), vec![]),
     ];
-    Network::new(9, vec![], stages, loss).expect("a chain")
+    chain(9, stages, loss)
+}
+
+/// Nine inputs; a dense layer of 6; one around which its own input leads; a block of which the shortcut has weights; scores.
+///
+/// ```text
+/// 0 ─first─ 1 ─tanh─ 2 ─body─ 3 ─(+2)─ 4 ─tanh─ 5 ┬ left ─ 6 ─tanh─ 7 ─right─ 8 ┬(+) 10 ─tanh─ 11 ─last─ 12
+///                                                └ short ──────────────────── 9 ┘
+/// ```
+pub(crate) fn residual(loss: Box<dyn Loss>) -> Network {
+    let stage = |name: &str, linear| Stage { name: name.into(), linear };
+    let stages = vec![
+        stage("first", dense(9, 6)),
+        stage("body", dense(6, 6)),
+        stage("left", dense(6, 4)),
+        stage("right", dense(4, 4)),
+        stage("short", dense(6, 4)),
+        stage("last", dense(4, 3)),
+    ];
+    let tanh = |source| Step::Local { function: Box::new(Tanh), source };
+    let steps = vec![
+        Step::Linear { stage: 0, source: 0 },
+        tanh(1),
+        Step::Linear { stage: 1, source: 2 },
+        Step::Add { sources: [3, 2] },
+        tanh(4),
+        Step::Linear { stage: 2, source: 5 },
+        tanh(6),
+        Step::Linear { stage: 3, source: 7 },
+        Step::Linear { stage: 4, source: 5 },
+        Step::Add { sources: [8, 9] },
+        tanh(10),
+        Step::Linear { stage: 5, source: 11 },
+    ];
+    Network::new(9, stages, steps, loss).expect("a graph")
+}
+
+/// A stage by its name and its map, and the functions that follow it.
+type Link = (&'static str, LinearMap, Vec<Box<dyn LocalFunction>>);
+
+/// Each step takes the value of the one before it.
+pub(crate) fn chain(inputs: usize, links: Vec<Link>, loss: Box<dyn Loss>) -> Network {
+    let (mut stages, mut steps) = (Vec::new(), Vec::new());
+    for (name, linear, locals) in links {
+        steps.push(Step::Linear { stage: stages.len(), source: steps.len() });
+        stages.push(Stage { name: name.into(), linear });
+        for function in locals {
+            steps.push(Step::Local { function, source: steps.len() });
+        }
+    }
+    Network::new(inputs, stages, steps, loss).expect("a chain")
 }

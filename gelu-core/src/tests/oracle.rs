@@ -4,8 +4,8 @@ use core::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 
 use ndarray::Array2;
-use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
+use rand::{RngExt, SeedableRng};
 
 use super::wrapping::Wrapping;
 use super::{G, G_MAX, batches, model, networks, pair, pair_of, secret_rate};
@@ -17,7 +17,7 @@ use crate::fixed::{Format, Precision, Saturations};
 use crate::ledger::{DataLedger, Policy};
 use crate::mask;
 use crate::message::{ClientMessage, ServerMessage};
-use crate::network::{Network, Parameters, Stage};
+use crate::network::Parameters;
 use crate::pair::{Pair, PairHost};
 use crate::pass::{Pass, Rounding, bias_constant, update};
 use crate::plan::{Plan, Purpose};
@@ -103,10 +103,43 @@ fn secret_leases() {
 /// Its update follows its forward exchange: nobody asks for errors of the inputs.
 #[test]
 fn a_lease_of_a_single_layer() {
-    let stage = Stage { name: "only".into(), linear: networks::dense(4, 3), locals: vec![] };
-    let network = Network::new(4, vec![], vec![stage], Box::new(networks::Squared)).unwrap();
+    let links = vec![("only", networks::dense(4, 3), vec![])];
+    let network = networks::chain(4, links, Box::new(networks::Squared));
     let parameters = network.zeros();
     check_both(&ServedModel { network: Arc::new(network), parameters, ..model() }, &[(5, 3)]);
+}
+
+/// Of a shortcut with weights and one without: under both kinds of masks, with a secret rate, and with as many stages
+/// frozen as can be; then a query.
+#[test]
+fn residual_networks_train_and_answer_like_their_oracle() {
+    let rng = &mut ChaCha20Rng::seed_from_u64(5);
+    for frozen in 0..6 {
+        let network = networks::residual(Box::new(networks::Squared)).freeze(frozen).unwrap();
+        let mut parameters = network.zeros();
+        parameters.values_mut().for_each(|v| *v = rng.random_range(-(1 << 20)..1 << 20));
+        let model = ServedModel { network: Arc::new(network), parameters, ..model() };
+        check_both(&model, &[(5, 3), (1, 2)]);
+        let rounding = Rounding::PowerOfTwo { g_max: G_MAX };
+        check(&model, &[(3, 2)], &secret_rate(), rounding);
+
+        let network = &model.network;
+        // The shortcut takes what the second stage gives, not what comes before it in the list.
+        let live = [0, 1, 2, 3, 4, 5].map(|stage| network.propagates(stage));
+        assert_eq!(live, [false, frozen < 1, frozen < 2, frozen < 3, frozen < 2, frozen < 5]);
+        let policy = Policy::AllowModelExtraction;
+        let (mut pair, _, mut rng) =
+            pair_of::<Clear>(model.clone(), policy, LearningRate::Public(0.1));
+        let (inputs, _) = batches(network, 4, 1).remove(0);
+        let mut pass = Pass::new(Arc::clone(network), model.precision, &inputs).unwrap();
+        while let Some(i) = pass.stage() {
+            let (linear, layer) = (&network.stages()[i].linear, &model.parameters.layers[i]);
+            let (x, constant) =
+                (pass.activations(i).view(), bias_constant(linear, model.precision.activations));
+            pass.advance(&linear.forward(&layer.weights, &layer.biases, x, constant)).unwrap();
+        }
+        assert_eq!(pair.classify(&inputs, &mut rng).unwrap(), pass.probabilities().unwrap());
+    }
 }
 
 /// Masks, inputs and biases as wide as modular ones may be: nothing overflows.

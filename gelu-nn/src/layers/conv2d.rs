@@ -3,20 +3,21 @@
 //! ```text
 //! z[f, y, x] = Σ_{c,u,v} w[f, c, u, v] · in[c, s·y + u − p, s·x + v − p]  +  b[f]
 //! ```
-//! with kernel k, stride s and padding p; taps that fall outside the image are dropped.
+//! with kernel k, stride s and padding p; taps that fall outside the image are dropped. In g groups, filter f sees the
+//! channels of its own group alone, `channels / g` of them: g = channels is a depthwise convolution.
 //!
 //! | tensor | shape |
 //! | --- | --- |
 //! | in | `[channels · height · width, batch]` |
-//! | w | `[filters, channels, k, k]`, row-major |
+//! | w | `[filters, channels / g, k, k]`, row-major |
 //! | b | `[filters]` |
 //! | z | `[filters · rows · columns, batch]`, rows = ⌊(height + 2p − k) / s⌋ + 1 |
 //!
-//! Cost: `filters · channels · T(height) · T(width)` operations, where T counts the taps along one
+//! Cost: `filters · channels / g · T(height) · T(width)` operations, where T counts the taps along one
 //! axis (`rows · k` without padding); `channels · height · width` ciphertexts up,
 //! `filters · rows · columns` down. Gathered by positions ([`Window::gather`]) instead:
 //! `filters · channels · k²` operations and `channels · k²` ciphertexts up, `filters` down, for each
-//! row of slots that `rows · columns · batch` fill.
+//! row of slots that `rows · columns · batch` fill, whatever g is: there zeros stand between groups.
 
 use gelu_core::linear::{Axis, LinearMap, Window};
 
@@ -39,6 +40,8 @@ pub struct Conv2dConfig {
     pub stride: usize,
     /// Zeros around the image, on each of the four sides.
     pub padding: usize,
+    /// Groups of channels that do not meet; 1 for an ordinary convolution.
+    pub groups: usize,
 }
 
 /// A convolution: see the [module](self).
@@ -53,13 +56,14 @@ impl Conv2d {
     ///
     /// # Errors
     /// [`LayerError`] when a size is zero or beyond the limits, the kernel is larger than the
-    /// padded image, the stride larger than the kernel, the padding not smaller than the kernel,
-    /// or a weight would never meet a pixel.
+    /// padded image, the padding not smaller than the kernel, a weight would never meet a pixel, or the groups
+    /// do not divide channels and filters.
     pub fn new(config: Conv2dConfig) -> Result<Self, LayerError> {
-        let Conv2dConfig { channels, height, width, filters, kernel, stride, padding } = config;
+        let Conv2dConfig { channels, height, width, filters, kernel, stride, padding, groups } =
+            config;
         Shape::image(channels, height, width).check()?;
         let axis = |size| Axis::new(size, kernel, stride, padding);
-        let window = Window::new(channels, filters, axis(height)?, axis(width)?)?;
+        let window = Window::grouped(channels, filters, groups, axis(height)?, axis(width)?)?;
         Ok(Self { config, window })
     }
 
@@ -87,10 +91,10 @@ impl Conv2d {
         output(&self.window)
     }
 
-    /// `[filters, channels, kernel, kernel]`.
+    /// `[filters, channels / groups, kernel, kernel]`.
     pub fn weight_shape(&self) -> Vec<usize> {
-        let Conv2dConfig { channels, filters, kernel, .. } = self.config;
-        vec![filters, channels, kernel, kernel]
+        let Conv2dConfig { channels, filters, kernel, groups, .. } = self.config;
+        vec![filters, channels / groups, kernel, kernel]
     }
 
     /// See the [module](self).
@@ -122,9 +126,10 @@ pub(super) mod tests {
 
     /// The equation at the top of this file, read aloud.
     pub(in crate::layers) fn naive(layer: &Conv2d, w: &[i64], b: &[i64], x: &[i64]) -> Vec<i64> {
-        let Conv2dConfig { channels, height, width, filters, kernel, stride, padding } =
+        let Conv2dConfig { channels, height, width, filters, kernel, stride, padding, groups } =
             *layer.config();
-        let w = Array4::from_shape_vec((filters, channels, kernel, kernel), w.to_vec()).unwrap();
+        let seen = channels / groups;
+        let w = Array4::from_shape_vec((filters, seen, kernel, kernel), w.to_vec()).unwrap();
         let pixel = |c: usize, y: usize, x_: usize| {
             let (y, x_) = (y.checked_sub(padding)?, x_.checked_sub(padding)?);
             (y < height && x_ < width).then(|| x[(c * height + y) * width + x_])
@@ -134,10 +139,12 @@ pub(super) mod tests {
             for y in 0..(height + 2 * padding - kernel) / stride + 1 {
                 for x_ in 0..(width + 2 * padding - kernel) / stride + 1 {
                     let mut sum = b[f];
-                    for c in 0..channels {
+                    for c in 0..seen {
+                        let of_image = f / (filters / groups) * seen + c;
                         for u in 0..kernel {
                             for v in 0..kernel {
-                                let p = pixel(c, stride * y + u, stride * x_ + v).unwrap_or(0);
+                                let p =
+                                    pixel(of_image, stride * y + u, stride * x_ + v).unwrap_or(0);
                                 sum += w[[f, c, u, v]] * p;
                             }
                         }
@@ -151,15 +158,12 @@ pub(super) mod tests {
 
     /// Some checked convolution.
     pub(in crate::layers) fn any_conv2d() -> impl Strategy<Value = Conv2d> {
-        (1..3usize, 1..9usize, 1..9usize, 1..4usize, 1..5usize, 1..4usize, 0..4usize)
-            .prop_map(|(channels, height, width, filters, kernel, stride, padding)| Conv2dConfig {
-                channels,
-                height,
-                width,
-                filters,
-                kernel,
-                stride,
-                padding,
+        let groups = prop_oneof![Just(1usize), 1..4usize];
+        let window = (1..5usize, 1..4usize, 0..4usize);
+        (1..3usize, 1..9usize, 1..9usize, 1..4usize, window, groups)
+            .prop_map(|(channels, height, width, filters, (kernel, stride, padding), groups)| {
+                let (channels, filters) = (channels * groups, filters * groups);
+                Conv2dConfig { channels, height, width, filters, kernel, stride, padding, groups }
             })
             .prop_filter_map("a valid configuration", |config| Conv2d::new(config).ok())
     }
@@ -193,6 +197,7 @@ pub(super) mod tests {
             kernel: 5,
             stride: 2,
             padding: 0,
+            groups: 1,
         };
         let layer = Conv2d::new(config).unwrap();
         assert_eq!(layer.output(), Shape::image(5, 12, 12));
@@ -210,6 +215,7 @@ pub(super) mod tests {
             kernel: 3,
             stride: 1,
             padding: 0,
+            groups: 1,
         };
         assert!(Conv2d::new(good).is_ok());
         let huge = usize::MAX;
@@ -220,6 +226,9 @@ pub(super) mod tests {
             Conv2dConfig { stride: 0, ..good },
             Conv2dConfig { kernel: 5, ..good },
             Conv2dConfig { padding: 3, ..good },
+            Conv2dConfig { groups: 0, ..good },
+            Conv2dConfig { groups: 2, ..good },
+            Conv2dConfig { groups: huge, ..good },
             Conv2dConfig { padding: huge, ..good },
             Conv2dConfig { kernel: huge, padding: huge, ..good },
             Conv2dConfig { stride: huge, ..good },

@@ -1,14 +1,15 @@
-//! Mean pooling: the average of each window of q·q pixels.
+//! Mean pooling: the average of each window of p·q pixels.
 //!
 //! ```text
-//! a[c, y, x] = 1/q² · Σ_{0 ≤ u, v < q} z[c, q·y + u, q·x + v]
-//! dL/dz[c, y, x] = 1/q² · dL/da[c, y / q, x / q]
+//! a[c, y, x] = 1/(p·q) · Σ_{0 ≤ u < p, 0 ≤ v < q} z[c, p·y + u, q·x + v]
+//! dL/dz[c, y, x] = 1/(p·q) · dL/da[c, y / p, x / q]
 //! ```
+//! Windows are square, p = q, or the whole image: *global* average pooling.
 //!
 //! | tensor | shape |
 //! | --- | --- |
 //! | z | `[channels · height · width, batch]` |
-//! | a | `[channels · height / q · width / q, batch]`; q divides both sides |
+//! | a | `[channels · height / p · width / q, batch]`; p and q divide the sides |
 //!
 //! Cost: nothing under encryption. Directly after a convolution it is folded into the kernel
 //! ([`PooledConv2d`](super::PooledConv2d)); elsewhere it stands between two activations, has no
@@ -28,7 +29,8 @@ pub struct MeanPool2d {
     channels: usize,
     height: usize,
     width: usize,
-    window: usize,
+    /// Rows and columns of a window.
+    window: (usize, usize),
 }
 
 impl MeanPool2d {
@@ -37,21 +39,23 @@ impl MeanPool2d {
     /// # Errors
     /// [`LayerError`] when the input is no image, or the window does not divide its sides.
     pub fn new(input: Shape, window: usize) -> Result<Self, LayerError> {
-        let Shape::Image { channels, height, width } = input.check()? else {
-            let expected = "an image (channels, height, width)".into();
-            return Err(LayerError::Shape { expected, got: input });
-        };
+        let (channels, height, width) = input.check()?.sides()?;
         if window == 0 || !height.is_multiple_of(window) || !width.is_multiple_of(window) {
             let why = format!("a divisor of the image's sides {height} and {width}");
             return Err(SizeError::domain("the window", window, why).into());
         }
         let name = format!("mean {window}x{window}");
-        Ok(Self { name, channels, height, width, window })
+        Ok(Self { name, channels, height, width, window: (window, window) })
     }
 
-    /// Side of the window.
-    pub fn window(&self) -> usize {
-        self.window
+    /// Pools each channel as a whole.
+    ///
+    /// # Errors
+    /// [`LayerError`] when the input is no image.
+    pub fn global(input: Shape) -> Result<Self, LayerError> {
+        let (channels, height, width) = input.check()?.sides()?;
+        let name = format!("mean {height}x{width}");
+        Ok(Self { name, channels, height, width, window: (height, width) })
     }
 
     /// Shape of one sample's input.
@@ -61,20 +65,21 @@ impl MeanPool2d {
 
     /// Shape of one sample's output.
     pub fn output(&self) -> Shape {
-        Shape::image(self.channels, self.height / self.window, self.width / self.window)
+        let (rows, columns) = self.window;
+        Shape::image(self.channels, self.height / rows, self.width / columns)
     }
 
-    /// 1/q².
+    /// 1/(p·q).
     pub(crate) fn share(&self) -> f64 {
-        1.0 / (self.window * self.window) as f64
+        1.0 / (self.window.0 * self.window.1) as f64
     }
 
     /// For each input pixel the output pixel that it goes into.
     pub(crate) fn target(&self, pixel: usize) -> usize {
         let (line, x) = (pixel / self.width, pixel % self.width);
         let (c, y) = (line / self.height, line % self.height);
-        let (rows, columns) = (self.height / self.window, self.width / self.window);
-        (c * rows + y / self.window) * columns + x / self.window
+        let (p, q) = self.window;
+        (c * (self.height / p) + y / p) * (self.width / q) + x / q
     }
 }
 
@@ -125,6 +130,16 @@ mod tests {
         assert!(pool.outputs(9).is_err());
     }
 
+    /// Neither square nor alone.
+    #[test]
+    fn whole_images_are_pooled_by_hand() {
+        let pool = MeanPool2d::global(Shape::image(2, 1, 4)).unwrap();
+        assert_eq!(pool.output(), Shape::image(2, 1, 1));
+        let z = array![[1.0], [2.0], [3.0], [4.0], [5.0], [6.0], [7.0], [8.0]];
+        assert_eq!(pool.forward(&z), array![[2.5], [6.5]]);
+        assert!(MeanPool2d::global(Shape::Vector(4)).is_err());
+    }
+
     #[test]
     fn windows_that_do_not_fit_are_refused() {
         assert!(MeanPool2d::new(Shape::Vector(4), 2).is_err());
@@ -135,11 +150,15 @@ mod tests {
     proptest! {
         #[test]
         fn the_gradient_is_the_gradient(values in prop::array::uniform32(-3.0..3.0f64)) {
-            let pool = MeanPool2d::new(Shape::image(2, 2, 2), 2).unwrap();
             let at = |start: usize, rows| {
                 Array2::from_shape_fn((rows, 1), |(i, _)| values[start + i])
             };
-            laws::gradient_law(&pool, &at(0, 8), &at(8, 8), &at(16, 2), 1e-6);
+            for pool in [
+                MeanPool2d::new(Shape::image(2, 2, 2), 2),
+                MeanPool2d::global(Shape::image(2, 1, 4)),
+            ] {
+                laws::gradient_law(&pool.unwrap(), &at(0, 8), &at(8, 8), &at(16, 2), 1e-6);
+            }
         }
     }
 }

@@ -5,7 +5,8 @@
 //! | [`Dense`] | server, encrypted | [`LinearMap`] |
 //! | [`Conv2d`] | server, encrypted | [`LinearMap`] |
 //! | [`Conv2d`] followed by [`MeanPool2d`] | server, encrypted | one [`LinearMap`]: [`PooledConv2d`] |
-//! | [`MeanPool2d`] elsewhere | client, in the clear | [`LocalFunction`](gelu_core::LocalFunction) |
+//! | [`MeanPool2d`] elsewhere, also over whole images | client, in the clear | [`LocalFunction`](gelu_core::LocalFunction) |
+//! | [`MaxPool2d`] | client, in the clear | [`LocalFunction`](gelu_core::LocalFunction) |
 //! | [`Activation`] | client, in the clear | [`LocalFunction`](gelu_core::LocalFunction) |
 //!
 //! A layer's constructor is its check: a value of these types is within the limits of
@@ -15,6 +16,7 @@
 pub mod activation;
 pub mod conv2d;
 pub mod dense;
+pub mod max_pool;
 pub mod mean_pool;
 pub mod pooled_conv2d;
 pub mod shape;
@@ -25,6 +27,7 @@ use gelu_core::linear::SizeError;
 pub use activation::Activation;
 pub use conv2d::{Conv2d, Conv2dConfig};
 pub use dense::Dense;
+pub use max_pool::MaxPool2d;
 pub use mean_pool::MeanPool2d;
 pub use pooled_conv2d::PooledConv2d;
 pub use shape::Shape;
@@ -85,7 +88,7 @@ impl Affine {
     }
 
     /// Shape of the weights, as PyTorch has it: `[outputs, inputs]` or
-    /// `[filters, channels, kernel, kernel]`, row-major.
+    /// `[filters, channels / groups, kernel, kernel]`, row-major.
     pub fn weight_shape(&self) -> Vec<usize> {
         match self {
             Self::Dense(layer) => layer.weight_shape(),
@@ -112,7 +115,12 @@ impl Affine {
     /// Weights that leave one input.
     pub fn fan_out(&self) -> usize {
         let shape = self.weight_shape();
-        shape[0] * shape[2..].iter().product::<usize>()
+        let groups = match self {
+            Self::Dense(_) => 1,
+            Self::Conv2d(layer) => layer.config().groups,
+            Self::PooledConv2d(layer) => layer.convolution().config().groups,
+        };
+        shape[0] / groups * shape[2..].iter().product::<usize>()
     }
 
     /// Cost of one encrypted forward pass.
@@ -145,6 +153,16 @@ pub enum LayerError {
         expected: String,
         /// What it gets.
         got: Shape,
+    },
+    /// A number of a function is outside its domain.
+    #[error("{what}: got {got}, must be {expected}")]
+    Number {
+        /// Which number.
+        what: &'static str,
+        /// Its value.
+        got: String,
+        /// Its domain.
+        expected: &'static str,
     },
     /// A size is outside its domain or beyond its limit.
     #[error(transparent)]

@@ -12,7 +12,7 @@
 //! | tensor | shape |
 //! | --- | --- |
 //! | in | `[channels · height · width, batch]` |
-//! | w | `[filters, channels, k, k]` |
+//! | w | `[filters, channels / g, k, k]` in g groups |
 //! | E | `[filters, channels, K, K]` |
 //! | z | `[filters · rows / q · columns / q, batch]`, rows and columns of the convolution |
 //!
@@ -39,7 +39,8 @@ impl PooledConv2d {
     pub(super) fn new(convolution: Conv2d, pool: usize) -> Result<Self, LayerError> {
         let window = convolution.window();
         let (rows, columns) = (window.rows().pooled(pool)?, window.columns().pooled(pool)?);
-        let window = Window::new(window.channels(), window.filters(), rows, columns)?;
+        let groups = convolution.config().groups;
+        let window = Window::grouped(window.channels(), window.filters(), groups, rows, columns)?;
         Ok(Self { convolution, window })
     }
 
@@ -88,7 +89,8 @@ mod tests {
             let Ok(fused) = layer.clone().pooled(pool) else {
                 let (rows, columns) = (layer.window().rows(), layer.window().columns());
                 let (rows, columns) = (rows.outputs(), columns.outputs());
-                prop_assert!(rows % pool != 0 || columns % pool != 0);
+                let Conv2dConfig { kernel, stride, .. } = *layer.config();
+                prop_assert!(rows % pool != 0 || columns % pool != 0 || stride > kernel);
                 return Ok(());
             };
             let map = fused.linear_map();
@@ -123,6 +125,7 @@ mod tests {
             kernel: 5,
             stride: 1,
             padding: 0,
+            groups: 1,
         };
         let fused = Conv2d::new(config).unwrap().pooled(2).unwrap();
         assert_eq!(fused.output(), Shape::image(6, 12, 12));

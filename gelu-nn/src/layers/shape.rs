@@ -46,6 +46,20 @@ impl Shape {
         }
     }
 
+    /// Channels, height and width of an image.
+    ///
+    /// # Errors
+    /// [`LayerError::Shape`] for a list of features.
+    pub fn sides(self) -> Result<(usize, usize, usize), LayerError> {
+        match self {
+            Self::Image { channels, height, width } => Ok((channels, height, width)),
+            Self::Vector(_) => {
+                let expected = "an image (channels, height, width)".into();
+                Err(LayerError::Shape { expected, got: self })
+            }
+        }
+    }
+
     /// Refuses an empty shape and one beyond [`MAX_FEATURES`](gelu_core::linear::MAX_FEATURES).
     ///
     /// # Errors

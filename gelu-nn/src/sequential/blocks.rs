@@ -1,63 +1,82 @@
-//! The layers as they run: the list is cut into blocks, each layer checked against the one before it.
+//! The layers as they run: each is checked against the one before it, or the one that it names.
 //!
-//! A [`Block`] is one linear layer and the local functions that follow it. A convolution whose next layer
-//! is a mean pooling becomes one fused linear layer, `conv1+pool1`.
+//! A [`Block`] is one linear layer, a stage of the protocol. A convolution whose next layer is a mean pooling becomes one
+//! fused linear layer, `conv1+pool1`, unless its stride is longer than its kernel or another layer names what comes before
+//! the pooling. What is computed of what is the list of steps of [`gelu_core::Network`], of layers in place of maps.
+
+use std::collections::BTreeSet;
 
 use gelu_core::LocalFunction;
-use gelu_core::linear::{check_multiply_accumulates, check_parameters};
+use gelu_core::linear::{SizeError, check_multiply_accumulates, check_parameters};
 
 use super::spec::LayerSpec;
 use crate::error::{Error, Result};
 use crate::layers::{
-    Activation, Affine, Conv2d, Conv2dConfig, Dense, LayerError, MeanPool2d, Shape,
+    Activation, Affine, Conv2d, Conv2dConfig, Dense, LayerError, MaxPool2d, MeanPool2d, Shape,
 };
 
 /// All of a network.
 pub(super) struct Blocks {
-    /// What the client computes before the first linear layer.
-    pub(super) prelude: Vec<Local>,
     pub(super) blocks: Vec<Block>,
+    pub(super) steps: Vec<Step>,
     /// Shape of the scores.
     pub(super) output: Shape,
 }
 
 impl Blocks {
-    /// Checks each layer against the one before it, and the whole against the limits.
+    /// Checks each layer against those before it, and the whole against the limits.
     ///
     /// # Errors
     /// [`Error::Layer`] naming the first layer that does not fit, with both shapes;
-    /// [`Error::Architecture`] when there is no linear layer.
+    /// [`Error::Architecture`] when there is no linear layer, or what a layer gives is used by none.
     pub(super) fn new(input: Shape, layers: &[LayerSpec]) -> Result<Self> {
         let mut builder = Builder::new(input)?;
-        let mut layers = layers.iter().copied().peekable();
-        while let Some(layer) = layers.next() {
+        let named = |layer: &LayerSpec| match *layer {
+            LayerSpec::Add { from } | LayerSpec::Branch { from } => Some(from),
+            _ => None,
+        };
+        let named: BTreeSet<_> = layers.iter().filter_map(named).collect();
+        let mut layers = (1..).zip(layers.iter().copied()).peekable();
+        while let Some((number, layer)) = layers.next() {
             match layer {
                 LayerSpec::Dense { outputs } => builder.dense(outputs)?,
-                LayerSpec::Conv2d { filters, kernel, stride, padding } => {
+                LayerSpec::Conv2d { kernel, stride, .. } => {
                     let pool = match layers.peek() {
-                        Some(&LayerSpec::MeanPool2d { window }) => layers.next().map(|_| window),
+                        Some(&(_, LayerSpec::MeanPool2d { window }))
+                            if stride <= kernel && !named.contains(&number) =>
+                        {
+                            layers.next().map(|_| window)
+                        }
                         _ => None,
                     };
-                    builder.conv2d(filters, kernel, stride, padding, pool)?;
+                    builder.conv2d(layer, pool)?;
+                    if pool.is_some() {
+                        builder.after.push(builder.current);
+                    }
                 }
-                LayerSpec::MeanPool2d { window } => builder.mean_pool2d(window)?,
-                LayerSpec::Activation { function } => builder.local(Local::Activation(function)),
+                LayerSpec::MeanPool2d { window } => {
+                    builder.mean_pool2d(|shape| MeanPool2d::new(shape, window))?;
+                }
+                LayerSpec::MaxPool2d { window, stride, padding } => {
+                    builder.max_pool2d(window, stride.unwrap_or(window), padding)?;
+                }
+                LayerSpec::GlobalAveragePool => builder.mean_pool2d(MeanPool2d::global)?,
+                LayerSpec::Activation { function } => builder.activation(function)?,
+                LayerSpec::Add { from } => builder.add(from)?,
+                LayerSpec::Branch { from } => builder.branch(from)?,
             }
+            builder.after.push(builder.current);
         }
-        if builder.blocks.is_empty() {
-            return Err(Error::Architecture("there is no dense layer and no convolution".into()));
-        }
-        let Builder { prelude, blocks, shape: output, .. } = builder;
-        Ok(Self { prelude, blocks, output })
+        builder.finish()
     }
 }
 
-/// One linear layer, which the server computes, and what the client computes after it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One linear layer, which the server computes.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Block {
     name: String,
     affine: Affine,
-    locals: Vec<Local>,
+    rectified: bool,
 }
 
 impl Block {
@@ -71,116 +90,210 @@ impl Block {
         &self.affine
     }
 
-    /// What the client computes next.
-    pub(crate) fn locals(&self) -> &[Local] {
-        &self.locals
-    }
-
-    /// Names of the local functions that follow.
-    pub fn local_names(&self) -> impl Iterator<Item = &str> {
-        self.locals.iter().map(Local::name)
-    }
-
-    /// Whether a ReLU comes next; the initialisation depends on it.
+    /// Whether a rectifier comes before the next linear layer of the list; the initialisation depends on it.
     pub(crate) fn is_rectified(&self) -> bool {
-        self.locals.contains(&Local::Activation(Activation::Relu))
+        self.rectified
+    }
+}
+
+/// A step of [`gelu_core::network`], of layers: how a value is made of earlier ones.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Step {
+    Block { block: usize, source: usize },
+    Local { local: Local, source: usize },
+    Add { sources: [usize; 2] },
+}
+
+impl Step {
+    /// The values that it takes.
+    pub(crate) fn sources(&self) -> &[usize] {
+        match self {
+            Self::Block { source, .. } | Self::Local { source, .. } => {
+                core::slice::from_ref(source)
+            }
+            Self::Add { sources } => sources,
+        }
+    }
+
+    /// As the protocol runs it.
+    pub(super) fn boxed(&self) -> gelu_core::Step {
+        match *self {
+            Self::Block { block: stage, source } => gelu_core::Step::Linear { stage, source },
+            Self::Local { ref local, source } => {
+                gelu_core::Step::Local { function: local.boxed(), source }
+            }
+            Self::Add { sources } => gelu_core::Step::Add { sources },
+        }
     }
 }
 
 /// A layer that the client computes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Local {
     Activation(Activation),
     MeanPool2d(MeanPool2d),
+    MaxPool2d(MaxPool2d),
 }
 
 impl Local {
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         match self {
             Self::Activation(f) => f.name(),
             Self::MeanPool2d(pool) => pool.name(),
+            Self::MaxPool2d(pool) => pool.name(),
         }
     }
 
-    pub(super) fn boxed(&self) -> Box<dyn LocalFunction> {
+    fn boxed(&self) -> Box<dyn LocalFunction> {
         match self {
             Self::Activation(f) => Box::new(*f),
             Self::MeanPool2d(pool) => Box::new(pool.clone()),
+            Self::MaxPool2d(pool) => Box::new(pool.clone()),
         }
     }
 }
 
-/// The layers so far, and the shape that they end in.
+/// The layers so far, and the value from which the next one goes on.
 struct Builder {
-    prelude: Vec<Local>,
     blocks: Vec<Block>,
-    shape: Shape,
+    steps: Vec<Step>,
+    /// Of each value.
+    shapes: Vec<Shape>,
+    current: usize,
+    /// The value after so many layers of the list.
+    after: Vec<usize>,
     operations: u64,
     parameters: u64,
     dense: usize,
     convolutions: usize,
     pools: usize,
+    adds: usize,
 }
 
 impl Builder {
     fn new(input: Shape) -> Result<Self> {
         let shape = input.check().map_err(named("input"))?;
         Ok(Self {
-            prelude: Vec::new(),
             blocks: Vec::new(),
-            shape,
+            steps: Vec::new(),
+            shapes: vec![shape],
+            current: 0,
+            after: vec![0],
             operations: 0,
             parameters: 0,
             dense: 0,
             convolutions: 0,
             pools: 0,
+            adds: 0,
         })
+    }
+
+    fn finish(self) -> Result<Blocks> {
+        let Self { blocks, steps, shapes, current, after, .. } = self;
+        if blocks.is_empty() {
+            return Err(Error::Architecture("there is no dense layer and no convolution".into()));
+        }
+        let taken: BTreeSet<_> = steps.iter().flat_map(Step::sources).collect();
+        let is_lost = |value: &usize| !taken.contains(value) && *value != current;
+        if let Some(lost) = (0..shapes.len()).find(is_lost) {
+            let layer = after.iter().position(|&value| value == lost).unwrap_or_default();
+            return Err(Error::Architecture(format!(
+                "what layer {layer} of the list gives is used by no other layer"
+            )));
+        }
+        Ok(Blocks { blocks, steps, output: shapes[current] })
+    }
+
+    fn shape(&self) -> Shape {
+        self.shapes[self.current]
+    }
+
+    fn push(&mut self, step: Step, shape: Shape) {
+        self.steps.push(step);
+        self.shapes.push(shape);
+        self.current = self.steps.len();
+    }
+
+    /// The value after `from` layers.
+    fn earlier(&self, from: usize) -> Result<usize, LayerError> {
+        let before = self.after.len() - 1;
+        let why = || format!("at most {before}, the layers before it");
+        let value = self.after.get(from).copied();
+        value.ok_or_else(|| SizeError::domain("\"from\"", from, why()).into())
+    }
+
+    fn add(&mut self, from: usize) -> Result<()> {
+        self.adds += 1;
+        let name = format!("add{}", self.adds);
+        let other = self.earlier(from).map_err(named(&name))?;
+        let (shape, got) = (self.shape(), self.shapes[other]);
+        if shape != got {
+            let expected = format!("two of {shape}");
+            return Err(named(&name)(LayerError::Shape { expected, got }));
+        }
+        self.push(Step::Add { sources: [self.current, other] }, shape);
+        Ok(())
+    }
+
+    fn branch(&mut self, from: usize) -> Result<()> {
+        self.current = self.earlier(from).map_err(named("branch"))?;
+        Ok(())
     }
 
     fn dense(&mut self, outputs: usize) -> Result<()> {
         self.dense += 1;
         let name = format!("dense{}", self.dense);
-        let layer = Dense::new(self.shape, outputs).map_err(named(&name))?;
+        let layer = Dense::new(self.shape(), outputs).map_err(named(&name))?;
         self.block(name, Affine::Dense(layer))
     }
 
-    fn conv2d(
-        &mut self,
-        filters: usize,
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-        pool: Option<usize>,
-    ) -> Result<()> {
+    fn conv2d(&mut self, layer: LayerSpec, pool: Option<usize>) -> Result<()> {
+        let LayerSpec::Conv2d { filters, kernel, stride, padding, groups } = layer else {
+            unreachable!("called with a convolution")
+        };
         self.convolutions += 1;
         let name = format!("conv{}", self.convolutions);
-        let (channels, height, width) = self.image().map_err(named(&name))?;
-        let config = Conv2dConfig { channels, height, width, filters, kernel, stride, padding };
+        let (channels, height, width) = self.shape().sides().map_err(named(&name))?;
+        let config =
+            Conv2dConfig { channels, height, width, filters, kernel, stride, padding, groups };
         let layer = Conv2d::new(config).map_err(named(&name))?;
         let Some(window) = pool else { return self.block(name, Affine::Conv2d(layer)) };
-        self.pools += 1;
-        let pool = format!("pool{}", self.pools);
+        let pool = self.next_pool();
         let layer = layer.pooled(window).map_err(named(&pool))?;
         self.block(format!("{name}+{pool}"), Affine::PooledConv2d(layer))
     }
 
-    fn mean_pool2d(&mut self, window: usize) -> Result<()> {
-        self.pools += 1;
-        let name = format!("pool{}", self.pools);
-        let pool = MeanPool2d::new(self.shape, window).map_err(named(&name))?;
-        self.shape = pool.output();
-        self.local(Local::MeanPool2d(pool));
+    fn mean_pool2d(
+        &mut self,
+        of: impl FnOnce(Shape) -> Result<MeanPool2d, LayerError>,
+    ) -> Result<()> {
+        let name = self.next_pool();
+        let pool = of(self.shape()).map_err(named(&name))?;
+        let shape = pool.output();
+        self.local(Local::MeanPool2d(pool), shape);
         Ok(())
     }
 
-    fn image(&self) -> Result<(usize, usize, usize), LayerError> {
-        match self.shape {
-            Shape::Image { channels, height, width } => Ok((channels, height, width)),
-            Shape::Vector(_) => Err(LayerError::Shape {
-                expected: "an image (channels, height, width)".into(),
-                got: self.shape,
-            }),
+    fn max_pool2d(&mut self, window: usize, stride: usize, padding: usize) -> Result<()> {
+        let name = self.next_pool();
+        let pool = MaxPool2d::new(self.shape(), window, stride, padding).map_err(named(&name))?;
+        let shape = pool.output();
+        self.local(Local::MaxPool2d(pool), shape);
+        Ok(())
+    }
+
+    fn activation(&mut self, function: Activation) -> Result<()> {
+        let function = function.check().map_err(named(function.name()))?;
+        if let Some(block) = self.blocks.last_mut() {
+            block.rectified |= function.is_rectifier();
         }
+        self.local(Local::Activation(function), self.shape());
+        Ok(())
+    }
+
+    fn next_pool(&mut self) -> String {
+        self.pools += 1;
+        format!("pool{}", self.pools)
     }
 
     fn block(&mut self, name: String, affine: Affine) -> Result<()> {
@@ -189,16 +302,14 @@ impl Builder {
         check_multiply_accumulates(self.operations)
             .and_then(|()| check_parameters(self.parameters))
             .map_err(|e| named(&name)(e.into()))?;
-        self.shape = affine.output();
-        self.blocks.push(Block { name, affine, locals: Vec::new() });
+        let (block, source, shape) = (self.blocks.len(), self.current, affine.output());
+        self.push(Step::Block { block, source }, shape);
+        self.blocks.push(Block { name, affine, rectified: false });
         Ok(())
     }
 
-    fn local(&mut self, local: Local) {
-        match self.blocks.last_mut() {
-            Some(block) => block.locals.push(local),
-            None => self.prelude.push(local),
-        }
+    fn local(&mut self, local: Local, shape: Shape) {
+        self.push(Step::Local { local, source: self.current }, shape);
     }
 }
 
@@ -226,14 +337,73 @@ mod tests {
 
     #[test]
     fn pooling_elsewhere_is_local() {
-        let conv1 = zoo::conv1();
         assert_eq!(
-            conv1.blocks()[0].local_names().collect::<Vec<_>>(),
-            ["relu", "mean 2x2", "relu"]
+            zoo::conv1().to_string(),
+            "1x28x28 ▸ conv1 5x12x12 ▸ relu ▸ mean 2x2 ▸ relu ▸ dense1 10"
         );
         let first = parse(r#"{"layer":"mean_pool2d","window":2},{"layer":"dense","outputs":3}"#);
         let network = first.unwrap().network();
-        assert_eq!((network.prelude().len(), network.stages()[0].linear.inputs()), (1, 16));
+        assert_eq!((network.steps().len(), network.stages()[0].linear.inputs()), (2, 16));
+    }
+
+    /// A block around which its input leads, then one of which the shortcut is a convolution with a stride.
+    const SHORTCUTS: &str = r#"{"layer":"conv2d","filters":2,"kernel":3,"padding":1},
+        {"layer":"activation","function":"relu"},
+        {"layer":"conv2d","filters":2,"kernel":3,"padding":1},
+        {"layer":"add","from":2},
+        {"layer":"conv2d","filters":4,"kernel":3,"stride":2,"padding":1},
+        {"layer":"branch","from":4},
+        {"layer":"conv2d","filters":4,"kernel":1,"stride":2},
+        {"layer":"add","from":5},
+        {"layer":"dense","outputs":3}"#;
+
+    #[test]
+    fn layers_take_what_earlier_ones_give() {
+        let network = parse(SHORTCUTS).unwrap();
+        assert_eq!(
+            network.to_string(),
+            "1x8x8 ▸ conv1 2x8x8 ▸ relu ▸ conv2 2x8x8 ▸ + relu of conv1 ▸ conv3 4x4x4, \
+             + of conv2 ▸ conv4 4x4x4 ▸ + conv3 ▸ dense1 3"
+        );
+        let core = network.network();
+        assert_eq!([0, 1, 2, 3, 4].map(|stage| core.source(stage)), [0, 2, 4, 4, 7]);
+        assert_eq!((core.meeting(2), core.meeting(3)), (7, 7));
+    }
+
+    #[test]
+    fn layers_that_take_what_there_is_not_are_refused() {
+        let refused = |old: &str, new: &str| {
+            assert!(SHORTCUTS.contains(old));
+            parse(&SHORTCUTS.replacen(old, new, 1)).unwrap_err().to_string()
+        };
+        assert_eq!(
+            refused(r#""from":2"#, r#""from":4"#),
+            "layer add1: \"from\" is 4, must be at most 3, the layers before it"
+        );
+        assert_eq!(
+            refused(r#""from":5"#, r#""from":4"#),
+            "layer add2: takes two of 4x4x4, but gets 2x8x8"
+        );
+        assert_eq!(
+            refused(r#"{"layer":"add","from":5},"#, ""),
+            "architecture: what layer 5 of the list gives is used by no other layer"
+        );
+        let last = refused(r#"{"layer":"dense","outputs":3}"#, r#"{"layer":"branch","from":5}"#);
+        assert!(last.contains("layer 8 of the list"), "{last}");
+    }
+
+    /// The values between the two are named by another layer.
+    #[test]
+    fn a_named_value_is_not_fused_away() {
+        let layers = r#"{"layer":"conv2d","filters":1,"kernel":1},{"layer":"mean_pool2d","window":1},
+            {"layer":"add","from":FROM},{"layer":"dense","outputs":3}"#;
+        let names = |from: &str| {
+            let network = parse(&layers.replace("FROM", from)).unwrap();
+            network.blocks().iter().map(|b| b.name().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names("0"), ["conv1+pool1", "dense1"]);
+        assert_eq!(names("1"), ["conv1", "dense1"]);
+        assert_eq!(names("2"), ["conv1+pool1", "dense1"]);
     }
 
     #[test]

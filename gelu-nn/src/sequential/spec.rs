@@ -7,7 +7,7 @@ use crate::layers::{Activation, Shape};
 use crate::loss::SoftmaxCrossEntropy;
 
 /// One layer as it is written down; what it takes follows from the layer before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "layer", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LayerSpec {
     /// A fully connected layer; an image is read as a list of features.
@@ -27,11 +27,38 @@ pub enum LayerSpec {
         /// Zeros around the image.
         #[serde(default)]
         padding: usize,
+        /// Groups of channels that do not meet: as many as channels for a depthwise convolution.
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        groups: usize,
     },
     /// The mean of windows side by side.
     MeanPool2d {
         /// Side of the square window.
         window: usize,
+    },
+    /// The largest pixel of windows.
+    MaxPool2d {
+        /// Side of the square window.
+        window: usize,
+        /// Step of the window; as long as the window if it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stride: Option<usize>,
+        /// What the window may reach beyond the image on each side, at most half of it.
+        #[serde(default)]
+        padding: usize,
+    },
+    /// The mean of each channel.
+    GlobalAveragePool,
+    /// The sum of what the layer before gives and an earlier one of the same shape: a shortcut of a residual network.
+    Add {
+        /// The other term: the value after so many layers of the list, 0 for the input.
+        from: usize,
+    },
+    /// The next layer does not take what the layer before gives, which a later [`Add`](Self::Add) then names, but an
+    /// earlier value: where a shortcut has layers of its own.
+    Branch {
+        /// The value after so many layers of the list, 0 for the input.
+        from: usize,
     },
     /// An activation, element by element.
     Activation {
@@ -42,6 +69,11 @@ pub enum LayerSpec {
 
 fn one() -> usize {
     1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_one(groups: &usize) -> bool {
+    *groups == 1
 }
 
 /// How the scores at the end are judged.
@@ -62,7 +94,7 @@ impl LossSpec {
 }
 
 /// An architecture as it is written down, not yet checked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Architecture {
     pub(super) input: Shape,

@@ -21,7 +21,7 @@ const SECRET: Rate = Rate::Secret { g: 3, g_max: 6 };
 
 /// Two fused convolutions and two dense layers.
 fn images() -> Sequential {
-    let conv = |filters| LayerSpec::Conv2d { filters, kernel: 3, stride: 1, padding: 0 };
+    let conv = |filters| LayerSpec::Conv2d { filters, kernel: 3, stride: 1, padding: 0, groups: 1 };
     let (pool, dense) =
         (LayerSpec::MeanPool2d { window: 2 }, |outputs| LayerSpec::Dense { outputs });
     let relu = LayerSpec::Activation { function: Activation::Relu };

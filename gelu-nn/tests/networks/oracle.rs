@@ -17,11 +17,17 @@ const PUBLIC: Rate = Rate::Public(0.1);
 const SECRET: Rate = Rate::Secret { g: 3, g_max: 6 };
 
 const fn conv(filters: usize, kernel: usize, stride: usize, padding: usize) -> LayerSpec {
-    LayerSpec::Conv2d { filters, kernel, stride, padding }
+    LayerSpec::Conv2d { filters, kernel, stride, padding, groups: 1 }
+}
+
+const fn grouped(filters: usize, kernel: usize, stride: usize, groups: usize) -> LayerSpec {
+    LayerSpec::Conv2d { filters, kernel, stride, padding: 1, groups }
 }
 
 const RELU: LayerSpec = LayerSpec::Activation { function: Activation::Relu };
 const POOL: LayerSpec = LayerSpec::MeanPool2d { window: 2 };
+const MAX_POOL: LayerSpec = LayerSpec::MaxPool2d { window: 3, stride: Some(2), padding: 1 };
+const GLOBAL: LayerSpec = LayerSpec::GlobalAveragePool;
 
 fn image(channels: usize, side: usize, layers: &[LayerSpec]) -> Sequential {
     Sequential::new(Shape::image(channels, side, side), layers.to_vec()).unwrap()
@@ -86,6 +92,62 @@ fn padding_stride_and_channels() {
     for layers in cases {
         for by in [PUBLIC, SECRET] {
             assert_equals_oracle::<Clear>(&image(2, 8, layers), (2, 2), by, 2048);
+        }
+    }
+}
+
+/// What the client pools, and convolutions whose channels do not all meet: in two groups, pooled, and each by itself with
+/// a stride.
+fn pooled_and_grouped() -> [Sequential; 2] {
+    let last = LayerSpec::Dense { outputs: 3 };
+    [
+        image(2, 8, &[grouped(4, 3, 1, 2), POOL, RELU, MAX_POOL, last]),
+        image(3, 7, &[MAX_POOL, grouped(6, 3, 2, 3), RELU, conv(2, 1, 2, 0), GLOBAL, last]),
+    ]
+}
+
+#[test]
+fn pooling_at_the_client_and_groups() {
+    for architecture in pooled_and_grouped() {
+        for by in [PUBLIC, SECRET] {
+            assert_equals_oracle::<Clear>(&architecture, (3, 2), by, 2048);
+        }
+    }
+}
+
+/// Two blocks of a residual network, by shortcuts with weights and without; and one whose shortcut leads around a pooling
+/// of the input, before any weight.
+fn residual() -> [Sequential; 2] {
+    let add = |from| LayerSpec::Add { from };
+    let last = LayerSpec::Dense { outputs: 3 };
+    let blocks = [
+        conv(2, 3, 1, 1),
+        RELU,
+        conv(2, 3, 1, 1),
+        RELU,
+        conv(2, 3, 1, 1),
+        add(2),
+        RELU,
+        LayerSpec::Branch { from: 7 },
+        conv(4, 1, 2, 0),
+        LayerSpec::Branch { from: 7 },
+        conv(4, 3, 2, 1),
+        RELU,
+        conv(4, 3, 1, 1),
+        add(9),
+        RELU,
+        GLOBAL,
+        last,
+    ];
+    let first = [POOL, grouped(2, 3, 1, 2), add(1), RELU, last];
+    [image(1, 6, &blocks), image(2, 6, &first)]
+}
+
+#[test]
+fn residual_networks_in_both_modes() {
+    for architecture in residual() {
+        for by in [PUBLIC, SECRET] {
+            assert_equals_oracle::<Clear>(&architecture, (3, 2), by, 2048);
         }
     }
 }
@@ -165,6 +227,9 @@ fn over_paillier_with_small_keys() {
         assert_equals_oracle::<InsecurePaillier>(&zoo::iris(), (7, 2), by, 512);
         assert_equals_oracle::<InsecurePaillier>(&small, (2, 2), by, 512);
     }
+    let ([grouped, _], [residual, _]) = (pooled_and_grouped(), residual());
+    assert_equals_oracle::<InsecurePaillier>(&grouped, (2, 2), PUBLIC, 512);
+    assert_equals_oracle::<InsecurePaillier>(&residual, (2, 2), PUBLIC, 512);
 }
 
 /// And with keys for real use: a full row of samples; a convolution whose positions share slots
@@ -198,7 +263,8 @@ fn over_a_lattice() {
         image(2, 8, &[conv(2, 3, 1, 1), RELU, conv(2, 3, 2, 0), RELU, last]),
         image(1, 8, &[conv(2, 2, 2, 0), conv(3, 3, 1, 1), POOL, RELU, last]),
     ];
-    for architecture in paper_networks().iter().chain(&images) {
+    let more = [pooled_and_grouped(), residual()].concat();
+    for architecture in paper_networks().iter().chain(&images).chain(&more) {
         assert_equals_oracle::<Lattice>(architecture, (3, 3), PUBLIC, 8192);
     }
     for batch in [1, 64, 100] {

@@ -1,0 +1,442 @@
+//! `gelu import FILE --out FILE`: a model that was trained elsewhere, as one of ours.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use gelu_core::Precision;
+use gelu_import::{Calibrated, Error as ImportError, Imported, MAX_FILE_BYTES, Report, Samples, calibrate, npy};
+use gelu_nn::data::csv::{Column as Place, Table};
+use gelu_nn::schema::{Column, Description, Image, Label, Labels, ReadOptions, Scale, VERSION};
+use gelu_nn::{Calibration, Model, Provenance, Schema, Sequential, Shape};
+use ndarray::{Array2, ArrayD, Axis};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::audit;
+use crate::cut_off::CutOff;
+use crate::data::stem;
+use crate::destination::{Destination, Kind};
+use crate::output::{Output, table};
+use crate::problem::{Advise, problem};
+
+/// Make a model of an ONNX file or of PyTorch weights
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gelu import net.onnx --calibrate sample.npy --out model.safetensors
+  gelu import pipeline.onnx --calibrate sample.csv --label outcome --out model.safetensors
+  gelu import state.safetensors --architecture net.json --calibrate sample.npy --out model.safetensors
+  gelu import net.onnx --pixels 0.1307,0.3081 --calibrate sample.npy --out model.safetensors
+
+ONNX: of PyTorch, Keras and scikit-learn (skl2onnx), in one file. All nodes that cannot be run exactly are listed
+at once. PyTorch weights: `safetensors.torch.save_file(model.state_dict(), \"state.safetensors\")`; how the layers are
+connected stands in the file for --architecture, and without one gelu prints one to start from.
+
+The sample is what the original model takes, before any scaling that is part of the file: rows of a table, or an
+array whose first axis counts samples. A few hundred rows do; they decide how many bits the integers get, and nothing
+of them but ranges and shares is kept. More accuracy lost than --tolerance allows ends with 1, and writes nothing.")]
+pub(crate) struct Args {
+    /// The file
+    #[arg(value_name = "FILE")]
+    source: PathBuf,
+    /// How the layers of PyTorch weights are connected: JSON, as `gelu train --network` takes it
+    #[arg(long, value_name = "FILE")]
+    architecture: Option<PathBuf>,
+    /// Samples to measure ranges with: .csv, or .npy of the shape that the model takes
+    #[arg(long, value_name = "FILE")]
+    calibrate: Option<PathBuf>,
+    /// Column of the class in a .csv sample [default: the last one, where there is one more than features]
+    #[arg(long, value_name = "COLUMN", requires = "calibrate", conflicts_with = "labels")]
+    label: Option<String>,
+    /// Classes of a .npy sample, by number from 0: one .npy of integers
+    #[arg(long, value_name = "FILE", requires = "calibrate")]
+    labels: Option<PathBuf>,
+    /// The share of samples that fixed point may lose: of those that are right, or of equal classes without labels
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01, value_parser = share)]
+    tolerance: f64,
+    /// Words for the classes, in the order of the outputs [default: those of the file, or numbers from 0]
+    #[arg(long, value_name = "CLASS,…", value_delimiter = ',')]
+    classes: Vec<String>,
+    /// Pixels p from 0 to 1 become (p − MEAN)/DEVIATION before the network, as by torchvision's Normalize; one pair, or
+    /// one for each channel [default: as they are, 0,1; for a network that takes bytes 0,0.00392156862745]
+    #[arg(long, value_name = "MEAN,DEVIATION,…", value_delimiter = ',', allow_hyphen_values = true)]
+    pixels: Vec<f64>,
+    /// Name of the model [default: that of the file]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Write the model to this file
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Overwrite what stands at --out, be it of another kind
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    source: String,
+    layers: String,
+    parameters: usize,
+    notes: Vec<String>,
+    precision: Precision,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calibration: Option<Measured>,
+    verdict: String,
+    model: String,
+}
+
+/// What a calibration found.
+#[derive(Serialize)]
+struct Measured {
+    rows: usize,
+    accuracy_float: Option<f64>,
+    accuracy_fixed: Option<f64>,
+    agreement: f64,
+    largest_difference: f64,
+    cut_off: serde_json::Value,
+    stages: Vec<Stage>,
+}
+
+#[derive(Serialize)]
+struct Stage {
+    name: String,
+    range: f64,
+    exponent: i32,
+}
+
+/// Reads, checks, calibrates, and saves.
+pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
+    let inputs: Vec<&Path> = [Some(&args.source), args.architecture.as_ref(), args.calibrate.as_ref(), args.labels.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(PathBuf::as_path)
+        .collect();
+    let out = Destination::check(&args.out, Kind::Model, &inputs, args.force)?;
+    let bytes = read(&args.source)?;
+    let imported = import(args, &bytes)?;
+    let sample = args.calibrate.as_deref().map(|path| Sample::read(path, args, &imported)).transpose()?;
+    let schema = schema(args, &imported, sample.as_ref())?;
+    let name = args.name.clone().unwrap_or_else(|| stem(&args.source));
+    let (model, report) = match &sample {
+        None => (gelu_import::uncalibrated(&imported, &name)?, None),
+        Some(sample) => {
+            let Calibrated { model, report } = calibrate(&imported, &name, &sample.samples, args.tolerance)?;
+            check_loss(&report, args.tolerance)?;
+            (model, Some(report))
+        }
+    };
+    let provenance = Provenance {
+        source: args.source.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        sha256: Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
+        opset: imported.opset,
+    };
+    let mut model = model.with_schema(schema)?.with_provenance(provenance)?;
+    if let Some(report) = &report {
+        model = model.with_calibration(Calibration {
+            rows: report.rows as u64,
+            accuracy_float: report.accuracy_float,
+            accuracy_fixed: report.accuracy_fixed,
+            saturated: report.cut_off.iter().sum(),
+        })?;
+    }
+    let verdict = audit::verdict(model.network(), model.precision())?;
+    out.write(&model.to_bytes()?)?;
+    if report.is_none() {
+        tracing::warn!(
+            "not calibrated: values beyond {} are cut off, and nobody has looked whether there are any; give \
+             --calibrate a few hundred samples",
+            1u64 << model.precision().activations.integer
+        );
+    }
+    let shown = Shown {
+        source: imported.source.clone(),
+        layers: imported.architecture.to_string(),
+        parameters: imported.architecture.parameters(),
+        notes: imported.notes.clone(),
+        precision: *model.precision(),
+        calibration: report.as_ref().map(|report| Measured::new(report, &model)),
+        verdict,
+        model: args.out.display().to_string(),
+    };
+    output.show(&shown, shown.text(report.as_ref(), &model))
+}
+
+/// Whole numbers or fractions from 0 to 1.
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("must be a number from 0 to 1".into()),
+    }
+}
+
+/// A file, up to what an import may be large.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).with_context(|| path.display().to_string())?;
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).with_context(|| path.display().to_string())?;
+    Ok(bytes)
+}
+
+fn import(args: &Args, bytes: &[u8]) -> Result<Imported> {
+    let name = args.source.display();
+    let is_onnx = args.source.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"));
+    let imported = match is_onnx && !gelu_import::is_safetensors(bytes) {
+        true if args.architecture.is_some() => {
+            return Err(problem(
+                format!("{name} is an ONNX file, which says itself how its layers are connected"),
+                "leave out --architecture",
+            ));
+        }
+        true => gelu_import::onnx(bytes),
+        false => {
+            let json = args.architecture.as_deref().map(std::fs::read_to_string).transpose();
+            let json = json.context("cannot read the architecture")?;
+            let architecture = json.as_deref().map(Sequential::from_json).transpose()?;
+            gelu_import::state_dict(bytes, architecture.as_ref())
+        }
+    };
+    imported.map_err(|error| {
+        let next = match &error {
+            ImportError::Unsupported(_) => {
+                "change these parts of the network, or train it without them; the rest of the file is supported"
+            }
+            ImportError::Architecture(_) => "write --architecture FILE to fit the tensors, and run the command again",
+            ImportError::NotA { .. } => "name an .onnx file, or a .safetensors file of a PyTorch state dict",
+            _ => "choose a smaller network",
+        };
+        problem(format!("{name}: {error}"), next)
+    })
+}
+
+fn check_loss(report: &Report, tolerance: f64) -> Result<()> {
+    match report.loss() <= tolerance {
+        true => Ok(()),
+        false => Err(problem(
+            format!(
+                "fixed point loses {} of {} rows, the tolerance is {}",
+                percent(report.loss()),
+                report.rows,
+                percent(tolerance)
+            ),
+            "check that the sample is scaled as in training and is large enough; then allow more with --tolerance",
+        )),
+    }
+}
+
+/// Samples, and what their file says about the inputs.
+struct Sample {
+    samples: Samples,
+    /// Columns of a table, without the label.
+    columns: Option<Vec<String>>,
+    label: Option<String>,
+}
+
+impl Sample {
+    fn read(path: &Path, args: &Args, imported: &Imported) -> Result<Self> {
+        let shown = path.display();
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("npy") if args.label.is_some() => Err(problem(
+                format!("--label names a column, but {shown} is an array"),
+                "give the classes as --labels FILE.npy",
+            )),
+            Some("npy") => {
+                let samples = Self::of_array(array(path)?, args, imported).with_context(|| shown.to_string())?;
+                Ok(Self { samples, columns: None, label: None })
+            }
+            Some("csv" | "tsv") if args.labels.is_some() => {
+                Err(problem(format!("--labels is for arrays, but {shown} is a table"), "name its column with --label"))
+            }
+            Some("csv" | "tsv") => Self::of_table(path, args, imported),
+            _ => Err(problem(format!("{shown} is neither .csv nor .npy"), "save the sample as one of them")),
+        }
+    }
+
+    fn of_array(array: ArrayD<f64>, args: &Args, imported: &Imported) -> Result<Samples> {
+        let features = imported.architecture.input().features();
+        let fits = |shape: &[usize]| *shape == imported.input_shape[..] || *shape == [features];
+        if array.ndim() == 0 || array.is_empty() || !fits(&array.shape()[1..]) {
+            return Err(problem(
+                format!("the array has shape {:?}, the model takes [samples] and {:?}", array.shape(), imported.input_shape),
+                "give it an array of samples as the original model takes them",
+            ));
+        }
+        let rows = array.len_of(Axis(0));
+        let flat = array.into_shape_with_order((rows, features)).context("a shape that was checked")?;
+        let labels = args.labels.as_deref().map(|path| {
+            let class = |&value: &f64| match value >= 0.0 && value.fract() == 0.0 && value < 1e6 {
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]
+                true => Ok(value as usize),
+                false => Err(problem(format!("{} is no class", value), "number the classes from 0")),
+            };
+            array_of_classes(path)?.iter().map(class).collect::<Result<Vec<_>>>()
+        });
+        let inputs = imported.prepare(&flat.reversed_axes().as_standard_layout().into_owned())?;
+        Ok(Samples { inputs, labels: labels.transpose()? })
+    }
+
+    /// A table whose columns are the features in their order, and a label perhaps.
+    fn of_table(path: &Path, args: &Args, imported: &Imported) -> Result<Self> {
+        let names = Table::open(path, &gelu_nn::data::csv::Format::default())?.names().to_vec();
+        let features = imported.architecture.input().features();
+        let label = match &args.label {
+            Some(label) => Some(label.clone()),
+            None if names.len() == features + 1 => names.last().cloned(),
+            None => None,
+        };
+        let columns: Vec<_> = names.into_iter().filter(|name| Some(name) != label.as_ref()).collect();
+        if columns.len() != features {
+            return Err(problem(
+                format!("{} has {} columns of features, the model takes {features}", path.display(), columns.len()),
+                "leave the other columns out of the sample; name that of the class with --label",
+            ));
+        }
+        let classes = classes(args, imported)?;
+        let of_label = label.clone().map(|name| Label { name, classes });
+        let reader = Schema::of_numbers(&columns, of_label)?;
+        let labels = if label.is_some() { Labels::Required } else { Labels::Ignored };
+        let options = ReadOptions {
+            labels,
+            label: args.label.as_deref().map(Place::from),
+            ..ReadOptions::default()
+        };
+        let dataset = reader.dataset(path, &options)?;
+        let inputs = imported.prepare(&dataset.features().to_owned())?;
+        let labels = label.as_ref().map(|_| dataset.labels().to_vec());
+        Ok(Self { samples: Samples { inputs, labels }, columns: Some(columns), label })
+    }
+}
+
+fn array(path: &Path) -> Result<ArrayD<f64>> {
+    npy::read(&read(path)?).advise(|| format!("save {} in Python with numpy.save", path.display()))
+}
+
+fn array_of_classes(path: &Path) -> Result<ArrayD<f64>> {
+    let array = array(path)?;
+    match array.ndim() {
+        1 => Ok(array),
+        _ => Err(problem(
+            format!("{} has shape {:?}", path.display(), array.shape()),
+            "save one number for each sample",
+        )),
+    }
+}
+
+/// The words of the classes.
+fn classes(args: &Args, imported: &Imported) -> Result<Vec<String>> {
+    let count = imported.architecture.classes();
+    match (&args.classes[..], &imported.classes) {
+        ([], Some(classes)) => Ok(classes.clone()),
+        ([], None) => Ok((0..count).map(|class| class.to_string()).collect()),
+        (words, _) if words.len() == count => Ok(words.to_vec()),
+        (words, _) => Err(problem(
+            format!("--classes names {} classes, the model has {count}", words.len()),
+            "name all of them, in the order of the outputs",
+        )),
+    }
+}
+
+/// What inputs and classes mean, with the scaling of the file.
+fn schema(args: &Args, imported: &Imported, sample: Option<&Sample>) -> Result<Schema> {
+    let scaling = imported.scaling.as_ref();
+    let scale = |index: usize| {
+        scaling.map(|s| Scale { mean: -s.shift[index] / s.scale[index], deviation: 1.0 / s.scale[index] })
+    };
+    let name = sample.and_then(|sample| sample.label.clone()).unwrap_or_else(|| "class".into());
+    let label = Some(Label { name, classes: classes(args, imported)? });
+    let Shape::Image { channels, height, width } = imported.architecture.input() else {
+        if !args.pixels.is_empty() {
+            return Err(problem("--pixels is for images, but the model takes a list of numbers", "leave it out"));
+        }
+        let features = imported.architecture.input().features();
+        let numbered = || (1..=features).map(|i| format!("x{i}")).collect();
+        let columns = sample.and_then(|sample| sample.columns.clone()).unwrap_or_else(numbered);
+        let mut description = Schema::of_numbers(&columns, label)?.description().clone();
+        for (index, column) in description.columns.iter_mut().enumerate() {
+            if let Column::Number(number) = column {
+                number.scale = scale(index);
+            }
+        }
+        return Ok(Schema::new(description)?);
+    };
+    // Of the network on pixels from 0 to 1: --pixels first, then what the file does.
+    let given: Vec<_> = args.pixels.chunks(2).map(|pair| pair.to_vec()).collect();
+    if !([0, 1, channels].contains(&given.len()) && given.iter().all(|pair| pair.len() == 2 && pair[1] > 0.0)) {
+        return Err(problem(
+            format!("--pixels has {} numbers", args.pixels.len()),
+            format!("give a mean and a deviation above 0, or {channels} such pairs"),
+        ));
+    }
+    let of_channel = |channel: usize| {
+        let pair = given.get(channel).or(given.first());
+        let first = pair.map_or(Scale::IDENTITY, |pair| Scale { mean: pair[0], deviation: pair[1] });
+        let Some(second) = scale(channel * height * width) else { return first };
+        let mean = first.mean + first.deviation * second.mean;
+        Scale { mean, deviation: first.deviation * second.deviation }
+    };
+    let is_plain = given.is_empty() && scaling.is_none();
+    let scale = if is_plain { Vec::new() } else { (0..channels).map(of_channel).collect() };
+    let image = Image { shape: [channels, height, width], max: 255, scale };
+    Ok(Schema::new(Description { version: VERSION, image: Some(image), label, ..Description::default() })?)
+}
+
+impl Measured {
+    fn new(report: &Report, model: &Model) -> Self {
+        let stage = |stage: &gelu_import::StageRange| Stage {
+            name: stage.name.clone(),
+            range: stage.range,
+            exponent: stage.exponent,
+        };
+        Self {
+            rows: report.rows,
+            accuracy_float: report.accuracy_float,
+            accuracy_fixed: report.accuracy_fixed,
+            agreement: report.agreement,
+            largest_difference: report.largest_difference,
+            cut_off: CutOff::new(model.network(), &report.cut_off).by_layer(),
+            stages: report.stages.iter().map(stage).collect(),
+        }
+    }
+}
+
+impl Shown {
+    fn text(&self, report: Option<&Report>, model: &Model) -> String {
+        let mut text = format!("{}\n{}\n{} parameters\n", self.source, self.layers, self.parameters);
+        for note in &self.notes {
+            text += &format!("note: {note}\n");
+        }
+        let Precision { activations, weights, .. } = self.precision;
+        if let Some(report) = report {
+            let mut stages = table(&["stage", "#inputs up to", "#times"]);
+            for stage in &report.stages {
+                stages.add_row([
+                    stage.name.clone(),
+                    format!("{:.3}", stage.range),
+                    format!("2^{}", stage.exponent),
+                ]);
+            }
+            let accuracy = match (report.accuracy_float, report.accuracy_fixed) {
+                (Some(float), Some(fixed)) => {
+                    format!("accuracy {} in floating point, {} in fixed point; ", percent(float), percent(fixed))
+                }
+                _ => String::new(),
+            };
+            text += &format!(
+                "{stages}\n{} rows: {accuracy}the same class for {}; probabilities differ by {:.4} at most; {}\n",
+                report.rows,
+                percent(report.agreement),
+                report.largest_difference,
+                CutOff::new(model.network(), &report.cut_off),
+            );
+        }
+        text + &format!(
+            "integers of {} + {} bits for activations, {} + {} for weights\nVerdict: {}.\nmodel: {}",
+            activations.integer, activations.fraction, weights.integer, weights.fraction, self.verdict, self.model
+        )
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}

@@ -1,0 +1,6 @@
+//! Whole files: those of other programs, those that are built here, and those that are broken on purpose.
+
+mod build;
+mod built;
+mod files;
+mod mutations;
