@@ -4,6 +4,7 @@
 //! | file | idea |
 //! |---|---|
 //! | `model` | a model: made from weights, loaded, saved, audited, evaluated in the clear |
+//! | `schema` | what a model's inputs and classes mean |
 //! | `keys` | the client's key pair, in memory or in a file; the certificates of a local server |
 //! | `session` | a session with a server: queries and training, interruptible, without the interpreter's lock |
 //! | `program` | the program `gelu` inside an interpreter |
@@ -14,6 +15,7 @@ mod errors;
 mod keys;
 mod model;
 mod program;
+mod schema;
 mod session;
 
 use anyhow::{Result, anyhow};
@@ -31,6 +33,8 @@ mod _native {
     use super::model::Model;
     #[pymodule_export]
     use super::program::main;
+    #[pymodule_export]
+    use super::schema::Schema;
     #[pymodule_export]
     use super::session::Session;
 }

@@ -1,6 +1,5 @@
 //! A model: made from weights, loaded, saved, audited, and evaluated in the clear.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
@@ -17,6 +16,7 @@ use rand::rngs::ChaCha20Rng;
 
 use crate::cryptosystem;
 use crate::errors::Raise;
+use crate::schema::Schema;
 
 /// A model with integer weights, and the real ones that it was made from where they are known.
 #[pyclass(frozen, module = "gelu._native")]
@@ -100,15 +100,16 @@ impl Model {
         Ok(Some(layers.into_iter().map(|(_, weights, biases)| (weights, biases)).collect()))
     }
 
-    /// The same with one line of metadata more.
-    fn with_metadata(&self, key: &str, value: &str) -> Self {
-        let inner = self.inner.clone().with_metadata(key, value);
-        Self { inner, exact: self.exact.clone() }
+    /// The same, whose inputs and classes mean what `schema` says.
+    fn with_schema(&self, py: Python<'_>, schema: &Schema) -> PyResult<Self> {
+        let inner = self.inner.clone().with_schema(schema.0.clone()).raise(py)?;
+        Ok(Self { inner, exact: self.exact.clone() })
     }
 
+    /// What its inputs and classes mean, if that is known.
     #[getter]
-    fn metadata(&self) -> BTreeMap<String, String> {
-        self.inner.metadata().clone()
+    fn schema(&self) -> Option<Schema> {
+        self.inner.schema().map(|schema| Schema(schema.as_ref().clone()))
     }
 
     #[getter]

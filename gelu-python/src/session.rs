@@ -328,6 +328,7 @@ impl<S: Scheme> Line for Of<S> {
             "inference": card.inference,
             "training": card.training,
             "lease_samples": card.lease_samples,
+            "schema": card.schema.as_ref().map(|schema| &schema.json),
             "features": network.inputs(),
             "classes": network.classes(),
         })

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
@@ -45,6 +46,7 @@ def test_a_pipeline_learns_and_says_words(iris):
 def test_owners_train_one_after_the_other(iris):
     X, y = scaled(iris[0]), iris[1]
     words = np.unique(y)
+    schema = gelu.Schema.of_numbers(["a", "b", "c", "d"], classes=words)
     architecture = {
         "input": [4],
         "layers": [
@@ -54,10 +56,15 @@ def test_owners_train_one_after_the_other(iris):
         ],
     }
     versions = [0]
-    with gelu.serve(gelu.fresh(architecture), backend=CLEAR, rate=0.5, allow_model_extraction=True) as server:
+    model = gelu.fresh(architecture, schema=schema)
+    with gelu.serve(model, backend=CLEAR, rate=0.5, allow_model_extraction=True) as server:
         for number, rows in enumerate(np.array_split(np.arange(150), 3)):
-            owner = gelu.EncryptedMLP(epochs=20, backend=CLEAR, account=f"hospital{number}", classes=words)
-            owner.fit(X[rows], y[rows], server=server)
+            # The first has two of three classes, and its columns in another order.
+            rows = rows if number > 0 else rows[y[rows] != words[1]]
+            frame = pd.DataFrame(X[rows], columns=["a", "b", "c", "d"])[["d", "a", "c", "b"]]
+            owner = gelu.EncryptedMLP(epochs=20, backend=CLEAR, account=f"hospital{number}")
+            owner.fit(frame, y[rows], server=server)
+            assert list(owner.classes_) == list(words)
             versions.append(server.model().version)
         assert owner.model_ is None
         assert owner.score(X, y) > 0.8
@@ -79,14 +86,20 @@ def test_rows_that_a_training_would_expose_are_not_sent(iris):
 
 def test_labels_outside_of_the_classes_are_refused(iris):
     X, y = iris
-    with pytest.raises(gelu.UsageError, match="is none of the classes"):
-        gelu.EncryptedMLP(classes=["setosa", "rose"], backend=CLEAR).fit(X, y)
+    bare = gelu.fresh({"input": [4], "layers": [{"layer": "dense", "outputs": 3}]})
+    with gelu.serve(bare, backend=CLEAR, allow_model_extraction=True) as server:
+        with pytest.raises(gelu.UsageError, match="is none of the classes"):
+            gelu.EncryptedMLP(classes=["setosa", "rose", "virginica"], backend=CLEAR).fit(X, y, server=server)
+        with pytest.raises(gelu.UsageError, match="name all of them"):
+            gelu.EncryptedMLP(backend=CLEAR).fit(X[y != "setosa"], y[y != "setosa"], server=server)
 
 
-def test_a_server_of_another_shape_is_refused(server, iris):
+def test_data_of_another_kind_is_refused(server, iris):
     X, y = iris
-    with pytest.raises(gelu.IncompatibleError, match="takes"):
+    with pytest.raises(gelu.UsageError, match="rows"):
         gelu.EncryptedMLP(backend=CLEAR).fit(X[:, :2], y, server=server)
+    with pytest.raises(gelu.UsageError, match="rose"):
+        gelu.EncryptedMLP(backend=CLEAR).fit(X, ["rose"] * len(X), server=server)
 
 
 def test_what_is_cut_off_is_said(iris):

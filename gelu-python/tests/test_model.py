@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +131,7 @@ def test_a_file_keeps_weights_and_inputs(model, iris, tmp_path):
     path = tmp_path / "m.safetensors"
     model.save(path)
     again = gelu.load(path)
-    assert again.inputs == model.inputs and again.architecture == model.architecture
+    assert again.schema == model.schema and again.architecture == model.architecture
     assert np.array_equal(again.predict_proba_clear(X), model.predict_proba_clear(X))
     assert path.stat().st_mode & 0o777 == 0o600
     with pytest.raises(gelu.FileError, match="nowhere"):
@@ -139,15 +141,70 @@ def test_a_file_keeps_weights_and_inputs(model, iris, tmp_path):
         gelu.load(path)
 
 
-def test_inputs_travel_as_a_file_of_their_own(model, tmp_path):
-    path = tmp_path / "inputs.json"
-    model.inputs.save(path)
-    assert gelu.Inputs.load(path) == model.inputs
-    with pytest.raises(FileExistsError):
-        model.inputs.save(path)
-    for wrong in ("", "[]", "{}", '{"format": 2, "shape": [1]}', '{"format": 1, "shape": [1], "more": [2]}'):
-        with pytest.raises(gelu.FileError):
-            gelu.Inputs.from_json(wrong)
+def test_a_schema_is_the_one_of_the_program(model, tmp_path):
+    text = model.schema.to_json()
+    assert gelu.Schema.from_json(text) == model.schema and hash(gelu.Schema.from_json(text)) == hash(model.schema)
+    assert model.schema.classes == ("setosa", "versicolor", "virginica") and model.schema.features == 4
+    (tmp_path / "schema.json").write_text(text)
+    assert gelu.Schema.load(tmp_path / "schema.json") == model.schema
+    for wrong in ("", "[]", "{}", '{"version": 1}', text.replace('"version":1', '"version":9'), text.replace("x2", "x1")):
+        with pytest.raises(gelu.UsageError):
+            gelu.Schema.from_json(wrong)
+    with pytest.raises(gelu.UsageError, match="4 features"):
+        gelu.fresh({"input": [5], "layers": DENSE["layers"]}, schema=model.schema)
+
+
+def test_a_table_with_words_dates_and_missing_values_is_read_by_its_schema():
+    columns = [
+        {"type": "number", "name": "age", "range": [0, 100], "missing": "mean", "scale": {"mean": 50, "deviation": 10}},
+        {"type": "category", "name": "drug", "words": ["none", "statin"]},
+        {"type": "category", "name": "ward", "words": ["1", "2"]},
+        {"type": "date", "name": "admitted", "as": ["month_sin"]},
+    ]
+    label = {"name": "outcome", "classes": ["0", "1"]}
+    described = {"version": 1, "columns": columns, "label": label, "ignore": ["id"]}
+    schema = gelu.Schema.from_json(json.dumps(described))
+    frame = pd.DataFrame(
+        {
+            "id": [7, 8],
+            "ward": [2.0, 1.0],
+            "admitted": pd.to_datetime(["2024-01-01", "2024-07-02"]),
+            "age": [60, None],
+            "drug": ["statin", "none"],
+            "outcome": [0, 1],
+        }
+    )
+    rows = schema.table(frame)
+    assert rows[:, :5].tolist() == [[1, 0, 1, 0, 1], [0, 1, 0, 1, 0]]
+    assert schema.classes == (0, 1) and schema.labels([1, "0", 1.0, np.int64(0)]) == [1, 0, 1, 0]
+    for column, value, said in (
+        ("age", 101, "row 0, column age: \"101.0\""),
+        ("drug", "aspirin", "row 0, column drug: \"aspirin\""),
+        ("ward", None, "row 0, column ward: \"\" is missing"),
+        ("admitted", "soon", "column admitted: \"soon\""),
+    ):
+        wrong = frame.astype(object)
+        wrong.loc[0, column] = value
+        with pytest.raises(gelu.UsageError, match=re.escape(said)):
+            schema.table(wrong)
+
+
+def test_images_are_whole_pixels():
+    schema = gelu.Schema.of_image((1, 2, 2), max=16, mean=[0.5], deviation=[0.25], classes=range(3))
+    model = gelu.fresh({"input": [1, 2, 2], "layers": DENSE["layers"]}, schema=schema)
+    images = np.array([[[[0, 16], [8, 4]]]])
+    assert schema.images(images).tolist() == [[-2, 2, 0, -1]]
+    assert np.array_equal(model.predict_proba_clear(images), model.predict_proba_clear(images.reshape(1, 4) * 1.0))
+    for wrong, said in ((images + 1, "17.0 is no pixel"), (images / 16, "no pixel"), (images[:, :, 0], "shape")):
+        with pytest.raises(gelu.UsageError, match=said):
+            model.predict_clear(wrong)
+
+
+def test_owners_of_public_ranges_have_one_scale():
+    schema = gelu.Schema.of_numbers(["a", "b"], ranges=[(0, 10), (-1, 1)])
+    assert schema.table([[0, -1], [5, 0], [10, 1]]).tolist() == [[-1, -1], [0, 0], [1, 1]]
+    with pytest.raises(gelu.UsageError, match="column b"):
+        schema.table([[0, 1.5]])
 
 
 def test_a_copy_is_the_same_model(model, iris):
@@ -155,7 +212,7 @@ def test_a_copy_is_the_same_model(model, iris):
     for arithmetic in ("fixed", "float"):
         expected = model.predict_proba_clear(iris[0], arithmetic)
         assert np.array_equal(again.predict_proba_clear(iris[0], arithmetic), expected)
-    assert again.inputs == model.inputs and again.name == model.name
+    assert again.schema == model.schema and again.name == model.name
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +237,7 @@ def test_frames_of_other_columns_are_refused_by_name(by_name):
         (frame.rename(columns={"petal width (cm)": "width"}), "not known are .*'width'"),
         (frame.assign(patient=1), "not known are .*'patient'"),
         (pd.DataFrame(frame.to_numpy()), "missing are"),
-        (pd.concat([frame, frame.iloc[:, :1]], axis=1), "of 5"),
+        (pd.concat([frame, frame.iloc[:, :1]], axis=1), "there twice are .*sepal length"),
     ):
         with pytest.raises(gelu.UsageError, match=said):
             model.predict_clear(wrong)
@@ -193,15 +250,17 @@ def test_frames_of_other_columns_are_refused_by_name(by_name):
         (np.zeros(4), "reshape"),
         (np.zeros((0, 4)), "no rows"),
         (np.zeros((2, 2, 2)), "shape"),
-        ([[1, 2, 3, "word"]], "no number"),
-        ([[1, 2], [3]], "no number"),
-        ([[0, 0, 0, 0], [0, np.nan, 0, 0]], "row 1, column 1: nan"),
-        ([[0, 0, np.inf, 0]], "column 2: inf"),
+        ([[1, 2, 3, "word"]], "number"),
+        ([[1, 2], [3]], "number"),
+        ([[0, 0, 0, 0], [0, np.nan, 0, 0]], "row 1, column (1: nan|x2: .* missing)"),
+        ([[0, 0, np.inf, 0]], "column (2: inf|x3: .*inf)"),
     ],
 )
-def test_rows_of_another_kind_are_refused(model, wrong, said):
+@pytest.mark.parametrize("known", [True, False])
+def test_rows_of_another_kind_are_refused(model, known, wrong, said):
+    """With a schema and without."""
     with pytest.raises(gelu.UsageError, match=said):
-        model.predict_clear(wrong)
+        (model if known else gelu.fresh(DENSE)).predict_clear(wrong)
 
 
 def test_what_was_cut_off_is_counted_and_said(model, iris):
@@ -214,8 +273,19 @@ def test_what_was_cut_off_is_counted_and_said(model, iris):
 
 
 def test_labels_that_are_no_classes_are_refused(model, iris):
-    with pytest.raises(gelu.UsageError, match="'rose'"):
+    with pytest.raises(gelu.UsageError, match="rose"):
         model.calibrate(iris[0][:1], ["rose"])
+    with pytest.raises(gelu.UsageError, match="numbers from 0 to 2"):
+        gelu.fresh(DENSE).calibrate(iris[0][:1], [3])
+
+
+def test_an_onnx_file_is_read_by_the_program(tmp_path):
+    """What it reads is tested there, on files of other programs; here that its words come back."""
+    file = tmp_path / "net.onnx"
+    file.write_bytes(b"no such thing")
+    with pytest.raises(gelu.UsageError, match="net.onnx.*next: ") as refused:
+        gelu.from_onnx(file)
+    assert "error:" not in str(refused.value)
 
 
 def test_audit_and_plan_are_those_of_the_program(model):

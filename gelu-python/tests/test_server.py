@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import gelu
@@ -95,19 +96,28 @@ def test_whoever_must_act_is_told(server, model, iris, tmp_path):
         other.admit("client")
         with pytest.raises(gelu.NetworkError, match="ca.pem"):
             gelu.Classifier(server.url, certs=other.certs, backend=CLEAR).predict(X[:1])
-    wrong = gelu.Inputs((5,))
-    with pytest.raises(gelu.IncompatibleError, match=r"takes \[4\]"):
-        gelu.Classifier(server, inputs=wrong).predict(np.zeros((1, 5)))
+    other = gelu.Schema.of_numbers(["x1", "x2", "x3", "x4"], classes=["setosa", "versicolor", "virginica"])
+    with pytest.raises(gelu.IncompatibleError, match="not the schema that was asked for"):
+        gelu.Classifier(server, schema=other).predict(X[:1])
+    assert len(gelu.Classifier(server, schema=model.schema).predict(X[:1])) == 1
 
 
-def test_without_inputs_columns_are_counted_and_classes_are_numbers(server, model, iris):
+def test_the_schema_comes_from_the_server(server, model, iris):
     X, _ = iris
     server.admit("client")
     client = gelu.Classifier(server.url, certs=server.certs, backend=CLEAR)
-    scaled = model.inputs.matrix(X[:9])
-    assert (client.predict(scaled) == model.predict_proba_clear(X[:9]).argmax(axis=1)).all()
+    assert (client.predict(X[:9]) == model.predict_clear(X[:9])).all()
     with pytest.raises(gelu.UsageError, match="rows"):
         client.predict(X[:, :3])
+    frame = pd.DataFrame(X[:9], columns=["x1", "x2", "x3", "x4"])
+    assert (client.predict(frame[["x3", "x1", "x4", "x2"]]) == model.predict_clear(X[:9])).all()
+
+
+def test_without_a_schema_columns_are_counted_and_classes_are_numbers(iris):
+    bare = gelu.fresh({"input": [4], "layers": [{"layer": "dense", "outputs": 3}]})
+    with gelu.serve(bare, backend=CLEAR, allow_model_extraction=True) as server:
+        answers = gelu.Classifier(server).predict(iris[0][:9])
+    assert answers.dtype.kind == "i" and (answers == bare.predict_clear(iris[0][:9])).all()
 
 
 def test_no_key_is_printed_or_pickled(model, iris):

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .classifier import Classifier
-from .convert import from_sklearn, from_torch
+from .convert import from_onnx, from_sklearn, from_torch
 from .errors import (
     BudgetSpent,
     DataExposed,
@@ -28,8 +28,8 @@ from .errors import (
     SaturationWarning,
     UsageError,
 )
-from .inputs import Inputs
 from .model import Calibration, Model, Precision, Report, fresh, from_weights
+from .schema import Schema
 from .server import Server, serve
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ __all__ = [
     "FileError",
     "GeluError",
     "IncompatibleError",
-    "Inputs",
     "InternalError",
     "Model",
     "NetworkError",
@@ -55,9 +54,11 @@ __all__ = [
     "RefusedError",
     "Report",
     "SaturationWarning",
+    "Schema",
     "Server",
     "UsageError",
     "fresh",
+    "from_onnx",
     "from_sklearn",
     "from_torch",
     "from_weights",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import _native
 from .errors import GeluError, IncompatibleError, RefusedError, SaturationWarning, UsageError
 from .inputs import Inputs, Matrix
-from .model import Model
+from .schema import Schema
 from .server import Server
 
 Progress = Callable[[int, int], object]
@@ -97,11 +96,12 @@ class Classifier:
     client    the sums of every layer for its own rows: equations about the weights, which the server's ledger counts
     ========  ==================================================================================================
 
-    Parameters: `server` is HOST:PORT, or a `Server` of this machine, which then gives certificates, cryptosystem, inputs
-    and classes. `certs` is the folder with `ca.pem` and `clients/ACCOUNT.pem` and `.key`. `key` is the file of the key
+    Columns, scales and class words are those of the model's schema, which the server sends first: see `Schema`.
+
+    Parameters: `server` is HOST:PORT, or a `Server` of this machine, which then gives certificates and cryptosystem. `certs` is the folder with `ca.pem` and `clients/ACCOUNT.pem` and `.key`. `key` is the file of the key
     pair: made at the first use, readable by its owner only, never sent; without it there is a key in memory, which ends
-    with this object. `backend` must be the server's. `inputs` are those of the model (`Inputs.load`, or a `Model`): which
-    columns, which scale, which classes; without it columns are taken by count, as they are, and classes are numbers.
+    with this object. `backend` must be the server's. `schema` is the one that the model must have, if you
+    know it: another one is refused.
     `batch` is how many rows a query has; by default as many as the cryptosystem is fastest at. `progress` is called with
     the rows answered and all rows after each query.
     """
@@ -115,15 +115,13 @@ class Classifier:
         key: str | Path | None = None,
         backend: str = "paillier",
         key_bits: int | None = None,
-        inputs: Inputs | Model | None = None,
+        schema: Schema | None = None,
         batch: int | None = None,
         progress: Progress | None = None,
     ) -> None:
         self._identity = Identity(server, account, certs, key, backend, key_bits)
-        if inputs is None and isinstance(server, Server):
-            inputs = server.inputs
-        self.inputs: Inputs | None = inputs.inputs if isinstance(inputs, Model) else inputs
-        """Which columns, which scale, which classes."""
+        self.schema: Schema | None = schema
+        """The one that the model must have."""
         self.batch, self.progress = batch, progress
         self.answered_: Matrix | None = None
         """The probabilities of the last call, also of one that ended early: the first rows, answered and paid for."""
@@ -151,7 +149,7 @@ class Classifier:
         return self._ask(X)[0]
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """The class of each row, by its word where `inputs` has words.
+        """The class of each row, by its word where the model's schema has words.
 
         Leaves this machine: the same as in `predict_proba`.
         """
@@ -163,13 +161,11 @@ class Classifier:
 
     def _ask(self, X: ArrayLike) -> tuple[Matrix, Inputs]:
         self.answered_ = None
-        # Whatever can be refused is refused here, before a key is made or the server is asked.
-        rows = None if self.inputs is None else self.inputs.matrix(X)
         session = self._identity.connect()
         try:
+            # Whatever can be refused is refused here, before a key is made or used.
             inputs = self._inputs(json.loads(session.card()))
-            if rows is None:
-                rows = inputs.matrix(X)
+            rows = inputs.matrix(X)
             bits = self._identity.bits(session, training=False)
             batch = self.batch or session.rows_of_query(bits)
             session.open(self._identity.secret(bits))
@@ -181,18 +177,13 @@ class Classifier:
             session.close()
 
     def _inputs(self, card: dict[str, Any]) -> Inputs:
-        shape = tuple(json.loads(card["architecture"])["input"])
-        inputs = self.inputs or Inputs(shape)
-        words = inputs.classes
-        # A flat list of numbers fits an image of as many; an image of another layout does not.
-        fits = inputs.shape in (shape, (math.prod(shape),))
-        if not fits or (words is not None and len(words) != card["classes"]):
+        schema = None if card["schema"] is None else Schema.from_json(card["schema"])
+        if self.schema is not None and self.schema != schema:
             raise IncompatibleError(
-                f"the server's model {card['name']!r} takes {list(shape)} and tells {card['classes']} classes apart, "
-                f"but `inputs` is of {list(inputs.shape)} and {'no' if words is None else len(words)} classes",
-                "ask the server's operator for the inputs of this model",
+                f"the server's model {card['name']!r} has {schema!r}, which is not the schema that was asked for",
+                "compare both: Classifier.card()['schema']; ask the server's operator which one is right",
             )
-        return inputs
+        return Inputs(tuple(json.loads(card["architecture"])["input"]), card["classes"], schema)
 
     def _queries(self, session: _native.Session, rows: Matrix, batch: int) -> Matrix:
         """Row after row. A server refuses a query as a whole: it is asked again for half as many, so that an account

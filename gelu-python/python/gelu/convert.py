@@ -1,16 +1,20 @@
-"""Models of scikit-learn and PyTorch as models of ours. Nothing here leaves this machine."""
+"""Models of scikit-learn, PyTorch and ONNX as models of ours. Nothing here leaves this machine."""
 
 from __future__ import annotations
 
+import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ._program import words
 from .errors import UsageError
-from .inputs import Inputs, words_of
 from .model import Model, Precision, from_weights
+from .schema import Schema
 
 _ACTIVATIONS = {"relu": "relu", "logistic": "sigmoid", "tanh": "tanh", "identity": None}
 
@@ -25,9 +29,9 @@ def from_sklearn(
     """The network of a fitted `MLPClassifier` or `LogisticRegression`, or of a `Pipeline` of `StandardScaler` and one of
     them. Nothing leaves this machine.
 
-    The scaler becomes `model.inputs`, and stays with the client: it is applied before encryption. Column names are
-    `feature_names`, or those of the frame that the estimator was fitted on. Probabilities equal the estimator's
-    `predict_proba`, up to the precision.
+    The scaler becomes `model.schema`, and the client applies it before encryption. Column names are `feature_names`, or those
+    of the frame that the estimator was fitted on, or x1, x2 and so on. Probabilities equal the estimator's `predict_proba`,
+    up to the precision.
 
     Raises `UsageError` naming every step that has no counterpart.
     """
@@ -49,15 +53,14 @@ def from_sklearn(
     features = np.asarray(weights[0][0]).shape[1]
     names_in = feature_names if feature_names is not None else getattr(steps[0], "feature_names_in_", None)
     scaler = before[0] if before else None
-    inputs = Inputs(
-        shape=(features,),
-        columns=None if names_in is None else tuple(str(column) for column in names_in),
-        mean=_numbers(getattr(scaler, "mean_", None)),
-        scale=_numbers(getattr(scaler, "scale_", None)),
-        classes=words_of(last.classes_),
+    schema = Schema.of_numbers(
+        [f"x{number}" for number in range(1, features + 1)] if names_in is None else names_in,
+        mean=getattr(scaler, "mean_", None),
+        deviation=getattr(scaler, "scale_", None),
+        classes=last.classes_,
     )
     architecture = {"input": [features], "layers": layers}
-    return from_weights(architecture, weights, name=name, inputs=inputs, precision=precision)
+    return from_weights(architecture, weights, name=name, schema=schema, precision=precision)
 
 
 def _network(last: Any) -> tuple[list[dict[str, Any]], list[tuple[ArrayLike, ArrayLike]]]:
@@ -91,7 +94,7 @@ def from_torch(
     architecture: Mapping[str, Any],
     *,
     name: str = "model",
-    inputs: Inputs | None = None,
+    schema: Schema | None = None,
     precision: Precision | None = Precision(),
 ) -> Model:
     """A model of a PyTorch `state_dict`, its tensors as numpy arrays. Nothing leaves this machine.
@@ -119,8 +122,37 @@ def from_torch(
             "fold normalisations into the layer before them first",
         )
     weights = [(w["weight"], w.get("bias", np.zeros(len(w["weight"])))) for w in layers.values()]
-    return from_weights(architecture, weights, name=name, inputs=inputs, precision=precision)
+    return from_weights(architecture, weights, name=name, schema=schema, precision=precision)
 
 
-def _numbers(values: ArrayLike | None) -> tuple[float, ...] | None:
-    return None if values is None else tuple(float(value) for value in np.asarray(values))
+def from_onnx(
+    path: str | Path,
+    X: ArrayLike | None = None,
+    y: ArrayLike | None = None,
+    *,
+    classes: Sequence[str] = (),
+    tolerance: float = 0.01,
+) -> Model:
+    """The network of an ONNX file, by `gelu import`, which runs in a process of its own. Nothing leaves this machine.
+
+    `X` are a few hundred samples as the original model takes them, and `y` their classes by number, where they are known:
+    they decide how many bits the integers get. Without them values that are cut off stay unseen.
+
+    Raises `UsageError` with the program's words: all nodes that have no counterpart at once, or that the integers lose more
+    than `tolerance` of the rows.
+    """
+    with tempfile.TemporaryDirectory(prefix="gelu-") as folder:
+        out = Path(folder) / "model.safetensors"
+        arguments = ["import", str(path), "--out", str(out), "--tolerance", str(tolerance), "--name", Path(path).stem]
+        if classes:
+            arguments += ["--classes", ",".join(classes)]
+        for option, values in (("--calibrate", X), ("--labels", y)):
+            if values is not None:
+                file = Path(folder) / f"{option[2:]}.npy"
+                np.save(file, np.ascontiguousarray(values))
+                arguments += [option, str(file)]
+        done = subprocess.run([*words("main"), *arguments], capture_output=True, text=True)
+        if done.returncode != 0:
+            what, _, advice = done.stderr.strip().removeprefix("error: ").partition("\n next: ")
+            raise UsageError(what, advice or None)
+        return Model.load(out)

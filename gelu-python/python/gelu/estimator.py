@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, check_random_state, valida
 
 from .classifier import Classifier, Identity, Progress
 from .errors import SaturationWarning, UsageError
-from .inputs import Inputs, Matrix, words_of
+from .inputs import Inputs, Matrix
 from .model import Model, fresh
 from .server import Server, serve
 
@@ -35,15 +36,16 @@ class EncryptedMLP(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     client    the sums of every layer for its own rows, with masks on them: the server's ledger counts
     ========  ==================================================================================================
 
-    Inputs are taken as they are: put a `StandardScaler` before it in a `Pipeline`. Values beyond 8 are cut off, with a
-    `SaturationWarning`.
+    With `server`, the schema of its model says which columns there are, how they are scaled and which classes there are: hand in
+    the frame as it is. Without one, inputs are taken as they are: put a `StandardScaler` before it in a `Pipeline`. Values
+    beyond 8 are cut off, with a `SaturationWarning`.
 
     Parameters
     ----------
     hidden, activation : widths of the hidden layers, and "sigmoid", "tanh" or "relu"; only without a server.
     rate : learning rate; only without a server, whose operator sets it.
     epochs, batch : how often each row is used, and rows of a mini-batch (all rows, where there are fewer).
-    classes : all classes in the server's order, where `y` need not show each of them.
+    classes : all classes in the server's order, where its model has no schema and `y` does not show each of them.
     backend, key_bits, account, certs, key : as of `Classifier`. Earlier sums over the same rows are counted in
         `clients/ACCOUNT.sums` of `certs`.
     allow_input_reconstruction : give the protection of the rows up. Without a server it is given up: both parties are
@@ -94,31 +96,50 @@ class EncryptedMLP(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Where it ends early, what was committed stays: `report_`, and `.report` of the exception, say how much. Raises
         `DataExposed` or `UsageError` before a key is used where no lease over these rows is safe.
         """
+        if server is not None:
+            return self._fit_elsewhere(X, y, server)
         rows: Matrix
         rows, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
-        words = np.unique(y) if self.classes is None else self.classes
-        inputs = Inputs((rows.shape[1],), classes=words_of(words))
-        if len(inputs.classes or ()) < 2:
-            raise UsageError(f"y has 1 class, {words[0]!r}: there is nothing to tell apart")
-        labels = inputs.labels(y, len(words))
-        self.classes_ = np.asarray(words)
-        random = check_random_state(self.random_state)
-        seed = int(random.randint(2**31))
-        if server is not None:
-            self.classifier_: Classifier | None = self._classifier(server, inputs)
-            self.model_: Model | None = None
-            self._train(self.classifier_, rows, labels, seed, self.allow_input_reconstruction)
-            return self
-        model = fresh(self._architecture(rows.shape[1], len(words)), seed=seed, inputs=inputs)
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise UsageError(f"y has 1 class, {self.classes_[0]!r}: there is nothing to tell apart")
+        seed = self._seed()
+        model = fresh(self._architecture(rows.shape[1], len(self.classes_)), seed=seed)
         with serve(
             model, backend=self.backend, key_bits=self.key_bits, rate=self.rate, allow_model_extraction=True
         ) as own:
             try:
-                self._train(self._classifier(own, inputs), rows, labels, seed, True)
+                self._train(self._classifier(own), lambda _: (rows, labels.tolist()), seed, True)
             finally:
-                self.model_ = own.model()
-        self.classifier_ = None
+                self.model_: Model | None = own.model()
+        self.classifier_: Classifier | None = None
+        return self
+
+    def _fit_elsewhere(self, X: ArrayLike, y: ArrayLike, server: str | Server) -> EncryptedMLP:
+        """The server's schema says which columns and classes there are; without one, `classes` and the order of columns."""
+        _, y = validate_data(self, X, y, dtype=None, ensure_all_finite=False)
+        check_classification_targets(y)
+        self.model_, self.classifier_ = None, self._classifier(server)
+
+        def rows_and_labels(inputs: Inputs) -> tuple[Matrix, list[int]]:
+            known = () if inputs.schema is None else inputs.schema.classes
+            self.classes_ = np.asarray(known or (np.unique(y) if self.classes is None else self.classes))
+            if len(self.classes_) != inputs.classes:
+                raise UsageError(
+                    f"there are {len(self.classes_)} classes, {list(self.classes_)}, and the server's model tells "
+                    f"{inputs.classes} apart",
+                    "name all of them, in the server's order, by `classes`",
+                )
+            if known:
+                return inputs.matrix(X), inputs.labels(y)
+            numbers = {word: number for number, word in enumerate(self.classes_.tolist())}
+            wrong = next((label for label in np.asarray(y).tolist() if label not in numbers), None)
+            if wrong is not None:
+                raise UsageError(f"the label {wrong!r} is none of the classes {list(numbers)}")
+            return inputs.matrix(X), [numbers[label] for label in np.asarray(y).tolist()]
+
+        self._train(self.classifier_, rows_and_labels, self._seed(), self.allow_input_reconstruction)
         return self
 
     def predict_proba(self, X: ArrayLike) -> Matrix:
@@ -128,11 +149,10 @@ class EncryptedMLP(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         `fit` without one, nothing: the model is here, and answers in the clear in the integers of the protocol.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
         if self.classifier_ is not None:
             return self.classifier_.predict_proba(X)
         assert self.model_ is not None  # one of the two is there after `fit`
-        return self.model_.predict_proba_clear(X)
+        return self.model_.predict_proba_clear(validate_data(self, X, dtype=np.float64, reset=False))
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The class of each row. Leaves this machine: what `predict_proba` sends."""
@@ -147,7 +167,10 @@ class EncryptedMLP(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             layers.append({"layer": "activation", "function": self.activation})
         return {"input": [features], "layers": [*layers, {"layer": "dense", "outputs": classes}]}
 
-    def _classifier(self, server: str | Server, inputs: Inputs) -> Classifier:
+    def _seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(2**31))
+
+    def _classifier(self, server: str | Server) -> Classifier:
         return Classifier(
             server,
             self.account,
@@ -155,16 +178,17 @@ class EncryptedMLP(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             key=self.key,
             backend=self.backend,
             key_bits=self.key_bits,
-            inputs=inputs,
         )
 
     def _train(
-        self, classifier: Classifier, X: Matrix, labels: list[int], seed: int, reconstruction: bool
+        self,
+        classifier: Classifier,
+        data: Callable[[Inputs], tuple[Matrix, list[int]]],
+        seed: int,
+        reconstruction: bool,
     ) -> None:
         identity: Identity = classifier._identity
-        batch = min(self.batch, len(X))
-        steps = self.epochs * (len(X) // batch)
-        done = 0
+        done = steps = 0
 
         def observe(event: str, value: float) -> None:
             nonlocal done
@@ -174,7 +198,9 @@ class EncryptedMLP(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         session = identity.connect(observe)
         try:
-            rows = classifier._inputs(json.loads(session.card())).matrix(X)
+            rows, labels = data(classifier._inputs(json.loads(session.card())))
+            batch = min(self.batch, len(rows))
+            steps = self.epochs * (len(rows) // batch)
             bits = identity.bits(session, training=True)
             sums = identity.certs / "clients" / f"{identity.account}.sums"
             session.prepare(rows, labels, batch, steps, seed, bits, reconstruction, sums)

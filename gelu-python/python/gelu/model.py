@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import _native
 from .errors import SaturationWarning, UsageError
 from .inputs import Inputs, Matrix
+from .schema import Schema
 
 Arithmetic = Literal["fixed", "float"]
 Weights = Sequence[tuple[ArrayLike, ArrayLike]]
@@ -87,31 +88,33 @@ class Model:
     copy its file. Made by `from_sklearn`, `from_torch`, `from_weights`, `fresh` or `load`.
     """
 
-    def __init__(self, native: _native.Model, inputs: Inputs | None = None) -> None:
+    def __init__(self, native: _native.Model) -> None:
         self._native = native
-        shape = tuple(self.architecture["input"])
-        self.inputs: Inputs = inputs or Inputs(shape)
-        """Which numbers it takes, and what its classes are called."""
-        if self.inputs.shape != shape:
-            self.inputs = replace(self.inputs, shape=shape)
+        schema = native.schema
+        self.schema: Schema | None = None if schema is None else Schema(schema)
+        """What its inputs and classes mean, if that is known. Without it columns are taken by count, as they are, and classes
+        are numbers."""
+        self._inputs = Inputs(tuple(self.architecture["input"]), native.classes, self.schema)
 
     @staticmethod
     def load(path: str | Path) -> Model:
         """Reads a model file, of this package or of the program. Nothing leaves this machine."""
-        native = _native.Model.load(path)
-        described = native.metadata.get("inputs")
-        return Model(native, None if described is None else Inputs.from_json(described))
+        return Model(_native.Model.load(path))
 
     def save(self, path: str | Path) -> None:
-        """Writes the model file, all or nothing, with `inputs` in it; `gelu serve --model` serves it.
+        """Writes the model file, all or nothing, with its schema; `gelu serve --model` serves it.
 
         Nothing leaves this machine. A new file is readable by its owner only: it holds the weights.
         """
-        self._native.with_metadata("inputs", self.inputs.to_json()).save(path)
+        self._native.save(path)
+
+    def with_schema(self, schema: Schema) -> Model:
+        """The same model, whose inputs and classes mean what `schema` says. Nothing leaves this machine."""
+        return Model(self._native.with_schema(schema._native))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy holds the weights, as the file does."""
-        return (_again, (self._native.to_bytes(), self._native.exact(), self.inputs))
+        return (_again, (self._native.to_bytes(), self._native.exact()))
 
     @property
     def name(self) -> str:
@@ -156,20 +159,20 @@ class Model:
 
     def predict_clear(self, X: ArrayLike, arithmetic: Arithmetic = "fixed") -> NDArray[Any]:
         """The class of each row in the clear: see `predict_proba_clear`. Nothing leaves this machine."""
-        return self.inputs.words(self._clear(X, arithmetic))
+        return self._inputs.words(self._clear(X, arithmetic))
 
     def _clear(self, X: ArrayLike, arithmetic: Arithmetic) -> Matrix:
         if arithmetic not in ("fixed", "float"):
             raise UsageError(f"arithmetic is {arithmetic!r}, must be 'fixed' or 'float'")
-        probabilities, cut_off = self._native.probabilities(self.inputs.matrix(X), arithmetic == "fixed")
+        probabilities, cut_off = self._native.probabilities(self._inputs.matrix(X), arithmetic == "fixed")
         if cut_off:
             warnings.warn(f"{cut_off} values were cut off", SaturationWarning, stacklevel=3)
         return probabilities
 
     def calibrate(self, X: ArrayLike, y: ArrayLike) -> Calibration:
         """How much the integers cost, on rows with known classes. Nothing leaves this machine."""
-        labels = np.asarray(self.inputs.labels(y, self.classes))
-        rows = self.inputs.matrix(X)
+        labels = np.asarray(self._inputs.labels(y))
+        rows = self._inputs.matrix(X)
         fixed, cut_off = self._native.probabilities(rows, True)
         exact, _ = self._native.probabilities(rows, False)
         answers, expected = fixed.argmax(axis=1), exact.argmax(axis=1)
@@ -210,8 +213,8 @@ class Model:
         return None
 
 
-def _again(content: bytes, exact: Any, inputs: Inputs) -> Model:
-    return Model(_native.Model.from_bytes(content, exact), inputs)
+def _again(content: bytes, exact: Any) -> Model:
+    return Model(_native.Model.from_bytes(content, exact))
 
 
 def from_weights(
@@ -219,7 +222,7 @@ def from_weights(
     weights: Weights,
     *,
     name: str = "model",
-    inputs: Inputs | None = None,
+    schema: Schema | None = None,
     precision: Precision | None = Precision(),
 ) -> Model:
     """A model of an architecture and its weights. Nothing leaves this machine.
@@ -235,14 +238,16 @@ def from_weights(
     bits = None
     if precision is not None:
         bits = (precision.weight_fraction, precision.activation_integer, precision.activation_fraction)
-    return Model(_native.Model.from_weights(name, json.dumps(architecture), layers, bits), inputs)
+    model = Model(_native.Model.from_weights(name, json.dumps(architecture), layers, bits))
+    return model if schema is None else model.with_schema(schema)
 
 
 def fresh(
-    architecture: Mapping[str, Any], *, name: str = "model", seed: int = 0, inputs: Inputs | None = None
+    architecture: Mapping[str, Any], *, name: str = "model", seed: int = 0, schema: Schema | None = None
 ) -> Model:
     """A model with random weights, for clients to train under encryption. Nothing leaves this machine."""
-    return Model(_native.Model.fresh(name, json.dumps(architecture), seed), inputs)
+    model = Model(_native.Model.fresh(name, json.dumps(architecture), seed))
+    return model if schema is None else model.with_schema(schema)
 
 
 def _array(values: ArrayLike) -> NDArray[np.float64]:

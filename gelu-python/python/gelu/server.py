@@ -16,7 +16,6 @@ from typing import IO
 from . import _native
 from ._program import STOPPING, words
 from .errors import UsageError
-from .inputs import Inputs
 from .model import Model
 
 _PATIENCE = 60.0
@@ -30,8 +29,6 @@ class Server:
         """The cryptosystem."""
         self.key_bits: int | None = key_bits
         """The size of its clients' keys, where not the cryptosystem's smallest."""
-        self.inputs: Inputs = model.inputs
-        """What clients of this machine take as the model's inputs and classes."""
         self._last: Model | None = None
         # Not below the server's own folder: it is read when that is gone.
         self._log = tempfile.TemporaryFile()
@@ -129,7 +126,7 @@ def serve(
     authority, which lies with the model and its ledger in a temporary folder. The folder is gone when the server ends,
     also when this process crashes. With it the ledger ends: where others ask, run `gelu serve` in a folder that stays.
 
-    Clients see the model's name, architecture, precision and terms, and the scores of their own rows. Each answer is an
+    Clients see the model's name, architecture, schema, precision and terms, and the scores of their own rows. Each answer is an
     equation about the weights; the ledger refuses an account that could soon solve them (`BudgetSpent`), unless
     `allow_model_extraction` says that whoever asks may have the model.
 
