@@ -107,6 +107,14 @@ def test_what_is_cut_off_is_said(iris):
         gelu.EncryptedMLP((2,), epochs=1, backend=CLEAR).fit(100 * iris[0], iris[1])
 
 
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch": 0}, {"hidden": (0,)}, {"activation": "step"}])
+def test_parameters_out_of_bounds_are_refused(iris, wrong):
+    with pytest.raises(gelu.UsageError):
+        gelu.EncryptedMLP(backend=CLEAR, **wrong).fit(*iris)
+    with pytest.raises(gelu.UsageError, match="1 or more"):
+        gelu.Classifier("localhost:1", batch=0)
+
+
 def test_parameters_survive_a_clone():
     network = gelu.EncryptedMLP((3, 2), epochs=7, backend=CLEAR)
     assert clone(network).get_params() == network.get_params()

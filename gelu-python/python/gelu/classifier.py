@@ -98,12 +98,12 @@ class Classifier:
 
     Columns, scales and class words are those of the model's schema, which the server sends first: see `Schema`.
 
-    Parameters: `server` is HOST:PORT, or a `Server` of this machine, which then gives certificates and cryptosystem. `certs` is the folder with `ca.pem` and `clients/ACCOUNT.pem` and `.key`. `key` is the file of the key
-    pair: made at the first use, readable by its owner only, never sent; without it there is a key in memory, which ends
-    with this object. `backend` must be the server's. `schema` is the one that the model must have, if you
-    know it: another one is refused.
-    `batch` is how many rows a query has; by default as many as the cryptosystem is fastest at. `progress` is called with
-    the rows answered and all rows after each query.
+    Parameters: `server` is HOST:PORT, or a `Server` of this machine, which then gives certificates and cryptosystem.
+    `certs` is the folder with `ca.pem` and `clients/ACCOUNT.pem` and `.key`. `key` is the file of the key pair: made at the
+    first use, readable by its owner only, never sent; without it there is a key in memory, which ends with this object.
+    `backend` must be the server's. `schema` is the one that the model must have, if you know it: another one is refused.
+    `batch` is how many rows a query has; by default as many as the cryptosystem is fastest at. `progress` is called with the
+    rows answered and all rows after each query.
     """
 
     def __init__(
@@ -119,6 +119,8 @@ class Classifier:
         batch: int | None = None,
         progress: Progress | None = None,
     ) -> None:
+        if batch is not None and batch < 1:
+            raise UsageError(f"batch is {batch}, must be 1 or more")
         self._identity = Identity(server, account, certs, key, backend, key_bits)
         self.schema: Schema | None = schema
         """The one that the model must have."""

@@ -96,6 +96,8 @@ class EncryptedMLP(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Where it ends early, what was committed stays: `report_`, and `.report` of the exception, say how much. Raises
         `DataExposed` or `UsageError` before a key is used where no lease over these rows is safe.
         """
+        if self.epochs < 1 or self.batch < 1:
+            raise UsageError(f"epochs is {self.epochs} and batch {self.batch}: both must be 1 or more")
         if server is not None:
             return self._fit_elsewhere(X, y, server)
         rows: Matrix
