@@ -1,7 +1,5 @@
 //! The command line of the laboratory.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use gelu_cli::commands::serve;
@@ -47,8 +45,8 @@ enum Command {
 }
 
 impl Cli {
-    /// Does what was asked.
-    pub fn run(self) -> ExitCode {
+    /// Does what was asked, and returns the exit code of the process.
+    pub fn run(self) -> u8 {
         program::run(self.common, |output| self.command.run(output))
     }
 }

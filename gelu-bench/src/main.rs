@@ -3,5 +3,5 @@
 use clap::Parser;
 
 fn main() -> std::process::ExitCode {
-    gelu_bench::Cli::parse().run()
+    gelu_bench::Cli::parse().run().into()
 }

@@ -1,7 +1,5 @@
 //! The command line of `gelu`; every command's own arguments live with the command.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -34,8 +32,8 @@ Start here:
   gelu audit iris               what a training of that network would leak, to whom
   gelu transfer fit             a hospital's rows, somebody else's model: a head trained under encryption
   gelu plan lenet5              how its layers travel in ciphertexts, and what each of them costs
-  gelu import net.onnx --out net.safetensors   a model that was trained elsewhere, made one of ours
   gelu schema infer loans.csv   what the columns of a table of yours would mean to a network
+  gelu import net.onnx          a model that was trained elsewhere, made one of ours
   gelu backends                 the cryptosystems of this program, and what each can do
   gelu predict                  new rows, encrypted: a class and its probability for each
   gelu help COMMAND             examples for each command";
@@ -66,8 +64,8 @@ enum Command {
 }
 
 impl Cli {
-    /// Does what was asked.
-    pub fn run(self) -> ExitCode {
+    /// Does what was asked, and returns the exit code of the process.
+    pub fn run(self) -> u8 {
         program::run(self.common, |output| self.command.run(output))
     }
 }

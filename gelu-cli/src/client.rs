@@ -150,12 +150,12 @@ pub(crate) fn prepared_key<S: Scheme>(
 }
 
 /// Bits of a key.
-pub(crate) fn key_bits<S: Backend>(secret: &S::SecretKey) -> u32 {
+pub fn key_bits<S: Backend>(secret: &S::SecretKey) -> u32 {
     S::key_bits(S::public_key(secret))
 }
 
 /// Refuses a key that the server of this card would refuse, before it is made.
-pub(crate) fn check_key_bits(card: &ModelCard, got: u32) -> Result<()> {
+pub fn check_key_bits(card: &ModelCard, got: u32) -> Result<()> {
     let (least, most) = card.key_bits;
     match (least..=most).contains(&got) {
         true => Ok(()),
@@ -178,7 +178,7 @@ pub async fn open<S: Backend>(
 }
 
 /// Connects to `address` (HOST:PORT) and reads what is served there; no key of ours is used yet.
-pub(crate) async fn connect<S: Backend>(
+pub async fn connect<S: Backend>(
     address: &str,
     tls: &ClientTls,
     observer: impl FnMut(&ClientEvent) + Send + 'static,
@@ -197,12 +197,7 @@ pub(crate) fn host_of(address: &str) -> Result<&str> {
 
 /// The mini-batches of a client, in order: `steps` of them, all of the same size. What is left
 /// of an epoch when no full mini-batch remains is shuffled anew with the next one.
-pub(crate) fn schedule(
-    samples: usize,
-    batch: usize,
-    steps: usize,
-    seed: u64,
-) -> Result<Vec<Vec<usize>>> {
+pub fn schedule(samples: usize, batch: usize, steps: usize, seed: u64) -> Result<Vec<Vec<usize>>> {
     if samples < batch || batch == 0 {
         return Err(problem(
             format!("a mini-batch of {batch} samples cannot be made of {samples}"),
@@ -216,21 +211,21 @@ pub(crate) fn schedule(
 
 /// A lease that was committed, and what went into it.
 #[derive(Debug, Clone)]
-pub(crate) struct Lease {
+pub struct Lease {
     /// Which client held it.
-    pub(crate) client: usize,
+    pub client: usize,
     /// The version that it has become.
-    pub(crate) version: u64,
+    pub version: u64,
     /// Its mini-batches.
-    pub(crate) batches: Vec<Vec<usize>>,
+    pub batches: Vec<Vec<usize>>,
     /// What each looked like.
-    pub(crate) steps: Vec<StepReport>,
+    pub steps: Vec<StepReport>,
 }
 
 /// Trains on every mini-batch of `schedule`, by as many leases as the server makes of them, each of a
 /// length that keeps the data safe and lets the rest be trained. Those that were committed stand in
 /// `leases`, however it ends.
-pub(crate) async fn train<S: Scheme>(
+pub async fn train<S: Scheme>(
     session: &mut Session<S>,
     client: usize,
     data: &Dataset,
@@ -258,11 +253,7 @@ pub(crate) async fn train<S: Scheme>(
 
 /// Rows of a query where many are to be classified: what the scheme is fastest at, or fewer, so that no message
 /// outgrows a frame.
-pub(crate) fn rows_of_query<S: Scheme>(
-    network: &Network,
-    precision: &Precision,
-    key_bits: u32,
-) -> usize {
+pub fn rows_of_query<S: Scheme>(network: &Network, precision: &Precision, key_bits: u32) -> usize {
     let limit = Limits::default().frame_bytes;
     let too_large = |rows: usize| {
         let plan = S::plan(network, precision, rows, Purpose::Inference, key_bits);

@@ -12,6 +12,7 @@
 //! | `client` | how to reach a server, to train and to classify there |
 //! | `queries` | a server that answers queries, here or elsewhere |
 //! | `local` | a server process on this machine, for runs that need no other |
+//! | `leases` | how long the leases of a training may be |
 //! | `ending` | how a run ends, also early: nothing hides a result |
 //! | `cut_off` | values that were cut off at a bound, by layer |
 //! | `experiment` | a whole training on this machine, encrypted and in the clear |
@@ -37,7 +38,7 @@ mod data;
 mod destination;
 mod ending;
 mod experiment;
-mod leases;
+pub mod leases;
 pub mod local;
 pub mod machine;
 pub mod output;

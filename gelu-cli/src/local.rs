@@ -4,11 +4,12 @@
 //! program, started with the command `serve` on a free port of the loopback interface; it stops when its
 //! standard input ends, so it does not outlive us however we end.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -130,8 +131,7 @@ impl Deployment {
 
     /// This very program as a server that ends with us.
     fn command(&self, words: &[&str]) -> Result<Command> {
-        let program = std::env::current_exe().context("cannot find this very program")?;
-        let mut command = Command::new(program);
+        let mut command = this_program()?;
         command
             .args(words)
             .args(["--json", "--listen", "127.0.0.1:0", "--stop-with-stdin", "--certs"])
@@ -163,6 +163,28 @@ impl Deployment {
         Ok(Model::load(&self.model())?)
     }
 }
+
+/// Says what starts this very program, where that is more than the file that runs: an interpreter and its module.
+/// The first call decides.
+pub fn started_by(words: Vec<OsString>) {
+    let _ = PROGRAM.set(words);
+}
+
+fn this_program() -> Result<Command> {
+    match PROGRAM.get().and_then(|words| words.split_first()) {
+        Some((program, words)) => {
+            let mut command = Command::new(program);
+            command.args(words);
+            Ok(command)
+        }
+        None => {
+            let program = std::env::current_exe().context("cannot find this very program")?;
+            Ok(Command::new(program))
+        }
+    }
+}
+
+static PROGRAM: OnceLock<Vec<OsString>> = OnceLock::new();
 
 impl LocalServer {
     fn start(mut command: Command) -> Result<Self> {

@@ -3,5 +3,5 @@
 use clap::Parser;
 
 fn main() -> std::process::ExitCode {
-    gelu_cli::Cli::parse().run()
+    gelu_cli::Cli::parse().run().into()
 }

@@ -10,6 +10,8 @@ use gelu_core::error::Refused;
 pub struct Problem {
     what: String,
     next: String,
+    /// What it is about, where that has a type: its words are in `what`.
+    cause: Option<Error>,
 }
 
 impl fmt::Display for Problem {
@@ -18,11 +20,21 @@ impl fmt::Display for Problem {
     }
 }
 
-impl std::error::Error for Problem {}
+impl std::error::Error for Problem {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_ref().map(AsRef::as_ref)
+    }
+}
 
 /// What went wrong, and what to do next.
 pub fn problem(what: impl Into<String>, next: impl Into<String>) -> Error {
-    Problem { what: what.into(), next: next.into() }.into()
+    Problem { what: what.into(), next: next.into(), cause: None }.into()
+}
+
+/// An error, kept as it is, and what to do next.
+pub fn advised(error: impl Into<Error>, next: impl Into<String>) -> Error {
+    let error = error.into();
+    Problem { what: sentence(&error), next: next.into(), cause: Some(error) }.into()
 }
 
 /// Adds the way out to an error.
@@ -33,7 +45,7 @@ pub trait Advise<T> {
 
 impl<T, E: Into<Error>> Advise<T> for Result<T, E> {
     fn advise(self, next: impl FnOnce() -> String) -> anyhow::Result<T> {
-        self.map_err(|error| problem(sentence(&error.into()), next()))
+        self.map_err(|error| advised(error, next()))
     }
 }
 
@@ -158,6 +170,14 @@ mod tests {
         assert!(explain(&error).ends_with("next: check the path"));
         let advised = Err::<(), _>(anyhow::anyhow!("a")).advise(|| "b".into()).unwrap_err();
         assert_eq!(explain(&advised), "error: a\n next: b");
+        let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let kept = super::advised(missing(), "look elsewhere");
+        assert_eq!(sentence(&kept), missing().to_string(), "said once");
+        assert_eq!(advice(&kept).as_deref(), Some("look elsewhere"), "not the advice of its cause");
+        assert!(
+            kept.chain().any(|cause| cause.is::<std::io::Error>()),
+            "who must act is still known"
+        );
     }
 
     #[test]

@@ -4,8 +4,6 @@
 //! early: what had been done by then is shown and written, and says how much of how much it is; 129, 130
 //! and 143 ended by SIGHUP, SIGINT and SIGTERM with nothing to show.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use clap::{ArgAction, Args};
 use tracing_subscriber::EnvFilter;
@@ -24,18 +22,18 @@ pub struct Common {
     verbose: u8,
 }
 
-/// Runs a command of a process that has done nothing else yet.
-pub fn run(common: Common, command: impl FnOnce(Output) -> Result<()>) -> ExitCode {
+/// Runs a command of a process that has done nothing else yet, and returns its exit code.
+pub fn run(common: Common, command: impl FnOnce(Output) -> Result<()>) -> u8 {
     common.init_logs();
     signals::listen();
     match command(Output { json: common.json }) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => {
             phases::say(&problem::explain(&error));
             match (ending::is_early(&error), signals::code()) {
-                (true, _) => ExitCode::from(ending::EXIT_CODE),
-                (false, Some(code)) => ExitCode::from(code),
-                (false, None) => ExitCode::FAILURE,
+                (true, _) => ending::EXIT_CODE,
+                (false, Some(code)) => code,
+                (false, None) => 1,
             }
         }
     }

@@ -48,7 +48,7 @@ pub(crate) struct Args {
 }
 
 /// One use of the model.
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Account {
     verdict: String,
     safe_samples: u64,
@@ -59,54 +59,85 @@ struct Account {
     costs: Costs,
 }
 
-#[derive(Serialize)]
-struct Audit<'a> {
-    model: &'a str,
+/// What each party could learn of a model: an account of queries, and one of a training.
+#[derive(Debug, Serialize)]
+pub struct Audit {
+    model: String,
     layers: String,
     parameters: usize,
     backend: &'static str,
     key_bits: u32,
     inference: Account,
     training: Account,
+    /// Size of the keys of a training.
+    #[serde(skip)]
+    training_bits: u32,
+    /// Mini-batches of a lease, and samples of a mini-batch.
+    #[serde(skip)]
+    lease: [usize; 2],
 }
 
 /// Prints both accounts.
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     let (architecture, inference, training) = open(&args.model)?;
     let architecture = args.freeze.network(architecture)?;
-    let network = architecture.network();
-    let account = |precision, batch, purpose, cryptosystem: Cryptosystem| {
-        let count = Count { network: &network, precision, batch, purpose, measured: false };
-        cryptosystem.backend.run(Accounted(count, cryptosystem.key_bits))
-    };
-    let (queries, mini_batches) = (args.cryptosystem, args.cryptosystem.for_training());
-    let steps = Purpose::Training { steps: args.steps };
-    let audit = Audit {
-        model: &args.model,
-        layers: architecture.to_string(),
-        parameters: architecture.parameters(),
-        backend: queries.backend.id(),
-        key_bits: queries.key_bits,
-        inference: account(&inference, 1, Purpose::Inference, queries)?,
-        training: account(&training, args.batch, steps, mini_batches)?,
-    };
-    let text = format!(
-        "{layers}\n{parameters} parameters, {backend} with keys of {bits} bits\n\n\
-         Inference, one sample at a time\n{inference}\n\n\
-         Training, leases of {steps} mini-batches of {batch} samples\n{training}",
-        layers = audit.layers,
-        parameters = audit.parameters,
-        backend = audit.backend,
-        bits = match mini_batches.key_bits {
-            bits if bits == audit.key_bits => bits.to_string(),
-            bits => format!("{} for queries, {bits}", audit.key_bits),
-        },
-        inference = audit.inference.text(),
-        steps = args.steps,
-        batch = args.batch,
-        training = audit.training.text(),
-    );
-    output.show(&audit, text)
+    let precisions = [&inference, &training];
+    let (cryptosystem, batch, steps) = (args.cryptosystem, args.batch, args.steps);
+    let audit = Audit::of(&args.model, &architecture, precisions, cryptosystem, batch, steps)?;
+    output.show(&audit, audit.text())
+}
+
+impl Audit {
+    /// Of a network at its precisions for queries, one sample at a time, and for training, in leases of `steps`
+    /// mini-batches of `batch` samples.
+    ///
+    /// # Errors
+    /// When the numbers do not fit the plaintexts: which layer needs how many bits.
+    pub fn of(
+        model: &str,
+        architecture: &Sequential,
+        [inference, training]: [&Precision; 2],
+        cryptosystem: Cryptosystem,
+        batch: usize,
+        steps: u32,
+    ) -> Result<Self> {
+        let network = architecture.network();
+        let account = |precision, batch, purpose, cryptosystem: Cryptosystem| {
+            let count = Count { network: &network, precision, batch, purpose, measured: false };
+            cryptosystem.backend.run(Accounted(count, cryptosystem.key_bits))
+        };
+        let (queries, mini_batches) = (cryptosystem, cryptosystem.for_training());
+        Ok(Self {
+            model: model.into(),
+            layers: architecture.to_string(),
+            parameters: architecture.parameters(),
+            backend: queries.backend.id(),
+            key_bits: queries.key_bits,
+            inference: account(inference, 1, Purpose::Inference, queries)?,
+            training: account(training, batch, Purpose::Training { steps }, mini_batches)?,
+            training_bits: mini_batches.key_bits,
+            lease: [usize::try_from(steps)?, batch],
+        })
+    }
+
+    /// As a person reads it.
+    pub fn text(&self) -> String {
+        let [steps, batch] = self.lease;
+        format!(
+            "{layers}\n{parameters} parameters, {backend} with keys of {bits} bits\n\n\
+             Inference, one sample at a time\n{inference}\n\n\
+             Training, leases of {steps} mini-batches of {batch} samples\n{training}",
+            layers = self.layers,
+            parameters = self.parameters,
+            backend = self.backend,
+            bits = match self.training_bits {
+                bits if bits == self.key_bits => bits.to_string(),
+                bits => format!("{} for queries, {bits}", self.key_bits),
+            },
+            inference = self.inference.text(),
+            training = self.training.text(),
+        )
+    }
 }
 
 /// A network by name, or a model file, with its precision for queries and for training.

@@ -1,6 +1,6 @@
 //! One file for each command: its arguments, its examples, what it does.
 
-pub(crate) mod audit;
+pub mod audit;
 pub(crate) mod backends;
 pub mod bench;
 pub(crate) mod certs;
@@ -12,7 +12,7 @@ pub(crate) mod infer;
 pub(crate) mod keygen;
 pub(crate) mod man;
 pub(crate) mod models;
-pub(crate) mod plan;
+pub mod plan;
 pub(crate) mod predict;
 pub(crate) mod round;
 pub(crate) mod schema;

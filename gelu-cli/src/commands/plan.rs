@@ -5,6 +5,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use gelu_core::Precision;
 use gelu_core::plan::Purpose;
+use gelu_nn::Sequential;
 use serde::Serialize;
 
 use super::audit::open;
@@ -63,9 +64,10 @@ pub(crate) struct Args {
     cryptosystem: Cryptosystem,
 }
 
-#[derive(Serialize)]
-struct Shown<'a> {
-    model: &'a str,
+/// How a mini-batch or a query of a model travels, and what it costs.
+#[derive(Debug, Serialize)]
+pub struct Shown {
+    model: String,
     layers: String,
     purpose: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,7 +83,7 @@ struct Shown<'a> {
 }
 
 /// The mini-batch under one cryptosystem.
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Alternative {
     backend: &'static str,
     key_bits: u32,
@@ -106,23 +108,60 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
             (precision, Purpose::Training { steps: args.steps }, 10)
         }
     };
-    let (batch, network) = (args.batch.unwrap_or(batch), architecture.network());
-    let (network, precision, measured) = (&network, &precision, args.measure);
+    let batch = args.batch.unwrap_or(batch);
+    let (network, precision, measured) = (&architecture.network(), &precision, args.measure);
     let count = Count { network, precision, batch, purpose, measured };
-    let chosen = args.cryptosystem.for_purpose(purpose);
-    let shown = Shown {
-        model: &args.model,
-        layers: architecture.to_string(),
-        purpose: if args.train { "training" } else { "inference" },
-        steps: args.train.then_some(args.steps),
-        sigma: chosen.backend.sigma(precision).filter(|_| args.train),
-        backend: chosen.backend.id(),
-        key_bits: chosen.key_bits,
-        measured,
-        costs: count.under(chosen)?,
-        backends: alternatives(count),
-    };
-    output.show(&shown, text(&shown))
+    let shown = Shown::counted(&args.model, &architecture, count, args.cryptosystem)?;
+    output.show(&shown, shown.text())
+}
+
+impl Shown {
+    /// Of `batch` samples at a time, at the prices of the reference machine.
+    ///
+    /// # Errors
+    /// When the numbers do not fit the plaintexts: which layer needs how many bits.
+    pub fn of(
+        model: &str,
+        architecture: &Sequential,
+        precision: &Precision,
+        cryptosystem: Cryptosystem,
+        batch: usize,
+        purpose: Purpose,
+    ) -> Result<Self> {
+        let network = &architecture.network();
+        let count = Count { network, precision, batch, purpose, measured: false };
+        Self::counted(model, architecture, count, cryptosystem)
+    }
+
+    fn counted(
+        model: &str,
+        architecture: &Sequential,
+        count: Count<'_>,
+        cryptosystem: Cryptosystem,
+    ) -> Result<Self> {
+        let chosen = cryptosystem.for_purpose(count.purpose);
+        let steps = match count.purpose {
+            Purpose::Inference => None,
+            Purpose::Training { steps } => Some(steps),
+        };
+        Ok(Self {
+            model: model.into(),
+            layers: architecture.to_string(),
+            purpose: if steps.is_some() { "training" } else { "inference" },
+            steps,
+            sigma: chosen.backend.sigma(count.precision).filter(|_| steps.is_some()),
+            backend: chosen.backend.id(),
+            key_bits: chosen.key_bits,
+            measured: count.measured,
+            costs: count.under(chosen)?,
+            backends: alternatives(count),
+        })
+    }
+
+    /// As a person reads it.
+    pub fn text(&self) -> String {
+        text(self)
+    }
 }
 
 fn alternatives(count: Count<'_>) -> Vec<Alternative> {
@@ -141,7 +180,7 @@ fn alternatives(count: Count<'_>) -> Vec<Alternative> {
     secure.map(alternative).collect()
 }
 
-fn text(shown: &Shown<'_>) -> String {
+fn text(shown: &Shown) -> String {
     let mut rows = table(&[
         "layer",
         "direction",
@@ -207,7 +246,7 @@ fn hiding(costs: &Costs) -> String {
 }
 
 /// All cryptosystems side by side, and which is the fastest and which the smallest.
-fn comparison(shown: &Shown<'_>) -> String {
+fn comparison(shown: &Shown) -> String {
     let mut rows = table(&["--backend", "#key\nbits", "#expected\ntime", "#sent", ""]);
     for other in &shown.backends {
         let least = |of: fn(&Alternative) -> Option<u64>| {

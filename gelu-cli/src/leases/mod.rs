@@ -19,11 +19,11 @@ use gelu_core::plan::MAX_STEPS;
 use gelu_core::{Network, mask};
 
 use self::left::Left;
-use crate::problem::problem;
+use crate::problem::advised;
 
 /// What bounds the leases of one client.
 #[derive(Debug, Clone)]
-pub(crate) struct Rules {
+pub struct Rules {
     policy: DataPolicy,
     data: Vec<DataExposure>,
     batch: usize,
@@ -35,7 +35,7 @@ pub(crate) struct Rules {
 
 impl Rules {
     /// Of a client with mini-batches of `batch` samples, at a server that grants `most_samples` a lease.
-    pub(crate) fn new(
+    pub fn new(
         network: &Network,
         sigma: Option<u32>,
         batch: usize,
@@ -51,7 +51,7 @@ impl Rules {
     ///
     /// # Errors
     /// The rule that lets the training not end, with its numbers and the way out.
-    pub(crate) fn lengths(
+    pub fn lengths(
         &self,
         ledger: &DataLedger,
         ids: &[SampleId],
@@ -98,7 +98,8 @@ impl Rules {
         match self.policy {
             DataPolicy::Enforce => refusal(&refused, &next, shorter),
             DataPolicy::AllowInputReconstruction => {
-                problem(format!("refused: {refused}"), format!("{next}, or a smaller --batch"))
+                let refused = gelu_service::Error::from(refused);
+                advised(refused, format!("{next}, or a smaller --batch"))
             }
         }
     }
@@ -122,8 +123,8 @@ impl Rules {
 
 fn refusal(refused: &Refused, next: &str, shorter: Option<u32>) -> Error {
     let shorter = shorter.map(|steps| format!(", or a shorter training: --steps {steps}"));
-    problem(
-        format!("refused: {refused}"),
+    advised(
+        gelu_service::Error::from(refused.clone()),
         format!(
             "{next}{}; as a last resort --allow-input-reconstruction gives the protection of the data up",
             shorter.unwrap_or_default()

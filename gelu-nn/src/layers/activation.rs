@@ -259,7 +259,15 @@ impl LocalFunction for Activation {
             Self::Tanh => Some(Local::Steps(|z| Self::Tanh.value(z))),
             Self::Relu => Some(Local::Relu),
             Self::Square => Some(Local::Square),
-            Self::Taylor3 | Self::Taylor5 => None,
+            // Some fall somewhere, so they have no table of steps; others have no circuit yet.
+            Self::LeakyRelu { .. }
+            | Self::Clip { .. }
+            | Self::HardSwish
+            | Self::Gelu
+            | Self::GeluTanh
+            | Self::Identity
+            | Self::Taylor3
+            | Self::Taylor5 => None,
         }
     }
 }
