@@ -16,7 +16,7 @@ use gelu_core::linear::{Tap, Taps};
 use ndarray::{Array2, ArrayView2, Axis};
 
 use crate::error::{Error, Result};
-use crate::layers::{Activation, MeanPool2d};
+use crate::layers::Activation;
 use crate::parameters::{FloatLayer, FloatParameters};
 use crate::sequential::{Block, Local, Sequential, Step};
 
@@ -51,14 +51,19 @@ impl Link {
         }
     }
 
-    fn pool(pool: &MeanPool2d, name: String) -> Self {
-        let inputs = pool.input().features();
-        let mut rows = vec![Vec::new(); pool.output().features()];
+    /// `share` of each of `inputs` pixels goes to one of `outputs`.
+    fn moved(
+        name: String,
+        (inputs, outputs): (usize, usize),
+        target: impl Fn(usize) -> usize,
+        share: f64,
+    ) -> Self {
+        let mut rows = vec![Vec::new(); outputs];
         for pixel in 0..inputs {
             let source = u32::try_from(pixel).expect("features are bounded");
-            rows[pool.target(pixel)].push(Tap { source, weight: 0 });
+            rows[target(pixel)].push(Tap { source, weight: 0 });
         }
-        let (entries, offsets) = (vec![pool.share()], vec![0.0; rows.len()]);
+        let (entries, offsets) = (vec![share], vec![0.0; rows.len()]);
         let taps = Taps::from_rows(rows);
         Self { name, inputs, taps, entries, offsets, activation: None }
     }
@@ -153,7 +158,13 @@ fn add_local(chain: &mut Vec<Link>, pools: &mut usize, local: &Local) -> Result<
     match (local, chain.last_mut()) {
         (Local::MeanPool2d(pool), _) => {
             *pools += 1;
-            chain.push(Link::pool(pool, format!("mean{pools}")));
+            let sizes = (pool.input().features(), pool.output().features());
+            let name = format!("mean{pools}");
+            chain.push(Link::moved(name, sizes, |pixel| pool.target(pixel), pool.share()));
+        }
+        (Local::ZeroPad2d(pad), _) => {
+            let sizes = (pad.input().features(), pad.output().features());
+            chain.push(Link::moved("pad".into(), sizes, |pixel| pad.target(pixel), 1.0));
         }
         (Local::Activation(Activation::Identity), _) => {}
         (Local::Activation(f), Some(link @ Link { activation: None, .. })) => {
@@ -189,7 +200,12 @@ mod tests {
     /// The chain computes what the network computes, poolings of both kinds included.
     #[test]
     fn a_chain_is_the_network() {
-        for architecture in [zoo::conv1(), zoo::lenet5(), zoo::lenet5_square(), zoo::iris()] {
+        let padded = LayerSpec::ZeroPad2d { top: 1, bottom: 2, left: 3, right: 0 };
+        let layers = [&[padded], zoo::conv1().layers()].concat();
+        let padded = Sequential::new(Shape::image(1, 28, 28), layers);
+        let [conv1, lenet5, square, iris] =
+            [zoo::conv1(), zoo::lenet5(), zoo::lenet5_square(), zoo::iris()];
+        for architecture in [conv1, lenet5, square, iris, padded.unwrap()] {
             let parameters =
                 FloatParameters::initialise(&architecture, &mut ChaCha20Rng::seed_from_u64(3));
             let features = architecture.input().features();

@@ -243,14 +243,15 @@ impl From<Sequential> for Architecture {
     }
 }
 
-/// `784 ▸ dense1 300 ▸ sigmoid ▸ dense2 10`: what `gelu models` prints.
+/// `784 ▸ dense1 300 ▸ sigmoid ▸ dense2 10`: what `gelu models` prints. A shortcut is `+ conv1`, and after a `;` stands the value
+/// from which a branch goes on.
 impl core::fmt::Display for Sequential {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{}", self.input())?;
         for (before, step) in self.steps.iter().enumerate() {
             match step.sources()[0] {
                 source if source == before => write!(f, " ▸ ")?,
-                source => write!(f, ", + of {} ▸ ", self.label(source))?,
+                source => write!(f, "; {} ▸ ", self.label(source))?,
             }
             match step {
                 Step::Block { block, .. } => {
@@ -352,6 +353,12 @@ mod tests {
                 |(window, stride, padding)| LayerSpec::MaxPool2d { window, stride, padding }
             ),
             Just(LayerSpec::GlobalAveragePool),
+            (0..3usize, 0..3usize).prop_map(|(top, right)| LayerSpec::ZeroPad2d {
+                top,
+                bottom: 1,
+                left: 0,
+                right
+            }),
             (0..7usize).prop_map(|from| LayerSpec::Add { from }),
             (0..7usize).prop_map(|from| LayerSpec::Branch { from }),
             Just(LayerSpec::Activation { function: Activation::Tanh }),

@@ -6,7 +6,7 @@
 //! | [`Conv2d`] | server, encrypted | [`LinearMap`] |
 //! | [`Conv2d`] followed by [`MeanPool2d`] | server, encrypted | one [`LinearMap`]: [`PooledConv2d`] |
 //! | [`MeanPool2d`] elsewhere, also over whole images | client, in the clear | [`LocalFunction`](gelu_core::LocalFunction) |
-//! | [`MaxPool2d`] | client, in the clear | [`LocalFunction`](gelu_core::LocalFunction) |
+//! | [`MaxPool2d`], [`ZeroPad2d`] | client, in the clear | [`LocalFunction`](gelu_core::LocalFunction) |
 //! | [`Activation`] | client, in the clear | [`LocalFunction`](gelu_core::LocalFunction) |
 //!
 //! A layer's constructor is its check: a value of these types is within the limits of
@@ -20,6 +20,7 @@ pub mod max_pool;
 pub mod mean_pool;
 pub mod pooled_conv2d;
 pub mod shape;
+pub mod zero_pad;
 
 use gelu_core::LinearMap;
 use gelu_core::linear::SizeError;
@@ -31,6 +32,7 @@ pub use max_pool::MaxPool2d;
 pub use mean_pool::MeanPool2d;
 pub use pooled_conv2d::PooledConv2d;
 pub use shape::Shape;
+pub use zero_pad::ZeroPad2d;
 
 /// What one encrypted pass through a linear layer costs, before any packing.
 ///

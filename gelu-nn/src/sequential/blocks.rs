@@ -13,6 +13,7 @@ use super::spec::LayerSpec;
 use crate::error::{Error, Result};
 use crate::layers::{
     Activation, Affine, Conv2d, Conv2dConfig, Dense, LayerError, MaxPool2d, MeanPool2d, Shape,
+    ZeroPad2d,
 };
 
 /// All of a network.
@@ -60,6 +61,9 @@ impl Blocks {
                 LayerSpec::MaxPool2d { window, stride, padding } => {
                     builder.max_pool2d(window, stride.unwrap_or(window), padding)?;
                 }
+                LayerSpec::ZeroPad2d { top, bottom, left, right } => {
+                    builder.zero_pad2d([top, bottom], [left, right])?;
+                }
                 LayerSpec::GlobalAveragePool => builder.mean_pool2d(MeanPool2d::global)?,
                 LayerSpec::Activation { function } => builder.activation(function)?,
                 LayerSpec::Add { from } => builder.add(from)?,
@@ -71,12 +75,12 @@ impl Blocks {
     }
 }
 
-/// One linear layer, which the server computes.
+/// One linear layer, which the server computes, and what comes after it in the list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Block {
     name: String,
     affine: Affine,
-    rectified: bool,
+    locals: Vec<Local>,
 }
 
 impl Block {
@@ -90,9 +94,14 @@ impl Block {
         &self.affine
     }
 
-    /// Whether a rectifier comes before the next linear layer of the list; the initialisation depends on it.
+    /// Names of the local functions that follow in the list, up to the next linear layer.
+    pub fn local_names(&self) -> impl Iterator<Item = &str> {
+        self.locals.iter().map(Local::name)
+    }
+
+    /// Whether one of them is a rectifier; the initialisation depends on it.
     pub(crate) fn is_rectified(&self) -> bool {
-        self.rectified
+        self.locals.iter().any(|local| matches!(local, Local::Activation(f) if f.is_rectifier()))
     }
 }
 
@@ -133,6 +142,7 @@ pub(crate) enum Local {
     Activation(Activation),
     MeanPool2d(MeanPool2d),
     MaxPool2d(MaxPool2d),
+    ZeroPad2d(ZeroPad2d),
 }
 
 impl Local {
@@ -141,6 +151,7 @@ impl Local {
             Self::Activation(f) => f.name(),
             Self::MeanPool2d(pool) => pool.name(),
             Self::MaxPool2d(pool) => pool.name(),
+            Self::ZeroPad2d(pad) => pad.name(),
         }
     }
 
@@ -149,6 +160,7 @@ impl Local {
             Self::Activation(f) => Box::new(*f),
             Self::MeanPool2d(pool) => Box::new(pool.clone()),
             Self::MaxPool2d(pool) => Box::new(pool.clone()),
+            Self::ZeroPad2d(pad) => Box::new(pad.clone()),
         }
     }
 }
@@ -282,11 +294,15 @@ impl Builder {
         Ok(())
     }
 
+    fn zero_pad2d(&mut self, rows: [usize; 2], columns: [usize; 2]) -> Result<()> {
+        let pad = ZeroPad2d::new(self.shape(), rows, columns).map_err(named("zero_pad2d"))?;
+        let shape = pad.output();
+        self.local(Local::ZeroPad2d(pad), shape);
+        Ok(())
+    }
+
     fn activation(&mut self, function: Activation) -> Result<()> {
         let function = function.check().map_err(named(function.name()))?;
-        if let Some(block) = self.blocks.last_mut() {
-            block.rectified |= function.is_rectifier();
-        }
         self.local(Local::Activation(function), self.shape());
         Ok(())
     }
@@ -304,11 +320,14 @@ impl Builder {
             .map_err(|e| named(&name)(e.into()))?;
         let (block, source, shape) = (self.blocks.len(), self.current, affine.output());
         self.push(Step::Block { block, source }, shape);
-        self.blocks.push(Block { name, affine, rectified: false });
+        self.blocks.push(Block { name, affine, locals: Vec::new() });
         Ok(())
     }
 
     fn local(&mut self, local: Local, shape: Shape) {
+        if let Some(block) = self.blocks.last_mut() {
+            block.locals.push(local.clone());
+        }
         self.push(Step::Local { local, source: self.current }, shape);
     }
 }
@@ -330,6 +349,7 @@ mod tests {
         let lenet5 = zoo::lenet5();
         let names: Vec<_> = lenet5.blocks().iter().map(Block::name).collect();
         assert_eq!(names, ["conv1+pool1", "conv2+pool2", "dense1", "dense2", "dense3"]);
+        assert_eq!(lenet5.blocks()[2].local_names().collect::<Vec<_>>(), ["relu"]);
         let network = lenet5.network();
         let sums: Vec<_> = network.stages().iter().map(|s| s.linear.outputs()).collect();
         assert_eq!(sums, [864, 256, 120, 84, 10]);
@@ -362,8 +382,8 @@ mod tests {
         let network = parse(SHORTCUTS).unwrap();
         assert_eq!(
             network.to_string(),
-            "1x8x8 ▸ conv1 2x8x8 ▸ relu ▸ conv2 2x8x8 ▸ + relu of conv1 ▸ conv3 4x4x4, \
-             + of conv2 ▸ conv4 4x4x4 ▸ + conv3 ▸ dense1 3"
+            "1x8x8 ▸ conv1 2x8x8 ▸ relu ▸ conv2 2x8x8 ▸ + relu of conv1 ▸ conv3 4x4x4; \
+             conv2 ▸ conv4 4x4x4 ▸ + conv3 ▸ dense1 3"
         );
         let core = network.network();
         assert_eq!([0, 1, 2, 3, 4].map(|stage| core.source(stage)), [0, 2, 4, 4, 7]);

@@ -47,6 +47,21 @@ pub enum LayerSpec {
         #[serde(default)]
         padding: usize,
     },
+    /// Zeros around the image, where they differ from side to side.
+    ZeroPad2d {
+        /// Rows above.
+        #[serde(default)]
+        top: usize,
+        /// Rows below.
+        #[serde(default)]
+        bottom: usize,
+        /// Columns to the left.
+        #[serde(default)]
+        left: usize,
+        /// Columns to the right.
+        #[serde(default)]
+        right: usize,
+    },
     /// The mean of each channel.
     GlobalAveragePool,
     /// The sum of what the layer before gives and an earlier one of the same shape: a shortcut of a residual network.

@@ -28,6 +28,7 @@ const RELU: LayerSpec = LayerSpec::Activation { function: Activation::Relu };
 const POOL: LayerSpec = LayerSpec::MeanPool2d { window: 2 };
 const MAX_POOL: LayerSpec = LayerSpec::MaxPool2d { window: 3, stride: Some(2), padding: 1 };
 const GLOBAL: LayerSpec = LayerSpec::GlobalAveragePool;
+const PAD: LayerSpec = LayerSpec::ZeroPad2d { top: 1, bottom: 0, left: 0, right: 2 };
 
 fn image(channels: usize, side: usize, layers: &[LayerSpec]) -> Sequential {
     Sequential::new(Shape::image(channels, side, side), layers.to_vec()).unwrap()
@@ -102,7 +103,7 @@ fn pooled_and_grouped() -> [Sequential; 2] {
     let last = LayerSpec::Dense { outputs: 3 };
     [
         image(2, 8, &[grouped(4, 3, 1, 2), POOL, RELU, MAX_POOL, last]),
-        image(3, 7, &[MAX_POOL, grouped(6, 3, 2, 3), RELU, conv(2, 1, 2, 0), GLOBAL, last]),
+        image(3, 7, &[MAX_POOL, grouped(6, 3, 2, 3), RELU, PAD, conv(2, 1, 2, 0), GLOBAL, last]),
     ]
 }
 
