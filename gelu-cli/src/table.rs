@@ -1,6 +1,6 @@
 //! How a table is read: the arguments that every command with a table takes.
 
-use std::path::{Path};
+use std::path::Path;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};

@@ -96,7 +96,12 @@ struct CheckArgs {
     #[arg(value_name = "FILE")]
     table: PathBuf,
     /// The model that it is for
-    #[arg(long, value_name = "FILE", required_unless_present = "schema", conflicts_with = "schema")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "schema",
+        conflicts_with = "schema"
+    )]
     model: Option<PathBuf>,
     /// The schema
     #[arg(long, value_name = "FILE")]
@@ -171,7 +176,10 @@ fn described(schema: &Schema) -> String {
     match schema.image() {
         Some(image) => {
             let [channels, height, width] = image.shape;
-            text += &format!("images of {channels} x {height} x {width}, pixels from 0 to {}", image.max);
+            text += &format!(
+                "images of {channels} x {height} x {width}, pixels from 0 to {}",
+                image.max
+            );
         }
         None => {
             let mut columns = table(&["column", "type", "#features", "values", "no value"]);

@@ -98,8 +98,13 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
     };
     let asked = args.cryptosystem.backend.run(ask)?;
     let in_clear = model.evaluate(&rows.head(asked.predictions.len()))?.predictions;
-    let answers =
-        Answers { name: name.clone(), asked: &asked, in_clear, names: class_names(&model), of: rows.len() };
+    let answers = Answers {
+        name: name.clone(),
+        asked: &asked,
+        in_clear,
+        names: class_names(&model),
+        of: rows.len(),
+    };
     let saved = out.map_or(Ok(()), |out| out.write(answers.table().as_bytes()));
     let ended = asked.ended.clone().map(|ended| (ended, answers.how_many()));
     Results { report: None, saved, ended }.deliver(
