@@ -102,7 +102,7 @@ pub fn onnx(bytes: &[u8]) -> Result<Imported> {
         classes: lowered.classes,
         outputs: lowered.ending.outputs,
         opset: u64::try_from(graph.opset).ok(),
-        source: format!("ONNX, {}", graph.producer),
+        source: ["ONNX", &graph.producer].join(" of ").trim_end_matches(" of ").to_owned(),
         notes,
     })
 }
