@@ -151,8 +151,9 @@ impl Builder {
         shape: Shape,
         is_only: bool,
     ) -> Result<Place, String> {
-        let is_positive = scaling.scale.iter().all(|s| *s > 0.0);
-        if place.at == 0 && place.pending.is_none() && is_only && is_positive {
+        let is_of_channels = scaling.by_channel(channels(shape)).is_some();
+        let is_clients = is_of_channels && scaling.scale.iter().all(|s| *s > 0.0);
+        if place.at == 0 && place.pending.is_none() && is_only && is_clients {
             let before = self.scaling.take();
             self.scaling =
                 Some(before.map_or_else(|| scaling.clone(), |first| first.then(scaling)));

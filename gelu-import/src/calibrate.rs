@@ -37,6 +37,9 @@ pub const DEFAULT: Precision = Precision {
 /// Bits are added while a probability differs by more.
 pub const LARGEST_DIFFERENCE: f64 = 0.05;
 
+/// No stage is made larger or smaller by more than two to this power: a stage that is nearly dead would need large weights.
+const MOST_SHIFT: i32 = 8;
+
 /// The share of values that a range holds.
 const SHARE: f64 = 0.9999;
 
@@ -214,7 +217,10 @@ fn equalised(imported: &Imported, ranges: &[f64]) -> Vec<i32> {
     let is_free = free(imported.architecture.layers(), ranges.len());
     let fixed = ranges.iter().zip(&is_free).filter(|(_, free)| !**free);
     let target = fixed.map(|(range, _)| exponent(*range)).max().unwrap_or_default();
-    let shift = |(range, free): (&f64, &bool)| if *free { target - exponent(*range) } else { 0 };
+    let shift = |(range, free): (&f64, &bool)| match *free && *range > 0.0 {
+        true => (target - exponent(*range)).clamp(-MOST_SHIFT, MOST_SHIFT),
+        false => 0,
+    };
     ranges.iter().zip(&is_free).map(shift).collect()
 }
 

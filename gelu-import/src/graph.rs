@@ -12,6 +12,9 @@ use crate::wire;
 /// The versions of the standard operators whose meaning this crate knows.
 pub const OPSETS: core::ops::RangeInclusive<i64> = 7..=26;
 
+/// The most operations of a file; an architecture has at most [`MAX_LAYERS`](gelu_nn::MAX_LAYERS) layers.
+pub const MAX_NODES: usize = 1 << 12;
+
 /// A graph of operations with one input.
 #[derive(Debug)]
 pub(crate) struct Graph {
@@ -56,6 +59,10 @@ impl Graph {
         let graph = model.graph.ok_or_else(|| not_onnx("there is no graph in it"))?;
         if graph.node.is_empty() {
             return Err(not_onnx("its graph has no nodes"));
+        }
+        if graph.node.len() > MAX_NODES {
+            let (got, limit) = (graph.node.len() as u64, MAX_NODES as u64);
+            return Err(Error::TooLarge { what: "nodes", got, limit });
         }
         let is_standard = |domain: &str| ["", "ai.onnx"].contains(&domain);
         let standard = model.opset_import.iter().filter(|set| is_standard(&set.domain));

@@ -39,7 +39,7 @@ use ndarray::{Array2, Axis};
 
 pub use calibrate::{Calibrated, Report, Samples, StageRange, calibrate, uncalibrated};
 pub use error::{Error, Result, Unsupported};
-pub use graph::OPSETS;
+pub use graph::{MAX_NODES, OPSETS};
 pub use lower::{Outputs, Scaling};
 pub use state_dict::{is_safetensors, state_dict};
 pub use wire::{MAX_FILE_BYTES, MAX_MESSAGES};
@@ -102,7 +102,7 @@ pub fn onnx(bytes: &[u8]) -> Result<Imported> {
         classes: lowered.classes,
         outputs: lowered.ending.outputs,
         opset: u64::try_from(graph.opset).ok(),
-        source: format!("ONNX, {}", graph.producer),
+        source: ["ONNX", &graph.producer].join(" of ").trim_end_matches(" of ").to_owned(),
         notes,
     })
 }

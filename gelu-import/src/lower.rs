@@ -249,12 +249,15 @@ impl<'a> Lowering<'a> {
             }
         }
         for (index, name) in node.outputs.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
-            // The second output of a classifier is its probabilities, the first the label.
             let value = match (&value, index) {
-                (Value::Probabilities(ending), 0) if node.outputs.len() == 2 => {
+                // A classifier's first output is the label, the second its probabilities.
+                (Value::Probabilities(ending), 0) if node.operator.ends_with("Classifier") => {
                     Value::Label(*ending)
                 }
-                (Value::Probabilities(_), _) | (_, 0) => value.clone(),
+                (Value::Probabilities(_), 1) if node.operator.ends_with("Classifier") => {
+                    value.clone()
+                }
+                (_, 0) => value.clone(),
                 _ => Value::Unknown,
             };
             if self.values.insert(name, value).is_some() {
@@ -385,7 +388,7 @@ impl<'a> Lowering<'a> {
 
     /// A new step; one that computes the same of the same is taken instead, unless it has weights.
     fn push(&mut self, name: &str, op: Op, from: Vec<usize>, shape: Shape) -> usize {
-        let same = |step: &Step| step.op == op && step.from == from;
+        let same = |step: &Step| step.from == from && step.op == op;
         if matches!(op, Op::Affine(_) | Op::Local(_))
             && let Some(index) = self.steps.iter().position(same)
         {

@@ -48,7 +48,7 @@ pub fn state_dict(bytes: &[u8], architecture: Option<&Sequential>) -> Result<Imp
         classes: None,
         outputs: Outputs::Scores,
         opset: None,
-        source: "PyTorch, safetensors".into(),
+        source: "weights of PyTorch".into(),
         notes,
     })
 }

@@ -169,7 +169,7 @@ fn a_pipeline_keeps_its_scaling_its_classes_and_where_it_comes_from() {
     let accuracies =
         ["accuracy_float", "accuracy_fixed"].map(|key| calibration[key].as_f64().unwrap());
     assert!(accuracies[0] - accuracies[1] <= 0.01, "{shown}");
-    assert!(shown["verdict"].as_str().unwrap().contains("samples"), "{shown}");
+    assert!(shown["verdict"].as_str().unwrap().contains("queries"), "{shown}");
 
     let model = Model::load(&path.join("m.safetensors")).unwrap();
     let schema: &Schema = model.schema().unwrap();
@@ -196,7 +196,7 @@ fn without_a_sample_there_is_a_warning_and_with_a_bad_one_no_model() {
         (&["import", "network.onnx"], "node_r (Elu): Elu is not supported"),
         (
             &["import", "net.onnx", "--calibrate", "sample.csv"],
-            "5 columns of features, the model takes 16",
+            "6 columns of features, the model takes 16",
         ),
         (&["import", "pipeline.onnx", "--calibrate", "sample.npy"], "[40, 1, 4, 4]"),
         (&["import", "sample.npy"], "an array of NumPy"),

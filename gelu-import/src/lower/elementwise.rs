@@ -284,6 +284,9 @@ impl<'a> Lowering<'a> {
             scaling.scale[to as usize] = scale;
             scaling.shift[to as usize] = shift;
         }
+        if scaling.scale.iter().chain(&scaling.shift).any(|value| !value.is_finite()) {
+            return refuse("divides by zero");
+        }
         let shape = self.steps[act.step].shape;
         let step = self.push(node.label(), Op::Affine(Rc::new(scaling)), vec![act.step], shape);
         Ok(Value::Act(Act { step, curve: Curve::identity(), ..act }))

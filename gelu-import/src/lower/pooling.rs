@@ -133,7 +133,8 @@ impl Windows {
 
     /// Whether rounding the number of windows up would make a difference.
     fn leave_a_rest(&self) -> bool {
-        let rest = |axis: &Axis| (axis.padded().saturating_sub(axis.extent())) % axis.stride != 0;
+        let rest =
+            |axis: &Axis| !axis.padded().saturating_sub(axis.extent()).is_multiple_of(axis.stride);
         self.axes.iter().any(rest)
     }
 

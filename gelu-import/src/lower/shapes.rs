@@ -67,7 +67,10 @@ impl<'a> Lowering<'a> {
             "Squeeze" | "Unsqueeze" => self.with_axes_of_one(node, &sizes)?,
             other => return refuse(format!("{other} of a computed tensor is not supported")),
         };
-        let view = act.view.as_standard_layout().into_owned().into_shared();
+        let view = match act.view.is_standard_layout() {
+            true => act.view,
+            false => act.view.as_standard_layout().into_owned().into_shared(),
+        };
         let view = view
             .into_shape_with_order(IxDyn(&shape))
             .map_err(|_| format!("makes shape {shape:?} of {sizes:?}"))?;
