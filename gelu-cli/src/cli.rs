@@ -36,7 +36,7 @@ Start here:
   gelu plan lenet5              how its layers travel in ciphertexts, and what each of them costs
   gelu schema infer loans.csv   what the columns of a table of yours would mean to a network
   gelu backends                 the cryptosystems of this program, and what each can do
-  gelu predict                  new rows, encrypted: a class and its probability for each
+  gelu predict --model loans.safetensors --csv new.csv    a class for each new row, under encryption
   gelu help COMMAND             examples for each command";
 
 #[derive(Debug, Subcommand)]
