@@ -76,7 +76,8 @@ impl Error {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
-    /// Text that is no CSV: a quote that never ends, a row of another length.
+    /// A table that cannot be read, or that makes no sense as data: rows of different length, names that occur
+    /// twice, an identifier among the features, a label that is no class.
     #[error("{0}")]
     Csv(String),
     /// No rows, or none left after dropping.

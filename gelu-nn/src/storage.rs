@@ -237,6 +237,7 @@ fn broken(error: safetensors::SafeTensorError) -> ModelFileError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Dataset;
     use crate::zoo;
     use rand::SeedableRng;
     use rand::rngs::ChaCha20Rng;
@@ -354,6 +355,75 @@ mod tests {
         assert_eq!(reason(dtype), ModelFileError::WrongTensor { name, got, expected });
         let shape = tampered(|tensors, _| tensors[1].2.reverse());
         assert!(matches!(reason(shape), ModelFileError::WrongTensor { .. }));
+    }
+
+    /// A model of iris with everything that format 2 can say.
+    fn described() -> Model {
+        let (iris, schema) = Dataset::load_with_schema("iris", Path::new("")).unwrap();
+        let calibration = Calibration {
+            rows: 500,
+            accuracy_float: Some(1.0 / 3.0),
+            accuracy_fixed: None,
+            saturated: 7,
+        };
+        let provenance =
+            Provenance { source: "a.onnx".into(), sha256: "0f".repeat(32), opset: Some(21) };
+        model(zoo::iris())
+            .with_schema(schema.fit(&iris).unwrap())
+            .and_then(|model| model.with_calibration(calibration))
+            .and_then(|model| model.with_provenance(provenance))
+            .unwrap()
+    }
+
+    #[test]
+    fn schema_calibration_and_provenance_come_back() {
+        let model = described();
+        let bytes = model.to_bytes().unwrap();
+        let back = Model::from_bytes(&bytes).unwrap();
+        assert_eq!(back.schema().unwrap().hash(), model.schema().unwrap().hash());
+        assert_eq!(
+            (back.calibration(), back.provenance()),
+            (model.calibration(), model.provenance())
+        );
+        assert_eq!(back.to_bytes().unwrap(), bytes);
+        // What is true of weights and scales goes with them.
+        let next = model.successor(model.network().zeros()).unwrap();
+        assert!(next.calibration().is_none() && next.provenance().is_some());
+        assert_eq!(next.schema(), model.schema());
+        let round = model.requantised(Precision::INFERENCE).unwrap();
+        assert!(round.calibration().is_none() && round.schema() == model.schema());
+    }
+
+    #[test]
+    fn format_1_is_read_and_has_no_schema() {
+        let older = |change: &dyn Fn(String) -> String| {
+            tampered(|_, metadata| {
+                let description = metadata.get_mut(KEY).unwrap();
+                *description = change(description.replace(r#""format":2"#, r#""format":1"#));
+            })
+        };
+        let read = older(&|description| description).unwrap();
+        assert_eq!(read.to_bytes().unwrap(), model(zoo::iris()).to_bytes().unwrap());
+        let provenance =
+            format!(r#""provenance":{{"source":"a","sha256":"{}"}},"name""#, "0f".repeat(32));
+        let newer = older(&|description| description.replacen(r#""name""#, &provenance, 1));
+        assert!(matches!(reason(newer), ModelFileError::Metadata(..)));
+    }
+
+    #[test]
+    fn parts_that_do_not_fit_the_model_are_refused() {
+        let model = described();
+        let (digits, of_digits) = Dataset::load_with_schema("digits", Path::new("")).unwrap();
+        assert_eq!(of_digits.inputs(), digits.inputs());
+        let error = model.clone().with_schema(of_digits).unwrap_err().to_string();
+        assert!(error.contains("64 features") && error.contains("takes 4"), "{error}");
+        let two = model.schema().unwrap().with_classes(&["a".into(), "b".into()]).unwrap();
+        assert!(model.clone().with_schema(two).is_err());
+        let calibration =
+            Calibration { accuracy_fixed: Some(1.5), ..*model.calibration().unwrap() };
+        assert!(model.clone().with_calibration(calibration).is_err());
+        let provenance = Provenance { sha256: "0".into(), ..model.provenance().unwrap().clone() };
+        assert!(model.with_provenance(provenance).is_err());
     }
 
     #[test]

@@ -108,8 +108,11 @@ pub(super) struct Ask<'a> {
     /// Samples of one query; as many as the scheme is fastest at where it is not said.
     pub(super) batch: Option<usize>,
     /// Name and rows of the data, read by the model's schema, before a key is made.
-    pub(super) read: &'a dyn Fn(Option<&Schema>) -> Result<(String, Dataset)>,
+    pub(super) read: &'a Read<'a>,
 }
+
+/// Reads data by a schema, if there is one: its name, and its rows.
+pub(super) type Read<'a> = dyn Fn(Option<&Schema>) -> Result<(String, Dataset)> + 'a;
 
 /// The answers and what they cost.
 pub(super) struct Asked {

@@ -168,7 +168,7 @@ impl Records {
         }
         let (got, width) = (row.len(), *self.width.get_or_insert(row.len()));
         if got != width {
-            let next = match (got == width + 1 && row.iter().last() == Some(""), width) {
+            let next = match (got == width + 1 && row.iter().next_back() == Some(""), width) {
                 (true, _) => "is there a delimiter at the end of each line?",
                 (_, 1) => "is the first line a title or a comment? Remove it",
                 _ => "is another delimiter meant? See --delimiter",

@@ -66,6 +66,11 @@ impl Schema {
     /// [`DataError`] naming column, row and value: missing values (if refused), a stray word among numbers, an
     /// identifier, a label that is no class, a column that is not there.
     pub fn infer(table: &Table, options: &Options) -> Result<Inferred, DataError> {
+        if let [only] = &table.names[..] {
+            return Err(DataError::Csv(format!(
+                "the table has one column, {only:?}; what separates its cells? See --delimiter"
+            )));
+        }
         let label =
             options.label.as_ref().map(|column| csv::find(column, &table.names)).transpose()?;
         let find = |column| csv::find(column, &table.names);

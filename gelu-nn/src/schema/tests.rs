@@ -286,11 +286,11 @@ fn scales_are_those_of_the_training_rows_and_missing_values_take_their_mean() {
         let squares = feature.mapv(|x| x * x).mean().unwrap();
         assert!(feature.mean().unwrap().abs() < 1e-9 && (squares - 1.0).abs() < 1e-9);
     }
-    // Read again by the schema alone, every row is among those of the split, bit for bit.
+    // Read again by the schema alone, every row is among those of the split.
     let whole = fitted.dataset(&path, &options).unwrap();
-    let key = |part: &Dataset| -> Vec<Vec<u64>> {
-        let columns = part.features().columns().into_iter();
-        columns.map(|c| c.iter().map(|x| (x * 1e9).round() as i64 as u64).collect()).collect()
+    let key = |part: &Dataset| -> Vec<Vec<String>> {
+        let text = |x: &f64| format!("{:.0}", (x * 1e9).round() + 0.0);
+        part.features().columns().into_iter().map(|c| c.iter().map(text).collect()).collect()
     };
     let mut parts = [key(&split.train), key(&split.test)].concat();
     let mut all = key(&whole);

@@ -179,7 +179,7 @@ impl Args {
 
     /// The data, read for the model to begin with.
     fn samples(&self, start: Option<&Model>) -> Result<Samples> {
-        let meaning = start.map_or(Meaning::Own, |start| Meaning::of(start));
+        let meaning = start.map_or(Meaning::Own, Meaning::of);
         self.data.load(self.network.as_deref(), meaning)
     }
 
