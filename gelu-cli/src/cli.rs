@@ -35,7 +35,7 @@ Start here:
   gelu schema infer loans.csv   what the columns of a table of yours would mean to a network
   gelu import net.onnx          a model that was trained elsewhere, made one of ours
   gelu backends                 the cryptosystems of this program, and what each can do
-  gelu predict                  new rows, encrypted: a class and its probability for each
+  gelu predict --model loans.safetensors --csv new.csv    a class for each new row, under encryption
   gelu help COMMAND             examples for each command";
 
 #[derive(Debug, Subcommand)]

@@ -64,7 +64,6 @@ impl Bench {
     fn make_what_examples_name(&self) {
         let rng = &mut ChaCha20Rng::seed_from_u64(1);
         let models = [
-            ("iris", zoo::iris(), Precision::INFERENCE),
             ("lenet5", zoo::lenet5(), Precision::INFERENCE),
             ("mnist", zoo::mnist_dense(), Precision::INFERENCE),
             ("mnist-dense", zoo::mnist_dense(), Precision::INFERENCE),

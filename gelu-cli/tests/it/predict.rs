@@ -92,14 +92,12 @@ fn new_rows_are_answered_in_order_and_without_a_label() {
     let mut piped = piped.spawn().unwrap();
     piped.stdin.take().unwrap().write_all(text(path, "new.csv").as_bytes()).unwrap();
     let objects = stdout(&piped.wait_with_output().unwrap());
-    for ((object, line), row) in objects.lines().zip(&lines[1..]).zip(1..) {
-        let object: Value = serde_json::from_str(object).unwrap();
+    for ((text, line), row) in objects.lines().zip(&lines[1..]).zip(1..) {
+        let object: Value = serde_json::from_str(text).unwrap();
         let cells: Vec<_> = line.split(',').collect();
         assert_eq!((&object["row"], &object["class"]), (&row.into(), &cells[1].into()));
         for (kind, cell) in ["setosa", "versicolor", "virginica"].iter().zip(&cells[2..]) {
-            assert_eq!(object["probabilities"][kind].as_f64().unwrap().to_string(), {
-                cell.parse::<f64>().unwrap().to_string()
-            });
+            assert!(text.contains(&format!("\"{kind}\":{cell}")), "{text} {line}");
         }
     }
     assert_eq!(objects.lines().count(), 40);

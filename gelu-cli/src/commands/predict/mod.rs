@@ -54,7 +54,7 @@ use crate::table::{TableArgs, read_schema};
 Examples:
   gelu predict --server gelu.example.org:7878 --account alice --key alice.key --csv new.csv --out new-classes.csv
   gelu predict --model iris.safetensors --csv flowers.csv --id flower
-  gelu predict --model iris.safetensors --csv flowers.csv --format jsonl --clear
+  gelu predict --model iris.safetensors --csv flowers.csv --ignore flower --format jsonl --clear
   gelu predict --model digits.safetensors --images scans --out scans.jsonl
 
 Answers come in the order of the rows and are written as they come: of a table of any length, only some thousand rows
