@@ -171,7 +171,8 @@ fn a_head_on_a_base_of_the_other_party() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let train = ["train", "--plaintext", "--dataset", "digits", "--classes", "0,1,2,3,4"];
-    for (network, out) in [("digits-square", "base.safetensors"), ("digits", "sigmoid.safetensors")] {
+    for (network, out) in [("digits-square", "base.safetensors"), ("digits", "sigmoid.safetensors")]
+    {
         let more = ["--network", network, "--out", out, "--epochs", "20"];
         json(at, &[&train[..], &more].concat());
     }
@@ -198,9 +199,8 @@ fn a_head_on_a_base_of_the_other_party() {
     assert!(accuracy("encrypted") > 0.8, "{fit}: a fifth would be guessing");
 
     // Base and head, as a model that takes pixels.
-    let [both, base] = ["both", "base"].map(|name| {
-        Model::load(&at.join(name).with_extension("safetensors")).unwrap()
-    });
+    let [both, base] = ["both", "base"]
+        .map(|name| Model::load(&at.join(name).with_extension("safetensors")).unwrap());
     assert_eq!((both.architecture().frozen(), both.architecture().classes()), (1, 5));
     assert_eq!(both.weights().layers[0], base.weights().layers[0], "the base is the base");
     let ask = ["transfer", "predict", "--model", "both.safetensors"];
