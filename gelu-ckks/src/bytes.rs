@@ -289,7 +289,12 @@ impl EvaluationKeys {
     /// All keys as bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = word(self.iter().count()).to_vec();
+        let polys = self.iter().flat_map(|key| &key.b);
+        let bytes: usize = polys.map(|b| Poly::<Evaluations>::bytes_len(b.basis())).sum();
+        let count = self.iter().count();
+        // Gigabytes are not moved to a larger place.
+        let mut out = Vec::with_capacity(bytes + 64 * (count + 1));
+        out.extend(word(count));
         self.iter().for_each(|key| out.extend(key.to_bytes()));
         out
     }

@@ -14,20 +14,19 @@ mod options;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::time::Instant;
-
 use gelu_ckks::SecretKey;
 use gelu_core::pass::argmax;
 use gelu_nn::{Dataset, FloatLayer, FloatParameters, Split, zoo};
 use gelu_transfer::base::Layer;
 use gelu_transfer::plain::Training;
+use gelu_transfer::price::TRANSFORM_SECONDS;
 use gelu_transfer::{
     Activation, Base, BaseOwner, BasePlan, BaseSettings, ComputeParty, DataParty, Plan,
     Preparation, RowOwner, Rows, Settings, Sigmoid,
 };
 use safetensors::SafeTensors;
 
-use options::{Options, available, peak};
+use options::{Options, available, cpu_seconds, peak};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -78,13 +77,13 @@ fn main() -> Result<(), Failure> {
     let (mut encrypting, mut computing, mut features) = (0.0, 0.0, Vec::new());
     for group in 0..plan.groups() {
         for message in 0..plan.messages() {
-            let start = Instant::now();
+            let start = cpu_seconds();
             let inputs = owner.inputs(&x, group, message, rng)?;
-            encrypting += start.elapsed().as_secs_f64();
+            encrypting += cpu_seconds() - start;
             sent += inputs.len() as u64;
-            let start = Instant::now();
+            let start = cpu_seconds();
             let answer = host.receive(&inputs, rng)?;
-            computing += start.elapsed().as_secs_f64();
+            computing += cpu_seconds() - start;
             if let Some(answer) = answer {
                 received += answer.len() as u64;
                 let rows = owner.receive(group, &answer)?;
@@ -94,9 +93,9 @@ fn main() -> Result<(), Failure> {
     }
     let features = Rows::new(features, base.features())?;
     println!(
-        "{} rows: {encrypting:.2} s to encrypt, {computing:.2} s to compute on {} threads; {:.0} MiB up, {:.0} MiB down; this process took {} MiB at most",
+        "{} rows: {encrypting:.1} s of processor time to encrypt, {computing:.1} s to compute, {:.1} s by the plan; {:.0} MiB up, {:.0} MiB down; this process took {} MiB at most",
         x.len(),
-        rayon::current_num_threads(),
+        plan.seconds(&base, TRANSFORM_SECONDS, 1),
         mib(sent),
         mib(received),
         peak(),
@@ -132,7 +131,7 @@ fn main() -> Result<(), Failure> {
     let (train_x, test_x) = prepared(&features)?;
     let (clear_x, clear_test) = prepared(&clear)?;
     let head = Plan::new(settings.clone())?;
-    let start = Instant::now();
+    let start = cpu_seconds();
     let secret = SecretKey::generate(head.parameters().clone(), rng);
     let mut data = DataParty::new(head.clone(), secret, train_x, train.labels())?;
     let mut compute = ComputeParty::new(head.clone(), &data.evaluation_keys(rng)?)?;
@@ -145,9 +144,9 @@ fn main() -> Result<(), Failure> {
     }
     let (up, down) = head.refresh_bytes();
     println!(
-        "head: {:?}, {iterations} iterations, {:.2} s in all; keys {:.1} MiB, features {:.1} MiB, {:.2} MiB up and {:.2} MiB down at a refresh",
+        "head: {:?}, {iterations} iterations, {:.1} s of processor time in all; keys {:.1} MiB, features {:.1} MiB, {:.2} MiB up and {:.2} MiB down at a refresh",
         head.parameters(),
-        start.elapsed().as_secs_f64(),
+        cpu_seconds() - start,
         mib(head.key_bytes()),
         mib(head.data_bytes()),
         mib(up),

@@ -71,7 +71,7 @@ fn features_are_those_in_the_clear_and_are_off_by_what_hides_the_base() {
         }
     }
     // The flood: no more, and no less. Of a slot the real part is half of the variance.
-    let (off, deviation) = ((squares / count as f64).sqrt(), base.deviation(&plan));
+    let (off, deviation) = ((squares / count).sqrt(), base.deviation(&plan));
     let ratio = off / (deviation / 2f64.sqrt());
     assert!((0.8..1.2).contains(&ratio), "{off:e} {deviation:e}");
     assert!(deviation < 1e-2, "{deviation:e}");

@@ -65,8 +65,7 @@ const CONV1_FILTERS: usize = 5;
 /// Copies of which LeNet-5 makes channels.
 const COPIES: isize = 9;
 const CHANNELS: [usize; 2] = [6, 16];
-/// Neurons of Dense(300), and how far a neuron's slots are apart.
-const NEURONS: usize = 300;
+/// How far the slots of a neuron of Dense(300) are apart.
 const NEURON_PERIOD: usize = 512;
 /// Slots apart: one score pair each.
 pub(super) const PERIOD: usize = 8;

@@ -24,18 +24,18 @@
 //! | ciphertexts up | 784, of 6 primes | n, of 7 primes |
 //! | ciphertexts down | 256 | n |
 //! | relinearisations | 864 + 256 | 2n |
-//! | rotations | 0 | about 40·n |
+//! | rotations | 0 | about 25·n |
 //! | products with weights | 31,104 + 55,296 constants | 70·n diagonals |
 //! | keys | 1 | about 25 |
 //!
-//! So from about 800 rows the first is less in every line, and a head wants 1,024 rows at least.
+//! So from about 700 rows the first is less in what costs most, and a head wants 1,024 rows at least.
 //!
 //! # Why the data party decrypts the features
 //! Features could go straight into the head's training: ciphertexts of features become those of [`layout`](crate::layout) by one product
-//! with a 0-1 mask for each input and shift (257·103 for 256 features and 1,024 rows in a ring of 2^13, 257·17 in one of
+//! with a 0-1 mask for each input and shift (257·79 for 256 features and 1,024 rows in a ring of 2^13, 257·19 in one of
 //! 2^15), a rotation for each shift, and one level. Then the ring bears 2·squares levels of the base, that one and those of an
-//! iteration at once, and each gradient must be flooded, for it depends on the base: 2^15, all ciphertexts up twice to three
-//! times as long (1.3 GB for 784 inputs, where they are 0.5 GB here), 7 GB of memory for 2. And it would hide little: a
+//! iteration at once, and each gradient must be flooded, for it depends on the base: 2^15 and ten primes instead of six, so ciphertexts
+//! three times as long (counted: 1.6 GB for 784 inputs, where they are 0.5 GB here, and 8 GB of memory for 2). And it would hide little: a
 //! gradient is Xᵀ·e, so each iteration gives a linear equation of each feature for each head; 24 iterations of 5 heads are
 //! 30,840 of them, twelve times the 2,572 numbers of that base. So the data party decrypts features, prepares them, and
 //! encrypts them afresh as the rows of a [`Plan`](crate::Plan): 2^13, and nobody guesses how to centre what nobody sees.
@@ -49,7 +49,7 @@
 //! | data party | **every feature of every row of its own**, within the flood; nothing else of the base |
 //!
 //! Features are equations about the base: of LeNet-5's two layers a dozen images give as many as they have numbers. That is
-//! what the use of a model gives away, with any engine ([the exact one counts it](gelu_ckks::flood)); a base that must not be rebuilt
+//! what the use of a model gives away, with any engine (the exact one counts it); a base that must not be rebuilt
 //! needs a limit on rows. What is *not* given away is what a ciphertext says beyond its numbers: a fresh encryption of 0
 //! makes c₁ look uniform, and noise 2^[`HIDING_BITS`] times as large as the computation's can be covers that
 //! ([`PublicKey::hide_computation`](gelu_ckks::PublicKey::hide_computation)). The bound on the computation's noise is that of the worst

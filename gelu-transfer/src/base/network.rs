@@ -164,7 +164,7 @@ impl Base {
         });
         let most = layers.max().unwrap_or(0);
         // Of groups of outputs that are computed at the same time.
-        let working = 64 * 2 * (plan.parameters().top_level() as u64 + 1) * row;
+        let working = 96 * 2 * (plan.parameters().top_level() as u64 + 1) * row;
         most + working + plan.key_memory() + plan.feature_bytes()
     }
 

@@ -159,12 +159,13 @@ impl BaseOwner {
         }
         let worst = base.worst(plan);
         let deviation = f64::from(HIDING_BITS).exp2() * worst.noise;
-        if !(deviation < MOST_DEVIATION) {
+        // Weights beyond all measure lead to what is not a number.
+        if deviation.is_nan() || deviation >= MOST_DEVIATION {
             return Err(Error::Hidden { deviation, most: MOST_DEVIATION });
         }
         let (parameters, scale) = (plan.parameters(), plan.feature_scale());
         let bits = scale.log2() + (worst.largest + 9.0 * deviation).log2() + 1.0;
-        if !(bits < parameters.level_bits(1)) {
+        if bits.is_nan() || bits >= parameters.level_bits(1) {
             return Err(Error::Base("has values that do not fit: freeze fewer layers"));
         }
         Ok(deviation * scale.to_f64() / (parameters.degree() as f64).sqrt())

@@ -36,7 +36,7 @@ pub(super) fn cut(model: &Model, stages: usize) -> Result<Base> {
                 "{} does not end each of its first {stages} layers in a square, and CKKS computes nothing else",
                 model.architecture()
             ),
-            "take a base with squares (`gelu train --plaintext --network lenet5-square`, or a JSON file with them), another --freeze, or --engine exact",
+            "take a base with squares (`gelu train --plaintext --network digits-square` or `lenet5-square` makes one), another --freeze, or --engine exact",
         ));
     }
     let layers = chain.into_iter().map(|link| Layer {
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!((base.inputs(), base.features(), base.squares()), (6, 4, 2));
         assert!(cut(&model(&squared), 4).unwrap_err().to_string().contains("there are 3"));
         let sigmoid = squared.replacen("square", "sigmoid", 1);
-        let open = [&dense(5), square, &dense(4), &dense(2)].map(String::as_str).join(",");
+        let open = [&dense(5), square, &dense(4), &dense(2)].join(",");
         for layers in [sigmoid, open] {
             let refused = cut(&model(&layers), 2).unwrap_err();
             assert!(refused.to_string().contains("in a square"), "{refused}");

@@ -332,12 +332,6 @@ fn explained(error: Error) -> anyhow::Error {
 
 fn refuse_exact(args: &Args) -> Result<()> {
     args.source.refuse_layers()?;
-    if args.source.base.is_some() && args.ckks.server.server.is_some() {
-        return Err(problem(
-            "--base is the model of the other party: with --server this command does not read it",
-            "leave --server out to run both parties here; a compute party with a base is `gelu transfer compute --base`",
-        ));
-    }
     let cryptosystem = args.cryptosystem;
     let exact = super::super::default_backend();
     refuse(

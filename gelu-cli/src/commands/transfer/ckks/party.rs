@@ -51,10 +51,11 @@ impl Party {
             Some(settings) => {
                 let base = base.ok_or_else(|| Refusal::Settings(NO_BASE.into()))?;
                 let plan = BasePlan::new(settings).map_err(refuse)?;
-                if settings.rows > MOST_ROWS as usize {
-                    return Err(Refusal::Settings(format!("at most {MOST_ROWS} rows")));
-                }
-                BaseOwner::check(&plan, base).map_err(refuse)?;
+                BaseOwner::check(&plan, base).map_err(|error| match error {
+                    // How much noise it takes depends on the weights.
+                    Error::Hidden { .. } => Refusal::Settings(NOT_HIDDEN.into()),
+                    other => refuse(other),
+                })?;
                 Stage::BaseKeys(plan, Box::new(base.clone()))
             }
         };
@@ -143,6 +144,7 @@ fn batch_bytes(plan: &Plan) -> u64 {
     plan.data_bytes() / plan.batches() as u64
 }
 
+const NOT_HIDDEN: &str = "the base here cannot be hidden from rows within these bounds: scale them down, as the base's own were";
 const NO_BASE: &str =
     "there is no base here: `gelu transfer compute --base MODEL --freeze STAGES` has one";
 const MOST_ROWS: u32 = 1 << 24;
