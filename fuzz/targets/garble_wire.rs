@@ -16,7 +16,9 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         match kind.checked_sub(5) {
             _ if kind % 5 != number => {}
             Some(_) => message = rest.to_vec(),
-            None => message.iter_mut().skip(at).zip(rest).for_each(|(byte, change)| *byte ^= change),
+            None => {
+                message.iter_mut().skip(at).zip(rest).for_each(|(byte, change)| *byte ^= change)
+            }
         }
         message
     };

@@ -113,6 +113,8 @@ fn write_keys(save: Save<'_>) {
     save("lattice_wire", "answer", &[2; 1 + (4099usize * 33).div_ceil(8)]);
     write_ckks(save);
     write_transfer(save);
+    // Each message of a garbled session, honest but for its first byte.
+    (0..5).for_each(|kind| save("garble_wire", &kind.to_string(), &[kind, 0, 0, 1]));
 }
 
 /// Each kind of bytes, behind the byte that tells them apart.

@@ -171,11 +171,11 @@ fn blocks(count: usize) -> usize {
 /// The first `count` columns of 128 rows, as labels.
 fn columns(rows: &[Vec<u128>], count: usize) -> Labels {
     let mut labels = Vec::with_capacity(count.next_multiple_of(128));
-    for block in 0..count.div_ceil(128) {
+    (0..count.div_ceil(128)).for_each(|block| {
         let mut square = Zeroizing::new(core::array::from_fn(|row| rows[row][block]));
         transpose(&mut square);
         labels.extend_from_slice(&*square);
-    }
+    });
     labels[count..].zeroize();
     labels.truncate(count);
     Labels(labels)

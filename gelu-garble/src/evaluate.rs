@@ -6,7 +6,7 @@ use gelu_core::error::Result;
 use zeroize::Zeroizing;
 
 use crate::bits::{Labels, check_count, check_length, read_blocks};
-use crate::garble::{BLOCK, Task, low, transposed};
+use crate::garble::{BLOCK, Task, low, push_inputs};
 use crate::kernel::{Group, Kernel, LANES, Lanes};
 use crate::session::{Session, Spans, Tweaks};
 
@@ -77,8 +77,8 @@ impl Evaluation {
             let (own, others) = others.split_at(rows * used * task.row_bytes());
             bytes = others;
             wires.clear();
-            wires.extend(transposed(&theirs, first, group, used));
-            wires.extend(transposed(&self.own.0, second, group, used));
+            push_inputs(&mut wires, &theirs, first, group, used);
+            push_inputs(&mut wires, &self.own.0, second, group, used);
             let (gates, wires, tables) = (circuit.gates(), &mut wires, &mut tables);
             self.kernel.evaluate(&mut Group { gates, keys: keys.gates, wires, tables });
             let terms = || circuit.outputs().iter().flat_map(|output| &output.terms);

@@ -129,8 +129,8 @@ impl Garbler {
         for (group, used) in task.groups() {
             let keys = spans.group(group, half_gates, rows);
             wires.clear();
-            wires.extend(transposed(&own, first, group, used));
-            wires.extend(transposed(&zeros.0, second, group, used));
+            push_inputs(&mut wires, &own, first, group, used);
+            push_inputs(&mut wires, &zeros.0, second, group, used);
             tables.clear();
             let (gates, wires, tables) = (circuit.gates(), &mut wires, &mut tables);
             self.kernel
@@ -190,19 +190,22 @@ pub(crate) fn low(x: u128) -> u64 {
     x as u64
 }
 
-/// Labels that are stored neuron by neuron, `each` for one: wire by wire for the neurons of a group.
-pub(crate) fn transposed(
+/// Appends wires with the labels of a group, which are stored neuron by neuron, `each` for one.
+pub(crate) fn push_inputs(
+    wires: &mut Vec<Lanes>,
     labels: &[u128],
     each: usize,
     group: usize,
     used: usize,
-) -> impl Iterator<Item = Lanes> + '_ {
-    let first = group * LANES;
-    let label = move |lane, wire| match lane < used {
-        true => labels[(first + lane) * each + wire],
-        false => 0,
-    };
-    (0..each).map(move |wire| Lanes(core::array::from_fn(|lane| label(lane, wire))))
+) {
+    let first = wires.len();
+    wires.resize(first + each, Lanes::default());
+    let labels = &labels[group * LANES * each..][..used * each];
+    for (lane, labels) in labels.chunks_exact(each.max(1)).enumerate() {
+        for (wire, label) in wires[first..].iter_mut().zip(labels) {
+            wire.0[lane] = *label;
+        }
+    }
 }
 
 /// A garbled batch whose labels have not been sent: what the garbler keeps until the query. It is small (a seed,

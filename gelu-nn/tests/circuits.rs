@@ -101,7 +101,7 @@ fn circuits_of_lenet_5_have_the_sizes_of_the_example() {
         let stage = stage(&layer.locals, layer.linear.outputs(), &numbers).unwrap();
         (stage.neurons.len(), stage.bits, layer.linear.divisor().ilog2(), stage.circuit.and_count())
     });
-    let expected = [(864, 27, 2, 0), (256, 30, 2, 0), (120, 28, 0, 0), (84, 27, 0, 0)];
+    let expected = [(864, 28, 2, 46), (256, 31, 2, 52), (120, 30, 0, 52), (84, 28, 0, 48)];
     assert_eq!(sizes.collect::<Vec<_>>(), expected);
 }
 

@@ -311,3 +311,37 @@ fn a_ticket_gives_the_inputs_of_the_next_stage() {
         }
     }
 }
+
+#[test]
+fn what_does_not_belong_to_a_ticket_is_refused() {
+    use super::two_party::{Batch, ClientTicket, InsecureOpen, ServerTicket, without_rho};
+    use crate::error::{ApiMisuse, Error};
+    use crate::linear::{Dense, LinearMap};
+    use rand::SeedableRng;
+
+    let rng = &mut rand::rngs::ChaCha20Rng::seed_from_u64(9);
+    let linear = LinearMap::from(Dense::new(2, 2).unwrap());
+    let stage = stage(&chain(&["relu"], 1), 2, &inference(1 << 20)).unwrap();
+    let batch = Batch { stage: &stage, ring_bits: 24 };
+    let mut server = |s: Vec<u64>, request: &[u8]| {
+        ServerTicket::<InsecureOpen>::new((), &batch, s, request, rng).map(|(_, ticket, _)| ticket)
+    };
+    let weights = [1, 2, 3, 4];
+    let map = (&linear, &weights[..], &[0, 0][..]);
+    let ok = |s: Vec<u64>| s.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>();
+    let request = ok(vec![1, 2]);
+    let mut ticket = || server(vec![5, 6], &request).unwrap();
+    assert!(ticket().answer(&batch, map, &[1, 2]).is_ok());
+    for query in [&[1][..], &[1, 2, 3], &[1, 1 << stage.bits]] {
+        let error = ticket().answer(&batch, map, query).unwrap_err();
+        assert!(matches!(error, Error::PeerMisbehaved(_)), "{error}");
+    }
+    for map in [(&linear, &weights[..3], &[0, 0][..]), (&linear, &weights[..], &[0][..])] {
+        let error = ticket().answer(&batch, map, &[1, 2]).unwrap_err();
+        assert!(matches!(error, Error::ApiMisuse(ApiMisuse::Shape { .. })), "{error}");
+    }
+    assert!(server(vec![5], &request).is_err(), "a mask is missing");
+    assert!(server(vec![5, 6], &request[1..]).is_err(), "half a share");
+    assert!(ClientTicket::<InsecureOpen>::request(&mut (), &batch, &[1], rng).is_err());
+    assert!(without_rho(&batch, &[1], &[1, 2]).is_err());
+}

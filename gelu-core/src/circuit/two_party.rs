@@ -317,9 +317,10 @@ impl TwoParty for InsecureOpen {
     fn garble(
         (): (),
         batch: &Batch<'_>,
-        _: &[u8],
+        request: &[u8],
         rng: &mut dyn CryptoRng,
     ) -> Result<((), OpenShares, Vec<u8>)> {
+        from_bytes(request, batch.shares())?;
         let rho = batch.stage.neurons.iter().map(|_| batch.output(rng.next_u64()));
         let rho: Vec<_> = rho.collect();
         let bytes = to_bytes(&rho);

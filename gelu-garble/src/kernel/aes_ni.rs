@@ -154,8 +154,12 @@ impl Engine for AesNi {
     }
 
     #[inline(always)]
-    fn schedule(self, keys: &[u128; KEYS]) -> Schedule {
-        let mut schedule = Schedule([[0; KEYS]; ROUNDS + 1]);
+    fn blank(self) -> Schedule {
+        Schedule([[0; KEYS]; ROUNDS + 1])
+    }
+
+    #[inline(always)]
+    fn schedule(self, keys: &[u128; KEYS], schedule: &mut Schedule) {
         for (four, keys) in keys.chunks(4).enumerate() {
             let mut keys = [number(keys[0]), number(keys[1]), number(keys[2]), number(keys[3])];
             for round in 0..=ROUNDS {
@@ -172,7 +176,6 @@ impl Engine for AesNi {
                 }
             }
         }
-        schedule
     }
 
     #[inline(always)]

@@ -26,7 +26,9 @@ pub(super) trait Engine: Copy {
     /// x where the lowest bit of `selector` is set, 0 elsewhere.
     fn where_odd(self, selector: Self::Vector, x: Self::Vector) -> Self::Vector;
     fn sigma(self, x: Self::Vector) -> Self::Vector;
-    fn schedule(self, keys: &[u128; KEYS]) -> Self::Schedule;
+    /// Round keys to be filled in: they are large, and filled in again and again.
+    fn blank(self) -> Self::Schedule;
+    fn schedule(self, keys: &[u128; KEYS], schedule: &mut Self::Schedule);
     /// AES of each vector under the key of its number.
     fn encrypt<const N: usize>(
         self,
@@ -48,15 +50,15 @@ pub(super) fn garble<E: Engine>(e: E, group: &mut Group<'_>, delta: u128) {
     let Group { gates, keys, wires, tables } = group;
     let delta = e.splat(delta);
     let sigma_delta = e.sigma(delta);
-    let mut schedule = e.schedule(&keys.at(0));
+    let mut schedule = e.blank();
     for gate in gates.iter() {
         let out = match *gate {
             Gate::Xor(a, b) => e.xor(at(e, wires, a), at(e, wires, b)),
             Gate::Not(a) => e.xor(at(e, wires, a), delta),
             Gate::And(a, b) => {
                 let half = tables.len();
-                if half.is_multiple_of(KEYS) && half > 0 {
-                    schedule = e.schedule(&keys.at(half));
+                if half.is_multiple_of(KEYS) {
+                    e.schedule(&keys.at(half), &mut schedule);
                 }
                 let (j, k) = (half % KEYS, half % KEYS + 1);
                 let (a, b) = (at(e, wires, a), at(e, wires, b));
@@ -85,15 +87,15 @@ pub(super) fn garble<E: Engine>(e: E, group: &mut Group<'_>, delta: u128) {
 #[inline(always)]
 pub(super) fn evaluate<E: Engine>(e: E, group: &mut Group<'_>) {
     let Group { gates, keys, wires, tables } = group;
-    let mut schedule = e.schedule(&keys.at(0));
+    let mut schedule = e.blank();
     let mut half = 0;
     for gate in gates.iter() {
         let out = match *gate {
             Gate::Xor(a, b) => e.xor(at(e, wires, a), at(e, wires, b)),
             Gate::Not(a) => at(e, wires, a),
             Gate::And(a, b) => {
-                if half % KEYS == 0 && half > 0 {
-                    schedule = e.schedule(&keys.at(half));
+                if half % KEYS == 0 {
+                    e.schedule(&keys.at(half), &mut schedule);
                 }
                 let (j, k) = (half % KEYS, half % KEYS + 1);
                 let (a, b) = (at(e, wires, a), at(e, wires, b));
@@ -112,8 +114,9 @@ pub(super) fn evaluate<E: Engine>(e: E, group: &mut Group<'_>) {
 
 #[inline(always)]
 pub(super) fn hash<E: Engine>(e: E, keys: Keys, per_key: usize, x: &mut [Lanes]) {
+    let mut schedule = e.blank();
     for (batch, x) in x.chunks_mut(KEYS * per_key).enumerate() {
-        let schedule = e.schedule(&keys.at(batch * KEYS));
+        e.schedule(&keys.at(batch * KEYS), &mut schedule);
         for (n, x) in x.iter_mut().enumerate() {
             let sigma = e.sigma(e.load(x));
             let [y] = e.encrypt(&schedule, [n / per_key], [sigma]);
@@ -126,7 +129,8 @@ pub(super) fn hash<E: Engine>(e: E, keys: Keys, per_key: usize, x: &mut [Lanes])
 pub(super) fn streams<E: Engine>(e: E, seeds: &[u128], first: u64, out: &mut [Vec<u128>]) {
     let mut keys = [0; KEYS];
     keys[..seeds.len()].copy_from_slice(seeds);
-    let schedule = e.schedule(&keys);
+    let mut schedule = e.blank();
+    e.schedule(&keys, &mut schedule);
     for (k, out) in out.iter_mut().enumerate() {
         let mut counter = u128::from(first);
         for out in out.chunks_mut(4 * LANES) {

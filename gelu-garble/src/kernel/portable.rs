@@ -12,7 +12,7 @@ pub(super) struct Portable;
 
 impl Engine for Portable {
     type Vector = [u128; LANES];
-    type Schedule = [Aes128; KEYS];
+    type Schedule = Vec<Aes128>;
 
     fn load(self, lanes: &Lanes) -> Self::Vector {
         lanes.0
@@ -38,8 +38,13 @@ impl Engine for Portable {
         x.map(|x| (x >> 64) ^ (x << 64) ^ (x & (u128::MAX << 64)))
     }
 
-    fn schedule(self, keys: &[u128; KEYS]) -> Self::Schedule {
-        keys.map(|key| Aes128::new(&Array::from(key.to_le_bytes())))
+    fn blank(self) -> Self::Schedule {
+        Vec::with_capacity(KEYS)
+    }
+
+    fn schedule(self, keys: &[u128; KEYS], schedule: &mut Self::Schedule) {
+        schedule.clear();
+        schedule.extend(keys.iter().map(|key| Aes128::new(&Array::from(key.to_le_bytes()))));
     }
 
     fn encrypt<const N: usize>(

@@ -44,12 +44,11 @@ proptest! {
         (start, tweak, delta) in (any::<u128>(), 0..u64::MAX / 2, any::<u128>()),
         (first, length, per_key) in (0..u64::MAX / 2, 0..70usize, 1..3usize),
     ) {
-        let gate = |(n, (kind, a, b)): (usize, &(u8, u32, u32))| {
-            let wires = 3 + n as u32;
+        let gate = |(wires, (kind, a, b)): (u32, &(u8, u32, u32))| {
             let (a, b) = (a % wires, b % wires);
             [Gate::Xor(a, b), Gate::And(a, b), Gate::Not(a)][usize::from(*kind)]
         };
-        let gates: Vec<_> = choices.iter().enumerate().map(gate).collect();
+        let gates: Vec<_> = (3..).zip(&choices).map(gate).collect();
         let keys = Keys { start, tweak };
         let make = |kernel: Kernel| -> Made {
             let (mut garbled, mut tables) = (inputs.clone(), Vec::new());

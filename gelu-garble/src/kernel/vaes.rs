@@ -114,10 +114,14 @@ impl Engine for Vaes {
         unsafe { [four_sigma(x[0]), four_sigma(x[1])] }
     }
 
+    #[inline(always)]
+    fn blank(self) -> Schedule {
+        Schedule([[0; KEYS]; ROUNDS + 1])
+    }
+
     /// As in [`aes_ni`](super::aes_ni), sixteen keys side by side.
     #[inline(always)]
-    fn schedule(self, keys: &[u128; KEYS]) -> Schedule {
-        let mut schedule = Schedule([[0; KEYS]; ROUNDS + 1]);
+    fn schedule(self, keys: &[u128; KEYS], schedule: &mut Schedule) {
         schedule.0[0] = *keys;
         // SAFETY: `self` exists, so VAES and AVX-512 BW were detected; sixteen numbers are four times 64 bytes,
         // aligned to 64 in a schedule.
@@ -142,7 +146,6 @@ impl Engine for Vaes {
                 }
             }
         }
-        schedule
     }
 
     #[inline(always)]
