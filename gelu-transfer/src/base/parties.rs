@@ -155,7 +155,7 @@ impl BaseOwner {
             (settings.inputs, settings.features, settings.squares),
         );
         if ours != theirs {
-            return Err(Error::Base("of the compute party has other inputs, features or layers"));
+            return Err(Error::Base("has other inputs, features or layers than its settings"));
         }
         let worst = base.worst(plan);
         let deviation = f64::from(HIDING_BITS).exp2() * worst.noise;
@@ -180,7 +180,7 @@ impl BaseOwner {
         let mut reader = Reader::new(message);
         let (group, number) = (reader.word()?, reader.word()?);
         let inputs = plan.inputs(number);
-        if group != self.group || inputs.is_empty() || inputs.start != self.inputs.len() {
+        if self.is_done() || group != self.group || inputs.is_empty() || inputs.start != self.inputs.len() {
             return Err(Error::Peer("inputs out of order"));
         }
         let parts = reader.parts(inputs.len())?;
