@@ -2,7 +2,8 @@
 
 Called by `ckks`. In each round every side runs once, in a process of its own, and the least time of all rounds
 counts: what other programs take from a shared machine falls on all sides alike, and is mostly left out.
-Ours are times by the clock, the peers' are processor time, so that what is left is counted against us.
+The peers' are the least processor times of single runs. Ours are the least by the clock, or the mean processor
+time of all runs where that is less, so that what is left is counted against us.
 The networks are the packed ones of gelu-fhe-baseline and those of Orion, a query from pixels to scores,
 processor time, the least of the rounds' medians; each at the moduli that its own packing takes.
 """
@@ -74,23 +75,41 @@ def main():
     parser.add_argument("--operations", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--packed", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=["operations", "networks"], help="this part alone")
     parser.add_argument("--runs", type=int, default=5, help="queries of each network and round")
     parser.add_argument("--seconds", type=float, default=1.0, help="processor time of each operation of a peer")
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)), help="the processor that all sides share")
     options = parser.parse_args()
     os.sched_setaffinity(0, {options.core})
     os.environ.update(GOMAXPROCS="1", OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", RAYON_NUM_THREADS="1")
-    least, queries, here = operations(options), networks(options), machine()
-    print(f"\n{here['machine']}, one processor of {os.cpu_count()}, load {here['load']:.1f}, {here['date']}, {options.rounds} rounds\n")
-    print("| set | operation | gelu-ckks, ms | Lattigo, ms | times as long | SEAL, ms | times as long |")
+    least = operations(options) if options.only != "networks" else {}
+    queries = networks(options) if options.only != "operations" else {}
+    here = machine()
+    print(f"\n{here['machine']}, one processor of {os.cpu_count()}, load {here['load']:.1f}, {here['date']}, {options.rounds} rounds")
+    if least:
+        show_operations(least)
+    if queries:
+        show_networks(queries)
+
+
+def show_operations(least):
+    """A row for each set and operation."""
+    print("\n| set | operation | gelu-ckks, ms | Lattigo, ms | times as long | SEAL, ms | times as long |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
-    of = lambda name: {key[1]: times for key, times in least.items() if key[0].startswith(name)}  # noqa: E731
+
+    def of(name):
+        return {key[1]: times for key, times in least.items() if key[0].startswith(name)}
+
     ours, lattigo, seal = of("gelu"), of("Lattigo"), of("SEAL")
     for name in SETS:
         for operation in OPERATIONS:
             base, *others = (side[name][operation] for side in (ours, lattigo, seal))
             cells = " | ".join(f"{other:.2f} | {other / base:.1f}" for other in others)
             print(f"| {name} | {operation} | {base:.3f} | {cells} |")
+
+
+def show_networks(queries):
+    """A row for each network."""
     print("\n| network, one image | gelu, as computed, ms | gelu, hidden, ms | Orion, ms | times as long |")
     print("| --- | ---: | ---: | ---: | ---: |")
     for network in NETWORKS:

@@ -2,7 +2,7 @@
 //!
 //! An experiment returns an [`Exhibit`]; how it looks on a terminal, as CSV, JSON or Markdown, or on
 //! a page is decided elsewhere and for all of them alike. Every row of a table says where its figures
-//! come from, so that the paper's numbers are never taken for ours.
+//! come from, so that the numbers of the paper, and of others, are never taken for ours.
 //!
 //! Texts are plain but for one thing: what stands between backticks is code.
 
@@ -76,8 +76,10 @@ pub struct Row {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
-    /// Printed in the GELU-Net paper; the only figures that anyone typed in.
+    /// Printed in the GELU-Net paper. These and published ones are the only figures that anyone typed in.
     Paper,
+    /// Published by others, whom the row names.
+    Published,
     /// Measured in this run.
     Measured,
     /// Counted in this run: it does not depend on the machine.
@@ -287,6 +289,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Paper => "the paper",
+            Self::Published => "published",
             Self::Measured => "this run",
             Self::Counted => "counted",
             Self::Estimated => "estimated",

@@ -57,6 +57,7 @@ pub fn csv(table: &Table) -> Vec<u8> {
     for row in &table.rows {
         let source = match row.source {
             Source::Paper => "paper",
+            Source::Published => "published",
             Source::Measured => "measured",
             Source::Counted => "counted",
             Source::Estimated => "estimated",

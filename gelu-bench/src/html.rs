@@ -73,7 +73,7 @@ fn table(table: &Table) -> Markup {
 
 fn whose(source: Source) -> &'static str {
     match source {
-        Source::Paper => "paper",
+        Source::Paper | Source::Published => "paper",
         Source::Estimated => "estimated",
         Source::Measured | Source::Counted => "ours",
     }

@@ -6,6 +6,7 @@
 //! | [`setting`] | what an experiment is told, and how it tells how far it is |
 //! | [`tables`] | the paper's tables |
 //! | [`figures`] | the paper's figures, and more |
+//! | [`questions`] | transfer learning under encryption: five questions, answered with numbers |
 //! | [`attacks`] | the security laboratory |
 //! | [`draw`] | pictures: charts as SVG, grey images as PNG |
 //! | [`html`] | exhibits as HTML |
@@ -46,6 +47,7 @@ pub mod html;
 pub mod learning;
 pub mod link;
 pub mod markdown;
+pub mod questions;
 pub mod setting;
 pub mod tables;
 pub mod timed;

@@ -69,7 +69,7 @@ pub(crate) fn table(out: &mut String, table: &Table) -> fmt::Result {
             write!(out, " {} |", InTable(&cell.to_string()))?;
         }
         match row.source {
-            Source::Paper => writeln!(out, " **{}** |", row.source)?,
+            Source::Paper | Source::Published => writeln!(out, " **{}** |", row.source)?,
             _ => writeln!(out, " {} |", row.source)?,
         }
     }

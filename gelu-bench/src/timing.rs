@@ -1,4 +1,4 @@
-//! Medians of repeated runs, on one core.
+//! Medians of repeated runs, on one core; and what one thread has run.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -49,6 +49,42 @@ impl Patience {
     }
 }
 
+/// How long one thread takes for something, as far as can be told without what other programs took of its processor.
+///
+/// Linux counts what a thread has run in ticks of some milliseconds. So what is long is taken from there, and what is short by the
+/// clock, of which the least of several runs is near the truth.
+#[derive(Debug, Clone)]
+pub struct Stopwatch {
+    clock: Instant,
+    running: Option<Duration>,
+}
+
+impl Stopwatch {
+    /// From now on, in this thread.
+    pub fn start() -> Self {
+        Self { running: running(), clock: Instant::now() }
+    }
+
+    /// Since the start. Work of other threads is in it only by the clock: see [`on_one_core`].
+    pub fn elapsed(&self) -> Duration {
+        let clock = self.clock.elapsed();
+        let ran = running().zip(self.running).and_then(|(now, then)| now.checked_sub(then));
+        match ran {
+            Some(ran) if ran > Self::LONG => clock.min(ran),
+            _ => clock,
+        }
+    }
+
+    /// Some ticks.
+    const LONG: Duration = Duration::from_millis(10);
+}
+
+/// How long this thread has run, where the system says.
+fn running() -> Option<Duration> {
+    let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    statistics.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+}
+
 /// Runs `work` on one thread, so that its figures are those of a core, whatever else this process
 /// does with all of them.
 ///
@@ -78,6 +114,17 @@ mod tests {
         assert_eq!(count(patience), 3);
         assert_eq!(count(Patience { budget: Duration::from_secs(60), ..patience }), 9);
         assert_eq!(count(Patience { least: 0, most: 0, ..patience }), 1);
+    }
+
+    #[test]
+    fn a_stopwatch_is_never_ahead_of_the_clock_and_does_not_stand_still() {
+        let (watch, start) = (Stopwatch::start(), Instant::now());
+        let mut sum = 0u64;
+        while start.elapsed() < Duration::from_millis(60) {
+            sum = black_box(sum.wrapping_mul(3) + 1);
+        }
+        let took = watch.elapsed();
+        assert!(took > Duration::ZERO && took <= start.elapsed() + Duration::from_millis(1));
     }
 
     #[test]

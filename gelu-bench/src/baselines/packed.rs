@@ -20,6 +20,8 @@ pub struct Queries {
     pub seconds: Vec<f64>,
     /// The class with the largest score, of each image.
     pub predictions: Vec<usize>,
+    /// How far a score was off that of the same network in the clear, at most.
+    pub off: f64,
     /// Bytes of an image.
     pub up: usize,
     /// Bytes of its scores.
@@ -46,25 +48,29 @@ impl Queries {
     ) -> anyhow::Result<Self> {
         let calibration = columns(&training.head(CALIBRATION));
         let calibration = calibration.iter().map(Vec::as_slice);
-        let server = Server::new(network, &layers(weights), privacy, calibration)?;
+        let layers = layers(weights);
+        let server = Server::new(network, &layers, privacy, calibration)?;
         let rng = &mut ChaCha20Rng::seed_from_u64(1);
         let client = Client::generate(server.exchange(), rng);
         let keys = client.keys(rng)?;
         let read = server.read_keys(&keys)?;
         let (mut seconds, mut predictions) = (Vec::new(), Vec::new());
-        let (mut up, mut down) = (0, 0);
+        let (mut up, mut down, mut off) = (0, 0, 0.0f64);
         for image in columns(images) {
             let start = Instant::now();
             let query = client.encrypt(&image, rng)?;
             let answer = server.answer(&read, &query, rng)?;
             let scores = client.decrypt(&answer)?;
             seconds.push(start.elapsed().as_secs_f64());
+            let expected = network.evaluate(&layers, &image)?;
+            let differences = scores.iter().zip(expected).map(|(a, b)| (a - b).abs());
+            off = differences.fold(off, |most, x| if x.is_nan() || x > most { x } else { most });
             predictions.push(argmax(scores.into_iter()));
             (up, down) = (query.len(), answer.len());
         }
         let degree = server.exchange().parameters().degree();
         let (keys, deviation) = (keys.bytes(), server.deviation());
-        Ok(Self { seconds, predictions, up, down, keys, degree, deviation })
+        Ok(Self { seconds, predictions, off, up, down, keys, degree, deviation })
     }
 }
 
@@ -133,6 +139,7 @@ mod tests {
             let queries =
                 Queries::run(network, &weights, Privacy::Plain, &images, &images).unwrap();
             assert_eq!(queries.predictions, in_the_clear(network, &weights, &images).unwrap());
+            assert!(queries.off > 0.0 && queries.off < 8.0 * queries.deviation, "{}", queries.off);
             assert!(queries.keys > 100 * queries.down && queries.up > queries.down);
         }
         assert!(network_named("iris").is_err());

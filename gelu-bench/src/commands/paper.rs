@@ -7,16 +7,18 @@ use gelu_cli::output::Output;
 use super::args::ExhibitArgs;
 use crate::exhibits::{ENTRIES, Entry};
 
-/// Make one of the paper's tables, the paper's row beside ours
+/// Make one of the paper's tables, the paper's row beside ours, or a question about transfer learning
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   gelu-bench table 1                      one activation in every system
   gelu-bench table 4 --set paper --data DIR
-  gelu-bench table 2 --out tables         as files, too: JSON, CSV, Markdown")]
+  gelu-bench table 2 --out tables         as files, too: JSON, CSV, Markdown
+  gelu-bench table limits                 a question about transfer learning under encryption; the others are
+                                          training, inference, overheads and suitable")]
 pub(crate) struct TableArgs {
-    /// Its number in the paper
-    #[arg(value_name = "NUMBER", value_parser = PossibleValuesParser::new(names("table-")))]
+    /// Its number in the paper, or its name
+    #[arg(value_name = "NAME", value_parser = PossibleValuesParser::new(names("table-")))]
     number: String,
     #[command(flatten)]
     exhibit: ExhibitArgs,

@@ -10,7 +10,7 @@ use anyhow::Result;
 use crate::evidence::Made;
 use crate::exhibit::Exhibit;
 use crate::setting::{Progress, Setting};
-use crate::{attacks, figures, tables};
+use crate::{attacks, figures, questions, tables};
 
 mod contenders;
 mod environments;
@@ -93,6 +93,31 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "figure-roofline",
         about: "how near the kernels of Paillier and of the lattice come to the processor",
         make: |setting, progress| Ok(figures::roofline::exhibit(setting, progress)?),
+    },
+    Entry {
+        id: "table-limits",
+        about: "question 1: what encryption imposes on models, counted: levels, rings, layers",
+        make: questions::limits::exhibit,
+    },
+    Entry {
+        id: "table-training",
+        about: "question 2: what encryption does to accuracy in training, by degree, precision and refresh",
+        make: questions::training::exhibit,
+    },
+    Entry {
+        id: "table-inference",
+        about: "question 3: whether private inference reaches the accuracy of the clear",
+        make: questions::inference::exhibit,
+    },
+    Entry {
+        id: "table-overheads",
+        about: "question 4: what the overheads are, by rows, features, classes and unattended iterations",
+        make: questions::overheads::exhibit,
+    },
+    Entry {
+        id: "table-suitable",
+        about: "question 5: whether homomorphic encryption is suitable: who should take what",
+        make: questions::suitable::exhibit,
     },
     Entry {
         id: "attack-reconstruction",

@@ -34,7 +34,7 @@ use crate::timing::{Patience, on_one_core};
 struct Plan {
     /// Widths of square layers for one sample, under the first key.
     widths: Vec<usize>,
-    /// Batches for one layer, under the first key.
+    /// Batches for one layer, under the first key, beside one sample and a full batch.
     batches: Vec<usize>,
     /// The layer of batches and keys.
     layer: (usize, usize),
@@ -84,6 +84,7 @@ impl Times {
 }
 
 /// One layer that was measured.
+#[derive(Debug, Clone, Copy)]
 struct Point {
     scheme: &'static str,
     key_bits: u32,
@@ -133,7 +134,7 @@ struct Measured {
     scheme: &'static str,
     widths: Vec<Point>,
     batches: Vec<Point>,
-    /// One sample, and a full batch of them, for each size of keys.
+    /// One sample, and a full batch of them, for each size of keys; of the first key those in `batches`.
     keys: Vec<[Point; 2]>,
 }
 
@@ -145,7 +146,13 @@ impl Measured {
         plan: &Plan,
         progress: &dyn Progress,
     ) -> Result<Self, Error> {
-        let steps = plan.widths.len() + plan.batches.len() + 2 * keys.len();
+        let ends = [1, plan.full];
+        let mut of_first = plan.batches.clone();
+        of_first.extend(ends);
+        of_first.sort_unstable();
+        of_first.dedup();
+        let others = keys.len().saturating_sub(1);
+        let steps = plan.widths.len() + of_first.len() + ends.len() * others;
         progress.begin(&format!("layers under {}", B::ID), steps);
         let (mut widths, mut batches, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
         for (place, &bits) in keys.iter().enumerate() {
@@ -160,17 +167,20 @@ impl Measured {
                 for &width in &plan.widths {
                     widths.push(point((width, width), 1)?);
                 }
-                for &batch in &plan.batches {
+                for &batch in &of_first {
                     batches.push(point(plan.layer, batch)?);
                 }
+                let end = |count| batches.iter().find(|point: &&Point| point.batch == count);
+                sizes.push(ends.map(|count| *end(count).expect("measured above")));
+            } else {
+                sizes.push([point(plan.layer, ends[0])?, point(plan.layer, ends[1])?]);
             }
-            sizes.push([point(plan.layer, 1)?, point(plan.layer, plan.full)?]);
         }
         Ok(Self { scheme: B::ID, widths, batches, keys: sizes })
     }
 
     fn points(&self) -> impl Iterator<Item = &Point> {
-        self.widths.iter().chain(&self.batches).chain(self.keys.iter().flatten())
+        self.widths.iter().chain(&self.batches).chain(self.keys.iter().skip(1).flatten())
     }
 
     /// How many times as long a sample alone takes as one of the largest batch.
@@ -439,8 +449,8 @@ mod tests {
             Measured::new::<Lattice>(&[4096, 8192], &setting, &plan, &Quiet).unwrap(),
         ];
         let made = show(&setting, &plan, &measured);
-        // Widths, widths, batches, keys; so many curves of so many points.
-        let shapes = [(6, 2), (4, 2), (6, 3), (4, 2)];
+        // Widths, widths, batches with that of a full one, keys; so many curves of so many points.
+        let shapes = [(6, 2), (4, 2), (6, 4), (4, 2)];
         for (part, (curves, length)) in made.parts.iter().zip(shapes) {
             let Part::Lines(lines) = part else { panic!("a picture") };
             assert_eq!(lines.series.len(), curves, "{}", lines.caption);
@@ -451,10 +461,11 @@ mod tests {
             }
         }
         let Part::Table(table) = &made.parts[4] else { panic!("a table") };
-        assert_eq!(table.rows.len(), 2 * (2 + 3 + 2 * 2));
+        // The first key's two points stand among the batches, and nowhere else.
+        assert_eq!(table.rows.len(), 2 * (2 + 4 + 2));
         assert!(table.rows.iter().all(|row| row.cells.len() == table.columns.len()));
         assert_eq!(made.claims.len(), 1 + 2 * 3);
-        assert!(made.claims[0].holds && made.claims[0].text.contains("All 18 layers"));
+        assert!(made.claims[0].holds && made.claims[0].text.contains("All 16 layers"));
     }
 
     /// A key that the backend does not offer is refused, and not measured at another size.
