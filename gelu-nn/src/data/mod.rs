@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | this program | [`Dataset::iris`], [`Dataset::digits`], [`Split::abstracts`] |
 //! | a folder of well-known data sets | [`Dataset::load`], [`Split::load`] |
-//! | a CSV file | [`csv`], by a [`Schema`](crate::Schema) |
+//! | a CSV file | [`csv`], by a [`Schema`] |
 //! | IDX files (MNIST) | [`idx`] |
 //! | images to be classified: PNG files, folders, IDX files | [`images`] |
 //! | safetensors files (features) | [`tensors`] |

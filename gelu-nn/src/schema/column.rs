@@ -262,6 +262,12 @@ impl Column {
         if name.is_empty() || name.trim() != name {
             return Err(format!("a column has the name {name:?}"));
         }
+        if name.len() > MAX_NAME {
+            return Err(format!(
+                "a column has a name of {} bytes, the limit is {MAX_NAME}",
+                name.len()
+            ));
+        }
         let scales = self.scales();
         if !scales.is_empty() && scales.len() != self.width() {
             let (got, expected) = (scales.len(), self.width());
@@ -391,6 +397,9 @@ impl Unknown {
 pub(crate) fn rounded(x: f64) -> f64 {
     format!("{x:.11e}").parse().unwrap_or(x)
 }
+
+/// The longest name of a column, in bytes: each feature of the column repeats it.
+const MAX_NAME: usize = 256;
 
 /// Words of a category that an error shows.
 const SHOWN: usize = 8;

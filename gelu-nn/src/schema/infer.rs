@@ -1,15 +1,4 @@
 //! A schema for a table that has none yet.
-//!
-//! | cells of a column | become |
-//! | --- | --- |
-//! | numbers | a number |
-//! | ISO dates | days since 1970 |
-//! | two words | one feature, 0 or 1: `bkblk=t` |
-//! | one word, three or more | a feature each: `katri=b`, `katri=n`, `katri=w` |
-//! | the label's | the classes, in the order of their words (as numbers where all are numbers) |
-//!
-//! What is more likely a mistake than meant is refused: a column of numbers with stray words, a column in which
-//! nearly every row has a word of its own, a label with many different fractions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,7 +49,18 @@ pub struct Inferred {
 }
 
 impl Schema {
-    /// The schema that a table suggests: see the [module](self) for its rules.
+    /// The schema that a table suggests.
+    ///
+    /// | cells of a column | become |
+    /// | --- | --- |
+    /// | numbers | a number |
+    /// | ISO dates | days since 1970 |
+    /// | two words | one feature, 0 or 1: `bkblk=t` |
+    /// | one word, three or more | a feature each: `katri=b`, `katri=n`, `katri=w` |
+    /// | the label's | the classes, in the order of their words (as numbers where all are numbers) |
+    ///
+    /// What is more likely a mistake than meant is refused: a column of numbers with stray words, a column in which
+    /// nearly every row has a word of its own, a label with many different fractions.
     ///
     /// # Errors
     /// [`DataError`] naming column, row and value: missing values (if refused), a stray word among numbers, an

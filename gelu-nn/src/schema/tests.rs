@@ -200,6 +200,8 @@ fn schemas_that_mean_nothing_are_refused() {
         assert!(PATIENTS.contains(from), "{from}");
         assert!(Schema::from_json(&PATIENTS.replace(from, to)).is_err(), "{to}");
     }
+    let name = format!("\"name\": \"{}\"", "x".repeat(257));
+    assert!(Schema::from_json(&PATIENTS.replace("\"name\": \"drug\"", &name)).is_err());
     let long = format!("\"{}\"", "x".repeat(MAX_BYTES));
     assert!(Schema::from_json(&PATIENTS.replace("\"patient_id\"", &long)).is_err());
 }
