@@ -391,6 +391,17 @@ fn images_are_answered_by_the_names_of_their_files() {
     }
     let one = stdout(&ask("scans/b.png"));
     assert_eq!(one.lines().nth(1), of_folder.lines().nth(2));
+    let here = ["predict", "--model", "model.safetensors", "--clear", "--images", "scans"];
+    for out in ["scans/out.csv", "./scans/../scans/out.csv"] {
+        let inside = run(path, &[&here[..], &["--out", out]].concat());
+        assert!(
+            super::said(&inside).contains("in the folder of the images"),
+            "{}",
+            super::said(&inside)
+        );
+    }
+    stdout(&run(path, &[&here[..], &["--out", "out.csv"]].concat()));
+    assert_eq!(text(path, "out.csv"), of_folder);
     let file = fs::File::create(path.join("scans/d.png")).unwrap();
     png::Encoder::new(file, 9, 8).write_header().unwrap().write_image_data(&[0; 72]).unwrap();
     let refused = ask("scans");
