@@ -209,9 +209,7 @@ fn new_data_may_lack_a_class() {
         table(path, name, 4, classes, 20);
     }
     untrained_model(path, "three.csv");
-    for (csv, asked, known) in
-        [("three.csv", 12, true), ("two.csv", 8, false), ("one.csv", 4, false)]
-    {
+    for (csv, asked) in [("three.csv", 12), ("two.csv", 8), ("one.csv", 4)] {
         let infer = ["infer", "--model", "model.safetensors", "--csv", csv];
         let result = json(path, &[&infer[..], &CLEAR].concat());
         assert_eq!(
@@ -219,9 +217,8 @@ fn new_data_may_lack_a_class() {
             (&asked.into(), asked)
         );
         assert_eq!(result["predictions_equal_plaintext"], true);
-        assert_eq!(result["accuracy"].is_number(), known, "{result}");
-        let text = String::from_utf8(run(path, &[&infer[..], &CLEAR].concat()).stdout).unwrap();
-        assert_eq!(text.contains("of the model's 3 classes"), !known, "{text}");
+        // The schema says which class is which, whatever the rows show.
+        assert!(result["accuracy"].is_number(), "{result}");
     }
 }
 

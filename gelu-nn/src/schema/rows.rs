@@ -310,24 +310,19 @@ impl Places {
         let mut missing = Vec::new();
         let mut place = |name: &String| {
             let found = names.iter().position(|n| n == name).filter(|i| !ignored.contains(i));
-            found.unwrap_or_else(|| {
+            if found.is_none() {
                 missing.push(name.clone());
-                0
-            })
+            }
+            found
         };
-        let columns: Vec<_> = schema.columns().iter().map(|c| place(c.name())).collect();
-        let extra: Vec<_> = options.extra.iter().map(&mut place).collect();
+        let columns: Vec<_> = schema.columns().iter().filter_map(|c| place(c.name())).collect();
+        let extra: Vec<_> = options.extra.iter().filter_map(&mut place).collect();
         let label = schema.label().map(|label| &label.name);
         let named = label.and_then(|label| names.iter().position(|n| n == label));
         let label_at = elsewhere.or(named);
-        let label_place = match options.labels {
-            Labels::Ignored => None,
-            Labels::Optional => label_at,
-            Labels::Required => Some(label_at.unwrap_or_else(|| {
-                missing.push(label.cloned().unwrap_or("(the schema has no label)".into()));
-                0
-            })),
-        };
+        if options.labels == Labels::Required && label_at.is_none() {
+            missing.push(label.cloned().unwrap_or("(the schema has no label)".into()));
+        }
         let known = |i: &usize| {
             columns.contains(i)
                 || extra.contains(i)
@@ -341,7 +336,8 @@ impl Places {
                 name: label.cloned().unwrap_or_default(),
                 classes: options.classes.clone(),
             });
-            return Ok(Self { columns, label: label_place, extra, labels: options.labels, only });
+            let label = label_at.filter(|_| options.labels != Labels::Ignored);
+            return Ok(Self { columns, label, extra, labels: options.labels, only });
         }
         let unknown = unknown.into_iter().map(|i| names[i].clone()).collect();
         Err(DataError::Columns { missing, unknown })
