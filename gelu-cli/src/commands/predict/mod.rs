@@ -282,7 +282,7 @@ impl Task for Predict<'_> {
         };
         let pieces = input.pieces(&schema)?;
         let sink = match place {
-            Some(place) => Sink::Kept(place.open(asked.clone(), layout.clone())?),
+            Some(place) => Sink::Kept(Box::new(place.open(asked.clone(), layout.clone())?)),
             None => Sink::Stream(stream(args.out.as_deref())?),
         };
         let earlier = sink.earlier();
