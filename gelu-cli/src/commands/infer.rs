@@ -38,7 +38,9 @@ Examples:
 The samples are those that `gelu train` with the same --seed holds out; MNIST has its own
 test set. A table is read by the model's schema, or the server's: columns by name, classes by word,
 scaled as in training. One sample a query (--batch 1) is quickest to the first answer; a batch shares its
-ciphertexts. A run that ends early, by a spent budget, Ctrl-C or a lost server, shows the answers
+ciphertexts. New rows, in order and without labels, are for `gelu predict`.
+
+A run that ends early, by a spent budget, Ctrl-C or a lost server, shows the answers
 that it has, says how many of how many they are, and exits with 3."
 )]
 pub(crate) struct Args {

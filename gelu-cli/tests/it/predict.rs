@@ -365,10 +365,9 @@ fn images_are_answered_by_the_names_of_their_files() {
     let train = ["train", "--plaintext", "--dataset", "digits", "--epochs", "1"];
     json(path, &[&train[..], &["--out", "model.safetensors"]].concat());
     fs::create_dir(path.join("scans")).unwrap();
-    let digits = Dataset::digits();
     let mut idx: Vec<u8> = [2051u32, 3, 8, 8].iter().flat_map(|word| word.to_be_bytes()).collect();
-    for (sample, name) in ["a.png", "b.png", "c.png"].iter().enumerate() {
-        let pixels = digits.features().column(sample).mapv(|x| (x * 255.0).round() as u8).to_vec();
+    for (image, name) in (1u8..).zip(["a.png", "b.png", "c.png"]) {
+        let pixels: Vec<u8> = (0..64u8).map(|pixel| pixel.wrapping_mul(image * 37)).collect();
         let file = fs::File::create(path.join("scans").join(name)).unwrap();
         png::Encoder::new(file, 8, 8).write_header().unwrap().write_image_data(&pixels).unwrap();
         idx.extend(pixels);
@@ -391,6 +390,17 @@ fn images_are_answered_by_the_names_of_their_files() {
     }
     let one = stdout(&ask("scans/b.png"));
     assert_eq!(one.lines().nth(1), of_folder.lines().nth(2));
+    let here = ["predict", "--model", "model.safetensors", "--clear", "--images", "scans"];
+    for out in ["scans/out.csv", "./scans/../scans/out.csv"] {
+        let inside = run(path, &[&here[..], &["--out", out]].concat());
+        assert!(
+            super::said(&inside).contains("in the folder of the images"),
+            "{}",
+            super::said(&inside)
+        );
+    }
+    stdout(&run(path, &[&here[..], &["--out", "out.csv"]].concat()));
+    assert_eq!(text(path, "out.csv"), of_folder);
     let file = fs::File::create(path.join("scans/d.png")).unwrap();
     png::Encoder::new(file, 9, 8).write_header().unwrap().write_image_data(&[0; 72]).unwrap();
     let refused = ask("scans");

@@ -239,7 +239,8 @@ mod tests {
     fn png(width: u32, colour: ColorType, depth: BitDepth, bytes: &[u8], more: &[u8]) -> Vec<u8> {
         let mut file = Vec::new();
         let line = (colour.samples() * width as usize * depth as usize).div_ceil(8);
-        let mut encoder = Encoder::new(&mut file, width, (bytes.len() / line) as u32);
+        let height = u32::try_from(bytes.len() / line).unwrap();
+        let mut encoder = Encoder::new(&mut file, width, height);
         encoder.set_color(colour);
         encoder.set_depth(depth);
         match (colour, more) {
@@ -327,7 +328,7 @@ mod tests {
         /// No damage is a panic, and none that a checksum covers is an image.
         #[test]
         fn damaged_files_are_refused(at in any::<prop::sample::Index>(), to in any::<u8>(), cut in any::<bool>()) {
-            let pixels: Vec<u8> = (0..192).map(|i| i as u8 ^ 0x5a).collect();
+            let pixels: Vec<u8> = (0..192u8).map(|i| i ^ 0x5a).collect();
             let mut file = png(8, ColorType::Rgb, BitDepth::Eight, &pixels, &[]);
             let shape = Shape::image(3, 8, 8);
             let whole = features(&file, shape).unwrap();

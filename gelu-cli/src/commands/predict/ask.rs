@@ -30,7 +30,7 @@ pub(super) enum Oracle<'a, S: Scheme> {
 pub(super) enum Sink {
     /// The standard output, a pipe or a device.
     Stream(Box<dyn Write>),
-    Kept(Kept),
+    Kept(Box<Kept>),
 }
 
 impl Sink {

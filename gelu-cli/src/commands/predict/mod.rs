@@ -20,6 +20,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::ArgGroup;
 use gelu_core::Network;
+use gelu_files as files;
 use gelu_nn::schema::{Hash, Labels, ReadOptions};
 use gelu_nn::{Model, Schema};
 use gelu_service::ModelCard;
@@ -162,6 +163,16 @@ impl Args {
         let inputs: Vec<_> =
             inputs.into_iter().flatten().filter(|path| *path != Path::new("-")).collect();
         let out = self.out.as_deref().filter(|_| self.keeps());
+        // There they would be taken for an image when the run is gone on with.
+        if let (Some(images), Some(out)) = (&self.images, out)
+            && images.is_dir()
+            && out.parent().is_some_and(|folder| files::same(images, &Path::new(".").join(folder)))
+        {
+            return Err(problem(
+                format!("{} is in the folder of the images", out.display()),
+                "choose another --out",
+            ));
+        }
         out.map(|path| Place::check(path, &inputs, self.force)).transpose()
     }
 
@@ -271,7 +282,7 @@ impl Task for Predict<'_> {
         };
         let pieces = input.pieces(&schema)?;
         let sink = match place {
-            Some(place) => Sink::Kept(place.open(asked.clone(), layout.clone())?),
+            Some(place) => Sink::Kept(Box::new(place.open(asked.clone(), layout.clone())?)),
             None => Sink::Stream(stream(args.out.as_deref())?),
         };
         let earlier = sink.earlier();

@@ -25,7 +25,7 @@ use crate::queries::Queries;
 /// Answer new rows with a head, under encryption
 ///
 /// A server process with the head is started here for this run; every answer is compared with the head's own in the
-/// clear. For a server elsewhere there is `gelu infer --server`.
+/// clear. For a server elsewhere there is `gelu predict --server`.
 #[derive(Debug, clap::Args)]
 #[command(
     next_help_heading = "Queries",
