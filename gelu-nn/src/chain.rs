@@ -166,7 +166,6 @@ fn add_local(chain: &mut Vec<Link>, pools: &mut usize, local: &Local) -> Result<
             let sizes = (pad.input().features(), pad.output().features());
             chain.push(Link::moved("pad".into(), sizes, |pixel| pad.target(pixel), 1.0));
         }
-        (Local::Activation(Activation::Identity), _) => {}
         (Local::Activation(f), Some(link @ Link { activation: None, .. })) => {
             link.activation = Some(*f);
         }

@@ -70,7 +70,7 @@ pub enum Activation {
     Gelu,
     /// The approximation of [`Gelu`](Self::Gelu) by a hyperbolic tangent, with which some networks were trained.
     GeluTanh,
-    /// z as it is.
+    /// z as it is: no step of a network.
     Identity,
     /// z²: what CryptoNets computes instead.
     Square,

@@ -303,6 +303,10 @@ impl Builder {
 
     fn activation(&mut self, function: Activation) -> Result<()> {
         let function = function.check().map_err(named(function.name()))?;
+        // No step: two layers of which one takes an identity of what the other takes still share their input.
+        if function == Activation::Identity {
+            return Ok(());
+        }
         self.local(Local::Activation(function), self.shape());
         Ok(())
     }
@@ -410,6 +414,16 @@ mod tests {
         );
         let last = refused(r#"{"layer":"dense","outputs":3}"#, r#"{"layer":"branch","from":5}"#);
         assert!(last.contains("layer 8 of the list"), "{last}");
+    }
+
+    /// It is no step, so what takes it shares its input with what takes the value itself.
+    #[test]
+    fn an_identity_is_the_value_itself() {
+        let layers = r#"{"layer":"dense","outputs":3},{"layer":"branch","from":0},
+            {"layer":"activation","function":"identity"},{"layer":"dense","outputs":3},
+            {"layer":"add","from":1}"#;
+        let network = parse(layers).unwrap().network();
+        assert_eq!((network.source(0), network.source(1), network.steps().len()), (0, 0, 3));
     }
 
     /// The values between the two are named by another layer.
