@@ -66,7 +66,7 @@ fn five_hundred_damaged_files() {
 /// cargo test -p gelu-import --test it ten_thousand -- --ignored --nocapture
 /// ```
 #[test]
-#[ignore = "takes minutes; alone in its process, whose memory it measures"]
+#[ignore = "alone in its process, whose memory it measures"]
 fn ten_thousand_damaged_files() {
     let mut files = vec![image_network().bytes()];
     if let Some(folder) = folder() {

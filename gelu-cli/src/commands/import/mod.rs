@@ -28,7 +28,7 @@ use crate::problem::problem;
 Examples:
   gelu import net.onnx --calibrate sample.npy --out imported.safetensors
   gelu import pipeline.onnx --calibrate sample.csv --label outcome --out imported.safetensors
-  gelu import state.safetensors --architecture net.json --calibrate sample.npy --out imported.safetensors
+  gelu import state.safetensors --architecture net.json --out imported.safetensors
   gelu import net.onnx --pixels 0.1307,0.3081 --calibrate sample.npy --out imported.safetensors
 
 ONNX: of PyTorch, Keras and scikit-learn (skl2onnx), in one file. All nodes that cannot be run exactly are listed
