@@ -1,5 +1,7 @@
 //! What inputs and classes of a model mean: `gelu_nn::Schema`, for cells that are text already.
 
+use std::collections::HashMap;
+
 use anyhow::{Result, anyhow};
 use gelu_nn::error::DataError;
 use gelu_nn::{Error, schema};
@@ -81,12 +83,10 @@ impl Schema {
         if names.len() != columns.len() || columns.iter().any(|cells| cells.len() != count) {
             return Err(anyhow!("{} columns, the model takes {}", columns.len(), names.len()));
         }
+        let by_name: HashMap<_, _> = names.into_iter().zip(columns).collect();
         let mut features = Vec::with_capacity(count * self.0.inputs());
         for row in 0..count {
-            let cell = |wanted: &str| {
-                let column = names.iter().position(|name| *name == wanted)?;
-                Some(columns[column][row].as_str())
-            };
+            let cell = |wanted: &str| by_name.get(wanted).map(|cells| cells[row].as_str());
             let read = self.0.read_features(cell).map_err(|error| in_row(row, error))?;
             features.extend(read.ok_or_else(|| {
                 anyhow!("row {row} lacks a value without which the model's schema leaves a row out")

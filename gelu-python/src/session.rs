@@ -73,7 +73,7 @@ impl Session {
     }
 
     /// Whether a training can be had on these terms; no key is used.
-    #[allow(clippy::too_many_arguments)]
+    #[expect(clippy::too_many_arguments, reason = "in Python they have names")]
     #[pyo3(signature = (inputs, labels, batch, steps, seed, key_bits, reconstruction, sums))]
     fn prepare(
         &self,
@@ -218,7 +218,7 @@ impl Task for Greet<'_> {
         let observer = observer(self.observer, raised.clone());
         let connecting = client::connect::<S>(self.address, &tls, observer);
         let connection = wait(&runtime, &raised, connecting)?;
-        let state = State::Greeted(connection);
+        let state = State::Greeted(Box::new(connection));
         Ok(Box::new(Of { runtime, raised, state, prepared: None }))
     }
 }
@@ -274,7 +274,7 @@ fn wait<T>(
 const LOOK: Duration = Duration::from_millis(100);
 
 enum State<S: Scheme> {
-    Greeted(Connection<S>),
+    Greeted(Box<Connection<S>>),
     Open(Box<gelu_service::Session<S>>),
     Over,
 }

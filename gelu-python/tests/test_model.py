@@ -178,7 +178,7 @@ def test_a_table_with_words_dates_and_missing_values_is_read_by_its_schema():
     assert rows[:, :5].tolist() == [[1, 0, 1, 0, 1], [0, 1, 0, 1, 0]]
     assert schema.classes == (0, 1) and schema.labels([1, "0", 1.0, np.int64(0)]) == [1, 0, 1, 0]
     for column, value, said in (
-        ("age", 101, "row 0, column age: \"101.0\""),
+        ("age", 101, "row 0, column age: \"101\" is outside"),
         ("drug", "aspirin", "row 0, column drug: \"aspirin\""),
         ("ward", None, "row 0, column ward: \"\" is missing"),
         ("admitted", "soon", "column admitted: \"soon\""),
