@@ -3,6 +3,7 @@
 use gelu_core::circuit::two_party::{Batch, TwoParty};
 use gelu_core::error::Result;
 use rand_core::CryptoRng;
+use zeroize::Zeroizing;
 
 use crate::{
     Bits, CotReceiver, CotSender, Evaluation, Evaluator, Garbler, Garbling, Labels, Session, Task,
@@ -86,9 +87,8 @@ impl TwoParty for HalfGates {
         garbling: Garbling,
         batch: &Batch<'_>,
         shares: &[u64],
-    ) -> Result<(Vec<u8>, Vec<u64>)> {
-        let (labels, rho) = garbling.encode(&Bits::of_shares(shares, batch.stage.bits))?;
-        Ok((labels, rho.to_vec()))
+    ) -> Result<(Vec<u8>, Zeroizing<Vec<u64>>)> {
+        garbling.encode(&Bits::of_shares(shares, batch.stage.bits))
     }
 
     fn evaluate(evaluation: Evaluation, batch: &Batch<'_>, encoded: &[u8]) -> Result<Vec<u64>> {

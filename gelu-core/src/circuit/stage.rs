@@ -75,7 +75,7 @@ pub struct StageCircuit {
     /// For one output; its inputs are the first party's shares of one window, value by value, and then the
     /// second's. One number comes out.
     pub circuit: Circuit,
-    /// l: shares are numbers modulo 2^l, at most 54.
+    /// l: shares are numbers modulo 2^l, for l of 64 at most.
     pub bits: u32,
     /// What is added to every z.
     pub offset: i128,
@@ -121,6 +121,10 @@ impl StageCircuit {
             exact(chain, window, numbers)
         };
         match built {
+            Ok((_, bits, _)) if bits > u64::BITS => refuse(
+                "weighted sums",
+                "with half a unit of the activations need more than 64 bits",
+            ),
             Ok((circuit, bits, offset)) => Ok(Self { circuit, bits, offset, neurons }),
             Err((what, why)) => refuse(what, why),
         }

@@ -227,6 +227,7 @@ fn what_is_not_exact_is_refused_by_name() {
     };
     let numbers = inference(1 << 28);
     let wide = Numbers { bound: 1 << 53, ..numbers };
+    let fine = Numbers { fraction: 80, ..numbers };
     for (names, window, numbers, expected) in [
         (&["spline"][..], 1, &numbers, "spline: has no circuit"),
         (&["falling"], 1, &numbers, "falling: falls"),
@@ -235,6 +236,12 @@ fn what_is_not_exact_is_refused_by_name() {
         (&["max", "mean"], 4, &numbers, "mean: is a second pooling"),
         (&["square", "mean"], 4, &numbers, "square: squares numbers of more than 26 bits"),
         (&["relu"], 1, &wide, "weighted sums: are wider than the 53 bits"),
+        (
+            &["relu"],
+            1,
+            &fine,
+            "weighted sums: with half a unit of the activations need more than 64",
+        ),
     ] {
         let error = refused(names, window, numbers);
         assert!(error.contains(expected), "{error}");

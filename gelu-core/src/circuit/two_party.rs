@@ -19,10 +19,12 @@
 //! stores tickets must book one as spent before the bytes of `answer` leave, and never send them again: two sets of
 //! labels for one circuit open it, and two queries under one r give the difference of their inputs.
 
-use core::fmt::Debug;
+use core::fmt::{self, Debug};
+use core::num::Wrapping;
 
 use ndarray::{ArrayView2, Axis};
 use rand_core::CryptoRng;
+use zeroize::Zeroizing;
 
 use super::StageCircuit;
 use crate::error::{ApiMisuse, PeerMisbehaved, Result};
@@ -47,10 +49,12 @@ impl Batch<'_> {
     ///
     /// # Errors
     /// [`ApiMisuse::Shape`] when a neuron asks for an output that is not there.
-    fn gathered(&self, outputs: &[u64]) -> Result<Vec<u64>> {
-        let all = self.stage.neurons.iter().flatten();
-        all.map(|i| outputs.get(*i).copied().ok_or_else(|| wrong_count(i + 1, outputs.len())))
-            .collect()
+    fn gathered(&self, outputs: &[u64]) -> Result<Zeroizing<Vec<u64>>> {
+        let mut shares = Zeroizing::new(Vec::with_capacity(self.shares()));
+        for i in self.stage.neurons.iter().flatten() {
+            shares.push(*outputs.get(*i).ok_or_else(|| wrong_count(i + 1, outputs.len()))?);
+        }
+        Ok(shares)
     }
 
     /// x mod 2^l.
@@ -136,7 +140,7 @@ pub trait TwoParty {
         garbling: Self::Garbling,
         batch: &Batch<'_>,
         shares: &[u64],
-    ) -> Result<(Vec<u8>, Vec<u64>)>;
+    ) -> Result<(Vec<u8>, Zeroizing<Vec<u64>>)>;
 
     /// Client: the outputs + ρ.
     ///
@@ -150,10 +154,9 @@ pub trait TwoParty {
 }
 
 /// The server's half of one stage's ticket, until its query.
-#[derive(Debug)]
 pub struct ServerTicket<P: TwoParty> {
     garbling: P::Garbling,
-    s: Vec<u64>,
+    s: Zeroizing<Vec<u64>>,
 }
 
 impl<P: TwoParty> ServerTicket<P> {
@@ -171,7 +174,7 @@ impl<P: TwoParty> ServerTicket<P> {
     ) -> Result<(P::Garbler, Self, Vec<u8>)> {
         batch.gathered(&s)?;
         let (garbler, garbling, bytes) = P::garble(garbler, batch, request, rng)?;
-        Ok((garbler, Self { garbling, s }, bytes))
+        Ok((garbler, Self { garbling, s: Zeroizing::new(s) }, bytes))
     }
 
     /// Answers the query x − r, with the map's weights and the offsets that are added to its outputs (the bias in
@@ -185,7 +188,7 @@ impl<P: TwoParty> ServerTicket<P> {
         batch: &Batch<'_>,
         (linear, weights, offsets): (&LinearMap, &[i128], &[i128]),
         query: &[u64],
-    ) -> Result<(Vec<u8>, Vec<u64>)> {
+    ) -> Result<(Vec<u8>, Zeroizing<Vec<u64>>)> {
         if query.len() != linear.inputs() {
             let what = "the length of a query";
             return Err(PeerMisbehaved::out_of_bounds(what, query.len(), linear.inputs()).into());
@@ -200,13 +203,19 @@ impl<P: TwoParty> ServerTicket<P> {
             let (expected, got) = (expected.to_vec(), got.to_vec());
             return Err(ApiMisuse::Shape { expected, got }.into());
         }
-        let sums = product(batch, linear, weights, query);
-        let shares = sums.iter().zip(&self.s).zip(offsets);
-        let shares = shares.map(|((sum, s), offset)| {
+        let mut shares = Zeroizing::new(product(batch, linear, weights, query));
+        for ((share, s), offset) in shares.iter_mut().zip(self.s.iter()).zip(offsets) {
             let offset = ring(offset + batch.stage.offset);
-            batch.share(sum.wrapping_add(*s).wrapping_add(offset))
-        });
-        P::encode(self.garbling, batch, &batch.gathered(&shares.collect::<Vec<_>>())?)
+            *share = batch.share(share.wrapping_add(*s).wrapping_add(offset));
+        }
+        P::encode(self.garbling, batch, &batch.gathered(&shares)?)
+    }
+}
+
+/// Without the mask.
+impl<P: TwoParty> Debug for ServerTicket<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTicket").field("garbling", &self.garbling).finish_non_exhaustive()
     }
 }
 
@@ -271,11 +280,12 @@ pub fn without_rho(batch: &Batch<'_>, hidden: &[u64], rho: &[u64]) -> Result<Vec
 
 /// W·x mod 2^l, for x modulo 2^l.
 fn product(batch: &Batch<'_>, linear: &LinearMap, weights: &[i128], x: &[u64]) -> Vec<u64> {
-    let x: Vec<_> = x.iter().map(|x| i128::from(*x)).collect();
+    let x: Vec<_> = x.iter().copied().map(Wrapping).collect();
     let x = ArrayView2::from_shape((x.len(), 1), &x).expect("as many values as places");
-    let biases = vec![0; linear.biases()];
-    let sums = linear.forward(weights, &biases, x, 0);
-    sums.index_axis(Axis(1), 0).iter().map(|sum| batch.share(ring(*sum))).collect()
+    let weights: Vec<_> = weights.iter().map(|weight| Wrapping(ring(*weight))).collect();
+    let biases = vec![Wrapping(0); linear.biases()];
+    let sums = linear.forward(&weights, &biases, x, Wrapping(0));
+    sums.index_axis(Axis(1), 0).iter().map(|sum| batch.share(sum.0)).collect()
 }
 
 /// A number of either sign modulo 2^64.
@@ -342,9 +352,9 @@ impl TwoParty for InsecureOpen {
         OpenShares(rho): OpenShares,
         batch: &Batch<'_>,
         shares: &[u64],
-    ) -> Result<(Vec<u8>, Vec<u64>)> {
+    ) -> Result<(Vec<u8>, Zeroizing<Vec<u64>>)> {
         check_shares(batch, shares.len())?;
-        Ok((to_bytes(shares), rho))
+        Ok((to_bytes(shares), Zeroizing::new(rho)))
     }
 
     fn evaluate(
