@@ -245,7 +245,7 @@ impl Network {
         }
     }
 
-    fn step_of(&self, stage: usize) -> usize {
+    pub(crate) fn step_of(&self, stage: usize) -> usize {
         let is_its = |step: &Step| matches!(step, Step::Linear { stage: s, .. } if *s == stage);
         self.steps.iter().position(is_its).expect("each stage has a step")
     }

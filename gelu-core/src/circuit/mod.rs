@@ -2,7 +2,7 @@
 //!
 //! A [`Circuit`] is pure data: a flat list of gates in which gate number i defines wire `inputs + i`. Garbled,
 //! XOR and NOT are free and an AND costs 32 bytes, so [`and_count`](Circuit::and_count) is the price of a circuit.
-//! [`Builder`] makes them; [`stage()`] makes the one of a network's stage, and [`argmax`] the last one of a query.
+//! [`Builder`] makes them; [`stage()`] makes the one of a network's stage from its [`locals`], and [`argmax`] the last one of a query.
 //!
 //! ```text
 //! inputs   z_s (the first party's bits) and z_c (the second party's), z = z_s + z_c mod 2^l
@@ -22,7 +22,7 @@ mod tests;
 pub mod two_party;
 
 pub use builder::{Bit, Builder};
-pub use stage::{Local, Numbers, StageCircuit, Windows, argmax, stage};
+pub use stage::{Local, Numbers, StageCircuit, Windows, argmax, locals, stage};
 
 /// The number of a wire: first the inputs, then one for each gate.
 pub type Wire = u32;

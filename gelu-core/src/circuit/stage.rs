@@ -7,7 +7,7 @@ use super::steps::Steps;
 use crate::error::{ApiMisuse, Result};
 use crate::fixed::{Format, Precision, Saturations, exp2};
 use crate::linear::LinearMap;
-use crate::network::LocalFunction;
+use crate::network::{LocalFunction, Network, Step};
 
 /// A local function that circuits can compute: see [`LocalFunction::circuit`].
 #[derive(Debug, Clone)]
@@ -136,7 +136,7 @@ impl StageCircuit {
 /// # Errors
 /// [`ApiMisuse::Configuration`] naming the first local function that has no circuit, and as there.
 pub fn stage(
-    locals: &[Box<dyn LocalFunction>],
+    locals: &[&dyn LocalFunction],
     inputs: usize,
     numbers: &Numbers,
 ) -> Result<StageCircuit> {
@@ -148,6 +148,33 @@ pub fn stage(
         }
     });
     StageCircuit::new(&chain.collect::<Result<Vec<_>, _>>()?, inputs, numbers)
+}
+
+/// The local functions through which the sums of `stage` go, up to the next linear map or the end of the network.
+///
+/// # Errors
+/// [`ApiMisuse::Configuration`] naming the stage where a value on the way is added to another one or taken twice.
+///
+/// # Panics
+/// When the network has no such stage.
+pub fn locals(network: &Network, stage: usize) -> Result<Vec<&dyn LocalFunction>> {
+    let steps = network.steps();
+    let (mut value, mut locals) = (network.step_of(stage) + 1, Vec::new());
+    loop {
+        let takes = |step: &Step| step.sources().contains(&value);
+        let mut takers = steps.iter().enumerate().filter(|(_, step)| takes(step));
+        match (takers.next(), takers.next()) {
+            (Some((number, Step::Local { function, .. })), None) => {
+                locals.push(&**function);
+                value = number + 1;
+            }
+            (Some((_, Step::Linear { .. })), None) | (None, _) => return Ok(locals),
+            _ => {
+                let why = "goes into a shortcut, which has no circuit";
+                return Err(ApiMisuse::configuration(&network.stages()[stage].name, why).into());
+            }
+        }
+    }
 }
 
 /// The index of the largest of `values` numbers of `bits` bits, the first of equals, as

@@ -69,6 +69,10 @@ fn chain(names: &[&'static str], window: usize) -> Vec<Box<dyn LocalFunction>> {
     names.iter().map(function).collect()
 }
 
+fn borrowed(locals: &[Box<dyn LocalFunction>]) -> Vec<&dyn LocalFunction> {
+    locals.iter().map(AsRef::as_ref).collect()
+}
+
 /// What the clear network makes of one window.
 fn clear(locals: &[Box<dyn LocalFunction>], z: &[i128], numbers: &Numbers) -> i128 {
     let real = |z: i128| z as f64 / exp2(numbers.fraction);
@@ -99,7 +103,7 @@ fn shared(z: &[Vec<i128>], masks: &[i128], bits: u32, offset: i128) -> Vec<u64> 
 fn equal(names: &[&'static str], numbers: &Numbers, z: &[Vec<i128>], masks: &[i128]) {
     let window = z[0].len();
     let locals = chain(names, window);
-    let built = stage(&locals, window, numbers).unwrap();
+    let built = stage(&borrowed(&locals), window, numbers).unwrap();
     for z in z.chunks(64) {
         let got = built.circuit.evaluate_64(&shared(z, masks, built.bits, built.offset));
         for (lane, z) in z.iter().enumerate() {
@@ -205,7 +209,7 @@ fn tables_of_steps_are_exact_at_every_step() {
 #[test]
 fn circuits_cost_what_is_written() {
     let ands = |names: &[&'static str], window, numbers: &Numbers| {
-        let built = stage(&chain(names, window), window, numbers).unwrap();
+        let built = stage(&borrowed(&chain(names, window)), window, numbers).unwrap();
         (built.bits, built.circuit.and_count(), built.circuit.decoded_bits())
     };
     let of = |bits: u32, fraction: u32, activations: Format| {
@@ -223,7 +227,7 @@ fn circuits_cost_what_is_written() {
 #[test]
 fn what_is_not_exact_is_refused_by_name() {
     let refused = |names: &[&'static str], window, numbers: &Numbers| {
-        stage(&chain(names, window), window, numbers).unwrap_err().to_string()
+        stage(&borrowed(&chain(names, window)), window, numbers).unwrap_err().to_string()
     };
     let numbers = inference(1 << 28);
     let wide = Numbers { bound: 1 << 53, ..numbers };
@@ -296,7 +300,7 @@ fn a_ticket_gives_the_inputs_of_the_next_stage() {
                 Box::new(Function("function", Some(local))) as Box<dyn LocalFunction>
             })
             .collect();
-        let stage = stage(&locals, 8, &numbers).unwrap();
+        let stage = stage(&borrowed(&locals), 8, &numbers).unwrap();
         let batch = Batch { stage: &stage, ring_bits: 27 };
         for _ in 0..20 {
             let x: Vec<_> = (0..6).map(|_| signed(rng, 13)).collect();
@@ -328,7 +332,7 @@ fn what_does_not_belong_to_a_ticket_is_refused() {
 
     let rng = &mut rand::rngs::ChaCha20Rng::seed_from_u64(9);
     let linear = LinearMap::from(Dense::new(2, 2).unwrap());
-    let stage = stage(&chain(&["relu"], 1), 2, &inference(1 << 20)).unwrap();
+    let stage = stage(&borrowed(&chain(&["relu"], 1)), 2, &inference(1 << 20)).unwrap();
     let batch = Batch { stage: &stage, ring_bits: 24 };
     let mut server = |s: Vec<u64>, request: &[u8]| {
         ServerTicket::<InsecureOpen>::new((), &batch, s, request, rng).map(|(_, ticket, _)| ticket)

@@ -14,6 +14,7 @@
 //! Cost: nothing under encryption. The client has the pixels in the clear, compares them, and the result is exact.
 
 use gelu_core::LocalFunction;
+use gelu_core::circuit::{Local, Windows};
 use gelu_core::error::ApiMisuse;
 use gelu_core::linear::{Axis, SizeError};
 use ndarray::Array2;
@@ -63,28 +64,29 @@ impl MaxPool2d {
         Shape::image(self.channels, self.rows.outputs(), self.columns.outputs())
     }
 
+    /// The pixels of each output's window, those of the padding left out.
+    fn windows(&self) -> impl Iterator<Item = Vec<usize>> {
+        let (rows, columns) = (self.rows, self.columns);
+        let places = move |c| {
+            let of_row = move |y| (0..columns.outputs()).map(move |x| (c, y, x));
+            (0..rows.outputs()).flat_map(of_row)
+        };
+        (0..self.channels).flat_map(places).map(move |(c, y, x)| {
+            let line = |u| (c * rows.size() + rows.source(y, u)) * columns.size();
+            let of_line = |u| columns.offsets(x).map(move |v| line(u) + columns.source(x, v));
+            rows.offsets(y).flat_map(of_line).collect()
+        })
+    }
+
     /// Calls `visit` with each output, sample and its largest pixel of `z`, the first of equals.
     fn each_largest(&self, z: &Array2<f64>, mut visit: impl FnMut(usize, usize, usize)) {
-        let (rows, columns) = (self.rows, self.columns);
-        let mut output = 0;
-        let mut pixels = Vec::new();
-        for c in 0..self.channels {
-            for y in 0..rows.outputs() {
-                for x in 0..columns.outputs() {
-                    pixels.clear();
-                    for u in rows.offsets(y) {
-                        let line = (c * rows.size() + rows.source(y, u)) * columns.size();
-                        pixels.extend(columns.offsets(x).map(|v| line + columns.source(x, v)));
-                    }
-                    for sample in 0..z.ncols() {
-                        let better = |best, &pixel| match z[[pixel, sample]] > z[[best, sample]] {
-                            true => pixel,
-                            false => best,
-                        };
-                        visit(output, sample, pixels.iter().fold(pixels[0], better));
-                    }
-                    output += 1;
-                }
+        for (output, pixels) in self.windows().enumerate() {
+            for sample in 0..z.ncols() {
+                let better = |best, &pixel| match z[[pixel, sample]] > z[[best, sample]] {
+                    true => pixel,
+                    false => best,
+                };
+                visit(output, sample, pixels.iter().fold(pixels[0], better));
             }
         }
     }
@@ -116,6 +118,10 @@ impl LocalFunction for MaxPool2d {
             result[[pixel, sample]] += grad[[output, sample]];
         });
         result
+    }
+
+    fn circuit(&self) -> Option<Local> {
+        Some(Local::Max(Windows(self.windows().collect())))
     }
 }
 
