@@ -180,7 +180,11 @@ impl BaseOwner {
         let mut reader = Reader::new(message);
         let (group, number) = (reader.word()?, reader.word()?);
         let inputs = plan.inputs(number);
-        if self.is_done() || group != self.group || inputs.is_empty() || inputs.start != self.inputs.len() {
+        if self.is_done()
+            || group != self.group
+            || inputs.is_empty()
+            || inputs.start != self.inputs.len()
+        {
             return Err(Error::Peer("inputs out of order"));
         }
         let parts = reader.parts(inputs.len())?;
