@@ -24,7 +24,7 @@ pub fn plan() -> Plan {
     let sigmoid = Sigmoid::fit(1, 8.0).expect("a sigmoid");
     let settings = Settings {
         rows: 128,
-        features: 2,
+        features: 3,
         heads: 1,
         batch: 128,
         sigmoid,
@@ -36,7 +36,7 @@ pub fn plan() -> Plan {
 
 /// A data party that waits for gradients, and its message.
 pub fn data_party() -> (DataParty, Vec<u8>) {
-    let raw = Rows::new((0..256).map(|i| f64::from(i * i % 37)).collect(), 2).expect("rows");
+    let raw = Rows::new((0..384).map(|i| f64::from(i * i % 37)).collect(), 3).expect("rows");
     let x = Preparation::fit(&raw).and_then(|fit| fit.apply(&raw)).expect("rows that differ");
     let classes: Vec<_> = (0..128).map(|i| i % 2).collect();
     let secret = SecretKey::from_root(plan().parameters().clone(), &[1; 32]);

@@ -44,14 +44,6 @@ pub(crate) fn available() -> u64 {
     kib("/proc/meminfo", "MemAvailable:").map_or(u64::MAX, |kib| kib << 10)
 }
 
-/// Seconds that this process ran on all processors together, of 10 ms each: Linux, 0 elsewhere.
-pub(crate) fn cpu_seconds() -> f64 {
-    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // Its name may have spaces, and ends with the last parenthesis; the 12th and 13th number behind it are the times.
-    let numbers = text.rsplit(')').next().unwrap_or_default().split(' ');
-    numbers.skip(12).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
-}
-
 /// The most memory that this process had, in MiB.
 pub(crate) fn peak() -> u64 {
     kib("/proc/self/status", "VmHWM:").unwrap_or(0) >> 10
