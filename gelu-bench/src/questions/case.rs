@@ -297,15 +297,15 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::ChaCha20Rng;
 
-    /// A head of few numbers under both engines; each run compares its weights with the clear's before it returns.
+    /// Few rows under both engines; each run compares its weights with the clear's before it returns.
     #[test]
     fn both_engines_train_what_the_clear_trains() {
         let rng = &mut ChaCha20Rng::seed_from_u64(1);
-        let case = Case::components(8, rng).unwrap().head(128, None).unwrap();
-        assert_eq!((case.rows(), case.features(), case.test.len()), (128, 8, 722));
+        let case = Case::abstracts().unwrap().head(128, None).unwrap();
+        assert_eq!((case.rows(), case.features(), case.test.len()), (128, 384, 722));
         let settings = Settings {
             rows: 128,
-            features: 8,
+            features: 384,
             heads: 1,
             batch: 128,
             sigmoid: Sigmoid::fit(1, 8.0).unwrap(),
