@@ -83,7 +83,7 @@ fn degree_15_takes_four_levels() {
     assert_eq!((y.level(), y.scale()), (1, &parameters.scale()));
     let y = secret.decrypt(&y).unwrap().danger_values();
     let horner = |x: f64| coefficients.iter().rev().fold(0.0, |sum, c| sum * x + c);
-    let off = x.iter().zip(&y).map(|(x, y)| (horner(*x) - y).abs()).fold(0.0, f64::max);
+    let off = x.iter().zip(&*y).map(|(x, y)| (horner(*x) - y).abs()).fold(0.0, f64::max);
     let bound = parameters.slot_bound(30.0 * parameters.switching_noise(), &parameters.scale());
     assert!(off < bound, "{off:e} {bound:e}");
 }
