@@ -185,7 +185,7 @@ fn write_files(save: Save<'_>) {
     let bytes = model.and_then(|model| model.to_bytes()).expect("a model of our own");
     save("model_file", "iris", &bytes);
     save("import", "onnx", &onnx());
-    save("import", "array", b"\x93NUMPY\x01\x00\x45\x00{'descr': '|u1', 'fortran_order': True, 'shape': (2, 3), }          \n\1\2\3\4\5\6");
+    save("import", "array", b"\x93NUMPY\x01\x00\x45\x00{'descr': '|u1', 'fortran_order': True, 'shape': (2, 3), }          \n\x01\x02\x03\x04\x05\x06");
     let table = b"a,b,class\n1,2.5,x\n-3,4e2,y\n?,7,x\n\"8\",9,\"y\"\n";
     for options in 0..32u8 {
         save("csv", &format!("table-{options}"), &[&[options], &table[..]].concat());
@@ -208,13 +208,19 @@ fn write_files(save: Save<'_>) {
 /// A convolution, a normalisation, an activation, a pooling and a dense layer, as PyTorch writes them.
 fn onnx() -> Vec<u8> {
     use gelu_import::proto::{
-        AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-        TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
+        AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+        TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
     };
     use prost::Message;
     let tensor = |name: &str, dims: &[i64]| {
         let float_data = (1..=dims.iter().product::<i64>()).map(|i| i as f32 / 8.0).collect();
-        TensorProto { name: name.into(), dims: dims.to_vec(), float_data, data_type: 1, ..Default::default() }
+        TensorProto {
+            name: name.into(),
+            dims: dims.to_vec(),
+            float_data,
+            data_type: 1,
+            ..Default::default()
+        }
     };
     let ints = |name: &str, ints: &[i64]| AttributeProto {
         name: name.into(),
@@ -222,13 +228,14 @@ fn onnx() -> Vec<u8> {
         r#type: 7,
         ..Default::default()
     };
-    let node = |operator: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>| NodeProto {
-        input: inputs.iter().map(|name| (*name).into()).collect(),
-        output: vec![output.into()],
-        op_type: operator.into(),
-        attribute,
-        ..Default::default()
-    };
+    let node =
+        |operator: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>| NodeProto {
+            input: inputs.iter().map(|name| (*name).into()).collect(),
+            output: vec![output.into()],
+            op_type: operator.into(),
+            attribute,
+            ..Default::default()
+        };
     let info = |name: &str, sizes: &[i64]| {
         let dim = |&size: &i64| DimensionProto { dim_value: Some(size), dim_param: None };
         let shape = Some(TensorShapeProto { dim: sizes.iter().map(dim).collect() });
