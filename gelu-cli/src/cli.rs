@@ -33,7 +33,7 @@ Start here:
   gelu transfer fit             a hospital's rows, somebody else's model: a head trained under encryption
   gelu plan lenet5              how its layers travel in ciphertexts, and what each of them costs
   gelu schema infer loans.csv   what the columns of a table of yours would mean to a network
-  gelu import net.onnx          a model that was trained elsewhere, made one of ours
+  gelu import net.onnx --out net.safetensors   a model from elsewhere, made one of ours
   gelu backends                 the cryptosystems of this program, and what each can do
   gelu predict --model loans.safetensors --csv new.csv    a class for each new row, under encryption
   gelu help COMMAND             examples for each command";

@@ -92,7 +92,10 @@ impl Bench {
         std::fs::write(self.path("mine.safetensors"), features).unwrap();
         let of_loans = ["train", "--plaintext", "--csv", "loans.csv", "--epochs", "0"];
         let of_loans = [&of_loans[..], &["--out", "loans.safetensors"]].concat();
-        for words in [&["certs", "init"][..], &["certs", "add", "alice"], &of_loans] {
+        let of_digits = ["train", "--plaintext", "--dataset", "digits", "--classes", "0,1,2,3,4"];
+        let squares = ["--network", "digits-square", "--out", "base.safetensors"];
+        let squares = [&of_digits[..], &squares].concat();
+        for words in [&["certs", "init"][..], &["certs", "add", "alice"], &of_loans, &squares] {
             self.gelu(words);
         }
         self.make_what_predict_names();

@@ -53,7 +53,7 @@ use crate::table::{TableArgs, read_schema};
     group(ArgGroup::new("rows").required(true)),
     after_help = "\
 Examples:
-  gelu predict --server gelu.example.org:7878 --account alice --key alice.key --csv new.csv --out new-classes.csv
+  gelu predict --server gelu.example.org:7878 --account alice --csv new.csv --out new-classes.csv
   gelu predict --model iris.safetensors --csv flowers.csv --id flower
   gelu predict --model iris.safetensors --csv flowers.csv --ignore flower --format jsonl --clear
   gelu predict --model digits.safetensors --images scans --out scans.jsonl

@@ -40,7 +40,7 @@ Examples:
   gelu transfer fit --base trained.safetensors --freeze 1 --dataset digits --classes 5,6,7,8,9
   gelu transfer fit --engine ckks                            the compute party sees neither rows nor head
   gelu transfer fit --engine ckks --degree 3 --state head.state --iterations 16
-  gelu transfer fit --engine ckks --base squares.safetensors --freeze 2 --dataset digits --classes 5,6,7,8,9
+  gelu transfer fit --engine ckks --base base.safetensors --freeze 1 --dataset digits --rate 1
 
 Features (setup 2): --features names a safetensors file with train.x and test.x, [rows, features], F32, F16, or I8
 beside x.scale; train.y and test.y, [rows], classes from 0, U8, I32 or I64. Of --csv one column is the class. The data

@@ -37,7 +37,7 @@ use crate::problem::{Advise, problem};
 Examples:
   gelu transfer compute --listen 127.0.0.1:0      on a free port of this machine
   gelu transfer compute --memory 4                no plan that takes more than 4 GB
-  gelu transfer compute --base base.safetensors --freeze 2     features by a base of ours (setup 1)
+  gelu transfer compute --base base.safetensors --freeze 1     features by a base of ours (setup 1)
 
 Data parties ask with `gelu transfer fit --engine ckks --server`. They bring settings, keys for
 computing on ciphertexts, encrypted rows or features and encrypted heads; this process learns sizes and
