@@ -15,6 +15,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -24,16 +25,18 @@ use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
-/// Begins to listen. Must come before anything that is worth cleaning up.
+/// Begins to listen, and returns when a signal would be heard. Must come before anything that is worth cleaning up.
 pub(crate) fn listen() {
+    let (ready, listening) = mpsc::channel::<()>();
     let listener = std::thread::Builder::new().name("gelu-signals".into());
     // Without it signals end the process as they always have.
     let _ = listener.spawn(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         if let Ok(runtime) = runtime {
-            runtime.block_on(handle());
+            runtime.block_on(handle(ready));
         }
     });
+    let _ = listening.recv();
 }
 
 /// Ready as soon as this process is asked to end; its owner then ends in order. Whoever holds this is
@@ -154,8 +157,10 @@ fn end() -> ! {
     std::process::exit(code().unwrap_or(1).into())
 }
 
-async fn handle() {
+/// Drops `ready` as soon as signals come here.
+async fn handle(ready: Sender<()>) {
     let Some(mut signals) = Signals::listen() else { return };
+    drop(ready);
     loop {
         let signal = signals.next().await;
         let first = SIGNAL.swap(signal, Ordering::SeqCst) == 0;
