@@ -24,19 +24,25 @@
 //! The quotient digit is chosen such that column r becomes a multiple of 2^52 when the low half of
 //! m_r·n₀ is added; that product is never computed: the carry is ⌈column / 2^52⌉.
 //!
+//! `lanes` brings numbers into vectors and back; `issue` measures how fast the multipliers could be.
+//!
 //! # Pitfalls
 //! Loops that shift the window would keep it in memory, so the window rotates: column c is index
 //! c mod 5, and macros spell the five rotations out.
 
+mod issue;
+mod lanes;
+
 use core::arch::x86_64::{
-    __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi64, _mm512_and_si512, _mm512_load_si512,
-    _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_mul_epu32, _mm512_or_si512,
-    _mm512_set1_epi64, _mm512_setzero_si512, _mm512_shuffle_i64x2, _mm512_slli_epi64,
-    _mm512_srli_epi64, _mm512_store_si512, _mm512_ternarylogic_epi64, _mm512_unpackhi_epi64,
-    _mm512_unpacklo_epi64,
+    _MM_HINT_T0, _mm_prefetch, _mm512_add_epi64, _mm512_and_si512, _mm512_madd52hi_epu64,
+    _mm512_madd52lo_epu64, _mm512_mul_epu32, _mm512_or_si512, _mm512_set1_epi64,
+    _mm512_setzero_si512, _mm512_slli_epi64, _mm512_srli_epi64, _mm512_ternarylogic_epi64,
 };
 
 use zeroize::Zeroize;
+
+pub(crate) use issue::issue;
+use lanes::{Pairs, V, load, store, transpose_in};
 
 use super::{Kernel, LANES, Line, Modulus};
 
@@ -74,21 +80,11 @@ pub(super) fn kernel(moduli: &[Modulus]) -> Option<Box<dyn Kernel>> {
     })
 }
 
-/// One limb of eight numbers.
-type V = __m512i;
-
 /// The moduli of the eight lanes; its existence proves that the instructions are there.
 struct Ifma<const L: usize> {
     n: [V; L],
     /// −n⁻¹ mod 2^52.
     minus_inverse: V,
-}
-
-/// The split pairs of eight lanes.
-#[derive(Clone, Copy)]
-struct Pairs<const L: usize> {
-    low: [V; L],
-    high: [V; L],
 }
 
 impl<const L: usize> Ifma<L> {
@@ -565,140 +561,4 @@ fn double<const L: usize>(x: &[V; L]) -> [V; L] {
         below = carry;
     }
     twice
-}
-
-impl<const L: usize> Pairs<L> {
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    fn zero() -> Self {
-        let zero = [_mm512_setzero_si512(); L];
-        Self { low: zero, high: zero }
-    }
-
-    /// Reads up to eight elements; missing lanes repeat the last one.
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    fn read(elements: &[&[Line]]) -> Self {
-        let half = L.div_ceil(LANES);
-        let lane = |i: usize| elements[i.min(elements.len() - 1)];
-        let (low, high): ([&[Line]; LANES], [&[Line]; LANES]) = (
-            core::array::from_fn(|i| &lane(i)[..half]),
-            core::array::from_fn(|i| &lane(i)[half..]),
-        );
-        Self { low: transpose_in(&low), high: transpose_in(&high) }
-    }
-
-    /// Writes the first `count` lanes.
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    fn write(&self, out: &mut [Line], count: usize) {
-        let half = L.div_ceil(LANES);
-        for (h, limbs) in [&self.low, &self.high].into_iter().enumerate() {
-            for (block, limbs) in limbs.chunks(LANES).enumerate() {
-                let mut square = [_mm512_setzero_si512(); LANES];
-                square[..limbs.len()].copy_from_slice(limbs);
-                let lanes = transpose(square);
-                for (lane, &line) in lanes[..count].iter().enumerate() {
-                    store(&mut out[lane * 2 * half + h * half + block], line);
-                }
-            }
-        }
-    }
-}
-
-/// The limbs of eight numbers, from each number's lines.
-#[target_feature(enable = "avx512f,avx512ifma")]
-fn transpose_in<const L: usize>(lanes: &[&[Line]; LANES]) -> [V; L] {
-    let mut limbs = [_mm512_setzero_si512(); L];
-    for (block, limbs) in limbs.chunks_mut(LANES).enumerate() {
-        let mut square = [_mm512_setzero_si512(); LANES];
-        for (line, lane) in square.iter_mut().zip(lanes) {
-            *line = load(&lane[block]);
-        }
-        let columns = transpose(square);
-        limbs.copy_from_slice(&columns[..limbs.len()]);
-    }
-    limbs
-}
-
-/// Rows to columns.
-#[target_feature(enable = "avx512f,avx512ifma")]
-#[inline]
-fn transpose(r: [V; LANES]) -> [V; LANES] {
-    let pair =
-        |a: usize, b: usize| (_mm512_unpacklo_epi64(r[a], r[b]), _mm512_unpackhi_epi64(r[a], r[b]));
-    // Even and odd columns of rows (0,1), (2,3), (4,5), (6,7), in 128-bit parts.
-    let ((e0, o0), (e1, o1), (e2, o2), (e3, o3)) = (pair(0, 1), pair(2, 3), pair(4, 5), pair(6, 7));
-    let quarter = |p: [V; 4]| -> [V; 4] {
-        let a = _mm512_shuffle_i64x2::<0b10_00_10_00>(p[0], p[1]); // columns 0, 4
-        let b = _mm512_shuffle_i64x2::<0b11_01_11_01>(p[0], p[1]); // columns 2, 6
-        let c = _mm512_shuffle_i64x2::<0b10_00_10_00>(p[2], p[3]);
-        let d = _mm512_shuffle_i64x2::<0b11_01_11_01>(p[2], p[3]);
-        [
-            _mm512_shuffle_i64x2::<0b10_00_10_00>(a, c), // column 0
-            _mm512_shuffle_i64x2::<0b10_00_10_00>(b, d), // column 2
-            _mm512_shuffle_i64x2::<0b11_01_11_01>(a, c), // column 4
-            _mm512_shuffle_i64x2::<0b11_01_11_01>(b, d), // column 6
-        ]
-    };
-    let (even, odd) = (quarter([e0, e1, e2, e3]), quarter([o0, o1, o2, o3]));
-    [even[0], odd[0], even[1], odd[1], even[2], odd[2], even[3], odd[3]]
-}
-
-#[target_feature(enable = "avx512f,avx512ifma")]
-#[inline]
-fn load(line: &Line) -> V {
-    // SAFETY: a line has 64 bytes and is aligned to them.
-    unsafe { _mm512_load_si512(core::ptr::from_ref(line).cast()) }
-}
-
-#[target_feature(enable = "avx512f,avx512ifma")]
-#[inline]
-fn store(line: &mut Line, v: V) {
-    // SAFETY: a line has 64 bytes and is aligned to them.
-    unsafe { _mm512_store_si512(core::ptr::from_mut(line).cast(), v) }
-}
-
-/// Runs `rounds` rounds of 16 independent multiply-adds, the most that this processor can issue;
-/// `false` without the instructions.
-///
-/// In assembly, as this measures the processor and not what a compiler makes of a loop.
-pub(crate) fn issue(rounds: u32) -> bool {
-    if rounds > 0 && is_available() {
-        // SAFETY: the instructions are available.
-        unsafe { issue_lanes(rounds) };
-        return true;
-    }
-    false
-}
-
-#[target_feature(enable = "avx512f,avx512ifma")]
-fn issue_lanes(rounds: u32) {
-    // SAFETY: touches nothing but the registers that it names.
-    unsafe {
-        core::arch::asm!(
-            "2:",
-            "vpmadd52luq zmm0, zmm16, zmm17",
-            "vpmadd52luq zmm1, zmm16, zmm17",
-            "vpmadd52luq zmm2, zmm16, zmm17",
-            "vpmadd52luq zmm3, zmm16, zmm17",
-            "vpmadd52luq zmm4, zmm16, zmm17",
-            "vpmadd52luq zmm5, zmm16, zmm17",
-            "vpmadd52luq zmm6, zmm16, zmm17",
-            "vpmadd52luq zmm7, zmm16, zmm17",
-            "vpmadd52huq zmm8, zmm16, zmm17",
-            "vpmadd52huq zmm9, zmm16, zmm17",
-            "vpmadd52huq zmm10, zmm16, zmm17",
-            "vpmadd52huq zmm11, zmm16, zmm17",
-            "vpmadd52huq zmm12, zmm16, zmm17",
-            "vpmadd52huq zmm13, zmm16, zmm17",
-            "vpmadd52huq zmm14, zmm16, zmm17",
-            "vpmadd52huq zmm15, zmm16, zmm17",
-            "dec {rounds:e}",
-            "jnz 2b",
-            rounds = inout(reg) rounds => _,
-            out("zmm0") _, out("zmm1") _, out("zmm2") _, out("zmm3") _,
-            out("zmm4") _, out("zmm5") _, out("zmm6") _, out("zmm7") _,
-            out("zmm8") _, out("zmm9") _, out("zmm10") _, out("zmm11") _,
-            out("zmm12") _, out("zmm13") _, out("zmm14") _, out("zmm15") _,
-            options(nomem, nostack),
-        );
-    }
 }
