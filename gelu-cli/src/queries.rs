@@ -2,9 +2,11 @@
 //!
 //! [`Queries::reach`] refuses whatever can be refused before a key is used; [`Reached::open`] uses one.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use clap::ArgGroup;
 use gelu_core::Network;
 use gelu_core::client::DataPolicy;
 use gelu_core::plan::Purpose;
@@ -19,9 +21,44 @@ use crate::client::{self, ServerArgs};
 use crate::cut_off::CutOff;
 use crate::local::{Deployment, LocalServer, Terms};
 use crate::machine;
+use crate::model;
 use crate::phases::{Phases, Screen, bytes};
 use crate::problem::{self, problem};
 use crate::rate::RateArgs;
+
+/// A model that is served here for this run, or a server elsewhere, by the command line.
+#[derive(Debug, clap::Args)]
+#[command(
+    next_help_heading = "Queries",
+    group(ArgGroup::new("who").args(["model", "server"]).required(true))
+)]
+pub(crate) struct QueryArgs {
+    /// The model to ask here: a server process is started for this run
+    #[arg(long, value_name = "FILE", conflicts_with = "elsewhere")]
+    pub(crate) model: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) cryptosystem: Cryptosystem,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+impl QueryArgs {
+    /// Reads the model that was named, if one was.
+    ///
+    /// # Errors
+    /// As [`model::load`].
+    pub(crate) fn model(&self) -> Result<Option<Model>> {
+        self.model.as_deref().map(model::load).transpose()
+    }
+
+    /// Of that model, or of the server that was named.
+    pub(crate) fn queries<'a>(&'a self, model: Option<&'a Model>) -> Queries<'a> {
+        let Self { server, cryptosystem, threads, .. } = self;
+        Queries { server: Some(server), model, cryptosystem: *cryptosystem, threads: *threads }
+    }
+}
 
 /// Who answers, and under which cryptosystem.
 #[derive(Debug, Clone, Copy)]
