@@ -14,7 +14,6 @@ use crate::{attacks, figures, questions, tables};
 
 mod contenders;
 mod environments;
-mod networks;
 mod orion;
 mod parties;
 mod phases;
