@@ -92,7 +92,11 @@ impl Modules {
             _ => "[]".into(),
         };
         let layers = self.linear().map(|(_, module)| match module["weight"].shape[..] {
-            [filters, _, kernel, _] => {
+            [filters, _, height, width] => {
+                let kernel = match height == width {
+                    true => height.to_string(),
+                    false => format!("[{height}, {width}]"),
+                };
                 format!(r#"{{"layer": "conv2d", "filters": {filters}, "kernel": {kernel}}}"#)
             }
             _ => format!(r#"{{"layer": "dense", "outputs": {}}}"#, module["weight"].shape[0]),
@@ -334,8 +338,13 @@ mod tests {
 
     #[test]
     fn normalisations_follow_their_layer() {
-        let spec =
-            |filters| LayerSpec::Conv2d { filters, kernel: 1, stride: 1, padding: 0, groups: 1 };
+        let spec = |filters| LayerSpec::Conv2d {
+            filters,
+            kernel: 1.into(),
+            stride: 1.into(),
+            padding: 0.into(),
+            groups: 1,
+        };
         let layers = vec![spec(2), spec(2), LayerSpec::Dense { outputs: 2 }];
         let architecture = Sequential::new(Shape::image(2, 1, 1), layers).unwrap();
         let norm = |name: &str| {

@@ -79,7 +79,7 @@ impl<'a> Lowering<'a> {
         Ok(Value::Act(Act::of(step, &[outputs])))
     }
 
-    /// A convolution: one kernel for both axes is made of what the file has, with zeros where it has none.
+    /// A convolution: a dense kernel with equal pads is made of what the file has, with zeros where it has none.
     pub(super) fn conv(&mut self, node: &'a Node) -> Result<Value, Stop> {
         let act = self.act(node, 0)?;
         let act = self.settle(&act, node.label())?;
@@ -110,10 +110,6 @@ impl<'a> Lowering<'a> {
         if biases.len() != filters {
             problems.push(format!("{} biases for {filters} filters", biases.len()));
         }
-        let square = windows.square();
-        if let Err(why) = &square {
-            problems.push(why.clone());
-        }
         let output = windows.outputs().filter(|_| filters > 0);
         let Some([rows, columns]) = output else {
             return refuse("its kernel does not fit on the image");
@@ -124,22 +120,23 @@ impl<'a> Lowering<'a> {
             ));
         }
         let shape = [filters, rows, columns];
-        let (Ok((kernel, padding)), true) = (square, problems.is_empty()) else {
+        if !problems.is_empty() {
             self.report(node, problems.join("; "));
             let step = self.push(node.label(), Op::Refused, vec![act.step], super::natural(&shape));
             return Ok(Value::Act(Act::of(step, &shape)));
-        };
-        let act = self.as_image(&act)?;
-        let size = filters.saturating_mul(of_group).saturating_mul(kernel.saturating_mul(kernel));
-        self.count(size.saturating_add(filters))?;
-        let mut square = Array4::<f64>::zeros((filters, of_group, kernel, kernel));
-        let [(top, down), (left, right)] = windows.places(padding);
-        for ((f, c, u, v), &weight) in kernels.indexed_iter() {
-            square[[f, c, top + down * u, left + right * v]] = weight;
         }
-        let weights = square.into_raw_vec_and_offset().0;
-        let spec =
-            LayerSpec::Conv2d { filters, kernel, stride: windows.stride()?, padding, groups };
+        let act = self.as_image(&act)?;
+        let (kernel, padding) = windows.dense();
+        let area = kernel.height.saturating_mul(kernel.width);
+        let size = filters.saturating_mul(of_group).saturating_mul(area);
+        self.count(size.saturating_add(filters))?;
+        let mut dense = Array4::<f64>::zeros((filters, of_group, kernel.height, kernel.width));
+        let [(top, down), (left, right)] = windows.places();
+        for ((f, c, u, v), &weight) in kernels.indexed_iter() {
+            dense[[f, c, top + down * u, left + right * v]] = weight;
+        }
+        let weights = dense.into_raw_vec_and_offset().0;
+        let spec = LayerSpec::Conv2d { filters, kernel, stride: windows.stride(), padding, groups };
         let op = Op::Linear(spec, Rc::new(FloatLayer { weights, biases }));
         let step = self.push(node.label(), op, vec![act.step], super::natural(&shape));
         Ok(Value::Act(Act::of(step, &shape)))
