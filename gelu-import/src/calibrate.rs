@@ -349,12 +349,9 @@ mod tests {
         weights.layers[1].weights.iter_mut().for_each(|w| *w /= gain);
         weights.layers[1].biases.iter_mut().for_each(|b| *b += 0.25);
         Imported {
-            input_shape: vec![1, 4, 4],
+            sample: crate::Sample::of_numbers(&[1, 4, 4]),
             architecture,
             weights,
-            scaling: None,
-            missing: None,
-            input_order: None,
             classes: None,
             outputs: Outputs::Scores,
             opset: None,

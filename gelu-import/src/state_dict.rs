@@ -18,6 +18,7 @@ use gelu_nn::{FloatLayer, FloatParameters, LayerSpec, Sequential};
 use crate::Imported;
 use crate::error::{Error, Result};
 use crate::lower::Outputs;
+use crate::sample::Sample;
 use read::{Module, Modules, is_linear, is_normalisation};
 
 /// What PyTorch adds to the variance of a batch normalisation, unless it is told otherwise; not in the file.
@@ -36,13 +37,10 @@ pub fn state_dict(bytes: &[u8], architecture: Option<&Sequential>) -> Result<Imp
     };
     let (weights, notes) = modules.fill(&architecture)?;
     Ok(Imported {
-        scaling: None,
-        missing: None,
-        input_order: None,
-        input_shape: match architecture.input() {
+        sample: Sample::of_numbers(&match architecture.input() {
             gelu_nn::Shape::Vector(features) => vec![features],
             gelu_nn::Shape::Image { channels, height, width } => vec![channels, height, width],
-        },
+        }),
         architecture,
         weights,
         classes: None,

@@ -7,7 +7,7 @@ use gelu_nn::{FloatLayer, LayerSpec, Shape};
 use ndarray::{Array2, Array4, Ix2, Ix4};
 
 use super::pooling::Windows;
-use super::{Act, Ending, Lowering, Op, Stop, Value, refuse};
+use super::{Act, Ending, Lowering, Op, Scaling, Stop, Value, refuse};
 use crate::graph::Node;
 
 impl<'a> Lowering<'a> {
@@ -169,40 +169,11 @@ impl<'a> Lowering<'a> {
         })
     }
 
-    /// What stands for missing values of the sample, which clients fill in.
-    pub(super) fn imputer(&mut self, node: &'a Node) -> Result<Value, Stop> {
-        let act = self.settled(node, 0)?;
-        if self.steps[act.step].op != Op::Input || !act.is_in_order() {
-            return refuse("fills in what is missing after something was computed");
-        }
-        let replaced = node.real("replaced_value_float", f32::NAN);
-        let features = act.view.len();
-        let values = match node.reals("imputed_value_floats") {
-            one if one.len() == 1 => vec![one[0]; features],
-            each => each,
-        };
-        if !replaced.is_nan() || values.len() != features || values.iter().any(|v| !v.is_finite()) {
-            return refuse(format!(
-                "puts {} values in the place of {replaced}, must be one for each of {features} features in the place \
-                 of what is missing",
-                values.len()
-            ));
-        }
-        self.missing = Some(values);
-        Ok(Value::Act(act))
-    }
-
     /// (x − offset) · scale of scikit-learn.
     pub(super) fn scaler(&mut self, node: &'a Node) -> Result<Value, Stop> {
         let features = self.act(node, 0)?.shape().iter().product::<usize>();
-        let list = |name, default| match node.reals(name) {
-            list if list.is_empty() => Ok(vec![default; features]),
-            list if list.len() == 1 => Ok(vec![list[0]; features]),
-            list if list.len() == features => Ok(list),
-            list => refuse(format!("{} values of {name} for {features} features", list.len())),
-        };
-        let (offset, scale) = (list("offset", 0.0)?, list("scale", 1.0)?);
-        self.affine(node, 0, &[features], |i| (scale[i], -offset[i] * scale[i]))
+        let Scaling { scale, shift } = scaler(node, features)?;
+        self.affine(node, 0, &[features], |i| (scale[i], shift[i]))
     }
 
     /// scikit-learn's linear classifiers: scores, and the probabilities that they stand for.
@@ -307,4 +278,17 @@ impl<'a> Lowering<'a> {
         }
         Ok(Act { view: super::in_order(&shape), pads: Vec::new(), ..act.clone() })
     }
+}
+
+/// What scikit-learn's scalers do to so many features.
+pub(super) fn scaler(node: &Node, features: usize) -> Result<Scaling, Stop> {
+    let list = |name, default| match node.reals(name) {
+        list if list.is_empty() => Ok(vec![default; features]),
+        list if list.len() == 1 => Ok(vec![list[0]; features]),
+        list if list.len() == features => Ok(list),
+        list => refuse(format!("{} values of {name} for {features} features", list.len())),
+    };
+    let (offset, scale) = (list("offset", 0.0)?, list("scale", 1.0)?);
+    let shift = offset.iter().zip(&scale).map(|(offset, scale)| -offset * scale).collect();
+    Ok(Scaling { scale, shift })
 }

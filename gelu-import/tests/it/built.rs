@@ -285,9 +285,13 @@ fn scalings_are_kept_at_the_start_and_folded_elsewhere() {
         file.node("Gemm", &[if start { "h" } else { after }, "v"], "y", &[])
     };
     let start = onnx(&scaled(true).bytes()).unwrap();
-    assert_eq!(start.scaling.as_ref().unwrap().scale, [0.5, 1.0, 2.0, 3.0, 4.0]);
+    let deviations = |imported: &Imported| -> Vec<f64> {
+        let columns = &imported.sample.table().unwrap().columns;
+        columns.iter().flat_map(|column| column.scales()).map(|scale| scale.deviation).collect()
+    };
+    assert_eq!(deviations(&start), [2.0, 1.0, 0.5, 1.0 / 3.0, 0.25]);
     let folded = onnx(&scaled(false).bytes()).unwrap();
-    assert!(folded.scaling.is_none());
+    assert!(deviations(&folded).is_empty());
     let (x, w, v) = (samples(5), numbers(25), numbers(15));
     let (s, t) = ([0.5, 1.0, 2.0, 3.0, 4.0], numbers(5));
     let product = |a: &Array2<f64>, m: &[f32], outputs: usize| {
