@@ -49,8 +49,8 @@ pub fn key() -> Arc<ClearKey> {
 /// A convolution fused with a pooling, an activation, a dense layer: every kind of exchange.
 fn network() -> Arc<Network> {
     let layers = vec![
-        LayerSpec::Conv2d { filters: 2, kernel: 2, stride: 1, padding: 0, groups: 1 },
-        LayerSpec::MeanPool2d { window: 2 },
+        LayerSpec::Conv2d { filters: 2, kernel: 2.into(), stride: 1.into(), padding: 0.into(), groups: 1 },
+        LayerSpec::MeanPool2d { window: 2.into() },
         LayerSpec::Activation { function: Activation::Tanh },
         LayerSpec::Dense { outputs: 3 },
     ];

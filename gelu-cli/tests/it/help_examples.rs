@@ -106,8 +106,18 @@ impl Bench {
         std::fs::write(self.path("flowers.csv"), format!("flower,{names}\na,5,3,1,1\nb,6,3,5,2\n"))
             .unwrap();
         std::fs::create_dir(self.path("scans")).unwrap();
-        let file = std::fs::File::create(self.path("scans/a.png")).unwrap();
-        png::Encoder::new(file, 8, 8).write_header().unwrap().write_image_data(&[9; 64]).unwrap();
+        self.write_image("scans/a.png", 9);
+        for (class, pixel) in [("cat", 50), ("dog", 200)] {
+            std::fs::create_dir_all(self.path(&format!("photos/{class}"))).unwrap();
+            (0..10).for_each(|i| self.write_image(&format!("photos/{class}/{i}.png"), pixel + i));
+        }
+    }
+
+    /// A grey image of 8x8 equal pixels.
+    fn write_image(&self, name: &str, pixel: u8) {
+        let file = std::fs::File::create(self.path(name)).unwrap();
+        let mut encoder = png::Encoder::new(file, 8, 8).write_header().unwrap();
+        encoder.write_image_data(&[pixel; 64]).unwrap();
     }
 
     fn command(&self, words: &[&str]) -> Command {
