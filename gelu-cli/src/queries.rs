@@ -153,9 +153,10 @@ impl Queries<'_> {
     pub(crate) fn version_now<S: Scheme>(&self, runtime: &Runtime) -> Option<u64> {
         let server = self.server?;
         let (address, tls) = (server.server.as_ref()?, server.tls().ok()?);
-        let connection = runtime.block_on(client::connect::<S>(address, &tls, |_| ())).ok()?;
+        let connection =
+            client::complete(runtime, client::connect::<S>(address, &tls, |_| ())).ok()?;
         let version = connection.card().version;
-        runtime.block_on(connection.close());
+        client::complete(runtime, connection.close());
         Some(version)
     }
 
@@ -205,7 +206,7 @@ impl<S: Scheme> Open<S> {
     pub(crate) fn close(self) -> Spent {
         let Self { runtime, session, here } = self;
         let cut_off = CutOff::new(session.network(), session.saturations());
-        let statistics = runtime.block_on(session.close());
+        let statistics = client::complete(&runtime, session.close());
         let mut peak_memory = None;
         if let Some(Here { server, _deployment }) = here {
             peak_memory = machine::peak_memory("self").zip(server.peak_memory()).map(Into::into);

@@ -258,7 +258,7 @@ impl Task for Run<'_> {
         let deployment = Deployment::create()?;
         let runtime = Runtime::new().context("cannot start the runtime")?;
         let server = Server::bind(deployment.config::<Timed<S>>(model, &terms)?);
-        let server = runtime.block_on(server)?;
+        let server = client::complete(&runtime, server)?;
         let route = Route::new(server.local_addr()?, link, setting.seed)?;
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = runtime.spawn(server.run(async {
@@ -286,9 +286,9 @@ impl Task for Run<'_> {
                     .and_then(|done| check(model, &deployment, &terms, done))?
             }
         };
-        runtime.block_on(session.close());
+        client::complete(&runtime, session.close());
         drop(stop);
-        runtime.block_on(serving)??;
+        client::complete(&runtime, serving)??;
         Ok(seconds)
     }
 }

@@ -29,6 +29,9 @@ struct Machine<B: Backend> {
     rng: ChaCha20Rng,
 }
 
+/// Work for the machine, of any type: see [`on_pool`].
+type Job<B> = Box<dyn FnOnce(&mut Machine<B>) -> gelu_core::Result<()> + Send>;
+
 /// An open session: see the [module](super).
 pub struct Session<B: Backend> {
     line: Line,
@@ -336,11 +339,15 @@ impl<B: Backend> Session<B> {
     }
 
     /// Works on the pool.
-    async fn compute(
+    fn compute(
         &mut self,
         phase: Phase,
         job: impl FnOnce(&mut Machine<B>) -> gelu_core::Result<()> + Send + 'static,
-    ) -> Result<Result<()>> {
+    ) -> impl Future<Output = Result<Result<()>>> {
+        self.work(phase, Box::new(job))
+    }
+
+    async fn work(&mut self, phase: Phase, job: Job<B>) -> Result<Result<()>> {
         let mut machine = self.machine.take().ok_or(Error::SessionOver)?;
         let began = Instant::now();
         let work = on_pool(move || {
