@@ -325,7 +325,9 @@ fn a_ticket_gives_the_inputs_of_the_next_stage() {
 
 #[test]
 fn what_does_not_belong_to_a_ticket_is_refused() {
-    use super::two_party::{Batch, ClientTicket, InsecureOpen, ServerTicket, without_rho};
+    use super::two_party::{
+        Batch, ClientTicket, InsecureOpen, ServerMask, ServerTicket, without_rho,
+    };
     use crate::error::{ApiMisuse, Error};
     use crate::linear::{Dense, LinearMap};
     use rand::SeedableRng;
@@ -335,7 +337,8 @@ fn what_does_not_belong_to_a_ticket_is_refused() {
     let stage = stage(&borrowed(&chain(&["relu"], 1)), 2, &inference(1 << 20)).unwrap();
     let batch = Batch { stage: &stage, ring_bits: 24 };
     let mut server = |s: Vec<u64>, request: &[u8]| {
-        ServerTicket::<InsecureOpen>::new((), &batch, s, request, rng).map(|(_, ticket, _)| ticket)
+        let made = ServerTicket::<InsecureOpen>::new((), &batch, ServerMask::new(s), request, rng);
+        made.map(|(_, ticket, _)| ticket)
     };
     let weights = [1, 2, 3, 4];
     let map = (&linear, &weights[..], &[0, 0][..]);
