@@ -1,6 +1,6 @@
 //! The lattice backend of gelu-core.
 
-use gelu_core::backend::{Backend, NoSecretRate, Task};
+use gelu_core::backend::{Backend, NoSecretRate, NoShares, Task};
 use gelu_core::error::{ApiMisuse, RangeError};
 use gelu_core::{Cryptosystem, Result};
 use rand_core::CryptoRng;
@@ -51,6 +51,7 @@ impl Backend for Lattice {
     const WRAPS: bool = true;
     type Layout = TileLayout;
     type Rate = NoSecretRate;
+    type Shares = NoShares;
     type Prices = Prices;
 
     fn layouts(public: &PublicKey, task: &Task<'_>) -> Result<Vec<TileLayout>, RangeError> {

@@ -3,6 +3,7 @@
 use core::marker::PhantomData;
 
 use crypto_bigint::BoxedUint;
+use gelu_core::backend::NoShares;
 use gelu_core::error::{ApiMisuse, PeerIncompatible};
 use gelu_core::slots::{
     AdditiveHE, DigitSlots, Matrix, Packed, Plaintext, Prices, ScaleSlots, SlotBackend, SlotShape,
@@ -327,6 +328,7 @@ impl<P: KeyPolicy> ScaleSlots for Scheme<P> {
 impl<P: KeyPolicy> SlotBackend for Scheme<P> {
     type Packing = Packed;
     type Updates = UpdateLayout;
+    type Masking = NoShares;
 
     fn slot_prices(public: &PublicKey) -> Prices {
         prices(public.bits())

@@ -15,6 +15,7 @@
 pub(crate) mod laws;
 mod rate;
 mod seal;
+mod shares;
 mod task;
 
 use core::fmt::{Debug, Display};
@@ -26,6 +27,7 @@ use crate::error::{RangeError, Result};
 use crate::linear::LinearMap;
 pub use rate::{NoSecretRate, SecretRate};
 pub use seal::Sealed;
+pub use shares::{NoShares, Share, Shares};
 pub use task::{Direction, MAX_WRAPPING_BITS, Task};
 
 /// A public-key cryptosystem: its name and its keys.
@@ -85,6 +87,8 @@ pub trait Backend: Cryptosystem {
     type Layout: Layout<Self>;
     /// How masked updates travel at a secret learning rate; [`NoSecretRate`] where they cannot.
     type Rate: SecretRate<Self>;
+    /// How answers are handed out as shares; [`NoShares`] where they cannot.
+    type Shares: Shares<Self>;
     /// What operations cost: what the client chooses a layout by.
     type Prices: Clone + Debug + Send + Sync + 'static;
 
