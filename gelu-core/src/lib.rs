@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+pub mod blind;
 pub mod circuit;
 pub mod clear;
 pub mod client;

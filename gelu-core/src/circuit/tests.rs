@@ -4,51 +4,10 @@ use ndarray::Array2;
 use proptest::prelude::*;
 
 use super::*;
-use crate::error::Result;
 use crate::fixed::{Format, Saturations, exp2};
 use crate::network::LocalFunction;
 use crate::pass;
-
-/// A local function as a network has it, by its circuit's own kind.
-#[derive(Debug)]
-struct Function(&'static str, Option<Local>);
-
-impl LocalFunction for Function {
-    fn name(&self) -> &str {
-        self.0
-    }
-    fn outputs(&self, inputs: usize) -> Result<usize> {
-        Ok(inputs)
-    }
-    fn forward(&self, z: &Array2<f64>) -> Array2<f64> {
-        let pooled = |windows: &Windows, f: &dyn Fn(&[f64]) -> f64| {
-            Array2::from_shape_fn((windows.0.len(), z.ncols()), |(w, column)| {
-                f(&windows.0[w].iter().map(|i| z[[*i, column]]).collect::<Vec<_>>())
-            })
-        };
-        match self.1.as_ref().unwrap() {
-            Local::Relu => z.mapv(|z| z.max(0.0)),
-            Local::Square => z.mapv(|z| z * z),
-            Local::Steps(f) => z.mapv(f),
-            Local::Max(windows) => {
-                pooled(windows, &|w| w.iter().copied().fold(f64::NEG_INFINITY, f64::max))
-            }
-            Local::Mean(windows) => {
-                pooled(windows, &|w| w.iter().map(|z| z * (1.0 / w.len() as f64)).sum())
-            }
-        }
-    }
-    fn backward(&self, _: &Array2<f64>, _: &Array2<f64>, grad: &Array2<f64>) -> Array2<f64> {
-        grad.clone()
-    }
-    fn circuit(&self) -> Option<Local> {
-        self.1.clone()
-    }
-}
-
-fn sigmoid(z: f64) -> f64 {
-    1.0 / (1.0 + libm::exp(-z))
-}
+use crate::tests::networks::{Function, sigmoid};
 
 /// A chain of local functions by name, on windows of `window` values.
 fn chain(names: &[&'static str], window: usize) -> Vec<Box<dyn LocalFunction>> {
@@ -337,7 +296,8 @@ fn what_does_not_belong_to_a_ticket_is_refused() {
     let stage = stage(&borrowed(&chain(&["relu"], 1)), 2, &inference(1 << 20)).unwrap();
     let batch = Batch { stage: &stage, ring_bits: 24 };
     let mut server = |s: Vec<u64>, request: &[u8]| {
-        let made = ServerTicket::<InsecureOpen>::new((), &batch, ServerMask::new(s), request, rng);
+        let made =
+            ServerTicket::<InsecureOpen>::new((), &batch, ServerMask::new(s.into()), request, rng);
         made.map(|(_, ticket, _)| ticket)
     };
     let weights = [1, 2, 3, 4];

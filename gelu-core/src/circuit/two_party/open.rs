@@ -123,4 +123,3 @@ fn from_bytes(bytes: &[u8], count: usize) -> Result<Vec<u64>> {
     }
     Ok(bytes.as_chunks().0.iter().map(|x| u64::from_le_bytes(*x)).collect())
 }
-

@@ -5,7 +5,7 @@ use core::num::Wrapping;
 
 use ndarray::{ArrayView2, Axis};
 use rand_core::CryptoRng;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::{Batch, TwoParty, reduced, ring, wrong_count};
 use crate::error::{ApiMisuse, PeerMisbehaved, Result};
@@ -15,12 +15,11 @@ use crate::linear::LinearMap;
 pub type Weighted<'a> = (&'a LinearMap, &'a [i128], &'a [i128]);
 
 /// s, with which the client's c = W·r − s was made: the server's half of one query of one linear map.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub struct ServerMask(Vec<u64>);
+pub struct ServerMask(Zeroizing<Vec<u64>>);
 
 impl ServerMask {
     /// One number for each output of the map.
-    pub fn new(s: Vec<u64>) -> Self {
+    pub fn new(s: Zeroizing<Vec<u64>>) -> Self {
         Self(s)
     }
 
@@ -50,7 +49,7 @@ impl ServerMask {
             return Err(ApiMisuse::Shape { expected, got }.into());
         }
         let mut shares = Zeroizing::new(product(ring_bits, linear, weights, query));
-        for ((share, s), b) in shares.iter_mut().zip(&self.0).zip(offsets) {
+        for ((share, s), b) in shares.iter_mut().zip(self.0.iter()).zip(offsets) {
             *share = reduced(share.wrapping_add(*s).wrapping_add(ring(b + offset)), ring_bits);
         }
         Ok(shares)
@@ -197,7 +196,8 @@ pub fn run<P: TwoParty>(
     let c = product(batch.stage.bits, linear, weights, &r);
     let c: Vec<_> = c.iter().zip(&s).map(|(c, s)| batch.share(c.wrapping_sub(*s))).collect();
     let (request, bytes) = ClientTicket::<P>::request(evaluator, batch, &c, rng)?;
-    let (garbler, server, bytes) = ServerTicket::<P>::new(garbler, batch, ServerMask(s), &bytes, rng)?;
+    let (garbler, server, bytes) =
+        ServerTicket::<P>::new(garbler, batch, ServerMask(Zeroizing::new(s)), &bytes, rng)?;
     let client = ClientTicket::<P>::receive(evaluator, batch, request, bytes)?;
     // The query.
     let query: Vec<_> =

@@ -1,0 +1,466 @@
+//! The server of [blind](crate::blind) queries: owner of the model.
+//!
+//! A machine without I/O, one for each session, driven as [`Server`](super::Server) is: whoever runs sessions picks the
+//! machine by the first message, `Open` or `OpenBlind`.
+//!
+//! ```text
+//!  AwaitOpen ──▶ AwaitAnswer ──▶ Ready ─┬ EncryptedMasks ──▶ Garbling (ticket 1, 2, …) ──▶ Ready
+//!                                       └ HiddenInputs ──▶ Query (stage 1, 2, …) ──▶ Ready
+//! ```
+//!
+//! # Security
+//! A ticket is in this machine's memory alone, so it belongs to one session, key and account. It is taken out of there
+//! first of all when a query names it, then the query is [charged](Host::charge), then the first label leaves: whatever
+//! fails, the ticket is gone, and no label is sent twice. A query for a ticket that is not there ends the session. A new
+//! version of the model voids all tickets at once.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use rand_core::CryptoRng;
+use serde_bytes::ByteBuf;
+use zeroize::Zeroizing;
+
+use super::{Host, ServedModel, WeightCache, check_batch, offsets};
+use crate::backend::{Backend, Layout, Sealed};
+use crate::blind::{self, Answer, BlindPlan, Circuits, numbers};
+use crate::circuit::two_party::{ServerMask, ServerTicket, TwoParty, without_rho};
+use crate::error::{Error, PeerIncompatible, PeerMisbehaved, Refused, Result};
+use crate::ledger::Exposure;
+use crate::message::{ClientMessage, EncryptedStage, ServerMessage};
+
+/// What a server's operator lets a session of blind queries have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlindTerms {
+    /// Tickets that a session may hold.
+    pub tickets: usize,
+    /// Whether clients may ask for scores, and not for classes alone.
+    pub scores: bool,
+}
+
+/// 256 tickets (5 MB for LeNet-5), classes alone.
+impl Default for BlindTerms {
+    fn default() -> Self {
+        Self { tickets: 256, scores: false }
+    }
+}
+
+/// The server's half of one stage of a ticket.
+enum Half<P: TwoParty> {
+    Circuit(ServerTicket<P>),
+    Scores(ServerMask),
+}
+
+/// The tickets of a session, all for one version.
+struct Tickets<P: TwoParty> {
+    model: Arc<ServedModel>,
+    unused: BTreeMap<u64, Vec<Half<P>>>,
+    /// The number of the next one that is made.
+    next: u64,
+}
+
+/// An accepted key.
+struct Opened<B: Backend> {
+    public: B::PublicKey,
+    circuits: Arc<Circuits>,
+    exposure: Exposure,
+    planned: Option<Arc<BlindPlan<B>>>,
+}
+
+/// A query between two stages; it sees one version of the model to its end.
+struct Query<P: TwoParty> {
+    model: Arc<ServedModel>,
+    stage: usize,
+    samples: Vec<Sample<P>>,
+}
+
+struct Sample<P: TwoParty> {
+    stages: std::vec::IntoIter<Half<P>>,
+    /// What the client's last numbers are too large by.
+    rho: Zeroizing<Vec<u64>>,
+}
+
+enum Phase<P: TwoParty> {
+    Ready,
+    /// The masks of tickets that wait for their transfers.
+    Garbling(VecDeque<Vec<ServerMask>>),
+    Query(Query<P>),
+}
+
+enum State<B: Backend, P: TwoParty> {
+    AwaitOpen,
+    AwaitAnswer(Opened<B>, P::Offer),
+    Open { opened: Opened<B>, garbler: P::Garbler, tickets: Tickets<P>, phase: Phase<P> },
+    Failed,
+}
+
+impl<B: Backend, P: TwoParty> State<B, P> {
+    fn expected(&self) -> &'static str {
+        match self {
+            Self::AwaitOpen => "OpenBlind",
+            Self::AwaitAnswer(..) => "TransferAnswer",
+            Self::Open { phase: Phase::Ready, .. } => "EncryptedMasks or HiddenInputs",
+            Self::Open { phase: Phase::Garbling(_), .. } => "TransferRequest",
+            Self::Open { phase: Phase::Query(_), .. } => "HiddenActivations",
+            Self::Failed => "nothing",
+        }
+    }
+}
+
+/// The server machine of one session of blind queries: see the [module](self).
+pub struct BlindServer<B: Backend, P: TwoParty> {
+    state: State<B, P>,
+    terms: BlindTerms,
+    weights: Arc<WeightCache<B>>,
+    transmit: VecDeque<ServerMessage>,
+}
+
+impl<B: Backend, P: TwoParty> BlindServer<B, P> {
+    /// A machine that waits for a client's key, and shares the weights that it makes ready with other sessions of
+    /// the same process.
+    pub fn sharing(weights: Arc<WeightCache<B>>, terms: BlindTerms) -> Self {
+        Self { state: State::AwaitOpen, terms, weights, transmit: VecDeque::new() }
+    }
+
+    /// The client's public key, once the session is open and while it lives.
+    pub fn client_key(&self) -> Option<&B::PublicKey> {
+        match &self.state {
+            State::AwaitOpen | State::Failed => None,
+            State::AwaitAnswer(opened, _) | State::Open { opened, .. } => Some(&opened.public),
+        }
+    }
+
+    /// Tickets that are made and not spent.
+    pub fn tickets(&self) -> usize {
+        match &self.state {
+            State::Open { tickets, .. } => tickets.unused.len(),
+            _ => 0,
+        }
+    }
+
+    /// The next message for the client, if any.
+    pub fn poll_transmit(&mut self) -> Option<ServerMessage> {
+        self.transmit.pop_front()
+    }
+
+    /// Takes a message from the client.
+    ///
+    /// # Errors
+    /// [`PeerMisbehaved`], [`PeerIncompatible`]: the machine has failed, the session must end, and
+    /// the peer must learn no more than that. A failed check of transfers may be an attack by guesses: a service
+    /// should not let an account repeat it at will. What the ledger, the terms or the range analysis refuse is
+    /// no error here: the client is told, and the session goes on.
+    pub fn handle_message(
+        &mut self,
+        message: ClientMessage,
+        host: &dyn Host,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<()> {
+        let state = core::mem::replace(&mut self.state, State::Failed);
+        self.state = self.next(state, message, host, rng)?;
+        Ok(())
+    }
+
+    fn next(
+        &mut self,
+        state: State<B, P>,
+        message: ClientMessage,
+        host: &dyn Host,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<State<B, P>> {
+        match (state, message) {
+            (State::AwaitOpen, ClientMessage::OpenBlind { backend, public_key, nonce, answer }) => {
+                if backend != B::ID {
+                    let ours = B::ID.into();
+                    return Err(PeerIncompatible::Backend { ours, theirs: backend }.into());
+                }
+                let public = B::public_key_from_bytes(&public_key)?;
+                let opened = match Opened::new(public, &host.model(), answer, self.terms) {
+                    Ok(opened) => opened,
+                    Err(error) => {
+                        self.refuse(error)?;
+                        return Ok(State::AwaitOpen);
+                    }
+                };
+                let mut own = [0; 32];
+                rng.fill_bytes(&mut own);
+                let session = blind::session_name::<B>(&public_key, answer, [&nonce, &own]);
+                let (offer, message) = P::offer(session, rng);
+                self.transmit
+                    .push_back(ServerMessage::TransferOffer { nonce: own, offer: message });
+                Ok(State::AwaitAnswer(opened, offer))
+            }
+            (State::AwaitAnswer(opened, offer), ClientMessage::TransferAnswer { answer }) => {
+                let garbler = P::accept(offer, &answer)?;
+                let tickets = Tickets { model: host.model(), unused: BTreeMap::new(), next: 0 };
+                Ok(State::Open { opened, garbler, tickets, phase: Phase::Ready })
+            }
+            (
+                State::Open { mut opened, garbler, mut tickets, phase: Phase::Ready },
+                ClientMessage::EncryptedMasks { tickets: count, stages },
+            ) => {
+                let (count, model) = (check_batch(count)?, host.model());
+                let held = tickets.held(model.version);
+                let shared = self.share(&mut opened, &model, (held, count), &stages, rng);
+                let phase = match shared {
+                    Ok((masks, stages)) => {
+                        let (version, first) = (model.version, tickets.next);
+                        tickets.renew(model);
+                        self.transmit.push_back(ServerMessage::EncryptedShares {
+                            version,
+                            first,
+                            stages,
+                        });
+                        Phase::Garbling(masks)
+                    }
+                    Err(error) => {
+                        self.refuse(error)?;
+                        Phase::Ready
+                    }
+                };
+                Ok(State::Open { opened, garbler, tickets, phase })
+            }
+            (
+                State::Open { opened, garbler, mut tickets, phase: Phase::Garbling(mut masks) },
+                ClientMessage::TransferRequest { stages },
+            ) => {
+                let masks_of_next = masks.pop_front().expect("a ticket is due");
+                let (garbler, halves, stages) =
+                    garble::<P>(&opened.circuits, garbler, masks_of_next, &stages, rng)?;
+                self.transmit.push_back(ServerMessage::GarbledTicket { stages });
+                tickets.unused.insert(tickets.next, halves);
+                tickets.next += 1;
+                let phase = match masks.is_empty() {
+                    true => Phase::Ready,
+                    false => Phase::Garbling(masks),
+                };
+                Ok(State::Open { opened, garbler, tickets, phase })
+            }
+            (
+                State::Open { opened, garbler, mut tickets, phase: Phase::Ready },
+                ClientMessage::HiddenInputs { tickets: named, numbers },
+            ) => {
+                let phase = self.query(&opened, &mut tickets, &named, &numbers, host)?;
+                Ok(State::Open { opened, garbler, tickets, phase })
+            }
+            (
+                State::Open { opened, garbler, tickets, phase: Phase::Query(query) },
+                ClientMessage::HiddenActivations { stage, numbers },
+            ) => {
+                PeerMisbehaved::check_equal("stage", stage as usize, query.stage)?;
+                let phase = self.go_on(&opened.circuits, query, &numbers)?;
+                Ok(State::Open { opened, garbler, tickets, phase })
+            }
+            (state, message) => Err(PeerMisbehaved::UnexpectedMessage {
+                expected: state.expected(),
+                got: message.name(),
+            }
+            .into()),
+        }
+    }
+
+    /// Tells the client what our side refuses; hands on what the peer has done wrong.
+    fn refuse(&mut self, error: Error) -> Result<()> {
+        match error {
+            Error::PeerMisbehaved(_) => Err(error),
+            refusal => {
+                self.transmit.push_back(ServerMessage::Refused { reason: refusal.reason() });
+                Ok(())
+            }
+        }
+    }
+
+    /// ⟦W·r − s⟧ of every stage, sealed, and s by ticket.
+    fn share(
+        &self,
+        opened: &mut Opened<B>,
+        model: &Arc<ServedModel>,
+        (held, count): (usize, usize),
+        stages: &[EncryptedStage],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(VecDeque<Vec<ServerMask>>, Vec<ByteBuf>)> {
+        let most = self.terms.tickets;
+        if held + count > most {
+            return Err(Refused::TooManyTickets { asked: count, held, most }.into());
+        }
+        let plan = opened.plan(model, count)?;
+        PeerMisbehaved::check_equal("stages of masks", stages.len(), plan.exchanges.len())?;
+        let mut masks: VecDeque<_> = (0..count).map(|_| Vec::new()).collect();
+        let mut sealed = Vec::new();
+        for (number, (stage, exchange)) in stages.iter().zip(&plan.exchanges).enumerate() {
+            let EncryptedStage { layout, ciphertexts } = stage;
+            let layout = exchange.exchange.named(layout)?;
+            let weights = self.weights.get(model, number, layout, false)?;
+            let inputs = layout.read(&opened.public, ciphertexts)?;
+            let answer = layout.evaluate(&opened.public, &weights, &inputs)?;
+            let (bytes, s) =
+                Sealed::share::<B>(&exchange.shares, layout, &opened.public, answer, rng)?;
+            sealed.push(ByteBuf::from(bytes.into_bytes()));
+            for (ticket, masks) in masks.iter_mut().enumerate() {
+                masks.push(ServerMask::new(s.sample(ticket)));
+            }
+        }
+        Ok((masks, sealed))
+    }
+
+    /// Spends the tickets, books the samples, and answers the first stage.
+    fn query(
+        &mut self,
+        opened: &Opened<B>,
+        tickets: &mut Tickets<P>,
+        named: &[u64],
+        hidden: &[u8],
+        host: &dyn Host,
+    ) -> Result<Phase<P>> {
+        check_batch(u32::try_from(named.len()).unwrap_or(u32::MAX))?;
+        let mut samples = Vec::new();
+        for &ticket in named {
+            let stages = tickets.unused.remove(&ticket);
+            let stages = stages.ok_or(PeerMisbehaved::NoTicket { ticket })?.into_iter();
+            samples.push(Sample { stages, rho: Zeroizing::default() });
+        }
+        let (made, now) = (Arc::clone(&tickets.model), host.model());
+        if made.version != now.version {
+            tickets.renew(Arc::clone(&now));
+            self.transmit.push_back(ServerMessage::TicketsExpired { version: now.version });
+            return Ok(Phase::Ready);
+        }
+        let (bits, features) =
+            (opened.circuits.stages()[0].ring_bits, made.network.stages()[0].linear.inputs());
+        let what = "a query's hidden inputs";
+        let inputs = numbers::read(what, hidden, features * named.len(), bits)?;
+        if let Err(refused) = host.charge(made.version, &opened.exposure, named.len() as u64) {
+            self.refuse(refused.into())?;
+            return Ok(Phase::Ready);
+        }
+        let query = Query { model: made, stage: 0, samples };
+        self.answer(&opened.circuits, query, inputs.chunks_exact(features))
+    }
+
+    /// Takes ρ off what came out of a stage, and answers the next one.
+    fn go_on(&mut self, circuits: &Circuits, query: Query<P>, hidden: &[u8]) -> Result<Phase<P>> {
+        let batch = circuits.stages()[query.stage - 1].batch().expect("only the last has none");
+        let (each, samples) = (batch.stage.neurons.len(), query.samples.len());
+        let what = "a stage's hidden results";
+        let hidden = numbers::read(what, hidden, each * samples, batch.ring_bits)?;
+        let inputs = hidden.chunks_exact(each).zip(&query.samples);
+        let inputs = inputs.map(|(hidden, sample)| without_rho(&batch, hidden, &sample.rho));
+        let inputs = inputs.collect::<Result<Vec<_>>>()?;
+        self.answer(circuits, query, inputs.iter().map(Vec::as_slice))
+    }
+
+    /// Answers one stage of all samples; of each, its hidden inputs x − r.
+    fn answer<'a>(
+        &mut self,
+        circuits: &Circuits,
+        mut query: Query<P>,
+        inputs: impl Iterator<Item = &'a [u64]>,
+    ) -> Result<Phase<P>> {
+        let (number, stage) = (query.stage, &circuits.stages()[query.stage]);
+        let layer = &query.model.parameters.layers[number];
+        let offsets = Zeroizing::new(offsets(&query.model, number, layer));
+        let linear = &query.model.network.stages()[number].linear;
+        let weighted = (linear, &layer.weights[..], &offsets[..]);
+        let (mut labels, mut shares) = (Vec::new(), Vec::new());
+        for (sample, x) in query.samples.iter_mut().zip(inputs) {
+            match (sample.stages.next().expect("a stage of the ticket"), stage.batch()) {
+                (Half::Circuit(ticket), Some(batch)) => {
+                    let bytes;
+                    (bytes, sample.rho) = ticket.answer(&batch, weighted, x)?;
+                    labels.push(ByteBuf::from(bytes));
+                    if number + 1 == circuits.stages().len() {
+                        numbers::write(&sample.rho, batch.ring_bits, &mut shares);
+                    }
+                }
+                (Half::Scores(mask), _) => {
+                    let ring = (stage.ring_bits, stage.offset);
+                    numbers::write(&mask.share(ring, weighted, x)?, stage.ring_bits, &mut shares);
+                }
+                (Half::Circuit(_), None) => unreachable!("garbled from a circuit"),
+            }
+        }
+        query.stage += 1;
+        let (message, phase) = match (query.stage == circuits.stages().len(), circuits.answer()) {
+            (false, _) => {
+                let stage = u32::try_from(number).expect("few stages");
+                (ServerMessage::ShareLabels { stage, samples: labels }, Phase::Query(query))
+            }
+            (true, Answer::Scores) => {
+                (ServerMessage::ScoreShares { numbers: shares }, Phase::Ready)
+            }
+            (true, Answer::Class) => {
+                (ServerMessage::ClassLabels { samples: labels, rho: shares }, Phase::Ready)
+            }
+        };
+        self.transmit.push_back(message);
+        Ok(phase)
+    }
+}
+
+impl<B: Backend> Opened<B> {
+    fn new(
+        public: B::PublicKey,
+        model: &ServedModel,
+        answer: Answer,
+        terms: BlindTerms,
+    ) -> Result<Self> {
+        if answer == Answer::Scores && !terms.scores {
+            return Err(Refused::ClassesOnly.into());
+        }
+        let circuits = Arc::new(Circuits::new(&model.network, &model.precision, answer)?);
+        let exposure = Exposure::blind(&model.network, &model.precision, &circuits);
+        Ok(Self { public, circuits, exposure, planned: None })
+    }
+
+    fn plan(&mut self, model: &ServedModel, tickets: usize) -> Result<Arc<BlindPlan<B>>> {
+        if let Some(plan) = self.planned.as_ref().filter(|plan| plan.tickets == tickets) {
+            return Ok(Arc::clone(plan));
+        }
+        let (public, prices) = (&self.public, B::prices(&self.public));
+        let plan = BlindPlan::priced(&model.network, &self.circuits, tickets, public, &prices)?;
+        let plan = Arc::new(plan);
+        self.planned = Some(Arc::clone(&plan));
+        Ok(plan)
+    }
+}
+
+impl<P: TwoParty> Tickets<P> {
+    /// Tickets that a model of this version leaves.
+    fn held(&self, version: u64) -> usize {
+        if version == self.model.version { self.unused.len() } else { 0 }
+    }
+
+    /// Drops all tickets if they are for another version than that of `model`.
+    fn renew(&mut self, model: Arc<ServedModel>) {
+        if model.version != self.model.version {
+            self.unused.clear();
+            self.model = model;
+        }
+    }
+}
+
+/// The circuits of one ticket: what the server keeps of its stages, and what the client gets.
+fn garble<P: TwoParty>(
+    circuits: &Circuits,
+    mut garbler: P::Garbler,
+    masks: Vec<ServerMask>,
+    requests: &[ByteBuf],
+    rng: &mut dyn CryptoRng,
+) -> Result<(P::Garbler, Vec<Half<P>>, Vec<ByteBuf>)> {
+    let due = circuits.stages().iter().filter(|stage| stage.circuit.is_some()).count();
+    PeerMisbehaved::check_equal("stages of a request for transfers", requests.len(), due)?;
+    let (mut requests, mut halves, mut garbled) = (requests.iter(), Vec::new(), Vec::new());
+    for (stage, mask) in circuits.stages().iter().zip(masks) {
+        halves.push(match stage.batch() {
+            Some(batch) => {
+                let request = requests.next().expect("counted above");
+                let (ticket, bytes);
+                (garbler, ticket, bytes) = ServerTicket::new(garbler, &batch, mask, request, rng)?;
+                garbled.push(ByteBuf::from(bytes));
+                Half::Circuit(ticket)
+            }
+            None => Half::Scores(mask),
+        });
+    }
+    Ok((garbler, halves, garbled))
+}
