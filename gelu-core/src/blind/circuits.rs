@@ -87,6 +87,11 @@ impl Circuits {
         &self.stages
     }
 
+    /// How many stages are garbled: all, or all but the last one.
+    pub(crate) fn garbled_stages(&self) -> usize {
+        self.stages.iter().filter(|stage| stage.circuit.is_some()).count()
+    }
+
     /// Bits that the client is told about one sample: of the class, or of all scores.
     pub fn answer_bits(&self, network: &Network) -> u64 {
         let last = self.stages.last().expect("a network has a stage");

@@ -128,3 +128,20 @@ pub struct BlindCosts {
     /// Round trips of a query, of any number of samples.
     pub round_trips: usize,
 }
+
+impl BlindCosts {
+    /// What crosses in a session in which the plan's tickets are made, `tickets` of them, and spent in one query.
+    #[must_use]
+    pub fn of_session(&self, tickets: usize) -> Self {
+        Self {
+            transfers: self.transfers * tickets,
+            ands: self.ands * tickets,
+            requests: self.requests * tickets,
+            garbled: self.garbled * tickets,
+            kept: self.kept * tickets,
+            query_up: self.query_up * tickets,
+            query_down: self.query_down * tickets,
+            ..*self
+        }
+    }
+}

@@ -230,7 +230,7 @@ fn gates_that_nothing_needs_are_left_out() {
 /// The whole ticket of one stage with the mock: W·x + b under masks, the circuit on shares, the next stage's share.
 #[test]
 fn a_ticket_gives_the_inputs_of_the_next_stage() {
-    use super::two_party::{Batch, InsecureOpen, run};
+    use super::two_party::{Batch, InsecureOpen, Weighted, run};
     use crate::fixed::Precision;
     use crate::linear::{Dense, LinearMap};
     use rand::{Rng, SeedableRng};
@@ -275,8 +275,8 @@ fn a_ticket_gives_the_inputs_of_the_next_stage() {
                 let n = stage.neurons.iter().position(|other| other == window).unwrap();
                 numbers.activations.encode(a[[n, 0]], &Saturations::default())
             };
-            let map = (&linear, &weights[..], &offsets[..]);
-            let ((), got) = run::<InsecureOpen>(((), &mut ()), &batch, map, &x, rng).unwrap();
+            let map = Weighted::new(&linear, &weights, &offsets).unwrap();
+            let ((), got) = run::<InsecureOpen>(((), &mut ()), &batch, &map, &x, rng).unwrap();
             assert_eq!(got, stage.neurons.iter().map(expected).collect::<Vec<_>>(), "{names:?}");
         }
     }
@@ -285,7 +285,7 @@ fn a_ticket_gives_the_inputs_of_the_next_stage() {
 #[test]
 fn what_does_not_belong_to_a_ticket_is_refused() {
     use super::two_party::{
-        Batch, ClientTicket, InsecureOpen, ServerMask, ServerTicket, without_rho,
+        Batch, ClientTicket, InsecureOpen, ServerMask, ServerTicket, Weighted, without_rho,
     };
     use crate::error::{ApiMisuse, Error};
     use crate::linear::{Dense, LinearMap};
@@ -301,19 +301,21 @@ fn what_does_not_belong_to_a_ticket_is_refused() {
         made.map(|(_, ticket, _)| ticket)
     };
     let weights = [1, 2, 3, 4];
-    let map = (&linear, &weights[..], &[0, 0][..]);
+    let map = Weighted::new(&linear, &weights, &[0, 0]).unwrap();
     let ok = |s: Vec<u64>| s.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>();
     let request = ok(vec![1, 2]);
     let mut ticket = || server(vec![5, 6], &request).unwrap();
-    assert!(ticket().answer(&batch, map, &[1, 2]).is_ok());
+    assert!(ticket().answer(&batch, &map, &[1, 2]).is_ok());
     for query in [&[1][..], &[1, 2, 3], &[1, 1 << stage.bits]] {
-        let error = ticket().answer(&batch, map, query).unwrap_err();
+        let error = ticket().answer(&batch, &map, query).unwrap_err();
         assert!(matches!(error, Error::PeerMisbehaved(_)), "{error}");
     }
-    for map in [(&linear, &weights[..3], &[0, 0][..]), (&linear, &weights[..], &[0][..])] {
-        let error = ticket().answer(&batch, map, &[1, 2]).unwrap_err();
+    for (weights, offsets) in [(&weights[..3], &[0, 0][..]), (&weights[..], &[0][..])] {
+        let error = Weighted::new(&linear, weights, offsets).unwrap_err();
         assert!(matches!(error, Error::ApiMisuse(ApiMisuse::Shape { .. })), "{error}");
     }
+    let error = server(vec![5, 6, 7], &request).unwrap().answer(&batch, &map, &[1, 2]).unwrap_err();
+    assert!(matches!(error, Error::ApiMisuse(ApiMisuse::Shape { .. })), "{error}");
     assert!(server(vec![5], &request).is_err(), "a mask is missing");
     assert!(server(vec![5, 6], &request[1..]).is_err(), "half a share");
     assert!(ClientTicket::<InsecureOpen>::request(&mut (), &batch, &[1], rng).is_err());

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use ndarray::Array2;
 use rand_core::CryptoRng;
+use serde_bytes::ByteBuf;
 
 use super::{Frame, PairHost, unanswered};
 use crate::backend::Backend;
-use crate::blind::Answer;
+use crate::blind::{Answer, BlindCosts};
 use crate::circuit::two_party::TwoParty;
 use crate::client::{BlindClient, ClientOutput};
 use crate::error::Result;
-use crate::message::{ClientMessage, ServerMessage, Wire};
+use crate::message::{ClientMessage, EncryptedStage, ServerMessage, Wire};
 use crate::server::{BlindServer, BlindTerms, Host};
 
 /// A client and a server of blind queries: what a [`Pair`](super::Pair) is for open ones.
@@ -36,14 +37,24 @@ impl<B: Backend, P: TwoParty> BlindPair<B, P> {
         answer: Answer,
         rng: &mut dyn CryptoRng,
     ) -> Result<Self> {
+        let mut pair = Self::join(host, secret, answer, rng)?;
+        pair.run(rng)?;
+        Ok(pair)
+    }
+
+    /// The same before the first message.
+    pub(crate) fn join(
+        host: Arc<PairHost>,
+        secret: Arc<B::SecretKey>,
+        answer: Answer,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Self> {
         let model = host.model();
         let (network, precision) = (Arc::clone(&model.network), model.precision);
         let client = BlindClient::new(network, precision, secret, answer, rng)?;
         let terms = BlindTerms { scores: true, ..BlindTerms::default() };
         let server = BlindServer::sharing(Arc::default(), terms);
-        let mut pair = Self { client, server, transcript: Vec::new(), host };
-        pair.run(rng)?;
-        Ok(pair)
+        Ok(Self { client, server, transcript: Vec::new(), host })
     }
 
     /// Carries messages until both sides wait; returns what the client had to say.
@@ -96,5 +107,44 @@ impl<B: Backend, P: TwoParty> BlindPair<B, P> {
             Some(answer) => Ok(answer),
             None => Err(unanswered()),
         }
+    }
+
+    /// What crossed so far, in the words of a plan: bytes of contents, and questions of queries for `round_trips`.
+    pub fn counted(&self) -> BlindCosts {
+        let all = |blocks: &[ByteBuf]| blocks.iter().map(|block| block.len()).sum::<usize>();
+        let mut sum = BlindCosts::default();
+        let message = "what was written by a machine is a message";
+        for frame in &self.transcript {
+            match frame {
+                Frame::Up(bytes) => match ClientMessage::from_bytes(bytes).expect(message) {
+                    ClientMessage::TransferAnswer { answer } => sum.setup += answer.len(),
+                    ClientMessage::EncryptedMasks { stages, .. } => {
+                        let of = |stage: &EncryptedStage| stage.ciphertexts.len();
+                        sum.ciphertexts += stages.iter().map(of).sum::<usize>();
+                    }
+                    ClientMessage::TransferRequest { stages } => sum.requests += all(&stages),
+                    ClientMessage::HiddenInputs { numbers, .. }
+                    | ClientMessage::HiddenActivations { numbers, .. } => {
+                        sum.query_up += numbers.len();
+                        sum.round_trips += 1;
+                    }
+                    _ => {}
+                },
+                Frame::Down(bytes) => match ServerMessage::from_bytes(bytes).expect(message) {
+                    ServerMessage::TransferOffer { offer, .. } => sum.setup += offer.len(),
+                    ServerMessage::EncryptedShares { stages, .. } => {
+                        sum.ciphertexts += all(&stages);
+                    }
+                    ServerMessage::GarbledTicket { stages } => sum.garbled += all(&stages),
+                    ServerMessage::ShareLabels { samples, .. } => sum.query_down += all(&samples),
+                    ServerMessage::ScoreShares { numbers } => sum.query_down += numbers.len(),
+                    ServerMessage::ClassLabels { samples, rho } => {
+                        sum.query_down += all(&samples) + rho.len();
+                    }
+                    _ => {}
+                },
+            }
+        }
+        sum
     }
 }

@@ -313,7 +313,9 @@ impl<B: Backend> Session<B> {
     /// What a question is for. Forward exchanges look alike in training and in inference.
     fn phase_of(&self, question: &ClientMessage) -> Phase {
         match question {
-            ClientMessage::Open { .. } => Phase::Opening,
+            ClientMessage::Open { .. }
+            | ClientMessage::OpenBlind { .. }
+            | ClientMessage::TransferAnswer { .. } => Phase::Opening,
             ClientMessage::RequestLease { .. } => Phase::Queue,
             ClientMessage::EncryptedActivations { .. } => self.forward,
             ClientMessage::EncryptedErrors { .. } => Phase::Backward,
@@ -322,6 +324,10 @@ impl<B: Backend> Session<B> {
             }
             ClientMessage::FinalUpdate(_) => Phase::Commit,
             ClientMessage::ReturnLease => Phase::Queue,
+            ClientMessage::EncryptedMasks { .. }
+            | ClientMessage::TransferRequest { .. }
+            | ClientMessage::HiddenInputs { .. }
+            | ClientMessage::HiddenActivations { .. } => Phase::Inference,
         }
     }
 

@@ -11,8 +11,39 @@ use super::{Batch, TwoParty, reduced, ring, wrong_count};
 use crate::error::{ApiMisuse, PeerMisbehaved, Result};
 use crate::linear::LinearMap;
 
-/// Weights of a linear map, and what is added to its outputs: the bias in the sums' scale.
-pub type Weighted<'a> = (&'a LinearMap, &'a [i128], &'a [i128]);
+/// A linear map with its weights and offsets, modulo 2^64.
+#[derive(Debug)]
+pub struct Weighted<'a> {
+    linear: &'a LinearMap,
+    weights: Vec<Wrapping<u64>>,
+    offsets: Vec<u64>,
+}
+
+impl<'a> Weighted<'a> {
+    /// `offsets` are what is added to each output: the bias in the sums' scale.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::Shape`] for weights or offsets of another map.
+    pub fn new(linear: &'a LinearMap, weights: &[i128], offsets: &[i128]) -> Result<Self> {
+        let expected = [linear.weights(), linear.outputs()];
+        let got = [weights.len(), offsets.len()];
+        if expected != got {
+            let (expected, got) = (expected.to_vec(), got.to_vec());
+            return Err(ApiMisuse::Shape { expected, got }.into());
+        }
+        let weights = weights.iter().map(|weight| Wrapping(ring(*weight))).collect();
+        Ok(Self { linear, weights, offsets: offsets.iter().map(|b| ring(*b)).collect() })
+    }
+
+    /// W·x mod 2^`ring_bits`, for as many x as the map has inputs.
+    fn product(&self, ring_bits: u32, x: &[u64]) -> Vec<u64> {
+        let x: Vec<_> = x.iter().copied().map(Wrapping).collect();
+        let x = ArrayView2::from_shape((x.len(), 1), &x).expect("as many values as places");
+        let biases = vec![Wrapping(0); self.linear.biases()];
+        let sums = self.linear.forward(&self.weights, &biases, x, Wrapping(0));
+        sums.index_axis(Axis(1), 0).iter().map(|sum| reduced(sum.0, ring_bits)).collect()
+    }
+}
 
 /// s, with which the client's c = W·r − s was made: the server's half of one query of one linear map.
 pub struct ServerMask(Zeroizing<Vec<u64>>);
@@ -27,30 +58,27 @@ impl ServerMask {
     ///
     /// # Errors
     /// [`PeerMisbehaved`] for a query of another length, or with numbers outside the ring; [`ApiMisuse::Shape`] for
-    /// weights, offsets or a mask of another map.
+    /// the mask of another map.
     pub fn share(
         self,
         (ring_bits, offset): (u32, i128),
-        (linear, weights, offsets): Weighted<'_>,
+        weighted: &Weighted<'_>,
         query: &[u64],
     ) -> Result<Zeroizing<Vec<u64>>> {
-        if query.len() != linear.inputs() {
-            let what = "the length of a query";
-            return Err(PeerMisbehaved::out_of_bounds(what, query.len(), linear.inputs()).into());
-        }
+        let Weighted { linear, offsets, .. } = weighted;
+        PeerMisbehaved::check_equal("the length of a query", query.len(), linear.inputs())?;
         if let Some(x) = query.iter().find(|x| **x != reduced(**x, ring_bits)) {
             let below = format!("below 2^{ring_bits}");
             return Err(PeerMisbehaved::out_of_bounds("a number of a query", x, below).into());
         }
-        let expected = [linear.weights(), linear.outputs(), linear.outputs()];
-        let got = [weights.len(), offsets.len(), self.0.len()];
-        if expected != got {
-            let (expected, got) = (expected.to_vec(), got.to_vec());
-            return Err(ApiMisuse::Shape { expected, got }.into());
+        if self.0.len() != offsets.len() {
+            return Err(wrong_count(offsets.len(), self.0.len()));
         }
-        let mut shares = Zeroizing::new(product(ring_bits, linear, weights, query));
+        let offset = ring(offset);
+        let mut shares = Zeroizing::new(weighted.product(ring_bits, query));
         for ((share, s), b) in shares.iter_mut().zip(self.0.iter()).zip(offsets) {
-            *share = reduced(share.wrapping_add(*s).wrapping_add(ring(b + offset)), ring_bits);
+            let sum = share.wrapping_add(*s).wrapping_add(*b).wrapping_add(offset);
+            *share = reduced(sum, ring_bits);
         }
         Ok(shares)
     }
@@ -88,7 +116,7 @@ impl<P: TwoParty> ServerTicket<P> {
     pub fn answer(
         self,
         batch: &Batch<'_>,
-        weighted: Weighted<'_>,
+        weighted: &Weighted<'_>,
         query: &[u64],
     ) -> Result<(Vec<u8>, Zeroizing<Vec<u64>>)> {
         let ring = (batch.stage.bits, batch.stage.offset);
@@ -163,16 +191,6 @@ pub fn without_rho(batch: &Batch<'_>, hidden: &[u64], rho: &[u64]) -> Result<Vec
     Ok(hidden.iter().zip(rho).map(|(a, rho)| batch.output(a.wrapping_sub(*rho))).collect())
 }
 
-/// W·x mod 2^l, for x modulo 2^l.
-fn product(ring_bits: u32, linear: &LinearMap, weights: &[i128], x: &[u64]) -> Vec<u64> {
-    let x: Vec<_> = x.iter().copied().map(Wrapping).collect();
-    let x = ArrayView2::from_shape((x.len(), 1), &x).expect("as many values as places");
-    let weights: Vec<_> = weights.iter().map(|weight| Wrapping(ring(*weight))).collect();
-    let biases = vec![Wrapping(0); linear.biases()];
-    let sums = linear.forward(&weights, &biases, x, Wrapping(0));
-    sums.index_axis(Axis(1), 0).iter().map(|sum| reduced(sum.0, ring_bits)).collect()
-}
-
 /// Holds a protocol to its law: runs the stage for the inputs x (as encoded), with fresh masks, and gives the
 /// next stage's inputs, put together from both parties' shares. Every backend of blind inference compares
 /// them with the clear network's.
@@ -182,18 +200,18 @@ fn product(ring_bits: u32, linear: &LinearMap, weights: &[i128], x: &[u64]) -> V
 pub fn run<P: TwoParty>(
     (garbler, evaluator): (P::Garbler, &mut P::Evaluator),
     batch: &Batch<'_>,
-    (linear, weights, offsets): Weighted<'_>,
+    weighted: &Weighted<'_>,
     x: &[i128],
     rng: &mut dyn CryptoRng,
 ) -> Result<(P::Garbler, Vec<i128>)> {
     let mut masks = |count: usize, bits: u32| -> Vec<u64> {
         (0..count).map(|_| reduced(rng.next_u64(), bits)).collect()
     };
-    let r = masks(linear.inputs(), batch.stage.bits);
-    let s = masks(linear.outputs(), batch.stage.bits);
+    let r = masks(weighted.linear.inputs(), batch.stage.bits);
+    let s = masks(weighted.linear.outputs(), batch.stage.bits);
     let next = masks(batch.stage.neurons.len(), batch.ring_bits);
     // The ticket. What encryption will do is done in the open here: c = W·r − s.
-    let c = product(batch.stage.bits, linear, weights, &r);
+    let c = weighted.product(batch.stage.bits, &r);
     let c: Vec<_> = c.iter().zip(&s).map(|(c, s)| batch.share(c.wrapping_sub(*s))).collect();
     let (request, bytes) = ClientTicket::<P>::request(evaluator, batch, &c, rng)?;
     let (garbler, server, bytes) =
@@ -202,7 +220,7 @@ pub fn run<P: TwoParty>(
     // The query.
     let query: Vec<_> =
         x.iter().zip(&r).map(|(x, r)| batch.share(ring(*x).wrapping_sub(*r))).collect();
-    let (bytes, rho) = server.answer(batch, (linear, weights, offsets), &query)?;
+    let (bytes, rho) = server.answer(batch, weighted, &query)?;
     let hidden = client.finish(batch, &bytes, &next)?;
     let shares = without_rho(batch, &hidden, &rho)?;
     let sums = shares.iter().zip(&next).map(|(a, r)| {

@@ -5,6 +5,9 @@ mod equal;
 mod faults;
 mod noise;
 mod refusals;
+mod session;
+mod states;
+mod tickets;
 
 use std::sync::Arc;
 
@@ -24,9 +27,9 @@ use crate::ledger::Policy;
 use crate::network::{LocalFunction, Network};
 use crate::pair::{BlindPair, PairHost};
 use crate::pass::{Pass, bias_constant};
-use crate::server::ServedModel;
+use crate::server::{Host, ServedModel};
 
-type Pair = BlindPair<Clear, InsecureOpen>;
+pub(super) type Pair = BlindPair<Clear, InsecureOpen>;
 
 /// Chains of the layers that have circuits, by name.
 fn networks() -> [(&'static str, Network); 4] {
@@ -56,7 +59,7 @@ fn networks() -> [(&'static str, Network); 4] {
 }
 
 /// Weights over the whole range of their format.
-fn model(network: Network) -> ServedModel {
+pub(super) fn model(network: Network) -> ServedModel {
     let (network, precision) = (Arc::new(network), Precision::INFERENCE);
     let (max, rng) = (precision.weights.max(), &mut ChaCha20Rng::seed_from_u64(21));
     let parameters = network.zeros().map(|_| rng.random_range(-max..=max));
@@ -64,7 +67,7 @@ fn model(network: Network) -> ServedModel {
 }
 
 /// Inputs of all sizes, some of which are cut off.
-fn inputs(model: &ServedModel, samples: usize) -> Array2<f64> {
+pub(super) fn inputs(model: &ServedModel, samples: usize) -> Array2<f64> {
     let rng = &mut ChaCha20Rng::seed_from_u64(22);
     Array2::from_shape_fn((model.network.inputs(), samples), |(_, n)| {
         rng.random_range(-1.0..1.0) * [0.2, 3.0, 15.0, 40.0][n % 4]
@@ -99,7 +102,10 @@ fn expected(model: &ServedModel, inputs: &Array2<f64>, answer: Answer) -> Client
     }
 }
 
-fn pair(model: ServedModel, answer: Answer) -> Result<(Pair, Arc<PairHost>, ChaCha20Rng)> {
+pub(super) fn pair(
+    model: ServedModel,
+    answer: Answer,
+) -> Result<(Pair, Arc<PairHost>, ChaCha20Rng)> {
     let host = Arc::new(PairHost::new(model, "test", Policy::AllowModelExtraction));
     let key = Arc::new(ClearKey::new(2048)?);
     let mut rng = ChaCha20Rng::seed_from_u64(23);

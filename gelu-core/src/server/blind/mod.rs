@@ -14,20 +14,24 @@
 //! fails, the ticket is gone, and no label is sent twice. A query for a ticket that is not there ends the session. A new
 //! version of the model voids all tickets at once.
 
-use std::collections::{BTreeMap, VecDeque};
+mod query;
+mod ticket;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rand_core::CryptoRng;
 use serde_bytes::ByteBuf;
-use zeroize::Zeroizing;
 
-use super::{Host, ServedModel, WeightCache, check_batch, offsets};
+use super::{Host, ServedModel, WeightCache, check_batch};
 use crate::backend::{Backend, Layout, Sealed};
 use crate::blind::{self, Answer, BlindPlan, Circuits, numbers};
-use crate::circuit::two_party::{ServerMask, ServerTicket, TwoParty, without_rho};
+use crate::circuit::two_party::{ServerMask, TwoParty};
 use crate::error::{Error, PeerIncompatible, PeerMisbehaved, Refused, Result};
 use crate::ledger::Exposure;
 use crate::message::{ClientMessage, EncryptedStage, ServerMessage};
+use query::Query;
+use ticket::{Tickets, garble};
 
 /// What a server's operator lets a session of blind queries have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,39 +49,12 @@ impl Default for BlindTerms {
     }
 }
 
-/// The server's half of one stage of a ticket.
-enum Half<P: TwoParty> {
-    Circuit(ServerTicket<P>),
-    Scores(ServerMask),
-}
-
-/// The tickets of a session, all for one version.
-struct Tickets<P: TwoParty> {
-    model: Arc<ServedModel>,
-    unused: BTreeMap<u64, Vec<Half<P>>>,
-    /// The number of the next one that is made.
-    next: u64,
-}
-
 /// An accepted key.
 struct Opened<B: Backend> {
     public: B::PublicKey,
     circuits: Arc<Circuits>,
     exposure: Exposure,
     planned: Option<Arc<BlindPlan<B>>>,
-}
-
-/// A query between two stages; it sees one version of the model to its end.
-struct Query<P: TwoParty> {
-    model: Arc<ServedModel>,
-    stage: usize,
-    samples: Vec<Sample<P>>,
-}
-
-struct Sample<P: TwoParty> {
-    stages: std::vec::IntoIter<Half<P>>,
-    /// What the client's last numbers are too large by.
-    rho: Zeroizing<Vec<u64>>,
 }
 
 enum Phase<P: TwoParty> {
@@ -133,7 +110,7 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
     /// Tickets that are made and not spent.
     pub fn tickets(&self) -> usize {
         match &self.state {
-            State::Open { tickets, .. } => tickets.unused.len(),
+            State::Open { tickets, .. } => tickets.len(),
             _ => 0,
         }
     }
@@ -192,7 +169,7 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
             }
             (State::AwaitAnswer(opened, offer), ClientMessage::TransferAnswer { answer }) => {
                 let garbler = P::accept(offer, &answer)?;
-                let tickets = Tickets { model: host.model(), unused: BTreeMap::new(), next: 0 };
+                let tickets = Tickets::new(host.model());
                 Ok(State::Open { opened, garbler, tickets, phase: Phase::Ready })
             }
             (
@@ -204,7 +181,7 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
                 let shared = self.share(&mut opened, &model, (held, count), &stages, rng);
                 let phase = match shared {
                     Ok((masks, stages)) => {
-                        let (version, first) = (model.version, tickets.next);
+                        let (version, first) = (model.version, tickets.next());
                         tickets.renew(model);
                         self.transmit.push_back(ServerMessage::EncryptedShares {
                             version,
@@ -228,8 +205,7 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
                 let (garbler, halves, stages) =
                     garble::<P>(&opened.circuits, garbler, masks_of_next, &stages, rng)?;
                 self.transmit.push_back(ServerMessage::GarbledTicket { stages });
-                tickets.unused.insert(tickets.next, halves);
-                tickets.next += 1;
+                tickets.add(halves);
                 let phase = match masks.is_empty() {
                     true => Phase::Ready,
                     false => Phase::Garbling(masks),
@@ -248,7 +224,8 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
                 ClientMessage::HiddenActivations { stage, numbers },
             ) => {
                 PeerMisbehaved::check_equal("stage", stage as usize, query.stage)?;
-                let phase = self.go_on(&opened.circuits, query, &numbers)?;
+                let answered = query.go_on(&opened.circuits, &numbers)?;
+                let phase = self.send(answered);
                 Ok(State::Open { opened, garbler, tickets, phase })
             }
             (state, message) => Err(PeerMisbehaved::UnexpectedMessage {
@@ -313,16 +290,13 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
         host: &dyn Host,
     ) -> Result<Phase<P>> {
         check_batch(u32::try_from(named.len()).unwrap_or(u32::MAX))?;
-        let mut samples = Vec::new();
-        for &ticket in named {
-            let stages = tickets.unused.remove(&ticket);
-            let stages = stages.ok_or(PeerMisbehaved::NoTicket { ticket })?.into_iter();
-            samples.push(Sample { stages, rho: Zeroizing::default() });
-        }
-        let (made, now) = (Arc::clone(&tickets.model), host.model());
+        let spent = named.iter().map(|ticket| tickets.spend(*ticket));
+        let spent = spent.collect::<Result<Vec<_>, _>>()?;
+        let (made, now) = (Arc::clone(tickets.model()), host.model());
         if made.version != now.version {
-            tickets.renew(Arc::clone(&now));
-            self.transmit.push_back(ServerMessage::TicketsExpired { version: now.version });
+            let version = now.version;
+            tickets.renew(now);
+            self.transmit.push_back(ServerMessage::TicketsExpired { version });
             return Ok(Phase::Ready);
         }
         let (bits, features) =
@@ -333,67 +307,14 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
             self.refuse(refused.into())?;
             return Ok(Phase::Ready);
         }
-        let query = Query { model: made, stage: 0, samples };
-        self.answer(&opened.circuits, query, inputs.chunks_exact(features))
+        let query = Query::new(made, spent);
+        let answered = query.answer(&opened.circuits, inputs.chunks_exact(features))?;
+        Ok(self.send(answered))
     }
 
-    /// Takes ρ off what came out of a stage, and answers the next one.
-    fn go_on(&mut self, circuits: &Circuits, query: Query<P>, hidden: &[u8]) -> Result<Phase<P>> {
-        let batch = circuits.stages()[query.stage - 1].batch().expect("only the last has none");
-        let (each, samples) = (batch.stage.neurons.len(), query.samples.len());
-        let what = "a stage's hidden results";
-        let hidden = numbers::read(what, hidden, each * samples, batch.ring_bits)?;
-        let inputs = hidden.chunks_exact(each).zip(&query.samples);
-        let inputs = inputs.map(|(hidden, sample)| without_rho(&batch, hidden, &sample.rho));
-        let inputs = inputs.collect::<Result<Vec<_>>>()?;
-        self.answer(circuits, query, inputs.iter().map(Vec::as_slice))
-    }
-
-    /// Answers one stage of all samples; of each, its hidden inputs x − r.
-    fn answer<'a>(
-        &mut self,
-        circuits: &Circuits,
-        mut query: Query<P>,
-        inputs: impl Iterator<Item = &'a [u64]>,
-    ) -> Result<Phase<P>> {
-        let (number, stage) = (query.stage, &circuits.stages()[query.stage]);
-        let layer = &query.model.parameters.layers[number];
-        let offsets = Zeroizing::new(offsets(&query.model, number, layer));
-        let linear = &query.model.network.stages()[number].linear;
-        let weighted = (linear, &layer.weights[..], &offsets[..]);
-        let (mut labels, mut shares) = (Vec::new(), Vec::new());
-        for (sample, x) in query.samples.iter_mut().zip(inputs) {
-            match (sample.stages.next().expect("a stage of the ticket"), stage.batch()) {
-                (Half::Circuit(ticket), Some(batch)) => {
-                    let bytes;
-                    (bytes, sample.rho) = ticket.answer(&batch, weighted, x)?;
-                    labels.push(ByteBuf::from(bytes));
-                    if number + 1 == circuits.stages().len() {
-                        numbers::write(&sample.rho, batch.ring_bits, &mut shares);
-                    }
-                }
-                (Half::Scores(mask), _) => {
-                    let ring = (stage.ring_bits, stage.offset);
-                    numbers::write(&mask.share(ring, weighted, x)?, stage.ring_bits, &mut shares);
-                }
-                (Half::Circuit(_), None) => unreachable!("garbled from a circuit"),
-            }
-        }
-        query.stage += 1;
-        let (message, phase) = match (query.stage == circuits.stages().len(), circuits.answer()) {
-            (false, _) => {
-                let stage = u32::try_from(number).expect("few stages");
-                (ServerMessage::ShareLabels { stage, samples: labels }, Phase::Query(query))
-            }
-            (true, Answer::Scores) => {
-                (ServerMessage::ScoreShares { numbers: shares }, Phase::Ready)
-            }
-            (true, Answer::Class) => {
-                (ServerMessage::ClassLabels { samples: labels, rho: shares }, Phase::Ready)
-            }
-        };
+    fn send(&mut self, (message, query): (ServerMessage, Option<Query<P>>)) -> Phase<P> {
         self.transmit.push_back(message);
-        Ok(phase)
+        query.map_or(Phase::Ready, Phase::Query)
     }
 }
 
@@ -422,45 +343,4 @@ impl<B: Backend> Opened<B> {
         self.planned = Some(Arc::clone(&plan));
         Ok(plan)
     }
-}
-
-impl<P: TwoParty> Tickets<P> {
-    /// Tickets that a model of this version leaves.
-    fn held(&self, version: u64) -> usize {
-        if version == self.model.version { self.unused.len() } else { 0 }
-    }
-
-    /// Drops all tickets if they are for another version than that of `model`.
-    fn renew(&mut self, model: Arc<ServedModel>) {
-        if model.version != self.model.version {
-            self.unused.clear();
-            self.model = model;
-        }
-    }
-}
-
-/// The circuits of one ticket: what the server keeps of its stages, and what the client gets.
-fn garble<P: TwoParty>(
-    circuits: &Circuits,
-    mut garbler: P::Garbler,
-    masks: Vec<ServerMask>,
-    requests: &[ByteBuf],
-    rng: &mut dyn CryptoRng,
-) -> Result<(P::Garbler, Vec<Half<P>>, Vec<ByteBuf>)> {
-    let due = circuits.stages().iter().filter(|stage| stage.circuit.is_some()).count();
-    PeerMisbehaved::check_equal("stages of a request for transfers", requests.len(), due)?;
-    let (mut requests, mut halves, mut garbled) = (requests.iter(), Vec::new(), Vec::new());
-    for (stage, mask) in circuits.stages().iter().zip(masks) {
-        halves.push(match stage.batch() {
-            Some(batch) => {
-                let request = requests.next().expect("counted above");
-                let (ticket, bytes);
-                (garbler, ticket, bytes) = ServerTicket::new(garbler, &batch, mask, request, rng)?;
-                garbled.push(ByteBuf::from(bytes));
-                Half::Circuit(ticket)
-            }
-            None => Half::Scores(mask),
-        });
-    }
-    Ok((garbler, halves, garbled))
 }

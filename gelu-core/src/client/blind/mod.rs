@@ -13,69 +13,32 @@
 //! Whatever the server sends at a query, the client sends as many numbers, each under a mask that is used once, and
 //! never says whether an answer looked right.
 
+mod query;
+mod ticket;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::vec::IntoIter;
 
 use ndarray::Array2;
 use rand_core::CryptoRng;
 use serde_bytes::ByteBuf;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 use super::ClientOutput;
-use crate::backend::{Backend, Layout, Shares};
-use crate::blind::{self, Answer, BlindPlan, Circuits, numbers};
-use crate::circuit::locals;
-use crate::circuit::two_party::{ClientTicket, TwoParty, reduced, ring};
+use crate::backend::{Backend, Layout, Share, Shares};
+use crate::blind::{self, Answer, BlindPlan, Circuits, SharedExchange};
+use crate::circuit::two_party::TwoParty;
 use crate::error::{ApiMisuse, PeerMisbehaved, Refused, Result};
 use crate::fixed::{Precision, add_by_layer, centred};
 use crate::message::{ClientMessage, EncryptedStage, ServerMessage};
 use crate::network::Network;
-use crate::pass::{Pass, scale};
-
-/// Secret numbers of a ring.
-type Numbers = Zeroizing<Vec<u64>>;
-
-/// One query's worth of masks and garbled circuits.
-struct Ticket<P: TwoParty> {
-    number: u64,
-    stages: Vec<StageTicket<ClientTicket<P>>>,
-}
-
-/// The part of one stage, with what there is of its circuits.
-struct StageTicket<T> {
-    /// What hides the stage's inputs.
-    r: Numbers,
-    half: Half<T>,
-}
-
-/// What turns the server's share of the sums into what comes next.
-enum Half<T> {
-    /// A stage with circuits.
-    Circuit(T),
-    /// c = W·r − s, the client's own share of the scores.
-    Scores(Numbers),
-}
-
-/// New tickets on their way.
-struct Making<P: TwoParty> {
-    version: u64,
-    first: u64,
-    requested: VecDeque<Vec<StageTicket<P::Request>>>,
-    made: Vec<Ticket<P>>,
-}
-
-/// A query between two stages.
-struct Query<P: TwoParty> {
-    stage: usize,
-    /// Of each sample, the current stage and those that follow.
-    samples: Vec<(Half<ClientTicket<P>>, IntoIter<StageTicket<ClientTicket<P>>>)>,
-}
+use crate::pass::Pass;
+use query::Query;
+use ticket::{Making, NewMasks, Ticket};
 
 enum Phase<B: Backend, P: TwoParty> {
     Idle,
-    /// By stage, then by ticket.
-    AwaitShares(BlindPlan<B>, Vec<Vec<Numbers>>),
+    AwaitShares(BlindPlan<B>, NewMasks),
     AwaitTickets(Making<P>),
     Query(Query<P>),
 }
@@ -211,23 +174,23 @@ impl<B: Backend, P: TwoParty> BlindClient<B, P> {
     pub fn request_tickets(&mut self, count: usize, rng: &mut dyn CryptoRng) -> Result<()> {
         self.require_idle("ask for tickets")?;
         let plan = self.plan(count)?;
-        let (mut stages, mut masks) = (Vec::new(), Vec::new());
-        let linears = self.network.stages().iter().map(|stage| &stage.linear);
-        for ((stage, exchange), linear) in
-            plan.circuits.stages().iter().zip(&plan.exchanges).zip(linears)
-        {
-            let r: Vec<Numbers> =
-                (0..count).map(|_| uniform(linear.inputs(), stage.ring_bits, rng)).collect();
-            let centred = |(i, n): (usize, usize)| centred(i128::from(r[n][i]), stage.ring_bits);
-            let mut values = Array2::from_shape_fn((linear.inputs(), count), centred);
+        let stages = || plan.circuits.stages().iter().zip(self.network.stages());
+        let shapes = stages().map(|(blind, stage)| (stage.linear.inputs(), blind.ring_bits));
+        let masks = NewMasks::draw(shapes, count, rng);
+        let mut encrypted = Vec::new();
+        for (number, (stage, exchange)) in stages().zip(&plan.exchanges).enumerate() {
+            let (r, (blind, stage)) = (masks.stage(number), stage);
+            let linear = &stage.linear;
+            let value = |(i, n): (usize, usize)| centred(r[n][i].into(), blind.ring_bits);
+            let mut values = Array2::from_shape_fn((linear.inputs(), count), value);
             let layout = exchange.exchange.layout();
-            let encrypted = layout.encrypt(&self.secret, linear, &values, rng);
+            let ciphertexts = layout.encrypt(&self.secret, linear, &values, rng);
             values.iter_mut().for_each(Zeroize::zeroize);
-            stages.push(EncryptedStage { layout: layout.to_string(), ciphertexts: encrypted? });
-            masks.push(r);
+            let (layout, ciphertexts) = (layout.to_string(), ciphertexts?);
+            encrypted.push(EncryptedStage { layout, ciphertexts });
         }
         let tickets = u32::try_from(count).expect("a plan has at most 2^16 tickets");
-        self.transmit.push_back(ClientMessage::EncryptedMasks { tickets, stages });
+        self.transmit.push_back(ClientMessage::EncryptedMasks { tickets, stages: encrypted });
         self.enter(Phase::AwaitShares(plan, masks));
         Ok(())
     }
@@ -247,19 +210,10 @@ impl<B: Backend, P: TwoParty> BlindClient<B, P> {
         let pass = Pass::new(Arc::clone(&self.network), self.precision, inputs)?;
         add_by_layer(&mut self.saturations, &pass.saturations().by_layer());
         let bits = self.circuits.stages()[0].ring_bits;
-        let (mut hidden, mut spent, mut state) = (Vec::new(), Vec::new(), Vec::new());
-        for (ticket, x) in self.tickets.drain(..samples).zip(pass.activations(0).columns()) {
-            let mut stages = ticket.stages.into_iter();
-            let StageTicket { r, half } = stages.next().expect("a network has a stage");
-            let difference = |(x, r): (&i128, &u64)| reduced(ring(*x).wrapping_sub(*r), bits);
-            let difference: Vec<_> = x.iter().zip(r.iter()).map(difference).collect();
-            numbers::write(&difference, bits, &mut hidden);
-            spent.push(ticket.number);
-            state.push((half, stages));
-        }
-        let message = ClientMessage::HiddenInputs { tickets: spent, numbers: hidden };
+        let tickets = self.tickets.drain(..samples);
+        let (query, message) = Query::ask(tickets, pass.activations(0), bits);
         self.transmit.push_back(message);
-        self.enter(Phase::Query(Query { stage: 0, samples: state }));
+        self.enter(Phase::Query(query));
         Ok(())
     }
 
@@ -330,28 +284,42 @@ impl<B: Backend, P: TwoParty> BlindClient<B, P> {
                 Phase::AwaitShares(plan, masks),
                 ServerMessage::EncryptedShares { version, first, stages },
             ) => {
-                let requested = self.request(evaluator, &plan, masks, &stages, rng)?;
-                Ok(Phase::AwaitTickets(Making { version, first, requested, made: Vec::new() }))
+                let shares = self.decrypt(&plan, &stages)?;
+                let tickets = (version, first);
+                let (making, messages) =
+                    Making::request(evaluator, &plan, masks, &shares, tickets, rng)?;
+                self.transmit.extend(messages);
+                Ok(Phase::AwaitTickets(making))
             }
-            (Phase::AwaitTickets(making), ServerMessage::GarbledTicket { stages }) => {
-                self.receive(evaluator, making, stages)
+            (Phase::AwaitTickets(mut making), ServerMessage::GarbledTicket { stages }) => {
+                making.receive(evaluator, &self.circuits, stages)?;
+                let version = making.version;
+                match making.finish() {
+                    Ok(tickets) => self.store(version, tickets),
+                    Err(making) => return Ok(Phase::AwaitTickets(making)),
+                }
+                Ok(Phase::Idle)
             }
             (Phase::Query(query), ServerMessage::ShareLabels { stage, samples })
                 if query.stage + 1 < self.circuits.stages().len() =>
             {
-                self.advance(query, stage as usize, &samples)
+                let (query, message) = query.advance(&self.circuits, stage, &samples)?;
+                self.transmit.push_back(message);
+                Ok(Phase::Query(query))
             }
             (Phase::Query(query), ServerMessage::ScoreShares { numbers })
                 if self.is_last(&query, Answer::Scores) =>
             {
-                let probabilities = self.probabilities(query, &numbers)?;
+                let model = (&*self.network, &self.precision);
+                let probabilities = query.probabilities(&self.circuits, model, &numbers)?;
                 self.outputs.push_back(ClientOutput::Probabilities(probabilities));
                 Ok(Phase::Idle)
             }
             (Phase::Query(query), ServerMessage::ClassLabels { samples, rho })
                 if self.is_last(&query, Answer::Class) =>
             {
-                let classes = self.classes(query, &samples, &rho)?;
+                let classes = self.network.classes();
+                let classes = query.classes(&self.circuits, classes, &samples, &rho)?;
                 self.outputs.push_back(ClientOutput::Classes(classes));
                 Ok(Phase::Idle)
             }
@@ -363,143 +331,25 @@ impl<B: Backend, P: TwoParty> BlindClient<B, P> {
         self.circuits.answer() == answer && query.stage + 1 == self.circuits.stages().len()
     }
 
-    /// Decrypts c = W·r − s of all tickets and asks for the transfer of its bits.
-    fn request(
-        &mut self,
-        evaluator: &mut P::Evaluator,
-        plan: &BlindPlan<B>,
-        masks: Vec<Vec<Numbers>>,
-        encrypted: &[ByteBuf],
-        rng: &mut dyn CryptoRng,
-    ) -> Result<VecDeque<Vec<StageTicket<P::Request>>>> {
-        let stages = plan.circuits.stages();
-        PeerMisbehaved::check_equal("stages of shares", encrypted.len(), stages.len())?;
-        let mut shares = Vec::new();
-        for (exchange, bytes) in plan.exchanges.iter().zip(encrypted) {
-            let layout = exchange.exchange.layout();
-            shares.push(exchange.shares.decrypt(layout, &self.secret, bytes)?);
-        }
-        let mut masks: Vec<_> = masks.into_iter().map(Vec::into_iter).collect();
-        let mut tickets = VecDeque::new();
-        for n in 0..plan.tickets {
-            let (mut requested, mut messages) = (Vec::new(), Vec::new());
-            for ((stage, r), c) in stages.iter().zip(&mut masks).zip(&shares) {
-                let (r, c) = (r.next().expect("a mask of each ticket"), c.sample(n));
-                let half = match stage.batch() {
-                    Some(batch) => {
-                        let (request, message) =
-                            ClientTicket::<P>::request(evaluator, &batch, &c, rng)?;
-                        messages.push(ByteBuf::from(message));
-                        Half::Circuit(request)
-                    }
-                    None => Half::Scores(c),
-                };
-                requested.push(StageTicket { r, half });
-            }
-            self.transmit.push_back(ClientMessage::TransferRequest { stages: messages });
-            tickets.push_back(requested);
-        }
-        Ok(tickets)
+    /// c = W·r − s of every stage, for all tickets.
+    fn decrypt(&self, plan: &BlindPlan<B>, encrypted: &[ByteBuf]) -> Result<Vec<Share>> {
+        let (got, stages) = (encrypted.len(), plan.exchanges.len());
+        PeerMisbehaved::check_equal("stages of shares", got, stages)?;
+        let decrypt = |(stage, bytes): (&SharedExchange<B>, &ByteBuf)| {
+            stage.shares.decrypt(stage.exchange.layout(), &self.secret, bytes)
+        };
+        plan.exchanges.iter().zip(encrypted).map(decrypt).collect()
     }
 
-    /// Takes the garbled circuits of the next ticket.
-    fn receive(
-        &mut self,
-        evaluator: &mut P::Evaluator,
-        mut making: Making<P>,
-        garbled: Vec<ByteBuf>,
-    ) -> Result<Phase<B, P>> {
-        let requested = making.requested.pop_front().expect("a ticket is due");
-        let circuits = self.circuits.stages().iter().filter(|s| s.circuit.is_some()).count();
-        PeerMisbehaved::check_equal("stages of a garbled ticket", garbled.len(), circuits)?;
-        let (mut garbled, mut stages) = (garbled.into_iter(), Vec::new());
-        for (stage, StageTicket { r, half }) in self.circuits.stages().iter().zip(requested) {
-            let half = match (half, stage.batch()) {
-                (Half::Circuit(request), Some(batch)) => {
-                    let bytes = garbled.next().expect("counted above").into_vec();
-                    let ticket = ClientTicket::<P>::receive(evaluator, &batch, request, bytes)?;
-                    Half::Circuit(ticket)
-                }
-                (Half::Scores(c), _) => Half::Scores(c),
-                (Half::Circuit(_), None) => unreachable!("asked for a circuit's bits"),
-            };
-            stages.push(StageTicket { r, half });
-        }
-        let number = making.first.wrapping_add(making.made.len() as u64);
-        making.made.push(Ticket { number, stages });
-        if !making.requested.is_empty() {
-            return Ok(Phase::AwaitTickets(making));
-        }
-        if making.version != self.version {
+    /// Adds new tickets; those for another version are void.
+    fn store(&mut self, version: u64, new: Vec<Ticket<P>>) {
+        if version != self.version {
             self.tickets.clear();
         }
-        self.version = making.version;
-        self.tickets.extend(making.made);
-        let (version, tickets) = (self.version, self.tickets.len());
+        self.version = version;
+        self.tickets.extend(new);
+        let tickets = self.tickets.len();
         self.outputs.push_back(ClientOutput::TicketsMade { version, tickets });
-        Ok(Phase::Idle)
-    }
-
-    /// Evaluates the circuits of a stage, and hides what comes out for the server.
-    fn advance(
-        &mut self,
-        mut query: Query<P>,
-        stage: usize,
-        labels: &[ByteBuf],
-    ) -> Result<Phase<B, P>> {
-        PeerMisbehaved::check_equal("stage", stage, query.stage)?;
-        PeerMisbehaved::check_equal("samples of labels", labels.len(), query.samples.len())?;
-        let batch = self.circuits.stages()[stage].batch().expect("only the last stage has none");
-        let mut hidden = Vec::new();
-        let mut samples = Vec::new();
-        for ((half, mut rest), labels) in query.samples.into_iter().zip(labels) {
-            let StageTicket { r, half: next } = rest.next().expect("not the last stage");
-            let Half::Circuit(ticket) = half else { unreachable!("not the last stage") };
-            numbers::write(&ticket.finish(&batch, labels, &r)?, batch.ring_bits, &mut hidden);
-            samples.push((next, rest));
-        }
-        (query.stage, query.samples) = (stage + 1, samples);
-        let stage = u32::try_from(stage + 1).expect("few stages");
-        self.transmit.push_back(ClientMessage::HiddenActivations { stage, numbers: hidden });
-        Ok(Phase::Query(query))
-    }
-
-    /// Puts the scores together, and makes probabilities of them as the [`Pass`] does.
-    fn probabilities(&self, query: Query<P>, shares: &[u8]) -> Result<Array2<f64>> {
-        let (stage, last) =
-            (&self.circuits.stages()[query.stage], &self.network.stages()[query.stage]);
-        let (outputs, samples) = (last.linear.outputs(), query.samples.len());
-        let bits = stage.ring_bits;
-        let shares = numbers::read("a share of scores", shares, outputs * samples, bits)?;
-        let scale = scale(&last.linear, &self.precision);
-        let mut scores = Array2::zeros((outputs, samples));
-        for (n, (half, _)) in query.samples.iter().enumerate() {
-            let Half::Scores(c) = half else { unreachable!("the last stage for scores") };
-            for (i, (own, theirs)) in c.iter().zip(&shares[n * outputs..]).enumerate() {
-                let z = i128::from(reduced(own.wrapping_add(*theirs), bits));
-                scores[[i, n]] = centred(z, bits) as f64 / scale;
-            }
-        }
-        let locals = locals(&self.network, query.stage)?;
-        let scores = locals.iter().fold(scores, |z, local| local.forward(&z));
-        Ok(self.network.loss().probabilities(&scores))
-    }
-
-    /// Evaluates the last circuits. An index that is no class, which no honest server sends, counts as the last class:
-    /// to report it would tell the server something of the sums.
-    fn classes(&self, query: Query<P>, labels: &[ByteBuf], rho: &[u8]) -> Result<Vec<usize>> {
-        let batch = self.circuits.stages()[query.stage].batch().expect("a circuit of the class");
-        let samples = query.samples.len();
-        PeerMisbehaved::check_equal("samples of labels", labels.len(), samples)?;
-        let rho = numbers::read("what hides classes", rho, samples, batch.ring_bits)?;
-        let mut classes = Vec::new();
-        for (((half, _), labels), rho) in query.samples.into_iter().zip(labels).zip(rho.iter()) {
-            let Half::Circuit(ticket) = half else { unreachable!("the last stage for classes") };
-            let class = ticket.finish(&batch, labels, &[*rho])?[0];
-            let class = usize::try_from(class).unwrap_or(usize::MAX);
-            classes.push(class.min(self.network.classes() - 1));
-        }
-        Ok(classes)
     }
 
     fn enter(&mut self, next: Phase<B, P>) {
@@ -514,13 +364,6 @@ impl<B: Backend, P: TwoParty> BlindClient<B, P> {
             state => Err(ApiMisuse::State { asked, state: state.name() }.into()),
         }
     }
-}
-
-/// `count` uniform numbers modulo 2^`bits`.
-fn uniform(count: usize, bits: u32, rng: &mut dyn CryptoRng) -> Numbers {
-    let mut numbers = Zeroizing::new(Vec::with_capacity(count));
-    numbers.extend((0..count).map(|_| reduced(rng.next_u64(), bits)));
-    numbers
 }
 
 fn unexpected(expected: &'static str, message: &ServerMessage) -> crate::Error {
