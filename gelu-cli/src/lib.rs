@@ -41,6 +41,7 @@ mod experiment;
 pub mod leases;
 pub mod local;
 pub mod machine;
+mod mode;
 pub mod output;
 pub mod page;
 pub mod phases;

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use gelu_core::Network;
+use gelu_core::blind::Circuits;
 use gelu_core::client::DataPolicy;
 use gelu_core::plan::Purpose;
 use gelu_nn::{Model, Schema};
 use gelu_service::client::{ClientEvent, Statistics};
-use gelu_service::{Connection, ModelCard, Session};
+use gelu_service::{Connection, ModelCard};
 use tokio::runtime::Runtime;
 
 use crate::args::{Cryptosystem, Threads};
@@ -19,6 +20,7 @@ use crate::client::{self, ServerArgs};
 use crate::cut_off::CutOff;
 use crate::local::{Deployment, LocalServer, Terms};
 use crate::machine;
+use crate::mode::{Agreed, Asking, ModeArgs};
 use crate::phases::{Phases, Screen, bytes};
 use crate::problem::{self, problem};
 use crate::rate::RateArgs;
@@ -29,6 +31,7 @@ pub(crate) struct Queries<'a> {
     pub(crate) server: Option<&'a ServerArgs>,
     /// Is served here, where there is one.
     pub(crate) model: Option<&'a Model>,
+    pub(crate) mode: ModeArgs,
     pub(crate) cryptosystem: Cryptosystem,
     pub(crate) threads: Threads,
 }
@@ -40,6 +43,10 @@ pub(crate) struct Reached<S: Scheme> {
     named: Option<S::SecretKey>,
     /// Of the key that will be used.
     pub(crate) key_bits: u32,
+    /// How it will be asked.
+    pub(crate) agreed: Agreed,
+    /// Tickets to make first.
+    tickets: usize,
     /// Samples of one query.
     pub(crate) batch: usize,
     /// What is shown while it works.
@@ -53,10 +60,13 @@ struct Here {
     _deployment: Deployment,
 }
 
+/// Samples of a blind query: as many tickets as are made at once fill the slots of most keys.
+const BLIND_QUERY: usize = 16;
+
 /// An open session with its server.
 pub(crate) struct Open<S: Scheme> {
     pub(crate) runtime: Arc<Runtime>,
-    pub(crate) session: Session<S>,
+    pub(crate) session: Asking<S>,
     here: Option<Here>,
 }
 
@@ -88,7 +98,9 @@ impl Queries<'_> {
             S::plan(network, precision, batch, Purpose::Inference, key_bits).map(|_| batch)
         };
         let here = self.model.map(|model| {
-            planned(model.network(), model.precision())?;
+            if self.mode.may_be_open() {
+                planned(model.network(), model.precision())?;
+            }
             let deployment = Deployment::create()?;
             let server = deployment.serve(model, &self.terms(key_bits))?;
             anyhow::Ok((deployment.admit("client")?, Here { server, _deployment: deployment }))
@@ -107,9 +119,18 @@ impl Queries<'_> {
         let connecting = client::connect::<S>(&address, &tls, observer(&screen));
         let connection = client::wait(&runtime, connecting)?;
         client::check_key_bits(connection.card(), key_bits)?;
-        let batch = planned(connection.network(), &connection.card().precision)?;
+        let agreed = self.mode.agree(connection.card())?;
+        let batch = match agreed {
+            Agreed::Open => planned(connection.network(), &connection.card().precision)?,
+            Agreed::Blind(answer) => {
+                let (network, precision) = (connection.network(), &connection.card().precision);
+                Circuits::new(network, precision, answer)?;
+                batch.unwrap_or(BLIND_QUERY)
+            }
+        };
         let here = here.map(|(_, here)| here);
-        Ok(Reached { runtime, connection, named, key_bits, batch, screen, here })
+        let tickets = self.mode.tickets.unwrap_or(0);
+        Ok(Reached { runtime, connection, named, key_bits, agreed, tickets, batch, screen, here })
     }
 
     /// The version that a server elsewhere serves now; unknown where it does not say.
@@ -155,10 +176,26 @@ impl<S: Scheme> Reached<S> {
     /// # Errors
     /// What the server says.
     pub(crate) fn open(self, phases: &mut Phases) -> Result<Open<S>> {
-        let Self { runtime, connection, named, key_bits, here, .. } = self;
+        let Self { runtime, connection, named, key_bits, agreed, tickets, screen, here, .. } = self;
         let secret = client::prepared_key::<S>(named, key_bits, phases)?;
-        let opening = async { Ok(connection.open(secret, DataPolicy::Enforce).await?) };
-        let session = client::wait(&runtime, opening)?;
+        let session = match agreed {
+            Agreed::Open => {
+                let opening = async { Ok(connection.open(secret, DataPolicy::Enforce).await?) };
+                Asking::Open(Box::new(client::wait(&runtime, opening)?))
+            }
+            Agreed::Blind(answer) => {
+                let opening = async { Ok(connection.open_blind(secret, answer).await?) };
+                let mut session = client::wait(&runtime, opening)?;
+                if tickets > 0 {
+                    let running = phases.begin("making tickets", tickets as u64);
+                    screen.show(&running);
+                    let making = async { Ok(session.prepare_tickets(tickets).await?) };
+                    client::wait(&runtime, making)?;
+                    phases.end(running, "tickets", &format!("{tickets} tickets are ready"));
+                }
+                Asking::Blind(Box::new(session))
+            }
+        };
         Ok(Open { runtime, session, here })
     }
 }
@@ -167,8 +204,16 @@ impl<S: Scheme> Open<S> {
     /// Says goodbye, and stops the server if it is ours.
     pub(crate) fn close(self) -> Spent {
         let Self { runtime, session, here } = self;
-        let cut_off = CutOff::new(session.network(), session.saturations());
-        let statistics = runtime.block_on(session.close());
+        let (cut_off, statistics) = match session {
+            Asking::Open(session) => {
+                let cut_off = CutOff::new(session.network(), session.saturations());
+                (cut_off, runtime.block_on(session.close()))
+            }
+            Asking::Blind(session) => {
+                let cut_off = CutOff::new(session.network(), session.saturations());
+                (cut_off, runtime.block_on(session.close()))
+            }
+        };
         let mut peak_memory = None;
         if let Some(Here { server, _deployment }) = here {
             peak_memory = machine::peak_memory("self").zip(server.peak_memory()).map(Into::into);
@@ -187,6 +232,9 @@ fn observer(screen: &Screen) -> impl FnMut(&ClientEvent) + Send + 'static {
         if let ClientEvent::Round { stage: Some(stage), stages, up, down, .. } = event {
             sum += up + down;
             screen.note(|| format!("layer {} of {stages}, {}", stage + 1, bytes(sum)));
+        }
+        if let ClientEvent::TicketsMade { tickets, wanted } = event {
+            screen.note(|| format!("{tickets} of {wanted} tickets"));
         }
     }
 }

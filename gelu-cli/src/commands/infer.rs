@@ -16,6 +16,7 @@ use crate::data::{DataArgs, Meaning};
 use crate::ending::{Ended, Results};
 use crate::experiment::protocol;
 use crate::machine::Machine;
+use crate::mode::{Agreed, ModeArgs};
 use crate::output::Output;
 use crate::phases::{Phases, bytes, seconds};
 use crate::problem::{Advise, problem};
@@ -33,6 +34,7 @@ Examples:
   gelu infer --model lenet5.safetensors --data DIR --dataset mnist --count 100
   gelu infer --model iris.safetensors --dataset iris --batch 10
   gelu infer --model iris.safetensors --dataset iris --backend elgamal
+  gelu infer --model iris.safetensors --dataset iris --mode blind
   gelu infer --server gelu.example.org:7878 --account alice --key alice.key --csv new.csv
 
 The samples are those that `gelu train` with the same --seed holds out; MNIST has its own
@@ -59,6 +61,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = args::batch())]
     batch: usize,
     #[command(flatten)]
+    mode: ModeArgs,
+    #[command(flatten)]
     server: ServerArgs,
     #[command(flatten)]
     data: DataArgs,
@@ -82,6 +86,7 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     let queries = Queries {
         server: Some(&args.server),
         model: model.as_ref(),
+        mode: args.mode,
         cryptosystem: args.cryptosystem,
         threads: args.threads,
     };
@@ -127,6 +132,7 @@ pub(super) struct Asked {
     /// Whether the data names the classes that the network has.
     names_fit: bool,
     classes: usize,
+    agreed: Agreed,
     key_bits: u32,
     /// Of each query.
     times: Vec<Duration>,
@@ -150,6 +156,7 @@ impl Task for Ask<'_> {
         let (name, samples) = here.map_or_else(|| read(reached.schema()), Ok)?;
         check_fit(reached.network(), &samples)?;
         let (key_bits, batch, screen) = (reached.key_bits, reached.batch, reached.screen.clone());
+        let (agreed, classes) = (reached.agreed, reached.network().classes());
 
         let mut phases = Phases::start();
         let mut open = reached.open(&mut phases)?;
@@ -164,7 +171,6 @@ impl Task for Ask<'_> {
         };
         let classifying = client::classify(&mut open.session, &samples, batch, answered);
         let classified = client::wait(&open.runtime, classifying);
-        let classes = open.session.network().classes();
         let spent = open.close();
         let said = format!("classified {} samples under encryption", predictions.len());
         phases.end(running, "inference", &said);
@@ -176,6 +182,7 @@ impl Task for Ask<'_> {
             predictions,
             ended,
             classes,
+            agreed,
             key_bits,
             times,
             phases,
@@ -242,6 +249,7 @@ impl Answer<'_> {
             "asked": self.asked.samples.len(),
             "ended": asked.ended.as_ref().map(Ended::reason),
             "batch": self.args.batch,
+            "mode": asked.agreed.name(),
             "accuracy": self.accuracy,
             "predictions_equal_plaintext": self.equal().map(|equal| equal == count),
             "equal": self.equal(),

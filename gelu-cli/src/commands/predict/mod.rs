@@ -37,6 +37,7 @@ use crate::backend::{Scheme, Task};
 use crate::client::{self, ServerArgs};
 use crate::ending::{Ended, Results};
 use crate::machine;
+use crate::mode::ModeArgs;
 use crate::output::Output;
 use crate::phases::{Phases, bytes, say, seconds};
 use crate::problem::{self, Advise, problem};
@@ -57,6 +58,7 @@ Examples:
   gelu predict --model iris.safetensors --csv flowers.csv --id flower
   gelu predict --model iris.safetensors --csv flowers.csv --ignore flower --format jsonl --clear
   gelu predict --model digits.safetensors --images scans --out scans.jsonl
+  gelu predict --model iris.safetensors --csv flowers.csv --ignore flower --mode blind --answer class
 
 Answers come in the order of the rows and are written as they come: of a table of any length, only some thousand rows
 are in memory. A table in a file is read once before anything is asked, so a row that does not fit is found before
@@ -103,6 +105,8 @@ pub(crate) struct Args {
     /// Begin anew, and replace what stands at --out
     #[arg(long, help_heading = "Output", requires = "out")]
     force: bool,
+    #[command(flatten)]
+    mode: ModeArgs,
     #[command(flatten)]
     server: ServerArgs,
     #[command(flatten)]
@@ -254,6 +258,7 @@ impl Task for Predict<'_> {
         let queries = Queries {
             server: Some(&args.server),
             model,
+            mode: args.mode,
             cryptosystem: args.cryptosystem,
             threads: args.threads,
         };
@@ -279,6 +284,9 @@ impl Task for Predict<'_> {
             format: args.format.unwrap_or(Format::of(args.out.as_deref())),
             ids: input.has_ids(),
             classes: schema.classes().to_vec(),
+            probabilities: reached
+                .as_ref()
+                .is_none_or(|reached| reached.agreed.tells_probabilities()),
         };
         let pieces = input.pieces(&schema)?;
         let sink = match place {
