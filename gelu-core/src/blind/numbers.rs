@@ -59,7 +59,7 @@ mod tests {
             assert_eq!(**read("numbers", &bytes, 4, bits).unwrap(), numbers);
             assert!(read("numbers", &bytes, 5, bits).is_err());
             assert!(read("numbers", &bytes[1..], 4, bits).is_err());
-            if bits % 8 > 0 {
+            if !u32::is_multiple_of(bits, 8) {
                 assert!(read("numbers", &bytes, 4, bits - 1).is_err(), "{bits} bits");
             }
         }

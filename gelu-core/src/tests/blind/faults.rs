@@ -33,11 +33,10 @@ fn spoilt_blocks(blocks: &[ByteBuf]) -> Vec<Vec<ByteBuf>> {
     all
 }
 
-/// Numbers that are too short, too long, or outside their ring: all rings of the test's network have bits to spare
-/// in their highest byte, or none of their numbers is refused for its size.
+/// Numbers that are too short, too long, or outside their ring, where its numbers do not fill their bytes.
 fn spoilt_numbers(numbers: &[u8], bits: u32) -> Vec<Vec<u8>> {
     let mut all = spoilt(numbers);
-    if bits % 8 > 0 {
+    if !bits.is_multiple_of(8) {
         let mut large = numbers.to_vec();
         large[numbers::width(bits) - 1] = 0xff;
         all.push(large);

@@ -28,7 +28,7 @@ fn networks_that_cannot_be_blind_are_refused_by_the_layers_name() {
     let wide =
         Precision { activations: Format::new(20, 14), weights: Format::new(4, 20), ..precision };
     for answer in [Answer::Class, Answer::Scores] {
-        let said = refused(&of(thirds.clone().into(), relu()), &precision, answer);
+        let said = refused(&of(thirds.into(), relu()), &precision, answer);
         assert!(said.contains("hidden: divides by 3"), "{said}");
         let said =
             refused(&of(dense(4, 4), Box::new(Function("taylor", None))), &precision, answer);

@@ -13,7 +13,7 @@ fn last_query(pair: &Pair) -> ClientMessage {
         Frame::Down(_) => None,
     };
     let queries = pair.transcript.iter().filter_map(up);
-    queries.filter(|message| message.name() == "HiddenInputs").last().unwrap()
+    queries.filter(|message| message.name() == "HiddenInputs").next_back().unwrap()
 }
 
 #[test]
