@@ -18,7 +18,7 @@
 //! multiplications), so a client that measures response times precisely can learn about the
 //! distribution of weights in a layer; the documentation of each backend says more.
 
-mod blind;
+pub mod blind;
 mod cache;
 mod lease;
 
