@@ -1,4 +1,4 @@
-//! The server of [blind](crate::blind) queries: owner of the model.
+//! The server of [blind] queries: owner of the model.
 //!
 //! A machine without I/O, one for each session, driven as [`Server`](super::Server) is: whoever runs sessions picks the
 //! machine by the first message, `Open` or `OpenBlind`.
