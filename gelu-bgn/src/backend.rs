@@ -206,6 +206,7 @@ impl AdditiveHE for Bgn {
 impl SlotBackend for Bgn {
     type Packing = Unpacked;
     type Updates = NoSecretRate;
+    /// Decryption finds discrete logarithms of short numbers; a mask is as long as the group's order.
     type Masking = NoShares;
 
     /// Of `examples/measure.rs` on the reference machine; a decryption without giant steps.

@@ -18,7 +18,7 @@ use core::fmt;
 use rand_core::CryptoRng;
 
 pub use crate::backend::laws::Broken;
-use crate::backend::{Backend, laws as layouts};
+use crate::backend::{Backend, laws as layouts, share_laws};
 use crate::error::Result;
 pub use crate::slots::laws::Rows;
 use crate::slots::{Packing, SlotBackend, laws as slots};
@@ -44,7 +44,7 @@ impl fmt::Display for Report {
         self.layouts.iter().try_for_each(|task| writeln!(f, "  {task}"))?;
         match self.shares.is_empty() {
             true => writeln!(f, "\nThere are no shares.")?,
-            false => writeln!(f, "\nShares: {}", layouts::SHARES)?,
+            false => writeln!(f, "\nShares: {}", share_laws::SHARES)?,
         }
         self.shares.iter().try_for_each(|task| writeln!(f, "  {task}"))?;
         match self.secret_rate {
@@ -101,7 +101,7 @@ pub fn check<H: SlotBackend>(
 /// With the broken law and its values.
 pub fn check_layouts<B: Backend>(secret: &B::SecretKey, rng: &mut dyn CryptoRng) -> Report {
     let layouts = layouts::layouts::<B>(secret, rng).expect("a layout");
-    let shares = layouts::shares::<B>(secret, rng).expect("shares");
+    let shares = share_laws::shares::<B>(secret, rng).expect("shares");
     let secret_rate = layouts::rate::<B>(secret, rng).expect("a secret rate");
     Report { id: B::ID, slots: Vec::new(), layouts, shares, secret_rate }
 }

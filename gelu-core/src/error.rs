@@ -325,14 +325,18 @@ pub enum RangeError {
         /// The scheme's identifier.
         backend: &'static str,
     },
-    /// Blind inference under a scheme whose answers cannot be handed out as shares.
+    /// Blind inference under a scheme that hands out no shares of its answers, or none of such a ring.
     #[error(
-        "{backend} cannot hand out shares of its answers, which blind inference needs: take another \
-         cryptosystem"
+        "{layer}: blind inference needs shares modulo 2^{ring_bits}, which {backend} has not: take another \
+         cryptosystem, or narrower formats"
     )]
     NoShares {
         /// The scheme's identifier.
         backend: &'static str,
+        /// The layer.
+        layer: String,
+        /// Bits of its ring.
+        ring_bits: u32,
     },
     /// A weight has left the bound for which the slots were planned.
     #[error("{layer}: a weight of {got} exceeds the bound of {bound}")]

@@ -51,21 +51,20 @@ pub struct Exchange<L> {
 }
 
 impl<L> Exchange<L> {
-    /// All layouts of a task, and the cheapest by `prices`.
-    pub(crate) fn of<B: Backend<Layout = L>>(
-        task: &Task<'_>,
-        public: &B::PublicKey,
+    /// Of the layouts of a task for values of `value_bits` bits, the cheapest by `prices`.
+    pub(crate) fn new<B: Backend<Layout = L>>(
+        layouts: Vec<L>,
+        value_bits: u32,
         prices: &B::Prices,
-    ) -> Result<Self, RangeError>
+    ) -> Self
     where
         L: Layout<B>,
     {
-        let layouts = B::layouts(public, task)?;
         let price = |&i: &usize| B::nanoseconds(&layouts[i], prices);
         let cheapest = (0..layouts.len()).min_by_key(price).expect("a task has a layout");
         let revealed_bits = layouts.iter().map(|l| l.cost().revealed_bits).max();
         let revealed_bits = revealed_bits.expect("a task has a layout");
-        Ok(Self { layouts, cheapest, value_bits: task.value_bits, revealed_bits })
+        Self { layouts, cheapest, value_bits, revealed_bits }
     }
 
     /// The cheapest layout; of equals the first.
@@ -199,7 +198,8 @@ impl<L> Plan<L> {
                 Some(mask::Kind::Modular { bits }) if trained => bits,
                 _ => task.weight_bits,
             };
-            Exchange::of::<B>(&Task { weight_bits, ..*task }, public, prices)
+            let layouts = B::layouts(public, &Task { weight_bits, ..*task })?;
+            Ok(Exchange::new::<B>(layouts, task.value_bits, prices))
         };
         let stages = tasks.iter().enumerate().map(|(i, (forward, backward))| {
             let of = |task| exchange(task, network.trains(i));

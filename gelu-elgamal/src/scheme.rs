@@ -259,6 +259,7 @@ impl AdditiveHE for ElGamal {
 impl SlotBackend for ElGamal {
     type Packing = Unpacked;
     type Updates = NoSecretRate;
+    /// Decryption finds discrete logarithms of short numbers; a mask is as long as the group's order.
     type Masking = NoShares;
 
     /// Measured once on one core of the reference machine, decryption of values of 30 bits;

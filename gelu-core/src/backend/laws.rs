@@ -1,13 +1,11 @@
-//! The laws of layouts, of shares and of secret rates as code, checked against plain integers.
+//! The laws of layouts and of secret rates as code, checked against plain integers.
 
 use core::ops::RangeInclusive;
 
 use ndarray::Array2;
 use rand_core::CryptoRng;
 
-use super::{
-    Backend, Direction, Layout, MAX_WRAPPING_BITS, Sealed, SecretRate, Share, Shares, Task,
-};
+use super::{Backend, Direction, Layout, MAX_WRAPPING_BITS, Sealed, SecretRate, Task};
 use crate::error::Result;
 use crate::fixed::{Precision, centred};
 use crate::linear::{Axis, Dense, LinearMap, Window};
@@ -43,19 +41,17 @@ impl Broken {
 /// The law of a layout, as it is printed.
 pub(crate) const LAYOUT: &str =
     "decrypt(seal(evaluate(prepare(W, b), read(encrypt(X))))) = W·X + b";
-/// The law of shares, as it is printed.
-pub(crate) const SHARES: &str = "s + decrypt(bytes) = W·R mod 2^l, for (bytes, s) = share(evaluate(prepare(W), read(encrypt(R))))";
 /// The law of a secret rate, as it is printed.
 pub(crate) const RATE: &str = "decrypt(mask(read_rate(encrypt_rate(g)), G, R)) = G + R·2^g";
 
 /// Of entries and offsets within ±7.
-const WEIGHT_BITS: u32 = 4;
+pub(super) const WEIGHT_BITS: u32 = 4;
 /// Where values wrap, weights are also as long as modular masks: so many bits longer than values.
 const LONGER: u32 = 7;
 /// What biases of that length are multiplied by.
 const CONSTANT: i128 = 1 << 14;
 /// Samples: one, two, and more than the slots of most keys.
-const BATCHES: [usize; 3] = [1, 2, 40];
+pub(super) const BATCHES: [usize; 3] = [1, 2, 40];
 
 /// Every layout of dense and windowed maps, both ways, in several batches; gives a line about each task.
 pub(crate) fn layouts<B: Backend>(
@@ -155,14 +151,19 @@ impl Weights {
 }
 
 #[derive(Clone, Copy)]
-enum Values {
+pub(super) enum Values {
     Zeros,
     Edges,
     Random,
 }
 
 impl Values {
-    fn draw(self, count: usize, range: RangeInclusive<i128>, rng: &mut dyn CryptoRng) -> Vec<i128> {
+    pub(super) fn draw(
+        self,
+        count: usize,
+        range: RangeInclusive<i128>,
+        rng: &mut dyn CryptoRng,
+    ) -> Vec<i128> {
         let (least, most) = range.into_inner();
         let value = |n: usize| match self {
             Self::Zeros => 0,
@@ -233,82 +234,6 @@ pub(crate) fn run<B: Backend>(
     layout.decrypt(secret, &down)
 }
 
-/// Rings of shares: the smallest, one of inference, the largest of the lattices, and the largest.
-const RINGS: [u32; 4] = [1, 30, 62, 64];
-
-/// Shares in every layout of a dense and a windowed map, in several batches and rings; gives a line about each task.
-/// None where a backend has none.
-pub(crate) fn shares<B: Backend>(
-    secret: &B::SecretKey,
-    rng: &mut dyn CryptoRng,
-) -> Result<Vec<String>, Broken> {
-    let mut lines = Vec::new();
-    let mut planned = false;
-    let direction = Direction::Forward;
-    for (layer, linear) in [("dense", &dense()), ("window", &window())] {
-        for (ring_bits, batch) in RINGS.into_iter().flat_map(|l| BATCHES.map(|batch| (l, batch))) {
-            // At most 9 terms of 7 · 2^(l−1): less than 2^(l+5).
-            let Some(plan) = B::Shares::plan(ring_bits, ring_bits + 6) else { continue };
-            planned = true;
-            let (value_bits, weight_bits) = (plan.value_bits(), WEIGHT_BITS);
-            let task = Task { layer, linear, direction, batch, value_bits, weight_bits };
-            let Ok(all) = B::layouts(B::public_key(secret), &task) else { continue };
-            for layout in &all {
-                for values in [Values::Zeros, Values::Edges, Values::Random] {
-                    shared::<B>(secret, (&plan, ring_bits, layout), &task, values, rng)?;
-                }
-            }
-            let names: Vec<_> = all.iter().map(ToString::to_string).collect();
-            let names = names.join(", ");
-            lines.push(format!("{layer}, {batch} samples, modulo 2^{ring_bits}: {names}"));
-        }
-    }
-    assert!(!planned || !lines.is_empty(), "shares are planned, but no layout carries them");
-    Ok(lines)
-}
-
-/// Shares of one layout for one choice of values.
-fn shared<B: Backend>(
-    secret: &B::SecretKey,
-    (plan, ring_bits, layout): (&B::Shares, u32, &B::Layout),
-    &Task { layer, linear, batch, .. }: &Task<'_>,
-    values: Values,
-    rng: &mut dyn CryptoRng,
-) -> Result<(), Broken> {
-    let half = 1i128 << (ring_bits - 1);
-    let weights = values.draw(linear.weights(), -7..=7, rng);
-    let r = values.draw(linear.inputs() * batch, -half..=half - 1, rng);
-    let r = Array2::from_shape_vec((linear.inputs(), batch), r).expect("as many as places");
-    let expected = linear.forward(&weights, &vec![0; linear.biases()], r.view(), 0);
-    let expected: Vec<_> = expected.iter().map(|&z| centred(z, ring_bits)).collect();
-    let law = format!("shares modulo 2^{ring_bits}, layout {layout} ({layer}, {batch} samples)");
-    let got = run_shares::<B>(secret, (plan, layout), (linear, &weights), &r, rng);
-    let got = got.map(|[c, s]| {
-        assert_eq!((c.dim(), s.dim()), ((linear.outputs(), batch), c.dim()), "{law}: shape");
-        let sums = c.values().iter().zip(s.values()).map(|(c, s)| i128::from(*c) + i128::from(*s));
-        sums.map(|sum| centred(sum, ring_bits)).collect()
-    });
-    Broken::unless(&law, expected, got)
-}
-
-/// The steps of an exchange for shares: the client's, and the server's.
-pub(crate) fn run_shares<B: Backend>(
-    secret: &B::SecretKey,
-    (plan, layout): (&B::Shares, &B::Layout),
-    (linear, weights): (&LinearMap, &[i128]),
-    r: &Array2<i128>,
-    rng: &mut dyn CryptoRng,
-) -> Result<[Share; 2]> {
-    let public = B::public_key(secret);
-    let up = layout.encrypt(secret, linear, r, rng)?;
-    let weights = layout.prepare(linear, weights, None)?;
-    let answer = layout.evaluate(public, &weights, &layout.read(public, &up)?)?;
-    let (sealed, s) = Sealed::share::<B>(plan, layout, public, answer, rng)?;
-    let down = sealed.into_bytes();
-    assert_eq!(up.len() + down.len(), layout.cost().bytes, "{layout}: bytes");
-    Ok([plan.decrypt(layout, secret, &down)?, s])
-}
-
 /// The law of a secret rate, if there is one for the precision of training.
 pub(crate) fn rate<B: Backend>(
     secret: &B::SecretKey,
@@ -336,12 +261,12 @@ pub(crate) fn rate<B: Backend>(
 }
 
 /// Three inputs, five outputs.
-fn dense() -> LinearMap {
+pub(super) fn dense() -> LinearMap {
     Dense::new(3, 5).expect("a dense layer").into()
 }
 
 /// Two filters of three taps at four positions of nine inputs.
-fn window() -> LinearMap {
+pub(super) fn window() -> LinearMap {
     let axes = Axis::new(1, 1, 1, 0).and_then(|rows| Ok((rows, Axis::new(9, 3, 2, 0)?)));
     let window = axes.and_then(|(rows, columns)| Window::new(1, 2, rows, columns));
     window.expect("a convolution").into()

@@ -15,6 +15,7 @@
 pub(crate) mod laws;
 mod rate;
 mod seal;
+pub(crate) mod share_laws;
 mod shares;
 mod task;
 

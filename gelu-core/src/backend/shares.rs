@@ -15,14 +15,14 @@ use core::fmt::{self, Debug};
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::{Backend, Layout};
-use crate::error::Result;
+use super::{Backend, Layout, Task};
+use crate::error::{RangeError, Result};
 
 /// How a backend hands out additive shares of W·R, for R uniform modulo 2^l.
 ///
 /// # Law
 /// For every matrix R of integers in [−2^(l−1), 2^(l−1)) and weights W with |W·R| < 2^(`product_bits`−1), in
-/// every layout of a [`Task`](super::Task) of [`value_bits`](Self::value_bits):
+/// each of the [`layouts`](Self::layouts):
 ///
 /// ```text
 /// decrypt(bytes) + s  ≡  W·R   (mod 2^l),        (bytes, s) = seal(evaluate(prepare(W, no offsets), read(encrypt(R))))
@@ -40,8 +40,25 @@ pub trait Shares<B: Backend>: Sized + Debug + Send + Sync + 'static {
     /// [`value_bits`](Self::value_bits).
     fn plan(ring_bits: u32, product_bits: u32) -> Option<Self>;
 
-    /// `value_bits` of the [`Task`](super::Task) whose layouts carry R: with room for the mask.
+    /// `value_bits` of the [`Task`] whose layouts carry R: with room for the mask.
     fn value_bits(&self) -> u32;
+
+    /// Every layout that carries `task` so that its answers can be shared; its `value_bits` are set here.
+    ///
+    /// # Errors
+    /// As [`Backend::layouts`].
+    fn layouts(
+        &self,
+        public: &B::PublicKey,
+        task: &Task<'_>,
+    ) -> Result<Vec<B::Layout>, RangeError> {
+        B::layouts(public, &Task { value_bits: self.value_bits(), ..*task })
+    }
+
+    /// Bytes of ciphertexts of an exchange, both ways.
+    fn bytes(&self, layout: &B::Layout) -> usize {
+        layout.cost().bytes
+    }
 
     /// Server: an answer under a fresh mask, as bytes that hide how it was made, for the eyes of the key's owner;
     /// and the server's share.
@@ -49,7 +66,7 @@ pub trait Shares<B: Backend>: Sized + Debug + Send + Sync + 'static {
     /// Only [`Sealed::share`](super::Sealed::share) calls this: write it as [`Layout::seal`].
     ///
     /// # Errors
-    /// [`ApiMisuse`](crate::error::ApiMisuse) for a layout of other `value_bits`.
+    /// [`ApiMisuse`](crate::error::ApiMisuse) for a layout that is none of [`layouts`](Self::layouts).
     fn seal(
         &self,
         layout: &B::Layout,
@@ -61,7 +78,7 @@ pub trait Shares<B: Backend>: Sized + Debug + Send + Sync + 'static {
     /// Client: its share.
     ///
     /// # Errors
-    /// As [`Layout::decrypt`]; [`ApiMisuse`](crate::error::ApiMisuse) for a layout of other `value_bits`.
+    /// As [`Layout::decrypt`]; [`ApiMisuse`](crate::error::ApiMisuse) as in [`seal`](Self::seal).
     fn decrypt(&self, layout: &B::Layout, secret: &B::SecretKey, bytes: &[u8]) -> Result<Share>;
 }
 

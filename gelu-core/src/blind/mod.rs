@@ -48,12 +48,11 @@
 //! - The data rests on the cryptosystem's secrecy (r), on the transfers' (c), and for the rest on nothing: whatever a
 //!   server sends, even by other circuits than agreed, the client answers with numbers under masks of its own and never
 //!   says whether an answer looked right. A server that computes another function gives wrong answers and learns nothing.
-//! - The model rests on the masked seal (statistical under Paillier, see the backend), on garbling and on the
+//! - The model rests on the masked seal (each backend says by which distance c is uniform), on garbling, and on the
 //!   transfers' check. A client that breaks the rules of the transfers is caught, up to guesses of bits of Δ on which it
-//!   stakes its session. A client may choose any x and r, which are inputs like others. It may choose c' ≠ c, too: it then
-//!   evaluates the circuit on z + c', a sum shifted by a number of its own choice. Answers to such queries are
-//!   answers of another network; they are charged as any, and how much more they tell a bit is not known (Muse, USENIX
-//!   Security 2021, extracts a model so from scores, where every share is an equation).
+//!   stakes its session. A client may choose any x and r, which are inputs like others. It may choose c′ ≠ c, too: it then
+//!   evaluates the circuit on z + c′, a sum shifted by a number of its own choice. What it gets is still an answer of so
+//!   many bits, and charged as one (Muse, USENIX Security 2021, takes models apart in this way).
 //! - What is told, is told: `samples · answer bits` about the whole model
 //!   ([`Exposure::blind`](crate::ledger::Exposure::blind)).
 //!

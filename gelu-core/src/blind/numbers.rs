@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn numbers_of_every_ring_come_back_and_others_are_refused() {
-        for bits in 1..=64 {
+        for bits in 1..=64u32 {
             let most = u64::MAX >> (64 - bits);
             let numbers = [0, most, most / 3, 1];
             let mut bytes = Vec::new();
@@ -59,7 +59,7 @@ mod tests {
             assert_eq!(**read("numbers", &bytes, 4, bits).unwrap(), numbers);
             assert!(read("numbers", &bytes, 5, bits).is_err());
             assert!(read("numbers", &bytes[1..], 4, bits).is_err());
-            if bits % 8 > 0 {
+            if !bits.is_multiple_of(8) {
                 assert!(read("numbers", &bytes, 4, bits - 1).is_err(), "{bits} bits");
             }
         }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::circuits::{Answer, Circuits};
+use super::circuits::{Answer, BlindStage, Circuits};
 use super::numbers::width;
-use crate::backend::{Backend, Direction, Layout, MAX_WRAPPING_BITS, Shares, Task};
+use crate::backend::{Backend, Direction, Shares, Task};
 use crate::circuit::two_party::TwoParty;
 use crate::error::{ApiMisuse, RangeError, Result};
 use crate::network::Network;
@@ -50,17 +50,16 @@ impl<B: Backend> BlindPlan<B> {
             return Err(ApiMisuse::configuration("tickets", "need to be 1 to 65536").into());
         }
         let exchange = |(stage, linear)| {
-            let &super::BlindStage { ref name, ring_bits, product_bits, weight_bits, .. } = stage;
+            let &BlindStage { name: ref layer, ring_bits, product_bits, weight_bits, .. } = stage;
             let shares = B::Shares::plan(ring_bits, product_bits);
-            let shares = shares.ok_or(RangeError::NoShares { backend: B::ID })?;
+            let refusal =
+                || RangeError::NoShares { backend: B::ID, layer: layer.clone(), ring_bits };
+            let shares = shares.ok_or_else(refusal)?;
+            let (direction, batch) = (Direction::Forward, tickets);
             let value_bits = shares.value_bits();
-            let direction = Direction::Forward;
-            let task =
-                Task { layer: name, linear, direction, batch: tickets, value_bits, weight_bits };
-            if B::WRAPS && value_bits > MAX_WRAPPING_BITS {
-                return Err(task.too_wide(MAX_WRAPPING_BITS));
-            }
-            Ok(SharedExchange { exchange: Exchange::of::<B>(&task, public, prices)?, shares })
+            let task = Task { layer, linear, direction, batch, value_bits, weight_bits };
+            let layouts = shares.layouts(public, &task)?;
+            Ok(SharedExchange { exchange: Exchange::new::<B>(layouts, value_bits, prices), shares })
         };
         let linears = network.stages().iter().map(|stage| &stage.linear);
         let exchanges = circuits.stages().iter().zip(linears).map(exchange);
@@ -76,7 +75,7 @@ impl<B: Backend> BlindPlan<B> {
         let linears = network.stages().iter().map(|stage| &stage.linear);
         let mut costs = BlindCosts {
             setup: P::SETUP.iter().sum(),
-            ciphertexts: self.exchanges.iter().map(|e| e.exchange.layout().cost().bytes).sum(),
+            ciphertexts: self.exchanges.iter().map(|e| e.shares.bytes(e.exchange.layout())).sum(),
             round_trips: self.exchanges.len(),
             ..BlindCosts::default()
         };
@@ -96,7 +95,7 @@ impl<B: Backend> BlindPlan<B> {
             costs.kept += 8 * neurons;
         }
         if self.circuits.answer() == Answer::Class {
-            let last = self.circuits.stages().last().and_then(super::BlindStage::batch);
+            let last = self.circuits.stages().last().and_then(BlindStage::batch);
             costs.query_down += last.map_or(0, |last| width(last.ring_bits));
         }
         Ok(costs)

@@ -20,7 +20,7 @@
 //!
 //! A machine that has returned an error stays failed.
 
-mod blind;
+pub mod blind;
 mod round;
 mod training;
 

@@ -18,7 +18,7 @@
 //! multiplications), so a client that measures response times precisely can learn about the
 //! distribution of weights in a layer; the documentation of each backend says more.
 
-mod blind;
+pub mod blind;
 mod cache;
 mod lease;
 
@@ -330,11 +330,7 @@ impl<B: Backend> Server<B> {
     ) -> Result<State<B>> {
         match (state, message) {
             (State::AwaitOpen, ClientMessage::Open { backend, public_key }) => {
-                if backend != B::ID {
-                    let ours = B::ID.into();
-                    return Err(PeerIncompatible::Backend { ours, theirs: backend }.into());
-                }
-                let public = B::public_key_from_bytes(&public_key)?;
+                let public = accept_key::<B>(backend, &public_key)?;
                 self.transmit.push_back(ServerMessage::Opened);
                 Ok(State::Ready(Opened { public, planned: None, layouts: Vec::new() }))
             }
@@ -431,6 +427,14 @@ impl<B: Backend> Server<B> {
         query.stage += 1;
         Ok(if over { State::Ready(opened) } else { State::Query(opened, query) })
     }
+}
+
+/// The key of a client that uses the same cryptosystem.
+fn accept_key<B: Backend>(theirs: String, public_key: &[u8]) -> Result<B::PublicKey> {
+    if theirs != B::ID {
+        return Err(PeerIncompatible::Backend { ours: B::ID.into(), theirs }.into());
+    }
+    B::public_key_from_bytes(public_key)
 }
 
 /// A layer of a model, true or masked, ready to be applied to ciphertexts; with or without its bias.

@@ -41,7 +41,6 @@ pub trait MaskSlots: AdditiveHE {
     /// t is uniform over all plaintexts, also where no slot is, but for those that could carry: so the result hides
     /// a even where it is what no honest owner has encrypted. As
     /// [`rerandomize`](AdditiveHE::rerandomize) it hides how ⟦a⟧ was made.
-    #[expect(clippy::type_complexity, reason = "two lists, as long as each other")]
     fn mask_many(
         public: &Self::PublicKey,
         ciphertexts: &[(Self::Ciphertext, SlotShape)],

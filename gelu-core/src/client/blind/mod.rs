@@ -1,4 +1,4 @@
-//! The client of [blind](crate::blind) queries: owner of the data and the key pair.
+//! The client of [blind] queries: owner of the data and the key pair.
 //!
 //! A machine without I/O, driven as [`Client`](super::Client) is.
 //!

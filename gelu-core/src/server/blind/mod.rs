@@ -1,4 +1,4 @@
-//! The server of [blind](crate::blind) queries: owner of the model.
+//! The server of [blind] queries: owner of the model.
 //!
 //! A machine without I/O, one for each session, driven as [`Server`](super::Server) is: whoever runs sessions picks the
 //! machine by the first message, `Open` or `OpenBlind`.
@@ -23,11 +23,11 @@ use std::sync::Arc;
 use rand_core::CryptoRng;
 use serde_bytes::ByteBuf;
 
-use super::{Host, ServedModel, WeightCache, check_batch};
+use super::{Host, ServedModel, WeightCache, accept_key, check_batch};
 use crate::backend::{Backend, Layout, Sealed};
 use crate::blind::{self, Answer, BlindPlan, Circuits, numbers};
 use crate::circuit::two_party::{ServerMask, TwoParty};
-use crate::error::{Error, PeerIncompatible, PeerMisbehaved, Refused, Result};
+use crate::error::{Error, PeerMisbehaved, Refused, Result};
 use crate::ledger::Exposure;
 use crate::message::{ClientMessage, EncryptedStage, ServerMessage};
 use query::Query;
@@ -123,7 +123,7 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
     /// Takes a message from the client.
     ///
     /// # Errors
-    /// [`PeerMisbehaved`], [`PeerIncompatible`]: the machine has failed, the session must end, and
+    /// [`PeerMisbehaved`], [`PeerIncompatible`](crate::error::PeerIncompatible): the machine has failed, the session must end, and
     /// the peer must learn no more than that. A failed check of transfers may be an attack by guesses: a service
     /// should not let an account repeat it at will. What the ledger, the terms or the range analysis refuse is
     /// no error here: the client is told, and the session goes on.
@@ -147,11 +147,7 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
     ) -> Result<State<B, P>> {
         match (state, message) {
             (State::AwaitOpen, ClientMessage::OpenBlind { backend, public_key, nonce, answer }) => {
-                if backend != B::ID {
-                    let ours = B::ID.into();
-                    return Err(PeerIncompatible::Backend { ours, theirs: backend }.into());
-                }
-                let public = B::public_key_from_bytes(&public_key)?;
+                let public = accept_key::<B>(backend, &public_key)?;
                 let opened = match Opened::new(public, &host.model(), answer, self.terms) {
                     Ok(opened) => opened,
                     Err(error) => {

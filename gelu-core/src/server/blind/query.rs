@@ -6,7 +6,7 @@ use std::vec::IntoIter;
 use serde_bytes::ByteBuf;
 use zeroize::Zeroizing;
 
-use super::ticket::Half;
+use super::ticket::{Half, Ticket};
 use crate::blind::{Answer, Circuits, numbers};
 use crate::circuit::two_party::{TwoParty, Weighted, without_rho};
 use crate::error::Result;
@@ -31,9 +31,9 @@ type Answered<P> = (ServerMessage, Option<Query<P>>);
 
 impl<P: TwoParty> Query<P> {
     /// With a spent ticket for each sample.
-    pub(super) fn new(model: Arc<ServedModel>, tickets: Vec<Vec<Half<P>>>) -> Self {
+    pub(super) fn new(model: Arc<ServedModel>, tickets: Vec<Ticket<P>>) -> Self {
         let sample =
-            |ticket: Vec<Half<P>>| Sample { stages: ticket.into_iter(), rho: Zeroizing::default() };
+            |ticket: Ticket<P>| Sample { stages: ticket.into_iter(), rho: Zeroizing::default() };
         Self { model, stage: 0, samples: tickets.into_iter().map(sample).collect() }
     }
 

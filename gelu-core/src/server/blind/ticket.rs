@@ -17,10 +17,13 @@ pub(super) enum Half<P: TwoParty> {
     Scores(ServerMask),
 }
 
+/// The server's half of a ticket: one for each stage.
+pub(super) type Ticket<P> = Vec<Half<P>>;
+
 /// The tickets of a session that are made and not spent, all for one version.
 pub(super) struct Tickets<P: TwoParty> {
     model: Arc<ServedModel>,
-    unused: BTreeMap<u64, Vec<Half<P>>>,
+    unused: BTreeMap<u64, Ticket<P>>,
     next: u64,
 }
 
@@ -56,13 +59,13 @@ impl<P: TwoParty> Tickets<P> {
         self.next
     }
 
-    pub(super) fn add(&mut self, ticket: Vec<Half<P>>) {
+    pub(super) fn add(&mut self, ticket: Ticket<P>) {
         self.unused.insert(self.next, ticket);
         self.next += 1;
     }
 
     /// Takes a ticket out: it cannot be taken again.
-    pub(super) fn spend(&mut self, ticket: u64) -> Result<Vec<Half<P>>, PeerMisbehaved> {
+    pub(super) fn spend(&mut self, ticket: u64) -> Result<Ticket<P>, PeerMisbehaved> {
         self.unused.remove(&ticket).ok_or(PeerMisbehaved::NoTicket { ticket })
     }
 }
@@ -74,7 +77,7 @@ pub(super) fn garble<P: TwoParty>(
     masks: Vec<ServerMask>,
     requests: &[ByteBuf],
     rng: &mut dyn CryptoRng,
-) -> Result<(P::Garbler, Vec<Half<P>>, Vec<ByteBuf>)> {
+) -> Result<(P::Garbler, Ticket<P>, Vec<ByteBuf>)> {
     let due = circuits.garbled_stages();
     PeerMisbehaved::check_equal("stages of a request for transfers", requests.len(), due)?;
     let (mut requests, mut halves, mut garbled) = (requests.iter(), Vec::new(), Vec::new());

@@ -33,11 +33,10 @@ fn spoilt_blocks(blocks: &[ByteBuf]) -> Vec<Vec<ByteBuf>> {
     all
 }
 
-/// Numbers that are too short, too long, or outside their ring: all rings of the test's network have bits to spare
-/// in their highest byte, or none of their numbers is refused for its size.
+/// Numbers that are too short, too long, or outside their ring, where its numbers do not fill their bytes.
 fn spoilt_numbers(numbers: &[u8], bits: u32) -> Vec<Vec<u8>> {
     let mut all = spoilt(numbers);
-    if bits % 8 > 0 {
+    if !bits.is_multiple_of(8) {
         let mut large = numbers.to_vec();
         large[numbers::width(bits) - 1] = 0xff;
         all.push(large);
@@ -211,4 +210,41 @@ fn cut_frames_are_no_messages() {
             }
         }
     }
+}
+
+/// Messages of which a byte is another one, as far as they are messages still: an error of the peer's, or none where
+/// only a number is another one.
+#[test]
+fn changed_bytes_end_the_session_or_change_a_number() {
+    let (mut taken, mut refused, mut undecodable) = (0, 0, 0);
+    for answer in [Answer::Class, Answer::Scores] {
+        let events = Session::events(answer);
+        let rng = &mut ChaCha20Rng::seed_from_u64(51);
+        for (n, event) in events.iter().enumerate() {
+            for _ in 0..12 {
+                let mut bytes = match event {
+                    Event::Up(message) => message.to_bytes(),
+                    Event::Down(message) => message.to_bytes(),
+                    Event::End => unreachable!("not recorded"),
+                };
+                // The first bytes are names and numbers, which matter most.
+                let end = if rng.random() { bytes.len() } else { bytes.len().min(8) };
+                bytes[rng.random_range(0..end)] = rng.random();
+                let mut session = Session::until(answer, n);
+                let result = match event.up().is_some() {
+                    true => ClientMessage::from_bytes(&bytes).map(|m| session.tell(m)),
+                    false => ServerMessage::from_bytes(&bytes).map(|m| session.hear(m)),
+                };
+                match result {
+                    Ok(Ok(())) => taken += 1,
+                    Ok(Err(
+                        Error::PeerMisbehaved(_) | Error::PeerIncompatible(_) | Error::Decryption,
+                    )) => refused += 1,
+                    Ok(Err(other)) => panic!("{event:?}: {other}"),
+                    Err(_) => undecodable += 1,
+                }
+            }
+        }
+    }
+    assert!(taken > 20 && refused > 20 && undecodable > 20, "{taken}, {refused}, {undecodable}");
 }

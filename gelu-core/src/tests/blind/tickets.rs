@@ -12,8 +12,8 @@ fn last_query(pair: &Pair) -> ClientMessage {
         Frame::Up(bytes) => Some(ClientMessage::from_bytes(bytes).unwrap()),
         Frame::Down(_) => None,
     };
-    let queries = pair.transcript.iter().filter_map(up);
-    queries.filter(|message| message.name() == "HiddenInputs").last().unwrap()
+    let mut messages = pair.transcript.iter().filter_map(up);
+    messages.rfind(|message| message.name() == "HiddenInputs").unwrap()
 }
 
 #[test]
