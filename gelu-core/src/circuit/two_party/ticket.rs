@@ -12,7 +12,6 @@ use crate::error::{ApiMisuse, PeerMisbehaved, Result};
 use crate::linear::LinearMap;
 
 /// A linear map with its weights and offsets, modulo 2^64.
-#[derive(Debug)]
 pub struct Weighted<'a> {
     linear: &'a LinearMap,
     weights: Vec<Wrapping<u64>>,
@@ -42,6 +41,13 @@ impl<'a> Weighted<'a> {
         let biases = vec![Wrapping(0); self.linear.biases()];
         let sums = self.linear.forward(&self.weights, &biases, x, Wrapping(0));
         sums.index_axis(Axis(1), 0).iter().map(|sum| reduced(sum.0, ring_bits)).collect()
+    }
+}
+
+/// Without the weights.
+impl Debug for Weighted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Weighted({} weights, {} offsets)", self.weights.len(), self.offsets.len())
     }
 }
 

@@ -70,7 +70,7 @@ fn plans_without_room_or_shares_are_refused() {
     let prices = <Wrapping as crate::Backend>::prices(public);
     let plan = BlindPlan::<Wrapping>::priced(&network, &circuits, 1, public, &prices);
     let said = plan.unwrap_err().to_string();
-    assert!(said.contains("first: blind inference needs shares modulo 2^24"), "{said}");
+    assert!(said.contains("first: blind inference needs shares modulo 2^23"), "{said}");
 }
 
 /// Class by class, and with both counts.
