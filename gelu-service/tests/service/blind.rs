@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use gelu_core::Clear;
 use gelu_core::blind::Answer;
 use gelu_core::clear::ClearKey;
 use gelu_core::client::{BlindClient, DataPolicy};
 use gelu_core::ledger::Policy;
 use gelu_core::message::{ClientMessage, ServerMessage};
 use gelu_core::server::BlindTerms;
+use gelu_core::{Clear, Precision};
 use gelu_garble::HalfGates;
-use gelu_nn::Model;
+use gelu_nn::{Activation, Model, Sequential};
 use gelu_service::client::{Answers, BlindSession, Phase};
 use gelu_service::handshake::{Down, Mode, Up};
 use gelu_service::{Config, Error};
@@ -19,6 +19,13 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
 use crate::common::{BATCH, Raw, Running, Site, batches, batches_for, connect, frame, key};
+
+/// A server's folder with a model that can be trained and computed blindly.
+fn site() -> Site {
+    let architecture = Sequential::dense(4, &[5], 3, Activation::Relu).unwrap();
+    let rng = &mut ChaCha20Rng::seed_from_u64(1);
+    Site::with(&Model::initialise("small", architecture, Precision::TRAINING, rng).unwrap())
+}
 
 /// Three queries of a few samples.
 fn queries(seed: u64) -> Vec<Array2<f64>> {
@@ -41,7 +48,7 @@ async fn open(site: &Site, running: &Running, who: &str, answer: Answer) -> Blin
 
 #[tokio::test(flavor = "multi_thread")]
 async fn blind_answers_are_those_of_the_clear_network() {
-    let site = Site::new();
+    let site = site();
     let (model, running) = (site.stored(), site.start_with(scores).await);
     let mut told = open(&site, &running, "alice", Answer::Scores).await;
     let mut class = open(&site, &running, "bob", Answer::Class).await;
@@ -68,7 +75,7 @@ async fn blind_answers_are_those_of_the_clear_network() {
 /// What crosses is what the plan says, and a few bytes around each message.
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_are_those_of_the_plan() {
-    let site = Site::new();
+    let site = site();
     let running = site.start().await;
     let mut session = open(&site, &running, "alice", Answer::Class).await;
     let plan = session.costs(BATCH).unwrap().of_session(BATCH);
@@ -95,7 +102,7 @@ async fn bytes_are_those_of_the_plan() {
 /// Two hundred queries.
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_clients_at_once_get_their_own_answers() {
-    let site = Site::new();
+    let site = site();
     let (model, running) = (Arc::new(site.stored()), site.start_with(scores).await);
     let clients = (0..10).map(|n| {
         let (model, who) = (Arc::clone(&model), format!("client{n}"));
@@ -120,7 +127,7 @@ async fn ten_clients_at_once_get_their_own_answers() {
 /// A commit voids every ticket of the version before it; those of the next query are for the new one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_version_voids_tickets() {
-    let site = Site::new();
+    let site = site();
     let running = site.start_with(scores).await;
     let mut blind = open(&site, &running, "alice", Answer::Scores).await;
     let inputs = queries(1).remove(0);
@@ -142,7 +149,7 @@ async fn a_new_version_voids_tickets() {
 /// The server's terms: what it offers, what it tells, how many tickets it keeps.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_server_does_not_offer_is_refused_and_why_is_said() {
-    let site = Site::new();
+    let site = site();
     let running = site
         .start_with(|config| {
             config.modes = Some(vec![Mode::Blind]);
@@ -181,7 +188,7 @@ async fn what_a_server_does_not_offer_is_refused_and_why_is_said() {
 /// Answers are charged like any, and durably: their bits against the whole model.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ledger_counts_blind_answers_across_restarts() {
-    let site = Site::new();
+    let site = site();
     let enforced = |config: &mut Config<Clear>| {
         scores(config);
         config.policy = Policy::Enforce;
@@ -262,7 +269,7 @@ impl Wire {
 /// the server's next process.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_is_used_once() {
-    let site = Site::new();
+    let site = site();
     let running = site.start().await;
     let mut alice = Wire::open(&site, &running, "alice", 1).await;
     let query = alice.ask();
