@@ -69,52 +69,40 @@ impl Backend {
         }
     }
 
-    /// [`Cryptosystem::ID`](gelu_core::Cryptosystem::ID).
-    pub fn id(self) -> &'static str {
-        struct Id;
-        impl Task for Id {
-            type Output = &'static str;
-            fn run<S: Scheme>(self) -> &'static str {
-                S::ID
+    fn facts(self) -> Facts {
+        struct OfScheme;
+        impl Task for OfScheme {
+            type Output = Facts;
+            fn run<S: Scheme>(self) -> Facts {
+                Facts {
+                    id: S::ID,
+                    key_bits: S::KEY_BITS,
+                    new_key_bits: S::NEW_KEY_BITS,
+                    training_key_bits: S::TRAINING_KEY_BITS,
+                }
             }
         }
-        self.run(Id)
+        self.run(OfScheme)
+    }
+
+    /// [`Cryptosystem::ID`](gelu_core::Cryptosystem::ID).
+    pub fn id(self) -> &'static str {
+        self.facts().id
     }
 
     /// [`Scheme::KEY_BITS`].
     pub fn key_bits(self) -> &'static [u32] {
-        struct KeyBits;
-        impl Task for KeyBits {
-            type Output = &'static [u32];
-            fn run<S: Scheme>(self) -> &'static [u32] {
-                S::KEY_BITS
-            }
-        }
-        self.run(KeyBits)
+        self.facts().key_bits
     }
 
     /// [`Scheme::NEW_KEY_BITS`].
     pub fn new_key_bits(self) -> u32 {
-        struct NewKeyBits;
-        impl Task for NewKeyBits {
-            type Output = u32;
-            fn run<S: Scheme>(self) -> u32 {
-                S::NEW_KEY_BITS
-            }
-        }
-        self.run(NewKeyBits)
+        self.facts().new_key_bits
     }
 
     /// [`Scheme::TRAINING_KEY_BITS`].
     pub fn training_key_bits(self) -> u32 {
-        struct KeyBits;
-        impl Task for KeyBits {
-            type Output = u32;
-            fn run<S: Scheme>(self) -> u32 {
-                S::TRAINING_KEY_BITS
-            }
-        }
-        self.run(KeyBits)
+        self.facts().training_key_bits
     }
 
     /// [`Scheme::sigma`].
@@ -152,6 +140,14 @@ impl Backend {
                 .into()
         })
     }
+}
+
+/// What a scheme says of itself.
+struct Facts {
+    id: &'static str,
+    key_bits: &'static [u32],
+    new_key_bits: u32,
+    training_key_bits: u32,
 }
 
 impl Serialize for Backend {

@@ -29,13 +29,13 @@ const EXAMPLES: &str = "\
 Start here:
   gelu demo                     the whole thing in one command, with a report to open
   gelu models                   the networks of the paper, and what they cost
-  gelu audit iris               what a training of that network would leak, to whom
-  gelu transfer fit             a hospital's rows, somebody else's model: a head trained under encryption
-  gelu plan lenet5              how its layers travel in ciphertexts, and what each of them costs
-  gelu schema infer loans.csv   what the columns of a table of yours would mean to a network
-  gelu import net.onnx --out net.safetensors   a model from elsewhere, made one of ours
   gelu backends                 the cryptosystems of this program, and what each can do
-  gelu predict --model loans.safetensors --csv new.csv    a class for each new row, under encryption
+  gelu audit iris               what a training of that network would leak, to whom
+  gelu plan lenet5              how its layers travel in ciphertexts, and what each of them costs
+  gelu transfer fit             a head, trained under encryption on medical abstracts
+  gelu schema infer loans.csv   what the columns of a table of yours would mean to a network
+  gelu import net.onnx --out net.safetensors             a model from elsewhere, made one of ours
+  gelu predict --model loans.safetensors --csv new.csv   a class for each new row, encrypted
   gelu help COMMAND             examples for each command";
 
 #[derive(Debug, Subcommand)]

@@ -22,7 +22,7 @@ use crate::args::Cryptosystem;
 use crate::backend::Scheme;
 use crate::leases::Rules;
 use crate::phases::Phases;
-use crate::problem::{Advise, problem};
+use crate::problem::{Advise, advised, problem};
 use crate::signals;
 
 /// Which server, and who we are there.
@@ -183,7 +183,13 @@ pub async fn connect<S: Backend>(
     observer: impl FnMut(&ClientEvent) + Send + 'static,
 ) -> Result<Connection<S>> {
     let name = host_of(address)?;
-    Ok(Connection::connect(address, name, tls, Limits::default(), observer).await?)
+    let connected = Connection::connect(address, name, tls, Limits::default(), observer).await;
+    connected.map_err(|error| match error {
+        gelu_service::Error::Timeout { .. } => {
+            advised(error, "check the address and the network; the server may be overloaded, too")
+        }
+        error => error.into(),
+    })
 }
 
 /// The host of HOST:PORT, which the server's certificate must name.

@@ -32,11 +32,17 @@ impl fmt::Display for CutOff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let layers: Vec<_> =
             self.0.iter().map(|(name, count)| format!("{name}: {count}")).collect();
-        match self.total() {
-            0 => f.write_str("no values cut off"),
-            1 => write!(f, "1 value cut off ({})", layers.join(", ")),
-            n => write!(f, "{n} values cut off ({})", layers.join(", ")),
-        }
+        f.write_str(&counted(self.total()))?;
+        if layers.is_empty() { Ok(()) } else { write!(f, " ({})", layers.join(", ")) }
+    }
+}
+
+/// How many values were cut off, in words.
+pub(crate) fn counted(total: u64) -> String {
+    match total {
+        0 => "no values cut off".into(),
+        1 => "1 value cut off".into(),
+        n => format!("{n} values cut off"),
     }
 }
 

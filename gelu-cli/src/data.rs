@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use gelu_nn::data::sources;
 use gelu_nn::schema::{Labels, ReadOptions, Scaling};
@@ -122,7 +122,7 @@ impl DataArgs {
     /// A well-known data set as it is, with the rows of the chosen classes.
     fn known(&self, name: &str) -> Result<(Split, Schema)> {
         let read = Split::unscaled_with_schema(name, &self.folder(), self.seed);
-        let (split, schema) = read.advise(|| self.where_files_are())?;
+        let (split, schema) = read.advise(|| self.where_files_are(name))?;
         let split = self.of_classes(split)?;
         let schema = match &self.classes[..] {
             [] => schema,
@@ -183,7 +183,7 @@ impl DataArgs {
         let name = self.name(network).ok().filter(|_| self.csv.is_none());
         if let Some(test) = name.as_ref().and_then(standard) {
             let loaded = Dataset::load(test, &self.folder());
-            let mut rows = self.rows_of_classes(loaded.advise(|| self.where_files_are())?)?;
+            let mut rows = self.rows_of_classes(loaded.advise(|| self.where_files_are(test))?)?;
             if let Some(schema) = self.schema_for(meaning)? {
                 rows = schema.adopt(&rows)?;
                 schema.apply(&mut rows)?;
@@ -196,6 +196,7 @@ impl DataArgs {
 
     /// New rows for a model, which need no label.
     pub(crate) fn new_rows(&self, path: &Path, model: &Model) -> Result<Dataset> {
+        check_there(path)?;
         let Some(schema) = self.schema_for(Meaning::of(model))? else { return Err(no_schema()) };
         schema.dataset(path, &self.table.options(Labels::Ignored)).advise(how_tables_are_read)
     }
@@ -215,8 +216,12 @@ impl DataArgs {
         self.data.clone().unwrap_or_default()
     }
 
-    fn where_files_are(&self) -> String {
+    fn where_files_are(&self, name: &str) -> String {
         match &self.data {
+            _ if sources().iter().all(|source| source.name != name) => {
+                "choose one of those (`gelu datasets`), or give a table of your own with --csv FILE"
+                    .into()
+            }
             None => "add --data DIR, the folder that holds the data sets".into(),
             Some(folder) => {
                 format!("`gelu train --help` lists the files expected in {}", folder.display())
@@ -225,6 +230,7 @@ impl DataArgs {
     }
 
     fn read_csv(&self, path: &Path, meaning: Meaning<'_>, scaling: Scaling) -> Result<Samples> {
+        check_there(path)?;
         let theirs = self.schema_for(meaning)?;
         let (schema, scaling) = match (theirs, meaning) {
             (Some(schema), Meaning::Own) => (schema, scaling),
@@ -270,6 +276,14 @@ fn no_schema() -> anyhow::Error {
 
 fn is_table(name: &str) -> bool {
     sources().iter().any(|source| source.name == name && source.is_table())
+}
+
+/// Refuses a file that is not there, before anybody says how such files are read.
+///
+/// # Errors
+/// Names the file.
+pub(crate) fn check_there(path: &Path) -> Result<()> {
+    std::fs::metadata(path).map(drop).with_context(|| path.display().to_string())
 }
 
 /// What data in a file is called.

@@ -10,18 +10,15 @@ use anyhow::Result;
 use gelu_files::{self as files, Access};
 
 use crate::page;
-use crate::problem::problem;
+use crate::problem::{cannot_write, problem};
 
 /// What kind of file is written, and so what it may replace without `--force`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code, reason = "each command knows its own kind")]
 pub(crate) enum Kind {
     /// A model of ours.
     Model,
     /// A page of ours.
     Report,
-    /// A picture.
-    Svg,
     /// A table or a text that begins with these words, by which it is known.
     Beginning(&'static str),
 }
@@ -138,7 +135,6 @@ impl Found {
             _ if has("Written by gelu") && REPORTS.iter().any(|beginning| begins(beginning)) => {
                 Self::Result(Kind::Report)
             }
-            _ if begins("<svg ") => Self::Result(Kind::Svg),
             _ => {
                 let mut beginning = [0; MOST_BEGINNING];
                 let length = head.len().min(MOST_BEGINNING);
@@ -176,15 +172,9 @@ impl Display for Kind {
         f.write_str(match self {
             Self::Model => "a model of this program",
             Self::Report => "a report of this program",
-            Self::Svg => "a picture",
             Self::Beginning(_) => "an older result of this command",
         })
     }
-}
-
-fn cannot_write(path: &Path, error: &std::io::Error) -> anyhow::Error {
-    let next = crate::problem::of_io(error).unwrap_or("choose another path");
-    problem(format!("cannot write {}: {error}", path.display()), next)
 }
 
 /// How reports begin: those of this version, and of older ones.
@@ -220,8 +210,8 @@ mod tests {
         let path = folder.path().join("out");
         let page = b"<!doctype html>\n<html lang=\"en\">\n<footer>Written by gelu 1".to_vec();
         let table = Kind::Beginning("row,class\n");
-        let kinds = [Kind::Model, Kind::Report, Kind::Svg, table];
-        let contents = [model(), page, b"<svg width=\"1\"/>".to_vec(), b"row,class\n1,2".to_vec()];
+        let kinds = [Kind::Model, Kind::Report, table];
+        let contents = [model(), page, b"row,class\n1,2".to_vec()];
         for (i, content) in contents.iter().enumerate() {
             for (j, kind) in kinds.into_iter().enumerate() {
                 std::fs::write(&path, content).unwrap();

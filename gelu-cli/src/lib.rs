@@ -8,16 +8,19 @@
 //! | `commands` | one file for each command |
 //! | `program` | what a program does around its commands: logs, signals, exit codes |
 //! | `backend` | the registry: which cryptosystems this program was built with |
+//! | `model` | model files: how they are read |
 //! | `data`, `table` | which samples; how a table of one's own is read |
 //! | `client` | how to reach a server, to train and to classify there |
 //! | `queries` | a server that answers queries, here or elsewhere |
 //! | `local` | a server process on this machine, for runs that need no other |
-//! | `leases` | how long the leases of a training may be |
+//! | `leases`, `rate` | how long the leases of a training may be; the learning rate |
+//! | `cost` | what an exchange costs, from its plan |
 //! | `ending` | how a run ends, also early: nothing hides a result |
 //! | `cut_off` | values that were cut off at a bound, by layer |
 //! | `experiment` | a whole training on this machine, encrypted and in the clear |
 //! | `destination` | where a result goes, checked before the work |
 //! | `signals` | how a process ends early and leaves nothing behind |
+//! | `machine` | facts about this machine |
 //! | `report` | the HTML page of a run |
 //! | `page`, `claim`, `amounts` | what pages are made of |
 //! | `phases`, `output`, `problem` | what a person sees: progress, results, errors |
@@ -42,6 +45,7 @@ pub mod leases;
 pub mod local;
 pub mod machine;
 mod mode;
+mod model;
 pub mod output;
 pub mod page;
 pub mod phases;

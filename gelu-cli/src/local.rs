@@ -106,7 +106,7 @@ impl Deployment {
     /// Starts a server of `model`. Both parties are the person at this machine, so the ledger
     /// counts but does not refuse.
     pub fn serve(&self, model: &Model, terms: &Terms) -> Result<LocalServer> {
-        model.save(&self.model())?;
+        self.begin_with(model)?;
         let mut command = self.command(&["serve"])?;
         command
             .arg("--model")
@@ -121,6 +121,11 @@ impl Deployment {
             .args(["--answer", "scores"])
             .arg("--allow-model-extraction");
         LocalServer::start(command)
+    }
+
+    /// Stores `model` as version 0: nobody has seen anything of it here, so it misses no ledger.
+    fn begin_with(&self, model: &Model) -> Result<()> {
+        Ok(model.clone().with_version(0).save(&self.model())?)
     }
 
     /// Starts a process that trains heads on ciphertexts, on a base if there is one: the frozen stages of a model.
@@ -150,7 +155,7 @@ impl Deployment {
     /// A server of `model` in this very process, whose two parties are then seen by one clock. Like
     /// [`serve`](Self::serve), it counts but does not refuse.
     pub fn config<H: Backend>(&self, model: &Model, terms: &Terms) -> Result<Config<H>> {
-        model.save(&self.model())?;
+        self.begin_with(model)?;
         let certs = self.folder.path().join("certs");
         let identity =
             Identity { certificate: certs.join("server.pem"), key: certs.join("server.key") };

@@ -1,4 +1,4 @@
-//! What goes to stdout: a table for people, or one JSON object for programs.
+//! What results look like: a table for people, one JSON object for programs, lines for files.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -61,6 +61,16 @@ impl Write for LogOrNothing {
 pub fn colours(to: &impl IsTerminal) -> bool {
     let no = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     !no && to.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// A line of a table in a file, its end included.
+///
+/// # Errors
+/// None that is known.
+pub(crate) fn line_of(cells: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(cells)?;
+    Ok(String::from_utf8(writer.into_inner().context("a line is not written")?)?)
 }
 
 /// A table with a header; columns whose header starts with `#` hold numbers.

@@ -1,6 +1,8 @@
 //! Errors as a person meets them: one sentence, then what to do next.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
+use std::path::Path;
 
 use anyhow::Error;
 use gelu_core::error::Refused;
@@ -35,6 +37,12 @@ pub fn problem(what: impl Into<String>, next: impl Into<String>) -> Error {
 pub fn advised(error: impl Into<Error>, next: impl Into<String>) -> Error {
     let error = error.into();
     Problem { what: sentence(&error), next: next.into(), cause: Some(error) }.into()
+}
+
+/// A file that cannot be written, and what helps.
+pub(crate) fn cannot_write(path: &Path, error: &io::Error) -> Error {
+    let next = of_io(error).unwrap_or("choose another path");
+    problem(format!("cannot write {}: {error}", path.display()), next)
 }
 
 /// Adds the way out to an error.
@@ -87,6 +95,7 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
             Service::Refused(refused) => Some(of_refusal(refused)),
             Service::PeerIncompatible(_) => Some(INCOMPATIBLE),
             Service::Protocol(error) => of_cause(error),
+            Service::Network { source, .. } => Some(of_network(source)),
             _ => None,
         };
     }
@@ -103,7 +112,7 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
             "use a model for queries (--precision inference), a smaller --batch, a smaller \
                  --lease-samples, or a --backend with larger plaintexts: `gelu backends`",
         ),
-        _ => cause.downcast_ref::<std::io::Error>().and_then(of_io),
+        _ => cause.downcast_ref::<io::Error>().and_then(of_io),
     }
 }
 
@@ -132,9 +141,18 @@ fn of_refusal(refused: &Refused) -> &'static str {
     }
 }
 
+/// What helps where no connection comes about, at either end.
+fn of_network(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable | ErrorKind::PermissionDenied => {
+            "choose another address with --listen, or port 0 for a free one"
+        }
+        _ => "check the address and the port, and that the server runs there",
+    }
+}
+
 /// What helps when the system says no.
-pub fn of_io(error: &std::io::Error) -> Option<&'static str> {
-    use std::io::ErrorKind;
+pub fn of_io(error: &io::Error) -> Option<&'static str> {
     Some(match error.kind() {
         ErrorKind::NotFound => "check the path",
         ErrorKind::PermissionDenied => "check who may read and write there",
@@ -147,8 +165,6 @@ pub fn of_io(error: &std::io::Error) -> Option<&'static str> {
         ErrorKind::ReadOnlyFilesystem => "choose a path that can be written to",
         ErrorKind::FileTooLarge => "choose a path on a file system without that limit",
         ErrorKind::InvalidFilename | ErrorKind::InvalidInput => "choose another name",
-        ErrorKind::AddrInUse => "choose another address with --listen, or port 0 for a free one",
-        ErrorKind::ConnectionRefused => "check the address, and that `gelu serve` is running",
         _ => return None,
     })
 }
@@ -165,24 +181,21 @@ mod tests {
             explain(&error.context("cannot start")),
             "error: cannot start: there is no key\n next: make one with `gelu keygen`"
         );
-        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let missing = io::Error::from(ErrorKind::NotFound);
         let error = Err::<(), _>(missing).context("cannot read m").unwrap_err();
         assert!(explain(&error).ends_with("next: check the path"));
         let advised = Err::<(), _>(anyhow::anyhow!("a")).advise(|| "b".into()).unwrap_err();
         assert_eq!(explain(&advised), "error: a\n next: b");
-        let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let missing = || io::Error::from(ErrorKind::NotFound);
         let kept = super::advised(missing(), "look elsewhere");
         assert_eq!(sentence(&kept), missing().to_string(), "said once");
         assert_eq!(advice(&kept).as_deref(), Some("look elsewhere"), "not the advice of its cause");
-        assert!(
-            kept.chain().any(|cause| cause.is::<std::io::Error>()),
-            "who must act is still known"
-        );
+        assert!(kept.chain().any(|cause| cause.is::<io::Error>()), "who must act is still known");
     }
 
     #[test]
     fn whoever_can_make_room_is_told_so() {
-        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let full = || io::Error::from(ErrorKind::StorageFull);
         let wrapped = [
             anyhow::Error::new(full()).context("cannot write"),
             gelu_service::Error::from(gelu_nn::Error::Io { path: "m".into(), source: full() })
@@ -195,10 +208,10 @@ mod tests {
         let said = explain(&gelu_service::Error::from(theirs).into());
         assert!(said.contains("the server's own log") && !said.contains("gelu audit"), "{said}");
         for kind in [
-            std::io::ErrorKind::ReadOnlyFilesystem,
-            std::io::ErrorKind::IsADirectory,
-            std::io::ErrorKind::NotADirectory,
-            std::io::ErrorKind::QuotaExceeded,
+            ErrorKind::ReadOnlyFilesystem,
+            ErrorKind::IsADirectory,
+            ErrorKind::NotADirectory,
+            ErrorKind::QuotaExceeded,
         ] {
             assert!(of_io(&kind.into()).is_some(), "{kind:?}");
         }

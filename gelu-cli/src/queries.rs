@@ -2,9 +2,11 @@
 //!
 //! [`Queries::reach`] refuses whatever can be refused before a key is used; [`Reached::open`] uses one.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use clap::ArgGroup;
 use gelu_core::Network;
 use gelu_core::blind::Circuits;
 use gelu_core::client::DataPolicy;
@@ -21,9 +23,46 @@ use crate::cut_off::CutOff;
 use crate::local::{Deployment, LocalServer, Terms};
 use crate::machine;
 use crate::mode::{Agreed, Asking, ModeArgs};
+use crate::model;
 use crate::phases::{Phases, Screen, bytes};
 use crate::problem::{self, problem};
 use crate::rate::RateArgs;
+
+/// A model that is served here for this run, or a server elsewhere, by the command line.
+#[derive(Debug, clap::Args)]
+#[command(
+    next_help_heading = "Queries",
+    group(ArgGroup::new("who").args(["model", "server"]).required(true))
+)]
+pub(crate) struct QueryArgs {
+    /// The model to ask here: a server process is started for this run
+    #[arg(long, value_name = "FILE", conflicts_with = "elsewhere")]
+    pub(crate) model: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) mode: ModeArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) cryptosystem: Cryptosystem,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+impl QueryArgs {
+    /// Reads the model that was named, if one was.
+    ///
+    /// # Errors
+    /// As [`model::load`].
+    pub(crate) fn model(&self) -> Result<Option<Model>> {
+        self.model.as_deref().map(model::load).transpose()
+    }
+
+    /// Of that model, or of the server that was named.
+    pub(crate) fn queries<'a>(&'a self, model: Option<&'a Model>) -> Queries<'a> {
+        let &Self { ref server, mode, cryptosystem, threads, .. } = self;
+        Queries { server: Some(server), model, mode, cryptosystem, threads }
+    }
+}
 
 /// Who answers, and under which cryptosystem.
 #[derive(Debug, Clone, Copy)]
@@ -60,9 +99,6 @@ struct Here {
     _deployment: Deployment,
 }
 
-/// Samples of a blind query: as many tickets as are made at once fill the slots of most keys.
-const BLIND_QUERY: usize = 16;
-
 /// An open session with its server.
 pub(crate) struct Open<S: Scheme> {
     pub(crate) runtime: Arc<Runtime>,
@@ -78,6 +114,9 @@ pub(crate) struct Spent {
     /// Bytes that our process and the server's have held at most, where it runs here.
     pub(crate) peak_memory: Option<[u64; 2]>,
 }
+
+/// Samples of a blind query: so many tickets, made at once, fill the slots of most keys.
+const BLIND_QUERY: usize = 16;
 
 impl Queries<'_> {
     /// Starts a server or finds the one that was named, and checks that queries of `batch` samples, or of as many as the

@@ -145,7 +145,7 @@ impl Authority {
     /// As [`issue_server`](Self::issue_server); a name has up to 64 letters, digits, `-`, `_`, `.`
     /// and `@`, and does not begin with a dot.
     pub fn issue_client(&self, name: &str) -> Result<Identity> {
-        account::check_name(name).map_err(|why| Error::configuration("account name", why))?;
+        check_account(name)?;
         let mut params = params(name, &[], LEAF_DAYS)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.issue(params, &self.folder.join("clients").join(name))
@@ -171,6 +171,14 @@ impl Authority {
         })?;
         Ok(identity)
     }
+}
+
+/// Refuses what is no name of an account: see [`Authority::issue_client`].
+///
+/// # Errors
+/// [`Error::Configuration`] with the rule.
+pub fn check_account(name: &str) -> Result<()> {
+    account::check_name(name).map_err(|why| Error::configuration("account name", why))
 }
 
 fn check_names(names: &[&str]) -> Result<()> {

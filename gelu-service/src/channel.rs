@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ServerConfig};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
-use tokio::net::{TcpStream, ToSocketAddrs};
+use tokio::net::{TcpStream, ToSocketAddrs, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
@@ -129,9 +129,16 @@ pub(crate) async fn dial(
 ) -> Result<client::TlsStream<TcpStream>> {
     let name = ServerName::try_from(server_name.to_owned())
         .map_err(|e| Error::configuration("name of the server", e.to_string()))?;
-    let doing = || format!("connecting to {server_name}");
-    let tcp = TcpStream::connect(address).await.map_err(Error::network(doing()))?;
-    tcp.set_nodelay(true).map_err(Error::network(doing()))?;
+    let found = lookup_host(address).await;
+    let found: Vec<_> =
+        found.map_err(Error::network(format!("looking up {server_name}")))?.collect();
+    let at = found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let doing = format!("connecting to {server_name} at {at}");
+    let tcp = TcpStream::connect(&found[..]).await.and_then(|tcp| {
+        tcp.set_nodelay(true)?;
+        Ok(tcp)
+    });
+    let tcp = tcp.map_err(Error::network(doing))?;
     let connecting = TlsConnector::from(config).connect(name, tcp).await;
     let stream = connecting.map_err(|e| frame::broken(e, 0, OPENING))?;
     match stream.get_ref().1.alpn_protocol() == Some(alpn) {
@@ -162,6 +169,7 @@ pub(crate) const PARTING_TIME: Duration = Duration::from_secs(1);
 mod tests {
     use super::*;
     use crate::certs::Authority;
+    use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
 
     /// What both ends say of a connection for these exchanges.
@@ -209,9 +217,33 @@ mod tests {
             let (accepted, connected) = meet(b"test/1", theirs, strangers).await;
             assert!(accepted.is_err(), "{theirs:?}");
             // Under TLS 1.3 a client hears of its certificate only with what it reads next.
-            if let Ok(mut far) = connected {
-                assert!(far.receive::<u32>(Duration::from_secs(5)).await.is_err());
-            }
+            let heard = match connected {
+                Ok(mut far) => far.receive::<u32>(Duration::from_secs(5)).await.err(),
+                Err(error) => Some(error),
+            };
+            let heard = heard.expect("the channel does not open").to_string();
+            let why = if strangers { "same ca.pem" } else { "not for the same exchange" };
+            assert!(heard.contains(why), "{heard}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_does_not_speak_tls_is_no_gelu() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::create(folder.path()).unwrap();
+        let alice = authority.issue_client("alice").unwrap();
+        let tls = ClientTls::read(&authority.certificate(), &alice).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let answering = async {
+            let (mut tcp, _) = listener.accept().await.unwrap();
+            tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+            tcp
+        };
+        let limits = Limits::default();
+        let connecting = connect(address, "localhost", &tls, b"test/1", &limits);
+        let (_tcp, connected) = tokio::join!(answering, connecting);
+        let heard = connected.err().expect("no channel").to_string();
+        assert!(heard.contains("does not speak TLS"), "{heard}");
     }
 }

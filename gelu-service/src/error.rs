@@ -25,7 +25,7 @@ pub enum Error {
         why: String,
     },
     /// The network does not carry us there, or the address is taken.
-    #[error("{doing}: {source}; check the address and that the server runs")]
+    #[error("{doing}: {source}")]
     Network {
         /// What we were doing.
         doing: String,

@@ -259,19 +259,38 @@ mod tests {
     #[test]
     fn the_highest_common_version_is_agreed() {
         let (low, high) = VERSIONS;
-        for versions in [(low, high), (0, high), (low, high + 5), (0, u16::MAX)] {
-            assert_eq!(Hello { versions, ..Hello::ours() }.agree().unwrap(), high);
+        for (versions, agreed) in [
+            ((low, high), high),
+            ((0, high), high),
+            ((low, high + 5), high),
+            ((0, u16::MAX), high),
+            // Ranges that touch in one version, at either end.
+            ((0, low), low),
+            ((high, u16::MAX), high),
+        ] {
+            assert_eq!(Hello { versions, ..Hello::ours() }.agree().unwrap(), agreed);
         }
         for versions in [(high + 1, high + 2), (0, low - 1)] {
             let error = Hello { versions, ..Hello::ours() }.agree().unwrap_err();
             assert!(matches!(error, Error::PeerIncompatible(_)), "{error}");
         }
-        for hello in [
-            Hello { magic: *b"ssh-2.0-", ..Hello::ours() },
-            Hello { versions: (2, 1), ..Hello::ours() },
-        ] {
-            assert!(matches!(hello.agree(), Err(Error::Frame(FrameError::NoGreeting))));
+    }
+
+    #[test]
+    fn another_protocol_s_greeting_is_none() {
+        let mut one_bit = MAGIC;
+        one_bit[7] ^= 1;
+        let magic = [*b"ssh-2.0-", one_bit].map(|magic| Hello { magic, ..Hello::ours() });
+        let (low, _) = VERSIONS;
+        let empty = [(low, low - 1), (u16::MAX, 0)];
+        let empty = empty.map(|versions| Hello { versions, ..Hello::ours() });
+        for hello in magic.into_iter().chain(empty) {
+            assert!(
+                matches!(hello.agree(), Err(Error::Frame(FrameError::NoGreeting))),
+                "{hello:?}"
+            );
         }
+        assert_eq!(Hello::ours(), Hello { magic: *b"gelu-net", versions: VERSIONS });
     }
 
     /// What the client hears is what the server means, with the two sides exchanged.
@@ -303,24 +322,6 @@ mod tests {
         }
         // A server of another time: its versions, not ours, are theirs.
         assert_eq!(Incompatible::Versions(7, 9).heard("client"), versions(VERSIONS, (7, 9)));
-    }
-
-    /// One version is agreed where ranges touch in one, at either end.
-    #[test]
-    fn ranges_that_touch_agree() {
-        let (low, high) = VERSIONS;
-        for (versions, agreed) in [((0, low), low), ((high, u16::MAX), high)] {
-            assert_eq!(Hello { versions, ..Hello::ours() }.agree().unwrap(), agreed);
-        }
-        for versions in [(low, low - 1), (u16::MAX, 0)] {
-            let error = Hello { versions, ..Hello::ours() }.agree().unwrap_err();
-            assert!(matches!(error, Error::Frame(FrameError::NoGreeting)), "{error}");
-        }
-        let mut magic = MAGIC;
-        magic[7] ^= 1;
-        let error = Hello { magic, ..Hello::ours() }.agree().unwrap_err();
-        assert!(matches!(error, Error::Frame(FrameError::NoGreeting)), "{error}");
-        assert_eq!(Hello::ours(), Hello { magic: *b"gelu-net", versions: VERSIONS });
     }
 
     #[test]

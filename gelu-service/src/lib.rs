@@ -32,6 +32,7 @@ mod files;
 pub mod frame;
 pub mod handshake;
 pub mod limits;
+mod randomness;
 pub mod server;
 pub mod tls;
 mod trust;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::{AlertDescription, CertificateError, Error as TlsError};
+use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use crate::error::{FileError, FileProblem};
@@ -63,9 +63,17 @@ pub(crate) fn explain(error: &TlsError) -> String {
             "the other party shows no certificate; it needs one of its own".into()
         }
         TlsError::AlertReceived(alert) => of_ours(*alert),
+        TlsError::NoApplicationProtocol => OTHER_EXCHANGE.into(),
+        TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "the other party does not speak TLS, so it is no gelu; check the address and the port"
+                .into()
+        }
         other => format!("{other}; check that both sides are gelu of this version"),
     }
 }
+
+const OTHER_EXCHANGE: &str = "both sides speak TLS, but not for the same exchange: `gelu serve` answers queries and trains \
+     models, `gelu transfer compute` trains heads under CKKS; check the address and the port";
 
 /// Their certificate, as we judge it.
 fn of_peer(problem: &CertificateError) -> String {
@@ -131,6 +139,7 @@ fn of_ours(alert: AlertDescription) -> String {
         AlertDescription::CertificateRequired => {
             "the other party asks for a certificate of ours; name one".into()
         }
+        AlertDescription::NoApplicationProtocol => OTHER_EXCHANGE.into(),
         other => format!(
             "the other party broke off ({other:?}); check that both sides are gelu of this version"
         ),

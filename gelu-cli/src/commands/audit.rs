@@ -6,12 +6,13 @@ use anyhow::Result;
 use gelu_core::ledger::{Exposure, LayerExposure};
 use gelu_core::plan::Purpose;
 use gelu_core::{Network, Precision};
-use gelu_nn::{Model, Sequential, zoo};
+use gelu_nn::{Sequential, zoo};
 use serde::Serialize;
 
 use crate::args::{self, Cryptosystem, FreezeArgs};
 use crate::backend::{Backend, Scheme, Task};
 use crate::cost::{Costs, Count};
+use crate::model;
 use crate::output::{Output, table};
 use crate::phases::bytes;
 use crate::problem::problem;
@@ -152,7 +153,7 @@ pub(super) fn open(model: &str) -> Result<(Sequential, Precision, Precision)> {
             format!("name a model file, or one of {}", names.join(", ")),
         ));
     }
-    let model = Model::load(Path::new(model))?;
+    let model = model::load(Path::new(model))?;
     Ok((model.architecture().clone(), *model.precision(), Precision::TRAINING))
 }
 

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Subcommand;
-use gelu_service::certs::{Authority, Identity};
+use gelu_service::certs::{self, Authority, Identity};
 use serde::Serialize;
 
 use crate::output::Output;
-use crate::problem::{Advise, problem};
+use crate::problem::{self, Advise};
 
 /// Make certificates for the server and its clients (a development authority)
 #[derive(Debug, clap::Args)]
@@ -52,6 +52,15 @@ enum Action {
 #[derive(Serialize)]
 struct Made {
     authority: PathBuf,
+    #[serde(flatten)]
+    identity: Files,
+    /// That was made beside the server's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<Files>,
+}
+
+#[derive(Serialize)]
+struct Files {
     certificate: PathBuf,
     key: PathBuf,
 }
@@ -61,45 +70,62 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     match &args.action {
         Action::Init { dir, host, account } => {
             let names: Vec<_> = host.iter().map(String::as_str).collect();
+            // Checked before anything is made: it is all or nothing.
+            if let Some(account) = account {
+                certs::check_account(account).advise(|| "choose another --account".into())?;
+            }
             let (authority, identity) = Authority::init(dir, &names).map_err(advised)?;
-            let made = made(&authority, identity);
-            let (ca, server) = (made.authority.display(), made.certificate.display());
-            let client =
-                account.as_deref().map(|account| authority.issue_client(account)).transpose()?;
-            let next = match client {
-                Some(Identity { certificate, .. }) => {
-                    format!("{}: a client", certificate.display())
-                }
-                None => format!("next: gelu certs add NAME --dir {}", dir.display()),
+            let client = account.as_deref().map(|account| authority.issue_client(account));
+            let client = client.transpose()?.map(Files::from);
+            let next = match (account, &client) {
+                (Some(account), Some(files)) => files.of_account(account),
+                _ => format!("next: gelu certs add NAME --dir {}", dir.display()),
             };
+            let made = Made { client, ..Made::of(&authority, identity) };
+            let (ca, server) = (made.authority.display(), made.identity.certificate.display());
             output.show(&made, format_args!("{ca}: the authority\n{server}: the server\n{next}"))
         }
         Action::Add { account, dir } => {
             let authority = Authority::open(dir).advise(|| {
                 format!("make an authority with `gelu certs init --dir {}`", dir.display())
             })?;
-            let made = made(&authority, authority.issue_client(account)?);
-            let files = format!("{} and {}", made.certificate.display(), made.key.display());
-            output.show(&made, format_args!("{files}: the account {account:?}"))
+            let made = Made::of(&authority, authority.issue_client(account)?);
+            output.show(&made, made.identity.of_account(account))
         }
     }
 }
 
 fn advised(error: gelu_service::Error) -> anyhow::Error {
     use gelu_service::error::{Error, FileError, FileProblem};
-    match &error {
+    let next = match &error {
         Error::File(FileError { problem: FileProblem::Exists, .. }) => {
-            let next = "choose another folder with --dir, or go on with that authority";
-            problem(error.to_string(), next)
+            "choose another folder with --dir, or go on with that authority"
         }
-        Error::Configuration { .. } => {
-            problem(error.to_string(), "write --host with a host name or an address")
-        }
-        _ => error.into(),
+        Error::Configuration { .. } => "write --host with a host name or an address",
+        _ => return error.into(),
+    };
+    problem::advised(error, next)
+}
+
+impl Made {
+    fn of(authority: &Authority, identity: Identity) -> Self {
+        Self { authority: authority.certificate(), identity: identity.into(), client: None }
     }
 }
 
-fn made(authority: &Authority, identity: Identity) -> Made {
-    let Identity { certificate, key } = identity;
-    Made { authority: authority.certificate(), certificate, key }
+impl Files {
+    /// As a person reads it.
+    fn of_account(&self, account: &str) -> String {
+        format!(
+            "{} and {}: the account {account:?}",
+            self.certificate.display(),
+            self.key.display()
+        )
+    }
+}
+
+impl From<Identity> for Files {
+    fn from(Identity { certificate, key }: Identity) -> Self {
+        Self { certificate, key }
+    }
 }

@@ -1,6 +1,5 @@
 //! `gelu infer`: queries under encryption.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -9,18 +8,18 @@ use gelu_core::stats::median;
 use gelu_nn::{Dataset, Model, Schema};
 use serde_json::{Value, json};
 
-use crate::args::{self, Cryptosystem, Threads};
+use crate::args;
 use crate::backend::{Scheme, Task};
-use crate::client::{self, ServerArgs};
+use crate::client;
 use crate::data::{DataArgs, Meaning};
 use crate::ending::{Ended, Results};
 use crate::experiment::protocol;
 use crate::machine::Machine;
-use crate::mode::{Agreed, ModeArgs};
+use crate::mode::Agreed;
 use crate::output::Output;
 use crate::phases::{Phases, bytes, seconds};
-use crate::problem::{Advise, problem};
-use crate::queries::{Queries, Spent};
+use crate::problem::problem;
+use crate::queries::{Queries, QueryArgs, Spent};
 
 /// Classify samples under encryption
 ///
@@ -46,14 +45,8 @@ A run that ends early, by a spent budget, Ctrl-C or a lost server, shows the ans
 that it has, says how many of how many they are, and exits with 3."
 )]
 pub(crate) struct Args {
-    /// The model to serve here
-    #[arg(
-        long,
-        value_name = "FILE",
-        conflicts_with = "elsewhere",
-        required_unless_present = "server"
-    )]
-    model: Option<PathBuf>,
+    #[command(flatten)]
+    who: QueryArgs,
     /// How many samples, 1 or more [default: all that are held out]
     #[arg(long, value_name = "N", value_parser = args::count(1..))]
     count: Option<usize>,
@@ -61,37 +54,21 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = args::batch())]
     batch: usize,
     #[command(flatten)]
-    mode: ModeArgs,
-    #[command(flatten)]
-    server: ServerArgs,
-    #[command(flatten)]
     data: DataArgs,
-    #[command(flatten)]
-    cryptosystem: Cryptosystem,
-    #[command(flatten)]
-    threads: Threads,
 }
 
 /// Asks, and compares where it can.
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
-    args.threads.start()?;
-    let model = args.model.as_deref().map(Model::load).transpose().advise(|| {
-        "make one with `gelu train --plaintext --network NAME --out FILE`, or check the path".into()
-    })?;
+    args.who.threads.start()?;
+    let model = args.who.model()?;
     let network = model.as_ref().map(Model::name);
     let read = |schema: Option<&Schema>| {
         let (name, held_out) = args.data.load_held_out(network, Meaning::Model(schema))?;
         Ok((name, held_out.head(args.count.unwrap_or(usize::MAX))))
     };
-    let queries = Queries {
-        server: Some(&args.server),
-        model: model.as_ref(),
-        mode: args.mode,
-        cryptosystem: args.cryptosystem,
-        threads: args.threads,
-    };
+    let queries = args.who.queries(model.as_ref());
     let ask = Ask { queries, batch: Some(args.batch), read: &read };
-    let asked = args.cryptosystem.backend.run(ask)?;
+    let asked = args.who.cryptosystem.backend.run(ask)?;
     let samples = &asked.samples;
     let answered = asked.predictions.len();
     let in_clear = model.map(|model| model.evaluate(&samples.head(answered))).transpose();
@@ -260,7 +237,7 @@ impl Answer<'_> {
             "bytes": total.up + total.down,
             "bytes_per_sample": self.bytes_per_sample(),
             "rounds": total.rounds,
-            "backend": self.args.cryptosystem.backend,
+            "backend": self.args.who.cryptosystem.backend,
             "key_bits": asked.key_bits,
             "phases": asked.phases.done(),
             "protocol": protocol(&asked.spent.statistics),

@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use clap::CommandFactory;
 use serde::Serialize;
 
+use crate::Cli;
 use crate::args::usage_error;
 use crate::backend::{Backend, Scheme, Task};
 use crate::output::Output;
 use crate::phases::Phases;
-use crate::problem::problem;
+use crate::problem::{cannot_write, problem};
 
 /// Make a key pair for a client
 #[derive(Debug, clap::Args)]
@@ -20,13 +22,13 @@ Examples:
   gelu keygen --backend elgamal e.key  for another cryptosystem, if this build has it
 
 The file is the client's secret: whoever has it reads everything that was ever encrypted with it.
-It is created with mode 0600 and never overwritten. `gelu train --key alice.key` uses it; without
---key every run makes a fresh key and forgets it.")]
+It is created with mode 0600 and never overwritten. --key alice.key uses it, in `gelu predict`,
+`gelu infer` and `gelu train --server`; without --key every run makes a fresh key and forgets it.")]
 pub(crate) struct Args {
     /// Where to write the key
     #[arg(value_name = "FILE", default_value = "gelu.key")]
     file: PathBuf,
-    /// Bits of the key, of the backend's sizes [default: 3072 for paillier, else the one size]
+    /// Bits of the key, of the backend's sizes [default: 3072 for paillier, 8192 for lattice; others have one size]
     #[arg(long, value_name = "BITS")]
     bits: Option<u32>,
     /// The cryptosystem, of those in this build; `gelu backends` compares them
@@ -51,17 +53,14 @@ struct Keygen<'a> {
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     let bits = args.bits.unwrap_or_else(|| args.backend.new_key_bits());
     if let Err(why) = args.backend.check_key_bits(bits) {
-        usage_error("--bits", &why).exit();
+        usage_error("--bits", &why).format(&mut Cli::command()).exit();
     }
     if args.file.exists() {
         let what =
             format!("{} exists already, and keys are never overwritten", args.file.display());
         return Err(problem(what, "choose another name, or move the old key away"));
     }
-    gelu_files::check_writable(&args.file).map_err(|error| {
-        let next = crate::problem::of_io(&error).unwrap_or("choose another path");
-        problem(format!("cannot write {}: {error}", args.file.display()), next)
-    })?;
+    gelu_files::check_writable(&args.file).map_err(|error| cannot_write(&args.file, &error))?;
     let mut phases = Phases::start();
     let running = phases.begin("making a key", 0);
     args.backend.run(Keygen { file: &args.file, bits })?;

@@ -160,7 +160,57 @@ impl Shown {
 
     /// As a person reads it.
     pub fn text(&self) -> String {
-        text(self)
+        let mut rows = table(&[
+            "layer",
+            "direction",
+            "layout",
+            "#value\nbits",
+            "#ciphertexts\nup + down",
+            "#operations",
+            "#expected\ntime",
+            "#sent",
+        ]);
+        let costs = &self.costs;
+        for e in &costs.exchanges {
+            rows.add_row([
+                e.layer.clone(),
+                e.direction.clone(),
+                e.layout.clone(),
+                e.value_bits.to_string(),
+                format!("{} + {}", e.ciphertexts_up, e.ciphertexts_down),
+                e.operations.to_string(),
+                seconds(e.seconds()),
+                bytes(e.bytes),
+            ]);
+        }
+        let what = match (self.steps, self.sigma) {
+            (Some(steps), Some(sigma)) => {
+                format!("Training: one of {steps} mini-batches of a lease, sigma {sigma}")
+            }
+            (Some(steps), None) => {
+                format!("Training: one of {steps} mini-batches of a lease, masks modulo 2^T")
+            }
+            (None, _) => "Inference".to_owned(),
+        };
+        format!(
+            "{layers}\n{what}, {batch} at a time, {backend} with keys of {bits} bits\n\n{rows}\n\
+             Total: {rounds} rounds, {ciphertexts} ciphertexts, {operations} operations, {time} expected, \
+             {sent} sent.\n{hiding}\n{others}",
+            layers = self.layers,
+            batch = match costs.batch {
+                1 => "one sample".to_owned(),
+                n => format!("{n} samples"),
+            },
+            backend = self.backend,
+            bits = self.key_bits,
+            rounds = costs.rounds,
+            ciphertexts = costs.ciphertexts,
+            operations = costs.operations,
+            time = seconds(costs.nanoseconds as f64 / 1e9),
+            sent = bytes(costs.bytes),
+            hiding = hiding(costs),
+            others = comparison(self),
+        )
     }
 }
 
@@ -178,60 +228,6 @@ fn alternatives(count: Count<'_>) -> Vec<Alternative> {
         }
     };
     secure.map(alternative).collect()
-}
-
-fn text(shown: &Shown) -> String {
-    let mut rows = table(&[
-        "layer",
-        "direction",
-        "layout",
-        "#value\nbits",
-        "#ciphertexts\nup + down",
-        "#operations",
-        "#expected\ntime",
-        "#sent",
-    ]);
-    let costs = &shown.costs;
-    for e in &costs.exchanges {
-        rows.add_row([
-            e.layer.clone(),
-            e.direction.clone(),
-            e.layout.clone(),
-            e.value_bits.to_string(),
-            format!("{} + {}", e.ciphertexts_up, e.ciphertexts_down),
-            e.operations.to_string(),
-            seconds(e.seconds()),
-            bytes(e.bytes),
-        ]);
-    }
-    let what = match (shown.steps, shown.sigma) {
-        (Some(steps), Some(sigma)) => {
-            format!("Training: one of {steps} mini-batches of a lease, sigma {sigma}")
-        }
-        (Some(steps), None) => {
-            format!("Training: one of {steps} mini-batches of a lease, masks modulo 2^T")
-        }
-        (None, _) => "Inference".to_owned(),
-    };
-    format!(
-        "{layers}\n{what}, {batch} at a time, {backend} with keys of {bits} bits\n\n{rows}\n\
-         Total: {rounds} rounds, {ciphertexts} ciphertexts, {operations} operations, {time} expected, \
-         {sent} sent.\n{hiding}\n{others}",
-        layers = shown.layers,
-        batch = match costs.batch {
-            1 => "one sample".to_owned(),
-            n => format!("{n} samples"),
-        },
-        backend = shown.backend,
-        bits = shown.key_bits,
-        rounds = costs.rounds,
-        ciphertexts = costs.ciphertexts,
-        operations = costs.operations,
-        time = seconds(costs.nanoseconds as f64 / 1e9),
-        sent = bytes(costs.bytes),
-        hiding = hiding(costs),
-        others = comparison(shown),
-    )
 }
 
 /// How well the weights hide in each number of an answer, where that depends on the plan.

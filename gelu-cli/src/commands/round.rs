@@ -4,12 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use gelu_core::{Format, Precision};
-use gelu_nn::Model;
 use serde::Serialize;
 
 use crate::destination::{Destination, Kind};
+use crate::model;
 use crate::output::Output;
-use crate::problem::Advise;
 
 /// Round a finished model to the few bits that queries need, which makes them faster
 #[derive(Debug, clap::Args)]
@@ -45,8 +44,7 @@ struct Rounded {
 
 /// Rounds and saves.
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
-    let model = Model::load(&args.model)
-        .advise(|| "make one with `gelu train --plaintext --network NAME --out FILE`".into())?;
+    let model = model::load(&args.model)?;
     let out = Destination::check(&args.out, Kind::Model, &[&args.model], args.force)?;
     let largest_weight = model.weights().largest();
     let rounded = model.requantised(Precision::INFERENCE.fitted(largest_weight))?;

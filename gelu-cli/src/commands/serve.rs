@@ -20,6 +20,7 @@ use crate::backend::{Scheme, Task};
 use crate::leases;
 use crate::local::Listening;
 use crate::mode::{self, Answer};
+use crate::model;
 use crate::output::Output;
 use crate::phases::{bytes, say};
 use crate::problem::{Advise, problem};
@@ -98,10 +99,7 @@ pub struct Args {
 /// Serves until told to stop.
 pub fn run(args: &Args, output: Output) -> Result<()> {
     args.threads.start()?;
-    let model = Model::load(&args.model).advise(|| {
-        "make one with `gelu train --plaintext --network NAME --out FILE`, or check the path".into()
-    })?;
-    let model = args.freeze.model(model)?;
+    let model = args.freeze.model(model::load(&args.model)?)?;
     args.cryptosystem.backend.run(Serve { args, output, model: &model })
 }
 

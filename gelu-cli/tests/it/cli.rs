@@ -83,8 +83,9 @@ fn errors_say_what_to_do_next() {
         (&["plan", "resnet"], "lenet5"),
         (&["train"], "--dataset"),
         (&["train", "--dataset", "cifar"], "kr-vs-kp"),
+        (&["train", "--dataset", "cifar"], "gelu datasets"),
         (&["train", "--data", nothing, "--dataset", "mnist"], "train-images-idx3-ubyte"),
-        (&["train", "--csv", nothing], "next:"),
+        (&["train", "--csv", nothing], "next: check the path"),
         (&["train", "--dataset", "iris", "--batch", "500"], "--batch"),
         (&["train", "--dataset", "iris", "--network", "lenet5"], "--network"),
         (&["infer", "--model", nothing, "--dataset", "iris"], "--plaintext"),
@@ -311,4 +312,13 @@ fn certificates_are_made_once() {
     assert!(error(&["certs", "init", "--dir", dir]).contains("exists"));
     assert!(error(&["certs", "add", "alice", "--dir", dir]).contains("exists"));
     error(&["certs", "add", "../alice", "--dir", dir]);
+    // All of it or nothing, the account included.
+    let other = folder.path().join("other");
+    let init = ["certs", "init", "--dir", other.to_str().unwrap(), "--account"];
+    assert!(error(&[&init[..], &["a b"]].concat()).contains("--account"));
+    assert!(!other.exists());
+    let made = json(&[&init[..], &["alice", "--json"]].concat());
+    for file in [&made["certificate"], &made["client"]["certificate"], &made["client"]["key"]] {
+        assert!(Path::new(file.as_str().unwrap()).is_file(), "{made}");
+    }
 }

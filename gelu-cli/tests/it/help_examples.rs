@@ -8,7 +8,7 @@
 //! `GELU_EXAMPLES=all` runs ten seeds and the examples that take minutes; use a release build for it.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
 use gelu_core::Precision;
@@ -44,14 +44,8 @@ struct Server {
 impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let data = std::env::var_os("GELU_DATA").map(PathBuf::from);
-        let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
-        let data = data.or_else(|| beside.canonicalize().ok()).filter(|d| d.is_dir());
-        if data.is_none() {
-            println!("SKIP: examples with --data; set GELU_DATA to the folder of the data sets");
-        }
         let thorough = std::env::var_os("GELU_EXAMPLES").is_some_and(|value| value == "all");
-        let bench = Self { folder, data, thorough };
+        let bench = Self { folder, data: super::data(), thorough };
         bench.make_what_examples_name();
         bench
     }

@@ -19,11 +19,22 @@ mod transfer;
 mod transfer_ckks;
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use assert_cmd::assert::OutputAssertExt;
 use serde_json::Value;
+
+/// The folder of the well-known data sets, if it is there.
+fn data() -> Option<PathBuf> {
+    let named = std::env::var_os("GELU_DATA").map(PathBuf::from);
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let found = named.or(Some(beside)).and_then(|folder| folder.canonicalize().ok());
+    if found.is_none() {
+        println!("SKIP: no data; set GELU_DATA to the folder of the data sets");
+    }
+    found
+}
 
 /// The program in a folder, without data sets.
 fn gelu(folder: &Path, arguments: &[&str]) -> Command {

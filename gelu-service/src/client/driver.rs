@@ -17,7 +17,8 @@ use super::line::{Line, Observer};
 use super::statistics::{Phase, Statistics};
 use crate::compute::on_pool;
 use crate::error::{Error, Result};
-use crate::server::{Way, fresh_rng};
+use crate::randomness::fresh_rng;
+use crate::server::Way;
 
 /// A machine of the core, as far as a wire is concerned.
 pub(super) trait Machine: Send + 'static {

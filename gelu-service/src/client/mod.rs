@@ -20,9 +20,10 @@
 //! # }
 //! ```
 //!
-//! A refusal leaves the session open, without its lease if it had one, and so does a request that the machine does not accept (inputs
-//! of another shape). After every other error it is over: connect again. A call that is cancelled
-//! leaves an exchange half done; drop the session then, and the server rolls back.
+//! A refusal leaves the session open, without its lease if it had one, and so does a request that
+//! the machine does not accept (inputs of another shape). After every other error it is over:
+//! connect again. A call that is cancelled leaves an exchange half done; drop the session then, and
+//! the server rolls back.
 
 mod blind;
 mod driver;

@@ -156,8 +156,8 @@ impl<B: Backend> Session<B> {
     /// everything as it was. Whatever else happens later ends the session: the server rolls back, and
     /// its model is what it was.
     ///
-    /// Under [`DataPolicy::Enforce`] a lease that is too short to
-    /// hide the data is not asked for, and one whose sum is over too few different samples is given back
+    /// Under [`DataPolicy::Enforce`] a lease that is too short to hide the data is not asked for, and
+    /// one whose sum is over too few different samples is given back
     /// ([`Refused::ExposesData`](gelu_core::error::Refused::ExposesData)).
     pub async fn train_to<I: Iterator<Item = (Array2<f64>, Vec<usize>)>>(
         &mut self,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{FileError, Result};
 use crate::files;
-use crate::server::fresh_rng;
+use crate::randomness::fresh_rng;
 
 /// The format of these files that this program writes and reads.
 const FORMAT: u32 = 1;

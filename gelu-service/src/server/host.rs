@@ -13,8 +13,8 @@ use gelu_core::server::{LearningRate, ServedModel, WeightCache};
 use gelu_core::{Parameters, server};
 use gelu_files::Lock;
 use gelu_nn::Model;
-use rand::rngs::{ChaCha20Rng, SysRng};
-use rand::{SeedableRng, TryRng};
+use rand::SeedableRng;
+use rand::rngs::ChaCha20Rng;
 use tokio::sync::Semaphore;
 
 use super::Config;
@@ -26,9 +26,10 @@ use super::terms::Terms;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::handshake::{CardSchema, ModelCard};
+use crate::randomness::fresh_rng;
 
 /// The shared part of a server.
-pub(crate) struct Host<B: Backend> {
+pub(super) struct Host<B: Backend> {
     pub(super) config: Config<B>,
     pub(super) queue: Queue,
     /// One permit for each evaluation at a time.
@@ -227,15 +228,6 @@ impl<B: Backend> server::Host for AccountHost<B> {
             }
         })
     }
-}
-
-/// Randomness from the operating system.
-pub(crate) fn fresh_rng() -> Result<ChaCha20Rng> {
-    let mut seed = [0; 32];
-    SysRng
-        .try_fill_bytes(&mut seed)
-        .map_err(|e| Error::Bug(format!("the operating system has no randomness: {e}")))?;
-    Ok(ChaCha20Rng::from_seed(seed))
 }
 
 /// The rules that a lease would otherwise break in the middle.

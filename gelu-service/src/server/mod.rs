@@ -9,8 +9,8 @@
 //! Every session drives a machine of [`gelu_core::server`] on its own; evaluation runs beside the
 //! sockets' threads, so many answers are computed while others are awaited, and all sessions share
 //! one pool of threads (rayon's global one): a second session makes both slower, not the machine
-//! overloaded. A lease is a
-//! transaction: it ends as a new version or, however its session ends, without a trace.
+//! overloaded. A lease is a transaction: it ends as a new version or, however its session ends,
+//! without a trace.
 //!
 //! # Security
 //! Whom the authority has signed gets in; the Common Name of the certificate is the account on
@@ -45,7 +45,6 @@ use crate::error::{Error, Result};
 use crate::handshake::{Mode, ModelCard};
 use crate::limits::Limits;
 use crate::tls::ServerTls;
-pub(crate) use host::fresh_rng;
 use host::{Host, check_paths};
 use observer::guarded;
 pub use observer::{Observer, ServerEvent, Summary, Traffic, Way};

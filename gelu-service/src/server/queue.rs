@@ -10,21 +10,21 @@ use tokio::sync::watch;
 
 /// A line of tickets. The first one holds the lease.
 #[derive(Debug, Default)]
-pub(crate) struct Queue {
+pub(super) struct Queue {
     line: watch::Sender<VecDeque<u64>>,
     next: AtomicU64,
 }
 
 /// A place in the line, given up when it is dropped: however a session ends, the next one follows.
 #[derive(Debug)]
-pub(crate) struct Ticket {
+pub(super) struct Ticket {
     line: watch::Sender<VecDeque<u64>>,
     number: u64,
 }
 
 impl Queue {
     /// Takes the last place.
-    pub(crate) fn join(&self) -> Ticket {
+    pub(super) fn join(&self) -> Ticket {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.line.send_modify(|line| line.push_back(number));
         Ticket { line: self.line.clone(), number }
@@ -33,14 +33,14 @@ impl Queue {
 
 impl Ticket {
     /// How many are before this one; 0 holds the lease.
-    pub(crate) fn position(&self) -> u32 {
+    pub(super) fn position(&self) -> u32 {
         let line = self.line.borrow();
         let place = line.iter().position(|&number| number == self.number);
         u32::try_from(place.expect("in the line until dropped")).unwrap_or(u32::MAX)
     }
 
     /// Waits for the first place. Cancelling this loses nothing.
-    pub(crate) async fn turn(&self) {
+    pub(super) async fn turn(&self) {
         let mut changes = self.line.subscribe();
         let first = changes.wait_for(|line| line.front() == Some(&self.number)).await;
         first.expect("the ticket keeps its line");

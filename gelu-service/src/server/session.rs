@@ -23,12 +23,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout
 use super::Stop;
 use super::door::{Place, Seat};
 use super::greeting::{Greeted, Line, greet};
-use super::host::{AccountHost, Host, fresh_rng};
+use super::host::{AccountHost, Host};
 use super::observer::{ServerEvent as Event, Way, guarded};
 use super::queue::Ticket;
 use crate::compute::on_pool;
 use crate::error::{Error, Goodbye, Result};
 use crate::handshake::{Down, Mode, Up};
+use crate::randomness::fresh_rng;
 
 /// Why a session stops.
 enum Over {

@@ -11,9 +11,9 @@ use gelu_core::plan::{Plan, Purpose};
 use gelu_core::server::ServedModel;
 
 use super::Config;
-use super::host::fresh_rng;
 use crate::error::{Error, Result};
 use crate::handshake::Mode;
+use crate::randomness::fresh_rng;
 
 /// The modes of inference, the preferred one first, and one sentence about each use.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -29,9 +29,10 @@ use crate::args::Moved;
 use crate::data::{DataArgs, Meaning};
 use crate::local::LocalServer;
 use crate::machine::{self, Machine};
+use crate::model;
 use crate::output::{Output, table};
 use crate::phases::bytes;
-use crate::problem::{Advise, problem};
+use crate::problem::problem;
 
 /// Measure this machine: a query, a training step, the arithmetic
 #[derive(Debug, clap::Args)]
@@ -105,8 +106,7 @@ impl NetworkArgs {
             let rng = &mut ChaCha20Rng::seed_from_u64(self.data.seed);
             return Ok(Model::initialise(name, architecture, precision, rng)?);
         };
-        let model = Model::load(path)
-            .advise(|| "make one with `gelu train --plaintext --network NAME --out FILE`".into())?;
+        let model = model::load(path)?;
         if let Some((name, _)) = network.filter(|(_, network)| network != model.architecture()) {
             return Err(problem(
                 format!("the model in {} is no {name}", path.display()),

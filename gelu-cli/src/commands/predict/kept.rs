@@ -21,7 +21,7 @@ use super::layout::Layout;
 use super::rows::Read;
 use crate::destination::{Destination, Kind};
 use crate::phases::say;
-use crate::problem::{self, problem};
+use crate::problem::{cannot_write, problem};
 
 /// The model that is asked. Of a server elsewhere, what it says of itself: weights are its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -363,11 +363,6 @@ fn is_one_of(inputs: &[&Path], path: &Path) -> bool {
 /// Where the record of answers at `path` is.
 fn beside(path: &Path) -> PathBuf {
     path.with_added_extension("unfinished")
-}
-
-fn cannot_write(path: &Path, error: &std::io::Error) -> anyhow::Error {
-    let next = problem::of_io(error).unwrap_or("choose another --out");
-    problem(format!("cannot write {}: {error}", path.display()), next)
 }
 
 const FORMAT: &str = "gelu-unfinished-answers";

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 use gelu_core::pass::argmax;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::rows::Row;
+use crate::output::line_of;
 
 /// What answers are written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -103,7 +104,7 @@ impl Layout {
         let told = self.classes.iter().filter(|_| self.probabilities);
         let columns = told.map(|class| format!("p({class})"));
         match self.format {
-            Format::Csv => cells([id.into(), "class".into()].into_iter().chain(columns)),
+            Format::Csv => line_of([id.into(), "class".into()].into_iter().chain(columns)),
             Format::Jsonl => Ok(String::new()),
         }
     }
@@ -131,7 +132,7 @@ impl Layout {
                 let told = if self.probabilities { self.classes.len() } else { 0 };
                 let numbers = (0..told).map(number);
                 let numbers = numbers.collect::<Result<Vec<_>, _>>()?;
-                cells([name, word.unwrap_or_default().into()].into_iter().chain(numbers))?
+                line_of([name, word.unwrap_or_default().into()].into_iter().chain(numbers))?
             }
             Format::Jsonl => {
                 let all = || probabilities.map(|all| Probabilities(&self.classes, all));
@@ -146,13 +147,6 @@ impl Layout {
         };
         Ok((line, class))
     }
-}
-
-/// A line of a table.
-fn cells(cells: impl Iterator<Item = String>) -> Result<String> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(cells)?;
-    Ok(String::from_utf8(writer.into_inner().context("a line is not written")?)?)
 }
 
 #[cfg(test)]

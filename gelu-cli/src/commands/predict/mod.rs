@@ -32,16 +32,16 @@ use self::ask::{Answering, Counts, Oracle, Sink, counted};
 use self::kept::{Asked, Place};
 use self::layout::{Format, Layout};
 use self::rows::{Input, PIECE};
-use crate::args::{self, Cryptosystem, Threads};
+use crate::args;
 use crate::backend::{Scheme, Task};
-use crate::client::{self, ServerArgs};
+use crate::client;
+use crate::cut_off;
 use crate::ending::{Ended, Results};
 use crate::machine;
-use crate::mode::ModeArgs;
 use crate::output::Output;
 use crate::phases::{Phases, bytes, say, seconds};
-use crate::problem::{self, Advise, problem};
-use crate::queries::{Queries, Spent};
+use crate::problem::{self, problem};
+use crate::queries::{QueryArgs, Spent};
 use crate::table::{TableArgs, read_schema};
 
 /// Answer new rows or images, one line each, under encryption
@@ -70,14 +70,8 @@ version of the model or a changed OUT is refused. A row whose value is missing, 
 has a line without an answer."
 )]
 pub(crate) struct Args {
-    /// The model to ask here: a server process is started for this run
-    #[arg(
-        long,
-        value_name = "FILE",
-        conflicts_with = "elsewhere",
-        required_unless_present = "server"
-    )]
-    model: Option<PathBuf>,
+    #[command(flatten)]
+    who: QueryArgs,
     /// Without encryption or a server: the model answers in the clear, in the same integers
     #[arg(long, requires = "model", conflicts_with = "key")]
     clear: bool,
@@ -106,25 +100,15 @@ pub(crate) struct Args {
     #[arg(long, help_heading = "Output", requires = "out")]
     force: bool,
     #[command(flatten)]
-    mode: ModeArgs,
-    #[command(flatten)]
-    server: ServerArgs,
-    #[command(flatten)]
     table: TableArgs,
-    #[command(flatten)]
-    cryptosystem: Cryptosystem,
-    #[command(flatten)]
-    threads: Threads,
 }
 
 /// Asks, writes, and says what was done.
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
-    args.threads.start()?;
+    args.who.threads.start()?;
     let place = args.place(output)?;
-    let model = args.model.as_deref().map(Model::load).transpose().advise(|| {
-        "make one with `gelu train --plaintext … --out FILE`, or check the path".into()
-    })?;
-    let done = args.cryptosystem.backend.run(Predict { args, place, model: model.as_ref() })?;
+    let model = args.who.model()?;
+    let done = args.who.cryptosystem.backend.run(Predict { args, place, model: model.as_ref() })?;
     let ended = done.ended.clone().map(|ended| (ended, done.how_many()));
     match args.keeps() {
         true => Results { report: None, saved: Ok(()), ended }.deliver(
@@ -161,8 +145,8 @@ impl Args {
             csv,
             self.images.as_deref(),
             schema,
-            self.model.as_deref(),
-            self.server.key.as_deref(),
+            self.who.model.as_deref(),
+            self.who.server.key.as_deref(),
         ];
         let inputs: Vec<_> =
             inputs.into_iter().flatten().filter(|path| *path != Path::new("-")).collect();
@@ -255,13 +239,7 @@ impl Task for Predict<'_> {
     fn run<S: Scheme>(self) -> Result<Done> {
         let Self { args, place, model } = self;
         // Whatever can be refused is refused first: no key is made or used before `open`.
-        let queries = Queries {
-            server: Some(&args.server),
-            model,
-            mode: args.mode,
-            cryptosystem: args.cryptosystem,
-            threads: args.threads,
-        };
+        let queries = args.who.queries(model);
         let reached = (!args.clear).then(|| queries.reach::<S>(args.batch)).transpose()?;
         let (asked, schema) = match (model, &reached) {
             (Some(model), _) => {
@@ -380,9 +358,9 @@ impl Done {
             text += &format!("; {} have no class, since a value is missing", counts.without);
         }
         text += &format!(
-            "\n{}\n{} values cut off\n{}, {} in {} rounds",
+            "\n{}\n{}\n{}, {} in {} rounds",
             counted(&self.layout.classes, &counts.classes),
-            self.cut_off,
+            cut_off::counted(self.cut_off),
             seconds(self.phases.elapsed().as_secs_f64()),
             bytes(total.up + total.down),
             total.rounds,

@@ -9,6 +9,7 @@ use gelu_nn::schema::{Hash, ReadOptions, RowReader, Scale};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc::{self, Receiver};
 
+use crate::data::check_there;
 use crate::problem::{Advise, problem};
 
 /// Rows that are read before the first of them is asked; so many are in memory, three times.
@@ -97,6 +98,7 @@ impl Input {
     }
 
     fn rows(&self, schema: &Schema) -> Result<Rows> {
+        self.path().map_or(Ok(()), check_there)?;
         match self {
             Self::Table(path, options) => {
                 let opened = match self.path() {

@@ -17,9 +17,10 @@ use crate::destination::{Destination, Kind};
 use crate::experiment::{Experiment, training_precision};
 use crate::leases;
 use crate::local::Terms;
+use crate::model;
 use crate::output::Output;
 use crate::phases::say;
-use crate::problem::{Advise, problem};
+use crate::problem::problem;
 use crate::rate::RateArgs;
 use crate::report;
 
@@ -172,9 +173,7 @@ impl Args {
     /// The model to begin with, if one was named, frozen as was asked.
     fn start(&self) -> Result<Option<Model>> {
         let Some(path) = &self.start else { return Ok(None) };
-        let model = Model::load(path)
-            .advise(|| "make one with `gelu train --plaintext --network NAME --out FILE`".into())?;
-        self.freeze.model(model).map(Some)
+        self.freeze.model(model::load(path)?).map(Some)
     }
 
     /// The data, read for the model to begin with.

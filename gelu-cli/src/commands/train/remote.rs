@@ -133,7 +133,8 @@ impl Task for Remote<'_> {
                 running.steps(answer.len());
                 predictions.extend(answer);
             };
-            let classifying = client::classify(&mut session, test, QUERY, answered);
+            let rows = client::rows_of_query::<S>(&network, &card.precision, key_bits);
+            let classifying = client::classify(&mut session, test, rows, answered);
             let classified = client::wait(&runtime, classifying);
             let said = format!("classified {} new rows", predictions.len());
             phases.end(running, "inference", &said);
@@ -196,9 +197,6 @@ fn check_fit(network: &Network, train: &Dataset) -> Result<()> {
         )),
     }
 }
-
-/// Rows of one query: they share ciphertexts.
-const QUERY: usize = 16;
 
 fn observer(screen: Screen) -> impl FnMut(&ClientEvent) + Send {
     let mut told = false;

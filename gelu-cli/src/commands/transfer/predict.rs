@@ -1,6 +1,5 @@
 //! `gelu transfer predict`: one answer a row for new features, asked under encryption.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -18,9 +17,10 @@ use crate::data::{DataArgs, Meaning, stem};
 use crate::destination::{Destination, Kind};
 use crate::ending::{Ended, Results};
 use crate::mode::ModeArgs;
-use crate::output::Output;
+use crate::model;
+use crate::output::{Output, line_of};
 use crate::phases::{bytes, seconds};
-use crate::problem::{Advise, problem};
+use crate::problem::problem;
 use crate::queries::Queries;
 
 /// Answer new rows with a head, under encryption
@@ -77,8 +77,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
         .collect();
     let out = |path| Destination::check(path, Kind::Beginning(HEADER), &inputs, args.force);
     let out = args.out.as_deref().map(out).transpose()?;
-    let model = Model::load(&args.model)
-        .advise(|| "make one with `gelu transfer fit --out FILE`, or check the path".into())?;
+    let model = model::load_made_by("gelu transfer fit --out FILE", &args.model)?;
     let (name, rows) = args.rows(&model)?;
     let rows = rows.head(args.count.unwrap_or(usize::MAX));
     let (takes, got) = (model.architecture().input().features(), rows.inputs());
@@ -107,7 +106,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
         names: class_names(&model),
         of: rows.len(),
     };
-    let saved = out.map_or(Ok(()), |out| out.write(answers.table().as_bytes()));
+    let saved = out.map_or(Ok(()), |out| out.write(answers.table()?.as_bytes()));
     let ended = asked.ended.clone().map(|ended| (ended, answers.how_many()));
     Results { report: None, saved, ended }.deliver(
         output,
@@ -181,12 +180,10 @@ impl Answers<'_> {
         format!("{} of {} rows are answered", self.asked.predictions.len(), self.of)
     }
 
-    fn table(&self) -> String {
+    fn table(&self) -> Result<String> {
         let rows = (1..).zip(self.named());
-        rows.fold(HEADER.to_owned(), |mut text, (row, answer)| {
-            let _ = writeln!(text, "{row},{}", quoted(answer));
-            text
-        })
+        let lines = rows.map(|(row, answer): (u64, _)| line_of([row.to_string().as_str(), answer]));
+        [Ok(HEADER.to_owned())].into_iter().chain(lines).collect()
     }
 
     fn json(&self) -> Value {
@@ -230,13 +227,5 @@ impl Answers<'_> {
             bytes(total.up + total.down),
             total.rounds,
         )
-    }
-}
-
-/// As a cell of a table.
-fn quoted(text: &str) -> String {
-    match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.into(),
     }
 }

@@ -17,6 +17,7 @@ use rand::rngs::ChaCha20Rng;
 use crate::args;
 use crate::data::{DataArgs, Meaning, stem};
 use crate::experiment::training_precision;
+use crate::model;
 use crate::problem::{Advise, problem};
 
 /// Where rows come from, and what they are trained into.
@@ -110,7 +111,6 @@ impl SourceArgs {
         };
         let mut split = self.head_of(split);
         let (train, rng) = (&split.train, &mut ChaCha20Rng::seed_from_u64(self.data.seed));
-        let largest = train.features().fold(0.0f64, |most, x| most.max(x.abs()));
         let mut preparation = match is_table {
             true => Preparation::of_table(train),
             false => Preparation::of_embedding(train),
@@ -119,8 +119,7 @@ impl SourceArgs {
             let found = preparation.onto_components(train, count, rng);
             preparation = found.advise(|| "choose another number of --components".into())?;
         }
-        preparation.apply(&mut split.train)?;
-        preparation.apply(&mut split.test)?;
+        let prepared = Prepared::by(preparation, &mut split)?;
         let (inputs, classes) = (split.train.inputs(), split.train.classes());
         let architecture = Sequential::dense(inputs, &self.head, classes, Activation::Sigmoid)?;
         let named = format!("{name}-head");
@@ -131,12 +130,11 @@ impl SourceArgs {
             }
             false => Model::initialise(named, architecture, Precision::TRAINING, rng)?,
         };
-        Ok(Source { name, split, schema, start, prepared: Some(Prepared { preparation, largest }) })
+        Ok(Source { name, split, schema, start, prepared: Some(prepared) })
     }
 
     fn on_base(&self, path: &Path, stages: usize) -> Result<Source> {
-        let base = Model::load(path)
-            .advise(|| "make one with `gelu train --plaintext --network NAME --out FILE`".into())?;
+        let base = model::load(path)?;
         let meaning = Meaning::Base(base.schema().map(AsRef::as_ref));
         let samples = self.data.load(Some(base.name()), meaning)?;
         let split = self.head_of(samples.split);
@@ -215,7 +213,7 @@ impl Source {
         };
         let Split { train: rows, test: others } = &self.split;
         let mut split = Split { train: named(train, rows)?, test: named(test, others)? };
-        let prepared = Prepared::embedding(&mut split)?;
+        let prepared = Prepared::by(Preparation::of_embedding(&split.train), &mut split)?;
         let (name, schema) = (self.name.clone(), self.schema.clone());
         Ok(Self { name, split, schema, start: self.start.clone(), prepared: Some(prepared) })
     }
@@ -231,10 +229,9 @@ impl Source {
 }
 
 impl Prepared {
-    #[cfg(feature = "lattice")]
-    fn embedding(split: &mut Split) -> Result<Self> {
+    /// Prepares rows.
+    fn by(preparation: Preparation, split: &mut Split) -> Result<Self> {
         let largest = split.train.features().fold(0.0f64, |most, x| most.max(x.abs()));
-        let preparation = Preparation::of_embedding(&split.train);
         preparation.apply(&mut split.train)?;
         preparation.apply(&mut split.test)?;
         Ok(Self { preparation, largest })

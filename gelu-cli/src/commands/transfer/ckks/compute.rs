@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use gelu_core::error::PeerMisbehaved;
-use gelu_nn::Model;
 use gelu_service::channel::{self, ServerChannel};
 use gelu_service::error::Goodbye;
 use gelu_service::{Error, Limits, ServerTls, on_pool};
@@ -25,9 +24,10 @@ use super::wire::{ALPN, Assembly, Down, Refusal, Up, limits, parts};
 use crate::args::{self, Threads};
 use crate::commands::serve::{server_tls, stop_signal};
 use crate::machine;
+use crate::model;
 use crate::output::Output;
 use crate::phases::say;
-use crate::problem::{Advise, problem};
+use crate::problem::problem;
 
 /// Compute for data parties: train their heads on ciphertexts, with keys that cannot decrypt
 #[derive(Debug, clap::Args)]
@@ -109,8 +109,7 @@ pub(in super::super) fn run(args: &Args, output: Output) -> Result<()> {
 impl Args {
     fn load_base(&self) -> Result<Option<Base>> {
         let Some(path) = &self.base else { return Ok(None) };
-        let model = Model::load(path)
-            .advise(|| "make one with `gelu train --plaintext --network NAME --out FILE`".into())?;
+        let model = model::load(path)?;
         let stages = self.freeze.unwrap_or(model.architecture().frozen());
         base::cut(&model, stages).map(Some)
     }

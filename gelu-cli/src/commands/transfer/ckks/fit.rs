@@ -102,7 +102,7 @@ pub(in super::super) fn run(args: &Args, output: crate::output::Output) -> Resul
     let (address, tls) = place.reach();
     let settings = of_base.as_ref().map(BasePlan::settings);
     let terms = Terms::of(plan.settings(), settings).advise(|| "choose smaller settings".into())?;
-    let mut link = wait_or(&runtime, Link::open(&address, tls, &terms), next).map_err(told)?;
+    let mut link = wait_or(&runtime, Link::open(&address, tls, &terms), next)?;
     let mut of_features = None;
     if let (Some(base), Some(of_base)) = (&base, &of_base) {
         let asked = base::features(&mut link, of_base, &source.split, &mut phases, rng);

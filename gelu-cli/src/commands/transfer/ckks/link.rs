@@ -10,7 +10,7 @@ use gelu_service::{ClientTls, Error};
 
 use super::wire::{ALPN, Assembly, Down, Refusal, Terms, Up, limits, parts};
 use crate::client;
-use crate::problem::problem;
+use crate::problem::{advised, problem};
 
 /// A compute party that has accepted our settings.
 pub(super) struct Link {
@@ -26,10 +26,9 @@ impl Link {
         let host = client::host_of(address)?;
         let channel = channel::connect(address, host, tls, ALPN, &limits()).await;
         let channel = channel.map_err(|error| match error {
-            Error::Network { .. } => problem(
-                error.to_string(),
-                "start `gelu transfer compute` there, or check the address",
-            ),
+            Error::Network { .. } | Error::Timeout { .. } => {
+                advised(error, "start `gelu transfer compute` there, or check the address")
+            }
             other => other.into(),
         })?;
         let mut link = Self { channel, up: 0, down: 0 };

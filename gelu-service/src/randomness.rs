@@ -1,0 +1,12 @@
+//! Where the randomness of both parties comes from, unless a seed was asked for.
+
+use rand::SeedableRng;
+use rand::rngs::{ChaCha20Rng, SysRng};
+
+use crate::error::{Error, Result};
+
+/// Randomness from the operating system.
+pub(crate) fn fresh_rng() -> Result<ChaCha20Rng> {
+    let rng = ChaCha20Rng::try_from_rng(&mut SysRng);
+    rng.map_err(|e| Error::Bug(format!("the operating system has no randomness: {e}")))
+}
