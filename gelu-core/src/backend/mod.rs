@@ -10,6 +10,8 @@
 //! client   W·X + b ◀─ decrypt ◀──────────────────────────────────────────────────────────── bytes
 //! ```
 //!
+//! Answers that the client must not read either are handed out as [`Shares`].
+//!
 //! Schemes whose plaintexts are rows of slots need not write layouts: see [`slots`](crate::slots).
 
 pub(crate) mod laws;

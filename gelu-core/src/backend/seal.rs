@@ -7,9 +7,9 @@ use crate::error::Result;
 
 /// The bytes of an answer that may leave the server: it hides how it was made.
 ///
-/// There is no other way to make one than [`seal`](Self::seal) and [`share`](Self::share), and a server machine writes nothing else
-/// into its messages. The randomness of a result is a function of the weights and of the inputs'
-/// randomness, which the key's owner knows; without this step one response gives a layer away (the paper
+/// There is no other way to make one than [`seal`](Self::seal) and [`share`](Self::share), and a server machine
+/// writes nothing else into its messages. The randomness of a result is a function of the weights and of the
+/// inputs' randomness, which the key's owner knows; without this step one response gives a layer away (the paper
 /// does not say so).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sealed(Vec<u8>);

@@ -10,7 +10,8 @@ use crate::fixed::centred;
 use crate::linear::LinearMap;
 
 /// The law of shares, as it is printed.
-pub(crate) const SHARES: &str = "s + decrypt(bytes) = W·R mod 2^l, for (bytes, s) = share(evaluate(prepare(W), read(encrypt(R))))";
+pub(crate) const SHARES: &str = "s + decrypt(bytes) = W·R mod 2^l, \
+    for (bytes, s) = share(evaluate(prepare(W), read(encrypt(R))))";
 /// Rings of shares: the smallest, two of inference, and the largest.
 const RINGS: [u32; 4] = [1, 30, 41, 64];
 
@@ -87,6 +88,7 @@ pub(crate) fn run<B: Backend>(
     let (sealed, s) = Sealed::share::<B>(plan, layout, public, answer, rng)?;
     let down = sealed.into_bytes();
     assert_eq!(up.len() + down.len(), plan.bytes(layout), "{layout}: bytes");
+    assert!(plan.decrypt(layout, secret, &down[1..]).is_err(), "bytes that are too few are read");
     Ok([plan.decrypt(layout, secret, &down)?, s])
 }
 

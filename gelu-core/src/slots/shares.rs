@@ -23,7 +23,8 @@ use super::plaintext::SlotShape;
 use crate::backend::{Share, Shares};
 use crate::error::{ApiMisuse, Result};
 
-/// Bits by which a slot is wider than the products whose shares it carries.
+/// Bits by which a slot is wider than the products whose shares it carries: the distance from uniform is
+/// 2^−[`SIGMA`] a slot. `docs/src/security.md` adds it up for sessions, and says what 48 would cost.
 pub const SIGMA: u32 = 40;
 
 /// A scheme that masks whole plaintexts, and reads slots that are uniform.

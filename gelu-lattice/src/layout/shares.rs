@@ -94,7 +94,10 @@ impl Shares<Lattice> for TileShares {
         rng: &mut dyn CryptoRng,
     ) -> Result<(Vec<u8>, Share)> {
         let sharing = self.sharing(layout)?;
-        let Sums::Made(sums) = answer.sums else { return Err(self.unshared(layout)) };
+        let TileAnswer { sums: Sums::Made(sums), offsets: None } = answer else {
+            let why = "shares are of W·R without offsets: add these to the server's share";
+            return Err(ApiMisuse::configuration("the answer", why).into());
+        };
         let (zeros, streams) = (zero::take(public, sums.len(), rng), streams(sums.len(), rng));
         let fraction = Fraction::new(layout.parameters.basis());
         let parts: Vec<_> =
@@ -318,6 +321,10 @@ mod tests {
         }
 
         let (masked, _) = plan.seal(layout, public, answer(), rng).unwrap();
+        let mut wrong = masked.clone();
+        wrong[masked.len() - 8..].fill(0xff);
+        let refused = plan.decrypt(layout, &secret, &wrong).unwrap_err();
+        assert_eq!(refused, PeerMisbehaved::InvalidCiphertext.into(), "residues above their prime");
         let fraction = Fraction::new(basis);
         for (places, block) in layout.blocks(&masked, |outputs| bytes(basis, outputs)).unwrap() {
             let phase = phase(secret.secret(), read(basis, &places, block).unwrap());
