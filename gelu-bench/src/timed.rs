@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use gelu_core::backend::{Cost, Layout, NoSecretRate, Task};
+use gelu_core::backend::{Cost, Layout, NoSecretRate, NoShares, Task};
 use gelu_core::error::RangeError;
 use gelu_core::{Backend, Cryptosystem, LinearMap, Result};
 use ndarray::Array2;
@@ -101,6 +101,7 @@ impl<B: Backend> Backend for Timed<B> {
     const WRAPS: bool = B::WRAPS;
     type Layout = TimedLayout<B::Layout>;
     type Rate = NoSecretRate;
+    type Shares = NoShares;
     type Prices = B::Prices;
 
     fn layouts(public: &B::PublicKey, task: &Task<'_>) -> Result<Vec<Self::Layout>, RangeError> {

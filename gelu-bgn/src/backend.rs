@@ -12,7 +12,7 @@
 //! take discrete logarithms of (60 to 80 with effort) instead of the slot's. The ledger's count of
 //! bits does not hold against it; the decryption that refuses is the client's own.
 
-use gelu_core::backend::NoSecretRate;
+use gelu_core::backend::{NoSecretRate, NoShares};
 use gelu_core::error::ApiMisuse;
 use gelu_core::slots::{
     AdditiveHE, Matrix, MatrixSize, Plaintext, Prices, SlotBackend, SlotShape, Unpacked,
@@ -206,6 +206,8 @@ impl AdditiveHE for Bgn {
 impl SlotBackend for Bgn {
     type Packing = Unpacked;
     type Updates = NoSecretRate;
+    /// Decryption finds discrete logarithms of short numbers; a mask is as long as the group's order.
+    type Masking = NoShares;
 
     /// Of `examples/measure.rs` on the reference machine; a decryption without giant steps.
     fn slot_prices(_: &PublicKey) -> Prices {

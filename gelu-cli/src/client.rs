@@ -10,12 +10,11 @@ use clap::{ArgGroup, Args};
 use gelu_core::backend::Layout;
 use gelu_core::client::{DataPolicy, StepReport};
 use gelu_core::error::PeerIncompatible;
-use gelu_core::pass::argmax;
 use gelu_core::plan::Purpose;
 use gelu_core::{Backend, Network, Precision};
 use gelu_nn::{Batches, Dataset};
 use gelu_service::certs::Identity;
-use gelu_service::client::ClientEvent;
+use gelu_service::client::{Answers, ClientEvent};
 use gelu_service::{ClientTls, Connection, Limits, ModelCard, Session};
 use ndarray::{Array2, ArrayView2, Axis};
 use tokio::runtime::Runtime;
@@ -293,41 +292,53 @@ pub fn rows_of_query<S: Scheme>(network: &Network, precision: &Precision, key_bi
     rows
 }
 
+/// Whoever answers queries, open or blind.
+pub(crate) trait Answering: Send {
+    /// Answers `inputs`, `[features, samples]`.
+    fn answer(
+        &mut self,
+        inputs: &Array2<f64>,
+    ) -> impl Future<Output = gelu_service::Result<Answers>> + Send;
+}
+
+impl<S: Scheme> Answering for Session<S> {
+    async fn answer(&mut self, inputs: &Array2<f64>) -> gelu_service::Result<Answers> {
+        Ok(Answers::Probabilities(self.classify(inputs).await?))
+    }
+}
+
 /// The most probable class of every sample of `data`, `batch` samples a query; `answered` gets them
 /// as they come, so that they are there however it ends.
-pub(crate) async fn classify<S: Scheme>(
-    session: &mut Session<S>,
+pub(crate) async fn classify(
+    session: &mut impl Answering,
     data: &Dataset,
     mut batch: usize,
     mut answered: impl FnMut(&[usize]) + Send,
 ) -> Result<()> {
-    let classes = |probabilities: Array2<f64>| {
-        let samples = probabilities.columns().into_iter();
-        let classes = samples.map(|p| argmax(p.iter().copied()));
-        answered(&classes.collect::<Vec<_>>());
+    let classes = |answers: Answers| {
+        answered(&answers.classes());
         Ok(())
     };
-    probabilities(session, data.features().view(), &mut batch, classes).await
+    answers(session, data.features().view(), &mut batch, classes).await
 }
 
-/// The class probabilities of `inputs`, `[features, samples]`, in order: `answered` gets those of each query,
-/// `[classes, samples of the query]`, as they come.
+/// Answers of `inputs`, `[features, samples]`, in order: `answered` gets those of each query as they come.
 ///
 /// A server refuses a query as a whole: it is asked again for half as many, so that an account can
 /// use all that is left of its budget; `batch` says how many samples a query had at last.
-pub(crate) async fn probabilities<S: Scheme>(
-    session: &mut Session<S>,
+pub(crate) async fn answers(
+    session: &mut impl Answering,
     inputs: ArrayView2<'_, f64>,
     batch: &mut usize,
-    mut answered: impl FnMut(Array2<f64>) -> Result<()>,
+    mut answered: impl FnMut(Answers) -> Result<()>,
 ) -> Result<()> {
     *batch = (*batch).max(1);
     let mut next = 0;
     while next < inputs.ncols() {
         let query = next..inputs.ncols().min(next + *batch);
-        match session.classify(&inputs.slice_axis(Axis(1), query.clone().into()).to_owned()).await {
-            Ok(probabilities) => {
-                answered(probabilities)?;
+        match session.answer(&inputs.slice_axis(Axis(1), query.clone().into()).to_owned()).await {
+            Ok(answers) => {
+                answered(answers)?;
                 next = query.end;
             }
             Err(gelu_service::Error::Refused(_)) if query.len() > 1 => *batch = query.len() / 2,

@@ -44,6 +44,7 @@ mod experiment;
 pub mod leases;
 pub mod local;
 pub mod machine;
+mod mode;
 mod model;
 pub mod output;
 pub mod page;

@@ -18,6 +18,7 @@ use gelu_core::ledger::Policy;
 use gelu_core::server::LearningRate;
 use gelu_nn::Model;
 use gelu_service::certs::{Authority, Identity};
+use gelu_service::handshake::Mode;
 use gelu_service::{ClientTls, Config, ServerTls};
 use serde::{Deserialize, Serialize};
 
@@ -60,8 +61,12 @@ pub struct Listening {
     pub version: u64,
     /// The cryptosystem.
     pub backend: String,
-    /// The ledger's verdict on inference and on training.
+    /// How queries can be asked, the preferred mode first.
+    pub modes: Vec<Mode>,
+    /// The ledger's verdict on open inference and on training.
     pub verdicts: [String; 2],
+    /// The same on blind inference, or why there is none.
+    pub blind: String,
 }
 
 /// What we read of it: that of any server of ours.
@@ -113,6 +118,7 @@ impl Deployment {
             .args(terms.rate.arguments())
             .args(terms.threads.arguments())
             .args(terms.precompute.then_some("--precompute"))
+            .args(["--answer", "scores"])
             .arg("--allow-model-extraction");
         LocalServer::start(command)
     }
@@ -160,6 +166,7 @@ impl Deployment {
         let mut config = Config::new(address, tls, self.model(), ledger, rate);
         config.policy = Policy::AllowModelExtraction;
         config.lease_samples = terms.lease_samples;
+        config.blind.scores = true;
         Ok(config)
     }
 

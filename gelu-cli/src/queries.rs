@@ -8,11 +8,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::ArgGroup;
 use gelu_core::Network;
+use gelu_core::blind::Circuits;
 use gelu_core::client::DataPolicy;
 use gelu_core::plan::Purpose;
 use gelu_nn::{Model, Schema};
 use gelu_service::client::{ClientEvent, Statistics};
-use gelu_service::{Connection, ModelCard, Session};
+use gelu_service::{Connection, ModelCard};
 use tokio::runtime::Runtime;
 
 use crate::args::{Cryptosystem, Threads};
@@ -21,6 +22,7 @@ use crate::client::{self, ServerArgs};
 use crate::cut_off::CutOff;
 use crate::local::{Deployment, LocalServer, Terms};
 use crate::machine;
+use crate::mode::{Agreed, Asking, ModeArgs};
 use crate::model;
 use crate::phases::{Phases, Screen, bytes};
 use crate::problem::{self, problem};
@@ -36,6 +38,8 @@ pub(crate) struct QueryArgs {
     /// The model to ask here: a server process is started for this run
     #[arg(long, value_name = "FILE", conflicts_with = "elsewhere")]
     pub(crate) model: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) mode: ModeArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
     #[command(flatten)]
@@ -55,8 +59,8 @@ impl QueryArgs {
 
     /// Of that model, or of the server that was named.
     pub(crate) fn queries<'a>(&'a self, model: Option<&'a Model>) -> Queries<'a> {
-        let Self { server, cryptosystem, threads, .. } = self;
-        Queries { server: Some(server), model, cryptosystem: *cryptosystem, threads: *threads }
+        let &Self { ref server, mode, cryptosystem, threads, .. } = self;
+        Queries { server: Some(server), model, mode, cryptosystem, threads }
     }
 }
 
@@ -66,6 +70,7 @@ pub(crate) struct Queries<'a> {
     pub(crate) server: Option<&'a ServerArgs>,
     /// Is served here, where there is one.
     pub(crate) model: Option<&'a Model>,
+    pub(crate) mode: ModeArgs,
     pub(crate) cryptosystem: Cryptosystem,
     pub(crate) threads: Threads,
 }
@@ -77,6 +82,10 @@ pub(crate) struct Reached<S: Scheme> {
     named: Option<S::SecretKey>,
     /// Of the key that will be used.
     pub(crate) key_bits: u32,
+    /// How it will be asked.
+    pub(crate) agreed: Agreed,
+    /// Tickets to make first.
+    tickets: usize,
     /// Samples of one query.
     pub(crate) batch: usize,
     /// What is shown while it works.
@@ -93,7 +102,7 @@ struct Here {
 /// An open session with its server.
 pub(crate) struct Open<S: Scheme> {
     pub(crate) runtime: Arc<Runtime>,
-    pub(crate) session: Session<S>,
+    pub(crate) session: Asking<S>,
     here: Option<Here>,
 }
 
@@ -105,6 +114,9 @@ pub(crate) struct Spent {
     /// Bytes that our process and the server's have held at most, where it runs here.
     pub(crate) peak_memory: Option<[u64; 2]>,
 }
+
+/// Samples of a blind query: so many tickets, made at once, fill the slots of most keys.
+const BLIND_QUERY: usize = 16;
 
 impl Queries<'_> {
     /// Starts a server or finds the one that was named, and checks that queries of `batch` samples, or of as many as the
@@ -125,7 +137,9 @@ impl Queries<'_> {
             S::plan(network, precision, batch, Purpose::Inference, key_bits).map(|_| batch)
         };
         let here = self.model.map(|model| {
-            planned(model.network(), model.precision())?;
+            if self.mode.may_be_open() {
+                planned(model.network(), model.precision())?;
+            }
             let deployment = Deployment::create()?;
             let server = deployment.serve(model, &self.terms(key_bits))?;
             anyhow::Ok((deployment.admit("client")?, Here { server, _deployment: deployment }))
@@ -144,9 +158,18 @@ impl Queries<'_> {
         let connecting = client::connect::<S>(&address, &tls, observer(&screen));
         let connection = client::wait(&runtime, connecting)?;
         client::check_key_bits(connection.card(), key_bits)?;
-        let batch = planned(connection.network(), &connection.card().precision)?;
+        let agreed = self.mode.agree(connection.card())?;
+        let batch = match agreed {
+            Agreed::Open => planned(connection.network(), &connection.card().precision)?,
+            Agreed::Blind(answer) => {
+                let (network, precision) = (connection.network(), &connection.card().precision);
+                Circuits::new(network, precision, answer)?;
+                batch.unwrap_or(BLIND_QUERY)
+            }
+        };
         let here = here.map(|(_, here)| here);
-        Ok(Reached { runtime, connection, named, key_bits, batch, screen, here })
+        let tickets = self.mode.tickets.unwrap_or(0);
+        Ok(Reached { runtime, connection, named, key_bits, agreed, tickets, batch, screen, here })
     }
 
     /// The version that a server elsewhere serves now; unknown where it does not say.
@@ -193,10 +216,26 @@ impl<S: Scheme> Reached<S> {
     /// # Errors
     /// What the server says.
     pub(crate) fn open(self, phases: &mut Phases) -> Result<Open<S>> {
-        let Self { runtime, connection, named, key_bits, here, .. } = self;
+        let Self { runtime, connection, named, key_bits, agreed, tickets, screen, here, .. } = self;
         let secret = client::prepared_key::<S>(named, key_bits, phases)?;
-        let opening = async { Ok(connection.open(secret, DataPolicy::Enforce).await?) };
-        let session = client::wait(&runtime, opening)?;
+        let session = match agreed {
+            Agreed::Open => {
+                let opening = async { Ok(connection.open(secret, DataPolicy::Enforce).await?) };
+                Asking::Open(Box::new(client::wait(&runtime, opening)?))
+            }
+            Agreed::Blind(answer) => {
+                let opening = async { Ok(connection.open_blind(secret, answer).await?) };
+                let mut session = client::wait(&runtime, opening)?;
+                if tickets > 0 {
+                    let running = phases.begin("making tickets", tickets as u64);
+                    screen.show(&running);
+                    let making = async { Ok(session.prepare_tickets(tickets).await?) };
+                    client::wait(&runtime, making)?;
+                    phases.end(running, "tickets", &format!("{tickets} tickets are ready"));
+                }
+                Asking::Blind(Box::new(session))
+            }
+        };
         Ok(Open { runtime, session, here })
     }
 }
@@ -205,8 +244,16 @@ impl<S: Scheme> Open<S> {
     /// Says goodbye, and stops the server if it is ours.
     pub(crate) fn close(self) -> Spent {
         let Self { runtime, session, here } = self;
-        let cut_off = CutOff::new(session.network(), session.saturations());
-        let statistics = client::complete(&runtime, session.close());
+        let (cut_off, statistics) = match session {
+            Asking::Open(session) => {
+                let cut_off = CutOff::new(session.network(), session.saturations());
+                (cut_off, client::complete(&runtime, session.close()))
+            }
+            Asking::Blind(session) => {
+                let cut_off = CutOff::new(session.network(), session.saturations());
+                (cut_off, client::complete(&runtime, session.close()))
+            }
+        };
         let mut peak_memory = None;
         if let Some(Here { server, _deployment }) = here {
             peak_memory = machine::peak_memory("self").zip(server.peak_memory()).map(Into::into);
@@ -225,6 +272,9 @@ fn observer(screen: &Screen) -> impl FnMut(&ClientEvent) + Send + 'static {
         if let ClientEvent::Round { stage: Some(stage), stages, up, down, .. } = event {
             sum += up + down;
             screen.note(|| format!("layer {} of {stages}, {}", stage + 1, bytes(sum)));
+        }
+        if let ClientEvent::TicketsMade { tickets, wanted } = event {
+            screen.note(|| format!("{tickets} of {wanted} tickets"));
         }
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! A secret s in Z_q^N with q = 2^64; ⟦v⟧ = (a, ⟨a, s⟩ + e + Δ·v) with small noise e, Δ = 2^34.
 
-use gelu_core::backend::{Cryptosystem, NoSecretRate};
+use gelu_core::backend::{Cryptosystem, NoSecretRate, NoShares};
 use gelu_core::error::{ApiMisuse, Error, PeerMisbehaved, Result};
 use gelu_core::{conformance, rand_core::CryptoRng, slots::*};
 use rand::{SeedableRng, rngs::ChaCha20Rng};
@@ -125,6 +125,7 @@ impl AdditiveHE for ToyLwe {
 impl SlotBackend for ToyLwe {
     type Packing = Unpacked;
     type Updates = NoSecretRate;
+    type Masking = NoShares;
 }
 
 fn inner(a: &[u64], b: &[u64]) -> u64 {

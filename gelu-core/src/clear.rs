@@ -10,12 +10,14 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 use rand_core::CryptoRng;
+use zeroize::Zeroizing;
 
 use crate::backend::Cryptosystem;
 use crate::error::{ApiMisuse, Error, PeerMisbehaved, Result};
 use crate::slots::{
-    AdditiveHE, DigitSlots, Matrix, Packed, Plaintext, Prices, ScaleSlots, SlotBackend, SlotShape,
-    UpdateLayout, matvec_by_terms, scale_by_packing, signed_bits, too_many_slots,
+    AdditiveHE, DigitSlots, MaskSlots, Matrix, Packed, Plaintext, Prices, SIGMA, ScaleSlots,
+    SlotBackend, SlotShape, SlotShares, UpdateLayout, matvec_by_terms, scale_by_packing,
+    signed_bits, too_many_slots,
 };
 
 /// The mock backend. **Not encryption**: its identifier says so wherever a user could pick it.
@@ -116,6 +118,12 @@ impl Meter {
 impl ClearCiphertext {
     fn of(plaintext: &Plaintext) -> Self {
         Self { slots: plaintext.values().iter().map(|&v| Some(v)).collect() }
+    }
+
+    /// The slots modulo 2^64.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "modulo 2^64")]
+    fn modulo(&self) -> Zeroizing<Vec<u64>> {
+        Zeroizing::new(self.slots.iter().map(|slot| slot.unwrap_or(0) as u64).collect())
     }
 
     /// Slot by slot; the shorter row is filled with zeros.
@@ -358,9 +366,56 @@ impl ScaleSlots for Clear {
     }
 }
 
+impl MaskSlots for Clear {
+    fn mask_many(
+        public: &ClearKey,
+        ciphertexts: &[(ClearCiphertext, SlotShape)],
+        rng: &mut dyn CryptoRng,
+    ) -> (Vec<ClearCiphertext>, Vec<Zeroizing<Vec<u64>>>) {
+        let mask = |(a, shape): &(ClearCiphertext, SlotShape)| {
+            let mask = ClearCiphertext {
+                slots: (0..shape.count).map(|_| Some(mask_of(shape.bits, rng))).collect(),
+            };
+            let masked = a.zip(&mask, i128::checked_add);
+            public.meter.count(|m| &m.rerandomizations, &masked);
+            (masked, mask.modulo())
+        };
+        ciphertexts.iter().map(mask).unzip()
+    }
+
+    fn digits_many(
+        secret: &ClearKey,
+        ciphertexts: &[(ClearCiphertext, SlotShape)],
+    ) -> Result<Vec<Zeroizing<Vec<u64>>>> {
+        let digits = |(a, shape): &(ClearCiphertext, SlotShape)| {
+            secret.meter.count(|m| &m.decryptions, a);
+            let fits = |slot: &Option<i128>| slot.is_some_and(|v| v >= 0 && v >> shape.bits == 0);
+            match a.slots.len() == shape.count && a.slots.iter().all(fits) {
+                true => Ok(a.modulo()),
+                false => Err(Error::Decryption),
+            }
+        };
+        ciphertexts.iter().map(digits).collect()
+    }
+}
+
+/// Uniform in [0, 2^bits), but for the numbers that could leave it when a product is added.
+fn mask_of(bits: u32, rng: &mut dyn CryptoRng) -> i128 {
+    let product = bits - SIGMA;
+    loop {
+        let mut bytes = [0; 16];
+        rng.fill_bytes(&mut bytes);
+        let t = i128::from_le_bytes(bytes) & (i128::MAX >> (127 - bits));
+        if t >> product != (1 << SIGMA) - 1 {
+            return t + (1 << product >> 1);
+        }
+    }
+}
+
 impl SlotBackend for Clear {
     type Packing = Packed;
     type Updates = UpdateLayout;
+    type Masking = SlotShares;
 
     /// Those of large ciphertexts. To plan like another backend, [plan](crate::Plan::priced) with its prices.
     fn slot_prices(public: &ClearKey) -> Prices {

@@ -18,7 +18,7 @@ use core::fmt;
 use rand_core::CryptoRng;
 
 pub use crate::backend::laws::Broken;
-use crate::backend::{Backend, laws as layouts};
+use crate::backend::{Backend, laws as layouts, share_laws};
 use crate::error::Result;
 pub use crate::slots::laws::Rows;
 use crate::slots::{Packing, SlotBackend, laws as slots};
@@ -29,6 +29,7 @@ pub struct Report {
     id: &'static str,
     slots: Vec<String>,
     layouts: Vec<String>,
+    shares: Vec<String>,
     secret_rate: bool,
 }
 
@@ -41,6 +42,11 @@ impl fmt::Display for Report {
         }
         writeln!(f, "\nLayouts: {}", layouts::LAYOUT)?;
         self.layouts.iter().try_for_each(|task| writeln!(f, "  {task}"))?;
+        match self.shares.is_empty() {
+            true => writeln!(f, "\nThere are no shares.")?,
+            false => writeln!(f, "\nShares: {}", share_laws::SHARES)?,
+        }
+        self.shares.iter().try_for_each(|task| writeln!(f, "  {task}"))?;
         match self.secret_rate {
             true => writeln!(f, "\nA secret rate: {}", layouts::RATE),
             false => writeln!(f, "\nThere is no secret rate."),
@@ -88,15 +94,16 @@ pub fn check<H: SlotBackend>(
 }
 
 /// Checks the law of every layout for dense and windowed maps, forward and backward, in several batches,
-/// and that of the secret rate, if there is one. Where values [wrap](Backend::WRAPS) the law is checked once
+/// those of shares and of the secret rate, if there are any. Where values [wrap](Backend::WRAPS) the law is checked once
 /// more for weights as long as modular masks.
 ///
 /// # Panics
 /// With the broken law and its values.
 pub fn check_layouts<B: Backend>(secret: &B::SecretKey, rng: &mut dyn CryptoRng) -> Report {
     let layouts = layouts::layouts::<B>(secret, rng).expect("a layout");
+    let shares = share_laws::shares::<B>(secret, rng).expect("shares");
     let secret_rate = layouts::rate::<B>(secret, rng).expect("a secret rate");
-    Report { id: B::ID, slots: Vec::new(), layouts, secret_rate }
+    Report { id: B::ID, slots: Vec::new(), layouts, shares, secret_rate }
 }
 
 /// Checks every law of slots for two rows of values and a factor.

@@ -155,6 +155,12 @@ pub enum PeerMisbehaved {
     /// A check of a proof that every honest peer passes.
     #[error("{0} fails its check")]
     FailedCheck(&'static str),
+    /// A blind query by a ticket that is spent, or was never made.
+    #[error("ticket {ticket} is spent, or was never made")]
+    NoTicket {
+        /// Its number.
+        ticket: u64,
+    },
     /// A count, a shape or a number outside its bounds.
     #[error("{what} is {}, must be {expected}", printable(got))]
     OutOfBounds {
@@ -168,6 +174,14 @@ pub enum PeerMisbehaved {
 }
 
 impl PeerMisbehaved {
+    /// Refuses a number of the peer's that is not the expected one.
+    ///
+    /// # Errors
+    /// [`PeerMisbehaved::OutOfBounds`].
+    pub fn check_equal(what: &'static str, got: usize, expected: usize) -> Result<(), Self> {
+        if got == expected { Ok(()) } else { Err(Self::out_of_bounds(what, got, expected)) }
+    }
+
     /// A number of the peer's that is outside its domain.
     pub fn out_of_bounds(
         what: &'static str,
@@ -252,6 +266,29 @@ pub enum Refused {
     /// The client's own ledger of revealed sums cannot be kept: nothing is revealed without it.
     #[error("the ledger of revealed sums cannot be kept: {0}")]
     Unbooked(String),
+    /// Tickets of a blind query were made for a version that the server no longer serves.
+    #[error("the model has version {now}, the tickets are for version {made}: make new ones")]
+    TicketsExpired {
+        /// The version that they were made for.
+        made: u64,
+        /// The version now.
+        now: u64,
+    },
+    /// More tickets than the server keeps for a session.
+    #[error(
+        "the server keeps at most {most} tickets for a session, {held} are held and {asked} asked for"
+    )]
+    TooManyTickets {
+        /// Tickets that the client asks for.
+        asked: usize,
+        /// Those that it has not used.
+        held: usize,
+        /// Those that it may have.
+        most: usize,
+    },
+    /// A blind session for scores, where the operator lets clients know classes alone.
+    #[error("this server tells classes and no scores: ask for classes")]
+    ClassesOnly,
     /// The other party said no, in its own words.
     #[error("{}", printable(.0))]
     ByPeer(String),
@@ -287,6 +324,19 @@ pub enum RangeError {
     NoSecretRate {
         /// The scheme's identifier.
         backend: &'static str,
+    },
+    /// Blind inference under a scheme that hands out no shares of its answers, or none of such a ring.
+    #[error(
+        "{layer}: blind inference needs shares modulo 2^{ring_bits}, which {backend} has not: take another \
+         cryptosystem, or narrower formats"
+    )]
+    NoShares {
+        /// The scheme's identifier.
+        backend: &'static str,
+        /// The layer.
+        layer: String,
+        /// Bits of its ring.
+        ring_bits: u32,
     },
     /// A weight has left the bound for which the slots were planned.
     #[error("{layer}: a weight of {got} exceeds the bound of {bound}")]

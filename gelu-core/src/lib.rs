@@ -3,8 +3,8 @@
 //! This crate holds what the protocol asks of a cryptosystem ([`backend`]) and what schemes with slots
 //! give for it ([`slots`]), the integers that travel ([`fixed`]), the linear maps that the server applies
 //! to ciphertexts ([`linear`]), the plan that both parties derive before any key is used ([`plan`]), the
-//! protocol as two machines without I/O ([`client`], [`server`]), and the account of what each exchange
-//! gives away ([`ledger`]).
+//! protocol as two machines without I/O ([`client`], [`server`]), queries whose sums nobody sees ([`blind`]),
+//! and the account of what each exchange gives away ([`ledger`]).
 //!
 //! # The way of the data
 //!
@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+pub mod blind;
 pub mod circuit;
 pub mod clear;
 pub mod client;

@@ -6,13 +6,15 @@
 //! state that waits for it in [`client`](crate::client) or [`server`](crate::server).
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
+use crate::blind::Answer;
 use crate::error::{PeerMisbehaved, Result};
 use crate::mask::Masked;
 use crate::update::Revealed;
 
 /// The protocol version that these messages belong to.
-pub const PROTOCOL_VERSION: u16 = 7;
+pub const PROTOCOL_VERSION: u16 = 8;
 
 /// From client to server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,6 +70,62 @@ pub enum ClientMessage {
     FinalUpdate(Revealed),
     /// Gives the lease back between two steps: nothing is revealed, nothing committed.
     ReturnLease,
+    /// The client's public key, for a session of [blind](crate::blind) queries; first of all, once.
+    OpenBlind {
+        /// Identifier of the cryptosystem.
+        backend: String,
+        /// The key as bytes.
+        #[serde(with = "serde_bytes")]
+        public_key: Vec<u8>,
+        /// The client's half of the session's name.
+        nonce: [u8; 32],
+        /// What the client wants to know of its queries.
+        answer: Answer,
+    },
+    /// The answer to the base transfers.
+    TransferAnswer {
+        /// As the two-party protocol writes it.
+        #[serde(with = "serde_bytes")]
+        answer: Vec<u8>,
+    },
+    /// ⟦r⟧ of every stage, for new tickets.
+    EncryptedMasks {
+        /// How many tickets.
+        tickets: u32,
+        /// One for each stage.
+        stages: Vec<EncryptedStage>,
+    },
+    /// The bits of c = W·r − s of one ticket, each as a choice of a transfer.
+    TransferRequest {
+        /// One for each stage that has circuits.
+        stages: Vec<ByteBuf>,
+    },
+    /// x − r of the first stage: a query, which spends its tickets.
+    HiddenInputs {
+        /// One for each sample.
+        tickets: Vec<u64>,
+        /// Sample after sample.
+        #[serde(with = "serde_bytes")]
+        numbers: Vec<u8>,
+    },
+    /// (A + ρ) − r: what came out of a stage, for the next one.
+    HiddenActivations {
+        /// The stage that takes them.
+        stage: u32,
+        /// Sample after sample.
+        #[serde(with = "serde_bytes")]
+        numbers: Vec<u8>,
+    },
+}
+
+/// The ciphertexts of a stage, in the layout that the client chose.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EncryptedStage {
+    /// The layout's name.
+    pub layout: String,
+    /// The block of ciphertexts.
+    #[serde(with = "serde_bytes")]
+    pub ciphertexts: Vec<u8>,
 }
 
 /// From server to client.
@@ -107,6 +165,54 @@ pub enum ServerMessage {
     },
     /// The lease is over without a trace.
     LeaseReturned,
+    /// The key is accepted for a session of [blind](crate::blind) queries.
+    TransferOffer {
+        /// The server's half of the session's name.
+        nonce: [u8; 32],
+        /// The base transfers, as the two-party protocol writes them.
+        #[serde(with = "serde_bytes")]
+        offer: Vec<u8>,
+    },
+    /// ⟦W·r − s⟧ of every stage, sealed.
+    EncryptedShares {
+        /// The version of the model whose W it is.
+        version: u64,
+        /// The number of the first new ticket; the others follow.
+        first: u64,
+        /// The block of ciphertexts of each stage.
+        stages: Vec<ByteBuf>,
+    },
+    /// The garbled circuits of one ticket.
+    GarbledTicket {
+        /// One for each stage that has circuits.
+        stages: Vec<ByteBuf>,
+    },
+    /// The tickets of a query were for a version that is not served any more: all of them are void.
+    TicketsExpired {
+        /// The version now.
+        version: u64,
+    },
+    /// Labels of the bits of z = W·(x − r) + s + b.
+    ShareLabels {
+        /// The stage.
+        stage: u32,
+        /// Of each sample.
+        samples: Vec<ByteBuf>,
+    },
+    /// The server's shares of the scores: the end of a query for [`Answer::Scores`].
+    ScoreShares {
+        /// Sample after sample.
+        #[serde(with = "serde_bytes")]
+        numbers: Vec<u8>,
+    },
+    /// Labels of the scores' shares, and what hides the class: the end of a query for [`Answer::Class`].
+    ClassLabels {
+        /// Of each sample.
+        samples: Vec<ByteBuf>,
+        /// ρ of each sample.
+        #[serde(with = "serde_bytes")]
+        rho: Vec<u8>,
+    },
 }
 
 /// The terms of a lease.
@@ -156,6 +262,12 @@ impl ClientMessage {
             Self::EncryptedMaskedUpdate { .. } => "EncryptedMaskedUpdate",
             Self::FinalUpdate(_) => "FinalUpdate",
             Self::ReturnLease => "ReturnLease",
+            Self::OpenBlind { .. } => "OpenBlind",
+            Self::TransferAnswer { .. } => "TransferAnswer",
+            Self::EncryptedMasks { .. } => "EncryptedMasks",
+            Self::TransferRequest { .. } => "TransferRequest",
+            Self::HiddenInputs { .. } => "HiddenInputs",
+            Self::HiddenActivations { .. } => "HiddenActivations",
         }
     }
 }
@@ -172,6 +284,13 @@ impl ServerMessage {
             Self::Committed { .. } => "Committed",
             Self::Refused { .. } => "Refused",
             Self::LeaseReturned => "LeaseReturned",
+            Self::TransferOffer { .. } => "TransferOffer",
+            Self::EncryptedShares { .. } => "EncryptedShares",
+            Self::GarbledTicket { .. } => "GarbledTicket",
+            Self::TicketsExpired { .. } => "TicketsExpired",
+            Self::ShareLabels { .. } => "ShareLabels",
+            Self::ScoreShares { .. } => "ScoreShares",
+            Self::ClassLabels { .. } => "ClassLabels",
         }
     }
 }

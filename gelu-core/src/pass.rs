@@ -85,8 +85,7 @@ impl Pass {
         })?;
         let linear = &self.network.stages()[stage].linear;
         check_shape([linear.outputs(), self.batch()], sums)?;
-        let scale = self.precision.activations.fraction + self.precision.weights.fraction;
-        let scale = exp2(scale) * f64::from(linear.divisor());
+        let scale = scale(linear, &self.precision);
         self.tape.advance(sums.mapv(|z| z as f64 / scale));
         self.encode_activations();
         Ok(())
@@ -206,6 +205,12 @@ impl Pass {
     pub fn saturations(&self) -> &Saturations {
         &self.saturations
     }
+}
+
+/// What weighted sums are divided by to become real numbers.
+pub fn scale(linear: &LinearMap, precision: &Precision) -> f64 {
+    let fraction = precision.activations.fraction + precision.weights.fraction;
+    exp2(fraction) * f64::from(linear.divisor())
 }
 
 /// `divisor` in the scale of the inputs: what a bias is multiplied by.

@@ -51,6 +51,22 @@ pub struct Exchange<L> {
 }
 
 impl<L> Exchange<L> {
+    /// Of the layouts of a task for values of `value_bits` bits, the cheapest by `prices`.
+    pub(crate) fn new<B: Backend<Layout = L>>(
+        layouts: Vec<L>,
+        value_bits: u32,
+        prices: &B::Prices,
+    ) -> Self
+    where
+        L: Layout<B>,
+    {
+        let price = |&i: &usize| B::nanoseconds(&layouts[i], prices);
+        let cheapest = (0..layouts.len()).min_by_key(price).expect("a task has a layout");
+        let revealed_bits = layouts.iter().map(|l| l.cost().revealed_bits).max();
+        let revealed_bits = revealed_bits.expect("a task has a layout");
+        Self { layouts, cheapest, value_bits, revealed_bits }
+    }
+
     /// The cheapest layout; of equals the first.
     pub fn layout(&self) -> &L {
         &self.layouts[self.cheapest]
@@ -183,11 +199,7 @@ impl<L> Plan<L> {
                 _ => task.weight_bits,
             };
             let layouts = B::layouts(public, &Task { weight_bits, ..*task })?;
-            let price = |&i: &usize| B::nanoseconds(&layouts[i], prices);
-            let cheapest = (0..layouts.len()).min_by_key(price).expect("a task has a layout");
-            let revealed_bits = layouts.iter().map(|l| l.cost().revealed_bits).max();
-            let revealed_bits = revealed_bits.expect("a task has a layout");
-            Ok(Exchange { layouts, cheapest, value_bits: task.value_bits, revealed_bits })
+            Ok(Exchange::new::<B>(layouts, task.value_bits, prices))
         };
         let stages = tasks.iter().enumerate().map(|(i, (forward, backward))| {
             let of = |task| exchange(task, network.trains(i));
@@ -225,7 +237,7 @@ pub const MAX_BATCH: usize = 1 << 16;
 pub const MAX_STEPS: u32 = 1 << 20;
 
 /// max|W~| in weight units; where values wrap, max|W|.
-fn weight_bound(precision: &Precision, purpose: Purpose, wraps: bool) -> f64 {
+pub(crate) fn weight_bound(precision: &Precision, purpose: Purpose, wraps: bool) -> f64 {
     let own = exp2(precision.weights.integer + precision.weights.fraction);
     match purpose {
         Purpose::Inference => own,
@@ -237,7 +249,12 @@ fn weight_bound(precision: &Precision, purpose: Purpose, wraps: bool) -> f64 {
 }
 
 /// max|Z~| or max|Q~|, for |W~| ≤ `weight`; or the same of true values.
-fn widest_value(linear: &LinearMap, p: &Precision, direction: Direction, weight: f64) -> f64 {
+pub(crate) fn widest_value(
+    linear: &LinearMap,
+    p: &Precision,
+    direction: Direction,
+    weight: f64,
+) -> f64 {
     match direction {
         Direction::Forward => {
             let input = exp2(p.activations.integer + p.activations.fraction);

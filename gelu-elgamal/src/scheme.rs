@@ -2,7 +2,7 @@
 
 use curve25519_dalek::Scalar;
 use curve25519_dalek::constants::RISTRETTO_BASEPOINT_TABLE;
-use gelu_core::backend::NoSecretRate;
+use gelu_core::backend::{NoSecretRate, NoShares};
 use gelu_core::error::{ApiMisuse, PeerMisbehaved};
 use gelu_core::slots::{
     AdditiveHE, Matrix, MatrixSize, Plaintext, Prices, SlotBackend, SlotShape, Unpacked,
@@ -259,6 +259,8 @@ impl AdditiveHE for ElGamal {
 impl SlotBackend for ElGamal {
     type Packing = Unpacked;
     type Updates = NoSecretRate;
+    /// Decryption finds discrete logarithms of short numbers; a mask is as long as the group's order.
+    type Masking = NoShares;
 
     /// Measured once on one core of the reference machine, decryption of values of 30 bits;
     /// `examples/elgamal_speed.rs` does it again.

@@ -53,7 +53,10 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// Begins a session: gives the first message, of 8,192 bytes.
+    /// Bytes of an offer.
+    pub const BYTES: usize = base_ot::OFFER;
+
+    /// Begins a session: gives the first message.
     pub fn new(session: Session, rng: &mut dyn CryptoRng) -> (Self, Vec<u8>) {
         let delta = Delta::random(rng);
         // Transfer 4·group + level opens the side that the path to α does not take.
@@ -66,13 +69,13 @@ impl Offer {
         (Self { session, delta, receiver }, message)
     }
 
-    /// Takes the answer, of 10,240 bytes.
+    /// Takes the answer.
     ///
     /// # Errors
     /// [`PeerMisbehaved`] for an answer that no honest party gives. The session is over, and must not be begun
     /// again with the same peer at will: each attempt may have told it bits of that session's Δ.
     pub fn accept(self, answer: &[u8]) -> Result<CotSender> {
-        check_length("the length of a session's answer", ANSWER, answer)?;
+        check_length("the length of a session's answer", CotReceiver::ANSWER_BYTES, answer)?;
         let (points, trees) = answer.split_at(base_ot::ANSWER);
         let keys = Zeroizing::new(self.receiver.keys(&self.session, points)?);
         let groups = keys.as_chunks::<DEPTH>().0.iter().zip(trees.as_chunks().0).enumerate();
@@ -84,9 +87,6 @@ impl Offer {
         Ok(CotSender { delta: self.delta, streams })
     }
 }
-
-/// Bytes of the answer.
-const ANSWER: usize = base_ot::ANSWER + GROUPS * tree::BYTES;
 
 /// Four bits of Δ.
 fn alpha(delta: &Delta, group: usize) -> u8 {
@@ -187,6 +187,9 @@ pub struct CotReceiver {
 }
 
 impl CotReceiver {
+    /// Bytes of the answer to an [`Offer`].
+    pub const ANSWER_BYTES: usize = base_ot::ANSWER + GROUPS * tree::BYTES;
+
     /// Answers an [`Offer`].
     ///
     /// # Errors
@@ -225,7 +228,7 @@ impl CotReceiver {
         choices: impl Fn(usize) -> &'c [u128],
     ) -> (Labels, Vec<u8>) {
         let blocks = blocks(count);
-        let mut message = Vec::with_capacity(length(count));
+        let mut message = Vec::with_capacity(transfer_bytes(count));
         let mut rows = Vec::with_capacity(128);
         for group in 0..GROUPS {
             let mut folded = self.streams.folded(group, blocks);
@@ -257,8 +260,8 @@ fn choices(bits: &Bits, rng: &mut dyn CryptoRng) -> Zeroizing<Vec<u128>> {
     c
 }
 
-/// Bytes of a batch's message.
-fn length(count: usize) -> usize {
+/// Bytes of the message of a batch of `count` bits.
+pub(crate) fn transfer_bytes(count: usize) -> usize {
     16 * (GROUPS * blocks(count) + 1 + 128)
 }
 
@@ -283,7 +286,7 @@ impl CotSender {
     /// Δ was wrong, and Δ is gone.
     pub fn extend(mut self, count: usize, message: &[u8]) -> Result<(Self, Labels)> {
         check_batch(count)?;
-        check_length("the length of a batch of transfers", length(count), message)?;
+        check_length("the length of a batch of transfers", transfer_bytes(count), message)?;
         let blocks = blocks(count);
         let (corrections, hashes) = message.split_at(16 * GROUPS * blocks);
         let rows = self.rows(blocks, corrections);

@@ -58,7 +58,7 @@ pub use cot::{CotReceiver, CotSender, Offer};
 pub use evaluate::{Evaluation, Evaluator};
 pub use garble::{Garbler, Garbling, Task};
 pub use session::{Delta, Session};
-pub use two_party::{EvaluatorSession, GarblerSession, HalfGates};
+pub use two_party::{EvaluatorSession, GarblerSession, HalfGates, SessionOffer};
 
 /// Which engine computes: `vaes`, `aes-ni` or `portable`. For measurements.
 pub fn engine() -> &'static str {

@@ -129,17 +129,16 @@ fn a_session_from_the_first_message_to_the_last() {
 #[test]
 fn a_ticket_by_half_gates_equals_the_open_one() {
     use gelu_core::LinearMap;
-    use gelu_core::circuit::two_party::{Batch, InsecureOpen, run};
+    use gelu_core::circuit::two_party::{Batch, InsecureOpen, TwoParty, Weighted, run};
     use gelu_core::circuit::{Local, Numbers, StageCircuit};
     use gelu_core::fixed::Precision;
     use gelu_core::linear::Dense;
 
     let rng = &mut ChaCha20Rng::seed_from_u64(15);
-    let session = Session::new([6; 32]);
-    let (offer, message) = Offer::new(session, rng);
-    let (transfers, answer) = CotReceiver::answer(session, &message, rng).unwrap();
-    let mut garbler = GarblerSession::new(&session, offer.accept(&answer).unwrap());
-    let mut evaluator = EvaluatorSession::new(&session, transfers);
+    let (offer, message) = HalfGates::offer([6; 32], rng);
+    let (mut evaluator, answer) = HalfGates::answer([6; 32], &message, rng).unwrap();
+    assert_eq!([message.len(), answer.len()], HalfGates::SETUP);
+    let mut garbler = HalfGates::accept(offer, &answer).unwrap();
     let linear = LinearMap::from(Dense::new(12, 21).unwrap());
     let numbers = Numbers::of("dense", &linear, &Precision::INFERENCE, 1 << 24).unwrap();
     let stage = StageCircuit::new(&[("relu", Local::Relu)], 21, &numbers).unwrap();
@@ -150,11 +149,11 @@ fn a_ticket_by_half_gates_equals_the_open_one() {
             (0..count).map(value).collect()
         };
         let (x, weights, offsets) = (signed(12, 13), signed(12 * 21, 8), signed(21, 16));
-        let map = (&linear, &weights[..], &offsets[..]);
-        let ((), open) = run::<InsecureOpen>(((), &mut ()), &batch, map, &x, rng).unwrap();
+        let map = Weighted::new(&linear, &weights, &offsets).unwrap();
+        let ((), open) = run::<InsecureOpen>(((), &mut ()), &batch, &map, &x, rng).unwrap();
         let blind;
         let parties = (garbler, &mut evaluator);
-        (garbler, blind) = run::<HalfGates>(parties, &batch, map, &x, rng).unwrap();
+        (garbler, blind) = run::<HalfGates>(parties, &batch, &map, &x, rng).unwrap();
         assert_eq!(blind, open);
         assert!(open.iter().any(|a| *a > 0) && open.contains(&0), "both sides of the ReLU");
     }

@@ -1,17 +1,26 @@
 //! Half gates as a [`TwoParty`] protocol: a request is a batch of transfers.
 
-use gelu_core::circuit::two_party::{Batch, TwoParty};
+use gelu_core::circuit::two_party::{Batch, Sizes, TwoParty};
 use gelu_core::error::Result;
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
+use crate::cot::transfer_bytes;
 use crate::{
-    Bits, CotReceiver, CotSender, Evaluation, Evaluator, Garbler, Garbling, Labels, Session, Task,
+    Bits, CotReceiver, CotSender, Evaluation, Evaluator, Garbler, Garbling, Labels, Offer, Session,
+    Task,
 };
 
 /// Garbled circuits with half gates over SoftSpoken transfers: see the [module](crate).
 #[derive(Debug)]
 pub struct HalfGates;
+
+/// The server's session before the client's answer.
+#[derive(Debug)]
+pub struct SessionOffer {
+    session: Session,
+    offer: Offer,
+}
 
 /// The server's session, after its base transfers.
 #[derive(Debug)]
@@ -46,11 +55,43 @@ fn task<'a>(batch: &Batch<'a>) -> Result<Task<'a>> {
 }
 
 impl TwoParty for HalfGates {
+    type Offer = SessionOffer;
     type Garbler = GarblerSession;
     type Evaluator = EvaluatorSession;
     type Garbling = Garbling;
     type Request = Labels;
     type Evaluation = Evaluation;
+
+    const SETUP: [usize; 2] = [Offer::BYTES, CotReceiver::ANSWER_BYTES];
+
+    fn sizes(batch: &Batch<'_>) -> Result<Sizes> {
+        let task = task(batch)?;
+        let (garbled, encoded) = (task.offline_bytes(), task.online_bytes());
+        Ok(Sizes { request: transfer_bytes(task.inputs()[1]), garbled, encoded })
+    }
+
+    fn offer(session: [u8; 32], rng: &mut dyn CryptoRng) -> (SessionOffer, Vec<u8>) {
+        let session = Session::new(session);
+        let (offer, message) = Offer::new(session, rng);
+        (SessionOffer { session, offer }, message)
+    }
+
+    fn answer(
+        session: [u8; 32],
+        offer: &[u8],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(EvaluatorSession, Vec<u8>)> {
+        let session = Session::new(session);
+        let (transfers, answer) = CotReceiver::answer(session, offer, rng)?;
+        Ok((EvaluatorSession::new(&session, transfers), answer))
+    }
+
+    fn accept(
+        SessionOffer { session, offer }: SessionOffer,
+        answer: &[u8],
+    ) -> Result<GarblerSession> {
+        Ok(GarblerSession::new(&session, offer.accept(answer)?))
+    }
 
     fn request(
         evaluator: &mut EvaluatorSession,

@@ -27,20 +27,18 @@ pub(crate) fn bytes(degree: usize, outputs: usize, budget: &Budget) -> usize {
 }
 
 /// What sealing needs besides the answer.
-pub(crate) struct Sealer<'a> {
-    basis: &'a Basis,
+pub(crate) struct Sealer {
     flood_bits: u32,
     scale: Scale,
 }
 
-impl<'a> Sealer<'a> {
-    pub(crate) fn new(public: &'a PublicKey, budget: Budget, value_bits: u32) -> Self {
-        let basis = public.parameters().basis();
-        Self { basis, flood_bits: budget.flood_bits, scale: Scale::new(basis, value_bits) }
+impl Sealer {
+    pub(crate) fn new(public: &PublicKey, budget: Budget, value_bits: u32) -> Self {
+        let scale = Scale::new(public.parameters().basis(), value_bits);
+        Self { flood_bits: budget.flood_bits, scale }
     }
 
-    /// Hides an answer, and adds to the outputs at `places` offsets, one for each, and the flood. All other coefficients of c₀
-    /// become 0: nothing after this sees them.
+    /// [`cover`]s an answer with offsets, one for each output, and the flood.
     pub(crate) fn cover(
         &self,
         answer: Ciphertext,
@@ -49,19 +47,31 @@ impl<'a> Sealer<'a> {
         offset: impl Fn(usize) -> i64,
         mut rng: ChaCha20Rng,
     ) -> Pair {
-        let (bare, c1) = zero.hide(answer);
         let floods = places.iter().map(|_| flood(self.flood_bits, &mut rng));
         let floods: Zeroizing<Vec<_>> = Zeroizing::new(floods.collect());
-        let moduli: Vec<_> = self.basis.moduli().collect();
-        let c0 = Poly::from_residues(self.basis, |i, row| {
-            for (output, (&place, &flood)) in places.iter().zip(&*floods).enumerate() {
-                let (place, q) = (place as usize, moduli[i]);
-                let noise = q.add(self.scale.up_one(offset(output), i, q), q.reduce_signed(flood));
-                row[place] = q.add(bare.residues(i)[place], noise);
-            }
-        });
-        [c0, c1]
+        cover(answer, zero, places, |output, i, q| {
+            q.add(self.scale.up_one(offset(output), i, q), q.reduce_signed(floods[output]))
+        })
     }
+}
+
+/// Hides an answer, and adds to the outputs at `places` what `mask` says for each, modulo each prime. All other coefficients
+/// of c₀ become 0: nothing after this sees them.
+pub(crate) fn cover(
+    answer: Ciphertext,
+    zero: Zero,
+    places: &[u32],
+    mask: impl Fn(usize, usize, Modulus) -> u64,
+) -> Pair {
+    let (bare, c1) = zero.hide(answer);
+    let moduli: Vec<_> = c1.basis().moduli().collect();
+    let c0 = Poly::from_residues(c1.basis(), |i, row| {
+        for (output, &place) in places.iter().enumerate() {
+            let (place, q) = (place as usize, moduli[i]);
+            row[place] = q.add(bare.residues(i)[place], mask(output, i, q));
+        }
+    });
+    [c0, c1]
 }
 
 /// What the client may see of a covered answer: the outputs at `places`.

@@ -6,7 +6,7 @@ use gelu_core::{Cryptosystem, Result};
 use rand_core::CryptoRng;
 
 use crate::keys::{PublicKey, SecretKey};
-use crate::layout::TileLayout;
+use crate::layout::{TileLayout, TileShares};
 use crate::parameters::Parameters;
 use crate::prices::Prices;
 use crate::{upload, zero};
@@ -51,6 +51,7 @@ impl Backend for Lattice {
     const WRAPS: bool = true;
     type Layout = TileLayout;
     type Rate = NoSecretRate;
+    type Shares = TileShares;
     type Prices = Prices;
 
     fn layouts(public: &PublicKey, task: &Task<'_>) -> Result<Vec<TileLayout>, RangeError> {

@@ -44,6 +44,7 @@ use std::sync::LazyLock;
 use gelu_ring::sample::ERROR_BOUND;
 use gelu_ring::{Basis, primes};
 
+use crate::plain::FRACTION_ERROR;
 use crate::{packing, proof};
 
 /// A ring, by its degree.
@@ -130,8 +131,31 @@ impl Parameters {
         let hiding_bits_from_any_key = hiding(uploads + zero_of_any_key(self.degree()));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 200")]
         let flood_bits = flood_bits as u32;
-        let budget = Budget { wire_bits, flood_bits, hiding_bits, hiding_bits_from_any_key };
+        let sharing = self.sharing(value_bits, work, levels);
+        let budget =
+            Budget { wire_bits, flood_bits, hiding_bits, hiding_bits_from_any_key, sharing };
         (hiding_bits >= LEAST_HIDING_BITS).then_some(budget)
+    }
+
+    /// How answers with noise of size `work` are shared: modulo the fewest primes that hide enough. None where all of them do
+    /// not, and for packed answers, whose noise is too large for that.
+    fn sharing(&self, value_bits: u32, work: f64, levels: u32) -> Option<Sharing> {
+        let reach = |primes: usize| {
+            let kept = bits_of(&self.basis.part(0..primes));
+            let rounding = match primes == self.basis.moduli().len() {
+                true => 0.0,
+                false => 0.52 * (self.degree() as f64 + 2.0) * (-kept).exp2(),
+            };
+            let fractions = 2.0 * FRACTION_ERROR;
+            let all = work * (-self.modulus_bits()).exp2() + rounding + fractions;
+            -(all.log2() + f64::from(value_bits))
+        };
+        let sharing = |primes: usize| {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 184")]
+            let reach_bits = reach(primes).max(0.0) as u32;
+            (f64::from(reach_bits) > LEAST_HIDING_BITS).then_some(Sharing { primes, reach_bits })
+        };
+        (levels == 0).then(|| (1..=self.basis.moduli().len()).find_map(sharing)).flatten()
     }
 }
 
@@ -159,6 +183,17 @@ pub struct Budget {
     pub hiding_bits: f64,
     /// The same for every key that is accepted.
     pub hiding_bits_from_any_key: f64,
+    /// How answers are handed out as shares, where they can.
+    pub(crate) sharing: Option<Sharing>,
+}
+
+/// Answers under a mask: see [`shares`](crate::layout::shares).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Sharing {
+    /// Primes of the modulus that answers cross the wire by.
+    pub(crate) primes: usize,
+    /// All noise is below 2^−this of the distance Δ of two plaintexts.
+    pub(crate) reach_bits: u32,
 }
 
 #[cfg(test)]

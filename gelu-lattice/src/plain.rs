@@ -49,28 +49,33 @@ impl Scale {
 /// x as a fraction of q: what remains of it modulo 1, in units of 2^−128.
 ///
 /// With yᵢ = x·(q/qᵢ)⁻¹ modulo qᵢ, x/q is Σ yᵢ/qᵢ modulo 1. Each term is below its true value by less than
-/// yᵢ·2^−128, so the sum by less than 2^−75.
+/// 2^−127, and there are at most eight.
 pub(crate) struct Fraction {
     /// (q/qᵢ)⁻¹ modulo qᵢ.
     inverses: Vec<u64>,
-    /// ⌊2^128/qᵢ⌋.
-    reciprocals: Vec<u128>,
+    /// ⌊2^192/qᵢ⌋: the high 128 bits and the low 64.
+    reciprocals: Vec<(u128, u64)>,
 }
 
 impl Fraction {
     pub(crate) fn new(basis: &Basis) -> Self {
-        // q divides no power of two, so this is ⌊2^128/q⌋.
-        let reciprocals = basis.moduli().map(|q| u128::MAX / u128::from(q.value())).collect();
+        // q divides no power of two, so this is ⌊2^128/q⌋; and this what remains, times 2^64/q.
+        let reciprocal = |q: Modulus| {
+            let q = u128::from(q.value());
+            let low = ((u128::MAX % q + 1) << 64) / q;
+            (u128::MAX / q, u64::try_from(low).expect("a remainder is below q"))
+        };
+        let reciprocals = basis.moduli().map(reciprocal).collect();
         Self { inverses: cofactor_inverses(basis), reciprocals }
     }
 
-    /// round(2^w·x/q) modulo 2^w of all coefficients; at most 1/2 + 2^−9 away, for w ≤ 76.
+    /// round(2^w·x/q) modulo 2^w of all coefficients; at most 1/2 + 2^−9 away, for w ≤ 115.
     pub(crate) fn switch(&self, mut x: Poly<Coefficients>, wire_bits: u32) -> Vec<u128> {
         x.scale(&self.inverses);
         let mut sums = vec![rounding(wire_bits); x.basis().degree()];
         for (i, &reciprocal) in self.reciprocals.iter().enumerate() {
             for (sum, &y) in sums.iter_mut().zip(x.residues(i)) {
-                *sum = sum.wrapping_add(reciprocal.wrapping_mul(y.into()));
+                *sum = sum.wrapping_add(times(reciprocal, y));
             }
         }
         sums.iter_mut().for_each(|sum| *sum >>= 128 - wire_bits);
@@ -79,14 +84,26 @@ impl Fraction {
 
     /// The same of the coefficient at `place` alone.
     pub(crate) fn switch_at(&self, x: &Poly<Coefficients>, place: u32, wire_bits: u32) -> u128 {
+        self.at(x, place).wrapping_add(rounding(wire_bits)) >> (128 - wire_bits)
+    }
+
+    /// The coefficient at `place` as a fraction of q, in units of 2^−128: at most [`FRACTION_ERROR`] too low.
+    pub(crate) fn at(&self, x: &Poly<Coefficients>, place: u32) -> u128 {
         let factors = self.inverses.iter().zip(&self.reciprocals);
         let terms = x.basis().moduli().enumerate().zip(factors);
-        let sum = terms.fold(rounding(wire_bits), |sum, ((i, q), (&inverse, &reciprocal))| {
+        terms.fold(0u128, |sum, ((i, q), (&inverse, &reciprocal))| {
             let y = q.mul(x.residues(i)[place as usize], inverse);
-            sum.wrapping_add(reciprocal.wrapping_mul(y.into()))
-        });
-        sum >> (128 - wire_bits)
+            sum.wrapping_add(times(reciprocal, y))
+        })
     }
+}
+
+/// How much too low a [`Fraction`] may be: 2^−124.
+pub(crate) const FRACTION_ERROR: f64 = 16.0 / (u128::MAX as f64);
+
+/// y/q modulo 1 in units of 2^−128, by the reciprocal of q.
+fn times((high, low): (u128, u64), y: u64) -> u128 {
+    high.wrapping_mul(y.into()).wrapping_add((u128::from(low) * u128::from(y)) >> 64)
 }
 
 /// (q/qᵢ)⁻¹ modulo qᵢ, for each prime.

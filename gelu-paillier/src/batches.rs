@@ -3,7 +3,7 @@
 //! Each item has a random generator of its own, seeded in order from the caller's, so that results
 //! depend neither on the number of cores nor on who works on which item.
 
-use crypto_bigint::{BoxedUint, Resize};
+use crypto_bigint::{BoxedUint, NonZero, Resize};
 use gelu_core::error::ApiMisuse;
 use gelu_core::slots::MAX_SLOT_BITS;
 use gelu_core::{Error, Plaintext, Result, SlotShape};
@@ -19,6 +19,9 @@ use crate::kernel::{LANES, Line};
 use crate::keys::{PublicKey, SecretKey};
 use crate::noise::Noise;
 use crate::ring::Digits;
+
+/// Draws what is added to a plaintext with slots of a shape, modulo n.
+type Mask = fn(SlotShape, &NonZero<BoxedUint>, &mut dyn CryptoRng) -> Zeroizing<BoxedUint>;
 
 impl PublicKey {
     /// Encrypts each plaintext with a chosen kind of [`Noise`].
@@ -54,6 +57,29 @@ impl PublicKey {
         ciphertexts: &[(Ciphertext, SlotShape)],
         rng: &mut dyn CryptoRng,
     ) -> Vec<Ciphertext> {
+        let sealed = self.seal(noise, ciphertexts, digits::mask, rng);
+        sealed.into_iter().map(|(ciphertext, _)| ciphertext).collect()
+    }
+
+    /// [`MaskSlots::mask_many`](gelu_core::slots::MaskSlots::mask_many).
+    pub(crate) fn mask_many(
+        &self,
+        ciphertexts: &[(Ciphertext, SlotShape)],
+        rng: &mut dyn CryptoRng,
+    ) -> (Vec<Ciphertext>, Vec<Zeroizing<Vec<u64>>>) {
+        let sealed = self.seal(Noise::Statistical, ciphertexts, digits::full_mask, rng);
+        let shapes = ciphertexts.iter().map(|(_, shape)| *shape);
+        sealed.into_iter().zip(shapes).map(|((c, t), shape)| (c, digits::digits(&t, shape))).unzip()
+    }
+
+    /// Ciphertexts times noise under masks; and those. Noise that was made before is used up first.
+    fn seal(
+        &self,
+        noise: Noise,
+        ciphertexts: &[(Ciphertext, SlotShape)],
+        mask: Mask,
+        rng: &mut dyn CryptoRng,
+    ) -> Vec<(Ciphertext, Zeroizing<BoxedUint>)> {
         let stock = match noise {
             Noise::Statistical => self.seals().take(ciphertexts.len()),
             _ => Vec::new(),
@@ -62,13 +88,13 @@ impl PublicKey {
         let mut sealed: Vec<_> = in_chunks(first, LANES, rng)
             .zip(stock.par_chunks(chunk_size(first.len(), LANES)))
             .flat_map_iter(|((chunk, mut rngs), noise)| {
-                self.rerandomized(chunk, &refs(noise), &mut rngs)
+                self.masked(chunk, &refs(noise), mask, &mut rngs)
             })
             .collect();
         let maker = self.noise(noise, rest.len());
         sealed.par_extend(in_chunks(rest, LANES, rng).flat_map_iter(|(chunk, mut rngs)| {
             let noise = maker.make(&mut rngs);
-            self.rerandomized(chunk, &noise.refs(), &mut rngs)
+            self.masked(chunk, &noise.refs(), mask, &mut rngs)
         }));
         sealed
     }
@@ -90,24 +116,27 @@ impl PublicKey {
         let seeds = seeds(ciphertexts.len(), rng);
         let mut rngs: Vec<_> = seeds.iter().map(|seed| ChaCha20Rng::from_seed(*seed)).collect();
         let noise = self.noise_of_bases(bases, &mut rngs);
-        self.rerandomized(ciphertexts, &noise.refs(), &mut rngs)
+        let sealed = self.masked(ciphertexts, &noise.refs(), digits::mask, &mut rngs);
+        sealed.into_iter().map(|(ciphertext, _)| ciphertext).collect()
     }
 
-    /// Ciphertexts times noise, with masks above the slots.
-    fn rerandomized(
+    /// Ciphertexts times this noise under masks; and those.
+    fn masked(
         &self,
         ciphertexts: &[(Ciphertext, SlotShape)],
         noise: &[&[Line]],
+        mask: Mask,
         rngs: &mut [ChaCha20Rng],
-    ) -> Vec<Ciphertext> {
+    ) -> Vec<(Ciphertext, Zeroizing<BoxedUint>)> {
         let masks = ciphertexts.iter().zip(rngs).map(|((_, shape), rng)| {
             self.check_shape(*shape).expect("a shape that the key can hold");
-            digits::mask(*shape, self.mod_n().value(), rng)
+            mask(*shape, self.mod_n().value(), rng)
         });
         let masks: Vec<_> = masks.collect();
         let fresh = Zeroizing::new(self.ring().multiply(noise, &self.messages(&masks).refs()));
         let old: Vec<_> = ciphertexts.iter().map(|(c, _)| c.under(self)).collect();
-        self.ciphertexts(&self.ring().multiply(&fresh.refs(), &old))
+        let sealed = self.ciphertexts(&self.ring().multiply(&fresh.refs(), &old));
+        sealed.into_iter().zip(masks).collect()
     }
 
     /// Noise for the next `count` seals, made now.
@@ -194,21 +223,38 @@ impl SecretKey {
         self.owner().noise(self.owner_noise(), self.public_key().ring(), rngs)
     }
 
-    /// Decrypts each ciphertext: four at a time on each processor, their halves side by side.
+    /// [`AdditiveHE::decrypt_many`](gelu_core::AdditiveHE::decrypt_many).
     pub(crate) fn decrypt_many(
         &self,
         ciphertexts: &[(Ciphertext, SlotShape)],
     ) -> Result<Vec<Plaintext>> {
+        let n = self.public_key().mod_n().value();
+        self.decode_many(ciphertexts, |m, shape| {
+            let values = digits::decode(m, shape, n);
+            Plaintext::new(shape.bits, values).map_err(|_| Error::Decryption)
+        })
+    }
+
+    /// [`MaskSlots::digits_many`](gelu_core::slots::MaskSlots::digits_many).
+    pub(crate) fn digits_many(
+        &self,
+        ciphertexts: &[(Ciphertext, SlotShape)],
+    ) -> Result<Vec<Zeroizing<Vec<u64>>>> {
+        self.decode_many(ciphertexts, |m, shape| Ok(digits::digits(m, shape)))
+    }
+
+    /// Decrypts each ciphertext: four at a time on each processor, their halves side by side.
+    fn decode_many<T: Send>(
+        &self,
+        ciphertexts: &[(Ciphertext, SlotShape)],
+        decode: impl Fn(&BoxedUint, SlotShape) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
         let public = self.public_key();
         ciphertexts.iter().try_for_each(|(_, shape)| public.check_shape(*shape))?;
-        let decrypt = |chunk: &[(Ciphertext, SlotShape)]| -> Result<Vec<Plaintext>> {
+        let decrypt = |chunk: &[(Ciphertext, SlotShape)]| -> Result<Vec<T>> {
             let all: Vec<_> = chunk.iter().map(|(c, _)| c).collect();
             let messages = self.decrypt_all(&all)?;
-            let decode = |(m, (_, shape)): (&Zeroizing<BoxedUint>, &(Ciphertext, SlotShape))| {
-                let values = digits::decode(m, *shape, public.mod_n().value());
-                Plaintext::new(shape.bits, values).map_err(|_| Error::Decryption)
-            };
-            messages.iter().zip(chunk).map(decode).collect()
+            messages.iter().zip(chunk).map(|(m, (_, shape))| decode(m, *shape)).collect()
         };
         let chunks: Vec<_> = ciphertexts
             .par_chunks(chunk_size(ciphertexts.len(), LANES / 2))

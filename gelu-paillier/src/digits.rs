@@ -18,9 +18,19 @@
 //!
 //! and the low L bits are the biased row. [`mask`] draws ρ from all of this range.
 //!
+//! **Shares.** [`full_mask`] draws t over all of ℤ/n, and [`digits`] cuts (row + t) mod n and t apart. For |vⱼ| ≤ h, with
+//! h = 2^(w−sigma−1), and t = s + Σⱼ h·2^(w·j), neither a slot nor the whole carries if
+//!
+//! ```text
+//! digit j of s  <  2^w − 2h  for all j,       s + 2·Σⱼ h·2^(w·j)  <  n
+//! ```
+//! and then digit j of the sum is vⱼ + digit j of t. A uniform s < n breaks a condition of the first kind once in
+//! 2^sigma, and the last one less than once in 2^sigma, as 2^L < n/2: so t is within (count + 1)·2^−sigma of uniform.
+//!
 //! Values are a client's data: encoding and decoding take the same time for all values of a shape.
 
 use crypto_bigint::{BoxedUint, NonZero, RandomMod, Resize};
+use gelu_core::slots::SIGMA;
 use gelu_core::{Plaintext, SlotShape};
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
@@ -67,10 +77,46 @@ pub(crate) fn mask(
     Zeroizing::new(rho.shl(shift))
 }
 
+/// An almost uniform t < n that no row of products carries: see the [module](self). Its time tells how many draws
+/// were refused, and nothing of the one that was not.
+pub(crate) fn full_mask(
+    shape: SlotShape,
+    n: &NonZero<BoxedUint>,
+    rng: &mut dyn CryptoRng,
+) -> Zeroizing<BoxedUint> {
+    let halves = repeated(1 << (shape.bits - SIGMA - 1), shape, n);
+    let below = NonZero::new(n.wrapping_sub(&halves).wrapping_sub(&halves));
+    let below = below.expect("the shape leaves the key two bits");
+    loop {
+        let s = Zeroizing::new(BoxedUint::random_mod_vartime(rng, &below));
+        if !carries(&s, shape) {
+            return Zeroizing::new(s.wrapping_add(&halves));
+        }
+    }
+}
+
+/// Whether a digit is so large that a product of slots of this shape, raised by h, could carry.
+fn carries(s: &BoxedUint, shape: SlotShape) -> bool {
+    let words = words(s);
+    let top = |j: usize| digit(&words, (j + 1) * shape.bits as usize - SIGMA as usize, SIGMA);
+    (0..shape.count).any(|j| top(j) == (1 << SIGMA) - 1)
+}
+
+/// The digits of slots of the given shape in `m`, which is below n, modulo 2^64.
+pub(crate) fn digits(m: &BoxedUint, shape: SlotShape) -> Zeroizing<Vec<u64>> {
+    let words = words(m);
+    let digit = |j: usize| low_word(digit(&words, j * shape.bits as usize, shape.bits));
+    Zeroizing::new((0..shape.count).map(digit).collect())
+}
+
 /// B: half a slot's range in every slot.
 fn bias(shape: SlotShape, n: &NonZero<BoxedUint>) -> BoxedUint {
-    let halves = core::iter::repeat_n(1u128 << (shape.bits - 1), shape.count);
-    join(halves, shape.bits, n.bits_precision())
+    repeated(1 << (shape.bits - 1), shape, n)
+}
+
+/// The same digit in every slot.
+fn repeated(digit: u128, shape: SlotShape, n: &NonZero<BoxedUint>) -> BoxedUint {
+    join(core::iter::repeat_n(digit, shape.count), shape.bits, n.bits_precision())
 }
 
 /// Σ digitⱼ·2^(width·j), for digits below 2^width.
@@ -174,6 +220,44 @@ mod tests {
                 let row = Plaintext::new(bits, vec![value; count]).unwrap();
                 let masked = encode(&row, &n).add_mod(&largest, &n);
                 assert_eq!(decode(&masked, shape, &n), row.values(), "{bits} bits of {value}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn digits_under_a_full_mask_are_sums(
+            bits in SIGMA + 2..=127, kinds in prop::collection::vec(0usize..5, 12), seed in any::<u64>(),
+        ) {
+            let h = 1i128 << (bits - SIGMA - 1);
+            let values = kinds.iter().take((capacity(512) / bits) as usize);
+            let values: Vec<_> = values.map(|&kind| [0, h, -h, h / 3, -1][kind]).collect();
+            let row = Plaintext::new(bits, values).unwrap();
+            let n = modulus();
+            let t = full_mask(row.shape(), &n, &mut rng(seed));
+            let sums = digits(&encode(&row, &n).add_mod(&t, &n), row.shape());
+            let masks = digits(&t, row.shape());
+            for ((sum, mask), v) in sums.iter().zip(&*masks).zip(row.values()) {
+                prop_assert_eq!(sum.wrapping_sub(*mask), low_word(v.cast_unsigned()));
+            }
+        }
+    }
+
+    /// The largest digits that are drawn bear the largest products; one more, and a slot would carry.
+    #[test]
+    fn only_masks_that_could_carry_are_refused() {
+        let (n, shape) = (modulus(), SlotShape { bits: 60, count: 8 });
+        let h = 1i128 << (60 - SIGMA - 1);
+        let largest = (1u128 << 60) - 2 * h.unsigned_abs() - 1;
+        for (digit_of_s, exact) in [(0, true), (largest, true), (largest + 1, false)] {
+            let s = repeated(digit_of_s, shape, &n);
+            assert_eq!(carries(&s, shape), !exact);
+            let t = s.wrapping_add(repeated(h.unsigned_abs(), shape, &n));
+            for v in [h, -h] {
+                let row = Plaintext::new(60, vec![v; 8]).unwrap();
+                let sums = digits(&encode(&row, &n).add_mod(&t, &n), shape);
+                let wanted = low_word(digit_of_s.wrapping_add_signed(h + v));
+                assert_eq!(sums[1..].iter().all(|&sum| sum == wanted), exact || v < 0);
             }
         }
     }

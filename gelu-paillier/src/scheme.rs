@@ -5,8 +5,8 @@ use core::marker::PhantomData;
 use crypto_bigint::BoxedUint;
 use gelu_core::error::{ApiMisuse, PeerIncompatible};
 use gelu_core::slots::{
-    AdditiveHE, DigitSlots, Matrix, Packed, Plaintext, Prices, ScaleSlots, SlotBackend, SlotShape,
-    UpdateLayout, check_block_len,
+    AdditiveHE, DigitSlots, MaskSlots, Matrix, Packed, Plaintext, Prices, ScaleSlots, SlotBackend,
+    SlotShape, SlotShares, UpdateLayout, check_block_len,
 };
 use gelu_core::{Cryptosystem, Result};
 use rand_core::CryptoRng;
@@ -324,9 +324,29 @@ impl<P: KeyPolicy> ScaleSlots for Scheme<P> {
     }
 }
 
+impl<P: KeyPolicy> MaskSlots for Scheme<P> {
+    /// With [`Noise::Statistical`]. Every mask is within (slots + 1)·2^−[`SIGMA`](gelu_core::slots::SIGMA) of
+    /// uniform modulo n.
+    fn mask_many(
+        public: &PublicKey,
+        ciphertexts: &[(Ciphertext, SlotShape)],
+        rng: &mut dyn CryptoRng,
+    ) -> (Vec<Ciphertext>, Vec<Zeroizing<Vec<u64>>>) {
+        public.mask_many(ciphertexts, rng)
+    }
+
+    fn digits_many(
+        secret: &SecretKey,
+        ciphertexts: &[(Ciphertext, SlotShape)],
+    ) -> Result<Vec<Zeroizing<Vec<u64>>>> {
+        secret.digits_many(ciphertexts)
+    }
+}
+
 impl<P: KeyPolicy> SlotBackend for Scheme<P> {
     type Packing = Packed;
     type Updates = UpdateLayout;
+    type Masking = SlotShares;
 
     fn slot_prices(public: &PublicKey) -> Prices {
         prices(public.bits())

@@ -97,14 +97,48 @@ pub struct ModelCard {
     pub policy: Policy,
     /// The account that this session's queries are booked on.
     pub account: String,
-    /// The ledger's verdict on inference, one sentence.
+    /// How queries can be asked; the first is the one that the operator prefers.
+    pub modes: Vec<Mode>,
+    /// Whether a blind query may ask for scores, and not for the class alone.
+    pub scores: bool,
+    /// Tickets for blind queries that a session may hold.
+    pub tickets: u32,
+    /// The ledger's verdict on open inference, one sentence.
     pub inference: String,
+    /// The same on blind inference, or why it cannot be.
+    pub blind: String,
     /// The ledger's verdict on training, one sentence.
     pub training: String,
     /// The most samples of a lease that the operator grants.
     pub lease_samples: u64,
     /// What the model's inputs and classes mean, if that is known.
     pub schema: Option<CardSchema>,
+}
+
+/// How a query is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// The client sees the weighted sums of every layer.
+    Open,
+    /// Nobody sees them: see [`gelu_core::blind`].
+    Blind,
+}
+
+impl Mode {
+    /// Its name in commands and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Blind => "blind",
+        }
+    }
+}
+
+impl core::fmt::Display for Mode {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// A schema on a card.
@@ -160,10 +194,10 @@ pub enum Incompatible {
 impl ModelCard {
     /// With words that can be shown as they are, whatever the server sent.
     pub(crate) fn printable(self) -> Self {
-        let Self { name, backend, account, inference, training, .. } = &self;
-        let [name, backend, account, inference, training] =
-            [name, backend, account, inference, training].map(|text| printable(text));
-        Self { name, backend, account, inference, training, ..self }
+        let Self { name, backend, account, inference, blind, training, .. } = &self;
+        let [name, backend, account, inference, blind, training] =
+            [name, backend, account, inference, blind, training].map(|text| printable(text));
+        Self { name, backend, account, inference, blind, training, ..self }
     }
 }
 
@@ -314,7 +348,11 @@ mod tests {
             key_bits: (1, 2),
             policy: Policy::Enforce,
             account: name.into(),
+            modes: vec![Mode::Open, Mode::Blind],
+            scores: false,
+            tickets: 4,
             inference: name.into(),
+            blind: name.into(),
             training: name.into(),
             lease_samples: 3,
             schema: None,

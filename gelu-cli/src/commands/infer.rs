@@ -15,6 +15,7 @@ use crate::data::{DataArgs, Meaning};
 use crate::ending::{Ended, Results};
 use crate::experiment::protocol;
 use crate::machine::Machine;
+use crate::mode::Agreed;
 use crate::output::Output;
 use crate::phases::{Phases, bytes, seconds};
 use crate::problem::problem;
@@ -32,6 +33,7 @@ Examples:
   gelu infer --model lenet5.safetensors --data DIR --dataset mnist --count 100
   gelu infer --model iris.safetensors --dataset iris --batch 10
   gelu infer --model iris.safetensors --dataset iris --backend elgamal
+  gelu infer --model iris.safetensors --dataset iris --mode blind
   gelu infer --server gelu.example.org:7878 --account alice --key alice.key --csv new.csv
 
 The samples are those that `gelu train` with the same --seed holds out; MNIST has its own
@@ -107,6 +109,7 @@ pub(super) struct Asked {
     /// Whether the data names the classes that the network has.
     names_fit: bool,
     classes: usize,
+    agreed: Agreed,
     key_bits: u32,
     /// Of each query.
     times: Vec<Duration>,
@@ -130,6 +133,7 @@ impl Task for Ask<'_> {
         let (name, samples) = here.map_or_else(|| read(reached.schema()), Ok)?;
         check_fit(reached.network(), &samples)?;
         let (key_bits, batch, screen) = (reached.key_bits, reached.batch, reached.screen.clone());
+        let (agreed, classes) = (reached.agreed, reached.network().classes());
 
         let mut phases = Phases::start();
         let mut open = reached.open(&mut phases)?;
@@ -144,7 +148,6 @@ impl Task for Ask<'_> {
         };
         let classifying = client::classify(&mut open.session, &samples, batch, answered);
         let classified = client::wait(&open.runtime, classifying);
-        let classes = open.session.network().classes();
         let spent = open.close();
         let said = format!("classified {} samples under encryption", predictions.len());
         phases.end(running, "inference", &said);
@@ -156,6 +159,7 @@ impl Task for Ask<'_> {
             predictions,
             ended,
             classes,
+            agreed,
             key_bits,
             times,
             phases,
@@ -222,6 +226,7 @@ impl Answer<'_> {
             "asked": self.asked.samples.len(),
             "ended": asked.ended.as_ref().map(Ended::reason),
             "batch": self.args.batch,
+            "mode": asked.agreed.name(),
             "accuracy": self.accuracy,
             "predictions_equal_plaintext": self.equal().map(|equal| equal == count),
             "equal": self.equal(),

@@ -6,19 +6,20 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use gelu_core::Backend;
-use gelu_core::ledger::{Exposure, Policy};
-use gelu_core::plan::Purpose;
-use gelu_core::server::LearningRate;
+use gelu_core::ledger::Policy;
+use gelu_core::server::{BlindTerms, LearningRate, ServedModel};
 use gelu_nn::{Model, Rate};
 use gelu_service::certs::Identity;
-use gelu_service::server::Summary;
+use gelu_service::handshake::Mode;
+use gelu_service::server::{Summary, Terms};
 use gelu_service::{Config, Server, ServerTls};
 use serde::Serialize;
 
-use crate::args::{Cryptosystem, FreezeArgs, Threads};
+use crate::args::{self, Cryptosystem, FreezeArgs, Threads};
 use crate::backend::{Scheme, Task};
 use crate::leases;
 use crate::local::Listening;
+use crate::mode::{self, Answer};
 use crate::model;
 use crate::output::Output;
 use crate::phases::{bytes, say};
@@ -37,6 +38,7 @@ Examples:
   gelu serve --model fresh.safetensors --listen 0.0.0.0:7878 --rate 0.05
   gelu serve --model fresh.safetensors --secret-rate 4      clients are not told the rate 2^-4
   gelu serve --model fresh.safetensors --freeze 1           clients train all but the first layer
+  gelu serve --model lenet5.safetensors --answer scores     blind queries: nobody sees the weights
 
 `gelu train --plaintext` makes the file: with --precision training (and --epochs 0 for fresh
 weights) for training under encryption, without it for queries. It is replaced by each
@@ -65,6 +67,16 @@ pub struct Args {
     /// Answer beyond the ledger's bound: clients can then solve for this model's weights
     #[arg(long)]
     allow_model_extraction: bool,
+    /// How queries may be asked, the preferred mode first [default: open,blind; blind alone where the first open query
+    /// could give weights away]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "MODES")]
+    modes: Option<Vec<mode::Mode>>,
+    /// What a blind query may be told
+    #[arg(long, value_enum, default_value_t = Answer::Class)]
+    answer: Answer,
+    /// Tickets for blind queries that one session may hold
+    #[arg(long, value_name = "N", default_value_t = BlindTerms::default().tickets, value_parser = args::count(1..))]
+    most_tickets: usize,
     /// Use the time after a query to prepare the next one, which is then answered sooner
     #[arg(long)]
     precompute: bool,
@@ -101,14 +113,14 @@ impl Task for Serve<'_> {
     type Output = Result<()>;
 
     fn run<S: Scheme>(self) -> Result<()> {
-        let verdicts = verdicts::<S>(self.model, self.args)?;
         let config = config::<S>(self.args, self.model)?;
+        let terms = terms(self.model, self.args, &config)?;
         let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
         runtime.block_on(async {
             let server = Server::bind(config).await?;
             // Before anybody knows that it listens and may ask it to stop.
             let stop = stop_signal(self.args.stop_with_stdin);
-            self.announce(&server, verdicts)?;
+            self.announce(&server, terms)?;
             let summary = server.run(stop).await?;
             self.close(&summary)
         })
@@ -116,22 +128,36 @@ impl Task for Serve<'_> {
 }
 
 impl Serve<'_> {
-    fn announce<H: Backend>(&self, server: &Server<H>, verdicts: [String; 2]) -> Result<()> {
+    fn announce<H: Backend>(&self, server: &Server<H>, terms: Terms) -> Result<()> {
         let listening = Listening {
             address: server.local_addr()?,
             model: self.model.name().into(),
             version: server.card().version,
             backend: H::ID.into(),
-            verdicts,
+            modes: terms.modes,
+            verdicts: [terms.inference, terms.training],
+            blind: terms.blind,
         };
         if self.output.json {
             return self.output.line(&listening);
         }
         let [inference, training] = &listening.verdicts;
+        let modes = listening.modes.iter().map(|mode| mode.name()).collect::<Vec<_>>().join(", ");
         say(&format!(
-            "{} version {} on {} ({})\n inference: {inference}\n training:  {training}",
-            listening.model, listening.version, listening.address, listening.backend
+            "{} version {} on {} ({})\n queries:   {modes}\n open:      {inference}\n blind:     {}\n \
+             training:  {training}",
+            listening.model,
+            listening.version,
+            listening.address,
+            listening.backend,
+            listening.blind
         ));
+        if self.args.modes.is_none() && listening.modes == [Mode::Blind] {
+            say(
+                " Queries are answered blind alone, since the first open one could give weights away; \
+                 --modes open,blind offers both",
+            );
+        }
         if self.args.allow_model_extraction {
             say(" --allow-model-extraction: the ledger counts, but refuses nothing");
         }
@@ -185,6 +211,8 @@ fn config<S: Scheme>(args: &Args, model: &Model) -> Result<Config<S>> {
     config.lease_samples = args.lease_samples.unwrap_or(config.lease_samples.max(needed));
     config.precompute = args.precompute;
     config.freeze = args.freeze.stages();
+    config.modes = args.modes.as_ref().map(|modes| modes.iter().map(|m| (*m).into()).collect());
+    config.blind = BlindTerms { tickets: args.most_tickets, scores: args.answer == Answer::Scores };
     config.danger_lease_seed = args.danger_lease_seed.map(seed);
     if args.allow_model_extraction {
         config.policy = Policy::AllowModelExtraction;
@@ -220,21 +248,12 @@ fn seed(n: u64) -> [u8; 32] {
     seed
 }
 
-/// The ledger's verdicts on queries and on training; refuses to serve what nobody could use.
-fn verdicts<S: Scheme>(model: &Model, args: &Args) -> Result<[String; 2]> {
-    let exposure = |purpose, cryptosystem: Cryptosystem| -> Result<Exposure> {
-        let (network, precision) = (model.network(), model.precision());
-        let plan = S::plan(network, precision, 1, purpose, cryptosystem.key_bits)?;
-        Ok(Exposure::new(network, precision, &plan))
-    };
-    let inference = exposure(Purpose::Inference, args.cryptosystem)?;
-    // A precision made for inference has no room for masks, nor has a small plaintext; then there
-    // is no training.
-    let training = exposure(Purpose::Training { steps: 1 }, args.cryptosystem.for_training()).ok();
-    let allowed = |e: &Exposure| args.allow_model_extraction || e.safe_samples().0 > 0;
-    if !allowed(&inference) && !training.as_ref().is_some_and(allowed) {
+/// How the model will be served, and the ledger's verdicts; refuses to serve what nobody could use.
+fn terms<S: Scheme>(model: &Model, args: &Args, config: &Config<S>) -> Result<Terms> {
+    let terms = Terms::of(&ServedModel::from(model), config)?;
+    if !terms.useful {
         return Err(problem(
-            format!("the ledger would refuse every request: {}", inference.verdict()),
+            format!("the ledger would refuse every request: {}", terms.inference),
             format!(
                 "`gelu audit {}` shows the table; --allow-model-extraction serves it all the same, \
                  if whoever may query may also have the model",
@@ -242,11 +261,8 @@ fn verdicts<S: Scheme>(model: &Model, args: &Args) -> Result<[String; 2]> {
             ),
         ));
     }
-    let of_training = training.map_or(NO_TRAINING.into(), |e| e.verdict());
-    Ok([inference.verdict(), of_training])
+    Ok(terms)
 }
-
-const NO_TRAINING: &str = "not possible at this precision and with this backend";
 
 fn display(path: &Path) -> String {
     path.display().to_string()

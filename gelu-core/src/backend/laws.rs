@@ -45,13 +45,13 @@ pub(crate) const LAYOUT: &str =
 pub(crate) const RATE: &str = "decrypt(mask(read_rate(encrypt_rate(g)), G, R)) = G + R·2^g";
 
 /// Of entries and offsets within ±7.
-const WEIGHT_BITS: u32 = 4;
+pub(super) const WEIGHT_BITS: u32 = 4;
 /// Where values wrap, weights are also as long as modular masks: so many bits longer than values.
 const LONGER: u32 = 7;
 /// What biases of that length are multiplied by.
 const CONSTANT: i128 = 1 << 14;
 /// Samples: one, two, and more than the slots of most keys.
-const BATCHES: [usize; 3] = [1, 2, 40];
+pub(super) const BATCHES: [usize; 3] = [1, 2, 40];
 
 /// Every layout of dense and windowed maps, both ways, in several batches; gives a line about each task.
 pub(crate) fn layouts<B: Backend>(
@@ -151,14 +151,19 @@ impl Weights {
 }
 
 #[derive(Clone, Copy)]
-enum Values {
+pub(super) enum Values {
     Zeros,
     Edges,
     Random,
 }
 
 impl Values {
-    fn draw(self, count: usize, range: RangeInclusive<i128>, rng: &mut dyn CryptoRng) -> Vec<i128> {
+    pub(super) fn draw(
+        self,
+        count: usize,
+        range: RangeInclusive<i128>,
+        rng: &mut dyn CryptoRng,
+    ) -> Vec<i128> {
         let (least, most) = range.into_inner();
         let value = |n: usize| match self {
             Self::Zeros => 0,
@@ -256,12 +261,12 @@ pub(crate) fn rate<B: Backend>(
 }
 
 /// Three inputs, five outputs.
-fn dense() -> LinearMap {
+pub(super) fn dense() -> LinearMap {
     Dense::new(3, 5).expect("a dense layer").into()
 }
 
 /// Two filters of three taps at four positions of nine inputs.
-fn window() -> LinearMap {
+pub(super) fn window() -> LinearMap {
     let axes = Axis::new(1, 1, 1, 0).and_then(|rows| Ok((rows, Axis::new(9, 3, 2, 0)?)));
     let window = axes.and_then(|(rows, columns)| Window::new(1, 2, rows, columns));
     window.expect("a convolution").into()

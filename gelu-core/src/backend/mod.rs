@@ -10,11 +10,15 @@
 //! client   W·X + b ◀─ decrypt ◀──────────────────────────────────────────────────────────── bytes
 //! ```
 //!
+//! Answers that the client must not read either are handed out as [`Shares`].
+//!
 //! Schemes whose plaintexts are rows of slots need not write layouts: see [`slots`](crate::slots).
 
 pub(crate) mod laws;
 mod rate;
 mod seal;
+pub(crate) mod share_laws;
+mod shares;
 mod task;
 
 use core::fmt::{Debug, Display};
@@ -26,6 +30,7 @@ use crate::error::{RangeError, Result};
 use crate::linear::LinearMap;
 pub use rate::{NoSecretRate, SecretRate};
 pub use seal::Sealed;
+pub use shares::{NoShares, Share, Shares};
 pub use task::{Direction, MAX_WRAPPING_BITS, Task};
 
 /// A public-key cryptosystem: its name and its keys.
@@ -85,6 +90,8 @@ pub trait Backend: Cryptosystem {
     type Layout: Layout<Self>;
     /// How masked updates travel at a secret learning rate; [`NoSecretRate`] where they cannot.
     type Rate: SecretRate<Self>;
+    /// How answers are handed out as shares; [`NoShares`] where they cannot.
+    type Shares: Shares<Self>;
     /// What operations cost: what the client chooses a layout by.
     type Prices: Clone + Debug + Send + Sync + 'static;
 

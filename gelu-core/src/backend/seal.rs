@@ -2,13 +2,14 @@
 
 use rand_core::CryptoRng;
 
-use super::{Cryptosystem, Layout};
+use super::{Backend, Cryptosystem, Layout, Share, Shares};
+use crate::error::Result;
 
 /// The bytes of an answer that may leave the server: it hides how it was made.
 ///
-/// There is no other way to make one than [`seal`](Self::seal), and a server machine writes nothing else
-/// into its messages. The randomness of a result is a function of the weights and of the inputs'
-/// randomness, which the key's owner knows; without this step one response gives a layer away (the paper
+/// There is no other way to make one than [`seal`](Self::seal) and [`share`](Self::share), and a server machine
+/// writes nothing else into its messages. The randomness of a result is a function of the weights and of the
+/// inputs' randomness, which the key's owner knows; without this step one response gives a layer away (the paper
 /// does not say so).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sealed(Vec<u8>);
@@ -22,6 +23,21 @@ impl Sealed {
         rng: &mut dyn CryptoRng,
     ) -> Self {
         Self(layout.seal(public, answer, rng))
+    }
+
+    /// Seals an answer under a mask; and the server's share.
+    ///
+    /// # Errors
+    /// As [`Shares::seal`].
+    pub fn share<B: Backend>(
+        shares: &B::Shares,
+        layout: &B::Layout,
+        public: &B::PublicKey,
+        answer: <B::Layout as Layout<B>>::Answer,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(Self, Share)> {
+        let (bytes, share) = shares.seal(layout, public, answer, rng)?;
+        Ok((Self(bytes), share))
     }
 
     /// What crosses the wire.

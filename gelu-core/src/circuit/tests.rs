@@ -4,51 +4,10 @@ use ndarray::Array2;
 use proptest::prelude::*;
 
 use super::*;
-use crate::error::Result;
 use crate::fixed::{Format, Saturations, exp2};
 use crate::network::LocalFunction;
 use crate::pass;
-
-/// A local function as a network has it, by its circuit's own kind.
-#[derive(Debug)]
-struct Function(&'static str, Option<Local>);
-
-impl LocalFunction for Function {
-    fn name(&self) -> &str {
-        self.0
-    }
-    fn outputs(&self, inputs: usize) -> Result<usize> {
-        Ok(inputs)
-    }
-    fn forward(&self, z: &Array2<f64>) -> Array2<f64> {
-        let pooled = |windows: &Windows, f: &dyn Fn(&[f64]) -> f64| {
-            Array2::from_shape_fn((windows.0.len(), z.ncols()), |(w, column)| {
-                f(&windows.0[w].iter().map(|i| z[[*i, column]]).collect::<Vec<_>>())
-            })
-        };
-        match self.1.as_ref().unwrap() {
-            Local::Relu => z.mapv(|z| z.max(0.0)),
-            Local::Square => z.mapv(|z| z * z),
-            Local::Steps(f) => z.mapv(f),
-            Local::Max(windows) => {
-                pooled(windows, &|w| w.iter().copied().fold(f64::NEG_INFINITY, f64::max))
-            }
-            Local::Mean(windows) => {
-                pooled(windows, &|w| w.iter().map(|z| z * (1.0 / w.len() as f64)).sum())
-            }
-        }
-    }
-    fn backward(&self, _: &Array2<f64>, _: &Array2<f64>, grad: &Array2<f64>) -> Array2<f64> {
-        grad.clone()
-    }
-    fn circuit(&self) -> Option<Local> {
-        self.1.clone()
-    }
-}
-
-fn sigmoid(z: f64) -> f64 {
-    1.0 / (1.0 + libm::exp(-z))
-}
+use crate::tests::networks::{Function, sigmoid};
 
 /// A chain of local functions by name, on windows of `window` values.
 fn chain(names: &[&'static str], window: usize) -> Vec<Box<dyn LocalFunction>> {
@@ -271,7 +230,7 @@ fn gates_that_nothing_needs_are_left_out() {
 /// The whole ticket of one stage with the mock: W·x + b under masks, the circuit on shares, the next stage's share.
 #[test]
 fn a_ticket_gives_the_inputs_of_the_next_stage() {
-    use super::two_party::{Batch, InsecureOpen, run};
+    use super::two_party::{Batch, InsecureOpen, Weighted, run};
     use crate::fixed::Precision;
     use crate::linear::{Dense, LinearMap};
     use rand::{Rng, SeedableRng};
@@ -316,8 +275,8 @@ fn a_ticket_gives_the_inputs_of_the_next_stage() {
                 let n = stage.neurons.iter().position(|other| other == window).unwrap();
                 numbers.activations.encode(a[[n, 0]], &Saturations::default())
             };
-            let map = (&linear, &weights[..], &offsets[..]);
-            let ((), got) = run::<InsecureOpen>(((), &mut ()), &batch, map, &x, rng).unwrap();
+            let map = Weighted::new(&linear, &weights, &offsets).unwrap();
+            let ((), got) = run::<InsecureOpen>(((), &mut ()), &batch, &map, &x, rng).unwrap();
             assert_eq!(got, stage.neurons.iter().map(expected).collect::<Vec<_>>(), "{names:?}");
         }
     }
@@ -325,7 +284,9 @@ fn a_ticket_gives_the_inputs_of_the_next_stage() {
 
 #[test]
 fn what_does_not_belong_to_a_ticket_is_refused() {
-    use super::two_party::{Batch, ClientTicket, InsecureOpen, ServerTicket, without_rho};
+    use super::two_party::{
+        Batch, ClientTicket, InsecureOpen, ServerMask, ServerTicket, Weighted, without_rho,
+    };
     use crate::error::{ApiMisuse, Error};
     use crate::linear::{Dense, LinearMap};
     use rand::SeedableRng;
@@ -335,22 +296,27 @@ fn what_does_not_belong_to_a_ticket_is_refused() {
     let stage = stage(&borrowed(&chain(&["relu"], 1)), 2, &inference(1 << 20)).unwrap();
     let batch = Batch { stage: &stage, ring_bits: 24 };
     let mut server = |s: Vec<u64>, request: &[u8]| {
-        ServerTicket::<InsecureOpen>::new((), &batch, s, request, rng).map(|(_, ticket, _)| ticket)
+        let made =
+            ServerTicket::<InsecureOpen>::new((), &batch, ServerMask::new(s.into()), request, rng);
+        made.map(|(_, ticket, _)| ticket)
     };
     let weights = [1, 2, 3, 4];
-    let map = (&linear, &weights[..], &[0, 0][..]);
+    let map = Weighted::new(&linear, &weights, &[0, 0]).unwrap();
     let ok = |s: Vec<u64>| s.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>();
+    assert_eq!(format!("{map:?}"), "Weighted(4 weights, 2 offsets)");
     let request = ok(vec![1, 2]);
     let mut ticket = || server(vec![5, 6], &request).unwrap();
-    assert!(ticket().answer(&batch, map, &[1, 2]).is_ok());
+    assert!(ticket().answer(&batch, &map, &[1, 2]).is_ok());
     for query in [&[1][..], &[1, 2, 3], &[1, 1 << stage.bits]] {
-        let error = ticket().answer(&batch, map, query).unwrap_err();
+        let error = ticket().answer(&batch, &map, query).unwrap_err();
         assert!(matches!(error, Error::PeerMisbehaved(_)), "{error}");
     }
-    for map in [(&linear, &weights[..3], &[0, 0][..]), (&linear, &weights[..], &[0][..])] {
-        let error = ticket().answer(&batch, map, &[1, 2]).unwrap_err();
+    for (weights, offsets) in [(&weights[..3], &[0, 0][..]), (&weights[..], &[0][..])] {
+        let error = Weighted::new(&linear, weights, offsets).unwrap_err();
         assert!(matches!(error, Error::ApiMisuse(ApiMisuse::Shape { .. })), "{error}");
     }
+    let error = server(vec![5, 6, 7], &request).unwrap().answer(&batch, &map, &[1, 2]).unwrap_err();
+    assert!(matches!(error, Error::ApiMisuse(ApiMisuse::Shape { .. })), "{error}");
     assert!(server(vec![5], &request).is_err(), "a mask is missing");
     assert!(server(vec![5, 6], &request[1..]).is_err(), "half a share");
     assert!(ClientTicket::<InsecureOpen>::request(&mut (), &batch, &[1], rng).is_err());

@@ -20,6 +20,7 @@
 //!
 //! A machine that has returned an error stays failed.
 
+pub mod blind;
 mod round;
 mod training;
 
@@ -39,6 +40,7 @@ use crate::mask;
 use crate::message::{ClientMessage, Lease, ServerMessage};
 use crate::network::Network;
 use crate::plan::{Plan, Purpose};
+pub use blind::BlindClient;
 use round::Round;
 use training::{Training, TrainingRound};
 
@@ -63,6 +65,15 @@ pub enum ClientOutput {
     Refused(Refused),
     /// The lease was given back.
     LeaseReturned,
+    /// New tickets for blind queries are there.
+    TicketsMade {
+        /// The version of the model that they are for.
+        version: u64,
+        /// How many there are now.
+        tickets: usize,
+    },
+    /// The answer to a blind query for classes: one for each sample.
+    Classes(Vec<usize>),
 }
 
 /// What one training step looked like to the owner of the data.

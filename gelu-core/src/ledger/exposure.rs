@@ -255,6 +255,9 @@ impl Exposure {
 
     /// One sentence: whether both protections can hold, and what gives way if not.
     pub fn verdict(&self) -> String {
+        if let Some(verdict) = self.blind_verdict() {
+            return verdict;
+        }
         let (safe, layer) = self.safe_samples();
         let (name, direction) = (&layer.layer, layer.direction);
         match self.least_samples() {
@@ -280,7 +283,7 @@ impl Exposure {
 }
 
 /// What a weight is worth in a layer whose rows have `unknowns`: see the [module](self).
-fn weight_bits(format: Format, unknowns: u64) -> u64 {
+pub(super) fn weight_bits(format: Format, unknowns: u64) -> u64 {
     let halvings = (0..32).find(|k| unknowns <= 1 << (2 * k)).unwrap_or(32);
     u64::from(format.fraction + 1).saturating_sub(halvings).max(1)
 }

@@ -11,6 +11,7 @@
 //!
 //! Its mirror at the client is the [`DataLedger`]: which samples are in which revealed sums.
 
+mod blind;
 pub mod data;
 mod exposure;
 

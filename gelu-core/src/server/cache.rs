@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{ServedModel, prepare};
-use crate::backend::{Backend, Direction, Layout};
+use crate::backend::{Backend, Layout};
 use crate::error::Result;
 
 /// How many layouts of a stage are kept: clients who ask for batches of many sizes take time, not memory.
@@ -23,6 +23,7 @@ struct Entry<B: Backend> {
     model: Arc<ServedModel>,
     stage: usize,
     layout: B::Layout,
+    biased: bool,
     weights: Weights<B>,
 }
 
@@ -35,16 +36,19 @@ impl<B: Backend> Default for WeightCache<B> {
 }
 
 impl<B: Backend> WeightCache<B> {
-    /// The weights of a stage of `model`, ready in `layout`.
+    /// The weights of a stage of `model`, ready in `layout`, with or without its bias.
     pub(super) fn get(
         &self,
         model: &Arc<ServedModel>,
         stage: usize,
         layout: &B::Layout,
+        biased: bool,
     ) -> Result<Weights<B>> {
         let found = |entries: &mut Vec<Entry<B>>| {
             let at = entries.iter().position(|entry| {
-                Arc::ptr_eq(&entry.model, model) && entry.stage == stage && entry.layout == *layout
+                let same =
+                    (entry.stage, entry.biased) == (stage, biased) && entry.layout == *layout;
+                same && Arc::ptr_eq(&entry.model, model)
             })?;
             entries[..=at].rotate_right(1);
             Some(Arc::clone(&entries[0].weights))
@@ -54,14 +58,14 @@ impl<B: Backend> WeightCache<B> {
         }
         // Nobody waits for it: of two sessions that begin at once both make it, and one is kept.
         let layer = &model.parameters.layers[stage];
-        let made = Arc::new(prepare::<B>(layout, model, stage, Direction::Forward, layer)?);
+        let made = Arc::new(prepare::<B>(layout, model, stage, layer, biased)?);
         let mut entries = self.entries();
         if let Some(weights) = found(&mut entries) {
             return Ok(weights);
         }
         let (version, weights) = (model.version, Arc::clone(&made));
         let (model, layout) = (Arc::clone(model), layout.clone());
-        entries.insert(0, Entry { model, stage, layout, weights });
+        entries.insert(0, Entry { model, stage, layout, biased, weights });
         let mut kept = 0;
         entries.retain(|entry| {
             kept += usize::from(entry.stage == stage && entry.model.version >= version);
@@ -98,7 +102,7 @@ mod tests {
     #[test]
     fn the_same_weights_are_made_once() {
         let (cache, model) = (WeightCache::<Clear>::default(), Arc::new(model()));
-        let made = |batch, model| cache.get(model, 0, &layout(model, batch)).unwrap();
+        let made = |batch, model| cache.get(model, 0, &layout(model, batch), true).unwrap();
         let first = made(1, &model);
         assert!(Arc::ptr_eq(&first, &made(1, &model)));
         let next = Arc::new(ServedModel { version: model.version + 1, ..(*model).clone() });
@@ -116,11 +120,11 @@ mod tests {
         let layouts: Vec<_> = (0..10).map(|log| layout(&model, 1 << log)).collect();
         let different = (1..layouts.len()).filter(|&i| !layouts[..i].contains(&layouts[i]));
         assert!(different.count() >= LAYOUTS, "{layouts:?}");
-        let first = cache.get(&model, 0, &layouts[0]).unwrap();
+        let first = cache.get(&model, 0, &layouts[0], true).unwrap();
         for layout in &layouts[1..] {
-            cache.get(&model, 0, layout).unwrap();
+            cache.get(&model, 0, layout, true).unwrap();
             // What is used again stays.
-            assert!(Arc::ptr_eq(&first, &cache.get(&model, 0, &layouts[0]).unwrap()));
+            assert!(Arc::ptr_eq(&first, &cache.get(&model, 0, &layouts[0], true).unwrap()));
         }
         assert_eq!(cache.entries().len(), LAYOUTS);
     }

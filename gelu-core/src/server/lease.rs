@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use rand_core::CryptoRng;
 
-use super::{
-    Host, LearningRate, Planned, ServedModel, WeightCache, check_equal, evaluate, prepare,
-};
+use super::{Host, LearningRate, Planned, ServedModel, WeightCache, evaluate, prepare};
 use crate::backend::{Backend, Sealed, SecretRate};
 use crate::error::{ApiMisuse, PeerMisbehaved, RangeError, Result};
 use crate::mask::{Kind, Masked};
@@ -127,8 +125,8 @@ impl<B: Backend> Lease<B> {
                 Phase::Exchange(expected, Direction::Forward),
                 ClientMessage::EncryptedActivations { stage, batch, ciphertexts, layout },
             ) => {
-                check_equal("batch", batch as usize, self.planned.plan.batch)?;
-                check_equal("stage", stage as usize, expected)?;
+                PeerMisbehaved::check_equal("batch", batch as usize, self.planned.plan.batch)?;
+                PeerMisbehaved::check_equal("stage", stage as usize, expected)?;
                 if between_steps {
                     let (version, exposure) = (self.initial.version, &self.planned.exposure);
                     if let Err(refused) = host.charge(version, exposure, u64::from(batch)) {
@@ -143,7 +141,7 @@ impl<B: Backend> Lease<B> {
                 Phase::Exchange(expected, Direction::Backward),
                 ClientMessage::EncryptedErrors { stage, ciphertexts, layout },
             ) => {
-                check_equal("stage", stage as usize, expected)?;
+                PeerMisbehaved::check_equal("stage", stage as usize, expected)?;
                 let ciphertexts = self.evaluate(public, &layout, &ciphertexts, rng)?.into_bytes();
                 Ok(LeaseStep::Reply(ServerMessage::PropagatedErrors { stage, ciphertexts }))
             }
@@ -188,11 +186,12 @@ impl<B: Backend> Lease<B> {
         };
         let exchange = self.planned.plan.exchange(stage, direction).expect("planned");
         let (layout, layer) = (exchange.named(layout)?, &self.masked.layers[stage]);
+        let forward = direction == Direction::Forward;
         // Each trained layer meets each version of the masked weights once.
         let network = &self.initial.network;
         let weights = match network.trains(stage) {
-            true => Arc::new(prepare::<B>(layout, &self.initial, stage, direction, layer)?),
-            false => self.frozen.get(&self.initial, stage, layout)?,
+            true => Arc::new(prepare::<B>(layout, &self.initial, stage, layer, forward)?),
+            false => self.frozen.get(&self.initial, stage, layout, forward)?,
         };
         let result = evaluate::<B>(layout, public, &weights, ciphertexts, rng)?;
         let all = network.stages().len();

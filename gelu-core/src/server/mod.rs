@@ -18,6 +18,7 @@
 //! multiplications), so a client that measures response times precisely can learn about the
 //! distribution of weights in a layer; the documentation of each backend says more.
 
+pub mod blind;
 mod cache;
 mod lease;
 
@@ -34,7 +35,8 @@ use crate::ledger::Exposure;
 use crate::message::{ClientMessage, ServerMessage};
 use crate::network::{self, Network, Parameters};
 use crate::pass::bias_constant;
-use crate::plan::{Direction, MAX_BATCH, MAX_STEPS, Plan, Purpose};
+use crate::plan::{MAX_BATCH, MAX_STEPS, Plan, Purpose};
+pub use blind::{BlindServer, BlindTerms};
 pub use cache::WeightCache;
 use lease::{Ended, Lease, LeaseStep};
 
@@ -328,11 +330,7 @@ impl<B: Backend> Server<B> {
     ) -> Result<State<B>> {
         match (state, message) {
             (State::AwaitOpen, ClientMessage::Open { backend, public_key }) => {
-                if backend != B::ID {
-                    let ours = B::ID.into();
-                    return Err(PeerIncompatible::Backend { ours, theirs: backend }.into());
-                }
-                let public = B::public_key_from_bytes(&public_key)?;
+                let public = accept_key::<B>(backend, &public_key)?;
                 self.transmit.push_back(ServerMessage::Opened);
                 Ok(State::Ready(Opened { public, planned: None, layouts: Vec::new() }))
             }
@@ -363,7 +361,7 @@ impl<B: Backend> Server<B> {
                 State::Query(opened, query),
                 ClientMessage::EncryptedActivations { stage, batch, ciphertexts, layout },
             ) => {
-                check_equal("batch", batch as usize, query.planned.plan.batch)?;
+                PeerMisbehaved::check_equal("batch", batch as usize, query.planned.plan.batch)?;
                 self.answer(opened, query, stage, (&layout, &ciphertexts), rng)
             }
             (State::Ready(opened), ClientMessage::RequestLease { batch, steps, least }) => {
@@ -416,10 +414,10 @@ impl<B: Backend> Server<B> {
         (name, ciphertexts): (&str, &[u8]),
         rng: &mut dyn CryptoRng,
     ) -> Result<State<B>> {
-        check_equal("stage", stage as usize, query.stage)?;
+        PeerMisbehaved::check_equal("stage", stage as usize, query.stage)?;
         let Query { model, planned, .. } = &query;
         let layout = planned.plan.stages[query.stage].forward.named(name)?;
-        let weights = self.weights.get(model, query.stage, layout)?;
+        let weights = self.weights.get(model, query.stage, layout, true)?;
         opened.layouts.truncate(query.stage);
         opened.layouts.push(layout.clone());
         let sealed = evaluate::<B>(layout, &opened.public, &weights, ciphertexts, rng)?;
@@ -431,24 +429,32 @@ impl<B: Backend> Server<B> {
     }
 }
 
-/// A layer of a model, true or masked, ready to be applied to ciphertexts.
+/// The key of a client that uses the same cryptosystem.
+fn accept_key<B: Backend>(theirs: String, public_key: &[u8]) -> Result<B::PublicKey> {
+    if theirs != B::ID {
+        return Err(PeerIncompatible::Backend { ours: B::ID.into(), theirs }.into());
+    }
+    B::public_key_from_bytes(public_key)
+}
+
+/// A layer of a model, true or masked, ready to be applied to ciphertexts; with or without its bias.
 fn prepare<B: Backend>(
     layout: &B::Layout,
     model: &ServedModel,
     stage: usize,
-    direction: Direction,
     layer: &network::Layer,
+    biased: bool,
 ) -> Result<<B::Layout as Layout<B>>::Weights> {
     let linear = &model.network.stages()[stage].linear;
-    let offsets = match direction {
-        Direction::Forward => {
-            let constant = bias_constant(linear, model.precision.activations);
-            let offset = |output| constant * layer.biases[linear.bias_of(output)];
-            Some((0..linear.outputs()).map(offset).collect::<Vec<_>>())
-        }
-        Direction::Backward => None,
-    };
+    let offsets = biased.then(|| offsets(model, stage, layer));
     layout.prepare(linear, &layer.weights, offsets.as_deref())
+}
+
+/// What is added to each sum of a stage: its bias in the sums' scale.
+fn offsets(model: &ServedModel, stage: usize, layer: &network::Layer) -> Vec<i128> {
+    let linear = &model.network.stages()[stage].linear;
+    let constant = bias_constant(linear, model.precision.activations);
+    (0..linear.outputs()).map(|output| constant * layer.biases[linear.bias_of(output)]).collect()
 }
 
 /// Algorithm 1, line 5 and Algorithm 2, line 6: weights applied to ciphertexts.
@@ -470,8 +476,4 @@ fn check_batch(batch: u32) -> Result<usize, PeerMisbehaved> {
         true => Ok(batch as usize),
         false => Err(PeerMisbehaved::out_of_bounds("batch", batch, format!("1 to {MAX_BATCH}"))),
     }
-}
-
-fn check_equal(what: &'static str, got: usize, expected: usize) -> Result<(), PeerMisbehaved> {
-    if got == expected { Ok(()) } else { Err(PeerMisbehaved::out_of_bounds(what, got, expected)) }
 }

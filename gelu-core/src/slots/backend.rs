@@ -7,7 +7,7 @@ use super::layout::SlotLayout;
 use super::packing::Packing;
 use super::plaintext::MAX_SLOT_BITS;
 use super::prices::Prices;
-use crate::backend::{Backend, SecretRate, Task};
+use crate::backend::{Backend, SecretRate, Shares, Task};
 use crate::error::RangeError;
 
 /// An [`AdditiveHE`] that is a [`Backend`] by [`SlotLayout`]s alone.
@@ -20,6 +20,9 @@ pub trait SlotBackend: AdditiveHE {
     /// [`UpdateLayout`](super::UpdateLayout) for a scheme that can [`ScaleSlots`](super::ScaleSlots) as
     /// wide as masked updates, otherwise [`NoSecretRate`](crate::backend::NoSecretRate).
     type Updates: SecretRate<Self>;
+    /// [`SlotShares`](super::SlotShares) for a scheme with [`MaskSlots`](super::MaskSlots), otherwise
+    /// [`NoShares`](crate::backend::NoShares).
+    type Masking: Shares<Self>;
 
     /// What operations under this key cost; [`Prices::UNMEASURED`] without a word of its own.
     fn slot_prices(public: &Self::PublicKey) -> Prices {
@@ -31,6 +34,7 @@ pub trait SlotBackend: AdditiveHE {
 impl<H: SlotBackend> Backend for H {
     type Layout = SlotLayout;
     type Rate = H::Updates;
+    type Shares = H::Masking;
     type Prices = Prices;
 
     fn layouts(public: &H::PublicKey, task: &Task<'_>) -> Result<Vec<SlotLayout>, RangeError> {

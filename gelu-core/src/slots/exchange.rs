@@ -37,7 +37,7 @@ impl<H: AdditiveHE> Debug for SlotWeights<H> {
 
 /// Results with the shapes of their slots, not sealed.
 #[derive(Debug)]
-pub struct SlotAnswer<H: AdditiveHE>(Vec<(H::Ciphertext, SlotShape)>);
+pub struct SlotAnswer<H: AdditiveHE>(pub(super) Vec<(H::Ciphertext, SlotShape)>);
 
 impl<H: SlotBackend> Layout<H> for SlotLayout {
     type Weights = SlotWeights<H>;
@@ -127,27 +127,47 @@ impl<H: SlotBackend> Layout<H> for SlotLayout {
     }
 
     fn decrypt(&self, secret: &H::SecretKey, bytes: &[u8]) -> Result<Array2<i128>> {
-        let public = H::public_key(secret);
-        let received = H::ciphertexts_from_bytes(public, bytes, self.ciphertexts_down())?;
-        let groups = self.groups();
-        let shapes = (0..self.rows())
-            .flat_map(|row| (0..groups).map(move |g| self.shape(row, self.outputs_in(g).len())));
-        let shaped: Vec<_> = received.into_iter().zip(shapes).collect();
-        let plaintexts = H::decrypt_many(secret, &shaped)?;
-        let mut values = Array2::zeros((self.outputs, self.columns()));
-        for (n, plaintext) in plaintexts.iter().enumerate() {
-            let (columns, outputs) = (self.columns_in(n / groups), self.outputs_in(n % groups));
-            for (output, slots) in outputs.zip(plaintext.values().chunks(columns.len())) {
-                for (column, &value) in columns.clone().zip(slots) {
-                    values[[output, column]] = value;
-                }
-            }
-        }
-        Ok(self.arrangement.scatter(values))
+        let plaintexts =
+            H::decrypt_many(secret, &self.answers::<H>(H::public_key(secret), bytes)?)?;
+        let values = self.outputs_from(plaintexts.iter().map(Plaintext::values));
+        let shape = (values.len() / self.batch, self.batch);
+        Ok(Array2::from_shape_vec(shape, values).expect("as many values as places"))
     }
 }
 
 impl SlotLayout {
+    /// What comes down: each ciphertext with the shape of its slots.
+    pub(super) fn answers<H: AdditiveHE>(
+        &self,
+        public: &H::PublicKey,
+        bytes: &[u8],
+    ) -> Result<Vec<(H::Ciphertext, SlotShape)>> {
+        let received = H::ciphertexts_from_bytes(public, bytes, self.ciphertexts_down())?;
+        let groups = self.groups();
+        let shapes = (0..self.rows())
+            .flat_map(|row| (0..groups).map(move |g| self.shape(row, self.outputs_in(g).len())));
+        Ok(received.into_iter().zip(shapes).collect())
+    }
+
+    /// `[features, batch]` values, row by row, from the slots of what comes down.
+    ///
+    /// Output f of position s and sample j is output f of column s·batch + j, and feature f·positions + s: so the
+    /// outputs of all columns are in that order already.
+    pub(super) fn outputs_from<'a, T: Copy + Default + 'a>(
+        &self,
+        slots: impl IntoIterator<Item = &'a [T]>,
+    ) -> Vec<T> {
+        let (groups, width) = (self.groups(), self.columns());
+        let mut values = vec![T::default(); self.outputs * width];
+        for (n, slots) in slots.into_iter().enumerate() {
+            let (columns, outputs) = (self.columns_in(n / groups), self.outputs_in(n % groups));
+            for (output, slots) in outputs.zip(slots.chunks(columns.len())) {
+                values[output * width..][columns.clone()].copy_from_slice(slots);
+            }
+        }
+        values
+    }
+
     /// The offsets of one group, each repeated for the columns of the row.
     fn offsets(&self, row: usize, offsets: &[i128]) -> Result<Plaintext> {
         let columns = self.columns_in(row).len();

@@ -212,14 +212,6 @@ impl Arrangement {
             Self::Positions(_) => window(linear).gather(values.view()).into(),
         }
     }
-
-    /// From decrypted columns to `[features, batch]`: row (f, s·batch + j) is (f·positions + s, j),
-    /// so nothing moves.
-    pub(super) fn scatter(self, columns: Array2<i128>) -> Array2<i128> {
-        let (outputs, width) = columns.dim();
-        let shape = (outputs * self.positions(), width / self.positions());
-        columns.into_shape_with_order(shape).expect("as many values as before")
-    }
 }
 
 fn window(linear: &LinearMap) -> &Window {

@@ -9,6 +9,7 @@
 //! | `layout` | [`SlotLayout`]: how the values of a layer sit in slots |
 //! | `exchange` | the steps of an exchange: encrypt, prepare, evaluate, seal, decrypt |
 //! | `prices` | what operations cost, and so which layout is the cheapest |
+//! | `shares` | [`MaskSlots`], [`SlotShares`]: answers that neither party can read alone |
 //! | `updates` | masked updates under a secret learning rate |
 //! | `backend` | [`SlotBackend`]: an [`AdditiveHE`] as a [`Backend`](crate::Backend) |
 //! | `laws` | the laws of the algebra as code |
@@ -23,6 +24,7 @@ mod matrix;
 mod packing;
 mod plaintext;
 pub mod prices;
+mod shares;
 mod updates;
 
 pub(crate) use additive::matvec_by_terms;
@@ -35,4 +37,5 @@ pub use matrix::Matrix;
 pub use packing::{Packed, Packing, Unpacked};
 pub use plaintext::{MAX_SLOT_BITS, Plaintext, SlotShape, signed_bits, too_many_slots};
 pub use prices::{MatrixSize, Prices};
+pub use shares::{MaskSlots, SIGMA, SlotShares};
 pub use updates::UpdateLayout;

@@ -9,36 +9,48 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{batches, model, pair, secret_rate};
+use super::{batches, blind, model, networks, pair, secret_rate};
+use crate::blind::Answer;
 use crate::clear::Clear;
 use crate::ledger::Policy;
 use crate::message::PROTOCOL_VERSION;
-use crate::pair::{Frame, Pair};
+use crate::pair::Frame;
 use crate::server::LearningRate;
 
 /// Frames, bytes and the first bytes of the digest.
-fn summary(name: &str, pair: &Pair<Clear>) -> String {
+fn summary(name: &str, transcript: &[Frame]) -> String {
     let mut hash = Sha256::new();
-    for frame in &pair.transcript {
+    for frame in transcript {
         hash.update([u8::from(matches!(frame, Frame::Up(_)))]);
         hash.update(u64::try_from(frame.bytes().len()).unwrap().to_be_bytes());
         hash.update(frame.bytes());
     }
     let digest: String = hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
-    let bytes: usize = pair.transcript.iter().map(|f| f.bytes().len()).sum();
-    format!("{name}: {} frames, {bytes} bytes, {digest}\n", pair.transcript.len())
+    let bytes: usize = transcript.iter().map(|f| f.bytes().len()).sum();
+    format!("{name}: {} frames, {bytes} bytes, {digest}\n", transcript.len())
 }
 
 fn one_inference() -> String {
     let (mut pair, _, mut rng) = pair(Policy::AllowModelExtraction, LearningRate::Public(0.1));
     pair.classify(&batches(&model().network, 3, 1)[0].0, &mut rng).unwrap();
-    summary("one inference", &pair)
+    summary("one inference", &pair.transcript)
 }
 
 fn one_lease(name: &str, rate: LearningRate<Clear>) -> String {
     let (mut pair, _, mut rng) = pair(Policy::AllowModelExtraction, rate);
     pair.train(&batches(&model().network, 3, 2), &mut rng).unwrap();
-    summary(name, &pair)
+    summary(name, &pair.transcript)
+}
+
+/// Three tickets, and queries of two samples and of one.
+fn blind_queries(name: &str, answer: Answer) -> String {
+    let model = blind::model(networks::network());
+    let (mut pair, _, mut rng) = blind::pair(model.clone(), answer).unwrap();
+    pair.make_tickets(3, &mut rng).unwrap();
+    for samples in [2, 1] {
+        pair.ask(&blind::inputs(&model, samples), &mut rng).unwrap();
+    }
+    summary(name, &pair.transcript)
 }
 
 #[test]
@@ -48,6 +60,8 @@ fn golden() {
         one_inference(),
         one_lease("one lease", LearningRate::Public(0.1)),
         one_lease("one lease with a secret rate", secret_rate()),
+        blind_queries("blind queries for classes", Answer::Class),
+        blind_queries("blind queries for scores", Answer::Scores),
     ]
     .concat();
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/golden.txt");

@@ -10,7 +10,7 @@ use rand_core::CryptoRng;
 
 use super::session::{Event, Session};
 use super::{batches, model};
-use crate::backend::{Backend, Cost, Cryptosystem, Layout, NoSecretRate, Task};
+use crate::backend::{Backend, Cost, Cryptosystem, Layout, NoSecretRate, NoShares, Task};
 use crate::clear::{Clear, ClearKey};
 use crate::client::{Client, DataPolicy};
 use crate::error::{PeerMisbehaved, RangeError, Result};
@@ -82,6 +82,7 @@ impl Cryptosystem for Counted {
 impl Backend for Counted {
     type Layout = CountedLayout;
     type Rate = NoSecretRate;
+    type Shares = NoShares;
     type Prices = Prices;
     fn layouts(public: &ClearKey, task: &Task<'_>) -> Result<Vec<CountedLayout>, RangeError> {
         Ok(Clear::layouts(public, task)?.into_iter().map(CountedLayout).collect())

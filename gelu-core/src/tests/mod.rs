@@ -1,5 +1,6 @@
 //! Whole sessions of both machines over [`Clear`], joined by a [`Pair`].
 
+mod blind;
 mod books;
 mod faults;
 mod frozen;

@@ -2,6 +2,7 @@
 
 use ndarray::Array2;
 
+use crate::circuit::{Local, Windows};
 use crate::error::Result;
 use crate::linear::{Axis, Dense, LinearMap, Window};
 use crate::network::{LocalFunction, Loss, Network, Stage, Step};
@@ -23,6 +24,53 @@ impl LocalFunction for Tanh {
     fn backward(&self, _: &Array2<f64>, a: &Array2<f64>, grad: &Array2<f64>) -> Array2<f64> {
         grad * &a.mapv(|a| 1.0 - a * a)
     }
+    fn circuit(&self) -> Option<Local> {
+        Some(Local::Steps(libm::tanh))
+    }
+}
+
+/// A local function as a network has it, by its circuit's own kind.
+#[derive(Debug)]
+pub(crate) struct Function(pub(crate) &'static str, pub(crate) Option<Local>);
+
+impl LocalFunction for Function {
+    fn name(&self) -> &str {
+        self.0
+    }
+    fn outputs(&self, inputs: usize) -> Result<usize> {
+        Ok(match &self.1 {
+            Some(Local::Max(windows) | Local::Mean(windows)) => windows.0.len(),
+            _ => inputs,
+        })
+    }
+    fn forward(&self, z: &Array2<f64>) -> Array2<f64> {
+        let pooled = |windows: &Windows, f: &dyn Fn(&[f64]) -> f64| {
+            Array2::from_shape_fn((windows.0.len(), z.ncols()), |(w, column)| {
+                f(&windows.0[w].iter().map(|i| z[[*i, column]]).collect::<Vec<_>>())
+            })
+        };
+        match self.1.as_ref().unwrap() {
+            Local::Relu => z.mapv(|z| z.max(0.0)),
+            Local::Square => z.mapv(|z| z * z),
+            Local::Steps(f) => z.mapv(f),
+            Local::Max(windows) => {
+                pooled(windows, &|w| w.iter().copied().fold(f64::NEG_INFINITY, f64::max))
+            }
+            Local::Mean(windows) => {
+                pooled(windows, &|w| w.iter().map(|z| z * (1.0 / w.len() as f64)).sum())
+            }
+        }
+    }
+    fn backward(&self, _: &Array2<f64>, _: &Array2<f64>, grad: &Array2<f64>) -> Array2<f64> {
+        grad.clone()
+    }
+    fn circuit(&self) -> Option<Local> {
+        self.1.clone()
+    }
+}
+
+pub(crate) fn sigmoid(z: f64) -> f64 {
+    1.0 / (1.0 + libm::exp(-z))
 }
 
 /// Squared distance to the one-hot label, scores as they are.

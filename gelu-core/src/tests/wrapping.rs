@@ -4,7 +4,7 @@
 use ndarray::Array2;
 use rand_core::CryptoRng;
 
-use crate::backend::{Backend, Cost, Cryptosystem, Layout, NoSecretRate, Task};
+use crate::backend::{Backend, Cost, Cryptosystem, Layout, NoSecretRate, NoShares, Task};
 use crate::clear::{Clear, ClearKey};
 use crate::error::{RangeError, Result};
 use crate::fixed::centred;
@@ -52,6 +52,7 @@ impl Backend for Wrapping {
     const WRAPS: bool = true;
     type Layout = WrappingLayout;
     type Rate = NoSecretRate;
+    type Shares = NoShares;
     type Prices = Prices;
     fn layouts(public: &ClearKey, task: &Task<'_>) -> Result<Vec<WrappingLayout>, RangeError> {
         let &Task { value_bits, weight_bits, .. } = task;

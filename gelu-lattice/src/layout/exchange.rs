@@ -3,11 +3,11 @@
 use core::fmt;
 use std::sync::Arc;
 
+use gelu_core::Result;
 use gelu_core::backend::{Cost, Layout};
 use gelu_core::error::PeerMisbehaved;
 use gelu_core::fixed::centred;
 use gelu_core::linear::LinearMap;
-use gelu_core::{Error, Result};
 use gelu_ring::matrix::Matrix;
 use ndarray::{Array2, ArrayView2, CowArray, Ix2};
 use rand_core::CryptoRng;
@@ -48,7 +48,7 @@ impl fmt::Debug for TileWeights {
 /// Results with the offsets that belong to them, not sealed.
 pub struct TileAnswer {
     pub(crate) sums: Sums,
-    offsets: Option<Vec<i64>>,
+    pub(super) offsets: Option<Vec<i64>>,
 }
 
 /// Sums of products, not sealed.
@@ -226,45 +226,61 @@ impl Layout<Lattice> for TileLayout {
     fn decrypt(&self, secret: &SecretKey, bytes: &[u8]) -> Result<Array2<i128>> {
         let opener = Opener::new(secret, self.budget, self.value_bits);
         let degree = self.parameters.degree();
-        let mut rest = bytes;
-        let mut blocks = Vec::new();
-        for (samples, channels) in self.answers() {
-            let places = self.places(samples, channels);
-            let len = answer::bytes(degree, places.len(), &self.budget);
-            let (block, after) = rest.split_at_checked(len).ok_or_else(|| self.length(bytes))?;
-            rest = after;
-            blocks.push((samples, channels, places, block));
-        }
-        if !rest.is_empty() {
-            return Err(self.length(bytes));
-        }
-        let open = |(samples, channels, places, block): (usize, usize, Vec<u32>, &[u8])| {
-            Ok((samples, channels, opener.open(block, &places)?))
-        };
-        let opened: Vec<_> = blocks.into_par_iter().map(open).collect::<Result<_>>()?;
-        let pixels = self.geometry.output_places.len();
-        let mut values = Array2::zeros((self.geometry.outputs * pixels, self.samples));
-        for (samples, channels, outputs) in opened {
-            let (samples, channels) = self.outputs_in(samples, channels);
-            let rows = channels.start * pixels..channels.end * pixels;
-            for (row, outputs) in rows.zip(outputs.chunks(samples.len())) {
-                for (sample, &value) in samples.clone().zip(outputs) {
-                    values[[row, sample]] = value;
-                }
-            }
-        }
-        Ok(match self.kind {
-            // Row f, column s·batch + j is row f·positions + s, column j: nothing moves.
-            Kind::Columns(positions) => {
-                let shape = (self.geometry.outputs * positions, self.samples / positions);
-                values.into_shape_with_order(shape).expect("as many values as before")
-            }
-            Kind::Dense | Kind::Image => values,
-        })
+        let blocks = self.blocks(bytes, |outputs| answer::bytes(degree, outputs, &self.budget));
+        let open = |(places, block): (Vec<u32>, &[u8])| opener.open(block, &places);
+        let opened: Vec<_> = blocks?.into_par_iter().map(open).collect::<Result<_>>()?;
+        let values = self.outputs_from(&opened);
+        let shape = (values.len() / self.batch(), self.batch());
+        Ok(Array2::from_shape_vec(shape, values).expect("as many values as places"))
     }
 }
 
 impl TileLayout {
+    /// The answers in `bytes`, with the places of their outputs; `len` gives the bytes of an answer with so many outputs.
+    pub(super) fn blocks<'b>(
+        &self,
+        bytes: &'b [u8],
+        len: impl Fn(usize) -> usize,
+    ) -> Result<Vec<(Vec<u32>, &'b [u8])>> {
+        let places: Vec<_> = self.answers().into_iter().map(|(s, c)| self.places(s, c)).collect();
+        let expected = places.iter().map(|places| len(places.len())).sum();
+        if bytes.len() != expected {
+            return Err(PeerMisbehaved::CiphertextLength { expected, got: bytes.len() }.into());
+        }
+        let mut rest = bytes;
+        let block = |places: Vec<u32>| {
+            let (block, after) = rest.split_at(len(places.len()));
+            rest = after;
+            (places, block)
+        };
+        Ok(places.into_iter().map(block).collect())
+    }
+
+    /// `[features, batch]` values, row by row, from the outputs of all answers.
+    ///
+    /// Output f of position s and sample j is output f of column s·batch + j, and feature f·positions + s: so the
+    /// outputs of all columns are in that order already.
+    pub(super) fn outputs_from<T: Copy + Default>(&self, answers: &[impl AsRef<[T]>]) -> Vec<T> {
+        let pixels = self.geometry.output_places.len();
+        let mut values = vec![T::default(); self.geometry.outputs * pixels * self.samples];
+        for (outputs, (samples, channels)) in answers.iter().zip(self.answers()) {
+            let (samples, channels) = self.outputs_in(samples, channels);
+            let rows = channels.start * pixels..channels.end * pixels;
+            for (row, outputs) in rows.zip(outputs.as_ref().chunks(samples.len())) {
+                values[row * self.samples..][samples.clone()].copy_from_slice(outputs);
+            }
+        }
+        values
+    }
+
+    /// Samples of the batch.
+    pub(super) fn batch(&self) -> usize {
+        match self.kind {
+            Kind::Columns(positions) => self.samples / positions,
+            Kind::Dense | Kind::Image => self.samples,
+        }
+    }
+
     fn sums(&self, matrix: &Matrix, inputs: &Uploads) -> Vec<Ciphertext> {
         let (_, columns, _) = self.tiles_of();
         let product = |(c0, c1): (&[_], &[_])| {
@@ -320,12 +336,6 @@ impl TileLayout {
             }
         }
         coefficients
-    }
-
-    fn length(&self, got: &[u8]) -> Error {
-        let up = self.ciphertexts_up() * upload::bytes(self.parameters.basis());
-        let expected = Layout::<Lattice>::cost(self).bytes - up;
-        PeerMisbehaved::CiphertextLength { expected, got: got.len() }.into()
     }
 }
 

@@ -23,6 +23,7 @@
 mod exchange;
 mod geometry;
 mod rows;
+pub(crate) mod shares;
 
 use core::fmt;
 use core::ops::Range;
@@ -38,6 +39,7 @@ use crate::parameters::{Budget, Parameters};
 pub(crate) use exchange::Sums;
 pub use exchange::{TileAnswer, TileWeights};
 use geometry::Geometry;
+pub use shares::TileShares;
 
 /// What a channel is: see the [module](self).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The laws of `AdditiveHE`, the plain twins of every overridden method, and liars' bytes.
 
+use gelu_core::backend::NoShares;
 use gelu_core::error::{Error, PeerIncompatible, PeerMisbehaved};
 use gelu_core::linear::{Tap, Taps};
 use gelu_core::slots::{
@@ -126,6 +127,7 @@ impl ScaleSlots for Plain {
 impl SlotBackend for Plain {
     type Packing = Packed;
     type Updates = UpdateLayout;
+    type Masking = NoShares;
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use gelu_core::Cryptosystem;
 use gelu_core::linear::{Tap, Taps};
-use gelu_core::slots::{AdditiveHE, Matrix, Plaintext, SlotShape};
+use gelu_core::slots::{AdditiveHE, MaskSlots, Matrix, Plaintext, SlotShape};
 use gelu_paillier::{Ciphertext, InsecurePaillier as P, Noise, PublicKey, SecretKey, StoredKey};
 use num_bigint_dig::{BigInt, BigUint, ModInverse};
 use num_traits::One;
@@ -90,7 +90,16 @@ impl Textbook {
     }
 }
 
-/// Inputs xᵢ = 2^(12·i) turn one sum into a row of weights: 42 of them fit 512 bits.
+/// 42 encrypted xᵢ = 2^(12·i), which turn one sum into a row of weights: so many fit 512 bits.
+fn overflowing(public: &PublicKey, rng: &mut ChaCha20Rng) -> Vec<Ciphertext> {
+    let one = |i: usize| {
+        let mut slots = vec![0; 42];
+        slots[i] = 1;
+        P::encrypt(public, &Plaintext::new(12, slots).unwrap(), rng).unwrap()
+    };
+    (0..42).map(one).collect()
+}
+
 #[test]
 fn overflowing_plaintexts_read_weights_only_from_unsealed_responses() {
     let rng = &mut ChaCha20Rng::seed_from_u64(1);
@@ -98,14 +107,7 @@ fn overflowing_plaintexts_read_weights_only_from_unsealed_responses() {
     let (public, client) = (secret.public_key(), Textbook::new(&secret));
     let (count, row) = (42, SlotShape { bits: 12, count: 42 });
     let weights = random_weights(count, rng);
-    let inputs: Vec<_> = (0..count)
-        .map(|i| {
-            let mut slots = vec![0; count];
-            slots[i] = 1;
-            P::encrypt(public, &Plaintext::new(row.bits, slots).unwrap(), rng).unwrap()
-        })
-        .collect();
-    let response = respond(public, &weights, &inputs);
+    let response = respond(public, &weights, &overflowing(public, rng));
     assert_eq!(P::decrypt(&secret, &response, row).unwrap().values(), weights, "all 42 at once");
 
     // Sealed, the low 32 bits are left, of Σ or of Σ − n (which of the two is one bit more).
@@ -121,6 +123,33 @@ fn overflowing_plaintexts_read_weights_only_from_unsealed_responses() {
     assert!(low.contains(&2), "the two weights within the 32 bits");
     for reading in &readings {
         assert!(matches(&reading[3..], &weights[3..]) <= 1, "nothing above the mask");
+    }
+}
+
+/// A share of them is uniform modulo n, in all bits; without the mask its low bits never change.
+#[test]
+fn overflowing_plaintexts_find_noise_in_shares() {
+    let rng = &mut ChaCha20Rng::seed_from_u64(3);
+    let secret = P::keygen(512, rng).unwrap();
+    let (public, client) = (secret.public_key(), Textbook::new(&secret));
+    let response = respond(public, &[2047; 42], &overflowing(public, rng));
+    let answers = vec![(response, SlotShape { bits: 76, count: 1 }); 240];
+    let read = |sealed: Vec<Ciphertext>| -> Vec<BigUint> {
+        sealed.iter().map(|c| client.decrypt(&client.value(public, c))).collect()
+    };
+    let shares = read(P::mask_many(public, &answers, rng).0);
+    let unmasked = read(P::rerandomize_many(public, &answers, rng));
+    // Of 240, within 5.5 standard deviations; n has 512 bits, so the top ones are not like the others.
+    let even = |seen: &[BigUint], bit: usize| {
+        let ones = seen.iter().filter(|m| (*m >> bit) & BigUint::one() == BigUint::one()).count();
+        (77..=163).contains(&ones)
+    };
+    assert!((0..500).all(|bit| even(&shares, bit)));
+    assert!((0..76).all(|bit| !even(&unmasked, bit)), "the mask is not what makes it so");
+    for quarter in 0..4u8 {
+        let inside = |m: &&BigUint| *m * 4u8 / &client.n == quarter.into();
+        let count = shares.iter().filter(inside).count();
+        assert!((30..=90).contains(&count), "{count} in quarter {quarter}");
     }
 }
 

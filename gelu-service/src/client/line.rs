@@ -78,6 +78,16 @@ impl Line {
         }
     }
 
+    /// The largest frame.
+    pub(super) fn frame_bytes(&self) -> usize {
+        self.limits.frame_bytes
+    }
+
+    /// Sends what needs no answer; gives its bytes.
+    pub(super) async fn tell(&mut self, message: ClientMessage) -> Result<u64> {
+        self.send(&Up::Message(message)).await
+    }
+
     /// Sends a question and waits for its answer.
     pub(super) async fn ask(&mut self, message: ClientMessage) -> Result<Answer> {
         let up = self.send(&Up::Message(message)).await?;

@@ -25,6 +25,8 @@
 //! connect again. A call that is cancelled leaves an exchange half done; drop the session then, and
 //! the server rolls back.
 
+mod blind;
+mod driver;
 mod line;
 mod session;
 mod statistics;
@@ -33,6 +35,7 @@ mod sums;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use gelu_core::blind::Answer;
 use gelu_core::client::{Client, DataPolicy, StepReport};
 use gelu_core::error::PeerIncompatible;
 use gelu_core::ledger::{DataLedger, SumLedger};
@@ -45,6 +48,7 @@ use crate::error::{Error, Result};
 use crate::handshake::ModelCard;
 use crate::limits::Limits;
 use crate::tls::ClientTls;
+pub use blind::{Answers, BlindSession};
 use line::Line;
 pub use session::{LeaseReport, Session};
 pub use statistics::{Cost, Phase, Statistics};
@@ -73,6 +77,13 @@ pub enum ClientEvent {
         down: u64,
         /// From the last byte written to the last byte read: the network and the server.
         waited: Duration,
+    },
+    /// Tickets for blind queries were made.
+    TicketsMade {
+        /// Those that are there.
+        tickets: usize,
+        /// Those that were asked for.
+        wanted: usize,
     },
     /// A lease has begun.
     LeaseGranted {
@@ -188,16 +199,36 @@ impl<B: Backend> Connection<B> {
         policy: DataPolicy,
         sums: Arc<dyn SumLedger>,
     ) -> Result<Session<B>> {
-        let Self { mut line, card, network, .. } = self;
-        let (least, most) = card.key_bits;
-        let got = B::key_bits(B::public_key(&secret));
-        if !(least..=most).contains(&got) {
-            line.close().await;
-            let accepted = format!("{least} to {most} bits");
-            return Err(PeerIncompatible::KeySize { got, accepted }.into());
-        }
+        let Self { line, card, network, .. } = self.accepting(&secret).await?;
         let client = Client::new(Arc::clone(&network), card.precision, secret, policy);
         Session::begin(line, card, network, client.with_sums(sums)).await
+    }
+
+    /// As [`open`](Self::open), for [blind](gelu_core::blind) queries alone: from here on the session can make tickets
+    /// and ask.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); a network that cannot be computed blindly, without a word to the server;
+    /// [`Error::Refused`] when it tells classes alone and `answer` asks for scores.
+    pub async fn open_blind(
+        self,
+        secret: Arc<B::SecretKey>,
+        answer: Answer,
+    ) -> Result<BlindSession<B>> {
+        let Self { line, card, network, .. } = self.accepting(&secret).await?;
+        BlindSession::begin(line, card, network, secret, answer).await
+    }
+
+    /// Leaves unless the server takes keys of this size.
+    async fn accepting(mut self, secret: &B::SecretKey) -> Result<Self> {
+        let (least, most) = self.card.key_bits;
+        let got = B::key_bits(B::public_key(secret));
+        if (least..=most).contains(&got) {
+            return Ok(self);
+        }
+        self.line.close().await;
+        let accepted = format!("{least} to {most} bits");
+        Err(PeerIncompatible::KeySize { got, accepted }.into())
     }
 
     /// Leaves without having asked anything.

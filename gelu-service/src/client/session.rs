@@ -2,48 +2,29 @@
 
 use std::iter::Peekable;
 use std::sync::Arc;
-use std::time::Instant;
 
 use gelu_core::client::{Client, ClientOutput, DataPolicy, StepReport};
 use gelu_core::error::ApiMisuse;
 use gelu_core::ledger::{Exposure, SumLedger};
-use gelu_core::message::{ClientMessage, LeaseRate};
+use gelu_core::message::LeaseRate;
 use gelu_core::plan::Purpose;
 use gelu_core::{Backend, Network};
 use ndarray::Array2;
-use rand::SeedableRng;
-use rand::rngs::ChaCha20Rng;
 
 use super::ClientEvent;
+use super::driver::{Driver, Running, no_such};
 use super::line::Line;
 use super::statistics::{Phase, Statistics};
-use crate::compute::on_pool;
 use crate::error::{Error, Result};
 use crate::handshake::ModelCard;
-use crate::randomness::fresh_rng;
-use crate::server::Way;
-
-/// The core's machine and its randomness: together they go where the computing is done.
-struct Machine<B: Backend> {
-    client: Client<B>,
-    rng: ChaCha20Rng,
-}
-
-/// Work for the machine, of any type: see [`on_pool`].
-type Job<B> = Box<dyn FnOnce(&mut Machine<B>) -> gelu_core::Result<()> + Send>;
 
 /// An open session: see the [module](super).
 pub struct Session<B: Backend> {
-    line: Line,
+    driver: Driver<Client<B>>,
     card: ModelCard,
     network: Arc<Network>,
-    /// `None` once the session is over.
-    machine: Option<Machine<B>>,
     sums: Arc<dyn SumLedger>,
     policy: DataPolicy,
-    /// What forward exchanges are for: [`Phase::Inference`] or [`Phase::Forward`].
-    forward: Phase,
-    statistics: Statistics,
     /// Values of all queries so far that were cut off, by layer.
     saturations: Vec<u64>,
 }
@@ -76,15 +57,8 @@ impl<B: Backend> Session<B> {
         client: Client<B>,
     ) -> Result<Self> {
         let (sums, policy) = (Arc::clone(client.sums()), client.policy());
-        let machine = Some(Machine { client, rng: fresh_rng()? });
-        let (forward, statistics) = (Phase::Inference, Statistics::default());
-        let saturations = Vec::new();
-        let mut session =
-            Self { line, card, network, machine, sums, policy, forward, statistics, saturations };
-        match session.rounds().await?.pop() {
-            Some(ClientOutput::Opened) => Ok(session),
-            other => Err(no_such(other)),
-        }
+        let driver = Driver::begin(line, network.stages().len(), |_| Ok(client)).await?;
+        Ok(Self { driver, card, network, sums, policy, saturations: Vec::new() })
     }
 
     /// What the server said at the greeting. Its version may be out of date.
@@ -109,7 +83,7 @@ impl<B: Backend> Session<B> {
 
     /// What this session has cost so far.
     pub fn statistics(&self) -> &Statistics {
-        &self.statistics
+        &self.driver.statistics
     }
 
     /// Values of all queries so far that were cut off at the bound of their format: see
@@ -121,9 +95,7 @@ impl<B: Backend> Session<B> {
     /// Takes randomness from `seed` instead of the operating system: whoever knows it can
     /// decrypt. For tests and demonstrations that must repeat bit for bit.
     pub fn danger_seed(&mut self, seed: [u8; 32]) {
-        if let Some(machine) = &mut self.machine {
-            machine.rng = ChaCha20Rng::from_seed(seed);
-        }
+        self.driver.seed(seed);
     }
 
     /// What queries or a lease of this kind give away, on both sides.
@@ -131,8 +103,7 @@ impl<B: Backend> Session<B> {
     /// # Errors
     /// What the range analysis says; [`Error::SessionOver`].
     pub fn exposure(&self, batch: usize, purpose: Purpose) -> Result<Exposure> {
-        let machine = self.machine.as_ref().ok_or(Error::SessionOver)?;
-        Ok(machine.client.exposure(batch, purpose)?)
+        Ok(self.driver.machine()?.exposure(batch, purpose)?)
     }
 
     /// Encrypted inference: the class probabilities, `[classes, batch]`, of `inputs`,
@@ -142,11 +113,9 @@ impl<B: Backend> Session<B> {
     /// [`Error::Refused`] and [`Error::Protocol`] (inputs of another shape) leave the session open.
     pub async fn classify(&mut self, inputs: &Array2<f64>) -> Result<Array2<f64>> {
         let inputs = inputs.clone();
-        self.ask(Phase::Inference, move |m| m.client.classify(&inputs, &mut m.rng)).await?;
-        let mut outputs = self.rounds().await?;
-        if let Some(machine) = &self.machine {
-            machine.client.saturations().clone_into(&mut self.saturations);
-        }
+        self.driver.ask(Phase::Inference, move |m| m.machine.classify(&inputs, &mut m.rng)).await?;
+        let mut outputs = self.driver.rounds().await?;
+        self.driver.machine()?.saturations().clone_into(&mut self.saturations);
         match outputs.pop() {
             Some(ClientOutput::Probabilities(probabilities)) => Ok(probabilities),
             other => Err(no_such(other)),
@@ -159,7 +128,7 @@ impl<B: Backend> Session<B> {
     /// # Errors
     /// What the range analysis says; [`Error::SessionOver`].
     pub async fn precompute(&mut self, batch: usize) -> Result<()> {
-        self.ask(Phase::Inference, move |m| m.client.precompute(batch, &mut m.rng)).await
+        self.driver.ask(Phase::Inference, move |m| m.machine.precompute(batch, &mut m.rng)).await
     }
 
     /// Encrypted training: waits for a lease, then trains on mini-batches `[features, batch]` with
@@ -195,17 +164,16 @@ impl<B: Backend> Session<B> {
         lengths: &[u32],
         batches: &mut Peekable<I>,
     ) -> Result<LeaseReport> {
-        let before = core::mem::take(&mut self.statistics);
+        let before = core::mem::take(&mut self.driver.statistics);
         let trained = self.lease(lengths, batches).await;
-        let spent = core::mem::replace(&mut self.statistics, before);
-        self.statistics.absorb(&spent);
+        let spent = core::mem::replace(&mut self.driver.statistics, before);
+        self.driver.statistics.absorb(&spent);
         trained.map(|report| LeaseReport { statistics: spent, ..report })
     }
 
     /// Says goodbye; returns what the session has cost.
-    pub async fn close(mut self) -> Statistics {
-        self.line.close().await;
-        self.statistics
+    pub async fn close(self) -> Statistics {
+        self.driver.close().await
     }
 
     async fn lease<I: Iterator<Item = (Array2<f64>, Vec<usize>)>>(
@@ -216,28 +184,28 @@ impl<B: Backend> Session<B> {
         let nothing = gelu_core::Error::from(ApiMisuse::Empty("a lease"));
         let batch = batches.peek().ok_or(nothing)?.0.ncols();
         let wanted = lengths.first().copied().unwrap_or(1)..=lengths.last().copied().unwrap_or(0);
-        let request = move |m: &mut Machine<B>| m.client.request_lease_of(batch, wanted);
-        self.ask(Phase::Queue, request).await?;
-        let lease = match self.rounds().await?.pop() {
+        let request = move |m: &mut Running<Client<B>>| m.machine.request_lease_of(batch, wanted);
+        self.driver.ask(Phase::Queue, request).await?;
+        let lease = match self.driver.rounds().await?.pop() {
             Some(ClientOutput::LeaseGranted(lease)) => lease,
             other => return Err(no_such(other)),
         };
         let (base, granted) = (lease.version, lease.steps);
         let secret_rate = matches!(lease.rate, LeaseRate::Secret { .. });
         let event = ClientEvent::LeaseGranted { base, steps: granted, secret_rate };
-        (self.line.observer)(&event);
+        (self.driver.observer())(&event);
         let within = lengths.partition_point(|&length| length <= granted);
         let steps = within.checked_sub(1).map_or(granted, |last| lengths[last]);
-        self.forward = Phase::Forward;
+        self.driver.forward = Phase::Forward;
         let held = self.hold(&mut batches.take(steps as usize)).await;
-        self.forward = Phase::Inference;
+        self.driver.forward = Phase::Inference;
         match &held {
             Ok(_) => {}
             Err(Error::Refused(_)) => self.let_go().await?,
-            Err(_) => self.abandon().await,
+            Err(_) => self.driver.abandon().await,
         }
         let (version, steps) = held?;
-        (self.line.observer)(&ClientEvent::Committed { version });
+        (self.driver.observer())(&ClientEvent::Committed { version });
         let rate = match lease.rate {
             LeaseRate::Public(eta) => Some(eta),
             LeaseRate::Secret { .. } => None,
@@ -253,12 +221,13 @@ impl<B: Backend> Session<B> {
     ) -> Result<(u64, Vec<StepReport>)> {
         let mut reports = Vec::new();
         for (inputs, labels) in batches {
-            let train = move |m: &mut Machine<B>| m.client.train(&inputs, &labels, &mut m.rng);
-            self.ask(Phase::Forward, train).await?;
-            for output in self.rounds().await? {
+            let train =
+                move |m: &mut Running<Client<B>>| m.machine.train(&inputs, &labels, &mut m.rng);
+            self.driver.ask(Phase::Forward, train).await?;
+            for output in self.driver.rounds().await? {
                 match output {
                     ClientOutput::StepDone(report) => {
-                        (self.line.observer)(&ClientEvent::StepDone(report.clone()));
+                        (self.driver.observer())(&ClientEvent::StepDone(report.clone()));
                         reports.push(report);
                     }
                     ClientOutput::Committed { version } => return Ok((version, reports)),
@@ -266,8 +235,8 @@ impl<B: Backend> Session<B> {
                 }
             }
         }
-        self.ask(Phase::Commit, |m| m.client.finish()).await?;
-        match self.rounds().await?.pop() {
+        self.driver.ask(Phase::Commit, |m| m.machine.finish()).await?;
+        match self.driver.rounds().await?.pop() {
             Some(ClientOutput::Committed { version }) => Ok((version, reports)),
             other => Err(no_such(other)),
         }
@@ -275,111 +244,10 @@ impl<B: Backend> Session<B> {
 
     /// After a refusal: gives the lease back, if it was not the server that ended it.
     async fn let_go(&mut self) -> Result<()> {
-        if self.machine.as_ref().is_some_and(|machine| machine.client.holds_lease()) {
-            self.ask(Phase::Queue, |m| m.client.return_lease()).await?;
-            self.rounds().await?;
+        if self.driver.machine().is_ok_and(Client::holds_lease) {
+            self.driver.ask(Phase::Queue, |m| m.machine.return_lease()).await?;
+            self.driver.rounds().await?;
         }
         Ok(())
-    }
-
-    /// Carries questions and answers until the machine waits for a request of ours.
-    async fn rounds(&mut self) -> Result<Vec<ClientOutput>> {
-        let mut outputs = Vec::new();
-        loop {
-            let machine = self.machine.as_mut().ok_or(Error::SessionOver)?;
-            outputs.extend(core::iter::from_fn(|| machine.client.poll_output()));
-            let Some(question) = machine.client.poll_transmit() else { return Ok(outputs) };
-            if let Err(error) = self.round(question).await {
-                self.abandon().await;
-                return Err(error);
-            }
-        }
-    }
-
-    /// One question and its answer.
-    async fn round(&mut self, question: ClientMessage) -> Result<()> {
-        let (phase, stage) = (self.phase_of(&question), stage_of(&question));
-        let name = question.name();
-        let answer = self.line.ask(question).await?;
-        self.statistics.count(Way::Up, name, answer.up);
-        self.statistics.count(Way::Down, answer.message.name(), answer.down);
-        let cost = self.statistics.of(phase);
-        cost.rounds += 1;
-        cost.up += answer.up;
-        cost.down += answer.down;
-        cost.server += answer.waited;
-        let (up, down, waited) = (answer.up, answer.down, answer.waited);
-        let stages = self.network.stages().len();
-        (self.line.observer)(&ClientEvent::Round { phase, stage, stages, up, down, waited });
-        self.compute(phase, |m| m.client.handle_message(answer.message, &mut m.rng)).await?
-    }
-
-    /// What a question is for. Forward exchanges look alike in training and in inference.
-    fn phase_of(&self, question: &ClientMessage) -> Phase {
-        match question {
-            ClientMessage::Open { .. } => Phase::Opening,
-            ClientMessage::RequestLease { .. } => Phase::Queue,
-            ClientMessage::EncryptedActivations { .. } => self.forward,
-            ClientMessage::EncryptedErrors { .. } => Phase::Backward,
-            ClientMessage::MaskedUpdate(_) | ClientMessage::EncryptedMaskedUpdate { .. } => {
-                Phase::Update
-            }
-            ClientMessage::FinalUpdate(_) => Phase::Commit,
-            ClientMessage::ReturnLease => Phase::Queue,
-        }
-    }
-
-    /// Makes a request. An error is the caller's own, and nothing has happened.
-    async fn ask(
-        &mut self,
-        phase: Phase,
-        request: impl FnOnce(&mut Machine<B>) -> gelu_core::Result<()> + Send + 'static,
-    ) -> Result<()> {
-        self.compute(phase, request).await?
-    }
-
-    /// Works on the pool.
-    fn compute(
-        &mut self,
-        phase: Phase,
-        job: impl FnOnce(&mut Machine<B>) -> gelu_core::Result<()> + Send + 'static,
-    ) -> impl Future<Output = Result<Result<()>>> {
-        self.work(phase, Box::new(job))
-    }
-
-    async fn work(&mut self, phase: Phase, job: Job<B>) -> Result<Result<()>> {
-        let mut machine = self.machine.take().ok_or(Error::SessionOver)?;
-        let began = Instant::now();
-        let work = on_pool(move || {
-            let result = job(&mut machine);
-            (machine, result)
-        });
-        let (machine, result) = work.await?;
-        self.machine = Some(machine);
-        self.statistics.of(phase).client += began.elapsed();
-        Ok(result.map_err(Error::from))
-    }
-
-    /// Leaves in the middle: the server rolls back what was not committed.
-    async fn abandon(&mut self) {
-        if self.machine.take().is_some() {
-            self.line.close().await;
-        }
-    }
-}
-
-fn stage_of(question: &ClientMessage) -> Option<usize> {
-    match question {
-        ClientMessage::EncryptedActivations { stage, .. }
-        | ClientMessage::EncryptedErrors { stage, .. } => Some(*stage as usize),
-        _ => None,
-    }
-}
-
-/// What a machine says instead of what was asked for.
-fn no_such(output: Option<ClientOutput>) -> Error {
-    match output {
-        Some(ClientOutput::Refused(refused)) => refused.into(),
-        other => Error::Bug(format!("the client machine says {other:?}")),
     }
 }

@@ -11,6 +11,8 @@ use crate::server::{Traffic, Way};
 pub enum Phase {
     /// The public key is sent.
     Opening,
+    /// Tickets of blind queries are made, in idle time.
+    Tickets,
     /// A stage of an inference.
     Inference,
     /// The wait for a lease.
@@ -27,8 +29,9 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in the order of a session.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Opening,
+        Self::Tickets,
         Self::Inference,
         Self::Queue,
         Self::Forward,
@@ -41,6 +44,7 @@ impl Phase {
     pub fn name(self) -> &'static str {
         match self {
             Self::Opening => "opening",
+            Self::Tickets => "tickets",
             Self::Inference => "inference",
             Self::Queue => "queue",
             Self::Forward => "forward",

@@ -7,10 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use gelu_core::Backend;
 use gelu_core::backend::SecretRate;
-use gelu_core::clear::{Clear, ClearKey};
 use gelu_core::error::Refused;
 use gelu_core::ledger::{Exposure, LeaseTerms};
-use gelu_core::plan::{Plan, Purpose};
 use gelu_core::server::{LearningRate, ServedModel, WeightCache};
 use gelu_core::{Parameters, server};
 use gelu_files::Lock;
@@ -24,6 +22,7 @@ use super::door::{Seats, Strangers};
 use super::ledger::{LedgerFile, NotBooked};
 use super::observer::{ServerEvent, Summary, guarded};
 use super::queue::Queue;
+use super::terms::Terms;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::handshake::{CardSchema, ModelCard};
@@ -42,7 +41,7 @@ pub(super) struct Host<B: Backend> {
     ledger: Mutex<LedgerFile>,
     lease_rng: Mutex<ChaCha20Rng>,
     summary: Mutex<Summary>,
-    verdicts: (String, String),
+    pub(super) terms: Terms,
     /// Held as long as the server lives.
     _locks: [Lock; 2],
 }
@@ -76,7 +75,7 @@ impl<B: Backend> Host<B> {
         }
         let served = Arc::new(ServedModel::from(&model));
         check_rate(&config.rate, &served)?;
-        let verdicts = verdicts::<B>(&served, &config.key_bits)?;
+        let terms = Terms::of::<B>(&served, &config)?;
         let lease_rng = match config.danger_lease_seed {
             Some(seed) => ChaCha20Rng::from_seed(seed),
             None => fresh_rng()?,
@@ -90,7 +89,7 @@ impl<B: Backend> Host<B> {
             strangers: Arc::new(Strangers::new(&config.limits)),
             seats: Arc::new(Seats::new(&config.limits)),
             weights: Arc::default(),
-            verdicts,
+            terms,
             config,
             model: RwLock::new(Arc::new(Current { model, served })),
             ledger: Mutex::new(ledger),
@@ -108,7 +107,7 @@ impl<B: Backend> Host<B> {
     /// What a client is told at its greeting.
     pub(super) fn card(&self, account: &str) -> ModelCard {
         let current = self.current();
-        let (model, (inference, training)) = (&current.model, &self.verdicts);
+        let (model, terms) = (&current.model, &self.terms);
         ModelCard {
             name: model.name().into(),
             version: model.version(),
@@ -118,8 +117,12 @@ impl<B: Backend> Host<B> {
             key_bits: self.config.key_bits.clone().into_inner(),
             policy: self.config.policy,
             account: account.into(),
-            inference: inference.clone(),
-            training: training.clone(),
+            modes: terms.modes.clone(),
+            scores: self.config.blind.scores,
+            tickets: u32::try_from(self.config.blind.tickets).unwrap_or(u32::MAX),
+            inference: terms.inference.clone(),
+            blind: terms.blind.clone(),
+            training: terms.training.clone(),
             lease_samples: self.config.lease_samples,
             schema: model.schema().map(|schema| CardSchema::from(&**schema)),
         }
@@ -249,35 +252,6 @@ fn check_rate<B: Backend>(rate: &LearningRate<B>, model: &ServedModel) -> Result
     }
 }
 
-/// The ledger's two sentences about a model, or what keeps it from being used.
-///
-/// A verdict depends on the slots of a key. Where keys come in several sizes, one in the clear has
-/// the slots of the largest, which would take seconds to make. A scheme with one size has slots of
-/// its own kind, and its keys are quickly made: one of them is, and forgotten again.
-fn verdicts<B: Backend>(
-    model: &ServedModel,
-    sizes: &RangeInclusive<u32>,
-) -> Result<(String, String)> {
-    let bits = *sizes.end();
-    let own = match sizes.start() == sizes.end() {
-        true => Some(B::keygen(bits, &mut fresh_rng()?)?),
-        false => None,
-    };
-    let (network, precision) = (&model.network, &model.precision);
-    let exposure = |purpose| match &own {
-        Some(key) => Plan::new::<B>(network, precision, 1, purpose, B::public_key(key))
-            .map(|plan| Exposure::new(network, precision, &plan)),
-        None => ClearKey::new(bits)
-            .and_then(|key| Plan::new::<Clear>(network, precision, 1, purpose, &key))
-            .map(|plan| Exposure::new(network, precision, &plan)),
-    };
-    let verdict = |purpose| match exposure(purpose) {
-        Ok(exposure) => exposure.verdict(),
-        Err(error) => error.to_string(),
-    };
-    Ok((verdict(Purpose::Inference), verdict(Purpose::Training { steps: 1 })))
-}
-
 /// The paths of a server's files must differ.
 pub(super) fn check_paths(model: &Path, ledger: &Path) -> Result<()> {
     match gelu_files::same(model, ledger) {
@@ -292,7 +266,9 @@ mod tests {
     use crate::certs::Authority;
     use crate::tls::ServerTls;
     use gelu_core::Precision;
+    use gelu_core::clear::{Clear, ClearKey};
     use gelu_core::ledger::Policy;
+    use gelu_core::plan::{Plan, Purpose};
     use gelu_nn::zoo;
 
     const ALICE: &str = "alice";
@@ -412,22 +388,5 @@ mod tests {
         host.commit(ALICE, 0, parameters()).unwrap();
         assert!(host.commit(ALICE, 0, parameters()).is_err());
         assert_eq!(host.served().version, 1);
-    }
-
-    /// A key of the only size and the twin of the largest one have the same slots; those of a
-    /// scheme with one small slot have no room for masks, which is said and is no error.
-    #[test]
-    fn verdicts_by_own_keys_and_by_their_twins() {
-        let rng = &mut ChaCha20Rng::seed_from_u64(1);
-        let model = Model::initialise("iris", zoo::iris(), Precision::INFERENCE, rng).unwrap();
-        let served = ServedModel::from(&model);
-        let of = |sizes| verdicts::<Clear>(&served, &sizes).unwrap();
-        assert_eq!(of(2048..=2048), of(1024..=2048));
-        let (inference, training) = of(64..=64);
-        assert_eq!(inference, of(2048..=2048).0);
-        assert!(
-            training.contains("dense1 (forward) needs") && training.contains("62"),
-            "{training}"
-        );
     }
 }

@@ -24,6 +24,7 @@ mod ledger;
 mod observer;
 mod queue;
 mod session;
+mod terms;
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -34,19 +35,20 @@ use std::time::Duration;
 
 use gelu_core::Backend;
 use gelu_core::ledger::Policy;
-use gelu_core::server::LearningRate;
+use gelu_core::server::{BlindTerms, LearningRate};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::error::{Error, Result};
-use crate::handshake::ModelCard;
+use crate::handshake::{Mode, ModelCard};
 use crate::limits::Limits;
 use crate::tls::ServerTls;
 use host::{Host, check_paths};
 use observer::guarded;
 pub use observer::{Observer, ServerEvent, Summary, Traffic, Way};
+pub use terms::Terms;
 
 /// Everything that a server needs to know.
 #[non_exhaustive]
@@ -66,6 +68,11 @@ pub struct Config<B: Backend> {
     pub rate: LearningRate<B>,
     /// What happens at the ledger's bound.
     pub policy: Policy,
+    /// How queries may be asked, the preferred mode first. `None`: open and blind where the ledger lets an open query
+    /// pass, blind alone where it does not, as far as the model can be computed blindly.
+    pub modes: Option<Vec<Mode>>,
+    /// What sessions of blind queries may have.
+    pub blind: BlindTerms,
     /// The most samples of a lease. Under [`Policy::Enforce`] the ledger's bound may be lower.
     pub lease_samples: u64,
     /// The key sizes that clients may use.
@@ -100,6 +107,8 @@ impl<B: Backend> Config<B> {
             ledger: ledger.into(),
             rate,
             policy: Policy::Enforce,
+            modes: None,
+            blind: BlindTerms::default(),
             lease_samples: 4096,
             key_bits: 2048..=8192,
             limits: Limits::default(),

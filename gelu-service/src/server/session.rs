@@ -12,8 +12,9 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use gelu_core::error::{PeerIncompatible, PeerMisbehaved};
 use gelu_core::message::{ClientMessage, ServerMessage};
-use gelu_core::server::{self, ServerOutput};
+use gelu_core::server::{self, BlindServer, ServerOutput};
 use gelu_core::{Backend, Parameters};
+use gelu_garble::HalfGates;
 use rand::rngs::ChaCha20Rng;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -27,7 +28,7 @@ use super::observer::{ServerEvent as Event, Way, guarded};
 use super::queue::Ticket;
 use crate::compute::on_pool;
 use crate::error::{Error, Goodbye, Result};
-use crate::handshake::{Down, Up};
+use crate::handshake::{Down, Mode, Up};
 use crate::randomness::fresh_rng;
 
 /// Why a session stops.
@@ -92,8 +93,71 @@ const MADE_ROOM: &str = "it had not greeted yet and made room for a newer connec
 
 /// The core's machine and its randomness: together they go where the computing is done.
 struct Machine<B: Backend> {
-    server: server::Server<B>,
+    server: Answering<B>,
     rng: ChaCha20Rng,
+}
+
+/// The machine of the mode that the client has chosen by its first message.
+enum Answering<B: Backend> {
+    Open(server::Server<B>),
+    Blind(Box<BlindServer<B, HalfGates>>),
+}
+
+impl<B: Backend> Answering<B> {
+    /// Before the first message.
+    fn open(host: &Host<B>) -> Self {
+        Self::Open(server::Server::sharing(Arc::clone(&host.weights)))
+    }
+
+    fn blind(host: &Host<B>) -> Self {
+        let terms = host.config.blind;
+        Self::Blind(Box::new(BlindServer::sharing(Arc::clone(&host.weights), terms)))
+    }
+
+    fn poll_transmit(&mut self) -> Option<ServerMessage> {
+        match self {
+            Self::Open(machine) => machine.poll_transmit(),
+            Self::Blind(machine) => machine.poll_transmit(),
+        }
+    }
+
+    fn holds_lease(&self) -> bool {
+        matches!(self, Self::Open(machine) if machine.holds_lease())
+    }
+
+    /// The machine of the open mode, where leases are.
+    fn leasing(&mut self) -> Result<&mut server::Server<B>> {
+        match self {
+            Self::Open(machine) => Ok(machine),
+            Self::Blind(_) => Err(Error::Bug("a lease in a blind session".into())),
+        }
+    }
+}
+
+impl<B: Backend> Machine<B> {
+    /// Hands on a message; gives what the machine asks of its process.
+    fn take(
+        &mut self,
+        message: ClientMessage,
+        host: &AccountHost<B>,
+    ) -> gelu_core::Result<Option<ServerOutput>> {
+        if let (Answering::Open(machine), ClientMessage::OpenBlind { .. }) =
+            (&self.server, &message)
+            && machine.client_key().is_none()
+        {
+            self.server = Answering::blind(&host.host);
+        }
+        match &mut self.server {
+            Answering::Open(machine) => {
+                machine.handle_message(message, host, &mut self.rng)?;
+                Ok(machine.poll_output())
+            }
+            Answering::Blind(machine) => {
+                machine.handle_message(message, host, &mut self.rng)?;
+                Ok(None)
+            }
+        }
+    }
 }
 
 /// A lease in progress.
@@ -123,8 +187,7 @@ impl<B: Backend> Session<B> {
         stopping: watch::Receiver<Stop>,
     ) -> Self {
         let Greeted { account, line, seat } = greeted;
-        let machine =
-            Some(Machine { server: server::Server::sharing(Arc::clone(&host.weights)), rng });
+        let machine = Some(Machine { server: Answering::open(&host), rng });
         Self { host, account, line, machine, lease: None, stopping, _seat: seat }
     }
 
@@ -139,11 +202,13 @@ impl<B: Backend> Session<B> {
     /// One message: taken, worked on, answered.
     async fn turn(&mut self) -> Result<(), Over> {
         let message = self.next_message().await?;
+        if let Some(reason) = self.not_offered(&message)? {
+            return self.send(ServerMessage::Refused { reason }).await;
+        }
         let handled = self.compute(move |machine, host| {
             check_key_size::<B>(&message, &host.host)?;
             guarded(|| host.host.config.observer.received(&host.account, &message));
-            machine.server.handle_message(message, host, &mut machine.rng)?;
-            Ok::<_, Error>(machine.server.poll_output())
+            Ok::<_, Error>(machine.take(message, host)?)
         });
         match handled.await?? {
             Some(ServerOutput::LeaseRequested { batch, steps, least }) => {
@@ -156,7 +221,12 @@ impl<B: Backend> Session<B> {
         }
         self.flush().await?;
         if self.host.config.precompute {
-            self.compute(|machine, _| machine.server.precompute(&mut machine.rng)).await?;
+            let precompute = |machine: &mut Machine<B>, _: &AccountHost<B>| {
+                if let Answering::Open(server) = &machine.server {
+                    server.precompute(&mut machine.rng);
+                }
+            };
+            self.compute(precompute).await?;
         }
         Ok(())
     }
@@ -245,9 +315,10 @@ impl<B: Backend> Session<B> {
         let committed = self.compute(move |machine, host| {
             let stored = host.host.commit(&host.account, base, parameters);
             match &stored {
-                Ok(version) => machine.server.committed(*version)?,
+                Ok(version) => machine.server.leasing()?.committed(*version)?,
                 Err(_) => machine
                     .server
+                    .leasing()?
                     .refuse("the server cannot keep the new version; tell its operator".into())?,
             }
             Ok::<_, Error>(stored)
@@ -271,7 +342,6 @@ impl<B: Backend> Session<B> {
     /// Sends what the machine has to say.
     async fn flush(&mut self) -> Result<(), Over> {
         while let Some(message) = self.machine()?.server.poll_transmit() {
-            let name = message.name();
             match &message {
                 ServerMessage::Refused { reason } => {
                     if !self.machine()?.server.holds_lease() {
@@ -283,10 +353,32 @@ impl<B: Backend> Session<B> {
                 ServerMessage::LeaseReturned => self.roll_back("the client gave the lease back"),
                 _ => {}
             }
-            let bytes = self.line.send(&Down::Message(message)).await?;
-            self.count(Way::Down, name, bytes);
+            self.send(message).await?;
         }
         Ok(())
+    }
+
+    async fn send(&mut self, message: ServerMessage) -> Result<(), Over> {
+        let name = message.name();
+        let bytes = self.line.send(&Down::Message(message)).await?;
+        self.count(Way::Down, name, bytes);
+        Ok(())
+    }
+
+    /// Why a query is refused: it is of a mode that this server does not offer.
+    fn not_offered(&mut self, message: &ClientMessage) -> Result<Option<String>> {
+        let mode = match message {
+            ClientMessage::OpenBlind { .. } => Mode::Blind,
+            ClientMessage::EncryptedActivations { .. } if !self.machine()?.server.holds_lease() => {
+                Mode::Open
+            }
+            _ => return Ok(None),
+        };
+        let terms = &self.host.terms;
+        Ok((!terms.modes.contains(&mode)).then(|| match mode {
+            Mode::Open => format!("this server answers blind queries alone: {}", terms.inference),
+            Mode::Blind => format!("this server answers open queries alone: {}", terms.blind),
+        }))
     }
 
     /// Ends the lease, if there is one that was not committed.
@@ -364,17 +456,18 @@ fn grant<B: Backend>(
     lengths: RangeInclusive<u32>,
 ) -> Result<Option<(u64, u32)>> {
     let model = host.host.served();
-    let drawn = machine.server.exposure(&model).and_then(|exposure| {
+    let server = machine.server.leasing()?;
+    let drawn = server.exposure(&model).and_then(|exposure| {
         Ok(host.host.draw(&host.account, model.version, &exposure, batch, lengths)?)
     });
     match drawn {
         Ok(steps) => {
             let rate = host.host.config.rate.clone();
-            machine.server.grant(&model, steps, rate, &mut machine.rng)?;
+            server.grant(&model, steps, rate, &mut machine.rng)?;
             Ok(Some((model.version, steps)))
         }
         Err(refusal) => {
-            machine.server.refuse(refusal.reason())?;
+            server.refuse(refusal.reason())?;
             Ok(None)
         }
     }
@@ -382,7 +475,11 @@ fn grant<B: Backend>(
 
 /// The core's machine accepts every size that its scheme knows; the operator may be stricter.
 fn check_key_size<B: Backend>(message: &ClientMessage, host: &Host<B>) -> Result<()> {
-    let ClientMessage::Open { backend, public_key } = message else { return Ok(()) };
+    let (ClientMessage::Open { backend, public_key }
+    | ClientMessage::OpenBlind { backend, public_key, .. }) = message
+    else {
+        return Ok(());
+    };
     if backend != B::ID {
         return Ok(()); // The machine says so.
     }

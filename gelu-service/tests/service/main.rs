@@ -1,5 +1,6 @@
 //! Servers and clients over real sockets: one binary, since each that is linked takes as long as many tests.
 
+mod blind;
 mod common;
 mod crash;
 mod leases;

@@ -4,6 +4,7 @@
 //! checked before times are reported; a wrong answer is an error. Keys, certificates, the handshake
 //! and the tables of a key are made before the clock starts, by one query that is not counted.
 
+mod blind;
 mod kernels;
 pub mod latency;
 mod link;

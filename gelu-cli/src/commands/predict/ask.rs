@@ -5,11 +5,12 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 use gelu_core::text::printable;
 use gelu_nn::Model;
+use gelu_service::client::Answers;
 use ndarray::{Array2, ShapeBuilder};
 use tokio::sync::mpsc::Receiver;
 
 use super::kept::Kept;
-use super::layout::Layout;
+use super::layout::{Answer, Layout};
 use super::rows::{Read, Row, no_rows};
 use crate::backend::Scheme;
 use crate::client;
@@ -172,29 +173,31 @@ impl<'a> Answering<'a> {
         let inputs =
             Array2::from_shape_vec(shape, with.concat()).context("rows of other lengths")?;
         let mut left = rows.iter().peekable();
-        let mut answered = |probabilities: Array2<f64>| {
-            self.write(&mut left, &probabilities)?;
-            running.steps(probabilities.ncols());
+        let mut answered = |answers: Answers| {
+            let answers = each(answers);
+            let count = answers.len();
+            self.write(&mut left, answers)?;
+            running.steps(count);
             Ok(())
         };
         match oracle {
             Oracle::Server(open, _) => {
                 let session = &mut open.session;
-                client::probabilities(session, inputs.view(), batch, &mut answered).await?;
+                client::answers(session, inputs.view(), batch, &mut answered).await?;
             }
             Oracle::InTheClear(model, cut_off) => {
                 let model = model.context("there is nobody to ask")?;
                 for query in inputs.axis_chunks_iter(ndarray::Axis(1), (*batch).max(1)) {
                     let (probabilities, saturations) = model.probabilities(&query.to_owned())?;
                     *cut_off += saturations;
-                    answered(probabilities)?;
+                    answered(Answers::Probabilities(probabilities))?;
                     // Here a signal is seen.
                     tokio::task::yield_now().await;
                 }
             }
         }
         // Rows without an answer at the end.
-        self.write(&mut left, &Array2::zeros((0, 0)))
+        self.write(&mut left, Vec::new())
     }
 
     /// The lines of the next rows of `left`: as many as there are answers, and those without one before, between and
@@ -202,19 +205,19 @@ impl<'a> Answering<'a> {
     fn write<'r>(
         &mut self,
         left: &mut std::iter::Peekable<impl Iterator<Item = &'r Row>>,
-        probabilities: &Array2<f64>,
+        answers: Vec<Answer>,
     ) -> Result<()> {
         let (mut lines, mut rows) = (String::new(), 0);
-        let mut answers = probabilities.columns().into_iter();
+        let mut answers = answers.into_iter();
         while let Some(row) = left.peek() {
             let answer = match row.features {
                 None => None,
                 Some(_) => match answers.next() {
                     None => break,
-                    Some(answer) => Some(answer.to_vec()),
+                    Some(answer) => Some(answer),
                 },
             };
-            let (line, class) = self.layout.line(row, answer.as_deref())?;
+            let (line, class) = self.layout.line(row, answer.as_ref())?;
             lines.push_str(&line);
             rows += 1;
             match class {
@@ -244,6 +247,16 @@ impl<S: Scheme> Oracle<'_, S> {
                 (spent.cut_off.total(), spent)
             }
             Self::InTheClear(_, cut_off) => (cut_off, Spent::default()),
+        }
+    }
+}
+
+/// One by one.
+fn each(answers: Answers) -> Vec<Answer> {
+    match answers {
+        Answers::Classes(classes) => classes.into_iter().map(Answer::Class).collect(),
+        Answers::Probabilities(all) => {
+            all.columns().into_iter().map(|p| Answer::Probabilities(p.to_vec())).collect()
         }
     }
 }

@@ -58,6 +58,7 @@ Examples:
   gelu predict --model iris.safetensors --csv flowers.csv --id flower
   gelu predict --model iris.safetensors --csv flowers.csv --ignore flower --format jsonl --clear
   gelu predict --model digits.safetensors --images scans --out scans.jsonl
+  gelu predict --model iris.safetensors --csv flowers.csv --ignore flower --mode blind --answer class
 
 Answers come in the order of the rows and are written as they come: of a table of any length, only some thousand rows
 are in memory. A table in a file is read once before anything is asked, so a row that does not fit is found before
@@ -261,6 +262,9 @@ impl Task for Predict<'_> {
             format: args.format.unwrap_or(Format::of(args.out.as_deref())),
             ids: input.has_ids(),
             classes: schema.classes().to_vec(),
+            probabilities: reached
+                .as_ref()
+                .is_none_or(|reached| reached.agreed.tells_probabilities()),
         };
         let pieces = input.pieces(&schema)?;
         let sink = match place {

@@ -16,6 +16,7 @@ use crate::cost::Count;
 use crate::data::{DataArgs, Meaning, stem};
 use crate::destination::{Destination, Kind};
 use crate::ending::{Ended, Results};
+use crate::mode::ModeArgs;
 use crate::model;
 use crate::output::{Output, line_of};
 use crate::phases::{bytes, seconds};
@@ -87,8 +88,13 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
         ));
     }
     let cryptosystem = roomy(args.cryptosystem, &model);
-    let queries =
-        Queries { server: None, model: Some(&model), cryptosystem, threads: args.threads };
+    let queries = Queries {
+        server: None,
+        model: Some(&model),
+        mode: ModeArgs::default(),
+        cryptosystem,
+        threads: args.threads,
+    };
     let read = |_: Option<&Schema>| Ok((name.clone(), rows.clone()));
     let ask = Ask { queries, batch: args.batch, read: &read };
     let asked = args.cryptosystem.backend.run(ask)?;

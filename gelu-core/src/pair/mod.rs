@@ -3,6 +3,8 @@
 //! A [`Pair`] carries messages between a [`Client`] and a [`Server`] through their wire form, keeps
 //! a transcript of every byte, and plays the host: it holds the model and the ledger.
 
+mod blind;
+
 use std::sync::{Arc, Mutex};
 
 use ndarray::Array2;
@@ -13,7 +15,9 @@ use crate::client::{Client, ClientOutput, DataPolicy, StepReport};
 use crate::error::{ApiMisuse, Error, Refused, Result};
 use crate::ledger::{Exposure, Ledger, Policy};
 use crate::message::{ClientMessage, ServerMessage, Wire};
+use crate::network::Parameters;
 use crate::server::{Host, LearningRate, ServedModel, Server, ServerOutput};
+pub use blind::BlindPair;
 
 /// One frame that crossed between the parties.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +55,14 @@ impl PairHost {
             account: account.into(),
             policy,
         }
+    }
+
+    /// Makes `parameters` the next version of the model, and gives its number.
+    pub fn commit(&self, parameters: Parameters) -> u64 {
+        let mut model = self.model.lock().expect("no panic while held");
+        let version = model.version + 1;
+        *model = Arc::new(ServedModel { parameters, version, ..(**model).clone() });
+        version
     }
 }
 
@@ -145,11 +157,8 @@ impl<B: Backend> Pair<B> {
                 let model = self.host.model();
                 self.server.grant(&model, steps, self.rate.clone(), rng)
             }
-            ServerOutput::Commit { base, parameters } => {
-                let mut model = self.host.model.lock().expect("no panic while held");
-                let version = base + 1;
-                *model = Arc::new(ServedModel { parameters, version, ..(**model).clone() });
-                self.server.committed(version)
+            ServerOutput::Commit { parameters, .. } => {
+                self.server.committed(self.host.commit(parameters))
             }
         }
     }

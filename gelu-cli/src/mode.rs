@@ -1,0 +1,145 @@
+//! How queries are asked: open or blind, and what a blind one tells.
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use gelu_core::Backend;
+use gelu_core::blind;
+use gelu_service::client::{Answers, BlindSession};
+use gelu_service::handshake;
+use gelu_service::{ModelCard, Session};
+use ndarray::Array2;
+
+use crate::backend::Scheme;
+use crate::client::Answering;
+use crate::problem::problem;
+
+/// How a query is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// We decrypt every layer's sums and compute the activations: quick, and each query tells about the weights
+    Open,
+    /// Nobody sees the sums: a query tells its answer and nothing else about the model
+    Blind,
+}
+
+impl From<Mode> for handshake::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Open => Self::Open,
+            Mode::Blind => Self::Blind,
+        }
+    }
+}
+
+/// What a blind query tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Answer {
+    /// The class alone
+    Class,
+    /// All scores, and with them the probabilities
+    Scores,
+}
+
+impl From<Answer> for blind::Answer {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Class => Self::Class,
+            Answer::Scores => Self::Scores,
+        }
+    }
+}
+
+/// How to ask.
+#[derive(Debug, Clone, Copy, Default, Args)]
+#[command(next_help_heading = "Mode")]
+pub(crate) struct ModeArgs {
+    /// How to ask [default: what the server prefers]
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<Mode>,
+    /// What a blind query tells [default: scores, where the server tells them]
+    #[arg(long, value_enum)]
+    pub(crate) answer: Option<Answer>,
+    /// Tickets to make before the first blind query; each is good for one sample [default: as queries need them]
+    #[arg(long, value_name = "N")]
+    pub(crate) tickets: Option<usize>,
+}
+
+/// What was agreed with a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Agreed {
+    Open,
+    Blind(blind::Answer),
+}
+
+impl ModeArgs {
+    /// Whether blind queries are asked for, or could be.
+    pub(crate) fn may_be_open(self) -> bool {
+        self.mode != Some(Mode::Blind)
+    }
+
+    /// Chooses among what the server offers.
+    ///
+    /// # Errors
+    /// It does not offer what was asked for, and says why; options of blind queries for open ones.
+    pub(crate) fn agree(self, card: &ModelCard) -> Result<Agreed> {
+        let offered = |mode| card.modes.contains(&mode);
+        let asked = self.mode.map(handshake::Mode::from);
+        let mode = asked.or(card.modes.first().copied()).unwrap_or(handshake::Mode::Open);
+        if !offered(mode) {
+            let (why, other) = match mode {
+                handshake::Mode::Open => (&card.inference, "blind"),
+                handshake::Mode::Blind => (&card.blind, "open"),
+            };
+            return Err(problem(
+                format!("the server answers no {mode} queries: {why}"),
+                format!("leave out --mode {mode}, or ask with --mode {other}"),
+            ));
+        }
+        match (mode, self.answer) {
+            (handshake::Mode::Open, None) if self.tickets.is_none() => Ok(Agreed::Open),
+            (handshake::Mode::Open, _) => Err(problem(
+                "--answer and --tickets are for blind queries, and these are open",
+                "add --mode blind, or leave them out",
+            )),
+            (handshake::Mode::Blind, Some(Answer::Scores)) if !card.scores => Err(problem(
+                "the server tells the class alone, and no scores",
+                "leave out --answer scores, or ask its operator to serve with --answer scores",
+            )),
+            (handshake::Mode::Blind, Some(answer)) => Ok(Agreed::Blind(answer.into())),
+            (handshake::Mode::Blind, None) if card.scores => {
+                Ok(Agreed::Blind(blind::Answer::Scores))
+            }
+            (handshake::Mode::Blind, None) => Ok(Agreed::Blind(blind::Answer::Class)),
+        }
+    }
+}
+
+impl Agreed {
+    /// Whether answers have probabilities.
+    pub(crate) fn tells_probabilities(self) -> bool {
+        self != Self::Blind(blind::Answer::Class)
+    }
+
+    /// Its name in reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Open => handshake::Mode::Open.name(),
+            Self::Blind(_) => handshake::Mode::Blind.name(),
+        }
+    }
+}
+
+/// An open session of either mode.
+pub(crate) enum Asking<B: Backend> {
+    Open(Box<Session<B>>),
+    Blind(Box<BlindSession<B>>),
+}
+
+impl<S: Scheme> Answering for Asking<S> {
+    async fn answer(&mut self, inputs: &Array2<f64>) -> gelu_service::Result<Answers> {
+        match self {
+            Self::Open(session) => session.answer(inputs).await,
+            Self::Blind(session) => session.classify(inputs).await,
+        }
+    }
+}

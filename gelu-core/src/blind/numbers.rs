@@ -1,0 +1,67 @@
+//! Numbers of a ring on the wire: ⌈bits / 8⌉ bytes each, the lowest one first.
+
+use zeroize::Zeroizing;
+
+use crate::circuit::two_party::reduced;
+use crate::error::{PeerMisbehaved, Result};
+
+/// Bytes of a number modulo 2^`bits`.
+pub(crate) fn width(bits: u32) -> usize {
+    bits.div_ceil(8) as usize
+}
+
+/// Appends numbers modulo 2^`bits`.
+pub(crate) fn write(numbers: &[u64], bits: u32, out: &mut Vec<u8>) {
+    numbers.iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes()[..width(bits)]));
+}
+
+/// Reads `count` numbers modulo 2^`bits`; `what` they are is for errors.
+///
+/// # Errors
+/// [`PeerMisbehaved::OutOfBounds`] for another length, or a number outside the ring.
+pub(crate) fn read(
+    what: &'static str,
+    bytes: &[u8],
+    count: usize,
+    bits: u32,
+) -> Result<Zeroizing<Vec<u64>>> {
+    if bytes.len() != count * width(bits) {
+        let expected = format!("{} bytes", count * width(bits));
+        return Err(PeerMisbehaved::out_of_bounds(what, bytes.len(), expected).into());
+    }
+    let number = |chunk: &[u8]| {
+        let mut number = [0; 8];
+        number[..chunk.len()].copy_from_slice(chunk);
+        u64::from_le_bytes(number)
+    };
+    let numbers: Vec<_> = bytes.chunks_exact(width(bits)).map(number).collect();
+    match numbers.iter().find(|x| **x != reduced(**x, bits)) {
+        Some(x) => {
+            let expected = format!("of numbers below 2^{bits}");
+            Err(PeerMisbehaved::out_of_bounds(what, x, expected).into())
+        }
+        None => Ok(Zeroizing::new(numbers)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_every_ring_come_back_and_others_are_refused() {
+        for bits in 1..=64u32 {
+            let most = u64::MAX >> (64 - bits);
+            let numbers = [0, most, most / 3, 1];
+            let mut bytes = Vec::new();
+            write(&numbers, bits, &mut bytes);
+            assert_eq!(bytes.len(), 4 * width(bits));
+            assert_eq!(**read("numbers", &bytes, 4, bits).unwrap(), numbers);
+            assert!(read("numbers", &bytes, 5, bits).is_err());
+            assert!(read("numbers", &bytes[1..], 4, bits).is_err());
+            if !bits.is_multiple_of(8) {
+                assert!(read("numbers", &bytes, 4, bits - 1).is_err(), "{bits} bits");
+            }
+        }
+    }
+}
