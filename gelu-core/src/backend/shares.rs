@@ -154,3 +154,18 @@ impl<B: Backend> Shares<B> for NoShares {
         match *self {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two features of three samples, modulo 2^4.
+    #[test]
+    fn a_sample_is_a_column() {
+        let share = Share::new(vec![1, 2, 3, 20, 5, u64::MAX], 3, 4);
+        assert_eq!((share.dim(), share.values()), ((2, 3), &[1, 2, 3, 4, 5, 15][..]));
+        assert_eq!([0, 1, 2].map(|n| share.sample(n).to_vec()), [[1, 4], [2, 5], [3, 15]]);
+        assert_eq!(format!("{share:?}"), "Share(2 x 3)");
+        assert_eq!(Share::new(vec![u64::MAX], 1, 64).values(), [u64::MAX]);
+    }
+}
