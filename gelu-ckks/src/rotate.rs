@@ -56,6 +56,17 @@ impl Ciphertext {
         self.map(KeyKind::Conjugation, keys)
     }
 
+    /// The real parts. The sum with the conjugates is twice that, so the scale is twice as large and nothing is divided.
+    ///
+    /// # Errors
+    /// As [`rotate`](Self::rotate); [`Error::ScaleOutOfRange`].
+    pub fn real_part(&self, keys: &EvaluationKeys) -> Result<Self> {
+        let scale = self.scale.times(&Scale::power_of_two(1));
+        check_scale(&self.parameters, &scale, self.level)?;
+        let sum = self.add(&self.conjugate(keys)?)?;
+        Ok(Self { scale, ..sum })
+    }
+
     fn map(&self, kind: KeyKind, keys: &EvaluationKeys) -> Result<Self> {
         let key = keys.get(kind, &self.parameters, self.level)?;
         let level = self.parameters.level(self.level);
@@ -398,6 +409,10 @@ mod tests {
             let bound = parameters.slot_bound(noise, &parameters.scale());
             let a = encrypted(&x, level);
             prop_assert!(worst(&open(&a.conjugate(keys()).unwrap()), &conjugated) < bound);
+            let real: Vec<_> = x.iter().map(|x| Complex64::from(x.re)).collect();
+            let part = a.real_part(keys()).unwrap();
+            prop_assert_eq!(part.scale().log2(), a.scale().log2() + 1.0);
+            prop_assert!(worst(&open(&part), &real) < bound);
         }
     }
 
