@@ -34,7 +34,7 @@ order, classes by word, numbers scaled as in training. Edit the file that `infer
 
 How tables are read: UTF-8; commas, semicolons, tabs or bars; a decimal comma where numbers show it; a header where
 words stand above numbers. --delimiter, --decimal and --header override what is detected. A missing value is an
-empty cell, ?, NA, N/A, NaN or null.")]
+empty cell, ?, NA, N/A, NaN or null. Parquet is read where the program was built with --features parquet.")]
 pub(crate) struct Args {
     #[command(subcommand)]
     what: What,

@@ -18,6 +18,8 @@ mod digits;
 pub mod idx;
 pub mod images;
 pub mod named;
+#[cfg(feature = "parquet")]
+mod parquet;
 pub mod preparation;
 mod shift;
 pub mod split;

@@ -82,7 +82,7 @@ impl Sample {
 
     /// A table whose columns are the features in their order, and a label perhaps.
     fn of_table(path: &Path, args: &Args, imported: &Imported) -> Result<Self> {
-        let names = Table::open(path, &Format::default())?.names().to_vec();
+        let names = Table::open(path, &Format::default(), &[])?.names().to_vec();
         let features = imported.architecture.input().features();
         let label = match &args.label {
             Some(label) => Some(label.clone()),
