@@ -282,7 +282,7 @@ mod tests {
     fn row(i: usize) -> String {
         let age =
             if i % 7 == 3 { String::new() } else { format!("{}", (i * 37 % 80) as f64 - 20.3) };
-        let drug = ["none", "statin"][usize::from(i % 3 == 0)];
+        let drug = ["none", "statin"][usize::from(i.is_multiple_of(3))];
         let (income, day) = (i * i * 1001, 1 + i % 28);
         format!(
             "{age},{income},{}.5,0.1,{drug},20{:02}-0{}-{day:02},yes\n",
