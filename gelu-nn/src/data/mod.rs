@@ -21,6 +21,8 @@ pub mod idx;
 pub mod images;
 pub mod labelled;
 pub mod named;
+#[cfg(feature = "parquet")]
+mod parquet;
 pub mod preparation;
 mod shift;
 pub mod split;

@@ -83,7 +83,7 @@ impl Sample {
 
     /// A table whose columns are those of the file, by name or in their order, and a label perhaps.
     fn of_table(path: &Path, args: &Args, imported: &Imported) -> Result<Self> {
-        let names = Table::open(path, &Format::default())?.names().to_vec();
+        let names = Table::open(path, &Format::default(), &[])?.names().to_vec();
         let own = imported.sample.table().filter(|table| table.is_named);
         let is_own = |name: &String| {
             own.is_some_and(|table| table.columns.iter().any(|column| column.name() == name))
