@@ -1,5 +1,6 @@
 //! What the fuzz targets share: a generator that replays, keys, models, and laws of several targets.
 
+pub mod blind;
 pub mod open;
 pub mod session;
 pub mod transfer;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use gelu_core::message::{ClientMessage, ServerMessage, Wire};
 use gelu_core::{AdditiveHE, Cryptosystem, Plaintext, Precision};
-use gelu_fuzz::{CKKS, key_of, open, paillier_key, rng, session};
+use gelu_fuzz::{CKKS, blind, key_of, open, paillier_key, rng, session};
 use gelu_lattice::Lattice;
 use gelu_nn::Model;
 use gelu_paillier::phe::{EncryptedNumber, Number};
@@ -32,6 +32,11 @@ fn write_seeds(corpus: &Path) {
     for kind in 0..64u8 {
         let machines = ["client_machine", "server_machine"];
         write_session(machines, kind, session::messages(open::parties(kind)), &save);
+    }
+    // Classes and scores, one sample or two, tickets that expire or are too many.
+    for kind in 0..16u8 {
+        let machines = ["blind_client_machine", "blind_server_machine"];
+        write_session(machines, kind, session::messages(blind::parties(kind)), &save);
     }
     write_keys(&save);
     write_wire::<gelu_elgamal::ElGamal>("elgamal_wire", gelu_elgamal::KEY_BITS, &save);
