@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use gelu_core::message::{ClientMessage, Wire};
+use gelu_core::message::{ClientMessage, ServerMessage, Wire};
 use gelu_core::{AdditiveHE, Cryptosystem, Plaintext, Precision};
-use gelu_fuzz::{Answering, Asking, CKKS, key_of, paillier_key, parse, rng, write};
+use gelu_fuzz::{CKKS, blind, key_of, open, paillier_key, rng, session};
 use gelu_lattice::Lattice;
 use gelu_nn::Model;
 use gelu_paillier::phe::{EncryptedNumber, Number};
@@ -30,7 +30,13 @@ fn write_seeds(corpus: &Path) {
     };
     // Every kind of session: inference, the rates, a lease cut short, one to four steps.
     for kind in 0..64u8 {
-        write_session(kind, &save);
+        let machines = ["client_machine", "server_machine"];
+        write_session(machines, kind, session::messages(open::parties(kind)), &save);
+    }
+    // Classes and scores, one sample or two, tickets that expire or are too many.
+    for kind in 0..16u8 {
+        let machines = ["blind_client_machine", "blind_server_machine"];
+        write_session(machines, kind, session::messages(blind::parties(kind)), &save);
     }
     write_keys(&save);
     write_wire::<gelu_elgamal::ElGamal>("elgamal_wire", gelu_elgamal::KEY_BITS, &save);
@@ -41,31 +47,28 @@ fn write_seeds(corpus: &Path) {
 
 type Save<'a> = &'a dyn Fn(&str, &str, &[u8]);
 
-fn write_session(kind: u8, save: Save<'_>) {
-    let (script, ..) = parse(&[kind, 0]).expect("two bytes");
-    let (mut client, mut server) = (Asking::new(script), Answering::new(script));
-    let (mut up, mut down) = (Vec::new(), Vec::new());
-    loop {
-        while let Some(message) = client.client.poll_transmit() {
-            save("client_messages", message.name(), &message.to_bytes());
-            up.push(message.to_bytes());
-            server.receive(message).expect("both are honest");
-        }
-        let before = down.len();
-        while let Some(message) = server.server.poll_transmit() {
-            save("server_messages", message.name(), &message.to_bytes());
-            down.push(message.to_bytes());
-            client.receive(message).expect("both are honest");
-        }
-        if down.len() == before {
-            break;
-        }
+fn write_session(
+    [client, server]: [&str; 2],
+    kind: u8,
+    (up, down): (Vec<ClientMessage>, Vec<ServerMessage>),
+    save: Save<'_>,
+) {
+    for message in &up {
+        save("client_messages", message.name(), &message.to_bytes());
     }
+    for message in &down {
+        save("server_messages", message.name(), &message.to_bytes());
+    }
+    if let Some(ClientMessage::EncryptedActivations { ciphertexts, .. }) = up.get(1) {
+        save("clear_bytes", "ciphertext", &ciphertexts[..64]);
+    }
+    let up: Vec<_> = up.iter().map(Wire::to_bytes).collect();
+    let down: Vec<_> = down.iter().map(Wire::to_bytes).collect();
     for honest in 0..up.len().min(12) {
         let name = format!("session-{kind}-{honest}");
         let skip = u8::try_from(honest).expect("below 12");
-        save("server_machine", &name, &write(kind, skip, &up[honest..]));
-        save("client_machine", &name, &write(kind, skip, &down[honest.min(down.len())..]));
+        save(server, &name, &session::write(kind, skip, &up[honest..]));
+        save(client, &name, &session::write(kind, skip, &down[honest.min(down.len())..]));
     }
     let frames = |bodies: &[Vec<u8>], variant: u8| -> Vec<u8> {
         let frame = |(n, body): (usize, &Vec<u8>)| {
@@ -76,13 +79,8 @@ fn write_session(kind: u8, save: Save<'_>) {
         bodies.iter().enumerate().take(100).flat_map(frame).collect()
     };
     // Both `Up::Message` and `Down::Message` are variant 1.
-    save("service_frames", &format!("up-{kind}"), &frames(&up, 1));
-    save("service_frames", &format!("down-{kind}"), &frames(&down, 1));
-    if let Some(ClientMessage::EncryptedActivations { ciphertexts, .. }) =
-        up.get(1).and_then(|bytes| ClientMessage::from_bytes(bytes).ok())
-    {
-        save("clear_bytes", "ciphertext", &ciphertexts[..64]);
-    }
+    save("service_frames", &format!("{client}-{kind}"), &frames(&up, 1));
+    save("service_frames", &format!("{server}-{kind}"), &frames(&down, 1));
 }
 
 fn write_keys(save: Save<'_>) {

@@ -1,6 +1,7 @@
 //! The data party: it owns rows, labels, the head and the keys.
 
 use gelu_ckks::{Ciphertext, Plaintext, Scale, SecretKey};
+use gelu_core::stats::largest;
 use rand_core::CryptoRng;
 use rayon::prelude::*;
 use zeroize::{Zeroize, Zeroizing};
@@ -177,7 +178,7 @@ impl DataParty {
         let mut stepped = Vec::with_capacity(heads);
         for head in 0..heads {
             let parts = self.decrypt(gradients[head], 0, &plan.gradient_scale(level))?;
-            let largest = largest(parts.iter().copied());
+            let largest = largest(parts.iter().map(|x| x.abs()));
             if largest.is_nan() || largest > plan.largest_sum() {
                 return Err(Error::Lost {
                     iteration: last,
@@ -261,7 +262,7 @@ impl DataParty {
         let (sigmoid, first) = (&self.plan.settings().sigmoid, self.state.iteration);
         for batch in (first..first + iterations).take(self.plan.batches()) {
             for head in &self.state.heads {
-                let got = largest(self.rows(batch).map(|i| dot(self.x.row(i), &head.v)));
+                let got = largest(self.rows(batch).map(|i| dot(self.x.row(i), &head.v).abs()));
                 if got.is_nan() || got > sigmoid.holds_to() {
                     return Err(Error::LeftRange {
                         iteration: first,
@@ -273,11 +274,6 @@ impl DataParty {
         }
         Ok(())
     }
-}
-
-/// The largest in size; what is not a number is larger than all.
-fn largest(numbers: impl Iterator<Item = f64>) -> f64 {
-    numbers.map(f64::abs).fold(0.0, |a: f64, b| if a.is_nan() || b <= a { a } else { b })
 }
 
 impl std::fmt::Debug for DataParty {
