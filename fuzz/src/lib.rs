@@ -49,8 +49,8 @@ pub fn key() -> Arc<ClearKey> {
 /// A convolution fused with a pooling, an activation, a dense layer: every kind of exchange.
 fn network() -> Arc<Network> {
     let layers = vec![
-        LayerSpec::Conv2d { filters: 2, kernel: 2, stride: 1, padding: 0, groups: 1 },
-        LayerSpec::MeanPool2d { window: 2 },
+        LayerSpec::Conv2d { filters: 2, kernel: 2.into(), stride: 1.into(), padding: 0.into(), groups: 1 },
+        LayerSpec::MeanPool2d { window: 2.into() },
         LayerSpec::Activation { function: Activation::Tanh },
         LayerSpec::Dense { outputs: 3 },
     ];
@@ -142,7 +142,7 @@ impl Host for OpenHost {
     }
 }
 
-/// The client of a session, and what its user wishes.
+/// The client of a session, and what its user asks for.
 pub struct Asking {
     /// The machine.
     pub client: Client<Clear>,
@@ -160,16 +160,16 @@ impl Asking {
         Self { client, script, steps_done: 0, rng: rng() }
     }
 
-    /// Hands a message to the machine, then does what the user wishes next.
+    /// Hands a message to the machine, then asks for what the user wants next.
     pub fn receive(&mut self, message: ServerMessage) -> Result<(), Error> {
         self.client.handle_message(message, &mut self.rng)?;
         while let Some(output) = self.client.poll_output() {
-            self.wish(&output).expect("the script asks for nothing out of turn");
+            self.ask_next(&output).expect("the script asks for nothing out of turn");
         }
         Ok(())
     }
 
-    fn wish(&mut self, output: &ClientOutput) -> Result<(), Error> {
+    fn ask_next(&mut self, output: &ClientOutput) -> Result<(), Error> {
         match output {
             ClientOutput::Opened if self.script.trains => {
                 self.client.request_lease(BATCH, self.script.steps)

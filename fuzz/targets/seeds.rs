@@ -185,6 +185,10 @@ fn write_files(save: Save<'_>) {
     let bytes = model.and_then(|model| model.to_bytes()).expect("a model of our own");
     save("model_file", "iris", &bytes);
     save("import", "onnx", &onnx());
+    let columns = include_bytes!("../../gelu-import/tests/data/columns_logistic.onnx");
+    let quantised = include_bytes!("../../gelu-import/tests/data/quantised_channel.onnx");
+    save("import", "columns", columns);
+    save("import", "quantised", quantised);
     save("import", "array", b"\x93NUMPY\x01\x00\x45\x00{'descr': '|u1', 'fortran_order': True, 'shape': (2, 3), }          \n\x01\x02\x03\x04\x05\x06");
     let table = b"a,b,class\n1,2.5,x\n-3,4e2,y\n?,7,x\n\"8\",9,\"y\"\n";
     for options in 0..32u8 {

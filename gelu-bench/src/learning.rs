@@ -77,6 +77,30 @@ impl Task<'_> {
     }
 }
 
+/// Trains in single precision by a whole recipe; `epoch` is called after each one.
+pub(crate) fn trained(
+    architecture: &Sequential,
+    recipe: Recipe,
+    train: &Dataset,
+    seed: u64,
+    mut epoch: impl FnMut(),
+) -> Result<FloatParameters, Error> {
+    let rng = &mut ChaCha20Rng::seed_from_u64(seed);
+    let mut trainer = FloatTrainer::<f32>::new(architecture, recipe, rng)?;
+    trainer.train(train, seed, |_| epoch())?;
+    Ok(trainer.parameters())
+}
+
+/// A model of these weights, rounded to the bits that queries need.
+pub(crate) fn for_queries(
+    name: &str,
+    architecture: Sequential,
+    weights: &FloatParameters,
+) -> Result<Model, Error> {
+    let precision = Precision::INFERENCE.fitted(weights.largest());
+    Ok(Model::from_float(name, architecture, precision, weights)?)
+}
+
 /// Trains in single precision, as deep learning does; stops where a weight is no longer finite.
 ///
 /// `watched`: the accuracy is wanted after every epoch, not only at the end.

@@ -15,6 +15,7 @@
 //! | [`fit`] | the laws that values follow |
 //! | [`timing`] | medians, on one core |
 //! | [`learning`] | trainings in the clear, for the tables and figures of accuracy |
+//! | `networks` | networks from the folder of models, trained now, or drawn |
 //! | [`baselines`] | the systems without a client in between, on our models |
 //! | [`timed`] | a stopwatch around any cryptosystem |
 //! | [`link`] | links of a given delay, rate and loss, simulated |
@@ -47,6 +48,7 @@ pub mod html;
 pub mod learning;
 pub mod link;
 pub mod markdown;
+mod networks;
 pub mod questions;
 pub mod setting;
 pub mod tables;

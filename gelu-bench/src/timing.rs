@@ -36,16 +36,25 @@ impl Patience {
         mut prepare: impl FnMut() -> Result<P, Error>,
         mut run: impl FnMut(P) -> Result<T, Error>,
     ) -> Result<f64, Error> {
-        let begin = Instant::now();
-        let mut times = Vec::new();
-        let least = self.least.max(1);
-        while times.len() < least || (times.len() < self.most && begin.elapsed() < self.budget) {
+        let times = self.runs(|| {
             let prepared = prepare()?;
             let start = Instant::now();
             black_box(run(prepared)?);
-            times.push(start.elapsed().as_secs_f64());
+            Ok(start.elapsed().as_secs_f64())
+        });
+        Ok(median(times?).expect("one run at least"))
+    }
+
+    /// What each `run` gave: of one at least.
+    ///
+    /// # Errors
+    /// What `run` says.
+    pub fn runs<T>(&self, mut run: impl FnMut() -> Result<T, Error>) -> Result<Vec<T>, Error> {
+        let (begin, least, mut all) = (Instant::now(), self.least.max(1), Vec::new());
+        while all.len() < least || (all.len() < self.most && begin.elapsed() < self.budget) {
+            all.push(run()?);
         }
-        Ok(median(times).expect("one run at least"))
+        Ok(all)
     }
 }
 

@@ -37,10 +37,16 @@ fn key<B: Backend>(bits: u32) -> Arc<B::SecretKey> {
 /// A dense network, and one whose convolution is padded, strided over by a pool, and packed by
 /// positions where there are slots for it.
 fn models() -> Vec<Model> {
-    let convolution = LayerSpec::Conv2d { filters: 2, kernel: 3, stride: 1, padding: 1, groups: 1 };
+    let convolution = LayerSpec::Conv2d {
+        filters: 2,
+        kernel: 3.into(),
+        stride: 1.into(),
+        padding: 1.into(),
+        groups: 1,
+    };
     let layers = [
         convolution,
-        LayerSpec::MeanPool2d { window: 2 },
+        LayerSpec::MeanPool2d { window: 2.into() },
         LayerSpec::Activation { function: Activation::Relu },
         LayerSpec::Dense { outputs: 3 },
     ];

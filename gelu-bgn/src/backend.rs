@@ -16,7 +16,7 @@ use gelu_core::backend::{NoSecretRate, NoShares};
 use gelu_core::error::ApiMisuse;
 use gelu_core::slots::{
     AdditiveHE, Matrix, MatrixSize, Plaintext, Prices, SlotBackend, SlotShape, Unpacked,
-    check_block_len,
+    check_block_len, too_many_slots,
 };
 use gelu_core::{Cryptosystem, Error, Result};
 use rand::{SeedableRng, rngs::ChaCha20Rng};
@@ -78,7 +78,7 @@ impl AdditiveHE for Bgn {
     type Ciphertext = Ciphertext<G1>;
 
     fn slots(_: &PublicKey, slot_bits: u32) -> usize {
-        usize::from(slot_bits <= SLOT_BITS)
+        usize::from((1..=SLOT_BITS).contains(&slot_bits))
     }
 
     fn encrypt(
@@ -234,8 +234,7 @@ fn products(size: MatrixSize) -> u64 {
 /// One slot of at most [`SLOT_BITS`] bits.
 fn check_shape(shape: SlotShape) -> Result<()> {
     if shape.count != 1 || !(1..=SLOT_BITS).contains(&shape.bits) {
-        let needed = u32::try_from(shape.total_bits()).unwrap_or(u32::MAX);
-        return Err(ApiMisuse::SlotOverflow { needed, available: SLOT_BITS }.into());
+        return Err(too_many_slots(shape, SLOT_BITS).into());
     }
     Ok(())
 }
@@ -279,7 +278,7 @@ mod tests {
         let (key, rng) = (key(), &mut ChaCha20Rng::seed_from_u64(3));
         assert!(Bgn::keygen(255, rng).is_err());
         let public = key.public_key();
-        assert_eq!((Bgn::slots(public, 40), Bgn::slots(public, 41)), (1, 0));
+        assert_eq!([0, 1, 40, 41].map(|bits| Bgn::slots(public, bits)), [0, 1, 1, 0]);
         let wide = Plaintext::new(41, vec![1]).unwrap();
         assert!(Bgn::encrypt(public, &wide, rng).is_err());
         assert!(Bgn::encrypt_many(&key, &[wide], rng).is_err());

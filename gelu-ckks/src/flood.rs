@@ -86,6 +86,12 @@ impl Decryption {
         Zeroizing::new(self.slots().iter().map(|x| x.0.re).collect())
     }
 
+    /// The real and the imaginary parts of all slots, with the same warning. Wiped on drop.
+    #[must_use]
+    pub fn danger_pairs(&self) -> Zeroizing<Vec<[f64; 2]>> {
+        Zeroizing::new(self.slots().iter().map(|x| [x.0.re, x.0.im]).collect())
+    }
+
     fn slots(&self) -> Zeroizing<Vec<Complex>> {
         plaintext::slots(&self.parameters, &self.integers, &self.scale)
     }

@@ -225,7 +225,7 @@ impl LinearMap {
             .map(|sum| sum.iter().map(|(baby, plain)| (&babies[*baby], plain)).collect::<Vec<_>>());
         let sums = Extended::sums_of_products(&lists.collect::<Vec<_>>())?;
         let mut total: Option<Extended> = None;
-        for (&giant, sum) in self.plan.giants.iter().zip(&sums) {
+        for (&giant, sum) in self.plan.giants.iter().zip(sums) {
             let sum = sum.rotate(giant, keys)?;
             total = Some(match total {
                 Some(total) => total.plus(&sum)?,

@@ -198,10 +198,7 @@ impl Product {
         let decomposition = &self.parameters.level(self.level).decomposition;
         let [c0, c1, c2] = &self.parts;
         let [k0, k1] = decomposition.inner_products(c2, [&key.b, &key.a]);
-        let c0 = division.divide_sum(&k0, c0);
-        // Its rows are in the cache, for what comes next.
-        drop(k0);
-        let c1 = division.divide_sum(&k1, c1);
+        let [c0, c1] = division.quotients([(k0, Some(c0)), (k1, Some(c1))]);
         Ok(Ciphertext { parameters: self.parameters.clone(), c0, c1, scale, level })
     }
 }

@@ -51,7 +51,7 @@ impl Plaintext {
     /// The same.
     pub fn encode_complex(
         parameters: &Parameters,
-        values: &[Complex64],
+        values: &[impl Copy + Into<Complex64>],
         scale: &Scale,
         level: usize,
     ) -> Result<Self> {

@@ -56,6 +56,17 @@ impl Ciphertext {
         self.map(KeyKind::Conjugation, keys)
     }
 
+    /// The real parts. The sum with the conjugates is twice that, so the scale is twice as large and nothing is divided.
+    ///
+    /// # Errors
+    /// As [`rotate`](Self::rotate); [`Error::ScaleOutOfRange`].
+    pub fn real_part(&self, keys: &EvaluationKeys) -> Result<Self> {
+        let scale = self.scale.times(&Scale::power_of_two(1));
+        check_scale(&self.parameters, &scale, self.level)?;
+        let sum = self.add(&self.conjugate(keys)?)?;
+        Ok(Self { scale, ..sum })
+    }
+
     fn map(&self, kind: KeyKind, keys: &EvaluationKeys) -> Result<Self> {
         let key = keys.get(kind, &self.parameters, self.level)?;
         let level = self.parameters.level(self.level);
@@ -63,19 +74,12 @@ impl Ciphertext {
         Ok(self.mapped(kind, k0, k1))
     }
 
-    /// φ(c₀ + round(k₀/P)), φ(round(k₁/P)). Each is dropped once it is used: what comes next takes its rows, which are in
-    /// the cache.
+    /// φ(c₀ + round(k₀/P)), φ(round(k₁/P)).
     fn mapped(&self, kind: KeyKind, k0: Poly<Evaluations>, k1: Poly<Evaluations>) -> Self {
         let division = &self.parameters.level(self.level).by_special;
         let map = self.parameters.automorphism(power(kind, &self.parameters));
-        let quotient = division.divide_sum(&k0, &self.c0);
-        drop(k0);
-        let c0 = map.apply(&quotient);
-        drop(quotient);
-        let quotient = division.divide(&k1);
-        drop(k1);
-        let c1 = map.apply(&quotient);
-        self.with(c0, c1, self.scale.clone(), self.level)
+        let [c0, c1] = division.quotients([(k0, Some(&self.c0)), (k1, None)]);
+        self.with(map.apply_to(c0), map.apply_to(c1), self.scale.clone(), self.level)
     }
 
     /// Σ rotate(x, i·stride) for i < count: in log₂ count rotations for a power of two, and as many more as the number has
@@ -199,7 +203,7 @@ impl Hoisted<'_> {
         let [mut c0, c1] = self.digits.inner_products([&key.b, &key.a]);
         c0 += self.raised.get_or_init(|| self.ciphertext.raised(&self.ciphertext.c0));
         let map = parameters.automorphism(power(key.kind(), parameters));
-        let (c0, c1) = (map.apply(&c0), map.apply(&c1));
+        let (c0, c1) = (map.apply_to(c0), map.apply_to(c1));
         Ok(Extended { parameters: parameters.clone(), c0, c1, scale: scale.clone(), level: *level })
     }
 
@@ -304,41 +308,39 @@ impl Extended {
     ///
     /// # Errors
     /// As [`Ciphertext::rotate`].
-    pub fn rotate(&self, steps: usize, keys: &EvaluationKeys) -> Result<Self> {
+    pub fn rotate(self, steps: usize, keys: &EvaluationKeys) -> Result<Self> {
         let kind = match steps % self.parameters.slots() {
-            0 => return Ok(self.clone()),
+            0 => return Ok(self),
             steps => KeyKind::Rotation(steps),
         };
         let key = keys.get(kind, &self.parameters, self.level)?;
         let level = self.parameters.level(self.level);
-        let c1 = level.by_special.divide(&self.c1);
+        let c1 = level.by_special.divide(self.c1);
         let [mut k0, k1] = level.decomposition.inner_products(&c1, [&key.b, &key.a]);
         k0 += &self.c0;
         let map = self.parameters.automorphism(power(kind, &self.parameters));
-        let (c0, c1) = (map.apply(&k0), map.apply(&k1));
-        let (parameters, scale) = (self.parameters.clone(), self.scale.clone());
-        Ok(Self { parameters, c0, c1, scale, level: self.level })
+        Ok(Self { c0: map.apply_to(k0), c1: map.apply_to(k1), ..self })
     }
 
     /// The ciphertext one level below: divided by P·q_l at once.
     ///
     /// # Errors
     /// [`Error::NoLevelLeft`].
-    pub fn rescale(&self) -> Result<Ciphertext> {
+    pub fn rescale(self) -> Result<Ciphertext> {
         let level = self.parameters.level(self.level);
         let division = level.by_special_and_last.as_ref().ok_or(Error::NoLevelLeft)?;
-        let (c0, c1) = (division.divide(&self.c0), division.divide(&self.c1));
+        let [c0, c1] = division.quotients([(self.c0, None), (self.c1, None)]);
         let scale = self.scale.over(&self.parameters.prime_scale(self.level));
         Ok(Ciphertext { parameters: self.parameters.clone(), c0, c1, scale, level: self.level - 1 })
     }
 
     /// The ciphertext of the same level: divided by P.
     #[must_use]
-    pub fn reduce(&self) -> Ciphertext {
+    pub fn reduce(self) -> Ciphertext {
         let division = &self.parameters.level(self.level).by_special;
-        let (c0, c1) = (division.divide(&self.c0), division.divide(&self.c1));
-        let (parameters, scale) = (self.parameters.clone(), self.scale.clone());
-        Ciphertext { parameters, c0, c1, scale, level: self.level }
+        let [c0, c1] = division.quotients([(self.c0, None), (self.c1, None)]);
+        let Self { parameters, scale, level, .. } = self;
+        Ciphertext { parameters, c0, c1, scale, level }
     }
 }
 
@@ -405,7 +407,12 @@ mod tests {
             let conjugated: Vec<_> = x.iter().map(Complex64::conj).collect();
             let noise = parameters.fresh_noise() + parameters.switching_noise();
             let bound = parameters.slot_bound(noise, &parameters.scale());
-            prop_assert!(worst(&open(&encrypted(&x, level).conjugate(keys()).unwrap()), &conjugated) < bound);
+            let a = encrypted(&x, level);
+            prop_assert!(worst(&open(&a.conjugate(keys()).unwrap()), &conjugated) < bound);
+            let real: Vec<_> = x.iter().map(|x| Complex64::from(x.re)).collect();
+            let part = a.real_part(keys()).unwrap();
+            prop_assert_eq!(part.scale().log2(), a.scale().log2() + 1.0);
+            prop_assert!(worst(&open(&part), &real) < bound);
         }
     }
 
@@ -448,11 +455,11 @@ mod tests {
         }
         let noise = 3.0 * (parameters.fresh_noise() + 1.0) + parameters.switching_noise();
         let bound = parameters.slot_bound(noise, &parameters.scale());
-        let rescaled = sum.rescale().unwrap();
+        let rescaled = sum.clone().rescale().unwrap();
         assert_eq!((rescaled.level(), rescaled.scale()), (level - 1, &parameters.scale()));
         let off = worst(&open(&rescaled), &expected);
         assert!(off < bound, "{off:e} {bound:e}");
-        let doubled = sum.rotate(4, keys()).unwrap().plus(&sum).unwrap().rescale().unwrap();
+        let doubled = sum.clone().rotate(4, keys()).unwrap().plus(&sum).unwrap().rescale().unwrap();
         let expected: Vec<_> =
             rotated(&expected, 4).iter().zip(&expected).map(|(a, b)| a + b).collect();
         let off = worst(&open(&doubled), &expected);

@@ -6,11 +6,16 @@
 //! ```text
 //! y[o]  =  Σ_i w[o][i]·x[i]         at the scale Δ·Δ_w and the same level; rescale when it is needed
 //! ```
-//! Weights are rounded to integers round(w·Δ_w), one residue for each prime. Noises add up as Σ w²·variance.
+//! Weights are rounded to integers round(w·Δ_w), one residue for each prime. Noises add up as Σ |w|²·variance.
+//!
+//! Slots are complex, so a ciphertext can hold two numbers of a row, and Re (u − i·v)·(a + i·b) = u·a + v·b: half as many
+//! ciphertexts, half as many products, and one conjugation for each output ([`real_part`](Ciphertext::real_part)). A complex weight
+//! is as cheap as a real one: i in all slots is X^(N/2), and a polynomial in that has two different evaluations.
 
 use std::fmt;
 
 use gelu_ring::{Evaluations, Matrix, Poly};
+use num_complex::Complex64;
 
 use crate::ciphertext::{Ciphertext, check_scale, check_scales, integer, lowered};
 use crate::error::{Error, Result};
@@ -30,14 +35,14 @@ pub struct WeightedSums {
 }
 
 impl WeightedSums {
-    /// Weights by outputs, each with one for every input, for ciphertexts of this level.
+    /// Weights by outputs, real or complex, each with one for every input, for ciphertexts of this level.
     ///
     /// # Errors
     /// [`Error::Empty`] without weights or with rows of several lengths; [`Error::ValueTooLarge`] when a weight at this scale has
     /// 2^62 or more, or is not finite; [`Error::NoSuchLevel`].
-    pub fn encode(
+    pub fn encode<T: Copy + Into<Complex64>>(
         parameters: &Parameters,
-        weights: &[Vec<f64>],
+        weights: &[Vec<T>],
         scale: &Scale,
         level: usize,
     ) -> Result<Self> {
@@ -52,14 +57,19 @@ impl WeightedSums {
                 || Error::ValueTooLarge { bits: (wide as f64).abs().log2(), most: MOST_BITS };
             i64::try_from(wide).ok().filter(|w| w.unsigned_abs() < 1 << 62).ok_or_else(large)
         };
-        let words: Vec<Vec<i64>> = weights
+        let words: Vec<Vec<[i64; 2]>> = weights
             .iter()
-            .map(|row| row.iter().map(|&weight| word(weight)).collect())
+            .map(|row| {
+                let parts = row.iter().map(|&weight| weight.into());
+                parts.map(|w: Complex64| Ok([word(w.re)?, word(w.im)?])).collect()
+            })
             .collect::<Result<_>>()?;
         let basis = &parameters.level(level).basis;
         // A polynomial in X^N is a constant.
-        let matrix = Matrix::new(basis, parameters.degree(), words.len(), inputs, |o, i, c| {
-            c[0] = words[o][i];
+        let real = words.iter().flatten().all(|&[_, im]| im == 0);
+        let step = if real { parameters.degree() } else { parameters.slots() };
+        let matrix = Matrix::new(basis, step, words.len(), inputs, |o, i, c| {
+            c.copy_from_slice(&words[o][i][..c.len()]);
         });
         Ok(Self { parameters: parameters.clone(), matrix, inputs, scale: scale.clone(), level })
     }
@@ -103,7 +113,7 @@ const MOST_BITS: f64 = 62.0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{encrypted, random, shallow};
+    use crate::testing::{encrypted, keys, open, random, shallow, worst};
 
     #[test]
     fn sums_with_weights_are_those_of_constants_one_by_one_bit_for_bit() {
@@ -122,6 +132,28 @@ mod tests {
             assert!(sum.c0 == expected.c0 && sum.c1 == expected.c1);
         }
         assert_eq!(sums.len(), 2);
+    }
+
+    #[test]
+    fn complex_weights_weigh_two_numbers_of_a_slot() {
+        let parameters = shallow();
+        let [x, y] = [1, 2].map(|seed| random(&parameters, seed));
+        let (a, b) = (encrypted(&x, 3), encrypted(&y, 3));
+        let weights = vec![vec![Complex64::new(0.5, -1.25), Complex64::new(0.0, 2.0)]];
+        let scale = Scale::power_of_two(20);
+        let sums = WeightedSums::encode(&parameters, &weights, &scale, 3).unwrap();
+        let sum = sums.apply(&[&a, &b]).unwrap().remove(0);
+        let expected: Vec<_> =
+            x.iter().zip(&y).map(|(x, y)| weights[0][0] * x + weights[0][1] * y).collect();
+        let noise = 3.0 * parameters.fresh_noise() + parameters.switching_noise();
+        let bound = parameters.slot_bound(noise, &parameters.scale());
+        assert!(worst(&open(&sum), &expected) < bound);
+        // Of the first input alone that is 0.5·Re + 1.25·Im.
+        let sums = WeightedSums::encode(&parameters, &[weights[0][..1].to_vec()], &scale, 3);
+        let real = sums.unwrap().apply(&[&a]).unwrap().remove(0).real_part(keys()).unwrap();
+        let expected: Vec<_> =
+            x.iter().map(|x| Complex64::from(0.5 * x.re + 1.25 * x.im)).collect();
+        assert!(worst(&open(&real), &expected) < bound);
     }
 
     #[test]

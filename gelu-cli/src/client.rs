@@ -1,6 +1,7 @@
 //! The client's side of a run: how to reach a server, and how to train and classify there.
 
 use std::path::PathBuf;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,15 +116,34 @@ pub(crate) fn wait_or<T>(
     work: impl Future<Output = Result<T>>,
     next: &str,
 ) -> Result<T> {
+    let mut done = None;
+    until_stopped(runtime, pin!(async { done = Some(work.await) }));
+    done.unwrap_or_else(|| Err(problem("interrupted", next)))
+}
+
+/// Waits for `work` to its end.
+pub fn complete<T>(runtime: &Runtime, work: impl Future<Output = T>) -> T {
+    let mut done = None;
+    block_on(runtime, pin!(async { done = Some(work.await) }));
+    done.expect("the work has ended")
+}
+
+/// Any future: what runs one, thousands of lines of tokio, is compiled once, and not for each of seventy futures
+/// under all backends.
+type Work<'a> = Pin<&'a mut dyn Future<Output = ()>>;
+
+fn block_on(runtime: &Runtime, work: Work<'_>) {
+    runtime.block_on(work);
+}
+
+/// Until `work` has ended, or we are asked to end.
+fn until_stopped(runtime: &Runtime, work: Work<'_>) {
     runtime.block_on(async {
         tokio::select! {
-            done = work => done,
-            () = signals::asked_to_stop() => {
-                signals::end_within(ENDING);
-                Err(problem("interrupted", next))
-            }
+            () = work => (),
+            () = signals::asked_to_stop() => signals::end_within(ENDING),
         }
-    })
+    });
 }
 
 /// An evaluation in work cannot be broken off, and what was done is still compared and written; so

@@ -1,13 +1,15 @@
-//! Which samples: a named data set in a folder, or any CSV file; split and scaled the same way by
+//! Which samples: a named data set in a folder, any CSV file, or images with classes; split and scaled the same way by
 //! every command that is given the same seed.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use gelu_nn::data::sources;
+use gelu_nn::data::{labelled, sources};
 use gelu_nn::schema::{Labels, ReadOptions, Scaling};
 use gelu_nn::{Activation, Dataset, Model, Recipe, Schema, Sequential, Split, zoo};
+use rand::SeedableRng;
+use rand::rngs::ChaCha20Rng;
 
 use crate::problem::{Advise, problem};
 use crate::table::{MissingArg, TableArgs, how_tables_are_read, read_schema};
@@ -20,11 +22,14 @@ pub(crate) struct DataArgs {
     #[arg(long, value_name = "DIR", env = "GELU_DATA")]
     pub(crate) data: Option<PathBuf>,
     /// Name of a data set: iris, digits, abstracts, diabetes, kr-vs-kp, mnist, …
-    #[arg(long, value_name = "NAME", conflicts_with = "csv")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["csv", "images"])]
     pub(crate) dataset: Option<String>,
     /// A table of your own; read by the model's schema, or by one made for it (`gelu schema infer`)
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
+    /// Images of your own: a folder of PNG files for each class, in one folder; or a file of CIFAR-10
+    #[arg(long, value_name = "PATH", conflicts_with = "csv")]
+    pub(crate) images: Option<PathBuf>,
     /// Rows of these classes only, by name; for a new model they become all the classes there are, in this order
     #[arg(long, value_name = "CLASS,…", value_delimiter = ',')]
     pub(crate) classes: Vec<String>,
@@ -90,8 +95,11 @@ impl DataArgs {
         if let Some(csv) = &self.csv {
             return self.read_csv(csv, meaning, Scaling::Standard);
         }
-        let name = self.name(network)?;
-        let (mut split, mut schema) = self.known(name)?;
+        let known = match self.images {
+            Some(_) => None,
+            None => Some(self.name(network)?),
+        };
+        let (mut split, mut schema) = self.unscaled(known)?;
         if let Some(theirs) = self.schema_for(meaning)? {
             schema = match meaning {
                 Meaning::Base(_) => theirs.with_label(schema.label().cloned())?,
@@ -100,12 +108,12 @@ impl DataArgs {
             split = Split { train: schema.adopt(&split.train)?, test: schema.adopt(&split.test)? };
         }
         let is_fitted = matches!(meaning, Meaning::Model(Some(_)) | Meaning::Base(Some(_)));
-        if is_table(name) && !is_fitted {
+        if known.is_some_and(is_table) && !is_fitted {
             schema = schema.fit(&split.train)?;
         }
         schema.apply(&mut split.train)?;
         schema.apply(&mut split.test)?;
-        Ok(self.samples(name, split, schema))
+        Ok(self.samples(known, split, schema))
     }
 
     /// As [`load`](Self::load) for a new model, with the features as they are, of the data set `otherwise` where none
@@ -114,15 +122,28 @@ impl DataArgs {
         if let Some(csv) = &self.csv {
             return Ok((self.read_csv(csv, Meaning::Own, Scaling::None)?, true));
         }
-        let name = self.dataset.as_deref().unwrap_or(otherwise);
-        let (split, schema) = self.known(name)?;
-        Ok((self.samples(name, split, schema), is_table(name)))
+        let known = match self.images {
+            Some(_) => None,
+            None => Some(self.dataset.as_deref().unwrap_or(otherwise)),
+        };
+        let (split, schema) = self.unscaled(known)?;
+        Ok((self.samples(known, split, schema), known.is_some_and(is_table)))
     }
 
-    /// A well-known data set as it is, with the rows of the chosen classes.
-    fn known(&self, name: &str) -> Result<(Split, Schema)> {
-        let read = Split::unscaled_with_schema(name, &self.folder(), self.seed);
-        let (split, schema) = read.advise(|| self.where_files_are(name))?;
+    /// A well-known data set, or the images, as they are, with the rows of the chosen classes.
+    fn unscaled(&self, known: Option<&str>) -> Result<(Split, Schema)> {
+        let (split, schema) = match (known, &self.images) {
+            (None, Some(path)) => {
+                let advice = || "give a folder with a folder of PNG files for each class".into();
+                let (all, schema) = labelled::open(path).advise(advice)?;
+                (all.stratified_split(0.2, &mut ChaCha20Rng::seed_from_u64(self.seed))?, schema)
+            }
+            (name, _) => {
+                let name = name.unwrap_or_default();
+                let read = Split::unscaled_with_schema(name, &self.folder(), self.seed);
+                read.advise(|| self.where_files_are(name))?
+            }
+        };
         let split = self.of_classes(split)?;
         let schema = match &self.classes[..] {
             [] => schema,
@@ -153,9 +174,11 @@ impl DataArgs {
         }
     }
 
-    fn samples(&self, name: &str, split: Split, schema: Schema) -> Samples {
+    fn samples(&self, known: Option<&str>, split: Split, schema: Schema) -> Samples {
         let chosen = !self.classes.is_empty();
-        Samples { name: name.into(), well_known: true, chosen, split, schema }
+        let of_images = || self.images.as_deref().map(stem).unwrap_or_default();
+        let name = known.map_or_else(of_images, str::to_owned);
+        Samples { name, well_known: known.is_some(), chosen, split, schema }
     }
 
     /// The rows of the chosen classes.
@@ -180,7 +203,8 @@ impl DataArgs {
         meaning: Meaning<'_>,
     ) -> Result<(String, Dataset)> {
         let standard = |name: &&str| sources().iter().find(|s| s.name == *name)?.test();
-        let name = self.name(network).ok().filter(|_| self.csv.is_none());
+        let is_known = self.csv.is_none() && self.images.is_none();
+        let name = self.name(network).ok().filter(|_| is_known);
         if let Some(test) = name.as_ref().and_then(standard) {
             let loaded = Dataset::load(test, &self.folder());
             let mut rows = self.rows_of_classes(loaded.advise(|| self.where_files_are(test))?)?;
@@ -207,7 +231,10 @@ impl DataArgs {
             let known: Vec<_> = sources().iter().map(|source| source.name).collect();
             problem(
                 "no data set was named",
-                format!("add --dataset NAME ({}) or --csv FILE --label COLUMN", known.join(", ")),
+                format!(
+                    "add --dataset NAME ({}) --csv FILE --label COLUMN, or --images FOLDER",
+                    known.join(", ")
+                ),
             )
         })
     }

@@ -6,7 +6,10 @@
 
 use anyhow::Result;
 use clap::{ArgAction, Args};
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::output::{self, LogOrNothing, Output};
 use crate::{ending, phases, problem, signals};
@@ -42,9 +45,12 @@ pub fn run(common: Common, command: impl FnOnce(Output) -> Result<()>) -> u8 {
 impl Common {
     /// Sends logs to stderr.
     fn init_logs(self) {
-        let level = ["warn", "info", "debug"][usize::from(self.verbose.min(2))];
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LogOrNothing);
-        logs.with_ansi(output::colours(&std::io::stderr())).init();
+        let levels = [LevelFilter::WARN, LevelFilter::INFO, LevelFilter::DEBUG];
+        let level = levels[usize::from(self.verbose.min(2))];
+        let asked = std::env::var("RUST_LOG").ok().and_then(|said| said.parse::<Targets>().ok());
+        let filter = asked.unwrap_or_else(|| Targets::new().with_default(level));
+        let logs = tracing_subscriber::fmt::layer().with_writer(|| LogOrNothing);
+        let logs = logs.with_ansi(output::colours(&std::io::stderr()));
+        tracing_subscriber::registry().with(logs).with(filter).init();
     }
 }

@@ -176,9 +176,10 @@ impl Queries<'_> {
     pub(crate) fn version_now<S: Scheme>(&self, runtime: &Runtime) -> Option<u64> {
         let server = self.server?;
         let (address, tls) = (server.server.as_ref()?, server.tls().ok()?);
-        let connection = runtime.block_on(client::connect::<S>(address, &tls, |_| ())).ok()?;
+        let connection =
+            client::complete(runtime, client::connect::<S>(address, &tls, |_| ())).ok()?;
         let version = connection.card().version;
-        runtime.block_on(connection.close());
+        client::complete(runtime, connection.close());
         Some(version)
     }
 
@@ -246,11 +247,11 @@ impl<S: Scheme> Open<S> {
         let (cut_off, statistics) = match session {
             Asking::Open(session) => {
                 let cut_off = CutOff::new(session.network(), session.saturations());
-                (cut_off, runtime.block_on(session.close()))
+                (cut_off, client::complete(&runtime, session.close()))
             }
             Asking::Blind(session) => {
                 let cut_off = CutOff::new(session.network(), session.saturations());
-                (cut_off, runtime.block_on(session.close()))
+                (cut_off, client::complete(&runtime, session.close()))
             }
         };
         let mut peak_memory = None;

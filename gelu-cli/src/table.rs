@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use gelu_nn::Schema;
-use gelu_nn::data::csv::{Decimal, Format, Header, Table};
+use gelu_nn::data::csv::{Column, Decimal, Format, Header, Table};
 use gelu_nn::schema::{Fill, Labels, Options, ReadOptions};
 
 use crate::phases::say;
@@ -105,10 +105,11 @@ impl TableArgs {
 
     /// The schema that a table suggests; what its owner should know is said.
     pub(crate) fn infer(&self, path: &Path, missing: MissingArg) -> Result<Schema> {
-        let table = Table::open(path, &self.format()).advise(how_tables_are_read)?;
+        let ignore: Vec<Column> = self.ignore.iter().map(|column| column.as_str().into()).collect();
+        let table = Table::open(path, &self.format(), &ignore).advise(how_tables_are_read)?;
         let options = Options {
             label: Some(self.label.as_deref().unwrap_or("last").into()),
-            ignore: self.ignore.iter().map(|column| column.as_str().into()).collect(),
+            ignore,
             missing: match missing {
                 MissingArg::Refuse => Fill::Refuse,
                 MissingArg::Drop => Fill::Drop,

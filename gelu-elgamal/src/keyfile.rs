@@ -42,52 +42,27 @@ impl StoredKey for SecretKey {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::oracle::KEY;
+    use gelu_keyfile::conformance::check;
 
     #[test]
-    fn what_was_saved_is_loaded() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("key.json");
-        KEY.save(&path).unwrap();
-        let loaded = SecretKey::load(&path).unwrap();
-        assert_eq!(loaded.public_key(), KEY.public_key());
-        assert_eq!(*loaded.to_bytes(), *KEY.to_bytes());
-    }
-
-    #[test]
-    fn damaged_files_are_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("key.json");
-        KEY.save(&path).unwrap();
-        let good: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        let load = |name: &str, value: serde_json::Value| {
-            let mut file = good.clone();
-            file[name] = value;
-            fs::write(&path, file.to_string()).unwrap();
-            SecretKey::load(&path).map(|_| ())
-        };
-        let x = good["x"].as_str().unwrap();
-        assert!(load("bits", 256.into()).is_ok());
-        for (name, value) in [
-            ("format", "else".into()),
-            ("version", 2.into()),
-            ("bits", 255.into()),
-            ("x", "xyz".into()),
-            ("x", format!("é{x}").into()),
-            ("x", 7.into()),
-        ] {
-            assert!(matches!(load(name, value), Err(KeyFileError::Format(_))), "{name}");
-        }
-        let key = |value: String| match load("x", value.into()) {
-            Err(KeyFileError::Key(_, why)) => why,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(key(x[2..].into()), InvalidSecretKey::NotCanonical);
-        assert_eq!(key("ff".repeat(32)), InvalidSecretKey::NotCanonical);
-        assert_eq!(key("00".repeat(32)), InvalidSecretKey::Zero);
-        assert_eq!(key(String::new()), InvalidSecretKey::NotCanonical);
+    fn keys_come_back_and_damaged_files_are_refused() {
+        let Fields { x, .. } = &KEY.fields();
+        let not_canonical = || Unread::Key(InvalidSecretKey::NotCanonical);
+        check(
+            &*KEY,
+            |a, b| *a.to_bytes() == *b.to_bytes(),
+            &[
+                ("bits", 255.into(), Unread::Format),
+                ("x", "xyz".into(), Unread::Format),
+                ("x", format!("é{x}").into(), Unread::Format),
+                ("x", 7.into(), Unread::Format),
+                ("x", x[2..].into(), not_canonical()),
+                ("x", "ff".repeat(32).into(), not_canonical()),
+                ("x", "".into(), not_canonical()),
+                ("x", "00".repeat(32).into(), Unread::Key(InvalidSecretKey::Zero)),
+            ],
+        );
     }
 }

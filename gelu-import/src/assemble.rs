@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 
-use gelu_nn::{FloatLayer, FloatParameters, LayerSpec, Sequential, Shape};
+use gelu_nn::{FloatLayer, FloatParameters, LayerSpec, Sequential, Shape, Sides};
 
 use crate::error::{Error, Result, Unsupported};
 use crate::lower::{Ending, Lowered, Op, Scaling, Step};
@@ -213,9 +213,9 @@ fn scale_inputs(
             let why = "scales the pixels of a channel differently before a convolution";
             (padding, groups, channels.ok_or(why)?)
         }
-        _ => (0, 1, scaling.clone()),
+        _ => (Sides::ZERO, 1, scaling.clone()),
     };
-    if padding > 0 && scaling.shift.iter().any(|t| *t != 0.0) {
+    if padding != Sides::ZERO && scaling.shift.iter().any(|t| *t != 0.0) {
         return Err("adds a number before a convolution that pads with zeros".into());
     }
     let outputs = layer.biases.len();

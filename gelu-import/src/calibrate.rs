@@ -330,11 +330,17 @@ mod tests {
 
     fn imported(activation: Activation, gain: f64) -> Imported {
         let f = LayerSpec::Activation { function: activation };
-        let conv = LayerSpec::Conv2d { filters: 3, kernel: 3, stride: 1, padding: 1, groups: 1 };
-        let (pool, dense) =
-            (LayerSpec::MaxPool2d { window: 2, stride: None, padding: 0 }, |outputs| {
-                LayerSpec::Dense { outputs }
-            });
+        let conv = LayerSpec::Conv2d {
+            filters: 3,
+            kernel: 3.into(),
+            stride: 1.into(),
+            padding: 1.into(),
+            groups: 1,
+        };
+        let (pool, dense) = (
+            LayerSpec::MaxPool2d { window: 2.into(), stride: None, padding: 0.into() },
+            |outputs| LayerSpec::Dense { outputs },
+        );
         let layers = vec![conv, f, pool, dense(6), f, dense(3)];
         let architecture = Sequential::new(Shape::image(1, 4, 4), layers).unwrap();
         let mut weights =
@@ -343,12 +349,9 @@ mod tests {
         weights.layers[1].weights.iter_mut().for_each(|w| *w /= gain);
         weights.layers[1].biases.iter_mut().for_each(|b| *b += 0.25);
         Imported {
-            input_shape: vec![1, 4, 4],
+            sample: crate::Sample::of_numbers(&[1, 4, 4]),
             architecture,
             weights,
-            scaling: None,
-            missing: None,
-            input_order: None,
             classes: None,
             outputs: Outputs::Scores,
             opset: None,

@@ -58,6 +58,12 @@ impl Curve {
         GRID.iter().zip(self.0.iter()).all(close)
     }
 
+    /// The least and the largest value on the grid.
+    pub(crate) fn range(&self) -> (f64, f64) {
+        let values = || self.0.iter().copied();
+        (values().fold(f64::MAX, f64::min), values().fold(f64::MIN, f64::max))
+    }
+
     /// (a, b) where f(x) = a·x + b.
     pub(crate) fn affine(&self) -> Option<(f64, f64)> {
         let (b, a) = (self.0[0], self.0[1] - self.0[0]);

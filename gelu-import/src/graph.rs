@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use prost::Message;
 
 use crate::error::{Error, Result, Unsupported};
-use crate::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
+use crate::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto, data_type};
 use crate::tensor::{Tensor, text};
 use crate::wire;
 
@@ -15,12 +15,15 @@ pub const OPSETS: core::ops::RangeInclusive<i64> = 7..=26;
 /// The most operations of a file; an architecture has at most [`MAX_LAYERS`](gelu_nn::MAX_LAYERS) layers.
 pub const MAX_NODES: usize = 1 << 12;
 
-/// A graph of operations with one input.
+/// A graph of operations.
 #[derive(Debug)]
 pub(crate) struct Graph {
     pub(crate) nodes: Vec<Node>,
     pub(crate) constants: HashMap<String, Tensor>,
-    pub(crate) input: Input,
+    /// The element types of constants, by [`data_type`], of those that quantisers use.
+    pub(crate) types: HashMap<String, i32>,
+    /// One tensor, or the columns of a table.
+    pub(crate) inputs: Vec<Input>,
     pub(crate) outputs: Vec<String>,
     pub(crate) opset: i64,
     /// Who wrote the file: name and version.
@@ -35,6 +38,15 @@ pub(crate) struct Input {
     pub(crate) shape: Vec<usize>,
     /// Number of samples, where the file fixes it.
     pub(crate) batch: Option<usize>,
+    pub(crate) elements: Elements,
+}
+
+/// What the elements of an input are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Elements {
+    Reals,
+    Integers,
+    Words,
 }
 
 /// One operation.
@@ -80,6 +92,15 @@ impl Graph {
         let GraphProto { node, initializer, input, output, .. } = graph;
         let nodes = needed(node.into_iter().map(Node::new).collect(), &output);
         let used: HashSet<_> = nodes.iter().flat_map(|node| &node.inputs).cloned().collect();
+        let quantisers = nodes.iter().filter(|node| node.operator == "QuantizeLinear");
+        let zero_points: HashSet<_> = quantisers.filter_map(|node| node.input(2)).collect();
+        let of_nodes = nodes.iter().filter_map(|node| {
+            let tensor = node.attribute("value").and_then(|value| value.t.as_deref())?;
+            Some((node.outputs.first()?, tensor.data_type))
+        });
+        let of_file = initializer.iter().map(|tensor| (&tensor.name, tensor.data_type));
+        let types = of_file.chain(of_nodes).filter(|(name, _)| zero_points.contains(name.as_str()));
+        let types = types.map(|(name, data_type)| (name.clone(), data_type)).collect();
         let mut constants = HashMap::new();
         for proto in initializer.into_iter().filter(|tensor| used.contains(&tensor.name)) {
             match Tensor::new(&proto) {
@@ -94,55 +115,69 @@ impl Graph {
             return Err(Error::Unsupported(refused));
         }
         let inputs = input.iter().filter(|info| !constants.contains_key(&info.name));
-        let input = Input::only(inputs.filter(|info| used.contains(&info.name)).collect())?;
+        let inputs = Input::all(inputs.filter(|info| used.contains(&info.name)))?;
         let outputs = output.into_iter().map(|info| info.name).collect();
         let producer = [model.producer_name, model.producer_version].join(" ").trim().to_owned();
-        Ok(Self { nodes, constants, input, outputs, opset, producer })
+        Ok(Self { nodes, constants, types, inputs, outputs, opset, producer })
     }
 }
 
 impl Input {
-    fn only(inputs: Vec<&ValueInfoProto>) -> Result<Self> {
-        let refuse = |name: &str, why: String| {
-            let (node, operator) = (name.to_owned(), "Input".into());
-            Error::Unsupported(vec![Unsupported { node, operator, why }])
-        };
-        let [input] = inputs[..] else {
-            let names: Vec<_> = inputs.iter().map(|input| input.name.as_str()).collect();
-            let why = format!(
-                "the network takes {} inputs, must be one tensor; of a pipeline of scikit-learn, export the part \
-                 that takes numbers",
-                names.len()
-            );
-            return Err(refuse(&names.join(", "), why));
-        };
+    /// One tensor; or several, of a list of numbers or words for each sample: the columns of a table.
+    fn all<'a>(inputs: impl Iterator<Item = &'a ValueInfoProto>) -> Result<Vec<Self>> {
+        let inputs = inputs.map(Self::new).collect::<Result<Vec<_>>>()?;
+        match &inputs[..] {
+            [_] => Ok(inputs),
+            [_, ..] if inputs.iter().all(|input| input.shape.len() == 1) => Ok(inputs),
+            _ => {
+                let names: Vec<_> = inputs.iter().map(|input| input.name.as_str()).collect();
+                let why = format!(
+                    "the network takes {} inputs, must be one tensor, or the columns of one table",
+                    names.len()
+                );
+                Err(refused_input(&names.join(", "), why))
+            }
+        }
+    }
+
+    fn new(input: &ValueInfoProto) -> Result<Self> {
         let tensor = input.r#type.as_ref().and_then(|kind| kind.tensor_type.as_ref());
+        let elements = match tensor.map_or(0, |tensor| tensor.elem_type) {
+            data_type::STRING => Elements::Words,
+            data_type::UINT8 | data_type::INT8 | data_type::INT32 | data_type::INT64 => {
+                Elements::Integers
+            }
+            _ => Elements::Reals,
+        };
         let shape = tensor.and_then(|tensor| tensor.shape.as_ref());
-        let shape = shape.ok_or_else(|| refuse(&input.name, "it has no shape".into()))?;
+        let shape = shape.ok_or_else(|| refused_input(&input.name, "it has no shape".into()))?;
         let size = |dimension: &crate::proto::DimensionProto| {
             dimension.dim_value.and_then(|size| usize::try_from(size).ok()).filter(|&size| size > 0)
         };
         let sizes: Vec<_> = shape.dim.iter().map(size).collect();
-        let shown = || {
-            let size = |size: &Option<usize>| size.map_or("?".into(), |size| size.to_string());
-            sizes.iter().map(size).collect::<Vec<_>>().join(", ")
-        };
         let fixed =
             sizes.get(1..).and_then(|sizes| sizes.iter().copied().collect::<Option<Vec<_>>>());
         match fixed {
             Some(shape) if [1, 3].contains(&shape.len()) => {
-                Ok(Self { name: input.name.clone(), shape, batch: sizes[0] })
+                Ok(Self { name: input.name.clone(), shape, batch: sizes[0], elements })
             }
-            _ => Err(refuse(
-                &input.name,
-                format!(
+            _ => {
+                let size = |size: &Option<usize>| size.map_or("?".into(), |size| size.to_string());
+                let why = format!(
                     "its shape is [{}], must be [batch, features] or [batch, and three sizes of an image], of which \
                      the batch alone may vary",
-                    shown()
-                ),
-            )),
+                    sizes.iter().map(size).collect::<Vec<_>>().join(", ")
+                );
+                Err(refused_input(&input.name, why))
+            }
         }
     }
+}
+
+/// An input of the file that is refused.
+pub(crate) fn refused_input(name: &str, why: String) -> Error {
+    let (node, operator) = (name.to_owned(), "Input".into());
+    Error::Unsupported(vec![Unsupported { node, operator, why }])
 }
 
 impl Node {

@@ -18,7 +18,8 @@
 //! | `Relu`, `Sigmoid`, `Tanh`, `LeakyRelu`, `Clip`, `HardSwish`, `Gelu`, x·x, however written | activations |
 //! | `AveragePool`, `MaxPool`, `GlobalAveragePool`, `ReduceMean` over an image | poolings |
 //! | `Reshape`, `Flatten`, `Transpose`, `Cast`, `Dropout`, … | an order of features |
-//! | scikit-learn's `Imputer` and `Scaler`, and any scaling of the sample | what clients do before they encrypt |
+//! | scikit-learn's `Imputer`, `Scaler` and `OneHotEncoder`, joined columns, any scaling of the sample | what clients do before they encrypt |
+//! | `QuantizeLinear` with `DequantizeLinear` | weights as they are meant; computed numbers cut off, not rounded |
 //! | `Softmax`, `ArgMax`, `ZipMap`, a last `Sigmoid` | the end: the client computes probabilities from scores |
 #![forbid(unsafe_code)]
 
@@ -30,17 +31,19 @@ mod graph;
 mod lower;
 pub mod npy;
 pub mod proto;
+mod sample;
 mod state_dict;
 mod tensor;
 mod wire;
 
 use gelu_nn::{FloatParameters, FloatTrainer, Recipe, Sequential};
-use ndarray::{Array2, Axis};
+use ndarray::Array2;
 
 pub use calibrate::{Calibrated, Report, Samples, StageRange, calibrate, uncalibrated};
 pub use error::{Error, Result, Unsupported};
 pub use graph::{MAX_NODES, OPSETS};
 pub use lower::{Outputs, Scaling};
+pub use sample::{Array, Sample, Table};
 pub use state_dict::{is_safetensors, state_dict};
 pub use wire::{MAX_FILE_BYTES, MAX_MESSAGES};
 
@@ -51,15 +54,8 @@ pub struct Imported {
     pub architecture: Sequential,
     /// Its weights.
     pub weights: FloatParameters,
-    /// What is done to each feature of a sample before the network takes it, in the network's order.
-    pub scaling: Option<Scaling>,
-    /// What stands for each feature where a sample lacks it, before the scaling (scikit-learn's `SimpleImputer`).
-    pub missing: Option<Vec<f64>>,
-    /// For each feature of the network its place in a sample of the file, where the file has another order of axes
-    /// (channels last).
-    pub input_order: Option<Vec<u32>>,
-    /// Shape of one sample as the file has it.
-    pub input_shape: Vec<usize>,
+    /// What one sample is, and what is done to it before the network takes it.
+    pub sample: Sample,
     /// Names of the classes, where the file has them.
     pub classes: Option<Vec<String>>,
     /// What the file's own output is; the network's is always scores.
@@ -85,20 +81,17 @@ pub fn onnx(bytes: &[u8]) -> Result<Imported> {
     if lowered.ending.is_logistic {
         notes.push("one probability p became the two classes of 1 − p and p".into());
     }
-    if lowered.input_order.is_some() {
+    if lowered.rounded > 0 {
         notes.push(format!(
-            "images of the file are of shape {:?}, channels last; those of the model are {}",
-            graph.input.shape,
-            architecture.input()
+            "{} times the file rounds numbers to integers of few bits; here they are cut off as there, and not rounded",
+            lowered.rounded
         ));
     }
+    let sample = Sample::new(&graph.inputs, &lowered, scaling, architecture.input(), &mut notes)?;
     Ok(Imported {
         architecture,
         weights,
-        scaling,
-        missing: lowered.missing,
-        input_order: lowered.input_order,
-        input_shape: graph.input.shape,
+        sample,
         classes: lowered.classes,
         outputs: lowered.ending.outputs,
         opset: u64::try_from(graph.opset).ok(),
@@ -112,29 +105,9 @@ impl Imported {
     /// takes them.
     ///
     /// # Errors
-    /// [`Error::Samples`] for another number of features.
+    /// [`Error::Samples`] for another number of features, and for a table that has words.
     pub fn prepare(&self, samples: &Array2<f64>) -> Result<Array2<f64>> {
-        let expected = self.architecture.input().features();
-        if samples.nrows() != expected {
-            let got = samples.nrows();
-            return Err(Error::Samples(format!("{got} features, the model takes {expected}")));
-        }
-        let mut prepared = match &self.input_order {
-            None => samples.clone(),
-            Some(order) => {
-                let order: Vec<_> = order.iter().map(|place| *place as usize).collect();
-                samples.select(Axis(0), &order)
-            }
-        };
-        for (mut row, value) in prepared.outer_iter_mut().zip(self.missing.iter().flatten()) {
-            row.mapv_inplace(|x| if x.is_nan() { *value } else { x });
-        }
-        if let Some(Scaling { scale, shift }) = &self.scaling {
-            for (mut row, (s, t)) in prepared.outer_iter_mut().zip(scale.iter().zip(shift)) {
-                row.mapv_inplace(|x| s * x + t);
-            }
-        }
-        Ok(prepared)
+        self.sample.prepare(samples)
     }
 
     /// Class probabilities, `[classes, batch]`, in floating point, of samples as [`prepare`](Self::prepare) takes them.

@@ -7,25 +7,31 @@
 //! ```
 //! Transposing, reshaping and flattening change the view only, so an order of axes is never guessed: a dense layer's
 //! columns follow the view, and a convolution accepts the one view that is its image. `f` collects single operations
-//! until something else needs the numbers (see [`curve`](crate::curve)).
+//! until something else needs the numbers (see [`curve`](crate::curve)). A sample that is a row of a table is kept as
+//! [`cells`] until something is computed of it.
 //!
 //! | file | operators |
 //! | --- | --- |
+//! | `cells` | `Imputer`, `Scaler`, `OneHotEncoder`, `Concat` and choices of columns, of the table itself |
 //! | `elementwise` | activations, arithmetic, `Erf`, `Clip`, `Identity`, `Cast`, `Dropout` |
-//! | `linear` | `Gemm`, `MatMul`, `Conv`, `BatchNormalization`, `Imputer`, `Scaler`, `LinearClassifier` |
+//! | `linear` | `Gemm`, `MatMul`, `Conv`, `BatchNormalization`, `Scaler`, `LinearClassifier` |
 //! | `pooling` | `AveragePool`, `MaxPool`, `GlobalAveragePool`, `ReduceMean`, `Pad` |
+//! | `quantised` | `QuantizeLinear`, `DequantizeLinear` |
 //! | `shapes` | `Reshape`, `Flatten`, `Transpose`, and what exporters compute shapes with |
 //! | `ending` | `Softmax`, `ArgMax`, `ZipMap`: what a classifier ends in |
 
+mod cells;
 mod elementwise;
 mod ending;
 mod linear;
 mod pooling;
+mod quantised;
 mod shapes;
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use self::cells::Cells;
 use gelu_core::linear::{MAX_FEATURES, MAX_PARAMETERS};
 use gelu_nn::{FloatLayer, LayerSpec, Shape};
 use ndarray::{ArcArray, IxDyn};
@@ -34,6 +40,7 @@ use crate::curve::Curve;
 use crate::error::{Error, Result, Unsupported};
 use crate::graph::{Graph, Node};
 use crate::tensor::Tensor;
+pub(crate) use cells::{Cell, Kind, MOST_COLUMNS};
 pub(crate) use ending::Ending;
 pub use ending::Outputs;
 
@@ -123,6 +130,8 @@ fn in_order(shape: &[usize]) -> View {
 #[derive(Debug, Clone)]
 enum Value {
     Constant(Rc<Tensor>),
+    /// Columns of the sample, of which nothing is computed yet.
+    Cells(Cells),
     Act(Act),
     /// Probabilities of classes: nothing is computed with them any more.
     Probabilities(Ending),
@@ -158,8 +167,10 @@ pub(crate) struct Lowered {
     pub(crate) ending: Ending,
     /// Names of the classes, where the file has them.
     pub(crate) classes: Option<Vec<String>>,
-    /// What stands for each feature of the sample where it is missing.
-    pub(crate) missing: Option<Vec<f64>>,
+    /// What each feature of the network is, where the sample is a row of a table; of an array nothing.
+    pub(crate) cells: Vec<Cell>,
+    /// How often numbers are rounded to integers of the file, which is not done here.
+    pub(crate) rounded: usize,
     /// Where the file's input is an image in another order of axes: for each of our features its place in it.
     pub(crate) input_order: Option<Vec<u32>>,
 }
@@ -169,11 +180,12 @@ pub(crate) struct Lowered {
 /// # Errors
 /// [`Error::Unsupported`] with all nodes that cannot be lowered.
 pub(crate) fn lower(graph: &Graph) -> Result<Lowered> {
-    let shape = &graph.input.shape;
-    let features = shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size));
-    if features.is_none_or(|features| features > MAX_FEATURES) {
-        let got = features.map_or(u64::MAX, |features| features as u64);
-        return Err(Error::TooLarge { what: "input features", got, limit: MAX_FEATURES as u64 });
+    let sizes = |shape: &[usize]| shape.iter().fold(1usize, |n, &size| n.saturating_mul(size));
+    let features = graph.inputs.iter().map(|input| sizes(&input.shape));
+    let features = features.fold(0, usize::saturating_add);
+    if features > MAX_FEATURES {
+        let (got, limit) = (features as u64, MAX_FEATURES as u64);
+        return Err(Error::TooLarge { what: "input features", got, limit });
     }
     let constants = graph.constants.iter();
     let mut lowering = Lowering {
@@ -185,7 +197,9 @@ pub(crate) fn lower(graph: &Graph) -> Result<Lowered> {
         steps: Vec::new(),
         refused: Vec::new(),
         classes: None,
-        missing: None,
+        cells: Vec::new(),
+        made: 0,
+        rounded: 0,
         input_order: None,
         reordered: Vec::new(),
         parameters: 0,
@@ -194,8 +208,7 @@ pub(crate) fn lower(graph: &Graph) -> Result<Lowered> {
     for name in graph.nodes.iter().flat_map(|node| &node.inputs).chain(&graph.outputs) {
         *lowering.uses.entry(name).or_default() += 1;
     }
-    let input = lowering.push(&graph.input.name, Op::Input, Vec::new(), natural(shape));
-    lowering.values.insert(&graph.input.name, Value::Act(Act::of(input, shape)));
+    lowering.inputs();
     for node in &graph.nodes {
         lowering.node(node);
     }
@@ -218,7 +231,11 @@ struct Lowering<'a> {
     steps: Vec<Step>,
     refused: Vec<Unsupported>,
     classes: Option<Vec<String>>,
-    missing: Option<Vec<f64>>,
+    /// Of the network's input.
+    cells: Vec<Cell>,
+    /// Cells of all values so far.
+    made: usize,
+    rounded: usize,
     input_order: Option<Vec<u32>>,
     /// The sample, and functions of it, whose order of axes was changed.
     reordered: Vec<usize>,
@@ -229,6 +246,26 @@ struct Lowering<'a> {
 }
 
 impl<'a> Lowering<'a> {
+    /// What the file takes: a table, column by column, or one tensor.
+    fn inputs(&mut self) {
+        let graph = self.graph;
+        let columns: usize = graph.inputs.iter().map(|input| input.shape[0]).sum();
+        let is_table = graph.inputs.iter().all(|input| input.shape.len() == 1);
+        if is_table && columns <= MOST_COLUMNS {
+            let mut first = 0;
+            for input in &graph.inputs {
+                self.values.insert(&input.name, Value::Cells(Cells::of_input(input, first)));
+                first += input.shape[0];
+            }
+            return;
+        }
+        // Several that are too wide stay without a value, and whatever takes them is refused.
+        if let [input] = &graph.inputs[..] {
+            let step = self.push(&input.name, Op::Input, Vec::new(), natural(&input.shape));
+            self.values.insert(&input.name, Value::Act(Act::of(step, &input.shape)));
+        }
+    }
+
     fn node(&mut self, node: &'a Node) {
         let value = match self.lower(node) {
             Ok(value) => value,
@@ -267,18 +304,22 @@ impl<'a> Lowering<'a> {
     }
 
     fn lower(&mut self, node: &'a Node) -> Result<Value, Stop> {
+        if let Some(value) = self.of_cells(node)? {
+            return Ok(value);
+        }
         match node.operator.as_str() {
             "Conv" => self.conv(node),
             "Gemm" => self.gemm(node),
             "MatMul" => self.mat_mul(node),
             "BatchNormalization" => self.batch_normalization(node),
-            "ai.onnx.ml.Imputer" => self.imputer(node),
             "ai.onnx.ml.Scaler" => self.scaler(node),
             "ai.onnx.ml.LinearClassifier" => self.linear_classifier(node),
             "AveragePool" => self.average_pool(node),
             "MaxPool" => self.max_pool(node),
             "GlobalAveragePool" | "ReduceMean" => self.global_average_pool(node),
             "Pad" => self.pad(node),
+            "QuantizeLinear" => self.quantize(node),
+            "DequantizeLinear" => self.dequantize(node),
             "Constant" => Ok(constant(node.constant()?)),
             "Identity" | "Cast" | "Dropout" => self.unchanged(node),
             "Reshape" | "Flatten" | "Transpose" | "Squeeze" | "Unsqueeze" | "Shape" | "Gather" => {
@@ -306,8 +347,8 @@ impl<'a> Lowering<'a> {
                 expected: "an ONNX file of a classifier",
                 why: "its outputs depend on nothing".into(),
             })?;
-            let Self { steps, classes, missing, input_order, .. } = self;
-            return Ok(Lowered { steps, ending, classes, missing, input_order });
+            let Self { steps, classes, cells, rounded, input_order, .. } = self;
+            return Ok(Lowered { steps, ending, classes, cells, rounded, input_order });
         }
         Err(Error::Unsupported(self.refused))
     }

@@ -18,6 +18,7 @@ use gelu_nn::{FloatLayer, FloatParameters, LayerSpec, Sequential};
 use crate::Imported;
 use crate::error::{Error, Result};
 use crate::lower::Outputs;
+use crate::sample::Sample;
 use read::{Module, Modules, is_linear, is_normalisation};
 
 /// What PyTorch adds to the variance of a batch normalisation, unless it is told otherwise; not in the file.
@@ -36,13 +37,10 @@ pub fn state_dict(bytes: &[u8], architecture: Option<&Sequential>) -> Result<Imp
     };
     let (weights, notes) = modules.fill(&architecture)?;
     Ok(Imported {
-        scaling: None,
-        missing: None,
-        input_order: None,
-        input_shape: match architecture.input() {
+        sample: Sample::of_numbers(&match architecture.input() {
             gelu_nn::Shape::Vector(features) => vec![features],
             gelu_nn::Shape::Image { channels, height, width } => vec![channels, height, width],
-        },
+        }),
         architecture,
         weights,
         classes: None,
@@ -92,7 +90,11 @@ impl Modules {
             _ => "[]".into(),
         };
         let layers = self.linear().map(|(_, module)| match module["weight"].shape[..] {
-            [filters, _, kernel, _] => {
+            [filters, _, height, width] => {
+                let kernel = match height == width {
+                    true => height.to_string(),
+                    false => format!("[{height}, {width}]"),
+                };
                 format!(r#"{{"layer": "conv2d", "filters": {filters}, "kernel": {kernel}}}"#)
             }
             _ => format!(r#"{{"layer": "dense", "outputs": {}}}"#, module["weight"].shape[0]),
@@ -334,8 +336,13 @@ mod tests {
 
     #[test]
     fn normalisations_follow_their_layer() {
-        let spec =
-            |filters| LayerSpec::Conv2d { filters, kernel: 1, stride: 1, padding: 0, groups: 1 };
+        let spec = |filters| LayerSpec::Conv2d {
+            filters,
+            kernel: 1.into(),
+            stride: 1.into(),
+            padding: 0.into(),
+            groups: 1,
+        };
         let layers = vec![spec(2), spec(2), LayerSpec::Dense { outputs: 2 }];
         let architecture = Sequential::new(Shape::image(2, 1, 1), layers).unwrap();
         let norm = |name: &str| {

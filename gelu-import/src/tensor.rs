@@ -59,12 +59,24 @@ impl Tensor {
             (data_type::INT8, Some(raw)) => {
                 whole(words(raw, count, |b| i8::from_le_bytes(b).into())?)
             }
+            (data_type::INT16, Some(raw)) => {
+                whole(words(raw, count, |b| i16::from_le_bytes(b).into())?)
+            }
+            (data_type::UINT16, Some(raw)) => {
+                whole(words(raw, count, |b| u16::from_le_bytes(b).into())?)
+            }
             (data_type::UINT8 | data_type::BOOL, Some(raw)) => {
                 whole(words(raw, count, |b| u8::from_le_bytes(b).into())?)
             }
-            (data_type::INT32 | data_type::INT8 | data_type::UINT8 | data_type::BOOL, None) => {
-                whole(integers.iter().map(|&v| v.into()).collect())
-            }
+            (
+                data_type::INT32
+                | data_type::INT16
+                | data_type::UINT16
+                | data_type::INT8
+                | data_type::UINT8
+                | data_type::BOOL,
+                None,
+            ) => whole(integers.iter().map(|&v| v.into()).collect()),
             (data_type::STRING, None) => {
                 let text = proto.string_data.iter().map(|word| text(word));
                 Ok(Self::Words(text.collect::<Result<_, _>>()?))
@@ -131,6 +143,17 @@ impl Tensor {
     }
 }
 
+/// The least and the largest integer of a type that quantisers use, by [`data_type`].
+pub(crate) fn integer_range(data_type: i32) -> Option<(f64, f64)> {
+    match data_type {
+        data_type::UINT8 => Some((0.0, u8::MAX.into())),
+        data_type::INT8 => Some((i8::MIN.into(), i8::MAX.into())),
+        data_type::UINT16 => Some((0.0, u16::MAX.into())),
+        data_type::INT16 => Some((i16::MIN.into(), i16::MAX.into())),
+        _ => None,
+    }
+}
+
 /// Text, which must be UTF-8.
 pub(crate) fn text(bytes: &[u8]) -> Result<String, String> {
     String::from_utf8(bytes.to_vec()).map_err(|_| "a word that is not UTF-8".into())
@@ -188,9 +211,11 @@ mod tests {
                 Tensor::Reals(one.clone())
             );
         }
-        let integers: [(i32, &[u8]); 5] = [
+        let integers: [(i32, &[u8]); 7] = [
             (data_type::INT64, &3i64.to_le_bytes()),
             (data_type::INT32, &3i32.to_le_bytes()),
+            (data_type::INT16, &[3, 0]),
+            (data_type::UINT16, &[3, 0]),
             (data_type::INT8, &[3]),
             (data_type::UINT8, &[3]),
             (data_type::BOOL, &[3]),

@@ -40,7 +40,11 @@
 //! assert_eq!(SecretKey::load(&path).unwrap().x, [7; 32]);
 //! assert!(matches!(key.save(&path), Err(Error::Exists(_))));
 //! ```
+//!
+//! [`conformance::check`] tests that in a line.
 #![forbid(unsafe_code)]
+
+pub mod conformance;
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -14,24 +14,15 @@ use crate::keys::SecretKey;
 use crate::parameters::Parameters;
 
 /// Why well-formed fields hold no key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSecretKey {
     /// There is no ring of this degree.
+    #[error("there is no ring of degree {0}, only of 4096 and 8192")]
     Degree(u32),
     /// The root is not 32 bytes long.
+    #[error("the root is not 32 bytes long")]
     Root,
 }
-
-impl core::fmt::Display for InvalidSecretKey {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::Degree(degree) => write!(f, "no ring of degree {degree} is known"),
-            Self::Root => f.write_str("the root is not 32 bytes long"),
-        }
-    }
-}
-
-impl core::error::Error for InvalidSecretKey {}
 
 /// What stands in a key file.
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
@@ -57,5 +48,32 @@ impl StoredKey for SecretKey {
         let root = from_hex(&fields.root).ok_or(Unread::Format)?;
         let root = root.first_chunk().filter(|_| root.len() == 32).ok_or(InvalidSecretKey::Root)?;
         Ok(Self::from_root(parameters, root))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::tests::key;
+    use gelu_keyfile::conformance::check;
+
+    #[test]
+    fn keys_come_back_and_damaged_files_are_refused() {
+        let (key, _) = key(4096, 1);
+        let Fields { root, .. } = &key.fields();
+        let same =
+            |a: &SecretKey, b: &SecretKey| a.root() == b.root() && a.public_key() == b.public_key();
+        check(
+            &key,
+            same,
+            &[
+                ("degree", 2048.into(), Unread::Key(InvalidSecretKey::Degree(2048))),
+                ("degree", "4096".into(), Unread::Format),
+                ("root", "xyz".into(), Unread::Format),
+                ("root", 7.into(), Unread::Format),
+                ("root", root[2..].into(), Unread::Key(InvalidSecretKey::Root)),
+                ("root", format!("{root}00").into(), Unread::Key(InvalidSecretKey::Root)),
+            ],
+        );
     }
 }

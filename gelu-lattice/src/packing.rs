@@ -223,9 +223,9 @@ impl Packing {
                 *mapped -= &shifted;
             }
         }
-        let [c0, c1] = mapped.map(|part| key.sigma.apply(&part));
+        let [c0, c1] = mapped.map(|part| key.sigma.apply_to(part));
         let lifted = self.lifted(&c1);
-        let [d0, d1] = [&key.k0, &key.k1].map(|k| self.division.divide(&(&lifted * k)));
+        let [d0, d1] = self.division.quotients([&key.k0, &key.k1].map(|k| (&lifted * k, None)));
         a[0] += &c0;
         a[0] += &d0;
         a[1] += &d1;

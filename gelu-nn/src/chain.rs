@@ -259,7 +259,7 @@ mod tests {
         let dense = LayerSpec::Dense { outputs: 2 };
         let twice = chain(&[dense, f(Activation::Tanh), f(Activation::Gelu)]).unwrap_err();
         assert!(twice.to_string().contains("Gelu does not follow"), "{twice}");
-        let pool = LayerSpec::MaxPool2d { window: 2, stride: None, padding: 0 };
+        let pool = LayerSpec::MaxPool2d { window: 2.into(), stride: None, padding: 0.into() };
         let refused = chain(&[pool]).unwrap_err().to_string();
         assert!(refused.contains("max 2x2 compares pixels"), "{refused}");
         let refused = chain(&[dense, LayerSpec::Add { from: 1 }]).unwrap_err().to_string();

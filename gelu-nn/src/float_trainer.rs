@@ -309,10 +309,24 @@ mod tests {
     fn everything() -> Sequential {
         let f = |function| LayerSpec::Activation { function };
         let layers = vec![
-            LayerSpec::Conv2d { filters: 2, kernel: 3, stride: 1, padding: 1, groups: 1 },
-            LayerSpec::MeanPool2d { window: 2 },
+            LayerSpec::Conv2d {
+                filters: 2,
+                kernel: 3.into(),
+                stride: 1.into(),
+                padding: 1.into(),
+                groups: 1,
+            },
+            LayerSpec::MeanPool2d { window: 2.into() },
             f(Activation::Tanh),
-            LayerSpec::MeanPool2d { window: 2 },
+            LayerSpec::Conv2d {
+                filters: 2,
+                kernel: [1, 3].into(),
+                stride: [2, 1].into(),
+                padding: [0, 1].into(),
+                groups: 1,
+            },
+            f(Activation::Tanh),
+            LayerSpec::MeanPool2d { window: [1, 2].into() },
             LayerSpec::Dense { outputs: 5 },
             f(Activation::Sigmoid),
             LayerSpec::Dense { outputs: 4 },
@@ -331,7 +345,7 @@ mod tests {
             let architecture = everything();
             let mut start = FloatParameters::initialise(&architecture, &mut rng);
             // Away from the kink of relu.
-            start.layers[2].biases.fill(3.0);
+            start.layers[3].biases.fill(3.0);
             let at = |parameters: &FloatParameters| {
                 let recipe = Recipe::default();
                 FloatTrainer::<f64>::starting_from(&architecture, recipe, parameters).unwrap()

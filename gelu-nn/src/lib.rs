@@ -59,7 +59,7 @@ pub use data::{Batches, Dataset, Preparation, Split, Standardiser};
 pub use error::{Error, Result};
 pub use fixed_trainer::{FixedTrainer, Rate};
 pub use float_trainer::{FloatTrainer, Real};
-pub use layers::{Activation, Shape};
+pub use layers::{Activation, Shape, Sides};
 pub use loss::SoftmaxCrossEntropy;
 pub use model::{Evaluation, Model};
 pub use parameters::{FloatLayer, FloatParameters};

@@ -192,12 +192,13 @@ mod tests {
     fn folded_numbers_scale_and_shift_what_the_layer_gives() {
         let conv = |filters, groups| LayerSpec::Conv2d {
             filters,
-            kernel: 3,
-            stride: 1,
-            padding: 1,
+            kernel: 3.into(),
+            stride: 1.into(),
+            padding: 1.into(),
             groups,
         };
-        let (pool, dense) = (LayerSpec::MeanPool2d { window: 2 }, LayerSpec::Dense { outputs: 3 });
+        let (pool, dense) =
+            (LayerSpec::MeanPool2d { window: 2.into() }, LayerSpec::Dense { outputs: 3 });
         let layers = vec![conv(4, 2), conv(2, 1), pool, dense];
         let network = Sequential::new(Shape::image(2, 4, 4), layers).unwrap();
         let start = FloatParameters::initialise(&network, &mut ChaCha20Rng::seed_from_u64(1));

@@ -9,6 +9,7 @@
 //!   "loss": "softmax_cross_entropy" }
 //! ```
 //!
+//! Kernels, windows, strides and paddings are one number for both axes of an image, or two, rows first: `"kernel": [1, 5]`.
 //! `"frozen": 1` would [freeze](Sequential::freeze) the convolution.
 //!
 //! A layer takes what the one before it gives. In residual networks two layers name another value by how many layers come
@@ -284,6 +285,7 @@ fn dense_layers(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layers::Sides;
     use crate::zoo;
     use proptest::prelude::*;
 
@@ -336,10 +338,14 @@ mod tests {
         }
     }
 
+    fn sides(end: usize) -> impl Strategy<Value = Sides> {
+        (0..end, 0..end).prop_map(|(height, width)| Sides { height, width })
+    }
+
     fn any_layer() -> impl Strategy<Value = LayerSpec> {
         prop_oneof![
             (0..20usize).prop_map(|outputs| LayerSpec::Dense { outputs }),
-            (0..4usize, 0..5usize, 0..4usize, 0..3usize, 0..3usize).prop_map(
+            (0..4usize, sides(5), sides(4), sides(3), 0..3usize).prop_map(
                 |(filters, kernel, stride, padding, groups)| LayerSpec::Conv2d {
                     filters,
                     kernel,
@@ -348,8 +354,8 @@ mod tests {
                     groups
                 }
             ),
-            (0..4usize).prop_map(|window| LayerSpec::MeanPool2d { window }),
-            (0..4usize, prop::option::of(0..4usize), 0..3usize).prop_map(
+            sides(4).prop_map(|window| LayerSpec::MeanPool2d { window }),
+            (sides(4), prop::option::of(sides(4)), sides(3)).prop_map(
                 |(window, stride, padding)| LayerSpec::MaxPool2d { window, stride, padding }
             ),
             Just(LayerSpec::GlobalAveragePool),

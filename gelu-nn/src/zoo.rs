@@ -15,7 +15,7 @@
 //! (Xeon with AVX-512, baseline x86-64 code, November 2026; ¹ a build for development, with other
 //! work on the machine).
 
-use crate::layers::{Activation, Shape};
+use crate::layers::{Activation, Shape, Sides};
 use crate::recipe::{Recipe, Schedule};
 use crate::sequential::{LayerSpec, Sequential};
 
@@ -81,9 +81,15 @@ pub fn dense12() -> Sequential {
 /// dense from 180 to 10. The pooling stands between two activations, so the client computes it.
 pub fn conv1() -> Sequential {
     let layers = vec![
-        LayerSpec::Conv2d { filters: 5, kernel: 5, stride: 2, padding: 0, groups: 1 },
+        LayerSpec::Conv2d {
+            filters: 5,
+            kernel: 5.into(),
+            stride: 2.into(),
+            padding: Sides::ZERO,
+            groups: 1,
+        },
         RELU,
-        LayerSpec::MeanPool2d { window: 2 },
+        LayerSpec::MeanPool2d { window: 2.into() },
         RELU,
         LayerSpec::Dense { outputs: 10 },
     ];
@@ -93,8 +99,14 @@ pub fn conv1() -> Sequential {
 /// Handwritten digits by LeNet-5: two convolutions of 5x5 with 6 and 16 filters, each fused with a
 /// 2x2 mean, and three dense layers of 120, 84 and 10.
 pub fn lenet5() -> Sequential {
-    let conv = |filters| LayerSpec::Conv2d { filters, kernel: 5, stride: 1, padding: 0, groups: 1 };
-    let pool = LayerSpec::MeanPool2d { window: 2 };
+    let conv = |filters| LayerSpec::Conv2d {
+        filters,
+        kernel: 5.into(),
+        stride: 1.into(),
+        padding: Sides::ZERO,
+        groups: 1,
+    };
+    let pool = LayerSpec::MeanPool2d { window: 2.into() };
     let dense = |outputs| LayerSpec::Dense { outputs };
     let layers = vec![
         conv(6),
@@ -120,9 +132,9 @@ pub fn lenet5() -> Sequential {
 pub fn resnet20() -> Sequential {
     let conv = |filters, kernel: usize, stride| LayerSpec::Conv2d {
         filters,
-        kernel,
-        stride,
-        padding: kernel / 2,
+        kernel: kernel.into(),
+        stride: Sides::equal(stride),
+        padding: (kernel / 2).into(),
         groups: 1,
     };
     let mut layers = vec![conv(16, 3, 1), RELU];

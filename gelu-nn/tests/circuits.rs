@@ -59,9 +59,9 @@ fn activations_and_poolings_equal_their_circuits() {
         equal(&[&a], 16, &numbers(), 40);
     }
     let image = Shape::image(2, 4, 4);
-    let mean = MeanPool2d::new(image, 2).unwrap();
-    let largest = MaxPool2d::new(image, 2, 2, 0).unwrap();
-    let overlapping = MaxPool2d::new(image, 3, 1, 0).unwrap();
+    let mean = MeanPool2d::new(image, 2.into()).unwrap();
+    let largest = MaxPool2d::new(image, 2.into(), 2.into(), 0.into()).unwrap();
+    let overlapping = MaxPool2d::new(image, 3.into(), 1.into(), 0.into()).unwrap();
     for pool in [&mean as &dyn LocalFunction, &largest, &overlapping] {
         equal(&[pool], 32, &numbers(), 40);
         equal(&[&Activation::Relu, pool], 32, &numbers(), 40);

@@ -47,48 +47,27 @@ impl StoredKey for SecretKey {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::oracle::KEY;
+    use gelu_keyfile::conformance::check;
 
     #[test]
-    fn what_was_saved_is_loaded() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("key.json");
-        KEY.save(&path).unwrap();
-        let loaded = SecretKey::load(&path).unwrap();
-        assert_eq!(loaded.public_key(), KEY.public_key());
-        assert_eq!(*loaded.primes().0, *KEY.primes().0);
-    }
-
-    #[test]
-    fn damaged_files_are_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("key.json");
-        KEY.save(&path).unwrap();
-        let good: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        let load = |name: &str, value: serde_json::Value| {
-            let mut file = good.clone();
-            file[name] = value;
-            fs::write(&path, file.to_string()).unwrap();
-            SecretKey::load(&path).map(|_| ())
-        };
-        let p = good["p"].as_str().unwrap();
-        assert!(load("bits", 512.into()).is_ok());
-        assert!(matches!(load("format", "else".into()), Err(KeyFileError::Format(_))));
-        assert!(matches!(load("version", 2.into()), Err(KeyFileError::Format(_))));
-        assert!(matches!(load("p", "xyz".into()), Err(KeyFileError::Format(_))));
-        assert!(matches!(load("p", format!("é{p}").into()), Err(KeyFileError::Format(_))));
-        assert!(matches!(load("p", 7.into()), Err(KeyFileError::Format(_))));
-        for (name, value) in [
-            ("bits", 1024.into()),
-            ("p", good["q"].clone()),
-            ("p", format!("{}1", &p[..p.len() - 1]).into()),
-            ("q", p[..p.len() - 2].into()),
-        ] {
-            let unchanged = good[name] == value;
-            assert!(unchanged || matches!(load(name, value), Err(KeyFileError::Key(..))), "{name}");
-        }
+    fn keys_come_back_and_damaged_files_are_refused() {
+        let Fields { p, q, .. } = &KEY.fields();
+        let key = Unread::Key;
+        check(
+            &*KEY,
+            |a, b| *a.primes().0 == *b.primes().0 && *a.primes().1 == *b.primes().1,
+            &[
+                ("bits", 1024.into(), key(InvalidSecretKey::Size)),
+                ("p", "xyz".into(), Unread::Format),
+                ("p", format!("é{p}").into(), Unread::Format),
+                ("p", 7.into(), Unread::Format),
+                ("p", q.as_str().into(), key(InvalidSecretKey::EqualFactors)),
+                // p is 3 modulo 4.
+                ("p", format!("{}1", &p[..p.len() - 1]).into(), key(InvalidSecretKey::NotPrime)),
+                ("q", p[..p.len() - 2].into(), key(InvalidSecretKey::Size)),
+            ],
+        );
     }
 }

@@ -16,6 +16,8 @@
 //! A ciphertext of `phe` that was not "obfuscated" has predictable randomness (its library
 //! obfuscates whatever it serialises). Its keys are not Blum integers, which matters to nobody.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crypto_bigint::{BoxedUint, Resize};
 use gelu_core::error::{ApiMisuse, PeerMisbehaved};
 use gelu_core::{Error, Result as GeluResult};
@@ -306,40 +308,15 @@ fn kid(half: &str, public: &PublicKey) -> String {
     format!("Paillier {half} key {fingerprint:016x} exported by gelu")
 }
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
 /// RFC 4648, section 5, without padding and without leading zero bytes, as JSON web keys have it.
 fn to_base64url(bytes: &[u8]) -> String {
     let zeros = bytes.iter().take_while(|&&byte| byte == 0).count();
-    let bytes = &bytes[zeros..];
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let mut group = [0; 4];
-        group[1..1 + chunk.len()].copy_from_slice(chunk);
-        let group = u32::from_be_bytes(group);
-        for digit in 0..=chunk.len() {
-            let index = (group >> (18 - 6 * digit)) & 63;
-            text.push(char::from(ALPHABET[index as usize]));
-        }
-    }
-    text
+    URL_SAFE_NO_PAD.encode(&bytes[zeros..])
 }
 
+/// With padding or without.
 fn from_base64url(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let text = text.trim_end_matches('=').as_bytes();
-    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len() * 3 / 4));
-    for chunk in text.chunks(4) {
-        if chunk.len() == 1 {
-            return None;
-        }
-        let mut group = 0u32;
-        for (i, c) in chunk.iter().enumerate() {
-            let index = ALPHABET.iter().position(|digit| digit == c)?;
-            group |= u32::try_from(index).ok()? << (18 - 6 * i);
-        }
-        bytes.extend_from_slice(&group.to_be_bytes()[1..chunk.len()]);
-    }
-    Some(bytes)
+    URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok().map(Zeroizing::new)
 }
 
 #[cfg(test)]

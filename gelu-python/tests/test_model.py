@@ -279,6 +279,20 @@ def test_labels_that_are_no_classes_are_refused(model, iris):
         gelu.fresh(DENSE).calibrate(iris[0][:1], [3])
 
 
+def test_an_onnx_pipeline_gives_what_scikit_learn_gave():
+    """Of columns of numbers, one with a gap, and of words; see `make.py` beside the files."""
+    data = Path(__file__).parents[2] / "gelu-import" / "tests" / "data"
+    rows = pd.read_csv(data / "rows.csv")
+    expected = np.load(data / "columns_mlp.outputs.npy")
+    words = np.array(["frail", "ill", "well"])
+    model = gelu.from_onnx(data / "columns_mlp.onnx", rows, words[expected.argmax(axis=1)])
+    assert model.classes == 3 and model.features == 9
+    assert np.abs(model.predict_proba_clear(rows) - expected).max() < 0.06
+    assert (model.predict_clear(rows) == words[expected.argmax(axis=1)]).all()
+    array = np.load(data / "tensor_logistic.inputs.npy")
+    assert gelu.from_onnx(data / "tensor_logistic.onnx", array).features == 4
+
+
 def test_an_onnx_file_is_read_by_the_program(tmp_path):
     """What it reads is tested there, on files of other programs; here that its words come back."""
     file = tmp_path / "net.onnx"

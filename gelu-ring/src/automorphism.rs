@@ -11,7 +11,8 @@
 
 use std::fmt;
 
-use crate::basis::DEGREES;
+use crate::basis::{DEGREES, Prime};
+use crate::memory::Row;
 use crate::ntt::{SPAN, SPAN_ORDER, bit_reversed, exponent};
 use crate::poly::{Evaluations, Poly};
 
@@ -62,14 +63,31 @@ impl Automorphism {
     /// When a has another degree.
     #[must_use]
     pub fn apply(&self, a: &Poly<Evaluations>) -> Poly<Evaluations> {
-        let basis = a.basis();
-        assert_eq!(basis.degree(), self.degree, "the degree of a polynomial to map");
-        let rows = basis.primes().iter().zip(a.rows()).map(|(prime, row)| {
-            let mut out = basis.pool().row();
-            prime.kernel.permute(&mut out, row, &self.permutation);
-            out
-        });
-        Poly::of(basis, rows.collect())
+        self.check(a);
+        let rows = a.basis().primes().iter().zip(a.rows());
+        Poly::of(a.basis(), rows.map(|(prime, row)| self.row(prime, row)).collect())
+    }
+
+    /// The same of an a that is not needed any more, and public: its rows are used again on the way.
+    ///
+    /// # Panics
+    /// When a has another degree.
+    #[must_use]
+    pub fn apply_to(&self, a: Poly<Evaluations>) -> Poly<Evaluations> {
+        self.check(&a);
+        let basis = a.basis().clone();
+        let rows = basis.primes().iter().zip(a.into_rows());
+        Poly::of(&basis, rows.map(|(prime, row)| self.row(prime, &row)).collect())
+    }
+
+    fn row(&self, prime: &Prime, row: &Row) -> Row {
+        let mut out = row.another();
+        prime.kernel.permute(&mut out, row, &self.permutation);
+        out
+    }
+
+    fn check(&self, a: &Poly<Evaluations>) {
+        assert_eq!(a.basis().degree(), self.degree, "the degree of a polynomial to map");
     }
 }
 
@@ -115,8 +133,10 @@ mod tests {
             let (n, power) = (1 << log, 2 * half + 1);
             for choice in [Choice::Best, Choice::Portable] {
                 let a = uniform(&basis(n, choice), &[1; 32], half as u64);
-                let mapped = Automorphism::new(n, power).apply(&a).into_coefficients();
-                prop_assert_eq!(mapped, plain(&a.into_coefficients(), power));
+                let map = Automorphism::new(n, power);
+                let mapped = map.apply(&a);
+                prop_assert_eq!(&map.apply_to(a.clone()), &mapped);
+                prop_assert_eq!(mapped.into_coefficients(), plain(&a.into_coefficients(), power));
             }
         }
 

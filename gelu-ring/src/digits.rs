@@ -110,11 +110,13 @@ impl Decomposition {
                 let mut row = self.to.pool().row();
                 match group.places.contains(&place) {
                     true => row.copy_from_slice(&x.rows()[place - self.special]),
-                    false => group.row(place, prime, digits, &mut row),
+                    false => group.conversion.fast_row(place, digits, &mut row),
                 }
                 row
             });
-            rows.collect()
+            let mut rows: Vec<Row> = rows.collect();
+            self.forward(place, prime, &mut rows);
+            rows
         });
         Digits { to: self.to.clone(), rows: rows.collect() }
     }
@@ -137,9 +139,10 @@ impl Decomposition {
         for (place, prime) in self.to.primes().iter().enumerate() {
             for ((group, digits), row) in self.groups.iter().zip(&converted).zip(&mut scratch) {
                 if !group.places.contains(&place) {
-                    group.row(place, prime, digits, row);
+                    group.conversion.fast_row(place, digits, row);
                 }
             }
+            self.forward(place, prime, &mut scratch);
             let digits = self.groups.iter().zip(&scratch).map(|(group, row)| {
                 match group.places.contains(&place) {
                     true => &*x.rows()[place - self.special],
@@ -155,19 +158,18 @@ impl Decomposition {
     /// The digits of each group modulo its own primes.
     fn convert(&self, x: &Poly<Evaluations>) -> Vec<Vec<Zeroizing<Row>>> {
         assert_eq!(*x.basis(), self.from, "the basis of a polynomial to decompose");
-        let x = x.clone().into_coefficients();
+        let mut rows = x.clone().into_coefficients().into_rows().into_iter().map(Zeroizing::new);
         let digits = self.groups.iter().map(|group| {
-            let places = group.places.start - self.special..group.places.end - self.special;
-            group.conversion.fast_digits(&x.rows()[places])
+            group.conversion.fast_digits(rows.by_ref().take(group.places.len()).collect())
         });
         digits.collect()
     }
-}
 
-impl Group {
-    fn row(&self, place: usize, prime: &Prime, digits: &[Zeroizing<Row>], out: &mut [u64]) {
-        self.conversion.fast_row(place, digits, out);
-        prime.kernel.forward(out);
+    /// Transforms the rows of all groups but the one that has the prime, where x is by evaluations already.
+    fn forward(&self, place: usize, prime: &Prime, rows: &mut [Row]) {
+        let converted =
+            self.groups.iter().zip(rows).filter(|(group, _)| !group.places.contains(&place));
+        prime.kernel.forward(&mut converted.map(|(_, row)| &mut **row).collect::<Vec<_>>());
     }
 }
 

@@ -78,6 +78,13 @@ impl Pool {
     }
 }
 
+impl Row {
+    /// A row of any content from the same pool.
+    pub(crate) fn another(&self) -> Self {
+        self.pool.row()
+    }
+}
+
 impl Drop for Row {
     fn drop(&mut self) {
         let words = std::mem::take(&mut self.buffer.words);
@@ -96,7 +103,7 @@ impl Zeroize for Row {
 
 impl Clone for Row {
     fn clone(&self) -> Self {
-        let mut row = self.pool.row();
+        let mut row = self.another();
         row.copy_from_slice(self);
         row
     }

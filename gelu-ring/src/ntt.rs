@@ -89,7 +89,7 @@ mod tests {
             let (k, kernel) = (k % n, kernel(q, n, choice));
             let a = residues(q, n, seed);
             let mut row = a.clone();
-            kernel.forward(&mut row);
+            kernel.forward(&mut [&mut row]);
             let root = q.pow(root_of_unity(q, n), exponent(k, n) as u64);
             let horner = a.iter().rev().fold(0, |value, &c| q.add(q.mul(value, root), c));
             prop_assert_eq!(row[k], horner);
@@ -101,10 +101,9 @@ mod tests {
             let (a, b) = (residues(q, n, seed), residues(q, n, !seed));
             let expected = schoolbook(q, &a, &b);
             let (mut a, mut b, mut product) = (a, b, vec![0; n]);
-            kernel.forward(&mut a);
-            kernel.forward(&mut b);
+            kernel.forward(&mut [&mut a, &mut b]);
             kernel.multiply_accumulate(&mut product, &[(&a, &b)]);
-            kernel.inverse(&mut product);
+            kernel.inverse(&mut [&mut product]);
             prop_assert_eq!(product, expected);
         }
     }
@@ -118,18 +117,23 @@ mod tests {
                 let [best, portable] =
                     [Choice::Best, Choice::Portable].map(|choice| kernel(q, n, choice));
                 let extremes = [vec![0; n], vec![q.value() - 1; n], residues(q, n, log)];
-                for a in extremes {
-                    let [mut fast, mut plain] = [a.clone(), a.clone()];
-                    best.forward(&mut fast);
-                    portable.forward(&mut plain);
+                // One row alone, and two together.
+                for rows in [&extremes[..1], &extremes[1..], &extremes] {
+                    let mut fast = rows.to_vec();
+                    let mut plain = rows.to_vec();
+                    let each = |rows: &mut [Vec<u64>], f: &dyn Fn(&mut [&mut [u64]])| {
+                        f(&mut rows.iter_mut().map(|row| &mut row[..]).collect::<Vec<_>>());
+                    };
+                    each(&mut fast, &|rows| best.forward(rows));
+                    each(&mut plain, &|rows| portable.forward(rows));
                     assert_eq!(fast, plain, "forward, 2^{log}, {bits} bits");
-                    best.inverse(&mut fast);
-                    portable.inverse(&mut plain);
-                    assert_eq!(fast, a, "inverse, 2^{log}, {bits} bits");
-                    assert_eq!(plain, a, "inverse of the twin, 2^{log}, {bits} bits");
+                    each(&mut fast, &|rows| best.inverse(rows));
+                    each(&mut plain, &|rows| portable.inverse(rows));
+                    assert_eq!(fast, rows, "inverse, 2^{log}, {bits} bits");
+                    assert_eq!(plain, rows, "inverse of the twin, 2^{log}, {bits} bits");
                     // Any row is a row of evaluations.
-                    best.inverse(&mut fast);
-                    portable.inverse(&mut plain);
+                    each(&mut fast, &|rows| best.inverse(rows));
+                    each(&mut plain, &|rows| portable.inverse(rows));
                     assert_eq!(fast, plain, "inverse, 2^{log}, {bits} bits");
                 }
             }

@@ -139,6 +139,10 @@ impl<R: Representation> Poly<R> {
         &self.rows
     }
 
+    pub(crate) fn into_rows(self) -> Vec<Row> {
+        self.rows
+    }
+
     /// Applies a kernel's function to each row.
     fn each(&mut self, f: impl Fn(&Prime, &mut [u64])) {
         for (prime, row) in self.basis.primes().iter().zip(&mut self.rows) {
@@ -214,7 +218,7 @@ impl Poly<Coefficients> {
     /// The same polynomial by its evaluations; takes over the memory, so no copy stays behind.
     #[must_use]
     pub fn into_evaluations(mut self) -> Poly<Evaluations> {
-        self.each(|prime, row| prime.kernel.forward(row));
+        self.each(|prime, row| prime.kernel.forward(&mut [row]));
         self.becomes()
     }
 }
@@ -223,7 +227,7 @@ impl Poly<Evaluations> {
     /// The same polynomial by its coefficients; takes over the memory, so no copy stays behind.
     #[must_use]
     pub fn into_coefficients(mut self) -> Poly<Coefficients> {
-        self.each(|prime, row| prime.kernel.inverse(row));
+        self.each(|prime, row| prime.kernel.inverse(&mut [row]));
         self.becomes()
     }
 

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! x  modulo  p₀·…·pₖ₋₁ · q₀·…·qₗ · r₀·…         D = p₀·…·pₖ₋₁ · r₀·…,   P = p₀·…·pₖ₋₁
-//! divide(x)        =  round(x / D)              modulo q₀·…·qₗ
-//! divide_sum(x, y) =  round((x + P·y) / D)      for y modulo q₀·…·qₗ·r₀·…
+//! divide(x)       =  round(x / D)              modulo q₀·…·qₗ
+//! quotients(x, y) =  round((x + P·y) / D)      for y modulo q₀·…·qₗ·r₀·…
 //! ```
 //! Rounding is exact: the remainder x mod D is centred and converted by balanced mixed radix
 //! ([`Conversion::exact`]), so the quotient is at most 1/2 away from x/D and not biased.
@@ -60,7 +60,7 @@ impl Poly<Evaluations> {
         let last = self.basis().primes().last().expect("a basis has a prime");
         let dropped = last.modulus;
         let mut shifted = Zeroizing::new(self.rows().last().expect("a row for each prime").clone());
-        last.kernel.inverse(&mut shifted);
+        last.kernel.inverse(&mut [&mut shifted]);
         last.kernel.shift(&mut shifted, dropped.value() / 2);
         let mut centred = basis.pool().scratch();
         let rows = basis.primes().iter().zip(self.rows()).map(|(prime, row)| {
@@ -70,7 +70,7 @@ impl Poly<Evaluations> {
                 q.neg(q.reduce((dropped.value() / 2).into())),
                 &[(&shifted, 1)],
             );
-            prime.kernel.forward(&mut centred);
+            prime.kernel.forward(&mut [&mut centred]);
             let c = q.inverse(q.reduce(dropped.value().into()));
             prime.kernel.combine(&mut out, 0, &[(row, c), (&centred, q.neg(c))]);
             out
@@ -119,6 +119,9 @@ impl Conversion {
     }
 }
 
+/// x, and y where x + P·y is divided.
+pub type Dividend<'a> = (Poly<Evaluations>, Option<&'a Poly<Evaluations>>);
+
 /// A division by all primes of a basis but those of a range. One inverse transform for each of the former, one
 /// forward transform for each of the latter.
 pub struct Division {
@@ -157,53 +160,70 @@ impl Division {
     /// # Panics
     /// When x is over another basis.
     #[must_use]
-    pub fn divide(&self, x: &Poly<Evaluations>) -> Poly<Evaluations> {
-        self.quotient(x, None)
+    pub fn divide(&self, x: Poly<Evaluations>) -> Poly<Evaluations> {
+        let [quotient] = self.quotients([(x, None)]);
+        quotient
     }
 
-    /// round((x + P·y) / D), for the price of [`divide`](Self::divide).
+    /// round(x / D), or round((x + P·y) / D) for the same price, of each (x, y): in the memory of x. Several at once take less
+    /// time than one by one, as their transforms do.
     ///
     /// # Panics
-    /// When x is over another basis, or y not over the primes from the first that is kept.
+    /// When an x is over another basis, or a y not over the primes from the first that is kept.
     #[must_use]
-    pub fn divide_sum(&self, x: &Poly<Evaluations>, y: &Poly<Evaluations>) -> Poly<Evaluations> {
-        let expected = self.from.moduli().skip(self.kept.start);
-        assert!(y.basis().moduli().eq(expected), "the basis of a polynomial to add");
-        self.quotient(x, Some(y))
+    pub fn quotients<const COUNT: usize>(
+        &self,
+        dividends: [Dividend<'_>; COUNT],
+    ) -> [Poly<Evaluations>; COUNT] {
+        let y = dividends.each_ref().map(|(_, y)| *y);
+        let mut rows = dividends.map(|(x, y)| {
+            assert_eq!(*x.basis(), self.from, "the basis of a polynomial to divide");
+            let expected = self.from.moduli().skip(self.kept.start);
+            let fits = y.is_none_or(|y| y.basis().moduli().eq(expected));
+            assert!(fits, "the basis of a polynomial to add");
+            x.into_rows()
+        });
+        let digits = self.remainders(&mut rows, y);
+        let mut rests: [_; COUNT] = std::array::from_fn(|_| self.from.pool().scratch());
+        for (i, (prime, &(inverse, front))) in
+            self.to.primes().iter().zip(&self.factors).enumerate()
+        {
+            for (rest, digits) in rests.iter_mut().zip(&digits) {
+                self.conversion.exact_row(i, digits, rest);
+            }
+            prime.kernel.forward(&mut rests.each_mut().map(|rest| &mut ***rest));
+            for ((rows, y), rest) in rows.iter_mut().zip(y).zip(&rests) {
+                let rest = (&***rest, prime.modulus.neg(inverse));
+                let y = y.map(|y| (&*y.rows()[i], front));
+                let terms: Vec<_> = [rest].into_iter().chain(y).collect();
+                prime.kernel.update(&mut rows[i], inverse, 0, &terms);
+            }
+        }
+        rows.map(|rows| Poly::of(&self.to, rows))
     }
 
-    fn quotient(&self, x: &Poly<Evaluations>, y: Option<&Poly<Evaluations>>) -> Poly<Evaluations> {
-        assert_eq!(*x.basis(), self.from, "the basis of a polynomial to divide");
-        let row_of_y = |place: usize| {
-            y.filter(|_| place >= self.kept.start).map(|y| &*y.rows()[place - self.kept.start])
-        };
-        let count = self.from.primes().len();
-        let dropped = (0..self.kept.start).chain(self.kept.end..count).map(|place| {
-            let (prime, x) = (&self.from.primes()[place], &*x.rows()[place]);
-            let mut row = self.from.pool().scratch();
-            match row_of_y(place) {
-                Some(y) => prime.kernel.combine(&mut row, 0, &[(x, 1), (y, self.front[place])]),
-                None => row.copy_from_slice(x),
+    /// Takes away the rows that are not kept, and says what each x, or x + P·y, is modulo D: as digits of the conversion.
+    fn remainders<const COUNT: usize>(
+        &self,
+        rows: &mut [Vec<Row>; COUNT],
+        y: [Option<&Poly<Evaluations>>; COUNT],
+    ) -> [Vec<Zeroizing<Row>>; COUNT] {
+        let mut dropped = rows.each_mut().map(|rows| {
+            let last = rows.split_off(self.kept.end);
+            rows.drain(..self.kept.start).chain(last).map(Zeroizing::new).collect::<Vec<_>>()
+        });
+        let places = (0..self.kept.start).chain(self.kept.end..self.from.primes().len());
+        for (i, place) in places.enumerate() {
+            let prime = &self.from.primes()[place];
+            for (rows, y) in dropped.iter_mut().zip(y) {
+                if let Some(y) = y.filter(|_| place >= self.kept.end) {
+                    let y = (&*y.rows()[place - self.kept.start], self.front[place]);
+                    prime.kernel.update(&mut rows[i], 1, 0, &[y]);
+                }
             }
-            prime.kernel.inverse(&mut row);
-            row
-        });
-        let dropped: Vec<Zeroizing<Row>> = dropped.collect();
-        let dropped: Vec<&[u64]> = dropped.iter().map(|row| &***row).collect();
-        let digits = self.conversion.exact_digits(&dropped);
-        let mut rest = self.from.pool().scratch();
-        let rows = self.to.primes().iter().zip(&self.factors).enumerate();
-        let rows = rows.map(|(i, (prime, &(inverse, front)))| {
-            self.conversion.exact_row(i, &digits, &mut rest);
-            prime.kernel.forward(&mut rest);
-            let (place, mut out) = (self.kept.start + i, self.to.pool().row());
-            let difference = [(&*x.rows()[place], inverse), (&**rest, prime.modulus.neg(inverse))];
-            let terms: Vec<_> =
-                difference.into_iter().chain(row_of_y(place).map(|y| (y, front))).collect();
-            prime.kernel.combine(&mut out, 0, &terms);
-            out
-        });
-        Poly::of(&self.to, rows.collect())
+            prime.kernel.inverse(&mut dropped.each_mut().map(|rows| &mut **rows[i]));
+        }
+        dropped.map(|rows| self.conversion.exact_digits(rows))
     }
 }
 
@@ -289,7 +309,7 @@ mod tests {
             let quotients: Vec<_> = compose(&x).iter().map(|x| rounded(x, &divisor)).collect();
             let expected = decompose(&from.part(kept.clone()), &quotients);
             let x = x.into_evaluations();
-            prop_assert_eq!(division.divide(&x).into_coefficients(), expected);
+            prop_assert_eq!(division.divide(x.clone()).into_coefficients(), expected);
 
             // x + P·y, added before.
             let front = product(&from, 0..kept.start);
@@ -297,14 +317,15 @@ mod tests {
             let raised: Vec<_> = compose(&y).iter().map(|y| y * &front).collect();
             let mut sum = x.clone();
             sum += &decompose(&from, &raised).into_evaluations();
-            prop_assert_eq!(division.divide_sum(&x, &y.into_evaluations()), division.divide(&sum));
+            let [quotient, other] = division.quotients([(x.clone(), Some(&y.into_evaluations())), (x.clone(), None)]);
+            prop_assert_eq!([quotient, other], [sum, x].map(|x| division.divide(x)));
         }
 
         #[test]
         fn by_the_last_prime_it_is_division_by_the_last_prime(seed: u64) {
             let from = basis(&WIDTHS[..4], 0, Choice::Best);
             let x = polynomial(&from, seed).into_evaluations();
-            let quotient = Division::new(&from, 0..3).divide(&x);
+            let quotient = Division::new(&from, 0..3).divide(x.clone());
             prop_assert_eq!(Some(quotient), x.divide_by_last());
         }
     }

@@ -8,7 +8,6 @@
 //! in centred numbers is linear in residues, up to a constant, and each step is one linear combination of rows.
 
 use std::fmt;
-use std::ops::Deref;
 
 use zeroize::Zeroizing;
 
@@ -83,17 +82,11 @@ impl Weight {
         Self { constant: p.mul(self.constant, c), factors, lift: None }
     }
 
-    fn apply(
-        &self,
-        prime: &Prime,
-        shifted: &[Zeroizing<Row>],
-        last: Option<&[u64]>,
-        out: &mut [u64],
-    ) {
-        if let (Some(h), [row], None) = (self.lift, shifted, last) {
+    fn apply(&self, prime: &Prime, shifted: &[Zeroizing<Row>], out: &mut [u64]) {
+        if let (Some(h), [row]) = (self.lift, shifted) {
             return prime.kernel.lift(out, row, h);
         }
-        let rows = shifted.iter().map(|row| &***row).chain(last);
+        let rows = shifted.iter().map(|row| &***row);
         let terms: Vec<(&[u64], u64)> = rows.zip(self.factors.iter().copied()).collect();
         prime.kernel.combine(out, self.constant, &terms);
     }
@@ -141,23 +134,24 @@ impl Conversion {
     #[must_use]
     pub fn exact(&self, x: &Poly<Coefficients>) -> Poly<Coefficients> {
         self.check(x);
-        self.assemble(&self.exact, &self.exact_digits(x.rows()))
+        self.assemble(&self.exact, &self.exact_digits(scratch(x.rows())))
     }
 
-    /// The digits of [`exact`](Self::exact), each as d + h.
-    pub(crate) fn exact_digits<R: Deref<Target = [u64]>>(&self, x: &[R]) -> Vec<Zeroizing<Row>> {
-        let mut digits = Vec::with_capacity(x.len());
-        for ((prime, row), weight) in self.from.primes().iter().zip(x).zip(&self.mixed) {
-            let mut digit = self.from.pool().scratch();
-            weight.apply(prime, &digits, Some(&**row), &mut digit);
-            digits.push(digit);
+    /// The digits of [`exact`](Self::exact), each as d + h, in the memory of x.
+    pub(crate) fn exact_digits(&self, mut x: Vec<Zeroizing<Row>>) -> Vec<Zeroizing<Row>> {
+        for (i, (prime, weight)) in self.from.primes().iter().zip(&self.mixed).enumerate() {
+            let (digits, rest) = x.split_at_mut(i);
+            let (own, factors) = weight.factors.split_last().expect("its own");
+            let digits = digits.iter().map(|row| &***row);
+            let terms: Vec<_> = digits.zip(factors.iter().copied()).collect();
+            prime.kernel.update(&mut rest[0], *own, weight.constant, &terms);
         }
-        digits
+        x
     }
 
     /// Row `i` of [`exact`](Self::exact), from its digits.
     pub(crate) fn exact_row(&self, i: usize, digits: &[Zeroizing<Row>], out: &mut [u64]) {
-        self.exact[i].apply(&self.to.primes()[i], digits, None, out);
+        self.exact[i].apply(&self.to.primes()[i], digits, out);
     }
 
     /// x + u·Q for the centred x and an integer |u| ≤ k/2 that depends on the coefficient, for the k
@@ -171,28 +165,24 @@ impl Conversion {
     #[must_use]
     pub fn fast(&self, x: &Poly<Coefficients>) -> Poly<Coefficients> {
         self.check(x);
-        self.assemble(&self.fast, &self.fast_digits(x.rows()))
+        self.assemble(&self.fast, &self.fast_digits(scratch(x.rows())))
     }
 
-    /// The digits of [`fast`](Self::fast), each as y + h.
-    pub(crate) fn fast_digits<R: Deref<Target = [u64]>>(&self, x: &[R]) -> Vec<Zeroizing<Row>> {
-        let rows = self.from.primes().iter().zip(x).zip(&self.inverses);
-        let digits = rows.map(|((prime, row), &inverse)| {
-            let (half, mut digit) = (prime.modulus.value() / 2, self.from.pool().scratch());
-            if inverse == 1 {
-                digit.copy_from_slice(row);
-                prime.kernel.shift(&mut digit, half);
-            } else {
-                prime.kernel.combine(&mut digit, half, &[(row, inverse)]);
+    /// The digits of [`fast`](Self::fast), each as y + h, in the memory of x.
+    pub(crate) fn fast_digits(&self, mut x: Vec<Zeroizing<Row>>) -> Vec<Zeroizing<Row>> {
+        for ((prime, row), &inverse) in self.from.primes().iter().zip(&mut x).zip(&self.inverses) {
+            let half = prime.modulus.value() / 2;
+            match inverse {
+                1 => prime.kernel.shift(row, half),
+                _ => prime.kernel.update(row, inverse, half, &[]),
             }
-            digit
-        });
-        digits.collect()
+        }
+        x
     }
 
     /// Row `i` of [`fast`](Self::fast), from its digits.
     pub(crate) fn fast_row(&self, i: usize, digits: &[Zeroizing<Row>], out: &mut [u64]) {
-        self.fast[i].apply(&self.to.primes()[i], digits, None, out);
+        self.fast[i].apply(&self.to.primes()[i], digits, out);
     }
 
     fn check(&self, x: &Poly<Coefficients>) {
@@ -202,11 +192,16 @@ impl Conversion {
     fn assemble(&self, weights: &Weights, digits: &[Zeroizing<Row>]) -> Poly<Coefficients> {
         let rows = self.to.primes().iter().zip(weights).map(|(prime, weight)| {
             let mut out = self.to.pool().row();
-            weight.apply(prime, digits, None, &mut out);
+            weight.apply(prime, digits, &mut out);
             out
         });
         Poly::of(&self.to, rows.collect())
     }
+}
+
+/// Copies that are wiped on drop.
+fn scratch(rows: &[Row]) -> Vec<Zeroizing<Row>> {
+    rows.iter().cloned().map(Zeroizing::new).collect()
 }
 
 impl fmt::Debug for Conversion {

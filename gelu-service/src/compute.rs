@@ -10,7 +10,9 @@
 //! has, and no session can add one. A thread that waits for the rest of its own job may take up the
 //! job of another session meanwhile; hence a job must not hold a lock while it goes parallel.
 
-use tokio::task::spawn_blocking;
+use std::any::Any;
+
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::error::{Error, Result};
 
@@ -21,8 +23,18 @@ use crate::error::{Error, Result};
 /// # Errors
 /// [`Error::Bug`] when the job panics.
 pub async fn on_pool<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    let waiting = spawn_blocking(move || rayon::scope(move |_| job()));
-    waiting.await.map_err(|e| Error::Bug(e.to_string()))
+    let done = start(Box::new(move || Box::new(job()))).await;
+    let result = done.map_err(|e| Error::Bug(e.to_string()))?.downcast();
+    Ok(*result.map_err(|_| Error::Bug("a job returned another type than its own".into()))?)
+}
+
+/// A job of any type: what carries it from thread to thread, hundreds of functions of tokio and rayon, is compiled
+/// once, and not for each of sixty jobs under all backends.
+type Job = Box<dyn FnOnce() -> Done + Send>;
+type Done = Box<dyn Any + Send>;
+
+fn start(job: Job) -> JoinHandle<Done> {
+    spawn_blocking(move || rayon::scope(move |_| job()))
 }
 
 #[cfg(test)]

@@ -9,12 +9,17 @@ fn rng(seed: u64) -> ChaCha20Rng {
     ChaCha20Rng::seed_from_u64(seed)
 }
 
-/// 17 inputs, a layer of windows with two filters each, and a dense one of 3.
+/// The last one has a ciphertext of its own, in a second message.
+const INPUTS: usize = 35;
+
+/// A layer of windows with two filters each, on pairs and across them, and a dense one of 3.
 fn base() -> Base {
     let rng = &mut rng(1);
     let mut weight = move || f64::from(rng.random_range(-512..512)) / 1024.0;
-    let windows =
-        (0..12).map(|output| (0..4).map(|tap| (output / 2 * 2 + tap, weight())).collect());
+    let windows = (0..12).map(|output| {
+        let first = output / 2 * 6 + output / 2 % 2;
+        (0..4).map(|tap| (first + tap, weight())).collect()
+    });
     let windows: Vec<Vec<_>> = windows.collect();
     let first =
         Layer { rows: windows, offsets: (0..12).map(|i| f64::from(i) / 16.0 - 0.5).collect() };
@@ -22,16 +27,17 @@ fn base() -> Base {
         (0..3).map(|_| (0..12).map(|input| (input, weight())).collect()).collect();
     // An output that no input reaches.
     dense.push(Vec::new());
-    Base::new(17, vec![first, Layer { rows: dense, offsets: vec![0.25, -0.5, 0.0, 1.5] }]).unwrap()
+    Base::new(INPUTS, vec![first, Layer { rows: dense, offsets: vec![0.25, -0.5, 0.0, 1.5] }])
+        .unwrap()
 }
 
 fn settings(rows: usize) -> BaseSettings {
-    BaseSettings { rows, inputs: 17, features: 4, squares: 2, least: 0.0, most: 1.0 }
+    BaseSettings { rows, inputs: INPUTS, features: 4, squares: 2, least: 0.0, most: 1.0 }
 }
 
 fn rows(count: usize) -> Rows {
     let rng = &mut rng(2);
-    Rows::new((0..17 * count).map(|_| rng.random::<f64>()).collect(), 17).unwrap()
+    Rows::new((0..INPUTS * count).map(|_| rng.random::<f64>()).collect(), INPUTS).unwrap()
 }
 
 /// All messages of all groups; the features of each.
@@ -101,7 +107,7 @@ fn messages_out_of_order_and_other_bytes_are_refused() {
     }
     assert!(BaseOwner::new(plan.clone(), base.clone(), &keys[..keys.len() - 1]).is_err());
     assert!(owner.inputs(&rows(8), 0, 0, rng).is_err(), "rows are missing");
-    let beyond = Rows::new(vec![1.5; 9 * 17], 17).unwrap();
+    let beyond = Rows::new(vec![1.5; 9 * INPUTS], INPUTS).unwrap();
     assert!(matches!(owner.inputs(&beyond, 0, 0, rng), Err(Error::Base(_))));
 }
 
@@ -115,7 +121,7 @@ fn what_no_ring_bears_or_hides_is_refused_before_any_key() {
             rows: vec![(0..inputs).map(|input| (input, weight)).collect(); outputs],
             offsets: vec![0.0; outputs],
         };
-        Base::new(17, vec![layer(17, 12), layer(12, 4)]).unwrap()
+        Base::new(INPUTS, vec![layer(INPUTS, 12), layer(12, 4)]).unwrap()
     };
     assert!(matches!(check(&one(8.0)), Err(Error::Hidden { .. })));
     let other = BasePlan::new(BaseSettings { features: 3, ..settings(9) }).unwrap();

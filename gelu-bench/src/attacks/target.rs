@@ -13,14 +13,15 @@ use gelu_core::plan::{Plan, Purpose};
 use gelu_core::server::{Host, ServedModel, Server};
 use gelu_core::slots::{AdditiveHE, Matrix, Plaintext, SlotBackend, SlotShape, seal};
 use gelu_core::{Backend, Pass, Result, Update};
-use gelu_nn::{Dataset, FloatTrainer, Model, Recipe, zoo};
+use gelu_nn::{Dataset, Model, Recipe, zoo};
 use ndarray::Array2;
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 use rand_core::CryptoRng;
 
-use crate::Error;
+use crate::networks;
 use crate::setting::Setting;
+use crate::{Error, learning};
 
 /// The network whose first layer is attacked, 784 inputs and 300 outputs, and where its weights come
 /// from: a trained model if there is one, one trained now if there is data, else random weights.
@@ -28,25 +29,20 @@ use crate::setting::Setting;
 /// # Errors
 /// When a model or a data set cannot be read.
 pub fn model(setting: &Setting) -> Result<(Model, &'static str), Error> {
-    let usual = gelu_core::Precision::INFERENCE;
-    let mut rng = ChaCha20Rng::seed_from_u64(setting.seed);
-    let file = setting.models.as_ref().map(|dir| dir.join("mnist-dense.safetensors"));
-    if let Some(file) = file.filter(|file| file.exists()) {
-        let model = Model::load(&file)?;
-        let precision = usual.fitted(model.weights().largest());
-        return Ok((model.requantised(precision)?, "the trained model that was given"));
+    if let Some(model) = networks::kept("mnist-dense", setting)? {
+        return Ok((model, "the trained model that was given"));
     }
     let images = setting.data.as_ref().map(|dir| Dataset::load("mnist-test", dir));
     let Some(images) = images.transpose()? else {
-        let model = Model::initialise("mnist-dense", zoo::mnist_dense(), usual, &mut rng)?;
+        let rng = &mut ChaCha20Rng::seed_from_u64(setting.seed);
+        let usual = gelu_core::Precision::INFERENCE;
+        let model = Model::initialise("mnist-dense", zoo::mnist_dense(), usual, rng)?;
         return Ok((model, "random weights, as before training (--data DIR trains it)"));
     };
     let recipe = Recipe { epochs: 2, batch: 32, rate: 0.1, ..Recipe::default() };
-    let mut trainer = FloatTrainer::<f32>::new(&zoo::mnist_dense(), recipe, &mut rng)?;
-    trainer.train(&images, setting.seed, |_| ())?;
-    let (weights, architecture) = (trainer.parameters(), zoo::mnist_dense());
-    let precision = usual.fitted(weights.largest());
-    let model = Model::from_float("mnist-dense", architecture, precision, &weights)?;
+    let architecture = zoo::mnist_dense();
+    let weights = learning::trained(&architecture, recipe, &images, setting.seed, || ())?;
+    let model = learning::for_queries("mnist-dense", architecture, &weights)?;
     Ok((model, "trained in this run: two epochs on the 10 000 test images of MNIST"))
 }
 

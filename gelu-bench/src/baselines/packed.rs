@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use gelu_core::pass::argmax;
+use gelu_core::stats::largest;
 use gelu_fhe_baseline::packed::{Client, Layer, Network, Privacy, Server};
 use gelu_nn::{Dataset, FloatParameters};
 use rand::SeedableRng;
@@ -55,7 +56,7 @@ impl Queries {
         let keys = client.keys(rng)?;
         let read = server.read_keys(&keys)?;
         let (mut seconds, mut predictions) = (Vec::new(), Vec::new());
-        let (mut up, mut down, mut off) = (0, 0, 0.0f64);
+        let (mut up, mut down, mut off) = (0, 0, 0.0);
         for image in columns(images) {
             let start = Instant::now();
             let query = client.encrypt(&image, rng)?;
@@ -63,8 +64,7 @@ impl Queries {
             let scores = client.decrypt(&answer)?;
             seconds.push(start.elapsed().as_secs_f64());
             let expected = network.evaluate(&layers, &image)?;
-            let differences = scores.iter().zip(expected).map(|(a, b)| (a - b).abs());
-            off = differences.fold(off, |most, x| if x.is_nan() || x > most { x } else { most });
+            off = largest(scores.iter().zip(expected).map(|(a, b)| (a - b).abs()).chain([off]));
             predictions.push(argmax(scores.into_iter()));
             (up, down) = (query.len(), answer.len());
         }

@@ -14,8 +14,8 @@ Examples:
   gelu-bench table 1                      one activation in every system
   gelu-bench table 4 --set paper --data DIR
   gelu-bench table 2 --out tables         as files, too: JSON, CSV, Markdown
-  gelu-bench table limits                 a question about transfer learning under encryption; the others are
-                                          training, inference, overheads and suitable")]
+  gelu-bench table limits                 a question about transfer learning under encryption;
+                                          training, inference, overheads, suitable are the others")]
 pub(crate) struct TableArgs {
     /// Its number in the paper, or its name
     #[arg(value_name = "NAME", value_parser = PossibleValuesParser::new(names("table-")))]

@@ -61,7 +61,7 @@ fn curves(out: &mut String, lines: &Lines) -> fmt::Result {
     writeln!(out, "\n{}\n{} over {}", lines.caption, lines.y.label, lines.x.label)?;
     let every = places.len().div_ceil(MOST_ROWS).max(1);
     if every > 1 {
-        writeln!(out, "(each {every}th of {} places, and the last)", places.len())?;
+        writeln!(out, "(one in {every} of {} places, and the last)", places.len())?;
     }
     let names = lines.series.iter().map(|series| format!("#{}", series.name));
     let heads: Vec<String> = [format!("#{}", lines.x.label)].into_iter().chain(names).collect();

@@ -123,13 +123,13 @@ fn compare_exhibits(found: &mut Comparison, now: &Exhibit, then: &Exhibit, since
 /// Where a figure stands. Two rows that nothing but figures tells apart are told apart by their order.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Place {
-    /// Of the exhibit's tables, the how manieth; captions may hold figures.
+    /// Number of the table in its exhibit; captions may hold figures.
     table: usize,
     row: Vec<String>,
-    /// The how manieth of how many rows of that name.
+    /// Of the rows of that name: its number, and how many there are.
     nth: (usize, usize),
     column: String,
-    /// The how manieth of that name.
+    /// Its number among the columns of that name.
     column_nth: usize,
     counted: bool,
 }

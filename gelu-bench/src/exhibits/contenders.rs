@@ -5,11 +5,11 @@ use gelu_cli::args::Cryptosystem;
 use gelu_core::stats::median;
 use gelu_nn::{Dataset, Model};
 
+use super::orion;
 use super::parties::{Queries, cryptosystems};
-use super::{networks, orion};
-use crate::Error;
 use crate::link::Profile;
 use crate::setting::{Progress, Setting};
+use crate::{Error, networks};
 
 /// How a network is evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

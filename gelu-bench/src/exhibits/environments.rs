@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 
-use super::networks;
 use super::parties::{Asked, Queries, cryptosystems};
 use crate::exhibit::{Cell, Claim, Column, Exhibit, Part, Row, Source, Table};
 use crate::link::Profile;
+use crate::networks;
 use crate::setting::{Extent, Progress, Setting};
 
 /// The paper's architectures by its names and by ours, with its seconds and their deviations in the

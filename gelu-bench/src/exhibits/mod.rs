@@ -14,7 +14,6 @@ use crate::{attacks, figures, questions, tables};
 
 mod contenders;
 mod environments;
-mod networks;
 mod orion;
 mod parties;
 mod phases;
@@ -36,12 +35,12 @@ type Make = fn(&Setting, &dyn Progress) -> Result<Exhibit>;
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry {
         id: "table-1",
-        about: "one activation in every system",
+        about: "One activation in every system",
         make: |setting, progress| Ok(tables::activation::exhibit(setting, progress)?),
     },
     Entry {
         id: "table-2",
-        about: "the complexity of one training iteration, counted",
+        about: "The complexity of one training iteration, counted",
         make: |setting, progress| Ok(tables::complexity::exhibit(setting, progress)?),
     },
     Entry {
@@ -76,7 +75,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     },
     Entry {
         id: "figure-cost",
-        about: "an encrypted layer against width, batch and key",
+        about: "An encrypted layer against width, batch and key",
         make: |setting, progress| Ok(figures::cost::exhibit(setting, progress)?),
     },
     Entry {
@@ -91,32 +90,32 @@ pub(crate) const ENTRIES: &[Entry] = &[
     },
     Entry {
         id: "figure-roofline",
-        about: "how near the kernels of Paillier and of the lattice come to the processor",
+        about: "How near the kernels of Paillier and of the lattice come to the processor",
         make: |setting, progress| Ok(figures::roofline::exhibit(setting, progress)?),
     },
     Entry {
         id: "table-limits",
-        about: "question 1: what encryption imposes on models, counted: levels, rings, layers",
+        about: "Question 1: what encryption imposes on models, counted: levels, rings, layers",
         make: questions::limits::exhibit,
     },
     Entry {
         id: "table-training",
-        about: "question 2: what encryption does to accuracy in training, by degree, precision and refresh",
+        about: "Question 2: what encryption does to accuracy in training, by degree, precision and refresh",
         make: questions::training::exhibit,
     },
     Entry {
         id: "table-inference",
-        about: "question 3: whether private inference reaches the accuracy of the clear",
+        about: "Question 3: whether private inference reaches the accuracy of the clear",
         make: questions::inference::exhibit,
     },
     Entry {
         id: "table-overheads",
-        about: "question 4: what the overheads are, by rows, features, classes and unattended iterations",
+        about: "Question 4: what the overheads are, by rows, features, classes and unattended iterations",
         make: questions::overheads::exhibit,
     },
     Entry {
         id: "table-suitable",
-        about: "question 5: whether homomorphic encryption is suitable: who should take what",
+        about: "Question 5: whether homomorphic encryption is suitable: who should take what",
         make: questions::suitable::exhibit,
     },
     Entry {
@@ -136,25 +135,25 @@ pub(crate) const ENTRIES: &[Entry] = &[
     },
     Entry {
         id: "attack-packing",
-        about: "a client packs powers of two and reads a layer from 4 responses; \
+        about: "A client packs powers of two and reads a layer from 4 responses; \
                 sealing leaves it a slot's bits, the ledger refuses before it has all",
         make: |setting, progress| Ok(attacks::packing::exhibit(setting, progress)?),
     },
     Entry {
         id: "attack-randomness",
-        about: "a client with a key made for it reads 254 weights from the randomness of one \
+        about: "A client with a key made for it reads 254 weights from the randomness of one \
                 response; fresh noise leaves none",
         make: |setting, progress| Ok(attacks::randomness::exhibit(setting, progress)?),
     },
     Entry {
         id: "attack-lattice",
-        about: "a client reads weights from c1, unused coefficients and the noise of lattice \
+        about: "A client reads weights from c1, unused coefficients and the noise of lattice \
                 ciphertexts; a seal with all its steps leaves none",
         make: |setting, progress| Ok(attacks::lattice::exhibit(setting, progress)?),
     },
     Entry {
         id: "attack-approximate",
-        about: "a server that is shown one decryption of CKKS divides the secret key out; flooding leaves \
+        about: "A server that is shown one decryption of CKKS divides the secret key out; flooding leaves \
                 it nothing",
         make: |setting, progress| Ok(attacks::approximate::exhibit(setting, progress)?),
     },
@@ -176,13 +175,13 @@ pub(crate) const ENTRIES: &[Entry] = &[
     },
     Entry {
         id: "attack-low-bits",
-        about: "a server reads from the low bits of masked gradients which pixels are black; \
+        about: "A server reads from the low bits of masked gradients which pixels are black; \
                 rates 2^-g with spare bits leave none",
         make: |setting, progress| Ok(attacks::low_bits::exhibit(setting, progress)?),
     },
     Entry {
         id: "attack-masks",
-        about: "a server tells two gradients apart through their masks; masks 40 bits longer than \
+        about: "A server tells two gradients apart through their masks; masks 40 bits longer than \
                 updates leave it to guess",
         make: |setting, progress| Ok(attacks::masks::exhibit(setting, progress)?),
     },

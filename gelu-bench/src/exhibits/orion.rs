@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn a_missing_environment_is_said() {
         let iris = Dataset::iris();
-        let model = crate::exhibits::networks::tests_model();
+        let model = crate::networks::tests_model();
         let error = run(Path::new("/nowhere"), "conv1", &model, &iris.head(1), 1).unwrap_err();
         assert!(matches!(error.downcast_ref(), Some(Error::Program { .. })), "{error}");
         assert!(error.to_string().contains("/nowhere"), "{error}");

@@ -139,7 +139,7 @@ impl Task for Queries<'_> {
                 (session.statistics().phase(Phase::Inference), queries.len() as u64);
             (asked.up, asked.down) = (cost.up / count, cost.down / count);
             asked.rounds = cost.rounds / count;
-            runtime.block_on(session.close());
+            client::complete(&runtime, session.close());
             asked.lost = route.carried().map_or(0, |carried| carried.iter().map(|c| c.lost).sum());
             all.push(asked);
         }

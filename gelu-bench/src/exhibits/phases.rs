@@ -23,13 +23,12 @@ use rand::rngs::ChaCha20Rng;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use super::networks;
 use super::parties::{cryptosystems, terms};
-use crate::Error;
 use crate::exhibit::{Axis, Bar, Bars, Cell, Claim, Column, Exhibit, Part, Row, Source, Table};
 use crate::link::{Profile, Route};
 use crate::setting::{Extent, Progress, Setting};
 use crate::timed::{Timed, Times};
+use crate::{Error, networks};
 
 /// What the segments of the bars are.
 const SEGMENTS: [&str; 7] = [
@@ -179,7 +178,7 @@ fn bars(caption: &str, axis: &str, scale: f64, measured: &[Measured]) -> Part {
 }
 
 fn table(caption: &str, unit: &str, scale: f64, measured: &[Measured]) -> Part {
-    let mut columns = vec![Column::new("network, link")];
+    let mut columns = vec![Column::new("network, scheme, link")];
     columns.extend(SEGMENTS.iter().map(|segment| Column::with_unit(segment, unit)));
     columns.push(Column::with_unit("in all", unit));
     let row = |m: &Measured| {
@@ -259,7 +258,7 @@ impl Task for Run<'_> {
         let deployment = Deployment::create()?;
         let runtime = Runtime::new().context("cannot start the runtime")?;
         let server = Server::bind(deployment.config::<Timed<S>>(model, &terms)?);
-        let server = runtime.block_on(server)?;
+        let server = client::complete(&runtime, server)?;
         let route = Route::new(server.local_addr()?, link, setting.seed)?;
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = runtime.spawn(server.run(async {
@@ -287,9 +286,9 @@ impl Task for Run<'_> {
                     .and_then(|done| check(model, &deployment, &terms, done))?
             }
         };
-        runtime.block_on(session.close());
+        client::complete(&runtime, session.close());
         drop(stop);
-        runtime.block_on(serving)??;
+        client::complete(&runtime, serving)??;
         Ok(seconds)
     }
 }

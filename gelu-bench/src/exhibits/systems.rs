@@ -5,10 +5,9 @@ use anyhow::Result;
 use gelu_nn::{Dataset, Model, Split};
 
 use super::contenders::{self, Measured, System};
-use super::networks;
-use crate::Error;
 use crate::exhibit::{Cell, Claim, Column, Exhibit, Part, Row, Source, Table};
 use crate::setting::{Extent, Progress, Setting};
+use crate::{Error, networks};
 
 /// The paper's rows: system, network, seconds and accuracy, each with its deviation.
 const PAPER: [(&str, &str, [f64; 2], [f64; 2]); 4] = [

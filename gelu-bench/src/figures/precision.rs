@@ -14,13 +14,11 @@ use std::path::Path;
 use gelu_core::clear::ClearKey;
 use gelu_core::plan::{Plan, Purpose};
 use gelu_core::{AdditiveHE, Clear, Format, Precision};
-use gelu_nn::{Dataset, FloatParameters, FloatTrainer, Model, Sequential, Split, zoo};
-use rand::SeedableRng;
-use rand::rngs::ChaCha20Rng;
+use gelu_nn::{Dataset, FloatParameters, Model, Sequential, Split, zoo};
 
-use crate::Error;
 use crate::exhibit::{Axis, Claim, Column, Exhibit, Lines, Mark, Part, Row, Series, Source, Table};
 use crate::setting::{Extent, Progress, Setting};
+use crate::{Error, learning, networks};
 
 /// Fractional bits that are tried.
 const BITS: [u32; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 10, 12];
@@ -131,28 +129,22 @@ fn trained(
 ) -> Result<Trained, Error> {
     let architecture = (entry.architecture)();
     let test = split.test.head(JUDGED);
-    let path = setting.models.as_ref().map(|f| f.join(format!("{}.safetensors", entry.name)));
-    if let Some(path) = path.as_ref().filter(|path| path.exists()) {
-        let model = Model::load(path)?;
+    if let Some(model) = networks::kept_as_it_is(entry.name, setting)? {
         let from_file = Some(model.precision().weights.fraction);
         let architecture = model.architecture().clone();
         return Ok(Trained { entry, architecture, weights: model.weights(), from_file, test });
     }
     progress.begin(&format!("{}: epochs of training", entry.name), entry.recipe.epochs);
-    let mut rng = ChaCha20Rng::seed_from_u64(setting.seed);
-    let mut trainer = FloatTrainer::<f32>::new(&architecture, entry.recipe, &mut rng)?;
-    trainer.train(&split.train, setting.seed, |_| progress.step())?;
-    let weights = trainer.parameters();
-    if let Some(path) = path {
-        let precision = Precision::INFERENCE.fitted(weights.largest());
-        Model::from_float(entry.name, architecture.clone(), precision, &weights)?.save(&path)?;
-    }
+    let step = || progress.step();
+    let weights = learning::trained(&architecture, entry.recipe, &split.train, setting.seed, step)?;
+    let model = learning::for_queries(entry.name, architecture.clone(), &weights)?;
+    networks::keep(&model, entry.dataset, setting)?;
     Ok(Trained { entry, architecture, weights, from_file: None, test })
 }
 
 impl Trained {
     fn in_floating_point(&self) -> Result<f64, Error> {
-        crate::learning::judge(&self.architecture, &self.weights, &self.test)
+        learning::judge(&self.architecture, &self.weights, &self.test)
     }
 
     /// The precision of inference with other fractional bits, fitted to the weights.
@@ -287,14 +279,12 @@ mod tests {
     /// What is missing is trained and kept; what is there is taken, and has no more bits than it has.
     #[test]
     fn models_are_kept() {
-        let folder = std::env::temp_dir().join(format!("gelu-precision-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let setting = Setting { models: Some(folder.clone()), ..quick() };
+        let folder = tempfile::tempdir().unwrap();
+        let setting = Setting { models: Some(folder.path().join("not there yet")), ..quick() };
         let entry = zoo::by_name("iris").unwrap();
         let split = || Split::load("iris", Path::new(""), 1).unwrap().0;
         let first = trained(entry, split(), &setting, &Quiet).unwrap();
         let second = trained(entry, split(), &setting, &Quiet).unwrap();
-        std::fs::remove_dir_all(folder).unwrap();
         assert_eq!((first.from_file, second.from_file), (None, Some(6)));
         let rounded = first.rounded(first.precision(6, 8)).unwrap();
         assert_eq!(rounded.weights(), second.weights);

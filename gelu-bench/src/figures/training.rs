@@ -16,6 +16,7 @@
 
 use std::path::Path;
 
+use gelu_core::stats::largest;
 use gelu_nn::{Activation, Dataset, FloatParameters, Recipe, Sequential, Split};
 use rayon::prelude::*;
 
@@ -149,11 +150,7 @@ fn widest(
 ) -> Result<f64, Error> {
     let chain = architecture.chain(weights)?;
     let sums = chain[0].linear(samples.head(MEASURED).features().view());
-    let wider = |widest: f64, &sum: &f64| match widest.is_nan() || sum.is_nan() {
-        true => f64::NAN,
-        false => widest.max(sum.abs()),
-    };
-    Ok(sums.iter().fold(0.0, wider))
+    Ok(largest(sums.iter().map(|sum| sum.abs())))
 }
 
 /// Accuracy on the test part, from before the first step.

@@ -1,8 +1,8 @@
 //! The healthcare case, and a head on it by either engine.
 //!
-//! 2,048 abstracts to train on and 722 to test, 384 numbers each, prepared as `gelu transfer fit` prepares them. A head is
-//! trained in the clear ([`plain`](gelu_transfer::plain)), under CKKS, or by the exact protocol, each time by both parties in
-//! this process, with all messages as bytes.
+//! 2,048 abstracts to train on and 722 to test, 384 numbers each, prepared as `gelu transfer fit`
+//! prepares them. A head is trained in the clear ([`plain`](gelu_transfer::plain)), under CKKS, or by
+//! the exact protocol, each time by both parties in this process, with all messages as bytes.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use gelu_core::backend::Cryptosystem;
 use gelu_core::ledger::Policy;
 use gelu_core::pair::{Frame, Pair, PairHost};
 use gelu_core::server::{LearningRate, ServedModel};
+use gelu_core::stats::largest;
 use gelu_lattice::Lattice;
 use gelu_nn::data::preparation::Preparation;
 use gelu_nn::scores::{Scores, log_odds};
@@ -44,7 +45,8 @@ pub struct Encrypted {
     pub bytes: [u64; 4],
     /// Seconds of keys and encrypted features, once; all times are of this thread.
     pub once: f64,
-    /// Seconds of an iteration, the least of all leases: the compute party, the data party, the same in the clear.
+    /// Seconds of an iteration, the least of all leases: the compute party, the data party, the same in
+    /// the clear.
     pub each: [f64; 3],
 }
 
@@ -88,7 +90,8 @@ impl Case {
         Ok(Self { train, test, x, test_x })
     }
 
-    /// The first training rows, features rounded to so many bits with sign, of the largest, if asked to.
+    /// The first training rows, features rounded to so many bits with sign, of the largest, if asked
+    /// to.
     ///
     /// # Errors
     /// For no rows.
@@ -159,7 +162,8 @@ impl Case {
     /// Trains under CKKS, all parties in this process, beside the same in the clear.
     ///
     /// # Errors
-    /// What the parties refuse; [`Error::WrongAnswer`] when weights are off by more than a hundredth of the largest.
+    /// What the parties refuse; [`Error::WrongAnswer`] when weights are off by more than a hundredth of
+    /// the largest.
     pub fn encrypted(
         &self,
         settings: Settings,
@@ -223,10 +227,12 @@ impl Case {
         Ok(Encrypted { weights, off, bytes, once, each: least })
     }
 
-    /// Trains a logistic head by the exact protocol under the lattice: one lease of these batches of consecutive rows.
+    /// Trains a head of two outputs with softmax, which is a sigmoid of their difference, by the exact
+    /// protocol under the lattice: one lease of these batches of consecutive rows.
     ///
     /// # Errors
-    /// What the parties refuse; [`Error::WrongAnswer`] unless the weights are the oracle's, bit for bit.
+    /// What the parties refuse; [`Error::WrongAnswer`] unless the weights are the oracle's, bit for
+    /// bit.
     pub fn exact(
         &self,
         batch: usize,
@@ -276,11 +282,6 @@ const TRAINING_DEGREE: u32 = 8192;
 pub fn difference(a: &[f64], b: &[f64]) -> f64 {
     let off = a.iter().zip(b).map(|(a, b)| (a - b).abs());
     largest(off) / largest(b.iter().map(|x| x.abs()))
-}
-
-/// The largest; not a number if one is none.
-fn largest(values: impl IntoIterator<Item = f64>) -> f64 {
-    values.into_iter().fold(0.0, |most: f64, x| if x.is_nan() || x > most { x } else { most })
 }
 
 /// Rows with a constant 1 at their end.

@@ -1,8 +1,9 @@
 //! Question 3: whether private inference reaches the same accuracy.
 //!
-//! A base network of images is asked in the clear, by the exact protocol, and under packed CKKS, as computed and hidden; a
-//! head on the healthcare case in the clear and by the exact protocol. Without a folder of data the images are the 8x8 digits that are part of this
-//! program, enlarged to 28x28, and Conv-1 is trained on them here.
+//! A base network of images is asked in the clear, by the exact protocol, and under packed CKKS, as
+//! computed and hidden; a head on the healthcare case in the clear and by the exact protocol. In a
+//! quick run the images are the 8x8 digits that are part of this program, enlarged to 28x28, and Conv-1
+//! is trained on them here.
 
 use std::sync::Arc;
 
@@ -15,16 +16,17 @@ use gelu_core::pass::argmax;
 use gelu_core::server::{LearningRate, ServedModel};
 use gelu_fhe_baseline::packed::Privacy;
 use gelu_lattice::Lattice;
-use gelu_nn::{Dataset, FloatParameters, FloatTrainer, Model, Recipe, Split, zoo};
+use gelu_nn::{Dataset, Model, Recipe, Split, zoo};
 use ndarray::Array2;
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
 use super::case::Case;
-use crate::Error;
 use crate::baselines::packed::{Queries, in_the_clear, network_named};
 use crate::exhibit::{Cell, Claim, Column, Exhibit, Part, Row, Source, Table};
+use crate::networks;
 use crate::setting::{Extent, Progress, Setting};
+use crate::{Error, learning};
 
 /// Of the lattice backend's ring for queries.
 const DEGREE: u32 = 4096;
@@ -64,35 +66,33 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit> {
     progress.begin("a head on the abstracts", 1);
     asked.push(head(setting, rng)?);
     progress.step();
-    let (train, test, what) = match (&setting.data, setting.extent) {
-        (Some(folder), Extent::Paper) => {
-            (Dataset::load("mnist", folder)?, Dataset::load("mnist-test", folder)?, "MNIST")
-        }
-        _ => {
+    let mnist = setting.data.as_ref().filter(|_| setting.extent == Extent::Paper);
+    let (train, test) = match mnist {
+        Some(folder) => (Dataset::load("mnist", folder)?, Dataset::load("mnist-test", folder)?),
+        None => {
             notes.push(
                 "A quick run, or none of the images of MNIST: the 8x8 digits of this program, enlarged. --set paper --data DIR takes \
                  MNIST, LeNet-5 as well, and 1,000 images."
                     .into(),
             );
             let Split { train, test } = Dataset::digits().stratified_split(0.2, rng)?;
-            (enlarged(&train)?, enlarged(&test)?, "digits")
+            (enlarged(&train)?, enlarged(&test)?)
         }
     };
-    let quick = what == "digits";
-    let networks: &[&str] = if quick { &["conv1"] } else { &["conv1", "lenet5"] };
-    for &name in networks {
-        progress.begin(&format!("{name} in three ways"), 4);
-        let square = trained(&format!("{name}-square"), &train, quick, setting)?;
+    // Images under CKKS, as computed and hidden.
+    let (what, names, counts): (_, &[_], _) = match mnist {
+        Some(_) => ("MNIST", &["conv1", "lenet5"], [1000, 100]),
+        None => ("digits", &["conv1"], [60, 12]),
+    };
+    let trained = |name: &str| match mnist {
+        Some(_) => networks::trained(name, setting, progress),
+        None => briefly_trained(name, &train, setting.seed, progress),
+    };
+    for &name in names {
+        let (relu, square) = (trained(name)?, trained(&format!("{name}-square"))?);
+        progress.begin(&format!("{name} in three ways"), 3);
+        asked.push(exact(&format!("{name} with ReLU, {what}"), &relu, &test, rng)?);
         progress.step();
-        let relu = trained(name, &train, quick, setting)?;
-        progress.step();
-        asked.push(exact(
-            &format!("{name} with ReLU, {what}"),
-            &relu,
-            &test.head(if quick { 360 } else { 10_000 }),
-            rng,
-        )?);
-        let counts = if quick { [60, 12] } else { [1000, 100] };
         for (privacy, count) in [Privacy::Plain, Privacy::Hidden].into_iter().zip(counts) {
             asked.push(packed(name, what, &square, privacy, &train, &test.head(count))?);
             progress.step();
@@ -131,14 +131,14 @@ fn head(setting: &Setting, rng: &mut ChaCha20Rng) -> Result<Asked> {
     let architecture =
         gelu_nn::Sequential::dense(case.features(), &[], 2, gelu_nn::Activation::Sigmoid)?;
     let recipe = Recipe { epochs: 6, batch: 512, rate: 1.0, ..Recipe::default() };
-    let task = crate::learning::Task {
+    let task = learning::Task {
         architecture: &architecture,
         recipe,
         train: &case.train,
         test: &case.test,
         seed: setting.seed,
     };
-    let (model, _) = crate::learning::in_integers(&task)?;
+    let (model, _) = learning::in_integers(&task)?;
     let precision = Precision::INFERENCE.fitted(model.weights().largest());
     exact("head of 384 numbers, abstracts", &model.requantised(precision)?, &case.test, rng)
 }
@@ -200,23 +200,19 @@ fn packed(
     })
 }
 
-/// From the folder of models, or trained now: briefly on the enlarged digits, by its recipe otherwise.
-fn trained(name: &str, train: &Dataset, quick: bool, setting: &Setting) -> Result<Model> {
+/// A network of the zoo, trained for some seconds.
+fn briefly_trained(
+    name: &str,
+    train: &Dataset,
+    seed: u64,
+    progress: &dyn Progress,
+) -> Result<Model> {
     let entry = zoo::by_name(name).expect("a network of the zoo");
-    let file = setting.models.as_ref().map(|folder| folder.join(format!("{name}.safetensors")));
-    if let Some(file) = file.filter(|file| !quick && file.exists()) {
-        let model = Model::load(&file)?;
-        let precision = Precision::INFERENCE.fitted(model.weights().largest());
-        return Ok(model.requantised(precision)?);
-    }
-    let recipe = if quick { Recipe { epochs: 12, shift: 0, ..entry.recipe } } else { entry.recipe };
+    let recipe = Recipe { epochs: 12, shift: 0, ..entry.recipe };
+    progress.begin(&format!("training {name}"), recipe.epochs);
     let architecture = (entry.architecture)();
-    let rng = &mut ChaCha20Rng::seed_from_u64(setting.seed);
-    let mut trainer = FloatTrainer::<f32>::new(&architecture, recipe, rng)?;
-    trainer.train(train, setting.seed, |_| ())?;
-    let weights: FloatParameters = trainer.parameters();
-    let precision = Precision::INFERENCE.fitted(weights.largest());
-    Ok(Model::from_float(name, architecture, precision, &weights)?)
+    let weights = learning::trained(&architecture, recipe, train, seed, || progress.step())?;
+    Ok(learning::for_queries(name, architecture, &weights)?)
 }
 
 /// Each pixel of 8x8 as 3x3, and a margin of 2.

@@ -1,13 +1,16 @@
 //! Question 1: what limits encryption imposes on models.
 //!
-//! Leveled CKKS computes sums and products, and each product of ciphertexts or with weights takes a level:
+//! Leveled CKKS computes sums and products, and each product of ciphertexts or with weights takes a
+//! level:
 //!
 //! ```text
-//! levels of a network  =  Σ linear maps (1 each)  +  Σ activations (a square 1, a polynomial ⌈log₂(degree + 1)⌉)
-//! levels of a ring     =  the most for which log₂ of all primes stays below the limit of its degree N
+//! levels of a network = Σ linear maps (1 each) + Σ activations (a square 1, a polynomial ⌈log₂(degree + 1)⌉)
+//! levels of a ring    = the most for which log₂ of all primes stays below the limit of its degree N
 //! ```
-//! Linear layers that follow each other are multiplied out first. The exact protocol has neither bound: an activation is
-//! computed by the client, so depth costs round trips, and only the width of sums must fit.
+//!
+//! Linear layers that follow each other are multiplied out first. The exact protocol has neither bound:
+//! an activation is computed by the client, so depth costs round trips, and only the width of sums must
+//! fit.
 
 use anyhow::Result;
 use gelu_ckks::{Chain, Parameters, polynomial};
@@ -24,7 +27,8 @@ use rand::rngs::ChaCha20Rng;
 use crate::exhibit::{Cell, Claim, Column, Exhibit, Part, Row, Source, Table};
 use crate::setting::{Progress, Setting};
 
-/// Bits of q₀ and of the primes that products take: for training, and the narrowest that a network of images takes.
+/// Bits of q₀ and of the primes that products take: for training, and the narrowest that a network of
+/// images takes.
 const WIDTHS: [(u32, u32); 2] = [(46, 36), (33, 28)];
 /// Degrees of the rings that a CKKS program takes.
 const DEGREES: [usize; 4] = [1 << 13, 1 << 14, 1 << 15, 1 << 16];
@@ -40,8 +44,9 @@ struct Counted {
 }
 
 impl Counted {
-    /// Linear maps that are left when those in a row are multiplied out, and activations between them. A mean between two
-    /// activations is a sum of rotations, whose factor goes into what stands before it: it takes no level.
+    /// Linear maps that are left when those in a row are multiplied out, and activations between them.
+    /// A mean between two activations is a sum of rotations, whose factor goes into what stands before
+    /// it: it takes no level.
     fn shape(&self) -> (usize, usize) {
         let blocks = self.architecture.blocks();
         let active =
@@ -63,7 +68,8 @@ impl Counted {
     }
 }
 
-/// Whether what a client computes between two layers is linear: a pooling, which needs no product of ciphertexts.
+/// Whether what a client computes between two layers is linear: a pooling, which needs no product of
+/// ciphertexts.
 fn is_linear(local: &str) -> bool {
     local.starts_with("mean") || local.starts_with("flatten")
 }
@@ -81,13 +87,15 @@ fn depth(degree: usize) -> usize {
 /// The chain with the most levels, by primes of these widths.
 fn deepest(degree: usize, (first, scale): (u32, u32)) -> Option<Chain> {
     let limit = gelu_ring::limits::most_bits(degree)?;
-    // Digits of `group` primes, and special primes that are as wide together. More than 7 digits make keys that nobody sends.
+    // Digits of `group` primes, and special primes that are as wide together. More than 7 digits make
+    // keys that nobody sends.
     let chain = |levels: usize, group: u32, wider: u32| {
         let width = (first + (group - 1) * scale).div_ceil(group).max(scale) + wider;
         let digits = (levels + 1).div_ceil(group as usize);
         Chain { degree, first, scale: (scale, levels), special: (width, group as usize), digits }
     };
-    // Primes lie below these powers of two, so more may fit than their widths say: the parameters decide.
+    // Primes lie below these powers of two, so more may fit than their widths say: the parameters
+    // decide.
     let most = limit / scale + 1;
     let candidates = (1..=most as usize).rev().flat_map(|levels| {
         (1..=12).flat_map(move |group| [0, 1].map(|wider| chain(levels, group, wider)))
@@ -261,7 +269,8 @@ fn heads() -> Result<Vec<Plan>> {
         .collect()
 }
 
-/// log₂ of the deviation of a slot after a product of numbers up to 1, as `gelu-ckks` bounds it: √N·√(N/18)/Δ.
+/// log₂ of the deviation of a slot after a product of numbers up to 1, as `gelu-ckks` bounds it:
+/// √N·√(N/18)/Δ.
 fn precision(chain: &Chain) -> f64 {
     let degree = chain.degree as f64;
     libm::log2(degree / 18f64.sqrt()) - f64::from(chain.scale.0)
@@ -294,7 +303,7 @@ fn ring_table(rings: &[Chain]) -> Table {
     let smaller = SECURITY_128.len() - DEGREES.len();
     Table {
         caption: format!(
-            "What a ring bears without bootstrapping: levels, and layers with an activation each ({smaller} smaller rings bear none)"
+            "What a ring bears without bootstrapping: levels, and layers with an activation each (the {smaller} smaller rings bear no such layer)"
         ),
         columns,
         rows: rings.iter().map(row).collect(),
@@ -386,7 +395,8 @@ mod tests {
     use super::*;
     use crate::setting::{Extent, Quiet};
 
-    /// By hand: a convolution, a square, a mean (which the second map takes in), a square, a dense layer.
+    /// By hand: a convolution, a square, a mean (which the second map takes in), a square, a dense
+    /// layer.
     #[test]
     fn levels_by_hand() {
         let networks = networks();
@@ -404,6 +414,11 @@ mod tests {
             assert!(Parameters::new(&more).is_err(), "{more:?}");
         }
         assert!(deepest(1 << 10, WIDTHS[0]).is_none());
+        // A layer with a square takes two levels.
+        for (degree, _) in SECURITY_128.into_iter().filter(|(n, _)| !DEGREES.contains(n)) {
+            let levels = WIDTHS.map(|widths| deepest(degree, widths).map_or(0, |c| c.scale.1));
+            assert!(levels.iter().all(|&levels| levels < 2), "{degree}: {levels:?}");
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Question 4: what the overheads are.
 //!
-//! Counted rows come from the planner of `gelu-transfer` and depend on no machine: keys, features and heads on the wire, memory, and
-//! transforms. Measured rows are short trainings in this process on one core, beside the same steps in the clear. HETAL's published
-//! figures stand below them.
+//! Counted rows come from the planner of `gelu-transfer` and depend on no machine: keys, features and
+//! heads on the wire, memory, and transforms. Measured rows are short trainings in this process on one
+//! core, beside the same steps in the clear. HETAL's published figures stand below them.
 
 use anyhow::Result;
 use gelu_transfer::{Activation, Plan, Settings, Sigmoid};

@@ -1,7 +1,8 @@
 //! Question 5: whether homomorphic encryption is suitable.
 //!
-//! An answer in words, with two numbers of this run behind it: what the data party itself must do at each refresh, against what the
-//! step would cost it in the clear; and what the client of a base network must do, against asking the network itself.
+//! An answer in words, with two numbers of this run behind it: what the data party itself must do at
+//! each refresh, against what the step would cost it in the clear; and what the client of a base
+//! network must do, against asking the network itself.
 
 use std::time::Duration;
 

@@ -155,7 +155,7 @@ impl<S: Scheme> Clients<S> {
     pub(super) fn close(self) -> Statistics {
         let closing = join_all(self.members.into_iter().map(|member| member.session.close()));
         let mut sum = Statistics::default();
-        self.runtime.block_on(closing).iter().for_each(|each| sum.absorb(each));
+        client::complete(&self.runtime, closing).iter().for_each(|each| sum.absorb(each));
         sum
     }
 

@@ -106,8 +106,18 @@ impl Bench {
         std::fs::write(self.path("flowers.csv"), format!("flower,{names}\na,5,3,1,1\nb,6,3,5,2\n"))
             .unwrap();
         std::fs::create_dir(self.path("scans")).unwrap();
-        let file = std::fs::File::create(self.path("scans/a.png")).unwrap();
-        png::Encoder::new(file, 8, 8).write_header().unwrap().write_image_data(&[9; 64]).unwrap();
+        self.write_image("scans/a.png", 9);
+        for (class, pixel) in [("cat", 50), ("dog", 200)] {
+            std::fs::create_dir_all(self.path(&format!("photos/{class}"))).unwrap();
+            (0..10).for_each(|i| self.write_image(&format!("photos/{class}/{i}.png"), pixel + i));
+        }
+    }
+
+    /// A grey image of 8x8 equal pixels.
+    fn write_image(&self, name: &str, pixel: u8) {
+        let file = std::fs::File::create(self.path(name)).unwrap();
+        let mut encoder = png::Encoder::new(file, 8, 8).write_header().unwrap();
+        encoder.write_image_data(&[pixel; 64]).unwrap();
     }
 
     fn command(&self, words: &[&str]) -> Command {
@@ -197,6 +207,9 @@ impl Bench {
             }
         }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        if example.starts_with("gelu schema sum") {
+            return self.sum(&words);
+        }
         if command == "serve" || example.starts_with("gelu transfer compute") {
             let free = ["--listen", "127.0.0.1:0"];
             let listens = words.iter().position(|word| *word == "--listen");
@@ -225,6 +238,25 @@ impl Bench {
                     server.stop(example);
                 }
             }
+        }
+    }
+
+    /// All owners of a sum, whose tables are alike; each confirms the code.
+    fn sum<'w>(&self, of_alice: &[&'w str]) {
+        let owners = [("alice", "bob,carol"), ("bob", "alice,carol"), ("carol", "alice,bob")];
+        let start = |(me, others)| {
+            let of_owner = |word: &&'w str| match *word {
+                "alice" => me,
+                "bob,carol" => others,
+                word => word,
+            };
+            let words: Vec<_> = of_alice.iter().map(of_owner).collect();
+            let mut child = self.command(&words).stdin(Stdio::piped()).spawn().unwrap();
+            std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"yes\n").unwrap();
+            child
+        };
+        for mut owner in owners.map(start) {
+            assert!(owner.wait().unwrap().success());
         }
     }
 

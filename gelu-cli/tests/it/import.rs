@@ -182,6 +182,43 @@ fn a_pipeline_keeps_its_scaling_its_classes_and_where_it_comes_from() {
     assert_eq!(model.calibration().unwrap().rows, 60);
 }
 
+/// A pipeline that takes each column by name, its numbers and its words, with a sample that has one column more.
+#[test]
+fn a_pipeline_of_named_columns_is_imported_with_its_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gelu-import/tests/data");
+    fs::copy(data.join("columns_mlp.onnx"), path.join("net.onnx")).unwrap();
+    let rows = fs::read_to_string(data.join("rows.csv")).unwrap();
+    let labelled = |(index, line): (usize, &str)| match index {
+        0 => format!("{line},outcome\n"),
+        _ => format!("{line},well\n"),
+    };
+    fs::write(path.join("sample.csv"), rows.lines().enumerate().map(labelled).collect::<String>())
+        .unwrap();
+    let import = ["import", "net.onnx", "--calibrate", "sample.csv", "--tolerance", "0.05"];
+    let shown = json(path, &import);
+    assert_eq!((&shown["model"], &shown["calibration"]["rows"]), (&"net.gelu".into(), &20.into()));
+    let model = Model::load(&path.join("net.gelu")).unwrap();
+    let schema = model.schema().unwrap();
+    assert_eq!(schema.classes(), ["frail", "ill", "well"]);
+    assert_eq!(schema.label().unwrap().name, "outcome");
+    assert_eq!(
+        schema.columns().iter().map(|c| c.name().as_str()).collect::<Vec<_>>(),
+        ["age", "dose", "drug", "sex", "ward"]
+    );
+    // A second time it is there already.
+    let again = run(path, &import);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(said(&again).contains("net.gelu is there already") && said(&again).contains("--force"));
+    assert!(run(path, &[&import[..], &["--force"]].concat()).status.success());
+    // The names and words stand in the file, so it needs no sample for them.
+    let plain = run(path, &["import", "net.onnx", "--out", "plain.gelu"]);
+    assert!(plain.status.success(), "{}", said(&plain));
+    let plain = Model::load(&path.join("plain.gelu")).unwrap();
+    assert_eq!(plain.schema().unwrap().features(), schema.features());
+}
+
 #[test]
 fn without_a_sample_there_is_a_warning_and_with_a_bad_one_no_model() {
     let folder = tempfile::tempdir().unwrap();

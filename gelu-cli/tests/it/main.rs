@@ -13,6 +13,7 @@ mod predict;
 #[cfg(all(unix, feature = "lattice"))]
 mod quick_starts;
 mod sessions;
+mod sums;
 mod tables;
 mod transfer;
 #[cfg(feature = "lattice")]

@@ -289,3 +289,16 @@ fn a_model_of_a_well_known_data_set_reads_tables_of_it() {
     assert_eq!(named["predictions"], json(at, &ask("by-position.csv"))["predictions"]);
     assert!(named["accuracy"].as_f64().unwrap() > 0.9, "{named}");
 }
+
+/// What the feature reads is tested in `gelu-nn`.
+#[test]
+#[cfg(not(feature = "parquet"))]
+fn parquet_is_refused_with_the_command_that_builds_what_reads_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let kinds = include_bytes!("../../../gelu-nn/src/data/kinds.parquet");
+    for name in ["kinds.parquet", "kinds"] {
+        std::fs::write(folder.path().join(name), kinds).unwrap();
+        let infer = ["schema", "infer", name, "--label", "ok"];
+        refused(folder.path(), &infer, &[name, "cargo build", "--features parquet"]);
+    }
+}

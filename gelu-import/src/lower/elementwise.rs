@@ -35,7 +35,7 @@ const KEEP_SHAPE: [&str; 21] = [
 ];
 
 /// Types of numbers by ONNX: of real ones, a cast among which changes no more than rounding.
-const REAL_TYPES: [i64; 4] = [1, 10, 11, 16];
+pub(super) const REAL_TYPES: [i64; 4] = [1, 10, 11, 16];
 
 impl<'a> Lowering<'a> {
     /// Functions of one tensor, and arithmetic of two.
@@ -89,8 +89,10 @@ impl<'a> Lowering<'a> {
             },
             "Relu" => self.apply(node, |x| x.max(0.0)),
             "Sigmoid" | "Tanh" => {
-                // What stands before them is a layer's bias; no activation is made of a sigmoid of a line.
-                if matches!(self.value(node, 0)?, Value::Act(act) if act.curve.affine().is_some()) {
+                // What stands before them is a layer's bias, or an activation; no other one is made of both.
+                let is_known =
+                    |curve: &Curve| curve.affine().is_some() || curve.activation().is_some();
+                if matches!(self.value(node, 0)?, Value::Act(act) if is_known(&act.curve)) {
                     self.settled(node, 0)?;
                 }
                 match node.operator.as_str() {
@@ -149,7 +151,7 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn apply(&mut self, node: &'a Node, f: impl Fn(f64) -> f64) -> Result<Value, Stop> {
+    pub(super) fn apply(&mut self, node: &'a Node, f: impl Fn(f64) -> f64) -> Result<Value, Stop> {
         if let Value::Constant(tensor) = self.value(node, 0)? {
             let Some(values) = tensor.to_reals() else { return refuse("takes no numbers") };
             let (shape, values) = (values.shape().to_vec(), values.iter().map(|&x| f(x)).collect());

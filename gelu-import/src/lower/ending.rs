@@ -158,6 +158,10 @@ impl<'a> Lowering<'a> {
                     refuse("it is a constant".into());
                     None
                 }
+                Some(Value::Cells(_)) => {
+                    refuse("it is the sample itself".into());
+                    None
+                }
                 // Whatever it needs was refused, or is not there.
                 Some(Value::Unknown) => None,
                 None => {

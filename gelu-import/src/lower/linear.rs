@@ -7,7 +7,7 @@ use gelu_nn::{FloatLayer, LayerSpec, Shape};
 use ndarray::{Array2, Array4, Ix2, Ix4};
 
 use super::pooling::Windows;
-use super::{Act, Ending, Lowering, Op, Stop, Value, refuse};
+use super::{Act, Ending, Lowering, Op, Scaling, Stop, Value, refuse};
 use crate::graph::Node;
 
 impl<'a> Lowering<'a> {
@@ -79,7 +79,7 @@ impl<'a> Lowering<'a> {
         Ok(Value::Act(Act::of(step, &[outputs])))
     }
 
-    /// A convolution: one kernel for both axes is made of what the file has, with zeros where it has none.
+    /// A convolution: a dense kernel with equal pads is made of what the file has, with zeros where it has none.
     pub(super) fn conv(&mut self, node: &'a Node) -> Result<Value, Stop> {
         let act = self.act(node, 0)?;
         let act = self.settle(&act, node.label())?;
@@ -110,10 +110,6 @@ impl<'a> Lowering<'a> {
         if biases.len() != filters {
             problems.push(format!("{} biases for {filters} filters", biases.len()));
         }
-        let square = windows.square();
-        if let Err(why) = &square {
-            problems.push(why.clone());
-        }
         let output = windows.outputs().filter(|_| filters > 0);
         let Some([rows, columns]) = output else {
             return refuse("its kernel does not fit on the image");
@@ -124,22 +120,23 @@ impl<'a> Lowering<'a> {
             ));
         }
         let shape = [filters, rows, columns];
-        let (Ok((kernel, padding)), true) = (square, problems.is_empty()) else {
+        if !problems.is_empty() {
             self.report(node, problems.join("; "));
             let step = self.push(node.label(), Op::Refused, vec![act.step], super::natural(&shape));
             return Ok(Value::Act(Act::of(step, &shape)));
-        };
-        let act = self.as_image(&act)?;
-        let size = filters.saturating_mul(of_group).saturating_mul(kernel.saturating_mul(kernel));
-        self.count(size.saturating_add(filters))?;
-        let mut square = Array4::<f64>::zeros((filters, of_group, kernel, kernel));
-        let [(top, down), (left, right)] = windows.places(padding);
-        for ((f, c, u, v), &weight) in kernels.indexed_iter() {
-            square[[f, c, top + down * u, left + right * v]] = weight;
         }
-        let weights = square.into_raw_vec_and_offset().0;
-        let spec =
-            LayerSpec::Conv2d { filters, kernel, stride: windows.stride()?, padding, groups };
+        let act = self.as_image(&act)?;
+        let (kernel, padding) = windows.dense();
+        let area = kernel.height.saturating_mul(kernel.width);
+        let size = filters.saturating_mul(of_group).saturating_mul(area);
+        self.count(size.saturating_add(filters))?;
+        let mut dense = Array4::<f64>::zeros((filters, of_group, kernel.height, kernel.width));
+        let [(top, down), (left, right)] = windows.places();
+        for ((f, c, u, v), &weight) in kernels.indexed_iter() {
+            dense[[f, c, top + down * u, left + right * v]] = weight;
+        }
+        let weights = dense.into_raw_vec_and_offset().0;
+        let spec = LayerSpec::Conv2d { filters, kernel, stride: windows.stride(), padding, groups };
         let op = Op::Linear(spec, Rc::new(FloatLayer { weights, biases }));
         let step = self.push(node.label(), op, vec![act.step], super::natural(&shape));
         Ok(Value::Act(Act::of(step, &shape)))
@@ -172,40 +169,11 @@ impl<'a> Lowering<'a> {
         })
     }
 
-    /// What stands for missing values of the sample, which clients fill in.
-    pub(super) fn imputer(&mut self, node: &'a Node) -> Result<Value, Stop> {
-        let act = self.settled(node, 0)?;
-        if self.steps[act.step].op != Op::Input || !act.is_in_order() {
-            return refuse("fills in what is missing after something was computed");
-        }
-        let replaced = node.real("replaced_value_float", f32::NAN);
-        let features = act.view.len();
-        let values = match node.reals("imputed_value_floats") {
-            one if one.len() == 1 => vec![one[0]; features],
-            each => each,
-        };
-        if !replaced.is_nan() || values.len() != features || values.iter().any(|v| !v.is_finite()) {
-            return refuse(format!(
-                "puts {} values in the place of {replaced}, must be one for each of {features} features in the place \
-                 of what is missing",
-                values.len()
-            ));
-        }
-        self.missing = Some(values);
-        Ok(Value::Act(act))
-    }
-
     /// (x − offset) · scale of scikit-learn.
     pub(super) fn scaler(&mut self, node: &'a Node) -> Result<Value, Stop> {
         let features = self.act(node, 0)?.shape().iter().product::<usize>();
-        let list = |name, default| match node.reals(name) {
-            list if list.is_empty() => Ok(vec![default; features]),
-            list if list.len() == 1 => Ok(vec![list[0]; features]),
-            list if list.len() == features => Ok(list),
-            list => refuse(format!("{} values of {name} for {features} features", list.len())),
-        };
-        let (offset, scale) = (list("offset", 0.0)?, list("scale", 1.0)?);
-        self.affine(node, 0, &[features], |i| (scale[i], -offset[i] * scale[i]))
+        let Scaling { scale, shift } = scaler(node, features)?;
+        self.affine(node, 0, &[features], |i| (scale[i], shift[i]))
     }
 
     /// scikit-learn's linear classifiers: scores, and the probabilities that they stand for.
@@ -310,4 +278,17 @@ impl<'a> Lowering<'a> {
         }
         Ok(Act { view: super::in_order(&shape), pads: Vec::new(), ..act.clone() })
     }
+}
+
+/// What scikit-learn's scalers do to so many features.
+pub(super) fn scaler(node: &Node, features: usize) -> Result<Scaling, Stop> {
+    let list = |name, default| match node.reals(name) {
+        list if list.is_empty() => Ok(vec![default; features]),
+        list if list.len() == 1 => Ok(vec![list[0]; features]),
+        list if list.len() == features => Ok(list),
+        list => refuse(format!("{} values of {name} for {features} features", list.len())),
+    };
+    let (offset, scale) = (list("offset", 0.0)?, list("scale", 1.0)?);
+    let shift = offset.iter().zip(&scale).map(|(offset, scale)| -offset * scale).collect();
+    Ok(Scaling { scale, shift })
 }

@@ -1,6 +1,6 @@
 //! Windows on images: their geometry as ONNX writes it, and the poolings.
 
-use gelu_nn::LayerSpec;
+use gelu_nn::{LayerSpec, Sides};
 
 use super::{Act, Lowering, Op, Stop, Value, refuse};
 use crate::graph::Node;
@@ -82,53 +82,35 @@ impl Windows {
         Some([rows.outputs()?, columns.outputs()?])
     }
 
-    /// The step along both axes.
-    pub(super) fn stride(&self) -> Result<usize, String> {
-        match &self.axes {
-            [rows, columns] if rows.stride == columns.stride => Ok(rows.stride),
-            [rows, columns] => {
-                Err(format!("strides of {} and {}, must be equal", rows.stride, columns.stride))
-            }
-        }
+    /// Steps along both axes.
+    pub(super) fn stride(&self) -> Sides {
+        self.of_each(|axis| axis.stride)
     }
 
-    /// Side and padding of a square kernel with the same windows, which has zeros where this one has nothing:
-    /// dilated kernels and unequal pads become equal ones.
-    pub(super) fn square(&self) -> Result<(usize, usize), String> {
-        self.stride()?;
-        let padding = self.axes.iter().flat_map(|axis| axis.pads).max().unwrap_or_default();
-        let [rows, columns] = &self.axes;
-        match (rows.side(padding), columns.side(padding)) {
-            (side, other) if side == other => Ok((side, padding)),
-            _ => Err(format!(
-                "a kernel of {} by {} with pads {:?} and {:?}; only those are supported that make a square",
-                rows.kernel, columns.kernel, rows.pads, columns.pads
-            )),
-        }
+    /// Size and padding of a kernel with the same windows, which has zeros where this one has nothing: dilated kernels become
+    /// dense ones, and pads that differ before and after become equal ones.
+    pub(super) fn dense(&self) -> (Sides, Sides) {
+        (self.of_each(Axis::side), self.of_each(Axis::padding))
     }
 
-    /// Where weight u of each axis stands in the square kernel: at first + step · u.
-    pub(super) fn places(&self, padding: usize) -> [(usize, usize); 2] {
-        self.axes.each_ref().map(|axis| (padding - axis.pads[0], axis.dilation))
+    /// Where weight u of each axis stands in the dense kernel: at first + step · u.
+    pub(super) fn places(&self) -> [(usize, usize); 2] {
+        self.axes.each_ref().map(|axis| (axis.padding() - axis.pads[0], axis.dilation))
     }
 
-    /// Side, stride and padding of plain square windows.
-    fn plain(&self) -> Result<(usize, usize, usize), String> {
-        let [rows, columns] = &self.axes;
-        let (stride, pads) = (self.stride()?, [rows.pads, columns.pads].concat());
-        if rows.kernel != columns.kernel {
-            return Err(format!(
-                "windows of {} by {}, must be square",
-                rows.kernel, columns.kernel
-            ));
-        }
+    /// Size, strides and padding of windows that have neither holes nor different pads before and after.
+    fn plain(&self) -> Result<(Sides, Sides, Sides), String> {
         if self.axes.iter().any(|axis| axis.dilation != 1) {
             return Err("dilated windows".into());
         }
-        match pads.iter().all(|pad| *pad == pads[0]) {
-            true => Ok((rows.kernel, stride, pads[0])),
-            false => Err(format!("pads of {pads:?}, must be equal on all sides")),
+        if let Some(axis) = self.axes.iter().find(|axis| axis.pads[0] != axis.pads[1]) {
+            return Err(format!("pads of {:?} before and after, must be equal", axis.pads));
         }
+        Ok((self.of_each(|axis| axis.kernel), self.stride(), self.of_each(Axis::padding)))
+    }
+
+    fn of_each(&self, of: impl Fn(&Axis) -> usize) -> Sides {
+        self.axes.each_ref().map(of).into()
     }
 
     /// Whether rounding the number of windows up would make a difference.
@@ -156,9 +138,14 @@ impl Axis {
         Some(self.padded().checked_sub(self.extent())? / self.stride + 1)
     }
 
-    /// Of the kernel with `padding` on both sides.
-    fn side(&self, padding: usize) -> usize {
-        self.extent() + 2 * padding - self.pads[0] - self.pads[1]
+    /// The larger pad, which a dense kernel has before and after.
+    fn padding(&self) -> usize {
+        self.pads[0].max(self.pads[1])
+    }
+
+    /// Of the dense kernel.
+    fn side(&self) -> usize {
+        self.extent() + 2 * self.padding() - self.pads[0] - self.pads[1]
     }
 }
 
@@ -174,7 +161,7 @@ impl<'a> Lowering<'a> {
             _ if stride != window => refuse(format!(
                 "means of windows of {window} that are {stride} apart, must be side by side"
             )),
-            _ if padding != 0 => refuse("means of a padded image"),
+            _ if padding != Sides::ZERO => refuse("means of a padded image"),
             Some(outputs) if !windows.leave_a_rest() => {
                 Ok(self.pooled(node, &act, LayerSpec::MeanPool2d { window }, outputs))
             }

@@ -78,7 +78,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// The shape of one sample after a `Reshape` to `wanted`, whose first size must be that of the batch.
-    fn reshaped(
+    pub(super) fn reshaped(
         &self,
         sizes: &[usize],
         wanted: &[i64],
@@ -101,8 +101,8 @@ impl<'a> Lowering<'a> {
             0 => !allow_zero,
             -1 => open == 0 && product == features,
             size => {
-                usize::try_from(size).ok() == self.graph.input.batch
-                    && self.graph.input.batch.is_some()
+                let batch = self.graph.inputs.first().and_then(|input| input.batch);
+                usize::try_from(size).ok() == batch && batch.is_some()
             }
         };
         let filled = match open {

@@ -160,6 +160,38 @@ fn unequal_pads_and_dilation() {
     value(&onnx(&padded.bytes()).unwrap(), [1, 1], 1, 1);
 }
 
+/// Kernels, strides and pads that differ between the axes, poolings along one of them.
+#[test]
+fn windows_that_are_not_square() {
+    let pool =
+        |kernel| [Setting::Integers("kernel_shape", kernel), Setting::Integers("strides", kernel)];
+    let conv = [Setting::Integers("strides", &[1, 2]), Setting::Integers("pads", &[0, 2, 1, 1])];
+    let file = File::new(&[None, Some(1), Some(4), Some(7)])
+        .reals("w", &[2, 1, 2, 3], &numbers(12))
+        .node("Conv", &["x", "w"], "c", &conv)
+        .node("MaxPool", &["c"], "p", &pool(&[2, 1]))
+        .node("AveragePool", &["p"], "q", &pool(&[1, 2]))
+        .node("Flatten", &["q"], "y", &[]);
+    let imported = onnx(&file.bytes()).unwrap();
+    assert_eq!(imported.architecture.to_string(), "1x4x7 ▸ conv1 2x4x4 ▸ max 2x1 ▸ mean 1x2");
+    let (x, w) = (samples(28), numbers(12));
+    let conv = |f: usize, y: usize, x_: usize, s: usize| -> f64 {
+        let tap = |t: usize| {
+            let (i, j) = (y + t / 3, (2 * x_ + t % 3).checked_sub(2)?);
+            (i < 4 && j < 7).then(|| f64::from(w[6 * f + t]) * x[[7 * i + j, s]])
+        };
+        (0..6).filter_map(tap).sum()
+    };
+    let largest = |f: usize, y: usize, x_: usize, s: usize| {
+        conv(f, 2 * y, x_, s).max(conv(f, 2 * y + 1, x_, s))
+    };
+    let e = Array2::from_shape_fn((8, 4), |(o, s)| {
+        let (f, y, x_) = (o / 4, o / 2 % 2, o % 2);
+        f64::midpoint(largest(f, y, 2 * x_, s), largest(f, y, 2 * x_ + 1, s)).exp()
+    });
+    assert_close(&probabilities(&imported), &(&e / &e.sum_axis(ndarray::Axis(0))));
+}
+
 #[test]
 fn activations_however_they_are_written() {
     let activation = |file: File| match onnx(&file.bytes()).unwrap().architecture.layers() {
@@ -253,9 +285,13 @@ fn scalings_are_kept_at_the_start_and_folded_elsewhere() {
         file.node("Gemm", &[if start { "h" } else { after }, "v"], "y", &[])
     };
     let start = onnx(&scaled(true).bytes()).unwrap();
-    assert_eq!(start.scaling.as_ref().unwrap().scale, [0.5, 1.0, 2.0, 3.0, 4.0]);
+    let deviations = |imported: &Imported| -> Vec<f64> {
+        let columns = &imported.sample.table().unwrap().columns;
+        columns.iter().flat_map(|column| column.scales()).map(|scale| scale.deviation).collect()
+    };
+    assert_eq!(deviations(&start), [2.0, 1.0, 0.5, 1.0 / 3.0, 0.25]);
     let folded = onnx(&scaled(false).bytes()).unwrap();
-    assert!(folded.scaling.is_none());
+    assert!(deviations(&folded).is_empty());
     let (x, w, v) = (samples(5), numbers(25), numbers(15));
     let (s, t) = ([0.5, 1.0, 2.0, 3.0, 4.0], numbers(5));
     let product = |a: &Array2<f64>, m: &[f32], outputs: usize| {
@@ -423,7 +459,24 @@ fn what_cannot_be_right_is_refused_with_its_reason() {
             ),
             "[?, ?]",
         ),
-        (image().node("Conv", &["x", "w"], "c", &[]).node("Flatten", &["c"], "y", &[]), "2 by 3"),
+        (
+            image()
+                .node("Conv", &["x", "w"], "c", &[Setting::Integers("strides", &[1, 9])])
+                .node("Flatten", &["c"], "z", &[])
+                .node("Elu", &["z"], "y", &[]),
+            "Elu is not supported",
+        ),
+        (
+            image()
+                .node(
+                    "MaxPool",
+                    &["x"],
+                    "p",
+                    &[unit[0].clone(), Setting::Integers("pads", &[0, 0, 1, 0])],
+                )
+                .node("Flatten", &["p"], "y", &[]),
+            "pads of [0, 1] before and after",
+        ),
         (
             image().node("AveragePool", &["x"], "p", &unit).node("Flatten", &["p"], "y", &[]),
             "side by side",

@@ -30,7 +30,7 @@ pub(crate) fn folder() -> Option<PathBuf> {
 }
 
 /// `[features, batch]` of an array whose first axis is the batch.
-fn columns(array: ArrayD<f64>) -> Array2<f64> {
+pub(crate) fn columns(array: ArrayD<f64>) -> Array2<f64> {
     let batch = array.len_of(Axis(0));
     let features = array.len() / batch;
     let rows = array.into_shape_with_order((batch, features)).unwrap();
@@ -42,7 +42,7 @@ fn array(folder: &Path, name: &str, kind: &str) -> Array2<f64> {
 }
 
 /// The same as probabilities: of scores by a softmax, `[classes, batch]`.
-fn probabilities(outputs: &Array2<f64>, kind: Outputs) -> Array2<f64> {
+pub(crate) fn probabilities(outputs: &Array2<f64>, kind: Outputs) -> Array2<f64> {
     match kind {
         Outputs::Probabilities => outputs.clone(),
         Outputs::LogProbabilities => outputs.mapv(f64::exp),
@@ -54,7 +54,7 @@ fn probabilities(outputs: &Array2<f64>, kind: Outputs) -> Array2<f64> {
     }
 }
 
-fn worst(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
+pub(crate) fn worst(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
     assert_eq!(a.dim(), b.dim());
     (a - b).iter().fold(0.0, |worst: f64, d| worst.max(d.abs()))
 }
@@ -173,7 +173,11 @@ fn every_file_computes_what_it_computed_elsewhere() {
     }
 }
 
-fn under_encryption<B: Backend>(model: &Model, inputs: &Array2<f64>, bits: u32) -> Array2<f64> {
+pub(crate) fn under_encryption<B: Backend>(
+    model: &Model,
+    inputs: &Array2<f64>,
+    bits: u32,
+) -> Array2<f64> {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let host =
         Arc::new(PairHost::new(ServedModel::from(model), "test", Policy::AllowModelExtraction));

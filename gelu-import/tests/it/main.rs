@@ -4,3 +4,5 @@ mod build;
 mod built;
 mod files;
 mod mutations;
+mod pipelines;
+mod resnet;

@@ -9,6 +9,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::build::image_network;
 use super::files::folder;
+use super::pipelines::path;
 
 /// One damage of a kind that a disk, a network or an attacker does.
 fn mutate(file: &[u8], rng: &mut ChaCha20Rng) -> Vec<u8> {
@@ -54,13 +55,25 @@ fn run(files: &[Vec<u8>], count: usize) -> (usize, usize) {
     (count, still)
 }
 
+/// Those that are made here, and those of `tests/data`: tables, words, quantised numbers.
+fn own_files() -> Vec<Vec<u8>> {
+    let mut names: Vec<_> =
+        std::fs::read_dir(path("")).unwrap().map(|e| e.unwrap().path()).collect();
+    names.sort();
+    let onnx = names.iter().filter(|path| path.extension().is_some_and(|e| e == "onnx"));
+    let read = onnx.map(|path| std::fs::read(path).unwrap());
+    [image_network().bytes()].into_iter().chain(read).collect()
+}
+
 #[test]
-fn five_hundred_damaged_files() {
-    let (_, still) = run(&[image_network().bytes()], 500);
+fn a_thousand_damaged_files() {
+    let files = own_files();
+    assert!(files.len() >= 6, "{}", files.len());
+    let (_, still) = run(&files, 1000);
     assert!(still > 0, "damage to a weight leaves a network");
 }
 
-/// All files of other programs, 10,000 damages and truncations: less than 64 MiB beyond what the files themselves take.
+/// These and all files of other programs, 10,000 damages and truncations: less than 64 MiB beyond what the files themselves take.
 ///
 /// ```text
 /// cargo test -p gelu-import --test it ten_thousand -- --ignored --nocapture
@@ -68,7 +81,7 @@ fn five_hundred_damaged_files() {
 #[test]
 #[ignore = "alone in its process, whose memory it measures"]
 fn ten_thousand_damaged_files() {
-    let mut files = vec![image_network().bytes()];
+    let mut files = own_files();
     if let Some(folder) = folder() {
         let found = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
         let wanted = found

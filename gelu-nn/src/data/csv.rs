@@ -7,11 +7,14 @@
 //! | a header | the first row, if it has a word above a column of numbers |
 //! | a missing value | an empty cell, `?`, `NA`, `N/A`, `#N/A`, `NaN`, `nan`, `null` or `NULL` |
 //!
+//! Files in Parquet are read as if they were such a table, with a header, where the program was built with the feature
+//! `parquet`; they are known by their content.
+//!
 //! [`Format`] overrides what is detected. Text is UTF-8, with or without a mark at its beginning; cells may be
 //! quoted. What the cells mean is said by a [`Schema`](crate::Schema).
 
 use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use ::csv::{ErrorKind, ReaderBuilder, StringRecord, Trim};
@@ -114,18 +117,44 @@ pub(crate) fn is_missing(cell: &str) -> bool {
 
 /// Rows of cells, one after the other.
 pub(crate) struct Records {
-    reader: ::csv::Reader<Box<dyn Read + Send>>,
+    source: Source,
     /// Never [`Decimal::Detect`].
     pub(crate) decimal: Decimal,
     /// Cells of the first row.
     width: Option<usize>,
 }
 
+/// Where rows come from.
+enum Source {
+    Text(::csv::Reader<Box<dyn Read + Send>>),
+    #[cfg(feature = "parquet")]
+    Parquet(Box<super::parquet::Rows>),
+}
+
 impl Records {
     /// Opens a file.
     pub(crate) fn open(path: &Path, format: &Format) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io(path))?;
-        Self::new(file, format).map_err(Error::data(path.display().to_string()))
+        let mut file = File::open(path).map_err(Error::io(path))?;
+        let opened = match is_parquet(path, &mut file).map_err(Error::io(path))? {
+            true => Self::parquet(file),
+            false => Self::new(file, format),
+        };
+        opened.map_err(Error::data(path.display().to_string()))
+    }
+
+    #[cfg(feature = "parquet")]
+    fn parquet(file: File) -> Result<Self, DataError> {
+        let source = Source::Parquet(Box::new(super::parquet::Rows::open(file)?));
+        Ok(Self { source, decimal: Decimal::Point, width: None })
+    }
+
+    #[cfg(not(feature = "parquet"))]
+    fn parquet(_: File) -> Result<Self, DataError> {
+        Err(DataError::Csv(
+            "it is a Parquet file, which this build does not read; build the program that does with `cargo build \
+             --release -p gelu-cli --features parquet`, or write the table as CSV"
+                .into(),
+        ))
     }
 
     /// Looks at the beginning of a text, and stands before its first row.
@@ -138,6 +167,12 @@ impl Records {
         read.map_err(|e| DataError::Csv(e.to_string()))?;
         if head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff]) {
             return Err(DataError::Csv(format!("the text is UTF-16; {ENCODING}")));
+        }
+        if head.starts_with(PARQUET) && std::str::from_utf8(&head).is_err() {
+            return Err(DataError::Csv(
+                "it looks like Parquet, whose directory stands at its end; name a whole file"
+                    .into(),
+            ));
         }
         if head.starts_with(b"\xef\xbb\xbf") {
             head.drain(..3);
@@ -153,12 +188,49 @@ impl Records {
             given => given,
         };
         let text: Box<dyn Read + Send> = Box::new(Cursor::new(head).chain(text));
-        Ok(Self { reader: cells(delimiter).from_reader(text), decimal, width: None })
+        let source = Source::Text(cells(delimiter).from_reader(text));
+        Ok(Self { source, decimal, width: None })
+    }
+
+    /// Whether the first row holds names, where that is `asked`; in Parquet it always does.
+    pub(crate) fn header(&self, asked: Header) -> Header {
+        match self.source {
+            Source::Text(_) => asked,
+            #[cfg(feature = "parquet")]
+            Source::Parquet(_) => Header::Present,
+        }
+    }
+
+    /// Promises that of the rows to come only these columns are looked at: cells of others may be empty.
+    pub(crate) fn keep(&mut self, columns: impl Fn(usize) -> bool) {
+        match &mut self.source {
+            Source::Text(_) => _ = columns,
+            #[cfg(feature = "parquet")]
+            Source::Parquet(rows) => rows.keep(columns),
+        }
+    }
+
+    /// The same for all but these, where names are known before the first row.
+    fn leave_out(&mut self, columns: &[Column]) {
+        match &mut self.source {
+            Source::Text(_) => _ = columns,
+            #[cfg(feature = "parquet")]
+            Source::Parquet(rows) => {
+                let names = rows.names();
+                let out: Vec<_> = columns.iter().filter_map(|c| find(c, &names).ok()).collect();
+                rows.keep(|column| !out.contains(&column));
+            }
+        }
     }
 
     /// The next row; whether there is one.
     pub(crate) fn next_into(&mut self, row: &mut StringRecord) -> Result<bool, DataError> {
-        if !self.reader.read_record(row).map_err(unreadable)? {
+        let found = match &mut self.source {
+            Source::Text(reader) => reader.read_record(row).map_err(unreadable)?,
+            #[cfg(feature = "parquet")]
+            Source::Parquet(rows) => rows.next_into(row)?,
+        };
+        if !found {
             return Ok(false);
         }
         let line = row.position().map_or(0, ::csv::Position::line);
@@ -192,13 +264,14 @@ pub struct Table {
 }
 
 impl Table {
-    /// Reads a file.
+    /// Reads a file; cells of the columns `unread`, which nobody looks at, may be empty.
     ///
     /// # Errors
     /// [`Error::Data`] naming the file, [`Error::Io`].
-    pub fn open(path: &Path, format: &Format) -> Result<Self> {
-        Self::collect(Records::open(path, format)?, format.header)
-            .map_err(Error::data(path.display().to_string()))
+    pub fn open(path: &Path, format: &Format, unread: &[Column]) -> Result<Self> {
+        let mut records = Records::open(path, format)?;
+        records.leave_out(unread);
+        Self::collect(records, format.header).map_err(Error::data(path.display().to_string()))
     }
 
     /// Reads text.
@@ -211,6 +284,7 @@ impl Table {
     }
 
     pub(crate) fn collect(mut records: Records, header: Header) -> Result<Self, DataError> {
+        let header = records.header(header);
         let (mut rows, mut cells, mut row) = (Vec::new(), 0, StringRecord::new());
         while records.next_into(&mut row)? {
             cells += row.len();
@@ -247,6 +321,24 @@ impl Table {
     pub fn len(&self) -> usize {
         self.rows.len()
     }
+}
+
+/// Whether a file is Parquet: by its two marks, or by a name that promises them. What is no file of a disk is not looked at.
+fn is_parquet(path: &Path, file: &mut File) -> std::io::Result<bool> {
+    let length =
+        file.metadata().ok().filter(|found| found.is_file()).map_or(0, |found| found.len());
+    if length < 2 * PARQUET.len() as u64 {
+        return Ok(false);
+    }
+    let mut mark_at = |at| -> std::io::Result<bool> {
+        let mut found = [0; PARQUET.len()];
+        file.seek(at)?;
+        file.read_exact(&mut found)?;
+        Ok(found == *PARQUET)
+    };
+    let (begins, ends) = (mark_at(SeekFrom::Start(0))?, mark_at(SeekFrom::End(-4))?);
+    file.rewind()?;
+    Ok(begins && (ends || path.extension().is_some_and(|ending| ending == "parquet")))
 }
 
 /// The place of a column among `names`.
@@ -371,6 +463,9 @@ fn unreadable(error: ::csv::Error) -> DataError {
 
 const ENCODING: &str =
     "save the table as UTF-8 (`iconv -f LATIN1 -t UTF-8`, or \"CSV UTF-8\" in a spreadsheet)";
+
+/// What Parquet files begin and end with.
+const PARQUET: &[u8; 4] = b"PAR1";
 
 /// Bytes of the beginning that are looked at.
 const HEAD: usize = 1 << 16;

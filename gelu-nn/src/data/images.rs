@@ -1,4 +1,4 @@
-//! Images to be classified: PNG files, folders of them, IDX files.
+//! Images to be classified: PNG files, folders of them, IDX files, files of CIFAR-10.
 //!
 //! A pixel becomes a number from 0 (black) to 1 (white or full colour): its sample divided by the largest
 //! of its bit depth. Nothing is resized, cropped or blended, and colour profiles and gamma are not
@@ -18,13 +18,14 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use png::{BitDepth, Decoder, Transformations};
+use png::{BitDepth, ColorType, Decoder, Transformations};
 
-use super::idx;
+use super::{cifar, idx};
 use crate::error::{DataError, Error, Result};
 use crate::layers::Shape;
 
-/// Images of one shape in their order: one PNG file, the PNG files of a folder by name, or those of an IDX file.
+/// Images of one shape in their order: one PNG file, the PNG files of a folder by name, or those of an IDX file
+/// or of CIFAR-10.
 #[derive(Debug)]
 pub struct Images {
     from: PathBuf,
@@ -36,7 +37,8 @@ pub struct Images {
 enum Source {
     /// Read when their turn comes.
     Files(Vec<PathBuf>),
-    Idx(idx::Images),
+    /// Pixel by pixel with so many samples each.
+    Bytes { pixels: Vec<u8>, colours: usize },
 }
 
 impl Images {
@@ -46,7 +48,7 @@ impl Images {
     /// holds, whatever its name.
     ///
     /// # Errors
-    /// [`Error::Data`] naming the file: no image, an IDX file of another size, a folder with other files in it;
+    /// [`Error::Data`] naming the file: no image, a file of images of another size, a folder with other files in it;
     /// [`Error::Io`]. PNG files are looked into by [`read`](Self::read).
     pub fn open(path: &Path, shape: Shape) -> Result<Self> {
         let wrong = |problem| Error::data(path.display().to_string())(problem);
@@ -55,11 +57,23 @@ impl Images {
             Source::Files(files(path)?)
         } else if is_png(path)? {
             Source::Files(vec![path.to_owned()])
+        } else if cifar::may_be(path)? {
+            check_size(cifar::SHAPE, shape).map_err(wrong)?;
+            let [colours, height, width] = cifar::SHAPE;
+            let planes = cifar::Batch::open(path)?.pixels;
+            let size = height * width;
+            let image = |image: &[u8]| -> Vec<u8> {
+                let sample = |at: usize| image[at % colours * size + at / colours];
+                (0..image.len()).map(sample).collect()
+            };
+            Source::Bytes {
+                pixels: planes.chunks(colours * size).flat_map(image).collect(),
+                colours,
+            }
         } else {
             let images = idx::Images::open(path)?;
-            let got = [1, images.rows, images.columns];
-            check_size(got, [1, shape[1], shape[2]]).map_err(wrong)?;
-            Source::Idx(images)
+            check_size([1, images.rows, images.columns], shape).map_err(wrong)?;
+            Source::Bytes { pixels: images.pixels, colours: 1 }
         };
         Ok(Self { from: path.to_owned(), shape, source })
     }
@@ -69,18 +83,18 @@ impl Images {
     pub fn len(&self) -> usize {
         match &self.source {
             Source::Files(files) => files.len(),
-            Source::Idx(images) => images.count,
+            Source::Bytes { pixels, colours } => pixels.len() / (colours * self.size()),
         }
     }
 
-    /// What image `index` is called: the name of its file; of an IDX file its number, from 1.
+    /// What image `index` is called: the name of its file; of several in one file its number, from 1.
     ///
     /// # Panics
     /// When there is no such image.
     pub fn name(&self, index: usize) -> String {
         match &self.source {
             Source::Files(files) => name_of(&files[index]),
-            Source::Idx(_) => (index + 1).to_string(),
+            Source::Bytes { .. } => (index + 1).to_string(),
         }
     }
 
@@ -94,14 +108,19 @@ impl Images {
     pub fn read(&self, index: usize) -> Result<Vec<f64>> {
         match &self.source {
             Source::Files(files) => open(&files[index], self.shape),
-            Source::Idx(images) => {
-                let size = images.rows * images.columns;
-                let pixels = &images.pixels[index * size..][..size];
-                let grey: Vec<_> = pixels.iter().map(|&pixel| f64::from(pixel) / 255.0).collect();
-                let features = arrange(&grey, 1, self.shape[0]);
+            Source::Bytes { pixels, colours } => {
+                let length = colours * self.size();
+                let samples = pixels[index * length..][..length].iter();
+                let samples: Vec<_> = samples.map(|&sample| f64::from(sample) / 255.0).collect();
+                let features = arrange(&samples, *colours, self.shape[0]);
                 features.map_err(Error::data(self.from.display().to_string()))
             }
         }
+    }
+
+    /// Pixels of an image.
+    fn size(&self) -> usize {
+        self.shape[1] * self.shape[2]
     }
 }
 
@@ -111,6 +130,21 @@ impl Images {
 /// [`DataError::Image`], [`DataError::ImageSize`].
 pub fn read(png: impl BufRead + Seek, shape: Shape) -> Result<Vec<f64>, DataError> {
     decode(png, channels_and_size(shape)?)
+}
+
+/// The shape of the first PNG file of a folder: of one channel if it is grey, else of three.
+pub(super) fn shape_of(folder: &Path) -> Result<Shape> {
+    let path = &files(folder)?[0];
+    let file = File::open(path).map_err(Error::io(path))?;
+    let wrong = |error: png::DecodingError| DataError::Image(error.to_string());
+    let mut decoder = Decoder::new(BufReader::new(file));
+    let header = decoder.read_header_info().map_err(wrong);
+    let header = header.map_err(Error::data(path.display().to_string()))?;
+    let channels = match header.color_type {
+        ColorType::Grayscale | ColorType::GrayscaleAlpha => 1,
+        ColorType::Rgb | ColorType::Indexed | ColorType::Rgba => 3,
+    };
+    Ok(Shape::image(channels, header.height as usize, header.width as usize))
 }
 
 fn open(path: &Path, shape: [usize; 3]) -> Result<Vec<f64>> {
@@ -216,7 +250,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// All that a folder shows.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).map_err(Error::io(folder))?;
     let paths = entries.map(|entry| entry.map(|entry| entry.path()).map_err(Error::io(folder)));
     let shown =
@@ -224,14 +258,14 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     paths.filter(shown).collect()
 }
 
-fn name_of(path: &Path) -> String {
+pub(super) fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use png::{ColorType, Encoder};
+    use png::Encoder;
     use proptest::prelude::*;
     use std::io::Cursor;
 
@@ -250,6 +284,12 @@ mod tests {
         }
         encoder.write_header().unwrap().write_image_data(bytes).unwrap();
         file
+    }
+
+    /// A grey image of one row.
+    pub(in crate::data) fn write_png(path: &Path, pixels: &[u8]) {
+        let width = u32::try_from(pixels.len()).unwrap();
+        fs::write(path, png(width, ColorType::Grayscale, BitDepth::Eight, pixels, &[])).unwrap();
     }
 
     fn features(file: &[u8], shape: Shape) -> Result<Vec<f64>, DataError> {
@@ -350,10 +390,7 @@ mod tests {
     fn folders_are_read_by_name_and_hold_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
-        let write = |name: &str, a: u8, b: u8| {
-            let file = png(2, ColorType::Grayscale, BitDepth::Eight, &[a, b], &[]);
-            fs::write(path(name), file).unwrap();
-        };
+        let write = |name: &str, a: u8, b: u8| write_png(&path(name), &[a, b]);
         assert!(matches!(
             Images::open(dir.path(), GREY),
             Err(Error::Data { problem: DataError::Empty, .. })

@@ -6,18 +6,23 @@
 //! | a folder of well-known data sets | [`Dataset::load`], [`Split::load`] |
 //! | a CSV file | [`csv`], by a [`Schema`] |
 //! | IDX files (MNIST) | [`idx`] |
-//! | images to be classified: PNG files, folders, IDX files | [`images`] |
+//! | images to be classified: PNG files, folders, IDX files, CIFAR-10 | [`images`] |
+//! | images with classes: a folder for each class, CIFAR-10 | [`labelled`] |
 //! | safetensors files (features) | [`tensors`] |
 //!
 //! Everything random takes a generator or a seed, so an experiment can be repeated.
 
 mod abstracts;
 pub mod batches;
+pub mod cifar;
 pub mod csv;
 mod digits;
 pub mod idx;
 pub mod images;
+pub mod labelled;
 pub mod named;
+#[cfg(feature = "parquet")]
+mod parquet;
 pub mod preparation;
 mod shift;
 pub mod split;

@@ -1,27 +1,27 @@
 //! A two-dimensional convolution (as everywhere in deep learning: a correlation).
 //!
 //! ```text
-//! z[f, y, x] = Σ_{c,u,v} w[f, c, u, v] · in[c, s·y + u − p, s·x + v − p]  +  b[f]
+//! z[f, y, x] = Σ_{c,u,v} w[f, c, u, v] · in[c, s·y + u − p, t·x + v − q]  +  b[f]
 //! ```
-//! with kernel k, stride s and padding p; taps that fall outside the image are dropped. In g groups, filter f sees the
-//! channels of its own group alone, `channels / g` of them: g = channels is a depthwise convolution.
+//! with a kernel of k by l, strides s and t, paddings p and q along rows and columns; taps that fall outside the image
+//! are dropped. In g groups, filter f sees the channels of its own group alone, `channels / g` of them: g = channels is a depthwise convolution.
 //!
 //! | tensor | shape |
 //! | --- | --- |
 //! | in | `[channels · height · width, batch]` |
-//! | w | `[filters, channels / g, k, k]`, row-major |
+//! | w | `[filters, channels / g, k, l]`, row-major |
 //! | b | `[filters]` |
-//! | z | `[filters · rows · columns, batch]`, rows = ⌊(height + 2p − k) / s⌋ + 1 |
+//! | z | `[filters · rows · columns, batch]`, rows = ⌊(height + 2p − k) / s⌋ + 1, columns alike |
 //!
 //! Cost: `filters · channels / g · T(height) · T(width)` operations, where T counts the taps along one
 //! axis (`rows · k` without padding); `channels · height · width` ciphertexts up,
 //! `filters · rows · columns` down. Gathered by positions ([`Window::gather`]) instead:
-//! `filters · channels · k²` operations and `channels · k²` ciphertexts up, `filters` down, for each
+//! `filters · channels · k·l` operations and `channels · k·l` ciphertexts up, `filters` down, for each
 //! row of slots that `rows · columns · batch` fill, whatever g is: there zeros stand between groups.
 
 use gelu_core::linear::{Axis, LinearMap, Window};
 
-use super::{Cost, LayerError, MeanPool2d, PooledConv2d, Shape};
+use super::{Cost, LayerError, MeanPool2d, PooledConv2d, Shape, Sides};
 
 /// What a convolution looks like; [`Conv2d::new`] checks it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +34,12 @@ pub struct Conv2dConfig {
     pub width: usize,
     /// Filters: channels of the output.
     pub filters: usize,
-    /// Side of the square kernel.
-    pub kernel: usize,
-    /// Step of the kernel, along both axes.
-    pub stride: usize,
-    /// Zeros around the image, on each of the four sides.
-    pub padding: usize,
+    /// Rows and columns of the kernel.
+    pub kernel: Sides,
+    /// Steps of the kernel.
+    pub stride: Sides,
+    /// Zeros around the image: rows above and below, columns to the left and to the right.
+    pub padding: Sides,
     /// Groups of channels that do not meet; 1 for an ordinary convolution.
     pub groups: usize,
 }
@@ -62,8 +62,9 @@ impl Conv2d {
         let Conv2dConfig { channels, height, width, filters, kernel, stride, padding, groups } =
             config;
         Shape::image(channels, height, width).check()?;
-        let axis = |size| Axis::new(size, kernel, stride, padding);
-        let window = Window::grouped(channels, filters, groups, axis(height)?, axis(width)?)?;
+        let rows = Axis::new(height, kernel.height, stride.height, padding.height)?;
+        let columns = Axis::new(width, kernel.width, stride.width, padding.width)?;
+        let window = Window::grouped(channels, filters, groups, rows, columns)?;
         Ok(Self { config, window })
     }
 
@@ -76,7 +77,7 @@ impl Conv2d {
     ///
     /// # Errors
     /// [`LayerError`] when the pooling's window does not divide the image.
-    pub fn pooled(self, window: usize) -> Result<PooledConv2d, LayerError> {
+    pub fn pooled(self, window: Sides) -> Result<PooledConv2d, LayerError> {
         MeanPool2d::new(self.output(), window)?;
         PooledConv2d::new(self, window)
     }
@@ -91,10 +92,10 @@ impl Conv2d {
         output(&self.window)
     }
 
-    /// `[filters, channels / groups, kernel, kernel]`.
+    /// `[filters, channels / groups, rows, columns of the kernel]`.
     pub fn weight_shape(&self) -> Vec<usize> {
         let Conv2dConfig { channels, filters, kernel, groups, .. } = self.config;
-        vec![filters, channels / groups, kernel, kernel]
+        vec![filters, channels / groups, kernel.height, kernel.width]
     }
 
     /// See the [module](self).
@@ -129,24 +130,24 @@ pub(super) mod tests {
         let Conv2dConfig { channels, height, width, filters, kernel, stride, padding, groups } =
             *layer.config();
         let seen = channels / groups;
-        let w = Array4::from_shape_vec((filters, seen, kernel, kernel), w.to_vec()).unwrap();
+        let w = Array4::from_shape_vec((filters, seen, kernel.height, kernel.width), w.to_vec())
+            .unwrap();
         let pixel = |c: usize, y: usize, x_: usize| {
-            let (y, x_) = (y.checked_sub(padding)?, x_.checked_sub(padding)?);
+            let (y, x_) = (y.checked_sub(padding.height)?, x_.checked_sub(padding.width)?);
             (y < height && x_ < width).then(|| x[(c * height + y) * width + x_])
         };
         let mut z = Vec::new();
         for f in 0..filters {
-            for y in 0..(height + 2 * padding - kernel) / stride + 1 {
-                for x_ in 0..(width + 2 * padding - kernel) / stride + 1 {
+            for y in 0..(height + 2 * padding.height - kernel.height) / stride.height + 1 {
+                for x_ in 0..(width + 2 * padding.width - kernel.width) / stride.width + 1 {
                     let mut sum = b[f];
                     for c in 0..seen {
                         let of_image = f / (filters / groups) * seen + c;
-                        for u in 0..kernel {
-                            for v in 0..kernel {
-                                let p =
-                                    pixel(of_image, stride * y + u, stride * x_ + v).unwrap_or(0);
-                                sum += w[[f, c, u, v]] * p;
-                            }
+                        for (u, v) in
+                            (0..kernel.height).flat_map(|u| (0..kernel.width).map(move |v| (u, v)))
+                        {
+                            let (y, x_) = (stride.height * y + u, stride.width * x_ + v);
+                            sum += w[[f, c, u, v]] * pixel(of_image, y, x_).unwrap_or(0);
                         }
                     }
                     z.push(sum);
@@ -156,10 +157,21 @@ pub(super) mod tests {
         z
     }
 
+    /// As often equal as not.
+    pub(in crate::layers) fn any_sides(
+        range: core::ops::Range<usize>,
+    ) -> impl Strategy<Value = Sides> {
+        let equal = range.clone().prop_map(Sides::equal);
+        prop_oneof![
+            equal,
+            (range.clone(), range).prop_map(|(height, width)| Sides { height, width })
+        ]
+    }
+
     /// Some checked convolution.
     pub(in crate::layers) fn any_conv2d() -> impl Strategy<Value = Conv2d> {
         let groups = prop_oneof![Just(1usize), 1..4usize];
-        let window = (1..5usize, 1..4usize, 0..4usize);
+        let window = (any_sides(1..5), any_sides(1..4), any_sides(0..4));
         (1..3usize, 1..9usize, 1..9usize, 1..4usize, window, groups)
             .prop_map(|(channels, height, width, filters, (kernel, stride, padding), groups)| {
                 let (channels, filters) = (channels * groups, filters * groups);
@@ -194,9 +206,9 @@ pub(super) mod tests {
             height: 28,
             width: 28,
             filters: 5,
-            kernel: 5,
-            stride: 2,
-            padding: 0,
+            kernel: 5.into(),
+            stride: 2.into(),
+            padding: 0.into(),
             groups: 1,
         };
         let layer = Conv2d::new(config).unwrap();
@@ -212,9 +224,9 @@ pub(super) mod tests {
             height: 4,
             width: 4,
             filters: 1,
-            kernel: 3,
-            stride: 1,
-            padding: 0,
+            kernel: 3.into(),
+            stride: 1.into(),
+            padding: 0.into(),
             groups: 1,
         };
         assert!(Conv2d::new(good).is_ok());
@@ -222,16 +234,16 @@ pub(super) mod tests {
         let bad = [
             Conv2dConfig { channels: 0, ..good },
             Conv2dConfig { filters: 0, ..good },
-            Conv2dConfig { kernel: 0, ..good },
-            Conv2dConfig { stride: 0, ..good },
-            Conv2dConfig { kernel: 5, ..good },
-            Conv2dConfig { padding: 3, ..good },
+            Conv2dConfig { kernel: 0.into(), ..good },
+            Conv2dConfig { stride: [1, 0].into(), ..good },
+            Conv2dConfig { kernel: [1, 5].into(), ..good },
+            Conv2dConfig { padding: [0, 3].into(), ..good },
             Conv2dConfig { groups: 0, ..good },
             Conv2dConfig { groups: 2, ..good },
             Conv2dConfig { groups: huge, ..good },
-            Conv2dConfig { padding: huge, ..good },
-            Conv2dConfig { kernel: huge, padding: huge, ..good },
-            Conv2dConfig { stride: huge, ..good },
+            Conv2dConfig { padding: huge.into(), ..good },
+            Conv2dConfig { kernel: huge.into(), padding: huge.into(), ..good },
+            Conv2dConfig { stride: huge.into(), ..good },
             Conv2dConfig { filters: huge, ..good },
             Conv2dConfig { height: huge, ..good },
             Conv2dConfig { channels: 1 << 10, height: 32, width: 32, filters: 1 << 10, ..good },

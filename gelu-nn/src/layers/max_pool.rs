@@ -1,15 +1,16 @@
 //! Max pooling: the largest pixel of each window.
 //!
 //! ```text
-//! a[c, y, x] = max z[c, s·y + u − p, s·x + v − p]     over 0 ≤ u, v < q that fall on the image
+//! a[c, y, x] = max z[c, s·y + u − p, t·x + v − q]     over 0 ≤ u < k, 0 ≤ v < l that fall on the image
 //! dL/dz[c, i, j] = Σ dL/da[c, y, x]                   over the windows whose largest pixel is (i, j), the first of equals
 //! ```
-//! with window q, stride s and padding p; what falls outside the image is left out, so padding never wins.
+//! with a window of k by l, strides s and t, paddings p and q along rows and columns; what falls outside the image is left
+//! out, so padding never wins.
 //!
 //! | tensor | shape |
 //! | --- | --- |
 //! | z | `[channels · height · width, batch]` |
-//! | a | `[channels · rows · columns, batch]`, rows = ⌊(height + 2p − q) / s⌋ + 1 |
+//! | a | `[channels · rows · columns, batch]`, rows = ⌊(height + 2p − k) / s⌋ + 1, columns alike |
 //!
 //! Cost: nothing under encryption. The client has the pixels in the clear, compares them, and the result is exact.
 
@@ -19,7 +20,7 @@ use gelu_core::error::ApiMisuse;
 use gelu_core::linear::{Axis, SizeError};
 use ndarray::Array2;
 
-use super::{LayerError, Shape};
+use super::{LayerError, Shape, Sides};
 
 /// Max pooling as the client computes it: see the [module](self).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,25 +32,28 @@ pub struct MaxPool2d {
 }
 
 impl MaxPool2d {
-    /// Pools windows of `window · window` pixels, `stride` apart along both axes.
+    /// Pools windows, `stride` apart.
     ///
     /// # Errors
     /// [`LayerError`] when the input is no image, a size is zero or beyond the limits, the window is larger than the
     /// padded image, or the padding more than half of the window.
     pub fn new(
         input: Shape,
-        window: usize,
-        stride: usize,
-        padding: usize,
+        window: Sides,
+        stride: Sides,
+        padding: Sides,
     ) -> Result<Self, LayerError> {
         let (channels, height, width) = input.check()?.sides()?;
-        if padding > window / 2 {
-            let why = format!("at most half of the window's {window}");
-            return Err(SizeError::domain("the padding", padding, why).into());
-        }
-        let axis = |size| Axis::new(size, window, stride, padding);
-        let (rows, columns) = (axis(height)?, axis(width)?);
-        let pool = Self { name: format!("max {window}x{window}"), channels, rows, columns };
+        let axis = |size, window, stride, padding| {
+            if padding > window / 2 {
+                let why = format!("at most half of the window's {window}");
+                return Err(SizeError::domain("the padding", padding, why));
+            }
+            Axis::new(size, window, stride, padding)
+        };
+        let rows = axis(height, window.height, stride.height, padding.height)?;
+        let columns = axis(width, window.width, stride.width, padding.width)?;
+        let pool = Self { name: format!("max {window}"), channels, rows, columns };
         pool.output().check()?;
         Ok(pool)
     }
@@ -128,11 +132,13 @@ impl LocalFunction for MaxPool2d {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layers::conv2d::tests::any_sides;
     use crate::layers::laws;
     use ndarray::array;
     use proptest::prelude::*;
 
     fn pool(window: usize, stride: usize, padding: usize) -> Result<MaxPool2d, LayerError> {
+        let [window, stride, padding] = [window, stride, padding].map(Sides::equal);
         MaxPool2d::new(Shape::image(1, 4, 4), window, stride, padding)
     }
 
@@ -149,6 +155,11 @@ mod tests {
         assert_eq!((three.output(), three.outputs(16)), (Shape::image(1, 2, 2), Ok(4)));
         assert_eq!(three.forward(&z).column(0), array![-2.0, -2.0, -9.0, -8.0]);
         assert!(three.outputs(15).is_err());
+        // The largest of two whole columns.
+        let (window, stride) = (Sides::from([4, 2]), Sides::from([4, 1]));
+        let tall = MaxPool2d::new(Shape::image(1, 4, 4), window, stride, Sides::ZERO).unwrap();
+        assert_eq!((tall.output(), tall.name()), (Shape::image(1, 1, 3), "max 4x2"));
+        assert_eq!(tall.forward(&z).column(0), array![-2.0, -2.0, -5.0]);
     }
 
     /// The first of equals takes the gradient, once for each window that it wins.
@@ -166,7 +177,9 @@ mod tests {
         for (window, stride, padding) in [(0, 1, 0), (2, 0, 0), (5, 1, 0), (3, 1, 2), (2, 2, 9)] {
             assert!(pool(window, stride, padding).is_err(), "{window} {stride} {padding}");
         }
-        assert!(MaxPool2d::new(Shape::Vector(4), 2, 2, 0).is_err());
+        let (two, none) = (Sides::equal(2), Sides::ZERO);
+        assert!(MaxPool2d::new(Shape::Vector(4), two, two, none).is_err());
+        assert!(MaxPool2d::new(Shape::image(1, 4, 4), two, two, [1, 2].into()).is_err());
     }
 
     proptest! {
@@ -175,7 +188,7 @@ mod tests {
             order in Just((0..32usize).collect::<Vec<_>>()).prop_shuffle(),
             e in prop::array::uniform32(-1.0..1.0f64),
             grad in prop::array::uniform32(-1.0..1.0f64),
-            (window, stride, padding) in (1..5usize, 1..4usize, 0..3usize),
+            (window, stride, padding) in (any_sides(1..5), any_sides(1..4), any_sides(0..3)),
         ) {
             let Ok(pool) = MaxPool2d::new(Shape::image(2, 4, 4), window, stride, padding) else {
                 return Ok(());

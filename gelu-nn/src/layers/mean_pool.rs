@@ -4,7 +4,7 @@
 //! a[c, y, x] = 1/(p·q) · Σ_{0 ≤ u < p, 0 ≤ v < q} z[c, p·y + u, q·x + v]
 //! dL/dz[c, y, x] = 1/(p·q) · dL/da[c, y / p, x / q]
 //! ```
-//! Windows are square, p = q, or the whole image: *global* average pooling.
+//! One window for the whole image is *global* average pooling.
 //!
 //! | tensor | shape |
 //! | --- | --- |
@@ -21,7 +21,7 @@ use gelu_core::error::ApiMisuse;
 use gelu_core::linear::SizeError;
 use ndarray::{Array2, Axis};
 
-use super::{LayerError, Shape};
+use super::{LayerError, Shape, Sides};
 
 /// Mean pooling as the client computes it: see the [module](self).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,23 +30,23 @@ pub struct MeanPool2d {
     channels: usize,
     height: usize,
     width: usize,
-    /// Rows and columns of a window.
-    window: (usize, usize),
+    window: Sides,
 }
 
 impl MeanPool2d {
-    /// Pools windows of `window · window` pixels, side by side.
+    /// Pools windows side by side.
     ///
     /// # Errors
     /// [`LayerError`] when the input is no image, or the window does not divide its sides.
-    pub fn new(input: Shape, window: usize) -> Result<Self, LayerError> {
+    pub fn new(input: Shape, window: Sides) -> Result<Self, LayerError> {
         let (channels, height, width) = input.check()?.sides()?;
-        if window == 0 || !height.is_multiple_of(window) || !width.is_multiple_of(window) {
-            let why = format!("a divisor of the image's sides {height} and {width}");
-            return Err(SizeError::domain("the window", window, why).into());
+        for (side, window) in [(height, window.height), (width, window.width)] {
+            if window == 0 || !side.is_multiple_of(window) {
+                let why = format!("a divisor of the image's side {side}");
+                return Err(SizeError::domain("the window", window, why).into());
+            }
         }
-        let name = format!("mean {window}x{window}");
-        Ok(Self { name, channels, height, width, window: (window, window) })
+        Ok(Self { name: format!("mean {window}"), channels, height, width, window })
     }
 
     /// Pools each channel as a whole.
@@ -54,9 +54,8 @@ impl MeanPool2d {
     /// # Errors
     /// [`LayerError`] when the input is no image.
     pub fn global(input: Shape) -> Result<Self, LayerError> {
-        let (channels, height, width) = input.check()?.sides()?;
-        let name = format!("mean {height}x{width}");
-        Ok(Self { name, channels, height, width, window: (height, width) })
+        let (_, height, width) = input.check()?.sides()?;
+        Self::new(input, Sides { height, width })
     }
 
     /// Shape of one sample's input.
@@ -66,20 +65,20 @@ impl MeanPool2d {
 
     /// Shape of one sample's output.
     pub fn output(&self) -> Shape {
-        let (rows, columns) = self.window;
-        Shape::image(self.channels, self.height / rows, self.width / columns)
+        let Sides { height, width } = self.window;
+        Shape::image(self.channels, self.height / height, self.width / width)
     }
 
     /// 1/(p·q).
     pub(crate) fn share(&self) -> f64 {
-        1.0 / (self.window.0 * self.window.1) as f64
+        1.0 / (self.window.height * self.window.width) as f64
     }
 
     /// For each input pixel the output pixel that it goes into.
     pub(crate) fn target(&self, pixel: usize) -> usize {
         let (line, x) = (pixel / self.width, pixel % self.width);
         let (c, y) = (line / self.height, line % self.height);
-        let (p, q) = self.window;
+        let Sides { height: p, width: q } = self.window;
         (c * (self.height / p) + y / p) * (self.width / q) + x / q
     }
 }
@@ -130,14 +129,16 @@ mod tests {
 
     #[test]
     fn pools_by_hand() {
-        let pool = MeanPool2d::new(Shape::image(1, 2, 4), 2).unwrap();
+        let pool = MeanPool2d::new(Shape::image(1, 2, 4), 2.into()).unwrap();
         let z = array![[1.0], [2.0], [3.0], [4.0], [5.0], [6.0], [7.0], [8.0]];
         assert_eq!(pool.forward(&z), array![[3.5], [5.5]]);
         assert_eq!(pool.outputs(8), Ok(2));
         assert!(pool.outputs(9).is_err());
+        let flat = MeanPool2d::new(Shape::image(1, 2, 4), [1, 2].into()).unwrap();
+        assert_eq!((flat.output(), flat.name()), (Shape::image(1, 2, 2), "mean 1x2"));
+        assert_eq!(flat.forward(&z), array![[1.5], [3.5], [5.5], [7.5]]);
     }
 
-    /// Neither square nor alone.
     #[test]
     fn whole_images_are_pooled_by_hand() {
         let pool = MeanPool2d::global(Shape::image(2, 1, 4)).unwrap();
@@ -149,9 +150,9 @@ mod tests {
 
     #[test]
     fn windows_that_do_not_fit_are_refused() {
-        assert!(MeanPool2d::new(Shape::Vector(4), 2).is_err());
-        assert!(MeanPool2d::new(Shape::image(1, 5, 4), 2).is_err());
-        assert!(MeanPool2d::new(Shape::image(1, 4, 4), 0).is_err());
+        assert!(MeanPool2d::new(Shape::Vector(4), 2.into()).is_err());
+        assert!(MeanPool2d::new(Shape::image(1, 5, 4), 2.into()).is_err());
+        assert!(MeanPool2d::new(Shape::image(1, 4, 4), [1, 0].into()).is_err());
     }
 
     proptest! {
@@ -161,10 +162,12 @@ mod tests {
                 Array2::from_shape_fn((rows, 1), |(i, _)| values[start + i])
             };
             for pool in [
-                MeanPool2d::new(Shape::image(2, 2, 2), 2),
+                MeanPool2d::new(Shape::image(2, 2, 2), [1, 2].into()),
                 MeanPool2d::global(Shape::image(2, 1, 4)),
             ] {
-                laws::gradient_law(&pool.unwrap(), &at(0, 8), &at(8, 8), &at(16, 2), 1e-6);
+                let pool = pool.unwrap();
+                let outputs = pool.output().features();
+                laws::gradient_law(&pool, &at(0, 8), &at(8, 8), &at(16, outputs), 1e-6);
             }
         }
     }

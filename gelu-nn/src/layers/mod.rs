@@ -20,6 +20,7 @@ pub mod max_pool;
 pub mod mean_pool;
 pub mod pooled_conv2d;
 pub mod shape;
+pub mod sides;
 pub mod zero_pad;
 
 use gelu_core::LinearMap;
@@ -32,6 +33,7 @@ pub use max_pool::MaxPool2d;
 pub use mean_pool::MeanPool2d;
 pub use pooled_conv2d::PooledConv2d;
 pub use shape::Shape;
+pub use sides::Sides;
 pub use zero_pad::ZeroPad2d;
 
 /// What one encrypted pass through a linear layer costs, before any packing.
@@ -90,7 +92,7 @@ impl Affine {
     }
 
     /// Shape of the weights, as PyTorch has it: `[outputs, inputs]` or
-    /// `[filters, channels / groups, kernel, kernel]`, row-major.
+    /// `[filters, channels / groups, rows, columns of the kernel]`, row-major.
     pub fn weight_shape(&self) -> Vec<usize> {
         match self {
             Self::Dense(layer) => layer.weight_shape(),

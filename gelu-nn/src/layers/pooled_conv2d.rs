@@ -1,31 +1,31 @@
 //! A convolution and the mean pooling that directly follows it, as one linear map.
 //!
 //! ```text
-//! mean of q·q neighbours of z  =  1/q² · Σ_{c,U,V} E[f, c, U, V] · in[c, s·q·y + U − p, …]  +  b[f]
-//! E[f, c, U, V]  =  Σ w[f, c, u, v]   over u = U − s·i, v = V − s·j,  0 ≤ i, j < q
+//! mean of q·r neighbours of z  =  1/(q·r) · Σ_{c,U,V} E[f, c, U, V] · in[c, s·q·y + U − p, …]  +  b[f]
+//! E[f, c, U, V]  =  Σ w[f, c, u, v]   over u = U − s·i, v = V − t·j,  0 ≤ i < q, 0 ≤ j < r
 //! ```
-//! A kernel of side k and stride s becomes one of side K = k + s·(q − 1) and stride s·q: a 5x5
+//! Along each axis a kernel of side k and stride s becomes one of side K = k + s·(q − 1) and stride s·q: a 5x5
 //! convolution with a 2x2 mean is one 6x6 kernel of stride 2. Fewer values are computed, sent and
-//! decrypted, and the division by q² happens where decoding divides anyway. The trainable weights
+//! decrypted, and the division by q·r happens where decoding divides anyway. The trainable weights
 //! stay those of the small kernel.
 //!
 //! | tensor | shape |
 //! | --- | --- |
 //! | in | `[channels · height · width, batch]` |
-//! | w | `[filters, channels / g, k, k]` in g groups |
-//! | E | `[filters, channels, K, K]` |
-//! | z | `[filters · rows / q · columns / q, batch]`, rows and columns of the convolution |
+//! | w | `[filters, channels / g, k, l]` in g groups |
+//! | E | `[filters, channels, K, L]` |
+//! | z | `[filters · rows / q · columns / r, batch]`, rows and columns of the convolution |
 //!
 //! Cost: `filters · channels · T(height) · T(width)` operations with T for kernel K and stride s·q
 //! (`rows / q · K` without padding); `channels · height · width` ciphertexts up,
-//! `filters · rows / q · columns / q` down. Gathered by positions ([`Window::gather`])
-//! instead: `filters · channels · K²` operations and `channels · K²` ciphertexts up, `filters` down,
-//! for each row of slots that `rows / q · columns / q · batch` fill.
+//! `filters · rows / q · columns / r` down. Gathered by positions ([`Window::gather`])
+//! instead: `filters · channels · K·L` operations and `channels · K·L` ciphertexts up, `filters` down,
+//! for each row of slots that `rows / q · columns / r · batch` fill.
 
 use gelu_core::linear::{LinearMap, Window};
 
 use super::conv2d::output;
-use super::{Conv2d, Cost, LayerError, Shape};
+use super::{Conv2d, Cost, LayerError, Shape, Sides};
 
 /// A fused convolution and mean pooling: see the [module](self).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,10 +35,11 @@ pub struct PooledConv2d {
 }
 
 impl PooledConv2d {
-    /// Fuses a convolution with the mean of `pool` by `pool` of its outputs.
-    pub(super) fn new(convolution: Conv2d, pool: usize) -> Result<Self, LayerError> {
+    /// Fuses a convolution with the means of windows of its outputs.
+    pub(super) fn new(convolution: Conv2d, pool: Sides) -> Result<Self, LayerError> {
         let window = convolution.window();
-        let (rows, columns) = (window.rows().pooled(pool)?, window.columns().pooled(pool)?);
+        let rows = window.rows().pooled(pool.height)?;
+        let columns = window.columns().pooled(pool.width)?;
         let groups = convolution.config().groups;
         let window = Window::grouped(window.channels(), window.filters(), groups, rows, columns)?;
         Ok(Self { convolution, window })
@@ -47,11 +48,6 @@ impl PooledConv2d {
     /// The convolution, which holds the trainable weights.
     pub fn convolution(&self) -> &Conv2d {
         &self.convolution
-    }
-
-    /// Side of the pooling's window.
-    pub fn pool(&self) -> usize {
-        self.window.rows().pool()
     }
 
     /// Shape of one sample's output.
@@ -73,24 +69,26 @@ impl PooledConv2d {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::conv2d::tests::{any_conv2d, integers, naive};
+    use crate::layers::conv2d::tests::{any_conv2d, any_sides, integers, naive};
     use crate::layers::{Affine, Conv2dConfig, MeanPool2d, laws};
     use ndarray::Array2;
     use proptest::prelude::*;
 
     proptest! {
-        /// Fused times q² = the sum over each window of the naive convolution.
+        /// Fused times q·r = the sum over each window of the naive convolution.
         #[test]
         fn equals_convolution_then_pooling(
             layer in any_conv2d(),
-            pool in 1..4usize,
+            pool in any_sides(1..4),
             seed in 0..1000usize,
         ) {
             let Ok(fused) = layer.clone().pooled(pool) else {
                 let (rows, columns) = (layer.window().rows(), layer.window().columns());
                 let (rows, columns) = (rows.outputs(), columns.outputs());
                 let Conv2dConfig { kernel, stride, .. } = *layer.config();
-                prop_assert!(rows % pool != 0 || columns % pool != 0 || stride > kernel);
+                let divides = rows % pool.height == 0 && columns % pool.width == 0;
+                let fits = stride.height <= kernel.height && stride.width <= kernel.width;
+                prop_assert!(!(divides && fits));
                 return Ok(());
             };
             let map = fused.linear_map();
@@ -98,7 +96,7 @@ mod tests {
             let b = integers(map.biases(), seed + 1);
             let x = integers(map.inputs(), seed + 2);
             let column = Array2::from_shape_vec((x.len(), 1), x.clone()).unwrap();
-            let area = (pool * pool) as i64;
+            let area = (pool.height * pool.width) as i64;
             let z = map.forward(&w, &b, column.view(), area).into_raw_vec_and_offset().0;
 
             let apart = naive(&layer, &w, &b, &x);
@@ -122,12 +120,12 @@ mod tests {
             height: 28,
             width: 28,
             filters: 6,
-            kernel: 5,
-            stride: 1,
-            padding: 0,
+            kernel: 5.into(),
+            stride: Sides::ONE,
+            padding: Sides::ZERO,
             groups: 1,
         };
-        let fused = Conv2d::new(config).unwrap().pooled(2).unwrap();
+        let fused = Conv2d::new(config).unwrap().pooled(2.into()).unwrap();
         assert_eq!(fused.output(), Shape::image(6, 12, 12));
         let cost = fused.cost();
         assert_eq!((cost.operations, cost.upload, cost.download), (6 * 144 * 36, 784, 864));

@@ -181,6 +181,14 @@ impl Column {
         }
     }
 
+    /// The scale that does not depend on rows: that of a range.
+    pub(super) fn scale_of_range(&self) -> Option<Scale> {
+        match self {
+            Self::Number(Number { range, log1p: false, .. }) => range.map(Scale::of_range),
+            _ => None,
+        }
+    }
+
     /// Sets them.
     pub(super) fn set_scales(&mut self, new: &[Scale]) {
         match self {

@@ -136,11 +136,9 @@ impl Schema {
 
     /// What stands for a missing value of each feature: the middle of the column's range, or the mean of the rows
     /// that have one.
-    fn fill(&self, train: &Dataset) -> Vec<f64> {
-        let ranges = self.columns().iter().flat_map(|column| match column {
-            Column::Number(Number { range, log1p: false, .. }) => vec![range.map(Scale::of_range)],
-            _ => vec![None; column.width()],
-        });
+    pub(super) fn fill(&self, train: &Dataset) -> Vec<f64> {
+        let of_range = |c: &Column| std::iter::repeat_n(c.scale_of_range(), c.width());
+        let ranges = self.columns().iter().flat_map(of_range);
         let features = train.features().axis_iter(Axis(0)).zip(ranges);
         let mean = |(feature, range): (ndarray::ArrayView1<'_, f64>, Option<Scale>)| match range {
             Some(scale) => scale.mean,
@@ -161,20 +159,23 @@ impl Schema {
     pub fn fit(&self, train: &Dataset) -> Result<Self> {
         self.check_features(train)?;
         let standard = Standardiser::fit(train);
+        self.with_scales(|feature| Scale {
+            mean: standard.mean()[feature],
+            deviation: standard.deviation()[feature],
+        })
+    }
+
+    /// The schema with scales: those that it has, those of the ranges that its columns have, and those that were
+    /// `fitted` to the other features.
+    pub(super) fn with_scales(&self, fitted: impl Fn(usize) -> Scale) -> Result<Self> {
         let mut description = self.description().clone();
         let mut at = 0;
         for column in &mut description.columns {
             let width = column.width();
             if column.scales().is_empty() {
-                let fitted = (at..at + width).map(|feature| Scale {
-                    mean: standard.mean()[feature],
-                    deviation: standard.deviation()[feature],
-                });
-                let scales: Vec<_> = match column {
-                    Column::Number(Number { range: Some(range), log1p: false, .. }) => {
-                        vec![Scale::of_range(*range)]
-                    }
-                    _ => fitted.collect(),
+                let scales: Vec<_> = match column.scale_of_range() {
+                    Some(scale) => vec![scale],
+                    None => (at..at + width).map(&fitted).collect(),
                 };
                 column.set_scales(&scales);
             }

@@ -22,6 +22,7 @@
 //! | `infer` | [`Schema::infer`]: a schema for a table that has none yet |
 //! | `rows` | [`RowReader`]: a table, row by row, in constant memory |
 //! | `fit` | [`Schema::fit`]: scales from training rows; data sets that are there already |
+//! | `sums` | [`Schema::sums`]: scales of several owners' rows, who show nobody their own |
 //! | `check` | [`Schema::check`]: all that does not fit, at once |
 //!
 //! A schema may come from a peer: its text is at most [`MAX_BYTES`] long, and it is checked when it is read.
@@ -32,6 +33,7 @@ mod date;
 mod fit;
 mod infer;
 mod rows;
+mod sums;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -49,6 +51,7 @@ pub use date::{Date, DateFeature};
 pub use fit::Scaling;
 pub use infer::{Fill, Inferred, Options};
 pub use rows::{Labels, ReadOptions, Row, RowReader};
+pub use sums::{MAX_ROWS, MaskedSums, PairSeed, Sums};
 
 /// The form of schemas that this program writes and reads.
 pub const VERSION: u32 = 1;

@@ -133,10 +133,12 @@ impl RowReader {
             if !records.next_into(&mut first)? {
                 return Err(DataError::Empty);
             }
-            let (names, has_header) = names(&first, schema, options)?;
+            let header = records.header(options.format.header);
+            let (names, has_header) = names(&first, schema, header, options.labels)?;
             Ok((Places::find(schema, &names, options)?, has_header))
         };
         let (places, has_header) = find().map_err(Error::data(&name))?;
+        records.keep(|column| places.have(column));
         let scales = scaled.then(|| schema.scales());
         let first = (!has_header).then_some(first);
         let schema = Arc::new(schema.clone());
@@ -272,10 +274,11 @@ impl Iterator for RowReader {
 fn names(
     first: &StringRecord,
     schema: &Schema,
-    options: &ReadOptions,
+    header: Header,
+    labels: Labels,
 ) -> Result<(Vec<String>, bool), DataError> {
     let named = |name: &String| first.iter().any(|cell| cell == name);
-    let has_header = match (options.format.header, &schema.description().order) {
+    let has_header = match (header, &schema.description().order) {
         (Header::Present, _) | (Header::Detect, None) => true,
         (Header::Absent, None) => {
             return Err(DataError::Csv(
@@ -290,7 +293,7 @@ fn names(
     };
     let label = schema.label().map(|label| &label.name);
     let without_label: Vec<_> = order.iter().filter(|name| Some(*name) != label).cloned().collect();
-    let may_lack = options.labels != Labels::Required;
+    let may_lack = labels != Labels::Required;
     match first.len() {
         width if width == order.len() => Ok((order.clone(), false)),
         width if may_lack && width == without_label.len() => Ok((without_label, false)),
@@ -341,6 +344,11 @@ impl Places {
         }
         let unknown = unknown.into_iter().map(|i| names[i].clone()).collect();
         Err(DataError::Columns { missing, unknown })
+    }
+
+    /// Whether cells of a column of the table are looked at.
+    fn have(&self, column: usize) -> bool {
+        self.columns.contains(&column) || self.extra.contains(&column) || self.label == Some(column)
     }
 }
 

@@ -275,7 +275,7 @@ fn scales_are_those_of_the_training_rows_and_missing_values_take_their_mean() {
         })
         .collect();
     let path = file(folder.path(), "t.csv", &format!("x,y,k\n{text}"));
-    let table = Table::open(&path, &Format::default()).unwrap();
+    let table = Table::open(&path, &Format::default(), &[]).unwrap();
     let fill = Options { missing: Fill::Fill, ..Options::default() };
     let schema = Schema::infer(&table, &fill).unwrap().schema;
     assert!(

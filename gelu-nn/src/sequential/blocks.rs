@@ -13,7 +13,7 @@ use super::spec::LayerSpec;
 use crate::error::{Error, Result};
 use crate::layers::{
     Activation, Affine, Conv2d, Conv2dConfig, Dense, LayerError, MaxPool2d, MeanPool2d, Shape,
-    ZeroPad2d,
+    Sides, ZeroPad2d,
 };
 
 /// All of a network.
@@ -44,7 +44,9 @@ impl Blocks {
                 LayerSpec::Conv2d { kernel, stride, .. } => {
                     let pool = match layers.peek() {
                         Some(&(_, LayerSpec::MeanPool2d { window }))
-                            if stride <= kernel && !named.contains(&number) =>
+                            if stride.height <= kernel.height
+                                && stride.width <= kernel.width
+                                && !named.contains(&number) =>
                         {
                             layers.next().map(|_| window)
                         }
@@ -259,7 +261,7 @@ impl Builder {
         self.block(name, Affine::Dense(layer))
     }
 
-    fn conv2d(&mut self, layer: LayerSpec, pool: Option<usize>) -> Result<()> {
+    fn conv2d(&mut self, layer: LayerSpec, pool: Option<Sides>) -> Result<()> {
         let LayerSpec::Conv2d { filters, kernel, stride, padding, groups } = layer else {
             unreachable!("called with a convolution")
         };
@@ -286,7 +288,7 @@ impl Builder {
         Ok(())
     }
 
-    fn max_pool2d(&mut self, window: usize, stride: usize, padding: usize) -> Result<()> {
+    fn max_pool2d(&mut self, window: Sides, stride: Sides, padding: Sides) -> Result<()> {
         let name = self.next_pool();
         let pool = MaxPool2d::new(self.shape(), window, stride, padding).map_err(named(&name))?;
         let shape = pool.output();

@@ -3,7 +3,7 @@
 use gelu_core::Loss;
 use serde::{Deserialize, Serialize};
 
-use crate::layers::{Activation, Shape};
+use crate::layers::{Activation, Shape, Sides};
 use crate::loss::SoftmaxCrossEntropy;
 
 /// One layer as it is written down; what it takes follows from the layer before.
@@ -19,33 +19,33 @@ pub enum LayerSpec {
     Conv2d {
         /// Number of filters.
         filters: usize,
-        /// Side of the square kernel.
-        kernel: usize,
-        /// Step of the kernel.
-        #[serde(default = "one")]
-        stride: usize,
-        /// Zeros around the image.
-        #[serde(default)]
-        padding: usize,
+        /// Rows and columns of the kernel: `3`, or `[1, 5]`.
+        kernel: Sides,
+        /// Steps of the kernel.
+        #[serde(default = "step")]
+        stride: Sides,
+        /// Zeros around the image: above and below, to the left and to the right.
+        #[serde(default = "nothing")]
+        padding: Sides,
         /// Groups of channels that do not meet: as many as channels for a depthwise convolution.
         #[serde(default = "one", skip_serializing_if = "is_one")]
         groups: usize,
     },
     /// The mean of windows side by side.
     MeanPool2d {
-        /// Side of the square window.
-        window: usize,
+        /// Rows and columns of the window.
+        window: Sides,
     },
     /// The largest pixel of windows.
     MaxPool2d {
-        /// Side of the square window.
-        window: usize,
-        /// Step of the window; as long as the window if it is left out.
+        /// Rows and columns of the window.
+        window: Sides,
+        /// Steps of the window; as long as the window if they are left out.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        stride: Option<usize>,
+        stride: Option<Sides>,
         /// What the window may reach beyond the image on each side, at most half of it.
-        #[serde(default)]
-        padding: usize,
+        #[serde(default = "nothing")]
+        padding: Sides,
     },
     /// Zeros around the image, where they differ from side to side.
     ZeroPad2d {
@@ -84,6 +84,14 @@ pub enum LayerSpec {
 
 fn one() -> usize {
     1
+}
+
+fn step() -> Sides {
+    Sides::ONE
+}
+
+fn nothing() -> Sides {
+    Sides::ZERO
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use gelu_core::blind::{Answer, BlindCosts, Circuits};
+use gelu_core::blind::{Answer, BlindCosts, BlindPlan, Circuits};
 use gelu_core::circuit::two_party::{InsecureOpen, TwoParty};
-use gelu_core::clear::Clear;
+use gelu_core::clear::{Clear, ClearKey};
 use gelu_core::client::ClientOutput;
 use gelu_core::ledger::Exposure;
 use gelu_core::pair::BlindPair;
@@ -83,12 +83,24 @@ fn blind_answers_of_the_zoo_are_exact_by_half_gates() {
 #[test]
 fn lenet_5_tells_four_bits_or_270() {
     let (network, precision) = (zoo::lenet5().network(), Precision::INFERENCE);
+    let key = ClearKey::new(2048).unwrap();
     for (answer, bits, safe) in [(Answer::Class, 4, 25_648), (Answer::Scores, 270, 379)] {
-        let circuits = Circuits::new(&network, &precision, answer).unwrap();
+        let circuits = Arc::new(Circuits::new(&network, &precision, answer).unwrap());
         let exposure = Exposure::blind(&network, &precision, &circuits);
         let [whole] = &exposure.model[..] else { panic!("one line") };
         assert_eq!((whole.revealed_bits_per_sample, whole.unknowns), (bits, 44_426));
         assert_eq!(exposure.safe_samples().0, safe, "{}", exposure.verdict());
+        // Rings of 27, 30, 29, 27 and 27 bits; four bytes a number, sixteen a label.
+        let prices = Clear::prices(&key);
+        let plan = BlindPlan::<Clear>::priced(&network, &circuits, 1, &key, &prices).unwrap();
+        let costs = plan.costs::<HalfGates>(&network).unwrap();
+        let hidden = 864 * 27 + 256 * 30 + 120 * 29 + 84 * 27;
+        let (transfers, down) = match answer {
+            Answer::Class => (hidden + 10 * 27, 16 * (hidden + 10 * 27) + 1),
+            Answer::Scores => (hidden, 16 * hidden + 10 * 4),
+        };
+        assert_eq!((costs.transfers, costs.query_down), (transfers, down));
+        assert_eq!(costs.query_up, 4 * (784 + 864 + 256 + 120 + 84));
     }
 }
 

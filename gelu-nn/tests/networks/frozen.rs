@@ -21,9 +21,15 @@ const SECRET: Rate = Rate::Secret { g: 3, g_max: 6 };
 
 /// Two fused convolutions and two dense layers.
 fn images() -> Sequential {
-    let conv = |filters| LayerSpec::Conv2d { filters, kernel: 3, stride: 1, padding: 0, groups: 1 };
+    let conv = |filters| LayerSpec::Conv2d {
+        filters,
+        kernel: 3.into(),
+        stride: 1.into(),
+        padding: 0.into(),
+        groups: 1,
+    };
     let (pool, dense) =
-        (LayerSpec::MeanPool2d { window: 2 }, |outputs| LayerSpec::Dense { outputs });
+        (LayerSpec::MeanPool2d { window: 2.into() }, |outputs| LayerSpec::Dense { outputs });
     let relu = LayerSpec::Activation { function: Activation::Relu };
     let layers = vec![conv(2), pool, relu, conv(3), pool, relu, dense(6), relu, dense(4)];
     Sequential::new(Shape::image(1, 14, 14), layers).unwrap()

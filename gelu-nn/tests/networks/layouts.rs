@@ -7,7 +7,7 @@ use gelu_core::plan::{Direction, Plan, Purpose};
 use gelu_core::slots::{Arrangement, SlotBackend, SlotLayout};
 use gelu_core::{Backend, Clear, LinearMap, Precision};
 use gelu_nn::layers::{Conv2d, Conv2dConfig};
-use gelu_nn::{Sequential, zoo};
+use gelu_nn::{Sequential, Sides, zoo};
 use ndarray::Array2;
 use proptest::prelude::*;
 use rand::SeedableRng;
@@ -16,7 +16,10 @@ use rand::rngs::ChaCha20Rng;
 /// A checked convolution with any stride and padding, pooled where the window fits.
 fn any_convolution() -> impl Strategy<Value = LinearMap> {
     let sizes = (1..3usize, 1..9usize, 1..9usize, 1..4usize, 1..3usize);
-    let window = (1..5usize, 1..4usize, 0..4usize, 1..4usize);
+    let sides = |range: core::ops::Range<usize>| {
+        (range.clone(), range).prop_map(|(height, width)| Sides { height, width })
+    };
+    let window = (sides(1..5), sides(1..4), sides(0..4), sides(1..4));
     (sizes, window).prop_filter_map("a valid configuration", |(sizes, window)| {
         let (channels, height, width, filters, groups) = sizes;
         let (channels, filters) = (channels * groups, filters * groups);
@@ -24,7 +27,7 @@ fn any_convolution() -> impl Strategy<Value = LinearMap> {
         let config =
             Conv2dConfig { channels, height, width, filters, kernel, stride, padding, groups };
         let layer = Conv2d::new(config).ok()?;
-        let pooled = (pool > 1).then(|| layer.clone().pooled(pool).ok()).flatten();
+        let pooled = (pool != Sides::ONE).then(|| layer.clone().pooled(pool).ok()).flatten();
         Some(pooled.map_or_else(|| layer.linear_map(), |pooled| pooled.linear_map()))
     })
 }

@@ -10,23 +10,43 @@ use gelu_core::plan::{Plan, Purpose};
 use gelu_core::server::Host;
 use gelu_core::{Clear, Precision};
 use gelu_lattice::Lattice;
-use gelu_nn::{Activation, LayerSpec, Rate, Sequential, Shape, zoo};
+use gelu_nn::{Activation, LayerSpec, Rate, Sequential, Shape, Sides, zoo};
 use gelu_paillier::{InsecurePaillier, Paillier};
 
 const PUBLIC: Rate = Rate::Public(0.1);
 const SECRET: Rate = Rate::Secret { g: 3, g_max: 6 };
 
 const fn conv(filters: usize, kernel: usize, stride: usize, padding: usize) -> LayerSpec {
-    LayerSpec::Conv2d { filters, kernel, stride, padding, groups: 1 }
+    wide_conv(filters, [kernel; 2], [stride; 2], [padding; 2], 1)
+}
+
+/// Rows and columns each.
+const fn sides([height, width]: [usize; 2]) -> Sides {
+    Sides { height, width }
+}
+
+const fn wide_conv(
+    filters: usize,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+    groups: usize,
+) -> LayerSpec {
+    let (kernel, stride, padding) = (sides(kernel), sides(stride), sides(padding));
+    LayerSpec::Conv2d { filters, kernel, stride, padding, groups }
 }
 
 const fn grouped(filters: usize, kernel: usize, stride: usize, groups: usize) -> LayerSpec {
-    LayerSpec::Conv2d { filters, kernel, stride, padding: 1, groups }
+    wide_conv(filters, [kernel; 2], [stride; 2], [1; 2], groups)
 }
 
 const RELU: LayerSpec = LayerSpec::Activation { function: Activation::Relu };
-const POOL: LayerSpec = LayerSpec::MeanPool2d { window: 2 };
-const MAX_POOL: LayerSpec = LayerSpec::MaxPool2d { window: 3, stride: Some(2), padding: 1 };
+const POOL: LayerSpec = LayerSpec::MeanPool2d { window: Sides::equal(2) };
+const MAX_POOL: LayerSpec = LayerSpec::MaxPool2d {
+    window: Sides::equal(3),
+    stride: Some(Sides::equal(2)),
+    padding: Sides::ONE,
+};
 const GLOBAL: LayerSpec = LayerSpec::GlobalAveragePool;
 const PAD: LayerSpec = LayerSpec::ZeroPad2d { top: 1, bottom: 0, left: 0, right: 2 };
 
@@ -110,6 +130,31 @@ fn pooled_and_grouped() -> [Sequential; 2] {
 #[test]
 fn pooling_at_the_client_and_groups() {
     for architecture in pooled_and_grouped() {
+        for by in [PUBLIC, SECRET] {
+            assert_equals_oracle::<Clear>(&architecture, (3, 2), by, 2048);
+        }
+    }
+}
+
+/// Images that are wider than tall, kernels along one axis, other strides and paddings along the other, poolings of both
+/// kinds, fused and at the client.
+fn rectangular() -> [Sequential; 2] {
+    let mean = |window| LayerSpec::MeanPool2d { window: sides(window) };
+    let (window, padding) = (sides([3, 2]), sides([1, 0]));
+    let max = LayerSpec::MaxPool2d { window, stride: Some(sides([1, 2])), padding };
+    let (last, one) = (LayerSpec::Dense { outputs: 3 }, [1, 1]);
+    let long = wide_conv(2, [1, 5], [1, 2], [0, 2], 1);
+    let tall = wide_conv(4, [3, 1], one, [1, 0], 2);
+    let network = |shape, layers: &[LayerSpec]| Sequential::new(shape, layers.to_vec()).unwrap();
+    [
+        network(Shape::image(1, 4, 12), &[long, mean([1, 2]), RELU, tall, RELU, max, last]),
+        network(Shape::image(2, 6, 3), &[max, RELU, tall, RELU, mean([2, 1]), last]),
+    ]
+}
+
+#[test]
+fn kernels_and_images_that_are_not_square() {
+    for architecture in rectangular() {
         for by in [PUBLIC, SECRET] {
             assert_equals_oracle::<Clear>(&architecture, (3, 2), by, 2048);
         }
@@ -264,7 +309,7 @@ fn over_a_lattice() {
         image(2, 8, &[conv(2, 3, 1, 1), RELU, conv(2, 3, 2, 0), RELU, last]),
         image(1, 8, &[conv(2, 2, 2, 0), conv(3, 3, 1, 1), POOL, RELU, last]),
     ];
-    let more = [pooled_and_grouped(), residual()].concat();
+    let more = [pooled_and_grouped(), rectangular(), residual()].concat();
     for architecture in paper_networks().iter().chain(&images).chain(&more) {
         assert_equals_oracle::<Lattice>(architecture, (3, 3), PUBLIC, 8192);
     }

@@ -136,7 +136,8 @@ def from_onnx(
     """The network of an ONNX file, by `gelu import`, which runs in a process of its own. Nothing leaves this machine.
 
     `X` are a few hundred samples as the original model takes them, and `y` their classes by number, where they are known:
-    they decide how many bits the integers get. Without them values that are cut off stay unseen.
+    they decide how many bits the integers get. Without them values that are cut off stay unseen. A frame is taken with the
+    names of its columns, which pipelines with words in them need, and then `y` are the words of the classes.
 
     Raises `UsageError` with the program's words: all nodes that have no counterpart at once, or that the integers lose more
     than `tolerance` of the rows.
@@ -146,6 +147,12 @@ def from_onnx(
         arguments = ["import", str(path), "--out", str(out), "--tolerance", str(tolerance), "--name", Path(path).stem]
         if classes:
             arguments += ["--classes", ",".join(classes)]
+        frame: Any = X
+        if hasattr(frame, "to_csv"):
+            file = Path(folder) / "sample.csv"
+            (frame if y is None else frame.assign(**{"class": np.asarray(y)})).to_csv(file, index=False)
+            arguments += ["--calibrate", str(file), *([] if y is None else ["--label", "class"])]
+            X = y = None
         for option, values in (("--calibrate", X), ("--labels", y)):
             if values is not None:
                 file = Path(folder) / f"{option[2:]}.npy"

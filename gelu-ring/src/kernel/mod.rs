@@ -43,11 +43,12 @@ pub(crate) trait Kernel: Send + Sync {
     /// For people.
     fn name(&self) -> &'static str;
 
-    /// Coefficients to evaluations, in the order of [`ntt::exponent`](crate::ntt::exponent).
-    fn forward(&self, row: &mut [u64]);
+    /// Coefficients to evaluations, in the order of [`ntt::exponent`](crate::ntt::exponent), of each row. Several at once take
+    /// less time than one by one.
+    fn forward(&self, rows: &mut [&mut [u64]]);
 
-    /// Evaluations to coefficients.
-    fn inverse(&self, row: &mut [u64]);
+    /// Evaluations to coefficients, of each row.
+    fn inverse(&self, rows: &mut [&mut [u64]]);
 
     /// out\[i\] ← out\[i\] + Σ a\[i\]·b\[i\] over all pairs (a, b) of `terms`.
     ///
@@ -64,6 +65,9 @@ pub(crate) trait Kernel: Send + Sync {
     /// out\[i\] ← constant + Σ a\[i\]·factor over all pairs (a, factor) of `terms`, for residues
     /// `constant` and `factor`, and any words a\[i\] below 2^50: residues modulo other primes, too.
     fn combine(&self, out: &mut [u64], constant: u64, terms: &[(&[u64], u64)]);
+
+    /// row\[i\] ← row\[i\]·factor + constant + Σ a\[i\]·w over all pairs (a, w) of `terms`: [`combine`](Self::combine) in place.
+    fn update(&self, row: &mut [u64], factor: u64, constant: u64, terms: &[(&[u64], u64)]);
 
     /// The scalars of a matrix: the evaluations of polynomials in X^step, for step = N/`blocks` ≥ 16, by their
     /// [coefficients](Shape::coefficients).

@@ -70,28 +70,8 @@ impl Rows {
         row.iter_mut().for_each(|x| *x = below(below(*x, 2 * q), q));
     }
 
-    /// Panics unless the row has N residues.
-    fn check(&self, row: &[u64]) {
-        assert_eq!(row.len(), self.degree, "the length of a row");
-    }
-}
-
-impl Kernel for Rows {
-    fn name(&self) -> &'static str {
-        "portable"
-    }
-
-    fn forward(&self, row: &mut [u64]) {
-        self.check(row);
-        self.forward_stages(row);
-        for span in row.as_chunks_mut::<SPAN>().0 {
-            let stored = *span;
-            *span = SPAN_ORDER.map(|i| stored[i]);
-        }
-    }
-
-    fn inverse(&self, row: &mut [u64]) {
-        self.check(row);
+    /// The whole way back.
+    fn inverse_stages(&self, row: &mut [u64]) {
         let q = self.q.value();
         for span in row.as_chunks_mut::<SPAN>().0 {
             let stored = *span;
@@ -113,6 +93,35 @@ impl Kernel for Rows {
         }
         for x in row {
             *x = self.q.below(self.scale.times(*x, q));
+        }
+    }
+
+    /// Panics unless the row has N residues.
+    fn check(&self, row: &[u64]) {
+        assert_eq!(row.len(), self.degree, "the length of a row");
+    }
+}
+
+impl Kernel for Rows {
+    fn name(&self) -> &'static str {
+        "portable"
+    }
+
+    fn forward(&self, rows: &mut [&mut [u64]]) {
+        for row in rows {
+            self.check(row);
+            self.forward_stages(row);
+            for span in row.as_chunks_mut::<SPAN>().0 {
+                let stored = *span;
+                *span = SPAN_ORDER.map(|i| stored[i]);
+            }
+        }
+    }
+
+    fn inverse(&self, rows: &mut [&mut [u64]]) {
+        for row in rows {
+            self.check(row);
+            self.inverse_stages(row);
         }
     }
 
@@ -151,10 +160,17 @@ impl Kernel for Rows {
 
     fn combine(&self, out: &mut [u64], constant: u64, terms: &[(&[u64], u64)]) {
         self.check(out);
+        out.fill(0);
+        self.update(out, 0, constant, terms);
+    }
+
+    fn update(&self, row: &mut [u64], factor: u64, constant: u64, terms: &[(&[u64], u64)]) {
+        self.check(row);
         terms.iter().for_each(|(row, _)| self.check(row));
-        out.fill(constant);
+        self.scale(row, factor);
+        self.shift(row, constant);
         for terms in terms.chunks(MAX_TERMS) {
-            for (i, out) in out.iter_mut().enumerate() {
+            for (i, out) in row.iter_mut().enumerate() {
                 let products = terms.iter().map(|(a, w)| u128::from(a[i]) * u128::from(*w));
                 *out = self.q.reduce(u128::from(*out) + products.sum::<u128>());
             }

@@ -66,6 +66,9 @@ pub(super) struct Running<M> {
     pub(super) rng: ChaCha20Rng,
 }
 
+/// Work for the machine, of any type: see [`on_pool`].
+type Job<M> = Box<dyn FnOnce(&mut Running<M>) -> gelu_core::Result<()> + Send>;
+
 /// An open line with a machine behind it.
 pub(super) struct Driver<M> {
     line: Line,
@@ -183,11 +186,15 @@ impl<M: Machine> Driver<M> {
     }
 
     /// Lets the machine work, on the pool. An error of a request is the caller's own, and nothing has happened.
-    pub(super) async fn ask(
+    pub(super) fn ask(
         &mut self,
         phase: Phase,
         request: impl FnOnce(&mut Running<M>) -> gelu_core::Result<()> + Send + 'static,
-    ) -> Result<()> {
+    ) -> impl Future<Output = Result<()>> {
+        self.work(phase, Box::new(request))
+    }
+
+    async fn work(&mut self, phase: Phase, request: Job<M>) -> Result<()> {
         let mut running = self.running.take().ok_or(Error::SessionOver)?;
         let began = Instant::now();
         let work = on_pool(move || {

@@ -130,9 +130,12 @@ impl<B: Backend> Connection<B> {
         limits: Limits,
         observer: impl FnMut(&ClientEvent) + Send + 'static,
     ) -> Result<Self> {
-        let observer = Box::new(observer);
-        let (mut line, card) =
-            Line::open(address, server_name, tls, limits, B::ID, observer).await?;
+        let line = Line::open(address, server_name, tls, limits, B::ID, Box::new(observer)).await?;
+        Self::checked(line).await
+    }
+
+    /// Apart from [`connect`](Self::connect), so that it is compiled once and not for every observer.
+    async fn checked((mut line, card): (Line, ModelCard)) -> Result<Self> {
         if card.backend != B::ID {
             line.close().await;
             let theirs = card.backend;

@@ -21,6 +21,7 @@ mod door;
 mod greeting;
 mod host;
 mod ledger;
+mod machine;
 mod observer;
 mod queue;
 mod session;

@@ -12,9 +12,8 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use gelu_core::error::{PeerIncompatible, PeerMisbehaved};
 use gelu_core::message::{ClientMessage, ServerMessage};
-use gelu_core::server::{self, BlindServer, ServerOutput};
+use gelu_core::server::ServerOutput;
 use gelu_core::{Backend, Parameters};
-use gelu_garble::HalfGates;
 use rand::rngs::ChaCha20Rng;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -24,6 +23,7 @@ use super::Stop;
 use super::door::{Place, Seat};
 use super::greeting::{Greeted, Line, greet};
 use super::host::{AccountHost, Host};
+use super::machine::Machine;
 use super::observer::{ServerEvent as Event, Way, guarded};
 use super::queue::Ticket;
 use crate::compute::on_pool;
@@ -91,75 +91,6 @@ pub(super) async fn run<B: Backend>(
 
 const MADE_ROOM: &str = "it had not greeted yet and made room for a newer connection";
 
-/// The core's machine and its randomness: together they go where the computing is done.
-struct Machine<B: Backend> {
-    server: Answering<B>,
-    rng: ChaCha20Rng,
-}
-
-/// The machine of the mode that the client has chosen by its first message.
-enum Answering<B: Backend> {
-    Open(server::Server<B>),
-    Blind(Box<BlindServer<B, HalfGates>>),
-}
-
-impl<B: Backend> Answering<B> {
-    /// Before the first message.
-    fn open(host: &Host<B>) -> Self {
-        Self::Open(server::Server::sharing(Arc::clone(&host.weights)))
-    }
-
-    fn blind(host: &Host<B>) -> Self {
-        let terms = host.config.blind;
-        Self::Blind(Box::new(BlindServer::sharing(Arc::clone(&host.weights), terms)))
-    }
-
-    fn poll_transmit(&mut self) -> Option<ServerMessage> {
-        match self {
-            Self::Open(machine) => machine.poll_transmit(),
-            Self::Blind(machine) => machine.poll_transmit(),
-        }
-    }
-
-    fn holds_lease(&self) -> bool {
-        matches!(self, Self::Open(machine) if machine.holds_lease())
-    }
-
-    /// The machine of the open mode, where leases are.
-    fn leasing(&mut self) -> Result<&mut server::Server<B>> {
-        match self {
-            Self::Open(machine) => Ok(machine),
-            Self::Blind(_) => Err(Error::Bug("a lease in a blind session".into())),
-        }
-    }
-}
-
-impl<B: Backend> Machine<B> {
-    /// Hands on a message; gives what the machine asks of its process.
-    fn take(
-        &mut self,
-        message: ClientMessage,
-        host: &AccountHost<B>,
-    ) -> gelu_core::Result<Option<ServerOutput>> {
-        if let (Answering::Open(machine), ClientMessage::OpenBlind { .. }) =
-            (&self.server, &message)
-            && machine.client_key().is_none()
-        {
-            self.server = Answering::blind(&host.host);
-        }
-        match &mut self.server {
-            Answering::Open(machine) => {
-                machine.handle_message(message, host, &mut self.rng)?;
-                Ok(machine.poll_output())
-            }
-            Answering::Blind(machine) => {
-                machine.handle_message(message, host, &mut self.rng)?;
-                Ok(None)
-            }
-        }
-    }
-}
-
 /// A lease in progress.
 struct Lease {
     /// Its place at the head of the line, given up when this is dropped.
@@ -187,7 +118,7 @@ impl<B: Backend> Session<B> {
         stopping: watch::Receiver<Stop>,
     ) -> Self {
         let Greeted { account, line, seat } = greeted;
-        let machine = Some(Machine { server: Answering::open(&host), rng });
+        let machine = Some(Machine::new(&host, rng));
         Self { host, account, line, machine, lease: None, stopping, _seat: seat }
     }
 
@@ -221,12 +152,7 @@ impl<B: Backend> Session<B> {
         }
         self.flush().await?;
         if self.host.config.precompute {
-            let precompute = |machine: &mut Machine<B>, _: &AccountHost<B>| {
-                if let Answering::Open(server) = &machine.server {
-                    server.precompute(&mut machine.rng);
-                }
-            };
-            self.compute(precompute).await?;
+            self.compute(|machine, _| machine.precompute()).await?;
         }
         Ok(())
     }
@@ -314,11 +240,10 @@ impl<B: Backend> Session<B> {
     async fn commit(&mut self, base: u64, parameters: Parameters) -> Result<(), Over> {
         let committed = self.compute(move |machine, host| {
             let stored = host.host.commit(&host.account, base, parameters);
+            let (server, _) = machine.leasing()?;
             match &stored {
-                Ok(version) => machine.server.leasing()?.committed(*version)?,
-                Err(_) => machine
-                    .server
-                    .leasing()?
+                Ok(version) => server.committed(*version)?,
+                Err(_) => server
                     .refuse("the server cannot keep the new version; tell its operator".into())?,
             }
             Ok::<_, Error>(stored)
@@ -341,10 +266,10 @@ impl<B: Backend> Session<B> {
 
     /// Sends what the machine has to say.
     async fn flush(&mut self) -> Result<(), Over> {
-        while let Some(message) = self.machine()?.server.poll_transmit() {
+        while let Some(message) = self.machine()?.poll_transmit() {
             match &message {
                 ServerMessage::Refused { reason } => {
-                    if !self.machine()?.server.holds_lease() {
+                    if !self.machine()?.holds_lease() {
                         self.roll_back(reason);
                     }
                     let (account, reason) = (self.account.clone(), reason.clone());
@@ -369,7 +294,7 @@ impl<B: Backend> Session<B> {
     fn not_offered(&mut self, message: &ClientMessage) -> Result<Option<String>> {
         let mode = match message {
             ClientMessage::OpenBlind { .. } => Mode::Blind,
-            ClientMessage::EncryptedActivations { .. } if !self.machine()?.server.holds_lease() => {
+            ClientMessage::EncryptedActivations { .. } if !self.machine()?.holds_lease() => {
                 Mode::Open
             }
             _ => return Ok(None),
@@ -456,14 +381,14 @@ fn grant<B: Backend>(
     lengths: RangeInclusive<u32>,
 ) -> Result<Option<(u64, u32)>> {
     let model = host.host.served();
-    let server = machine.server.leasing()?;
+    let (server, rng) = machine.leasing()?;
     let drawn = server.exposure(&model).and_then(|exposure| {
         Ok(host.host.draw(&host.account, model.version, &exposure, batch, lengths)?)
     });
     match drawn {
         Ok(steps) => {
             let rate = host.host.config.rate.clone();
-            server.grant(&model, steps, rate, &mut machine.rng)?;
+            server.grant(&model, steps, rate, rng)?;
             Ok(Some((model.version, steps)))
         }
         Err(refusal) => {

@@ -1,6 +1,8 @@
 //! The base in the clear, and how large its values and their noise can become.
 
-use super::plan::{BasePlan, HIDING_BITS, WEIGHT_BITS};
+use gelu_ckks::Complex64;
+
+use super::plan::{BasePlan, HIDING_BITS, WEIGHT_BITS, pairs};
 use crate::error::{Error, Result};
 
 /// One layer: a = (W·x + b)².
@@ -24,9 +26,9 @@ pub struct Base {
 
 /// What rows within certain bounds can lead to.
 pub(super) struct Worst {
-    /// The largest feature.
+    /// The largest size of a slot with features.
     pub(super) largest: f64,
-    /// The deviation of the noise of the noisiest feature.
+    /// The deviation of the noise of the noisiest slot.
     pub(super) noise: f64,
 }
 
@@ -115,7 +117,8 @@ impl Base {
     /// The worst of all rows within the settings' bounds.
     ///
     /// With intervals [l, h] of values and variances v of their noises: of W·x + b the interval by the signs of the weights, and
-    /// Σ W²·v; of a square B²'s and 4B²·v + v² + r, for B the largest size and r the variance of the division's rounding.
+    /// Σ W²·v; in the first layer half of that, as the real part of a slot's noise, and k for switching keys. Of a square B²'s and
+    /// 4B²·v + v² + r, for B the largest size and r the variance of the division's rounding. Two features share a ciphertext.
     pub(super) fn worst(&self, plan: &BasePlan) -> Worst {
         let parameters = plan.parameters();
         let variance = |deviation: f64, scale: &gelu_ckks::Scale| {
@@ -126,6 +129,8 @@ impl Base {
         let fresh = variance(parameters.fresh_noise(), &scale) + variance(0.3, &scale);
         let mut values = vec![(least, most, fresh); self.inputs];
         for (level, layer) in plan.levels().zip(&self.layers) {
+            let switching =
+                variance(parameters.switching_noise(), &plan.layer_scale(&scale, level));
             scale = plan.scale_after(&scale, level);
             let rounding = variance(parameters.rounding_noise(), &scale);
             let unit = |(row, &b): (&Vec<(usize, f64)>, &f64)| {
@@ -134,18 +139,20 @@ impl Base {
                     let (l, h, noise) = values[i];
                     (low + (w * l).min(w * h), high + (w * l).max(w * h), v + w * w * noise)
                 });
+                let v = if plan.is_first(level) { v / 2.0 + switching } else { v };
                 let (size, zero) = (low.abs().max(high.abs()), low <= 0.0 && high >= 0.0);
                 let least = if zero { 0.0 } else { low.abs().min(high.abs()) };
                 (least * least, size * size, 4.0 * size * size * v + v * v + rounding)
             };
             values = layer.rows.iter().zip(&layer.offsets).map(unit).collect();
         }
-        let largest = values.iter().map(|x| x.1).fold(0.0, f64::max);
-        let noise = values.iter().map(|x| x.2).fold(0.0, f64::max).sqrt();
+        let shared = if self.features() > 1 { 2f64.sqrt() } else { 1.0 };
+        let largest = shared * values.iter().map(|x| x.1).fold(0.0, f64::max);
+        let noise = shared * values.iter().map(|x| x.2).fold(0.0, f64::max).sqrt();
         Worst { largest, noise }
     }
 
-    /// How far a feature is off: the deviation of what hides the computation.
+    /// How far a slot with features is off, as a complex number: the deviation of what hides the computation.
     #[must_use]
     pub fn deviation(&self, plan: &BasePlan) -> f64 {
         f64::from(HIDING_BITS).exp2() * self.worst(plan).noise
@@ -155,7 +162,7 @@ impl Base {
     #[must_use]
     pub fn memory(&self, plan: &BasePlan) -> u64 {
         let row = plan.parameters().degree() as u64 * 8;
-        let mut inputs = self.inputs;
+        let mut inputs = pairs(self.inputs);
         let layers = plan.levels().zip(&self.layers).map(|(level, layer)| {
             let outputs = layer.rows.len();
             let rows = 2 * (inputs * (level + 1) + outputs * (level - 1));
@@ -173,12 +180,34 @@ impl Base {
     #[must_use]
     pub fn transforms(&self, plan: &BasePlan) -> usize {
         let layers = plan.levels().zip(&self.layers).map(|(level, layer)| {
-            let taps: usize = layer.rows.iter().map(Vec::len).sum();
+            let first = plan.is_first(level);
+            let taps: usize = layer.rows.iter().map(|row| terms(row, first).len()).sum();
             let sums = 2 * (level + 1) * taps.div_ceil(6);
-            sums + layer.rows.len() * plan.square_transforms(level)
+            let real_part = if first { plan.real_part_transforms() } else { 0 };
+            sums + layer.rows.len() * (real_part + plan.square_transforms(level))
         });
-        layers.sum::<usize>() + self.features() * plan.hiding_transforms()
+        layers.sum::<usize>() + pairs(self.features()) * plan.hiding_transforms()
     }
+}
+
+/// The ciphertexts that an output takes, and their weights. Of pairs a + i·b, with u·a + v·b wanted, that is u − i·v: the real
+/// part of the product.
+pub(super) fn terms(row: &[(usize, f64)], in_pairs: bool) -> Vec<(usize, Complex64)> {
+    if !in_pairs {
+        return row.iter().map(|&(input, weight)| (input, weight.into())).collect();
+    }
+    let mut terms: Vec<(usize, Complex64)> = Vec::new();
+    for &(input, weight) in row {
+        let weight = match input % 2 {
+            0 => Complex64::new(weight, 0.0),
+            _ => Complex64::new(0.0, -weight),
+        };
+        match terms.last_mut().filter(|(pair, _)| *pair == input / 2) {
+            Some((_, sum)) => *sum += weight,
+            None => terms.push((input / 2, weight)),
+        }
+    }
+    terms
 }
 
 impl std::fmt::Debug for Base {

@@ -3,20 +3,21 @@
 //! | message | bytes |
 //! |---|---|
 //! | keys | evaluation keys and a public key, each as a part |
-//! | inputs | group (4), message (4), an upload for each of up to 16 inputs |
-//! | features | group (4), a ciphertext for each feature |
+//! | inputs | group (4), message (4), an upload for each of up to 16 pairs of inputs |
+//! | features | group (4), a ciphertext for each pair of features |
 
 use std::collections::BTreeMap;
 
 use gelu_ckks::{
-    Ciphertext, EvaluationKeys, Plaintext, PublicKey, SecretKey, Upload, WeightedSums,
+    Ciphertext, Complex64, EvaluationKeys, Plaintext, PublicKey, Scale, SecretKey, Upload,
+    WeightedSums,
 };
 use rand_core::CryptoRng;
 use rayon::prelude::*;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
-use super::network::{Base, Layer};
-use super::plan::{BasePlan, HIDING_BITS};
+use super::network::{Base, Layer, terms};
+use super::plan::{BasePlan, HIDING_BITS, pairs};
 use crate::error::{Error, Result};
 use crate::message::{Reader, Writer, check, seeded};
 use crate::plain::Rows;
@@ -82,14 +83,16 @@ impl RowOwner {
             }
         }
         let (scale, level) = (BasePlan::input_scale(), plan.parameters().top_level());
-        let inputs: Vec<_> = plan.inputs(message).map(|input| (input, seeded(rng))).collect();
-        let uploads = inputs.into_par_iter().map(|(input, mut rng)| {
-            let values = plan.rows(group).map(|row| x.row(row)[input]).collect::<Vec<_>>();
-            let values = Zeroizing::new(values);
-            if values.iter().any(|x| !(settings.least..=settings.most).contains(x)) {
+        let pairs: Vec<_> = plan.pairs(message).map(|pair| (pair, seeded(rng))).collect();
+        let uploads = pairs.into_par_iter().map(|(pair, mut rng)| {
+            let places = 2 * pair..settings.inputs.min(2 * pair + 2);
+            let values = plan.rows(group).map(|row| Pair::of(&x.row(row)[places.clone()]));
+            let values = Zeroizing::new(values.collect::<Vec<_>>());
+            let within = |x: &f64| (settings.least..=settings.most).contains(x);
+            if !values.iter().all(|pair| pair.0[..places.len()].iter().all(within)) {
                 return Err(Error::Base("takes inputs within the bounds of its settings only"));
             }
-            let plain = Plaintext::encode(plan.parameters(), &values, &scale, level)?;
+            let plain = Plaintext::encode_complex(plan.parameters(), &values, &scale, level)?;
             Ok(self.secret.encrypt(&Zeroizing::new(plain), &mut rng)?.to_bytes())
         });
         let uploads = uploads.collect::<Result<Vec<_>>>()?;
@@ -108,18 +111,21 @@ impl RowOwner {
         if reader.word()? != group {
             return Err(Error::Peer("features of another group of rows"));
         }
-        let parts = reader.parts(features)?;
+        let parts = reader.parts(pairs(features))?;
         reader.end()?;
         let scale = plan.feature_scale();
         let columns = parts.par_iter().map(|bytes| {
             let ciphertext = check(Ciphertext::from_bytes(plan.parameters(), bytes)?, 1, &scale)?;
-            Ok(self.secret.decrypt(&ciphertext)?.danger_values())
+            Ok(self.secret.decrypt(&ciphertext)?.danger_pairs())
         });
         let columns = columns.collect::<Result<Vec<_>>>()?;
         let rows = plan.rows(group).len();
         // Never moved to a larger place: nothing is left behind.
         let mut values = Zeroizing::new(Vec::with_capacity(rows * features));
-        (0..rows).for_each(|row| values.extend(columns.iter().map(|column| column[row])));
+        for row in 0..rows {
+            let both = columns.iter().flat_map(|column| column[row]);
+            values.extend(both.take(features));
+        }
         Rows::new(std::mem::take(&mut *values), features)
     }
 }
@@ -179,7 +185,7 @@ impl BaseOwner {
         let (plan, parameters) = (&self.plan, self.plan.parameters());
         let mut reader = Reader::new(message);
         let (group, number) = (reader.word()?, reader.word()?);
-        let inputs = plan.inputs(number);
+        let inputs = plan.pairs(number);
         if self.is_done()
             || group != self.group
             || inputs.is_empty()
@@ -193,7 +199,7 @@ impl BaseOwner {
         let read =
             |bytes: &&[u8]| check(Upload::from_bytes(parameters, bytes)?.expand(), level, &scale);
         self.inputs.extend(parts.par_iter().map(read).collect::<Result<Vec<_>>>()?);
-        if self.inputs.len() < plan.settings().inputs {
+        if self.inputs.len() < pairs(plan.settings().inputs) {
             return Ok(None);
         }
         let inputs = std::mem::take(&mut self.inputs);
@@ -217,9 +223,14 @@ impl BaseOwner {
         let values = layers
             .into_iter()
             .try_fold(inputs, |x, (level, layer)| self.layer(&x, layer, level))?;
-        let values: Vec<_> = values.into_iter().map(|value| (value, seeded(rng))).collect();
-        let hidden = values.into_par_iter().map(|(value, mut rng)| {
-            Ok(self.public.hide_computation(&value, self.flood, &mut rng)?.to_bytes())
+        let i = self.imaginary()?;
+        let pairs: Vec<_> = values.chunks(2).map(|pair| (pair, seeded(rng))).collect();
+        let hidden = pairs.into_par_iter().map(|(pair, mut rng)| {
+            let value = match pair {
+                [a, b] => &a.add(&b.mul_plain(&i)?)?,
+                one => &one[0],
+            };
+            Ok(self.public.hide_computation(value, self.flood, &mut rng)?.to_bytes())
         });
         let hidden = hidden.collect::<Result<Vec<_>>>()?;
         let mut writer = Writer::new(&self::number(group)?);
@@ -227,17 +238,27 @@ impl BaseOwner {
         Ok(writer.finish())
     }
 
+    /// i in all slots is X^(N/2): exact at the scale 1.
+    fn imaginary(&self) -> Result<Plaintext> {
+        let (parameters, one) = (self.plan.parameters(), Scale::power_of_two(0));
+        let i = vec![Complex64::I; parameters.slots()];
+        Ok(Plaintext::encode_complex(parameters, &i, &one, 1)?)
+    }
+
     /// (W·x + b)². Outputs of the same inputs, as all filters of a convolution at a place are, are summed up together.
     fn layer(&self, x: &[Ciphertext], layer: &Layer, level: usize) -> Result<Vec<Ciphertext>> {
-        let mut groups: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
+        let first = self.plan.is_first(level);
+        let mut groups: BTreeMap<Vec<usize>, Vec<(usize, Vec<Complex64>)>> = BTreeMap::new();
         for (output, row) in layer.rows.iter().enumerate() {
-            let inputs = row.iter().map(|&(input, _)| input).collect();
-            groups.entry(inputs).or_default().push(output);
+            let (inputs, weights) = terms(row, first).into_iter().unzip();
+            groups.entry(inputs).or_default().push((output, weights));
         }
         let groups: Vec<_> = groups.into_iter().collect();
-        let done = groups.par_iter().map(|(inputs, outputs)| {
-            let sums = self.sums(x, inputs, outputs, layer, level)?;
-            let square = |(sum, &output): (Ciphertext, &usize)| {
+        let done = groups.into_par_iter().map(|(inputs, group)| {
+            let (outputs, weights): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+            let sums = self.sums(x, &inputs, weights, level)?;
+            let square = |(sum, output): (Ciphertext, usize)| {
+                let sum = if first { sum.real_part(&self.keys)? } else { sum };
                 let z = sum.add_constant(layer.offsets[output])?;
                 Ok((output, z.square(&self.keys)?.rescale()?))
             };
@@ -248,24 +269,39 @@ impl BaseOwner {
         Ok(all.into_iter().map(|(_, value)| value).collect())
     }
 
+    /// Σ w·x over some inputs, for outputs with so many weights each.
     fn sums(
         &self,
         x: &[Ciphertext],
         inputs: &[usize],
-        outputs: &[usize],
-        layer: &Layer,
+        mut weights: Vec<Vec<Complex64>>,
         level: usize,
     ) -> Result<Vec<Ciphertext>> {
+        let mut inputs: Vec<_> = inputs.iter().map(|&input| &x[input]).collect();
+        if inputs.is_empty() {
+            // An output without inputs is its offset.
+            inputs.push(&x[0]);
+            weights.iter_mut().for_each(|row| row.push(Complex64::ZERO));
+        }
         let scale = BasePlan::weight_scale();
-        // An output without inputs is its offset.
-        let (inputs, missing) = if inputs.is_empty() { (&[0][..], true) } else { (inputs, false) };
-        let weights = outputs.iter().map(|&output| match missing {
-            true => vec![0.0],
-            false => layer.rows[output].iter().map(|&(_, weight)| weight).collect(),
-        });
-        let weights: Vec<Vec<f64>> = weights.collect();
         let sums = WeightedSums::encode(self.plan.parameters(), &weights, &scale, level)?;
-        Ok(sums.apply(&inputs.iter().map(|&input| &x[input]).collect::<Vec<_>>())?)
+        Ok(sums.apply(&inputs)?)
+    }
+}
+
+/// Two inputs of a row, or one: the parts of a slot.
+#[derive(Clone, Copy, Zeroize)]
+struct Pair([f64; 2]);
+
+impl Pair {
+    fn of(inputs: &[f64]) -> Self {
+        Self([inputs[0], inputs.get(1).copied().unwrap_or_default()])
+    }
+}
+
+impl From<Pair> for Complex64 {
+    fn from(Pair([re, im]): Pair) -> Self {
+        Self::new(re, im)
     }
 }
 

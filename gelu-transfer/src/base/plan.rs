@@ -9,14 +9,14 @@ use crate::price::Ring;
 
 /// log₂ of the noise that hides over the noise that is hidden.
 pub const HIDING_BITS: u32 = 30;
-/// log₂ of the scale of inputs, and of features.
-const INPUT_BITS: u32 = 60;
+/// log₂ of the scale of inputs: half of what values have after each layer, as the first one's real parts double it.
+const INPUT_BITS: u32 = 59;
 /// log₂ of the scale of weights.
 pub(super) const WEIGHT_BITS: u32 = 20;
 /// Of all primes.
 const PRIME_BITS: u32 = 50;
-/// Inputs of a message.
-const INPUTS_OF_MESSAGE: usize = 16;
+/// Pairs of inputs, with a ciphertext each, of a message.
+const PAIRS_OF_MESSAGE: usize = 16;
 /// Of numbers that a peer names.
 const MOST: usize = 1 << 20;
 
@@ -100,14 +100,14 @@ impl BasePlan {
     /// Messages of a group.
     #[must_use]
     pub fn messages(&self) -> usize {
-        self.settings.inputs.div_ceil(INPUTS_OF_MESSAGE)
+        pairs(self.settings.inputs).div_ceil(PAIRS_OF_MESSAGE)
     }
 
-    /// The inputs of a message.
+    /// The pairs of inputs of a message: number p is inputs 2p and 2p + 1.
     #[must_use]
-    pub fn inputs(&self, message: usize) -> std::ops::Range<usize> {
-        let inputs = self.settings.inputs;
-        (message * INPUTS_OF_MESSAGE).min(inputs)..((message + 1) * INPUTS_OF_MESSAGE).min(inputs)
+    pub fn pairs(&self, message: usize) -> std::ops::Range<usize> {
+        let most = pairs(self.settings.inputs);
+        (message * PAIRS_OF_MESSAGE).min(most)..((message + 1) * PAIRS_OF_MESSAGE).min(most)
     }
 
     /// Levels before each layer.
@@ -123,9 +123,20 @@ impl BasePlan {
         Scale::power_of_two(WEIGHT_BITS)
     }
 
-    /// The scale after a layer and its square, which begin at a level and a scale.
+    /// Whether the layer that begins at a level is the first one, whose inputs are in pairs.
+    pub(super) fn is_first(&self, level: usize) -> bool {
+        level == self.parameters.top_level()
+    }
+
+    /// The scale of a layer before its square, which begins at a level and a scale.
+    pub(super) fn layer_scale(&self, scale: &Scale, level: usize) -> Scale {
+        let real_part = Scale::power_of_two(u32::from(self.is_first(level)));
+        scale.times(&Self::weight_scale()).times(&real_part)
+    }
+
+    /// The scale after its square.
     pub(super) fn scale_after(&self, scale: &Scale, level: usize) -> Scale {
-        let layer = scale.times(&Self::weight_scale());
+        let layer = self.layer_scale(scale, level);
         let [last, before] = [level, level - 1].map(|level| self.parameters.prime_scale(level));
         layer.times(&layer).over(&last).over(&before)
     }
@@ -137,32 +148,33 @@ impl BasePlan {
 
     /// All keys, each with the highest level that it is needed at.
     pub(super) fn keys(&self) -> BTreeMap<KeyKind, usize> {
-        BTreeMap::from([(KeyKind::Relinearization, self.parameters.top_level())])
+        let top = self.parameters.top_level();
+        [KeyKind::Relinearization, KeyKind::Conjugation].map(|kind| (kind, top)).into()
     }
 
     /// Bytes of the keys, sent once.
     #[must_use]
     pub fn key_bytes(&self) -> u64 {
         let (ring, top) = (self.ring(), self.parameters.top_level());
-        (ring.key_bits(top) + ring.row_bits(top)) / 8
+        (2 * ring.key_bits(top) + ring.row_bits(top)) / 8
     }
 
     /// Bytes of a message of inputs, at most.
     #[must_use]
     pub fn message_bytes(&self) -> u64 {
-        self.inputs(0).len() as u64 * self.input_bits() / 8
+        self.pairs(0).len() as u64 * self.input_bits() / 8
     }
 
     /// Bytes of all inputs of all groups.
     #[must_use]
     pub fn input_bytes(&self) -> u64 {
-        (self.groups() * self.settings.inputs) as u64 * self.input_bits() / 8
+        (self.groups() * pairs(self.settings.inputs)) as u64 * self.input_bits() / 8
     }
 
     /// Bytes of the features of a group.
     #[must_use]
     pub fn feature_bytes(&self) -> u64 {
-        self.settings.features as u64 * 2 * self.ring().row_bits(1) / 8
+        pairs(self.settings.features) as u64 * 2 * self.ring().row_bits(1) / 8
     }
 
     /// Bytes of memory that the data party needs for its part: its rows, the keys, and the longest message twice.
@@ -175,7 +187,7 @@ impl BasePlan {
 
     pub(super) fn key_memory(&self) -> u64 {
         let top = self.parameters.top_level();
-        let rows = 2 * self.ring().key_rows(top) + 2 * (top + 1);
+        let rows = 4 * self.ring().key_rows(top) + 2 * (top + 1);
         rows as u64 * self.parameters.degree() as u64 * 8
     }
 
@@ -192,6 +204,11 @@ impl BasePlan {
         4 * (level + 1) + self.ring().relinearized(level) + 4 * level
     }
 
+    /// The real part of an output of the first layer.
+    pub(super) fn real_part_transforms(&self) -> usize {
+        self.ring().rotation(self.parameters.top_level())
+    }
+
     /// An encryption of 0 and noise at level 1: four polynomials to transform.
     pub(super) fn hiding_transforms(&self) -> usize {
         6 * 2 * 2
@@ -204,6 +221,11 @@ impl BasePlan {
     fn ring(&self) -> Ring<'_> {
         Ring { parameters: &self.parameters }
     }
+}
+
+/// Ciphertexts of so many numbers: two in each slot.
+pub(super) fn pairs(numbers: usize) -> usize {
+    numbers.div_ceil(2)
 }
 
 #[cfg(test)]
@@ -229,8 +251,8 @@ mod tests {
     fn rows_and_inputs_are_all_there_once() {
         let plan = BasePlan::new(BaseSettings { rows: 8193, inputs: 33, ..DIGITS }).unwrap();
         assert_eq!([0, 1, 2].map(|group| plan.rows(group)), [0..8192, 8192..8193, 8193..8193]);
-        assert_eq!([0, 2, 3].map(|message| plan.inputs(message)), [0..16, 32..33, 33..33]);
-        assert_eq!((plan.groups(), plan.messages()), (2, 3));
+        assert_eq!([0, 1, 2].map(|message| plan.pairs(message)), [0..16, 16..17, 17..17]);
+        assert_eq!((plan.groups(), plan.messages()), (2, 2));
     }
 
     #[test]

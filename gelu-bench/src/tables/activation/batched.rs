@@ -1,6 +1,6 @@
 //! BFV: the polynomial on all slots at once, and a slot's share of it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gelu_fhe_baseline::leveled::{ActivationCost, Polynomial, measure_activation};
 use rand::rngs::ChaCha20Rng;
@@ -16,13 +16,7 @@ const DEGREE: usize = 8192;
 pub(super) fn costs(patience: Patience, rng: &mut ChaCha20Rng) -> Result<Vec<Cost>, Error> {
     let mut all = Vec::new();
     for (polynomial, name) in [(Polynomial::Square, "square"), (Polynomial::Taylor5, "5th order")] {
-        let begin = Instant::now();
-        let mut runs = Vec::new();
-        while runs.len() < patience.least
-            || (runs.len() < patience.most && begin.elapsed() < patience.budget)
-        {
-            runs.push(measure_activation(polynomial, DEGREE, rng)?);
-        }
+        let runs = patience.runs(|| Ok(measure_activation(polynomial, DEGREE, rng)?))?;
         let amounts = [(Amount::Alone, 1.0), (Amount::Of(DEGREE), DEGREE as f64)];
         all.extend(amounts.map(|(amount, share)| cost(name, amount, share, &runs)));
     }

@@ -130,7 +130,7 @@ impl<L: Link> Task for Blind<'_, L> {
             running.step();
         }
         let costs = session.costs(bulk)?;
-        site.runtime.block_on(session.close());
+        client::complete(&site.runtime, session.close());
         phases.end(running, "queries", &format!("timed {runs} queries with tickets ready"));
 
         let running = phases.begin("timing queries without tickets", runs as u64);
@@ -139,7 +139,7 @@ impl<L: Link> Task for Blind<'_, L> {
             cold.take(&site, &mut session, async |session| query.ask(session).await)?;
             running.step();
         }
-        site.runtime.block_on(session.close());
+        client::complete(&site.runtime, session.close());
         phases.end(running, "cold queries", &format!("timed {runs} queries without tickets"));
         site.server.stop()?;
         let (online, offline, cold) = (online.part(1), offline.part(bulk), cold.part(1));

@@ -176,7 +176,7 @@ impl<L: Link> Task for Query<'_, L> {
         let cpu = CpuTimes::now(server).since(cpu, runs);
         phases.end(running, "queries", &format!("timed {runs} queries"));
         let cost = session.statistics().phase(Phase::Inference);
-        runtime.block_on(session.close());
+        client::complete(runtime, session.close());
         site.server.stop()?;
         let all = runs as u64 + 1;
         Ok(Report {

@@ -179,7 +179,7 @@ impl<L: Link> Task for Leases<'_, L> {
             masked_updates += check_masks(&report.statistics, steps)?;
             encrypted.extend(report.steps);
         }
-        runtime.block_on(session.close());
+        client::complete(&runtime, session.close());
         Arc::into_inner(server).map_or(Ok(()), LocalServer::stop)?;
         phases.end(running, "leases", &format!("trained {}", length(leases, steps)));
 

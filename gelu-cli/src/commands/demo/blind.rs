@@ -7,7 +7,7 @@ use gelu_core::Precision;
 use gelu_core::blind::{Answer, Circuits};
 use gelu_core::ledger::Exposure;
 use gelu_nn::{
-    Activation, FloatTrainer, LayerSpec, Model, Recipe, Schema, Sequential, Shape, Split,
+    Activation, FloatTrainer, LayerSpec, Model, Recipe, Schema, Sequential, Shape, Sides, Split,
 };
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
@@ -100,8 +100,14 @@ pub(super) fn run(args: &Args, output: Output) -> Result<()> {
 fn network() -> Sequential {
     let relu = LayerSpec::Activation { function: Activation::Relu };
     let layers = vec![
-        LayerSpec::Conv2d { filters: 6, kernel: 3, stride: 1, padding: 0, groups: 1 },
-        LayerSpec::MeanPool2d { window: 2 },
+        LayerSpec::Conv2d {
+            filters: 6,
+            kernel: 3.into(),
+            stride: 1.into(),
+            padding: Sides::ZERO,
+            groups: 1,
+        },
+        LayerSpec::MeanPool2d { window: 2.into() },
         relu,
         LayerSpec::Dense { outputs: 32 },
         relu,

@@ -1,4 +1,4 @@
-//! `gelu import FILE --out FILE`: a model that was trained elsewhere, as one of ours.
+//! `gelu import FILE`: a model that was trained elsewhere, as one of ours.
 
 mod sample;
 
@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use gelu_core::Precision;
 use gelu_import::{Calibrated, Error as ImportError, Imported, MAX_FILE_BYTES, Report, calibrate};
-use gelu_nn::schema::{Column, Description, Image, Label, Missing, Scale, VERSION};
+use gelu_nn::schema::{Description, Image, Label, Scale, VERSION};
 use gelu_nn::{Calibration, Model, Provenance, Schema, Sequential, Shape};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use self::sample::Sample;
+use self::sample::{Sample, of_columns};
 use super::audit;
 use crate::cut_off::CutOff;
 use crate::data::stem;
@@ -26,7 +26,7 @@ use crate::problem::problem;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  gelu import net.onnx --calibrate sample.npy --out imported.safetensors
+  gelu import net.onnx --calibrate sample.npy
   gelu import pipeline.onnx --calibrate sample.csv --label outcome --out imported.safetensors
   gelu import state.safetensors --architecture net.json --out imported.safetensors
   gelu import net.onnx --pixels 0.1307,0.3081 --calibrate sample.npy --out imported.safetensors
@@ -72,10 +72,10 @@ pub(crate) struct Args {
     /// Name of the model [default: that of the file]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Write the model to this file
+    /// Write the model to this file [default: the name of FILE with .gelu for its ending, beside it]
     #[arg(long, value_name = "FILE")]
-    out: PathBuf,
-    /// Overwrite what stands at --out, be it of another kind
+    out: Option<PathBuf>,
+    /// Overwrite what stands there, be it of another kind
     #[arg(long)]
     force: bool,
 }
@@ -112,6 +112,23 @@ struct Stage {
     exponent: i32,
 }
 
+impl Args {
+    /// Where the model goes. A file that nobody named is not replaced by the way.
+    fn destination(&self) -> Result<PathBuf> {
+        if let Some(out) = &self.out {
+            return Ok(out.clone());
+        }
+        let path = self.source.with_extension("gelu");
+        match path.exists() && !self.force {
+            false => Ok(path),
+            true => Err(problem(
+                format!("{} is there already", path.display()),
+                "name another file with --out, or add --force to overwrite it",
+            )),
+        }
+    }
+}
+
 /// Reads, checks, calibrates, and saves.
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     let inputs: Vec<&Path> = [
@@ -124,7 +141,8 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     .flatten()
     .map(PathBuf::as_path)
     .collect();
-    let out = Destination::check(&args.out, Kind::Model, &inputs, args.force)?;
+    let path = args.destination()?;
+    let out = Destination::check(&path, Kind::Model, &inputs, args.force)?;
     let bytes = read(&args.source)?;
     let imported = import(args, &bytes)?;
     let sample =
@@ -171,7 +189,7 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
         precision: *model.precision(),
         calibration: report.as_ref().map(|report| Measured::new(report, &model)),
         verdict,
-        model: args.out.display().to_string(),
+        model: path.display().to_string(),
     };
     output.show(&shown, shown.text(report.as_ref(), &model))
 }
@@ -255,20 +273,8 @@ fn classes(args: &Args, imported: &Imported) -> Result<Vec<String>> {
     }
 }
 
-/// What stands for a feature that is missing.
-fn missing(imported: &Imported, feature: usize) -> Missing {
-    imported.missing.as_ref().map_or(Missing::Refuse, |values| Missing::Value(values[feature]))
-}
-
 /// What inputs and classes mean, with the scaling of the file.
 fn schema(args: &Args, imported: &Imported, sample: Option<&Sample>) -> Result<Schema> {
-    let scaling = imported.scaling.as_ref();
-    let scale = |index: usize| {
-        scaling.map(|s| Scale {
-            mean: -s.shift[index] / s.scale[index],
-            deviation: 1.0 / s.scale[index],
-        })
-    };
     let name = sample.and_then(|sample| sample.label.clone()).unwrap_or_else(|| "class".into());
     let label = Some(Label { name, classes: classes(args, imported)? });
     let Shape::Image { channels, height, width } = imported.architecture.input() else {
@@ -278,18 +284,22 @@ fn schema(args: &Args, imported: &Imported, sample: Option<&Sample>) -> Result<S
                 "leave it out",
             ));
         }
-        let features = imported.architecture.input().features();
-        let numbered = || (1..=features).map(|i| format!("x{i}")).collect();
-        let columns = sample.and_then(|sample| sample.columns.clone()).unwrap_or_else(numbered);
-        let mut description = Schema::of_numbers(&columns, label)?.description().clone();
-        for (index, column) in description.columns.iter_mut().enumerate() {
-            if let Column::Number(number) = column {
-                number.scale = scale(index);
-                number.missing = missing(imported, index);
-            }
-        }
-        return Ok(Schema::new(description)?);
+        let numbered = || {
+            let width: usize = imported.sample.shape().iter().product();
+            (1..=width).map(|i| format!("x{i}")).collect()
+        };
+        let names =
+            match (sample.and_then(|sample| sample.columns.clone()), imported.sample.table()) {
+                (Some(names), _) => names,
+                (None, Some(table)) if table.is_named => Vec::new(),
+                (None, _) => numbered(),
+            };
+        return match imported.sample.table() {
+            Some(table) => of_columns(table, &names, label),
+            None => Ok(Schema::of_numbers(&names, label)?),
+        };
     };
+    let scaling = imported.sample.array().and_then(|array| array.scaling.as_ref());
     // Of the network on pixels from 0 to 1: --pixels first, then what the file does.
     let given: Vec<_> = args.pixels.chunks(2).map(|pair| pair.to_vec()).collect();
     if !([0, 1, channels].contains(&given.len())
@@ -304,7 +314,9 @@ fn schema(args: &Args, imported: &Imported, sample: Option<&Sample>) -> Result<S
         let pair = given.get(channel).or(given.first());
         let first =
             pair.map_or(Scale::IDENTITY, |pair| Scale { mean: pair[0], deviation: pair[1] });
-        let Some(second) = scale(channel * height * width) else { return first };
+        let Some(second) = scaling.map(|s| s.of_feature(channel * height * width)) else {
+            return first;
+        };
         let mean = first.mean + first.deviation * second.mean;
         Scale { mean, deviation: first.deviation * second.deviation }
     };

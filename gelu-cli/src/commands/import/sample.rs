@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 use gelu_import::{Imported, Samples, npy};
 use gelu_nn::Schema;
 use gelu_nn::data::csv::{Column, Format, Table};
-use gelu_nn::schema::{self, Label, Labels, ReadOptions};
+use gelu_nn::schema::{Description, Label, Labels, ReadOptions, VERSION};
 use ndarray::{ArrayD, Axis};
 
-use super::{Args, classes, missing, read};
+use super::{Args, classes, read};
 use crate::problem::{Advise, problem};
 
 /// Samples, and what their file says about the inputs.
@@ -47,21 +47,22 @@ impl Sample {
     }
 
     fn of_array(array: ArrayD<f64>, args: &Args, imported: &Imported) -> Result<Samples> {
-        let features = imported.architecture.input().features();
-        let fits = |shape: &[usize]| *shape == imported.input_shape[..] || *shape == [features];
+        let expected = imported.sample.shape();
+        let numbers: usize = expected.iter().product();
+        let fits = |shape: &[usize]| *shape == expected[..] || *shape == [numbers];
         if array.ndim() == 0 || array.is_empty() || !fits(&array.shape()[1..]) {
             return Err(problem(
                 format!(
                     "the array has shape {:?}, the model takes [samples] and {:?}",
                     array.shape(),
-                    imported.input_shape
+                    expected
                 ),
                 "give it an array of samples as the original model takes them",
             ));
         }
         let rows = array.len_of(Axis(0));
         let flat =
-            array.into_shape_with_order((rows, features)).context("a shape that was checked")?;
+            array.into_shape_with_order((rows, numbers)).context("a shape that was checked")?;
         let labels = args.labels.as_deref().map(|path| {
             let class = |&value: &f64| match value >= 0.0 && value.fract() == 0.0 && value < 1e6 {
                 #[expect(
@@ -80,21 +81,29 @@ impl Sample {
         Ok(Samples { inputs, labels: labels.transpose()? })
     }
 
-    /// A table whose columns are the features in their order, and a label perhaps.
+    /// A table whose columns are those of the file, by name or in their order, and a label perhaps.
     fn of_table(path: &Path, args: &Args, imported: &Imported) -> Result<Self> {
-        let names = Table::open(path, &Format::default())?.names().to_vec();
-        let features = imported.architecture.input().features();
+        let names = Table::open(path, &Format::default(), &[])?.names().to_vec();
+        let own = imported.sample.table().filter(|table| table.is_named);
+        let is_own = |name: &String| {
+            own.is_some_and(|table| table.columns.iter().any(|column| column.name() == name))
+        };
+        let width: usize = imported.sample.shape().iter().product();
         let label = match &args.label {
             Some(label) => Some(label.clone()),
-            None if names.len() == features + 1 => names.last().cloned(),
+            None if own.is_some() => {
+                let mut others = names.iter().filter(|name| !is_own(name));
+                others.next().filter(|_| others.next().is_none()).cloned()
+            }
+            None if names.len() == width + 1 => names.last().cloned(),
             None => None,
         };
         let columns: Vec<_> =
             names.into_iter().filter(|name| Some(name) != label.as_ref()).collect();
-        if columns.len() != features {
+        if own.is_none() && columns.len() != width {
             return Err(problem(
                 format!(
-                    "{} has {} columns of features, the model takes {features}",
+                    "{} has {} columns of features, the model takes {width}",
                     path.display(),
                     columns.len()
                 ),
@@ -103,24 +112,44 @@ impl Sample {
         }
         let classes = classes(args, imported)?;
         let of_label = label.clone().map(|name| Label { name, classes });
-        let mut reader = Schema::of_numbers(&columns, of_label)?.description().clone();
-        for (index, column) in reader.columns.iter_mut().enumerate() {
-            if let schema::Column::Number(number) = column {
-                number.missing = missing(imported, index);
-            }
-        }
-        let reader = Schema::new(reader)?;
+        let schema = match &imported.sample {
+            gelu_import::Sample::Table(table) => of_columns(table, &columns, of_label)?,
+            gelu_import::Sample::Array(_) => Schema::of_numbers(&columns, of_label)?,
+        };
         let labels = if label.is_some() { Labels::Required } else { Labels::Ignored };
         let options = ReadOptions {
             labels,
             label: args.label.as_deref().map(Column::from),
             ..ReadOptions::default()
         };
-        let dataset = reader.dataset(path, &options)?;
-        let inputs = imported.prepare(&dataset.features().to_owned())?;
+        let dataset = schema.dataset(path, &options)?;
+        let features = dataset.features().to_owned();
+        let inputs = match &imported.sample {
+            gelu_import::Sample::Table(_) => features,
+            gelu_import::Sample::Array(_) => imported.prepare(&features)?,
+        };
         let labels = label.as_ref().map(|_| dataset.labels().to_vec());
         Ok(Self { samples: Samples { inputs, labels }, columns: Some(columns), label })
     }
+}
+
+/// The schema of a file's table; `names` are those of the columns that the sample has.
+pub(super) fn of_columns(
+    table: &gelu_import::Table,
+    names: &[String],
+    label: Option<Label>,
+) -> Result<Schema> {
+    let (columns, order) = match table.is_named {
+        true => (table.columns.clone(), None),
+        false => {
+            let last = label.iter().map(|label| &label.name);
+            (table.named(names), Some(names.iter().chain(last).cloned().collect()))
+        }
+    };
+    let is_read = |name: &String| columns.iter().any(|column| column.name() == name);
+    let ignore = names.iter().filter(|name| !is_read(name)).cloned().collect();
+    let version = VERSION;
+    Ok(Schema::new(Description { version, columns, image: None, label, ignore, order })?)
 }
 
 fn array(path: &Path) -> Result<ArrayD<f64>> {

@@ -38,6 +38,7 @@ Examples:
   gelu train --data DIR --dataset kr-vs-kp --clients 3 --secret-rate 1
   gelu train --data DIR --dataset mnist --rows 6000 --epochs 1 --batch 64 --held-out 1000
   gelu train --csv loans.csv --label approved --epochs 10
+  gelu train --plaintext --images photos --epochs 5 --out photos.safetensors
   gelu train --server gelu.example.org:7878 --account alice --key alice.key --csv mine.csv
   gelu train --plaintext --network lenet5 --data DIR --out lenet5.safetensors
   gelu train --plaintext --network iris --epochs 0 --precision training --out fresh.safetensors
@@ -216,8 +217,9 @@ impl Args {
     fn inputs(&self) -> Vec<&Path> {
         let network = self.network.as_deref().map(Path::new);
         let start = self.start.as_deref();
-        let (csv, schema) = (self.data.csv.as_deref(), self.data.schema.as_deref());
-        let files = [csv, schema, self.server.key.as_deref(), network, start];
+        let DataArgs { csv, images, schema, .. } = &self.data;
+        let [csv, images, schema] = [csv, images, schema].map(Option::as_deref);
+        let files = [csv, images, schema, self.server.key.as_deref(), network, start];
         files.into_iter().flatten().collect()
     }
 

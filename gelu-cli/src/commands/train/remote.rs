@@ -86,7 +86,7 @@ impl Task for Remote<'_> {
         let samples = match args.data.load(args.network.as_deref(), meaning) {
             Ok(samples) => samples,
             Err(error) => {
-                runtime.block_on(connection.close());
+                client::complete(&runtime, connection.close());
                 return Err(error);
             }
         };
@@ -109,7 +109,7 @@ impl Task for Remote<'_> {
         let ledger = sums.ledger()?;
         let lengths = rules.lengths(&ledger, &ledger.ids(train.features()), &schedule);
         if let Err(error) = lengths {
-            runtime.block_on(connection.close());
+            client::complete(&runtime, connection.close());
             return Err(error);
         }
 
@@ -144,7 +144,7 @@ impl Task for Remote<'_> {
         for step in leases.iter().flat_map(|lease| &lease.steps) {
             add_by_layer(&mut cut_off, &step.saturations);
         }
-        let statistics = runtime.block_on(session.close());
+        let statistics = client::complete(&runtime, session.close());
         let any = !leases.is_empty() || !predictions.is_empty();
         let ended = Ended::of(ended, any)?;
         let longest = leases.iter().map(|lease| lease.steps.len()).max().unwrap_or(1);

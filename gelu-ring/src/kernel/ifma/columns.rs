@@ -74,10 +74,10 @@ impl Constants {
 
 #[target_feature(enable = "avx512f,avx512ifma")]
 #[inline]
-pub(super) fn read_tiles(tiles: &[[Line; TILE]; TILES]) -> [[V; TILE]; TILES] {
+pub(super) fn read_tiles(tiles: &[&mut [Line; TILE]; TILES]) -> [[V; TILE]; TILES] {
     let mut x = [[_mm512_setzero_si512(); TILE]; TILES];
-    for (x, line) in x.as_flattened_mut().iter_mut().zip(tiles.as_flattened()) {
-        *x = load(line);
+    for (x, tile) in x.iter_mut().zip(tiles) {
+        x.iter_mut().zip(&**tile).for_each(|(x, line)| *x = load(line));
     }
     x
 }

@@ -1,5 +1,7 @@
 //! The factors of a transform, in the order in which it wants them.
 
+use core::arch::x86_64::_mm512_permutexvar_epi64;
+
 use super::vector::{Factor, Factors, LANES, Line, load};
 use crate::ntt::SPAN;
 
@@ -17,29 +19,93 @@ pub(super) struct Table {
 /// The factors of a tile.
 #[repr(align(64))]
 pub(super) struct Tile {
-    /// For each pair of lines, of the stage with partners 4 apart.
-    pub(super) by_four: [Lines; 4],
-    /// The same for partners 2 apart.
-    pub(super) by_two: [Lines; 4],
-    /// The same for partners 1 apart.
-    pub(super) by_one: [Lines; 4],
+    /// Of the stage with partners 4 apart: two for each pair of lines.
+    by_four: Lines,
+    /// Of that with partners 2 apart: four for each pair of lines.
+    by_two: [Lines; 2],
+    /// Of that with partners 1 apart: eight for each pair of lines.
+    by_one: [Lines; 4],
     /// Of the three stages down the lines: one, two, four.
     pub(super) down: [Factor; 7],
 }
 
 /// Eight factors.
-pub(super) struct Lines {
+struct Lines {
     value: Line,
     quotient: Line,
 }
 
+/// The lanes of [`Tile::by_four`] for the two lines of each pair: lane i belongs to group 0 or 1.
+const BY_FOUR: [Line; 4] = [
+    [0, 0, 0, 0, 1, 1, 1, 1],
+    [2, 2, 2, 2, 3, 3, 3, 3],
+    [4, 4, 4, 4, 5, 5, 5, 5],
+    [6, 6, 6, 6, 7, 7, 7, 7],
+];
+
+/// The same of a half of [`Tile::by_two`], for groups 0 to 3.
+const BY_TWO: [Line; 2] = [[0, 0, 2, 2, 1, 1, 3, 3], [4, 4, 6, 6, 5, 5, 7, 7]];
+
+/// The group of lane i in a pair of lines, partners 1 apart.
+const BY_ONE: [usize; LANES] = [0, 1, 4, 5, 2, 3, 6, 7];
+
 impl Lines {
-    /// Of pair `pair` of all pairs of lines, for the stage with `count` groups in each: lane i belongs to group
-    /// `groups[i]`.
-    fn new(factors: &[Factor], pair: usize, count: usize, groups: [usize; LANES]) -> Self {
-        let pairs = factors.len() / (2 * LANES);
-        let lanes = groups.map(|group| factors[count * (pairs + pair) + group]);
-        Self { value: lanes.map(|f| f.value), quotient: lanes.map(|f| f.quotient) }
+    fn new(factors: [Factor; LANES]) -> Self {
+        Self { value: factors.map(|f| f.value), quotient: factors.map(|f| f.quotient) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    #[inline]
+    fn load(&self) -> Factors {
+        Factors { value: load(&self.value), quotient: load(&self.quotient) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    #[inline]
+    fn spread(&self, lanes: &Line) -> Factors {
+        let (all, lanes) = (self.load(), load(lanes));
+        Factors {
+            value: _mm512_permutexvar_epi64(lanes, all.value),
+            quotient: _mm512_permutexvar_epi64(lanes, all.quotient),
+        }
+    }
+}
+
+impl Tile {
+    /// Tile `i` of `tiles`, of which each has a stage's factors in a row.
+    fn new(factors: &[Factor], tiles: usize, i: usize) -> Self {
+        // The stages after the three down the lines have 8, 16, 32 groups a tile.
+        let stage = |groups: usize| &factors[groups * (tiles + i)..][..groups];
+        let eight = |part: &[Factor]| Lines::new(part.try_into().expect("eight"));
+        let pair = |pair: &[Factor]| Lines::new(BY_ONE.map(|group| pair[group]));
+        let [by_two, by_one] = [stage(16), stage(32)];
+        Self {
+            by_four: eight(stage(8)),
+            by_two: [eight(&by_two[..8]), eight(&by_two[8..])],
+            by_one: core::array::from_fn(|k| pair(&by_one[8 * k..][..8])),
+            down: down(factors, tiles, i),
+        }
+    }
+
+    /// Of pair `k` of lines, partners 4 apart.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    #[inline]
+    pub(super) fn by_four(&self, k: usize) -> Factors {
+        self.by_four.spread(&BY_FOUR[k])
+    }
+
+    /// Of pair `k` of lines, partners 2 apart.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    #[inline]
+    pub(super) fn by_two(&self, k: usize) -> Factors {
+        self.by_two[k / 2].spread(&BY_TWO[k % 2])
+    }
+
+    /// Of pair `k` of lines, partners 1 apart.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    #[inline]
+    pub(super) fn by_one(&self, k: usize) -> Factors {
+        self.by_one[k].load()
     }
 }
 
@@ -47,18 +113,9 @@ impl Table {
     pub(super) fn new(roots: &[u64], factor: impl Fn(u64) -> Factor) -> Self {
         let factors: Vec<_> = roots.iter().map(|&root| factor(root)).collect();
         let tiles = roots.len() / (TILE * LANES);
-        let pairs = |i: usize, count, groups| {
-            core::array::from_fn(|pair| Lines::new(&factors, 4 * i + pair, count, groups))
-        };
-        let tile = |i: usize| Tile {
-            by_four: pairs(i, 2, [0, 0, 0, 0, 1, 1, 1, 1]),
-            by_two: pairs(i, 4, [0, 0, 2, 2, 1, 1, 3, 3]),
-            by_one: pairs(i, 8, [0, 1, 4, 5, 2, 3, 6, 7]),
-            down: down(&factors, tiles, i),
-        };
         Self {
             blocks: factors[..roots.len() / SPAN].to_vec(),
-            tiles: (0..tiles).map(tile).collect(),
+            tiles: (0..tiles).map(|i| Tile::new(&factors, tiles, i)).collect(),
         }
     }
 }
@@ -70,12 +127,4 @@ pub(super) fn down(factors: &[Factor], blocks: usize, i: usize) -> [Factor; 7] {
     down[1..3].copy_from_slice(&factors[2 * (blocks + i)..][..2]);
     down[3..].copy_from_slice(&factors[4 * (blocks + i)..][..4]);
     down
-}
-
-impl Lines {
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    #[inline]
-    pub(super) fn load(&self) -> Factors {
-        Factors { value: load(&self.value), quotient: load(&self.quotient) }
-    }
 }

@@ -112,10 +112,10 @@ pub(super) fn forward_lines<const LAZY: bool>(
 #[inline]
 pub(super) fn forward_tiles<const LAZY: bool>(
     c: &Constants,
-    tiles: &mut [[Line; TILE]; TILES],
-    tables: &[Tile; TILES],
+    tiles: [&mut [Line; TILE]; TILES],
+    tables: [&Tile; TILES],
 ) {
-    let mut x = read_tiles(tiles);
+    let mut x = read_tiles(&tiles);
     macro_rules! down {
         ($a:literal, $b:literal, $w:literal) => {
             for (x, table) in x.iter_mut().zip(tables) {
@@ -127,10 +127,10 @@ pub(super) fn forward_tiles<const LAZY: bool>(
     macro_rules! within {
         ($table:ident, $together:ident, $raised:literal) => {
             for (x, table) in x.iter_mut().zip(tables) {
-                for (x, w) in x.as_chunks_mut::<2>().0.iter_mut().zip(&table.$table) {
+                for (k, x) in x.as_chunks_mut::<2>().0.iter_mut().enumerate() {
                     let (a, b) = $together(x[0], x[1]);
                     let a = if LAZY && $raised { _mm512_add_epi64(a, c.six_q) } else { a };
-                    (x[0], x[1]) = c.forward::<LAZY>(a, b, w.load());
+                    (x[0], x[1]) = c.forward::<LAZY>(a, b, table.$table(k));
                 }
             }
         };
@@ -157,8 +157,10 @@ pub(super) fn forward_tiles<const LAZY: bool>(
     within!(by_four, halves, true);
     within!(by_two, even_and_odd_pairs, false);
     within!(by_one, even_and_odd, false);
-    for (line, x) in tiles.as_flattened_mut().iter_mut().zip(x.as_flattened()) {
-        store(line, c.residue::<LAZY>(*x));
+    for (tile, x) in tiles.into_iter().zip(&x) {
+        for (line, x) in tile.iter_mut().zip(x) {
+            store(line, c.residue::<LAZY>(*x));
+        }
     }
 }
 

@@ -98,15 +98,15 @@ pub(super) fn inverse_by_four<const LAZY: bool, const LAST: bool>(
 #[inline]
 pub(super) fn inverse_tiles<const LAZY: bool>(
     c: &Constants,
-    tiles: &mut [[Line; TILE]; TILES],
-    tables: &[Tile; TILES],
+    tiles: [&mut [Line; TILE]; TILES],
+    tables: [&Tile; TILES],
 ) {
-    let mut x = read_tiles(tiles);
+    let mut x = read_tiles(&tiles);
     macro_rules! within {
         ($table:ident, $apart:ident, $bound:expr) => {
             for (x, table) in x.iter_mut().zip(tables) {
-                for (x, w) in x.as_chunks_mut::<2>().0.iter_mut().zip(&table.$table) {
-                    let (sum, product) = c.inverse::<LAZY>(x[0], x[1], w.load(), $bound);
+                for (k, x) in x.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+                    let (sum, product) = c.inverse::<LAZY>(x[0], x[1], table.$table(k), $bound);
                     (x[0], x[1]) = $apart(sum, product);
                 }
             }
@@ -141,8 +141,8 @@ pub(super) fn inverse_tiles<const LAZY: bool>(
             (x[0], x[1]) = (c.below_two_q(x[0]), c.below_two_q(x[1]));
         }
     }
-    for (line, x) in tiles.as_flattened_mut().iter_mut().zip(x.as_flattened()) {
-        store(line, *x);
+    for (tile, x) in tiles.into_iter().zip(&x) {
+        tile.iter_mut().zip(x).for_each(|(line, x)| store(line, *x));
     }
 }
 

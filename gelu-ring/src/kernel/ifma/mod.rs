@@ -16,7 +16,8 @@
 //! quotient.)
 //!
 //! Sums of products of residues are kept as Σ lo and Σ hi, two multiplications each, and leave a factor
-//! 1/R behind when they are reduced like that; a second product, by R² mod q, takes it away.
+//! 1/R behind when they are reduced like that; a second product, by R² mod q, takes it away. Where one factor of each is
+//! a constant, R times that constant needs no second one.
 //!
 //! No step depends on the residues: no branch, no address.
 
@@ -86,16 +87,32 @@ impl Kernel for Rows {
         "avx512ifma"
     }
 
-    fn forward(&self, row: &mut [u64]) {
-        let row = self.lines_mut(row);
-        // SAFETY: `Rows` is only made where the instructions are available.
-        unsafe { self.transform.forward(row) };
+    fn forward(&self, rows: &mut [&mut [u64]]) {
+        let (pairs, last) = rows.as_chunks_mut();
+        for pair in pairs {
+            let rows = pair.each_mut().map(|row| self.lines_mut(row));
+            // SAFETY: `Rows` is only made where the instructions are available.
+            unsafe { self.transform.forward::<2>(rows) };
+        }
+        for row in last {
+            let row = self.lines_mut(row);
+            // SAFETY: the same.
+            unsafe { self.transform.forward([row]) };
+        }
     }
 
-    fn inverse(&self, row: &mut [u64]) {
-        let row = self.lines_mut(row);
-        // SAFETY: `Rows` is only made where the instructions are available.
-        unsafe { self.transform.inverse(row) };
+    fn inverse(&self, rows: &mut [&mut [u64]]) {
+        let (pairs, last) = rows.as_chunks_mut();
+        for pair in pairs {
+            let rows = pair.each_mut().map(|row| self.lines_mut(row));
+            // SAFETY: `Rows` is only made where the instructions are available.
+            unsafe { self.transform.inverse::<2>(rows) };
+        }
+        for row in last {
+            let row = self.lines_mut(row);
+            // SAFETY: the same.
+            unsafe { self.transform.inverse([row]) };
+        }
     }
 
     fn multiply_accumulate(&self, out: &mut [u64], terms: &[(&[u64], &[u64])]) {
@@ -127,17 +144,12 @@ impl Kernel for Rows {
     }
 
     fn combine(&self, out: &mut [u64], constant: u64, terms: &[(&[u64], u64)]) {
-        let out = blocks_mut(self.lines_mut(out).as_flattened_mut());
-        let block = |row| blocks(self.lines(row).as_flattened());
-        let terms: Vec<_> = terms.iter().map(|(row, w)| (block(row), *w)).collect();
-        let mut lists = terms.chunks(max_terms(self.q.bits() + MAX_BITS));
-        let first = lists.next().unwrap_or_default();
-        // SAFETY: `Rows` is only made where the instructions are available.
-        unsafe { self.combine_blocks(out, Some(constant), first) };
-        for terms in lists {
-            // SAFETY: the same.
-            unsafe { self.combine_blocks(out, None, terms) };
-        }
+        let first = Start::Constant(constant);
+        self.combination(out, first, terms);
+    }
+
+    fn update(&self, row: &mut [u64], factor: u64, constant: u64, terms: &[(&[u64], u64)]) {
+        self.combination(row, Start::Times { factor, constant }, terms);
     }
 
     fn weights(&self, shape: Shape, coefficients: &[i64]) -> Weights {
@@ -164,7 +176,7 @@ impl Kernel for Rows {
     fn reduce(&self, row: &mut [u64]) {
         let row = blocks_mut(self.lines_mut(row).as_flattened_mut());
         // SAFETY: `Rows` is only made where the instructions are available.
-        unsafe { self.combine_blocks(row, None, &[]) };
+        unsafe { self.combine_blocks::<false>(row, Start::Word, &[]) };
     }
 
     fn shift(&self, row: &mut [u64], constant: u64) {
@@ -224,6 +236,34 @@ fn permute_lines(out: &mut [Line], row: &[Line], permutation: &Permutation) {
     }
 }
 
+/// What a combination begins with.
+#[derive(Clone, Copy)]
+enum Start {
+    Constant(u64),
+    /// What there is: any word.
+    Word,
+    /// What there is, times a factor, and a constant.
+    Times {
+        factor: u64,
+        constant: u64,
+    },
+}
+
+impl Start {
+    fn map(self, f: impl Fn(u64) -> u64) -> Self {
+        match self {
+            Self::Constant(c) => Self::Constant(f(c)),
+            Self::Word => Self::Word,
+            Self::Times { factor, constant } => {
+                Self::Times { factor: f(factor), constant: f(constant) }
+            }
+        }
+    }
+}
+
+/// So many products of numbers below 2^50 and residues are below R·q.
+const FEW: usize = 4;
+
 /// How many products of `bits` bits may be added to a residue: the sum stays below 2^103 + 2^50, so that its
 /// high half and another q < 2^50 stay below 2^52, and sums of halves fit a word.
 fn max_terms(bits: u32) -> usize {
@@ -276,15 +316,47 @@ impl Rows {
         }
     }
 
-    /// The combination, added to a constant or to what there is: in blocks, as [`Self::sum_blocks`].
+    fn combination(&self, out: &mut [u64], start: Start, terms: &[(&[u64], u64)]) {
+        let out = blocks_mut(self.lines_mut(out).as_flattened_mut());
+        let block = |row| blocks(self.lines(row).as_flattened());
+        if terms.len() < FEW {
+            let times_radix = |w: u64| self.q.reduce(u128::from(w) << RADIX);
+            let terms = terms.iter().map(|(row, w)| (block(row), times_radix(*w)));
+            let (start, terms) = (start.map(times_radix), terms.collect::<Vec<_>>());
+            // SAFETY: `Rows` is only made where the instructions are available.
+            return unsafe { self.combine_blocks::<true>(out, start, &terms) };
+        }
+        let terms: Vec<_> = terms.iter().map(|(row, w)| (block(row), *w)).collect();
+        // One for the start.
+        let most = max_terms(self.q.bits() + MAX_BITS) - 1;
+        for (i, terms) in terms.chunks(most).enumerate() {
+            let start = if i == 0 { start } else { Start::Word };
+            // SAFETY: the same.
+            unsafe { self.combine_blocks::<false>(out, start, terms) };
+        }
+    }
+
+    /// The combination: in blocks, as [`Self::sum_blocks`]. Where `RADIX_IN`, all factors and the constant are R times what is
+    /// meant, and there are no more than [`FEW`].
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn combine_blocks(&self, out: &mut [Block], constant: Option<u64>, terms: &[(&[Block], u64)]) {
+    fn combine_blocks<const RADIX_IN: bool>(
+        &self,
+        out: &mut [Block],
+        start: Start,
+        terms: &[(&[Block], u64)],
+    ) {
         let (field, zero) = (self.field(), _mm512_setzero_si512());
-        let start = splat(constant.unwrap_or(0));
         for (i, out) in out.iter_mut().enumerate() {
             let mut sums = [[zero; 2]; BLOCK / LANES];
             for (sum, line) in sums.iter_mut().zip(&*out) {
-                sum[0] = if constant.is_some() { start } else { load(line) };
+                *sum = match start {
+                    Start::Constant(c) => [splat(c), zero],
+                    Start::Word => [load(line), zero],
+                    Start::Times { factor, constant } => {
+                        let (a, w, c) = (load(line), splat(factor), splat(constant));
+                        [_mm512_madd52lo_epu64(c, a, w), _mm512_madd52hi_epu64(zero, a, w)]
+                    }
+                };
             }
             for (a, w) in terms {
                 let w = splat(*w);
@@ -295,7 +367,11 @@ impl Rows {
                 }
             }
             for ([low, high], out) in sums.into_iter().zip(out) {
-                store(out, field.reduce(low, high));
+                let reduced = match RADIX_IN {
+                    true => field.modulus.canonical(field.over_radix(low, high)),
+                    false => field.reduce(low, high),
+                };
+                store(out, reduced);
             }
         }
     }
@@ -355,12 +431,17 @@ impl Reduction {
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline]
     fn reduce(&self, low: V, high: V) -> V {
+        self.modulus.canonical(self.modulus.times(self.over_radix(low, high), self.radix))
+    }
+
+    /// (low + high·2^52)/R modulo q, for less than 2^103 in all: above 0, and below q more than their sum over R.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    #[inline]
+    fn over_radix(&self, low: V, high: V) -> V {
         let zero = _mm512_setzero_si512();
         let high = _mm512_add_epi64(high, _mm512_srli_epi64::<RADIX>(low));
         let m = _mm512_madd52lo_epu64(zero, low, self.inverse);
         let quotient = _mm512_madd52hi_epu64(self.modulus.minus_q, m, self.modulus.q);
-        // Above 0 and below 2^51 + q.
-        let sum = _mm512_sub_epi64(high, quotient);
-        self.modulus.canonical(self.modulus.times(sum, self.radix))
+        _mm512_sub_epi64(high, quotient)
     }
 }

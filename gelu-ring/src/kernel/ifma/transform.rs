@@ -13,7 +13,10 @@
 //! ```
 //!
 //! These shuffles are the cheap ones: others would put equal factors where a load can repeat them, and took 9 %
-//! longer. So factors are held eight by eight, 3.5 words a residue in each direction.
+//! longer. Factors are held once, 2.1 words a residue in each direction, and spread over the lanes as they are loaded. That is more than
+//! the residues themselves, and tables of a ring of several primes do not stay in the second cache: with each factor as often as
+//! it is used, 3.4 words, a rotation took 4 % longer at N = 2^13, and up to half as long again at 2^14 beside other programs. So two rows
+//! are transformed at once where there are two, and read their factors once.
 //!
 //! # Bounds
 //! Multiplication ignores all bits above the lowest 52, so only those count, and all numbers stay below 2^52. `forward`
@@ -23,8 +26,8 @@
 //! modulo 2^52, both added to x by the multiplications themselves. What they carry above is never taken
 //! away before the end.
 
-use super::columns::Constants;
-use super::factors::{TILE, Table, down};
+use super::columns::{Constants, TILES};
+use super::factors::{TILE, Table, Tile, down};
 use super::forward::{forward_by_eight, forward_by_four, forward_lines, forward_tiles};
 use super::inverse::{inverse_by_eight, inverse_by_four, inverse_tiles};
 use super::vector::{Factor, Line, RADIX};
@@ -59,12 +62,13 @@ impl Transform {
         }
     }
 
+    /// One row, or two at once.
     #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(super) fn forward(&self, row: &mut [Line]) {
+    pub(super) fn forward<const ROWS: usize>(&self, rows: [&mut [Line]; ROWS]) {
         let c = Constants::new(self.q);
         match self.lazy {
-            true => self.forward_block::<true>(&c, row, 1, 0),
-            false => self.forward_block::<false>(&c, row, 1, 0),
+            true => self.forward_block::<true, ROWS>(&c, rows, 1, 0),
+            false => self.forward_block::<false, ROWS>(&c, rows, 1, 0),
         }
     }
 
@@ -78,82 +82,116 @@ impl Transform {
         }
     }
 
+    /// One row, or two at once.
     #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(super) fn inverse(&self, row: &mut [Line]) {
+    pub(super) fn inverse<const ROWS: usize>(&self, rows: [&mut [Line]; ROWS]) {
         let c = Constants::new(self.q);
         match self.lazy {
-            true => self.inverse_block::<true>(&c, row, 1, 0),
-            false => self.inverse_block::<false>(&c, row, 1, 0),
+            true => self.inverse_block::<true, ROWS>(&c, rows, 1, 0),
+            false => self.inverse_block::<false, ROWS>(&c, rows, 1, 0),
         }
     }
 
-    /// All stages of block `i` of `blocks`.
+    /// All stages of block `i` of `blocks`, of each row.
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn forward_block<const LAZY: bool>(
+    fn forward_block<const LAZY: bool, const ROWS: usize>(
         &self,
         c: &Constants,
-        block: &mut [Line],
+        mut rows: [&mut [Line]; ROWS],
         blocks: usize,
         i: usize,
     ) {
-        let parts = parts(block.len());
+        let lines = rows[0].len();
+        let parts = parts(lines);
         if parts == 8 {
-            forward_by_eight::<LAZY>(c, block, &down(&self.forward.blocks, blocks, i));
+            let down = down(&self.forward.blocks, blocks, i);
+            for block in &mut rows {
+                forward_by_eight::<LAZY>(c, block, &down);
+            }
         } else {
             let factors = &self.forward.blocks;
             let (one, two) = (blocks + i, 2 * (blocks + i));
             let down = [factors[one], factors[two], factors[two + 1]];
-            forward_by_four::<LAZY>(c, block, down);
-        }
-        let size = block.len() / parts;
-        if size == TILE {
-            let tiles = block.as_chunks_mut().0.as_chunks_mut().0;
-            let tables = self.forward.tiles[parts * i..].as_chunks().0;
-            for (tiles, tables) in tiles.iter_mut().zip(tables) {
-                forward_tiles::<LAZY>(c, tiles, tables);
+            for block in &mut rows {
+                forward_by_four::<LAZY>(c, block, down);
             }
+        }
+        let size = lines / parts;
+        if size == TILE {
+            let tables = &self.forward.tiles[parts * i..][..parts];
+            each_two(rows, tables, |tiles, tables| forward_tiles::<LAZY>(c, tiles, tables));
         } else {
-            for (k, part) in block.chunks_exact_mut(size).enumerate() {
-                self.forward_block::<LAZY>(c, part, parts * blocks, parts * i + k);
+            for k in 0..parts {
+                let part = rows.each_mut().map(|row| &mut row[k * size..][..size]);
+                self.forward_block::<LAZY, ROWS>(c, part, parts * blocks, parts * i + k);
             }
         }
     }
 
-    /// All stages of block `i` of `blocks`; the block that is all there is scaled by 1/N.
+    /// All stages of block `i` of `blocks`, of each row; the block that is all there is scaled by 1/N.
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn inverse_block<const LAZY: bool>(
+    fn inverse_block<const LAZY: bool, const ROWS: usize>(
         &self,
         c: &Constants,
-        block: &mut [Line],
+        mut rows: [&mut [Line]; ROWS],
         blocks: usize,
         i: usize,
     ) {
-        let parts = parts(block.len());
-        let size = block.len() / parts;
+        let lines = rows[0].len();
+        let parts = parts(lines);
+        let size = lines / parts;
         if size == TILE {
-            let tiles = block.as_chunks_mut().0.as_chunks_mut().0;
-            let tables = self.inverse.tiles[parts * i..].as_chunks().0;
-            for (tiles, tables) in tiles.iter_mut().zip(tables) {
-                inverse_tiles::<LAZY>(c, tiles, tables);
-            }
+            let tables = &self.inverse.tiles[parts * i..][..parts];
+            let rows = rows.each_mut().map(|row| &mut **row);
+            each_two(rows, tables, |tiles, tables| inverse_tiles::<LAZY>(c, tiles, tables));
         } else {
-            for (k, part) in block.chunks_exact_mut(size).enumerate() {
-                self.inverse_block::<LAZY>(c, part, parts * blocks, parts * i + k);
+            for k in 0..parts {
+                let part = rows.each_mut().map(|row| &mut row[k * size..][..size]);
+                self.inverse_block::<LAZY, ROWS>(c, part, parts * blocks, parts * i + k);
             }
         }
         let factors = &self.inverse.blocks;
         if parts == 8 {
             let down = down(factors, blocks, i);
-            match blocks == 1 {
-                true => inverse_by_eight::<LAZY, true>(c, block, &down, self.scale),
-                false => inverse_by_eight::<LAZY, false>(c, block, &down, self.scale),
+            for block in rows {
+                match blocks == 1 {
+                    true => inverse_by_eight::<LAZY, true>(c, block, &down, self.scale),
+                    false => inverse_by_eight::<LAZY, false>(c, block, &down, self.scale),
+                }
             }
         } else {
             let (one, two) = (blocks + i, 2 * (blocks + i));
             let down = [factors[one], factors[two], factors[two + 1]];
-            match blocks == 1 {
-                true => inverse_by_four::<LAZY, true>(c, block, down, self.scale),
-                false => inverse_by_four::<LAZY, false>(c, block, down, self.scale),
+            for block in rows {
+                match blocks == 1 {
+                    true => inverse_by_four::<LAZY, true>(c, block, down, self.scale),
+                    false => inverse_by_four::<LAZY, false>(c, block, down, self.scale),
+                }
+            }
+        }
+    }
+}
+
+/// All tiles of one row, two after the other, or of two rows, where both have the same factors.
+#[inline(always)]
+fn each_two<const ROWS: usize>(
+    rows: [&mut [Line]; ROWS],
+    tables: &[Tile],
+    mut f: impl FnMut([&mut [Line; TILE]; TILES], [&Tile; TILES]),
+) {
+    let mut rows = rows.map(|row| row.as_chunks_mut::<TILE>().0);
+    match &mut rows[..] {
+        [row, other] => {
+            for ((a, b), table) in row.iter_mut().zip(other.iter_mut()).zip(tables) {
+                f([a, b], [table; TILES]);
+            }
+        }
+        rows => {
+            for row in rows {
+                let tables = tables.as_chunks::<TILES>().0;
+                for (tiles, tables) in row.as_chunks_mut::<TILES>().0.iter_mut().zip(tables) {
+                    f(tiles.each_mut(), tables.each_ref());
+                }
             }
         }
     }

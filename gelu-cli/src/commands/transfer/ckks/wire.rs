@@ -10,7 +10,7 @@ use gelu_transfer::{BaseSettings, Settings, Sigmoid};
 use serde::{Deserialize, Serialize};
 
 /// What the exchange is called inside TLS; the number is its version.
-pub(super) const ALPN: &[u8] = b"gelu-transfer/2";
+pub(super) const ALPN: &[u8] = b"gelu-transfer/3";
 
 /// From the data party.
 #[derive(Serialize, Deserialize)]

@@ -1,5 +1,7 @@
 //! `gelu schema`: what the columns and classes of a table or a model mean.
 
+mod sum;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +25,8 @@ Examples:
   gelu schema show loans.safetensors
   gelu schema check new.csv --model loans.safetensors
 
+`gelu help schema sum`: scales for the rows of several owners, who show them to nobody.
+
 A schema names the columns (numbers, words, ISO dates), the classes and what is left out. It goes into the model
 that is trained by it, and on the card of the server. From then on tables are read by it: columns by name in any
 order, classes by word, numbers scaled as in training. Edit the file that `infer` writes to choose more:
@@ -34,7 +38,7 @@ order, classes by word, numbers scaled as in training. Edit the file that `infer
 
 How tables are read: UTF-8; commas, semicolons, tabs or bars; a decimal comma where numbers show it; a header where
 words stand above numbers. --delimiter, --decimal and --header override what is detected. A missing value is an
-empty cell, ?, NA, N/A, NaN or null.")]
+empty cell, ?, NA, N/A, NaN or null. Parquet is read where the program was built with --features parquet.")]
 pub(crate) struct Args {
     #[command(subcommand)]
     what: What,
@@ -45,6 +49,7 @@ enum What {
     Infer(InferArgs),
     Show(ShowArgs),
     Check(CheckArgs),
+    Sum(sum::Args),
 }
 
 /// Show the schema that a table suggests
@@ -122,6 +127,7 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
             show(&of_file(&args.file)?, out.as_ref(), output)
         }
         What::Check(args) => check(args, output),
+        What::Sum(args) => sum::run(args, output),
     }
 }
 

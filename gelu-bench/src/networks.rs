@@ -3,27 +3,23 @@
 
 use anyhow::{Context, Result};
 use gelu_core::Precision;
-use gelu_nn::{Dataset, FloatTrainer, Model, Split, zoo};
+use gelu_nn::{Dataset, Model, Split, zoo};
 use ndarray::Array2;
 use rand::rngs::ChaCha20Rng;
 use rand::{RngExt, SeedableRng};
 
-use crate::Error;
 use crate::setting::{Progress, Setting};
+use crate::{Error, files, learning};
 
 /// The network of that name, trained: from `setting.models`, or trained now on `setting.data` and
-/// kept there. Rounded for inference, whatever the file's precision.
+/// kept there. Rounded for inference.
 ///
 /// # Errors
 /// [`Error::Missing`] where there is neither.
-pub(super) fn trained(name: &str, setting: &Setting, progress: &dyn Progress) -> Result<Model> {
+pub(crate) fn trained(name: &str, setting: &Setting, progress: &dyn Progress) -> Result<Model> {
     let entry = zoo::by_name(name).with_context(|| format!("no network is called {name}"))?;
-    let path =
-        setting.models.as_ref().map(|folder| folder.join(format!("{}.safetensors", entry.name)));
-    if let Some(path) = path.as_ref().filter(|path| path.exists()) {
-        let model = Model::load(path)?;
-        let precision = Precision::INFERENCE.fitted(model.weights().largest());
-        return Ok(model.requantised(precision)?);
+    if let Some(model) = kept(entry.name, setting)? {
+        return Ok(model);
     }
     let data = setting.data.as_deref().ok_or_else(|| Error::Missing {
         what: format!("a trained {}", entry.name),
@@ -35,30 +31,58 @@ pub(super) fn trained(name: &str, setting: &Setting, progress: &dyn Progress) ->
     let (split, _) = Split::load(entry.dataset, data, setting.seed)?;
     let architecture = (entry.architecture)();
     progress.begin(&format!("training {}", entry.name), entry.recipe.epochs);
-    let rng = &mut ChaCha20Rng::seed_from_u64(setting.seed);
-    let mut trainer = FloatTrainer::<f32>::new(&architecture, entry.recipe, rng)?;
-    trainer.train(&split.train, setting.seed, |_| progress.step())?;
-    let weights = trainer.parameters();
-    let precision = Precision::INFERENCE.fitted(weights.largest());
-    let model = Model::from_float(entry.name, architecture, precision, &weights)?;
-    if let (Some(path), Some(folder)) = (path, &setting.models) {
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("cannot make {}", folder.display()))?;
-        let model = model.clone().with_metadata("seed", setting.seed.to_string());
-        model.with_metadata("dataset", entry.dataset).save(&path)?;
-    }
+    let step = || progress.step();
+    let weights = learning::trained(&architecture, entry.recipe, &split.train, setting.seed, step)?;
+    let model = learning::for_queries(entry.name, architecture, &weights)?;
+    keep(&model, entry.dataset, setting)?;
     Ok(model)
 }
 
+/// The network of that name from the folder of models, if it is there. Rounded for inference, whatever
+/// the file's precision.
+///
+/// # Errors
+/// For a file that cannot be read.
+pub(crate) fn kept(name: &str, setting: &Setting) -> Result<Option<Model>, Error> {
+    let Some(model) = kept_as_it_is(name, setting)? else { return Ok(None) };
+    let precision = Precision::INFERENCE.fitted(model.weights().largest());
+    Ok(Some(model.requantised(precision)?))
+}
+
+/// The same in the file's own precision.
+///
+/// # Errors
+/// For a file that cannot be read.
+pub(crate) fn kept_as_it_is(name: &str, setting: &Setting) -> Result<Option<Model>, Error> {
+    let file = setting.models.as_ref().map(|folder| folder.join(file_name(name)));
+    Ok(file.filter(|file| file.exists()).map(|file| Model::load(&file)).transpose()?)
+}
+
+/// Writes a model into the folder of models, which is made if need be, if one is named.
+///
+/// # Errors
+/// For a folder that cannot be written to.
+pub(crate) fn keep(model: &Model, dataset: &str, setting: &Setting) -> Result<(), Error> {
+    let Some(folder) = &setting.models else { return Ok(()) };
+    files::make(folder)?;
+    let model = model.clone().with_metadata("seed", setting.seed.to_string());
+    let model = model.with_metadata("dataset", dataset);
+    Ok(model.save(&folder.join(file_name(model.name())))?)
+}
+
+fn file_name(network: &str) -> String {
+    format!("{network}.safetensors")
+}
+
 /// The network of that name with random weights.
-pub(super) fn drawn(name: &str, precision: Precision, setting: &Setting) -> Result<Model> {
+pub(crate) fn drawn(name: &str, precision: Precision, setting: &Setting) -> Result<Model> {
     let entry = zoo::by_name(name).with_context(|| format!("no network is called {name}"))?;
     let rng = &mut ChaCha20Rng::seed_from_u64(setting.seed);
     Ok(Model::initialise(entry.name, (entry.architecture)(), precision, rng)?)
 }
 
 /// The trained network and `true`, or where it is missing the drawn one and `false`.
-pub(super) fn trained_or_drawn(
+pub(crate) fn trained_or_drawn(
     name: &str,
     setting: &Setting,
     progress: &dyn Progress,
@@ -73,14 +97,14 @@ pub(super) fn trained_or_drawn(
 }
 
 /// The test images of MNIST, where there is a folder of data.
-pub(super) fn test_images(setting: &Setting) -> Result<Option<Dataset>> {
+pub(crate) fn test_images(setting: &Setting) -> Result<Option<Dataset>> {
     let Some(data) = &setting.data else { return Ok(None) };
     Ok(Some(Dataset::load("mnist-test", data)?))
 }
 
 /// `count` queries of `batch` samples each: images where there are some, otherwise 8-bit pixels drawn
 /// from the seed, most of them dark.
-pub(super) fn queries(
+pub(crate) fn queries(
     images: Option<&Dataset>,
     inputs: usize,
     [count, batch]: [usize; 2],
@@ -97,7 +121,7 @@ pub(super) fn queries(
 
 /// Some model, for tests of what does not care which.
 #[cfg(test)]
-pub(super) fn tests_model() -> Model {
+pub(crate) fn tests_model() -> Model {
     let architecture = zoo::iris();
     Model::initialise(
         "iris",
