@@ -5,9 +5,9 @@
 //!
 //! | module | left out | what comes back |
 //! |---|---|---|
-//! | [`shares`] | the mask s, over the whole plaintext | equations, and weights themselves |
-//! | [`labels`] | the check of the transfers; labels that are sent once | Δ, and with it every sum |
-//! | [`tickets`] | masks r that are used once | the difference of two inputs |
+//! | `shares` | the mask s, over the whole plaintext | equations, and weights themselves |
+//! | `labels` | the check of the transfers; labels that are sent once | Δ, and with it every sum |
+//! | `tickets` | masks r that are used once | the difference of two inputs |
 
 mod labels;
 mod shares;
