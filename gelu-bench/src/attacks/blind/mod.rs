@@ -175,6 +175,8 @@ impl Runs {
         let [reused, fresh] = self.pixels();
         let [sums, all] = self.opened.sums;
         let pixels = self.differences.truth.len();
+        let checked = if self.cheat.caught { 0 } else { self.cheat.found as usize };
+        let again = if self.replay_refused { 0 } else { sums };
         let row = |who: &str, what: &str, undefended: Cell, defence: &str, defended: Cell| Row {
             source: Source::Measured,
             cells: vec![who.into(), what.into(), undefended, defence.into(), defended],
@@ -199,14 +201,14 @@ impl Runs {
                     "flips choices of a transfer",
                     of(self.cheat.found as usize, 128, "bits of Δ"),
                     "the check",
-                    of(0, 128, "bits; four, at odds of 1 to 15"),
+                    of(checked, 128, "bits; four, at odds of 1 to 15"),
                 ),
                 row(
                     "client",
                     "asks twice by one ticket",
                     of(sums, all, "sums"),
                     "tickets are spent first",
-                    of(0, all, "sums"),
+                    of(again, all, "sums"),
                 ),
                 row(
                     "server",
@@ -249,9 +251,14 @@ pub fn exhibit(setting: &Setting, progress: &dyn Progress) -> Result<Exhibit, Er
         title: "Blind queries: what each part of the protocol holds back".into(),
         finding: format!(
             "A client that solves {} open answers has a layer; from blind ones it has {} of {} weights, which is \
-             chance. Without the check of the transfers one batch gives all of Δ, and a ticket that is answered \
-             twice gives every sum; the real server does neither.",
-            runs.questions, runs.solved.right, runs.solved.all
+             chance. Without the check of the transfers one batch gives {} of 128 bits of Δ, and a ticket that is \
+             answered twice gives {} of {} sums; the real server checks, and spends tickets first.",
+            runs.questions,
+            runs.solved.right,
+            runs.solved.all,
+            runs.cheat.found,
+            runs.opened.sums[0],
+            runs.opened.sums[1]
         ),
         claims: runs.claims(),
         parts: vec![Part::Table(runs.table()), Part::Images(runs.pictures())],
