@@ -5,17 +5,20 @@
 //! `impl` of [`Scheme`] that says how its keys are kept in files.
 
 use std::path::Path;
+use std::sync::Arc;
 #[cfg(any(feature = "paillier", feature = "lattice"))]
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
+use gelu_core::blind::{BlindCosts, Circuits};
 #[cfg(feature = "paillier")]
 use gelu_core::clear::ClearKey;
 use gelu_core::plan::Purpose;
 use gelu_core::{Clear, Network, Plan, Precision};
 use serde::{Serialize, Serializer};
 
+use crate::cost::blind::counted;
 use crate::problem::problem;
 
 /// A cryptosystem that can be chosen on the command line.
@@ -214,6 +217,22 @@ pub trait Scheme: gelu_core::Backend {
         let secret = Self::keygen(bits, &mut rand::make_rng::<rand::rngs::ChaCha20Rng>())?;
         Ok(Plan::new::<Self>(network, precision, batch, purpose, Self::public_key(&secret))?)
     }
+
+    /// What making `tickets` tickets for blind queries costs with a key of `bits` bits, and the expected time of their
+    /// ciphertexts.
+    ///
+    /// # Errors
+    /// For a scheme without shares, or numbers that do not fit: which layer needs how many bits.
+    fn blind_costs(
+        network: &Network,
+        circuits: &Arc<Circuits>,
+        tickets: usize,
+        bits: u32,
+        prices: &Self::Prices,
+    ) -> Result<(BlindCosts, u64)> {
+        let secret = Self::keygen(bits, &mut rand::make_rng::<rand::rngs::ChaCha20Rng>())?;
+        counted::<Self>(network, circuits, tickets, Self::public_key(&secret), prices)
+    }
 }
 
 /// How long prices are measured.
@@ -293,6 +312,17 @@ impl Scheme for gelu_paillier::Paillier {
     ) -> Result<Plan<Self::Layout>> {
         let (key, prices) = (ClearKey::new(bits)?, gelu_paillier::prices(bits));
         Ok(Plan::priced::<Clear>(network, precision, batch, purpose, &key, &prices)?)
+    }
+
+    /// By the twin as well.
+    fn blind_costs(
+        network: &Network,
+        circuits: &Arc<Circuits>,
+        tickets: usize,
+        bits: u32,
+        prices: &Self::Prices,
+    ) -> Result<(BlindCosts, u64)> {
+        counted::<Clear>(network, circuits, tickets, &ClearKey::new(bits)?, prices)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What an exchange costs, from its plan: nothing is encrypted to find out.
 
+pub(crate) mod blind;
+
 use anyhow::Result;
 use gelu_core::backend::Layout;
 use gelu_core::plan::{Direction, Exchange, Purpose};

@@ -218,14 +218,15 @@ impl CotReceiver {
     pub fn extend(&mut self, bits: &Bits, rng: &mut dyn CryptoRng) -> Result<(Labels, Vec<u8>)> {
         check_batch(bits.len())?;
         let c = choices(bits, rng);
-        Ok(self.extend_with(bits.len(), |_| &c))
+        Ok(self.extend_with(bits.len(), &c, |_| &c))
     }
 
-    /// With the choices of each group: the same for all, in an honest run.
+    /// With the choices c, and what is sent of them in each group: c for all, in an honest run.
     fn extend_with<'c>(
         &mut self,
         count: usize,
-        choices: impl Fn(usize) -> &'c [u128],
+        c: &[u128],
+        sent: impl Fn(usize) -> &'c [u128],
     ) -> (Labels, Vec<u8>) {
         let blocks = blocks(count);
         let mut message = Vec::with_capacity(transfer_bytes(count));
@@ -233,14 +234,14 @@ impl CotReceiver {
         for group in 0..GROUPS {
             let mut folded = self.streams.folded(group, blocks);
             let [.., u] = &mut folded;
-            add(u, choices(group));
+            add(u, sent(group));
             write_blocks(u, &mut message);
             rows.extend(folded.into_iter().take(DEPTH));
         }
         let chi = self.streams.challenge(count, blocks, &message);
         let hash = |x: &[u128]| self.streams.hashed(&chi, x);
         let hashes: Vec<_> =
-            core::iter::once(hash(choices(0))).chain(rows.iter().map(|v| hash(v))).collect();
+            core::iter::once(hash(c)).chain(rows.iter().map(|v| hash(v))).collect();
         write_blocks(&hashes, &mut message);
         let labels = columns(&rows, count);
         rows.zeroize();
@@ -342,5 +343,7 @@ impl fmt::Debug for CotSender {
     }
 }
 
+#[cfg(any(test, feature = "laboratory"))]
+pub mod laboratory;
 #[cfg(test)]
 mod tests;

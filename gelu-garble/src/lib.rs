@@ -54,6 +54,8 @@ mod tree;
 mod two_party;
 
 pub use bits::{Bits, Labels};
+#[cfg(any(test, feature = "laboratory"))]
+pub use cot::laboratory;
 pub use cot::{CotReceiver, CotSender, Offer};
 pub use evaluate::{Evaluation, Evaluator};
 pub use garble::{Garbler, Garbling, Task};

@@ -12,6 +12,7 @@
 //! | [`randomness`] | a client | weights, from the randomness of a response |
 //! | [`lattice`] | a client | weights, from ciphertexts of a lattice scheme |
 //! | [`approximate`] | a server | a secret key, from one decryption of CKKS that it is shown |
+//! | [`blind`] | a client, a server | Δ, sums, inputs, from blind queries that leave something out |
 //! | [`permutation`] | a client | weights, although the neurons are permuted for each query |
 //! | [`factorisation`], by [`unmixing`] | a server | inputs, from the sum of a short lease |
 //! | [`low_bits`] | a server | which inputs are zero, from the low bits of masked gradients |
@@ -22,6 +23,7 @@
 
 pub mod algebra;
 pub mod approximate;
+pub mod blind;
 pub mod digits;
 pub mod extraction;
 pub mod factorisation;
@@ -53,11 +55,12 @@ mod tests {
         let (extent, key_bits, seed) = (Extent::Quick, 512, 1);
         let setting = Setting { extent, data: None, models: None, seed, key_bits };
         type Make = fn(&Setting, &dyn Progress) -> Result<Exhibit, Error>;
-        let all: [Make; 6] = [
+        let all: [Make; 7] = [
             packing::exhibit,
             randomness::exhibit,
             lattice::exhibit,
             approximate::exhibit,
+            blind::exhibit,
             low_bits::exhibit,
             masks::exhibit,
         ];

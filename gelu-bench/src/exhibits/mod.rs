@@ -158,6 +158,12 @@ pub(crate) const ENTRIES: &[Entry] = &[
         make: |setting, progress| Ok(attacks::approximate::exhibit(setting, progress)?),
     },
     Entry {
+        id: "attack-blind",
+        about: "a client or server gets sums, Δ or inputs back from blind queries that leave one thing out; \
+                the real ones leave out nothing",
+        make: |setting, progress| Ok(attacks::blind::exhibit(setting, progress)?),
+    },
+    Entry {
         id: "attack-permutation",
         about: "A client realigns neurons that are permuted for every query; only counting helps",
         make: |setting, progress| Ok(attacks::permutation::exhibit(setting, progress)?),

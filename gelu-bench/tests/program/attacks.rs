@@ -8,7 +8,7 @@ fn attacks_are_listed_and_run() {
     let here = folder.path();
     let listed = json(here, &["attack"]);
     let named = |name: &str| listed.as_array().unwrap().iter().any(|a| a["name"] == name);
-    for name in ["packing", "randomness", "lattice", "low-bits", "masks"] {
+    for name in ["packing", "randomness", "lattice", "blind", "low-bits", "masks"] {
         assert!(named(name), "{listed}");
     }
     let run = gelu_bench(here, &["attack"]).assert().success();

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::args::{self, Cryptosystem, FreezeArgs};
 use crate::backend::{Backend, Scheme, Task};
+use crate::cost::blind::{Blind, Offered};
 use crate::cost::{Costs, Count};
 use crate::model;
 use crate::output::{Output, table};
@@ -31,7 +32,8 @@ each row (forward) or column (backward) stays undetermined by sums of that direc
 ledger enforces the column for any client, which may pack its ciphertexts as it likes. The data's
 column is the other side: the sum of a lease over fewer different samples exposes the inputs to the
 server. Frozen layers are asked forward alone and count over all versions of the model together.
-What it all costs: `gelu plan`.")]
+A blind query tells no sums: its answer's bits count against all weights together (the book: Blind
+inference). What it all costs: `gelu plan`.")]
 pub(crate) struct Args {
     /// A model file, or the name of a network
     #[arg(value_name = "MODEL")]
@@ -60,7 +62,7 @@ struct Account {
     costs: Costs,
 }
 
-/// What each party could learn of a model: an account of queries, and one of a training.
+/// What each party could learn of a model: an account of open queries, one of blind ones, and one of a training.
 #[derive(Debug, Serialize)]
 pub struct Audit {
     model: String,
@@ -69,6 +71,7 @@ pub struct Audit {
     backend: &'static str,
     key_bits: u32,
     inference: Account,
+    blind: Offered,
     training: Account,
     /// Size of the keys of a training.
     #[serde(skip)]
@@ -78,7 +81,7 @@ pub struct Audit {
     lease: [usize; 2],
 }
 
-/// Prints both accounts.
+/// Prints all accounts.
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     let (architecture, inference, training) = open(&args.model)?;
     let architecture = args.freeze.network(architecture)?;
@@ -103,10 +106,17 @@ impl Audit {
         steps: u32,
     ) -> Result<Self> {
         let network = architecture.network();
-        let account = |precision, batch, purpose, cryptosystem: Cryptosystem| {
-            let count = Count { network: &network, precision, batch, purpose, measured: false };
+        let count = |precision, batch, purpose| Count {
+            network: &network,
+            precision,
+            batch,
+            purpose,
+            measured: false,
+        };
+        let account = |count, cryptosystem: Cryptosystem| {
             cryptosystem.backend.run(Accounted(count, cryptosystem.key_bits))
         };
+        let one_query = count(inference, 1, Purpose::Inference);
         let (queries, mini_batches) = (cryptosystem, cryptosystem.for_training());
         Ok(Self {
             model: model.into(),
@@ -114,8 +124,9 @@ impl Audit {
             parameters: architecture.parameters(),
             backend: queries.backend.id(),
             key_bits: queries.key_bits,
-            inference: account(inference, 1, Purpose::Inference, queries)?,
-            training: account(training, batch, Purpose::Training { steps }, mini_batches)?,
+            inference: account(one_query, queries)?,
+            blind: one_query.blind(queries),
+            training: account(count(training, batch, Purpose::Training { steps }), mini_batches)?,
             training_bits: mini_batches.key_bits,
             lease: [usize::try_from(steps)?, batch],
         })
@@ -126,7 +137,8 @@ impl Audit {
         let [steps, batch] = self.lease;
         format!(
             "{layers}\n{parameters} parameters, {backend} with keys of {bits} bits\n\n\
-             Inference, one sample at a time\n{inference}\n\n\
+             Inference, open, one sample at a time\n{inference}\n\n\
+             Inference, blind, one sample at a time\n{blind}\n\n\
              Training, leases of {steps} mini-batches of {batch} samples\n{training}",
             layers = self.layers,
             parameters = self.parameters,
@@ -136,6 +148,7 @@ impl Audit {
                 bits => format!("{} for queries, {bits}", self.key_bits),
             },
             inference = self.inference.text(),
+            blind = blind(&self.blind),
             training = self.training.text(),
         )
     }
@@ -163,6 +176,35 @@ pub(super) fn verdict(network: &Network, precision: &Precision) -> Result<String
     let count =
         Count { network, precision, batch: 1, purpose: Purpose::Inference, measured: false };
     Ok(backend.run(Accounted(count, key_bits))?.verdict)
+}
+
+/// The account of blind queries.
+fn blind(offered: &Offered) -> String {
+    let Blind { answers, tickets, query, verdict, .. } = match offered {
+        Offered::Blind(blind) => blind,
+        Offered::Refused { refused } => return format!("None: {refused}."),
+    };
+    let mut text = table(&[
+        "the client is told",
+        "#bits\na sample",
+        "#bits of all\nweights",
+        "#safe samples,\nany client",
+    ]);
+    for told in answers {
+        text.add_row([
+            told.name().to_owned(),
+            told.bits.to_string(),
+            told.secret_bits.to_string(),
+            told.safe_samples.to_string(),
+        ]);
+    }
+    format!(
+        "{text}\nVerdict: {verdict}.\nCost: {} in {} round trips before the query, {} in {} with it.",
+        bytes(tickets.bytes),
+        tickets.round_trips,
+        bytes(query.bytes),
+        query.round_trips,
+    )
 }
 
 /// The account of a use with keys of so many bits.

@@ -1,5 +1,7 @@
 //! `gelu demo`: the main job, with everything that it needs inside the program.
 
+mod blind;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -25,15 +27,20 @@ use crate::report;
     after_help = "\
 Examples:
   gelu demo                             writes gelu-demo-report.html: open it in a browser
+  gelu demo --blind                     queries whose sums nobody sees, of a network of convolutions
   gelu demo --json                      one object for programs
   gelu demo --key-bits 3072             keys of the size recommended for new ones
   gelu demo --backend insecure-clear    the same without encryption, in a moment
 
 Iris is so narrow a network that a few samples determine its weights. The leakage ledger would
 refuse to train it; the demo's server is started with --allow-model-extraction, and the demo says
-what that means."
+what that means. With --blind a network of convolutions is trained in the clear and asked about
+digits: one open query would give its kernels away, a blind one tells a class."
 )]
 pub(crate) struct Args {
+    /// Instead of training, ask blindly: nobody sees the sums of a layer
+    #[arg(long, conflicts_with_all = ["epochs", "report", "force"])]
+    blind: bool,
     /// How often every training row is seen
     #[arg(long, value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=1000))]
     epochs: u32,
@@ -61,6 +68,9 @@ const LEASE_SAMPLES: u64 = 300;
 /// Runs the demonstration.
 pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     args.threads.start()?;
+    if args.blind {
+        return blind::run(args, output);
+    }
     let report =
         report::destination(args.report.as_deref(), "gelu-demo-report.html", &[], args.force)?;
     let (split, _) = Split::load("iris", Path::new(""), args.seed)?;

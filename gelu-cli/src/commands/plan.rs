@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::audit::open;
 use crate::args::{self, Cryptosystem, FreezeArgs};
 use crate::backend::Backend;
+use crate::cost::blind::{Blind, Offered};
 use crate::cost::{Costs, Count};
 use crate::output::{Output, table};
 use crate::phases::{bytes, seconds};
@@ -78,6 +79,12 @@ pub struct Shown {
     key_bits: u32,
     measured: bool,
     costs: Costs,
+    /// Sums of all layers that a client reads of one sample of an open query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sums: Option<u64>,
+    /// The same query blind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blind: Option<Offered>,
     /// The same under each cryptosystem of this build, with the keys that it has by default.
     backends: Vec<Alternative>,
 }
@@ -144,6 +151,8 @@ impl Shown {
             Purpose::Inference => None,
             Purpose::Training { steps } => Some(steps),
         };
+        let sums =
+            || count.network.stages().iter().map(|stage| stage.linear.outputs() as u64).sum();
         Ok(Self {
             model: model.into(),
             layers: architecture.to_string(),
@@ -154,6 +163,8 @@ impl Shown {
             key_bits: chosen.key_bits,
             measured: count.measured,
             costs: count.under(chosen)?,
+            sums: steps.is_none().then(sums),
+            blind: steps.is_none().then(|| count.blind(chosen)),
             backends: alternatives(count),
         })
     }
@@ -195,7 +206,7 @@ impl Shown {
         format!(
             "{layers}\n{what}, {batch} at a time, {backend} with keys of {bits} bits\n\n{rows}\n\
              Total: {rounds} rounds, {ciphertexts} ciphertexts, {operations} operations, {time} expected, \
-             {sent} sent.\n{hiding}\n{others}",
+             {sent} sent.\n{hiding}{modes}\n{others}",
             layers = self.layers,
             batch = match costs.batch {
                 1 => "one sample".to_owned(),
@@ -209,6 +220,7 @@ impl Shown {
             time = seconds(costs.nanoseconds as f64 / 1e9),
             sent = bytes(costs.bytes),
             hiding = hiding(costs),
+            modes = modes(self),
             others = comparison(self),
         )
     }
@@ -239,6 +251,33 @@ fn hiding(costs: &Costs) -> String {
              made as written.\n"
         )
     })
+}
+
+/// An open and a blind query side by side.
+fn modes(shown: &Shown) -> String {
+    let (Some(sums), Some(offered)) = (shown.sums, &shown.blind) else { return String::new() };
+    let blind = match offered {
+        Offered::Blind(blind) => blind,
+        Offered::Refused { refused } => return format!("\nNo blind queries: {refused}.\n"),
+    };
+    let Blind { tickets, query, .. } = blind;
+    let costs = &shown.costs;
+    let time = |ns: u64| seconds(ns as f64 / 1e9);
+    let mut rows = table(&["--mode", "#open", "#blind,\nbefore", "#blind,\nwith it"]);
+    let mut row = |name: &str, cells: [String; 3]| {
+        rows.add_row([name.to_owned()].into_iter().chain(cells));
+    };
+    let times = [costs.nanoseconds, tickets.nanoseconds, query.nanoseconds];
+    row("expected time", times.map(time));
+    row("sent", [costs.bytes, tickets.bytes, query.bytes].map(bytes));
+    let trips = [costs.rounds, tickets.round_trips, query.round_trips];
+    row("round trips", trips.map(|trips| trips.to_string()));
+    format!(
+        "\nThe same query open, and blind (by tickets that are made before it):\n{rows}\n\
+         Of each sample the client learns, open: {sums} sums of layers, which are equations about the weights; \
+         blind: {}. The server learns nothing in either.\n",
+        blind.told()
+    )
 }
 
 /// All cryptosystems side by side, and which is the fastest and which the smallest.

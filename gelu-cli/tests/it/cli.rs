@@ -205,8 +205,13 @@ fn audit_shows_both_sides_of_the_ledger() {
     // Three classes, but softmax ignores a shift of their scores.
     assert_eq!((&backward["direction"], &backward["unknowns"]), (&"backward".into(), &2.into()));
     assert_eq!(layers.len(), training["costs"]["exchanges"].as_array().unwrap().len());
+    // Three classes are two bits, of four inputs, five hidden neurons and their biases.
+    let class = &audit["blind"]["answers"][0];
+    assert_eq!((&class["answer"], &class["bits"]), (&"Class".into(), &2.into()));
+    let (safe, secret) = (&class["safe_samples"], &class["secret_bits"]);
+    assert_eq!(safe.as_u64().unwrap(), (secret.as_u64().unwrap() - 1) / 2);
     let text = stdout(&["audit", "kr-vs-kp"]);
-    for expected in ["Inference", "Training", "Verdict", "unknowns", "dense2"] {
+    for expected in ["open", "blind", "Training", "Verdict", "unknowns", "dense2"] {
         assert!(text.contains(expected), "{text}");
     }
 }
@@ -254,12 +259,29 @@ fn plan_shows_layouts_and_what_they_cost() {
         let sum: u64 = exchanges.iter().map(|e| e[of].as_u64().unwrap()).sum();
         assert_eq!(costs[of], sum, "{of}");
     }
+    let blind = &plan["blind"];
+    let told: Vec<_> = blind["answers"].as_array().unwrap().iter().map(|a| &a["bits"]).collect();
+    assert_eq!(told, [4, 270]);
+    let trips = [&blind["tickets"]["round_trips"], &blind["query"]["round_trips"]];
+    assert_eq!(trips, [2, 5], "{blind}");
+    // A ticket for each sample; the query's own work is little beside them.
+    let of = |blind: &Value, part: &str, what: &str| blind[part][what].as_u64().unwrap();
+    let more = &json(&["plan", "lenet5", "--batch", "8", "--json"])["blind"];
+    assert_eq!(of(more, "query", "bytes"), 8 * of(blind, "query", "bytes"));
+    assert!(of(more, "tickets", "bytes") < 8 * of(blind, "tickets", "bytes"), "they share slots");
+    let [before, with] = ["tickets", "query"].map(|part| of(blind, part, "nanoseconds"));
+    assert!(with < before, "{blind}");
+    let side_by_side = stdout(&["plan", "lenet5"]);
+    assert!(side_by_side.contains("a class (4 bits) or scores (270 bits)"), "{side_by_side}");
+    let refused = json(&["plan", "resnet20", "--json"])["blind"]["refused"].to_string();
+    assert!(refused.starts_with("\"conv1: goes into a shortcut"), "{refused}");
     let training = ["plan", "lenet5", "--train", "--steps", "3", "--sigma", "70", "--batch", "2"];
     let text = stdout(&training);
     for expected in ["conv1+pool1", "backward", "positions", "sigma 70", "2 samples", "Total"] {
         assert!(text.contains(expected), "{text}");
     }
     let training = json(&[&training[..], &["--json"]].concat());
+    assert!(training["blind"].is_null(), "trainings are open");
     let slots = |plan: &Value| plan["costs"]["exchanges"][0]["value_bits"].as_u64().unwrap();
     assert!(slots(&training) > slots(&plan), "masks take room");
     #[cfg(feature = "lattice")]

@@ -50,6 +50,18 @@ fn the_demonstration_under_paillier() {
     assert!(folder.path().join("r.html").is_file());
 }
 
+/// A network that one open query would give away, asked blindly.
+#[test]
+fn the_blind_demonstration() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = json(folder.path(), &["demo", "--blind", "--backend", "insecure-clear"]);
+    let said = |of: &str| demo[of].as_str().unwrap();
+    assert!(said("open").starts_with("a single query can determine weights of conv1"), "{demo}");
+    assert!(said("blind").starts_with("a blind query tells 4 bits"), "{demo}");
+    assert_eq!((&demo["answered"], &demo["equal"]), (&32.into(), &32.into()));
+    assert!(demo["right"].as_u64().unwrap() > 24, "{demo}");
+}
+
 /// Queries over TLS with fresh keys and with keys from a file, and a training whose weights are the oracle's, also
 /// with keys that are too small for it.
 #[cfg(feature = "lattice")]

@@ -3,6 +3,7 @@
 use rand::rngs::ChaCha20Rng;
 use rand::{Rng, SeedableRng};
 
+use super::laboratory::{Flip, danger_unchecked, danger_wrong_choices};
 use super::*;
 
 /// A session, after its base transfers.
@@ -62,23 +63,18 @@ fn changed_lost_and_repeated_messages_are_refused() {
     assert_eq!(error, "the peer misbehaved: a batch of transfers fails its check");
 }
 
-/// An evaluator that flips one bit of its choices in one group only.
-fn cheat(receiver: &mut CotReceiver, group: usize, bit: usize) -> (Labels, Vec<u8>, Vec<u128>) {
-    let honest = vec![0; blocks(128)];
-    let mut flipped = honest.clone();
-    flipped[0] |= 1 << bit;
-    let choices = |other: usize| if other == group { &flipped[..] } else { &honest[..] };
-    let (labels, message) = receiver.extend_with(128, choices);
-    (labels, message, flipped)
+/// 128 choices of 0, of which one is flipped in a group.
+fn cheat(receiver: &mut CotReceiver, flips: &[Flip], rng: &mut ChaCha20Rng) -> (Labels, Vec<u8>) {
+    danger_wrong_choices(receiver, &Bits::of_shares(&[0, 0], 64), flips, rng)
 }
 
 #[test]
 fn different_choices_in_different_groups_are_caught() {
     let mut caught = 0;
-    for group in [1, 7, 30, 31] {
-        let (sender, mut receiver, _) = session(10 + group as u64);
+    for group in [0, 1, 7, 30, 31] {
+        let (sender, mut receiver, mut rng) = session(10 + group as u64);
         let known = alpha(&sender.delta(), group);
-        let (_, message, _) = cheat(&mut receiver, group, 5);
+        let (_, message) = cheat(&mut receiver, &[Flip { group, bit: 5, guess: 0 }], &mut rng);
         // Where Δ has no bit in the group, nothing was wrong.
         assert_eq!(sender.extend(128, &message).is_err(), known != 0, "{group}");
         caught += usize::from(known != 0);
@@ -89,20 +85,11 @@ fn different_choices_in_different_groups_are_caught() {
 /// What the check leaves: to stake the session on a guess of four bits.
 #[test]
 fn a_cheat_passes_only_with_the_right_guess_of_the_bits_it_touches() {
-    let group = 3;
     for guess in 0..16u8 {
-        let (sender, mut receiver, _) = session(77);
-        let (_, mut message, flipped) = cheat(&mut receiver, group, 9);
-        // The cheater corrects its columns' hashes by what it believes that Δ does to its error.
-        let corrections = 16 * GROUPS * blocks(128);
-        let chi = sender.streams.challenge(128, blocks(128), &message[..corrections]);
-        let error = sender.streams.hashed(&chi, &flipped);
-        for bit in (0..DEPTH).filter(|bit| guess >> bit & 1 == 1) {
-            let at = corrections + 16 * (1 + DEPTH * group + bit);
-            let hash = u128::from_le_bytes(message[at..][..16].try_into().unwrap()) ^ error;
-            message[at..][..16].copy_from_slice(&hash.to_le_bytes());
-        }
-        let right = guess == alpha(&sender.delta(), group);
+        let (sender, mut receiver, mut rng) = session(77);
+        let flip = Flip { group: 3, bit: 9, guess };
+        let (_, message) = cheat(&mut receiver, &[flip], &mut rng);
+        let right = guess == alpha(&sender.delta(), flip.group);
         assert_eq!(sender.extend(128, &message).is_ok(), right, "{guess}");
     }
 }
@@ -111,23 +98,15 @@ fn a_cheat_passes_only_with_the_right_guess_of_the_bits_it_touches() {
 /// give it, tell all of Δ.
 #[test]
 fn an_unchecked_transfer_gives_delta_away() {
-    let (sender, mut receiver, _) = session(4);
-    let mut found = 0;
-    for group in 0..GROUPS {
-        let (own, message, _) = cheat(&mut receiver, group, group);
-        let rows = sender.rows(blocks(128), &message[..16 * GROUPS * blocks(128)]);
-        let zero = columns(&rows, 128).0[group];
-        let gate = |label: u128| Session::new([0; 32]).hash("a gate", &[&label.to_le_bytes()]);
-        let seen = gate(zero);
-        let tried = (0..16).find(|alpha| gate(own.0[group] ^ alpha << (DEPTH * group)) == seen);
-        found |= tried.expect("one of sixteen") << (DEPTH * group);
-        rewind(&sender, &mut receiver);
-    }
-    assert_eq!(found, sender.delta().value());
-}
-
-/// The sender's streams stay at the first batch here, so the receiver's go back to it.
-fn rewind(sender: &CotSender, receiver: &mut CotReceiver) {
-    receiver.streams.used = sender.streams.used;
-    receiver.streams.batches = sender.streams.batches;
+    let (sender, mut receiver, mut rng) = session(4);
+    let flips: Vec<_> = (0..GROUPS).map(|group| Flip { group, bit: group, guess: 0 }).collect();
+    let (own, message) = cheat(&mut receiver, &flips, &mut rng);
+    let zeros = danger_unchecked(&sender, 128, &message);
+    let gate = |label: u128| Session::new([0; 32]).hash("a gate", &[&label.to_le_bytes()]);
+    let found = (0..GROUPS).map(|group| {
+        let seen = gate(zeros.0[group]);
+        let at = |alpha: &u128| gate(own.0[group] ^ alpha << (DEPTH * group)) == seen;
+        (0..16).find(at).expect("one of sixteen") << (DEPTH * group)
+    });
+    assert_eq!(found.sum::<u128>(), sender.delta().value());
 }

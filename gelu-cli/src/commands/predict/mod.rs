@@ -58,7 +58,7 @@ Examples:
   gelu predict --model iris.safetensors --csv flowers.csv --id flower
   gelu predict --model iris.safetensors --csv flowers.csv --ignore flower --format jsonl --clear
   gelu predict --model digits.safetensors --images scans --out scans.jsonl
-  gelu predict --model iris.safetensors --csv flowers.csv --ignore flower --mode blind --answer class
+  gelu predict --model iris.safetensors --csv flowers.csv --id flower --mode blind --answer class
 
 Answers come in the order of the rows and are written as they come: of a table of any length, only some thousand rows
 are in memory. A table in a file is read once before anything is asked, so a row that does not fit is found before
