@@ -81,7 +81,7 @@ impl<B: Backend> BlindPlan<B> {
         };
         for (stage, linear) in self.circuits.stages().iter().zip(linears) {
             costs.query_up += width(stage.ring_bits) * linear.inputs();
-            costs.kept += 8 * linear.outputs();
+            costs.kept += width(stage.ring_bits) * linear.outputs();
             let Some(batch) = stage.batch() else {
                 costs.query_down += width(stage.ring_bits) * linear.outputs();
                 continue;
@@ -92,7 +92,7 @@ impl<B: Backend> BlindPlan<B> {
             costs.requests += sizes.request;
             costs.garbled += sizes.garbled;
             costs.query_down += sizes.encoded;
-            costs.kept += 8 * neurons;
+            costs.kept += width(batch.ring_bits) * neurons;
         }
         if self.circuits.answer() == Answer::Class {
             let last = self.circuits.stages().last().and_then(BlindStage::batch);
