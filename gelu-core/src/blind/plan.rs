@@ -67,6 +67,11 @@ impl<B: Backend> BlindPlan<B> {
         Ok(Self { circuits: Arc::clone(circuits), exchanges, tickets })
     }
 
+    /// The layouts of all stages.
+    pub(crate) fn layouts(&self) -> Vec<&B::Layout> {
+        self.exchanges.iter().map(|exchange| exchange.exchange.layout()).collect()
+    }
+
     /// What it costs: bytes are those of the messages' contents, without the few that frame them.
     ///
     /// # Errors

@@ -221,10 +221,9 @@ impl<B: Backend> Session<B> {
         }
         self.flush().await?;
         if self.host.config.precompute {
-            let precompute = |machine: &mut Machine<B>, _: &AccountHost<B>| {
-                if let Answering::Open(server) = &machine.server {
-                    server.precompute(&mut machine.rng);
-                }
+            let precompute = |machine: &mut Machine<B>, _: &AccountHost<B>| match &machine.server {
+                Answering::Open(server) => server.precompute(&mut machine.rng),
+                Answering::Blind(server) => server.precompute(&mut machine.rng),
             };
             self.compute(precompute).await?;
         }

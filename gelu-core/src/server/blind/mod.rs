@@ -121,6 +121,16 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
         self.transmit.pop_front()
     }
 
+    /// Uses idle time: makes what sealing the answers of another request for tickets like the last one needs.
+    /// Does nothing in the middle of one, or of a query.
+    pub fn precompute(&self, rng: &mut dyn CryptoRng) {
+        if let State::Open { opened, phase: Phase::Ready, .. } = &self.state
+            && let Some(plan) = &opened.planned
+        {
+            B::prepare_seals(&opened.public, &plan.layouts(), rng);
+        }
+    }
+
     /// Takes a message from the client.
     ///
     /// # Errors
