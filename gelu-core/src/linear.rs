@@ -268,8 +268,18 @@ impl LinearMap {
         constant: T,
     ) -> Array2<T> {
         assert_eq!((weights.len(), biases.len()), (self.weights(), self.biases()));
+        let mut result = self.apply(&self.entries(weights), x);
+        for (output, mut row) in result.outer_iter_mut().enumerate() {
+            let shift = constant * biases[self.bias_of(output)];
+            row.iter_mut().for_each(|z| *z += shift);
+        }
+        result
+    }
+
+    /// E·X, for the [entries](Self::entries) of the matrix.
+    pub(crate) fn apply<T: Scalar>(&self, entries: &[T], x: ArrayView2<'_, T>) -> Array2<T> {
         assert_eq!(x.nrows(), self.inputs());
-        let (entries, batch) = (self.entries(weights), x.ncols());
+        let batch = x.ncols();
         let x = x.as_standard_layout();
         let x = x.as_slice().expect("standard layout");
         let mut result = Array2::zeros((self.outputs(), batch));
@@ -278,10 +288,6 @@ impl LinearMap {
             let sums = &mut z[output * batch..][..len * batch];
             add_scaled(sums, entries[entry], &x[source * batch..][..len * batch]);
         });
-        for (output, mut row) in result.outer_iter_mut().enumerate() {
-            let shift = constant * biases[self.bias_of(output)];
-            row.iter_mut().for_each(|z| *z += shift);
-        }
         result
     }
 

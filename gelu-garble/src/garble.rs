@@ -12,10 +12,11 @@
 
 use core::fmt;
 
+use gelu_core::circuit::two_party::Packed;
 use gelu_core::circuit::{Circuit, Output};
 use gelu_core::error::{ApiMisuse, Result};
 use rand_core::CryptoRng;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::bits::{Bits, Labels, check_count, write_blocks};
 use crate::kernel::{Group, Kernel, LANES, Lanes};
@@ -113,13 +114,9 @@ impl Garbler {
         let Task { circuit, .. } = task;
         check_count(task.inputs()[1], zeros.len())?;
         let spans = self.tweaks.take(circuit, task.neurons)?;
-        let mut garbling = Garbling {
-            delta: self.delta.clone(),
-            seed: random_block(rng),
-            inputs: task.inputs()[0],
-            rho: Vec::with_capacity(task.outputs()),
-        };
-        let own = garbling.zeros(self.kernel);
+        let (seed, inputs) = (Zeroizing::new(random_block(rng)), task.inputs()[0]);
+        let own = labels_of_zero(*seed, inputs, self.kernel);
+        let mut rho = Zeroizing::new(Vec::with_capacity(task.outputs()));
         let [first, second] = circuit.inputs();
         let (half_gates, rows) = (2 * circuit.and_count(), circuit.decoded_bits());
         let mut wires = Zeroizing::new(Vec::with_capacity(circuit.wires()));
@@ -144,9 +141,10 @@ impl Garbler {
                 *hashes = [Lanes(even), Lanes(even.map(|x| x ^ self.delta.value()))];
             }
             self.kernel.hash(keys.rows, 2, &mut hashes);
-            project(task, wires, used, &hashes, &mut garbling.rho, &mut out);
+            project(task, wires, used, &hashes, &mut rho, &mut out);
         }
-        Ok((garbling, out))
+        let (delta, rho) = (self.delta.clone(), Packed::new(&rho, task.ring_bits));
+        Ok((Garbling { delta, seed, inputs, rho }, out))
     }
 }
 
@@ -210,12 +208,11 @@ pub(crate) fn push_inputs(
 
 /// A garbled batch whose labels have not been sent: what the garbler keeps until the query. It is small (a seed,
 /// and a number for each output) and used once, by [`encode`](Self::encode).
-#[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Garbling {
     delta: Delta,
-    seed: u128,
+    seed: Zeroizing<u128>,
     inputs: usize,
-    rho: Vec<u64>,
+    rho: Packed,
 }
 
 impl Garbling {
@@ -224,24 +221,24 @@ impl Garbling {
     ///
     /// # Errors
     /// [`ApiMisuse::Shape`] for a wrong number of bits. The garbling is gone then, too: nothing was sent.
-    pub fn encode(mut self, bits: &Bits) -> Result<(Vec<u8>, Zeroizing<Vec<u64>>)> {
+    pub fn encode(self, bits: &Bits) -> Result<(Vec<u8>, Zeroizing<Vec<u64>>)> {
         check_count(self.inputs, bits.len())?;
-        let mut labels = self.zeros(Kernel::best());
+        let mut labels = labels_of_zero(*self.seed, self.inputs, Kernel::best());
         for (n, label) in labels.iter_mut().enumerate() {
             *label ^= self.delta.value() & bits.mask(n);
         }
         let mut bytes = Vec::with_capacity(BLOCK * labels.len());
         write_blocks(&labels, &mut bytes);
-        Ok((bytes, Zeroizing::new(core::mem::take(&mut self.rho))))
+        Ok((bytes, self.rho.unpack()))
     }
+}
 
-    /// The labels of 0 of the garbler's own bits.
-    fn zeros(&self, kernel: Kernel) -> Zeroizing<Vec<u128>> {
-        let mut out = [vec![0; self.inputs]];
-        kernel.streams(&[self.seed], 0, &mut out);
-        let [labels] = out;
-        Zeroizing::new(labels)
-    }
+/// The labels of 0 of the garbler's own bits.
+fn labels_of_zero(seed: u128, bits: usize, kernel: Kernel) -> Zeroizing<Vec<u128>> {
+    let mut out = [vec![0; bits]];
+    kernel.streams(&[seed], 0, &mut out);
+    let [labels] = out;
+    Zeroizing::new(labels)
 }
 
 impl fmt::Debug for Garbling {

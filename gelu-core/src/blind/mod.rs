@@ -17,7 +17,7 @@
 //!                  client                                               TransferAnswer →
 //! ticket           client  r of all stages, under encryption            EncryptedMasks →
 //! (2 round trips)  server  c = W·r − s of all stages, sealed           ← EncryptedShares
-//!                  client  a transfer for each bit of c                TransferRequest →   one for each ticket
+//!                  client  a transfer for each bit of c                TransferRequest →   one for each ticket, all at once
 //!                  server  garbles                                       ← GarbledTicket
 //! query            client  x − r of the first stage                       HiddenInputs →
 //! (1 round trip    server  z = W·(x − r) + s + b + offset: labels          ← ShareLabels

@@ -2,18 +2,9 @@
 
 use zeroize::Zeroizing;
 
-use crate::circuit::two_party::reduced;
+pub(crate) use crate::circuit::two_party::packed::{width, write};
+use crate::circuit::two_party::{packed, reduced};
 use crate::error::{PeerMisbehaved, Result};
-
-/// Bytes of a number modulo 2^`bits`.
-pub(crate) fn width(bits: u32) -> usize {
-    bits.div_ceil(8) as usize
-}
-
-/// Appends numbers modulo 2^`bits`.
-pub(crate) fn write(numbers: &[u64], bits: u32, out: &mut Vec<u8>) {
-    numbers.iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes()[..width(bits)]));
-}
 
 /// Reads `count` numbers modulo 2^`bits`; `what` they are is for errors.
 ///
@@ -29,24 +20,20 @@ pub(crate) fn read(
         let expected = format!("{} bytes", count * width(bits));
         return Err(PeerMisbehaved::out_of_bounds(what, bytes.len(), expected).into());
     }
-    let number = |chunk: &[u8]| {
-        let mut number = [0; 8];
-        number[..chunk.len()].copy_from_slice(chunk);
-        u64::from_le_bytes(number)
-    };
-    let numbers: Vec<_> = bytes.chunks_exact(width(bits)).map(number).collect();
+    let numbers = packed::numbers(bytes, bits);
     match numbers.iter().find(|x| **x != reduced(**x, bits)) {
         Some(x) => {
             let expected = format!("of numbers below 2^{bits}");
             Err(PeerMisbehaved::out_of_bounds(what, x, expected).into())
         }
-        None => Ok(Zeroizing::new(numbers)),
+        None => Ok(numbers),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::circuit::two_party::Packed;
 
     #[test]
     fn numbers_of_every_ring_come_back_and_others_are_refused() {
@@ -57,6 +44,7 @@ mod tests {
             write(&numbers, bits, &mut bytes);
             assert_eq!(bytes.len(), 4 * width(bits));
             assert_eq!(**read("numbers", &bytes, 4, bits).unwrap(), numbers);
+            assert_eq!(*Packed::new(&numbers, bits).unpack(), numbers);
             assert!(read("numbers", &bytes, 5, bits).is_err());
             assert!(read("numbers", &bytes[1..], 4, bits).is_err());
             if !bits.is_multiple_of(8) {

@@ -67,6 +67,11 @@ impl<B: Backend> BlindPlan<B> {
         Ok(Self { circuits: Arc::clone(circuits), exchanges, tickets })
     }
 
+    /// The layouts of all stages.
+    pub(crate) fn layouts(&self) -> Vec<&B::Layout> {
+        self.exchanges.iter().map(|exchange| exchange.exchange.layout()).collect()
+    }
+
     /// What it costs: bytes are those of the messages' contents, without the few that frame them.
     ///
     /// # Errors
@@ -81,7 +86,7 @@ impl<B: Backend> BlindPlan<B> {
         };
         for (stage, linear) in self.circuits.stages().iter().zip(linears) {
             costs.query_up += width(stage.ring_bits) * linear.inputs();
-            costs.kept += 8 * linear.outputs();
+            costs.kept += width(stage.ring_bits) * linear.outputs();
             let Some(batch) = stage.batch() else {
                 costs.query_down += width(stage.ring_bits) * linear.outputs();
                 continue;
@@ -92,7 +97,7 @@ impl<B: Backend> BlindPlan<B> {
             costs.requests += sizes.request;
             costs.garbled += sizes.garbled;
             costs.query_down += sizes.encoded;
-            costs.kept += 8 * neurons;
+            costs.kept += width(batch.ring_bits) * neurons;
         }
         if self.circuits.answer() == Answer::Class {
             let last = self.circuits.stages().last().and_then(BlindStage::batch);

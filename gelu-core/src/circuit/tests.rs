@@ -296,14 +296,19 @@ fn what_does_not_belong_to_a_ticket_is_refused() {
     let stage = stage(&borrowed(&chain(&["relu"], 1)), 2, &inference(1 << 20)).unwrap();
     let batch = Batch { stage: &stage, ring_bits: 24 };
     let mut server = |s: Vec<u64>, request: &[u8]| {
-        let made =
-            ServerTicket::<InsecureOpen>::new((), &batch, ServerMask::new(s.into()), request, rng);
+        let made = ServerTicket::<InsecureOpen>::new(
+            (),
+            &batch,
+            ServerMask::new(&s, stage.bits),
+            request,
+            rng,
+        );
         made.map(|(_, ticket, _)| ticket)
     };
     let weights = [1, 2, 3, 4];
     let map = Weighted::new(&linear, &weights, &[0, 0]).unwrap();
     let ok = |s: Vec<u64>| s.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>();
-    assert_eq!(format!("{map:?}"), "Weighted(4 weights, 2 offsets)");
+    assert_eq!(format!("{map:?}"), "Weighted(4 entries, 2 offsets)");
     let request = ok(vec![1, 2]);
     let mut ticket = || server(vec![5, 6], &request).unwrap();
     assert!(ticket().answer(&batch, &map, &[1, 2]).is_ok());

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::blind::BlindCache;
 use super::{ServedModel, prepare};
 use crate::backend::{Backend, Layout};
 use crate::error::Result;
@@ -16,6 +17,7 @@ const LAYOUTS: usize = 4;
 pub struct WeightCache<B: Backend> {
     /// The last used first.
     entries: Mutex<Vec<Entry<B>>>,
+    pub(super) blind: BlindCache,
 }
 
 /// The weights of a stage in a layout.
@@ -31,7 +33,7 @@ type Weights<B> = Arc<<<B as Backend>::Layout as Layout<B>>::Weights>;
 
 impl<B: Backend> Default for WeightCache<B> {
     fn default() -> Self {
-        Self { entries: Mutex::default() }
+        Self { entries: Mutex::default(), blind: BlindCache::default() }
     }
 }
 

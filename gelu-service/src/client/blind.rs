@@ -124,6 +124,15 @@ impl<B: Backend> BlindSession<B> {
         Ok(plan.costs::<HalfGates>(&self.network)?)
     }
 
+    /// Uses idle time: makes what the encryptions of the next request for `count` tickets need and what does not
+    /// depend on them.
+    ///
+    /// # Errors
+    /// What the range analysis says.
+    pub async fn precompute(&mut self, count: usize) -> Result<()> {
+        self.driver.ask(Phase::Tickets, move |m| m.machine.precompute(count, &mut m.rng)).await
+    }
+
     /// Uses idle time: makes tickets until there are `count`, many at once, as far as a frame and the server's terms
     /// let them.
     ///

@@ -2,6 +2,7 @@
 //!
 //! The rule of the core's machines is *drain, then one mutation*; both kinds of session keep it here.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use gelu_core::Backend;
@@ -11,10 +12,11 @@ use gelu_core::message::{ClientMessage, ServerMessage};
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 use rand_core::CryptoRng;
+use tokio::sync::mpsc;
 
 use super::ClientEvent;
-use super::line::{Line, Observer};
-use super::statistics::{Phase, Statistics};
+use super::line::{Answer, Line, Observer};
+use super::statistics::{Cost, Phase, Statistics};
 use crate::compute::on_pool;
 use crate::error::{Error, Result};
 use crate::randomness::fresh_rng;
@@ -132,35 +134,62 @@ impl<M: Machine> Driver<M> {
         loop {
             let machine = &mut self.running.as_mut().ok_or(Error::SessionOver)?.machine;
             outputs.extend(core::iter::from_fn(|| machine.poll_output()));
-            let Some(question) = machine.poll_transmit() else { return Ok(outputs) };
-            if let Err(error) = self.round(question).await {
+            let questions: Vec<_> = core::iter::from_fn(|| machine.poll_transmit()).collect();
+            if questions.is_empty() {
+                return Ok(outputs);
+            }
+            if let Err(error) = self.exchange(questions).await {
                 self.abandon().await;
                 return Err(error);
             }
         }
     }
 
-    /// One question and its answer. The end of the base transfers has none.
-    async fn round(&mut self, question: ClientMessage) -> Result<()> {
-        let (phase, stage) = (self.phase_of(&question), stage_of(&question));
-        let name = question.name();
-        if let ClientMessage::TransferAnswer { .. } = question {
-            let up = self.line.tell(question).await?;
-            self.statistics.count(Way::Up, name, up);
-            self.statistics.of(phase).up += up;
-            return Ok(());
+    /// Questions and their answers, in order; the end of the base transfers has none. All questions are on their way
+    /// before the first answer is there, and answers are read while questions are written: so a slow link is
+    /// waited for once, and neither side waits for the other to read.
+    async fn exchange(&mut self, questions: Vec<ClientMessage>) -> Result<()> {
+        let of = |question: &ClientMessage| {
+            (self.phase_of(question), stage_of(question), question.name(), is_answered(question))
+        };
+        let mut asked: VecDeque<_> = questions.iter().map(of).collect();
+        let Self { line, running, stages, statistics, .. } = self;
+        let stages = *stages;
+        let (mut asking, mut answers) = line.halves();
+        let (sent, mut sizes) = mpsc::unbounded_channel();
+        let ask = async move {
+            for question in questions {
+                match asking.tell(question).await {
+                    Ok(up) => _ = sent.send(up),
+                    Err(error) => return Ok(Some(error)),
+                }
+            }
+            Ok::<_, Error>(None)
+        };
+        let take = async {
+            while let Some(up) = sizes.recv().await {
+                let (phase, stage, name, is_answered) = asked.pop_front().expect("as many as sent");
+                statistics.count(Way::Up, name, up);
+                statistics.of(phase).up += up;
+                if !is_answered {
+                    continue;
+                }
+                let Answer { message, down, waited } = answers.next().await?;
+                statistics.count(Way::Down, message.name(), down);
+                let cost = statistics.of(phase);
+                cost.rounds += 1;
+                cost.down += down;
+                cost.server += waited;
+                (answers.observer)(&ClientEvent::Round { phase, stage, stages, up, down, waited });
+                let handle = |m: &mut Running<M>| m.machine.handle_message(message, &mut m.rng);
+                work(running, cost, Box::new(handle)).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        match tokio::try_join!(ask, take)? {
+            (None, ()) => Ok(()),
+            (Some(error), ()) => Err(self.line.explain(error).await),
         }
-        let answer = self.line.ask(question).await?;
-        self.statistics.count(Way::Up, name, answer.up);
-        self.statistics.count(Way::Down, answer.message.name(), answer.down);
-        let cost = self.statistics.of(phase);
-        cost.rounds += 1;
-        cost.up += answer.up;
-        cost.down += answer.down;
-        cost.server += answer.waited;
-        let (up, down, waited, stages) = (answer.up, answer.down, answer.waited, self.stages);
-        (self.line.observer)(&ClientEvent::Round { phase, stage, stages, up, down, waited });
-        self.ask(phase, |m| m.machine.handle_message(answer.message, &mut m.rng)).await
     }
 
     /// What a question is for. Forward exchanges look alike in training and in inference.
@@ -191,20 +220,7 @@ impl<M: Machine> Driver<M> {
         phase: Phase,
         request: impl FnOnce(&mut Running<M>) -> gelu_core::Result<()> + Send + 'static,
     ) -> impl Future<Output = Result<()>> {
-        self.work(phase, Box::new(request))
-    }
-
-    async fn work(&mut self, phase: Phase, request: Job<M>) -> Result<()> {
-        let mut running = self.running.take().ok_or(Error::SessionOver)?;
-        let began = Instant::now();
-        let work = on_pool(move || {
-            let result = request(&mut running);
-            (running, result)
-        });
-        let (running, result) = work.await?;
-        self.running = Some(running);
-        self.statistics.of(phase).client += began.elapsed();
-        Ok(result?)
+        work(&mut self.running, self.statistics.of(phase), Box::new(request))
     }
 
     /// Leaves in the middle: the server rolls back what was not committed.
@@ -219,6 +235,28 @@ impl<M: Machine> Driver<M> {
         self.line.close().await;
         self.statistics
     }
+}
+
+async fn work<M: Machine>(
+    place: &mut Option<Running<M>>,
+    cost: &mut Cost,
+    request: Job<M>,
+) -> Result<()> {
+    let mut running = place.take().ok_or(Error::SessionOver)?;
+    let began = Instant::now();
+    let work = on_pool(move || {
+        let result = request(&mut running);
+        (running, result)
+    });
+    let (running, result) = work.await?;
+    *place = Some(running);
+    cost.client += began.elapsed();
+    Ok(result?)
+}
+
+/// Whether the server says something to it.
+fn is_answered(question: &ClientMessage) -> bool {
+    !matches!(question, ClientMessage::TransferAnswer { .. })
 }
 
 fn stage_of(question: &ClientMessage) -> Option<usize> {

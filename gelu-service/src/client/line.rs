@@ -29,10 +29,9 @@ pub(super) struct Line {
     pub(super) observer: Observer,
 }
 
-/// An answer, and what it cost to get it.
+/// An answer, its bytes, and the wait for it.
 pub(super) struct Answer {
     pub(super) message: ServerMessage,
-    pub(super) up: u64,
     pub(super) down: u64,
     pub(super) waited: Duration,
 }
@@ -74,7 +73,7 @@ impl Line {
                 }
                 Ok(card.printable())
             }
-            other => Err(self.other(&other, "Welcome")),
+            other => Err(self.halves().1.other(&other, "Welcome")),
         }
     }
 
@@ -83,27 +82,10 @@ impl Line {
         self.limits.frame_bytes
     }
 
-    /// Sends what needs no answer; gives its bytes.
-    pub(super) async fn tell(&mut self, message: ClientMessage) -> Result<u64> {
-        self.send(&Up::Message(message)).await
-    }
-
-    /// Sends a question and waits for its answer.
-    pub(super) async fn ask(&mut self, message: ClientMessage) -> Result<Answer> {
-        let up = self.send(&Up::Message(message)).await?;
-        let asked = Instant::now();
-        loop {
-            match self.receive().await? {
-                (Down::Message(message), down) => {
-                    return Ok(Answer { message, up, down, waited: asked.elapsed() });
-                }
-                (Down::Waiting { position }, _) => {
-                    (self.observer)(&ClientEvent::Waiting { position });
-                }
-                (Down::Working, _) => {}
-                (other, _) => return Err(self.other(&other, "an answer")),
-            }
-        }
+    /// Both directions, to be used at the same time.
+    pub(super) fn halves(&mut self) -> (Asking<'_>, Answers<'_>) {
+        let Self { receiver, sender, limits, backend, observer } = self;
+        (Asking { sender, limits }, Answers { receiver, limits, backend, observer })
     }
 
     /// Says goodbye.
@@ -111,15 +93,65 @@ impl Line {
         self.sender.part(&Up::Bye, self.limits.handshake).await;
     }
 
-    /// Writes a frame. If that fails the server has most likely left, and may have said why.
+    /// Writes a frame.
+    async fn send(&mut self, frame: &Up) -> Result<()> {
+        match self.halves().0.send(frame).await {
+            Err(error) => Err(self.explain(error).await),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// If nothing can be written the server has most likely left, and may have said why.
+    pub(super) async fn explain(&mut self, error: Error) -> Error {
+        if !matches!(error, Error::ConnectionLost { .. }) {
+            return error;
+        }
+        let last_words = timeout(LAST_WORDS, self.halves().1.last_words()).await;
+        last_words.unwrap_or(error)
+    }
+}
+
+/// The way to the server.
+pub(super) struct Asking<'l> {
+    sender: &'l mut Sender<WriteHalf<Channel>>,
+    limits: &'l Limits,
+}
+
+impl Asking<'_> {
+    /// Sends a message; gives its bytes.
+    pub(super) async fn tell(&mut self, message: ClientMessage) -> Result<u64> {
+        self.send(&Up::Message(message)).await
+    }
+
     async fn send(&mut self, frame: &Up) -> Result<u64> {
         let (limit, doing) = (self.limits.send, "writing to the server");
-        match self.sender.send_within(limit, frame, doing, "the server to read").await {
-            Err(Error::ConnectionLost { doing }) => {
-                let last_words = timeout(LAST_WORDS, self.last_words()).await;
-                Err(last_words.unwrap_or(Error::ConnectionLost { doing }))
+        self.sender.send_within(limit, frame, doing, "the server to read").await
+    }
+}
+
+/// The way back.
+pub(super) struct Answers<'l> {
+    receiver: &'l mut Receiver<ReadHalf<Channel>>,
+    limits: &'l Limits,
+    backend: &'static str,
+    pub(super) observer: &'l mut Observer,
+}
+
+impl Answers<'_> {
+    /// Waits for the next answer.
+    pub(super) async fn next(&mut self) -> Result<Answer> {
+        let began = Instant::now();
+        loop {
+            match self.receive().await? {
+                (Down::Message(message), down) => {
+                    return Ok(Answer { message, down, waited: began.elapsed() });
+                }
+                (Down::Waiting { position }, _) => {
+                    (self.observer)(&ClientEvent::Waiting { position });
+                }
+                (Down::Working, _) => {}
+                (other, _) => return Err(self.other(&other, "an answer")),
             }
-            sent => sent,
         }
     }
 

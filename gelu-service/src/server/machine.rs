@@ -63,10 +63,11 @@ impl<B: Backend> Machine<B> {
         }
     }
 
-    /// Uses the time after a query. What blind queries need is made when the client asks for tickets.
+    /// Uses the time after a query.
     pub(super) fn precompute(&mut self) {
-        if let Answering::Open(machine) = &self.answering {
-            machine.precompute(&mut self.rng);
+        match &self.answering {
+            Answering::Open(machine) => machine.precompute(&mut self.rng),
+            Answering::Blind(machine) => machine.precompute(&mut self.rng),
         }
     }
 

@@ -33,6 +33,8 @@ struct Report<L> {
     runs: usize,
     /// Tickets that one request makes.
     tickets: usize,
+    /// Whether noise was made between requests.
+    precompute: bool,
     link: L,
     /// From a greeted server to an open session: the key and the base transfers.
     opening_s: f64,
@@ -116,11 +118,16 @@ impl<L: Link> Task for Blind<'_, L> {
         client::wait(&site.runtime, queries[0].ask(&mut session))?;
         phases.end(running, "preparation", "keys, tables and expected answers are ready");
 
+        let idle = |session: &mut BlindSession<S>, tickets| match args.precompute {
+            true => client::wait(&site.runtime, async { Ok(session.precompute(tickets).await?) }),
+            false => Ok(()),
+        };
         let running = phases.begin("timing tickets and queries", runs as u64);
         let [mut offline, mut online, mut cold] = [const { Meter::new() }; 3];
         for query in &queries[1..] {
             while session.tickets() < batch {
                 let wanted = session.tickets() + bulk;
+                idle(&mut session, bulk)?;
                 let making = async |session: &mut BlindSession<S>| {
                     Ok(session.prepare_tickets(wanted).await?)
                 };
@@ -136,6 +143,7 @@ impl<L: Link> Task for Blind<'_, L> {
         let running = phases.begin("timing queries without tickets", runs as u64);
         let (mut session, _) = client::wait(&site.runtime, opened(secret))?;
         for query in &queries[1..] {
+            idle(&mut session, batch)?;
             cold.take(&site, &mut session, async |session| query.ask(session).await)?;
             running.step();
         }
@@ -154,6 +162,7 @@ impl<L: Link> Task for Blind<'_, L> {
             batch,
             runs,
             tickets: bulk,
+            precompute: args.precompute,
             link: link.clone(),
             opening_s,
             online_s: online.spread.median_s,

@@ -47,7 +47,7 @@ pub struct Args {
     /// Let both parties make noise in the idle time between queries, which is not timed (their
     /// processor time counts it)
     #[arg(long)]
-    precompute: bool,
+    pub(super) precompute: bool,
     /// How to ask [default: open]; --tickets are those that one request of a blind run makes [default: 1]
     #[command(flatten)]
     pub(super) mode: ModeArgs,

@@ -20,6 +20,7 @@
 //! labels for one circuit open it, and two queries under one r give the difference of their inputs.
 
 mod open;
+pub(crate) mod packed;
 mod ticket;
 
 use core::fmt::Debug;
@@ -30,6 +31,7 @@ use zeroize::Zeroizing;
 use super::StageCircuit;
 use crate::error::{ApiMisuse, Result};
 pub use open::{InsecureOpen, OpenShares};
+pub use packed::Packed;
 pub use ticket::{ClientTicket, ServerMask, ServerTicket, Weighted, run, without_rho};
 
 /// One circuit for every output of a stage, and the ring of what comes out.

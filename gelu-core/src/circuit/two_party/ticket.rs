@@ -3,61 +3,62 @@
 use core::fmt::{self, Debug};
 use core::num::Wrapping;
 
-use ndarray::{ArrayView2, Axis};
+use ndarray::ArrayView2;
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::{Batch, TwoParty, reduced, ring, wrong_count};
+use super::{Batch, Packed, TwoParty, reduced, ring, wrong_count};
 use crate::error::{ApiMisuse, PeerMisbehaved, Result};
 use crate::linear::LinearMap;
 
-/// A linear map with its weights and offsets, modulo 2^64.
-pub struct Weighted<'a> {
-    linear: &'a LinearMap,
-    weights: Vec<Wrapping<u64>>,
+/// A linear map with its weights and offsets, modulo 2^64: made once for a version of a model.
+pub struct Weighted {
+    linear: LinearMap,
+    entries: Vec<Wrapping<u64>>,
     offsets: Vec<u64>,
 }
 
-impl<'a> Weighted<'a> {
+impl Weighted {
     /// `offsets` are what is added to each output: the bias in the sums' scale.
     ///
     /// # Errors
     /// [`ApiMisuse::Shape`] for weights or offsets of another map.
-    pub fn new(linear: &'a LinearMap, weights: &[i128], offsets: &[i128]) -> Result<Self> {
+    pub fn new(linear: &LinearMap, weights: &[i128], offsets: &[i128]) -> Result<Self> {
         let expected = [linear.weights(), linear.outputs()];
         let got = [weights.len(), offsets.len()];
         if expected != got {
             let (expected, got) = (expected.to_vec(), got.to_vec());
             return Err(ApiMisuse::Shape { expected, got }.into());
         }
-        let weights = weights.iter().map(|weight| Wrapping(ring(*weight))).collect();
-        Ok(Self { linear, weights, offsets: offsets.iter().map(|b| ring(*b)).collect() })
+        let weights: Vec<_> = weights.iter().map(|weight| Wrapping(ring(*weight))).collect();
+        let (entries, linear) = (linear.entries(&weights), linear.clone());
+        Ok(Self { linear, entries, offsets: offsets.iter().map(|b| ring(*b)).collect() })
     }
 
     /// W·x mod 2^`ring_bits`, for as many x as the map has inputs.
     fn product(&self, ring_bits: u32, x: &[u64]) -> Vec<u64> {
         let x: Vec<_> = x.iter().copied().map(Wrapping).collect();
         let x = ArrayView2::from_shape((x.len(), 1), &x).expect("as many values as places");
-        let biases = vec![Wrapping(0); self.linear.biases()];
-        let sums = self.linear.forward(&self.weights, &biases, x, Wrapping(0));
-        sums.index_axis(Axis(1), 0).iter().map(|sum| reduced(sum.0, ring_bits)).collect()
+        let sums = self.linear.apply(&self.entries, x);
+        sums.iter().map(|sum| reduced(sum.0, ring_bits)).collect()
     }
 }
 
 /// Without the weights.
-impl Debug for Weighted<'_> {
+impl Debug for Weighted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Weighted({} weights, {} offsets)", self.weights.len(), self.offsets.len())
+        write!(f, "Weighted({} entries, {} offsets)", self.entries.len(), self.offsets.len())
     }
 }
 
 /// s, with which the client's c = W·r − s was made: the server's half of one query of one linear map.
-pub struct ServerMask(Zeroizing<Vec<u64>>);
+#[derive(Debug)]
+pub struct ServerMask(Packed);
 
 impl ServerMask {
-    /// One number for each output of the map.
-    pub fn new(s: Zeroizing<Vec<u64>>) -> Self {
-        Self(s)
+    /// One number modulo 2^`ring_bits` for each output of the map.
+    pub fn new(s: &[u64], ring_bits: u32) -> Self {
+        Self(Packed::new(s, ring_bits))
     }
 
     /// Its share of the sums by the query x − r: W·(x − r) + s + b + `offset` mod 2^`ring_bits`.
@@ -68,7 +69,7 @@ impl ServerMask {
     pub fn share(
         self,
         (ring_bits, offset): (u32, i128),
-        weighted: &Weighted<'_>,
+        weighted: &Weighted,
         query: &[u64],
     ) -> Result<Zeroizing<Vec<u64>>> {
         let Weighted { linear, offsets, .. } = weighted;
@@ -77,12 +78,13 @@ impl ServerMask {
             let below = format!("below 2^{ring_bits}");
             return Err(PeerMisbehaved::out_of_bounds("a number of a query", x, below).into());
         }
-        if self.0.len() != offsets.len() {
-            return Err(wrong_count(offsets.len(), self.0.len()));
+        let masks = self.0.unpack();
+        if masks.len() != offsets.len() {
+            return Err(wrong_count(offsets.len(), masks.len()));
         }
         let offset = ring(offset);
         let mut shares = Zeroizing::new(weighted.product(ring_bits, query));
-        for ((share, s), b) in shares.iter_mut().zip(self.0.iter()).zip(offsets) {
+        for ((share, s), b) in shares.iter_mut().zip(masks.iter()).zip(offsets) {
             let sum = share.wrapping_add(*s).wrapping_add(*b).wrapping_add(offset);
             *share = reduced(sum, ring_bits);
         }
@@ -109,7 +111,7 @@ impl<P: TwoParty> ServerTicket<P> {
         request: &[u8],
         rng: &mut dyn CryptoRng,
     ) -> Result<(P::Garbler, Self, Vec<u8>)> {
-        batch.gathered(&mask.0)?;
+        batch.gathered(&mask.0.unpack())?;
         let (garbler, garbling, bytes) = P::garble(garbler, batch, request, rng)?;
         Ok((garbler, Self { garbling, mask }, bytes))
     }
@@ -122,7 +124,7 @@ impl<P: TwoParty> ServerTicket<P> {
     pub fn answer(
         self,
         batch: &Batch<'_>,
-        weighted: &Weighted<'_>,
+        weighted: &Weighted,
         query: &[u64],
     ) -> Result<(Vec<u8>, Zeroizing<Vec<u64>>)> {
         let ring = (batch.stage.bits, batch.stage.offset);
@@ -206,7 +208,7 @@ pub fn without_rho(batch: &Batch<'_>, hidden: &[u64], rho: &[u64]) -> Result<Vec
 pub fn run<P: TwoParty>(
     (garbler, evaluator): (P::Garbler, &mut P::Evaluator),
     batch: &Batch<'_>,
-    weighted: &Weighted<'_>,
+    weighted: &Weighted,
     x: &[i128],
     rng: &mut dyn CryptoRng,
 ) -> Result<(P::Garbler, Vec<i128>)> {
@@ -221,7 +223,7 @@ pub fn run<P: TwoParty>(
     let c: Vec<_> = c.iter().zip(&s).map(|(c, s)| batch.share(c.wrapping_sub(*s))).collect();
     let (request, bytes) = ClientTicket::<P>::request(evaluator, batch, &c, rng)?;
     let (garbler, server, bytes) =
-        ServerTicket::<P>::new(garbler, batch, ServerMask(Zeroizing::new(s)), &bytes, rng)?;
+        ServerTicket::<P>::new(garbler, batch, ServerMask::new(&s, batch.stage.bits), &bytes, rng)?;
     let client = ClientTicket::<P>::receive(evaluator, batch, request, bytes)?;
     // The query.
     let query: Vec<_> =

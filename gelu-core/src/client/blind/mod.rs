@@ -167,6 +167,16 @@ impl<B: Backend, P: TwoParty> BlindClient<B, P> {
         self.outputs.pop_front()
     }
 
+    /// Uses idle time: makes what the encryptions of the next request for `count` tickets need and what does not
+    /// depend on them.
+    ///
+    /// # Errors
+    /// What the range analysis says.
+    pub fn precompute(&self, count: usize, rng: &mut dyn CryptoRng) -> Result<()> {
+        B::prepare_encryptions(&self.secret, &self.plan(count)?.layouts(), rng);
+        Ok(())
+    }
+
     /// Asks for `count` new tickets, made at once: the more, the cheaper each is where slots are left over.
     ///
     /// # Errors

@@ -14,6 +14,7 @@
 //! fails, the ticket is gone, and no label is sent twice. A query for a ticket that is not there ends the session. A new
 //! version of the model voids all tickets at once.
 
+mod cache;
 mod query;
 mod ticket;
 
@@ -25,11 +26,12 @@ use serde_bytes::ByteBuf;
 
 use super::{Host, ServedModel, WeightCache, accept_key, check_batch};
 use crate::backend::{Backend, Layout, Sealed};
-use crate::blind::{self, Answer, BlindPlan, Circuits, numbers};
+use crate::blind::{self, Answer, BlindPlan, numbers};
 use crate::circuit::two_party::{ServerMask, TwoParty};
 use crate::error::{Error, PeerMisbehaved, Refused, Result};
-use crate::ledger::Exposure;
 use crate::message::{ClientMessage, EncryptedStage, ServerMessage};
+pub(super) use cache::BlindCache;
+use cache::Shape;
 use query::Query;
 use ticket::{Tickets, garble};
 
@@ -42,7 +44,7 @@ pub struct BlindTerms {
     pub scores: bool,
 }
 
-/// 256 tickets (5 MB for LeNet-5), classes alone.
+/// 256 tickets (3 MB for LeNet-5), classes alone.
 impl Default for BlindTerms {
     fn default() -> Self {
         Self { tickets: 256, scores: false }
@@ -52,8 +54,7 @@ impl Default for BlindTerms {
 /// An accepted key.
 struct Opened<B: Backend> {
     public: B::PublicKey,
-    circuits: Arc<Circuits>,
-    exposure: Exposure,
+    shape: Shape,
     planned: Option<Arc<BlindPlan<B>>>,
 }
 
@@ -120,6 +121,16 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
         self.transmit.pop_front()
     }
 
+    /// Uses idle time: makes what sealing the answers of another request for tickets like the last one needs.
+    /// Does nothing in the middle of one, or of a query.
+    pub fn precompute(&self, rng: &mut dyn CryptoRng) {
+        if let State::Open { opened, phase: Phase::Ready, .. } = &self.state
+            && let Some(plan) = &opened.planned
+        {
+            B::prepare_seals(&opened.public, &plan.layouts(), rng);
+        }
+    }
+
     /// Takes a message from the client.
     ///
     /// # Errors
@@ -148,8 +159,8 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
         match (state, message) {
             (State::AwaitOpen, ClientMessage::OpenBlind { backend, public_key, nonce, answer }) => {
                 let public = accept_key::<B>(backend, &public_key)?;
-                let opened = match Opened::new(public, &host.model(), answer, self.terms) {
-                    Ok(opened) => opened,
+                let shape = match self.shape(&host.model(), answer) {
+                    Ok(shape) => shape,
                     Err(error) => {
                         self.refuse(error)?;
                         return Ok(State::AwaitOpen);
@@ -161,11 +172,11 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
                 let (offer, message) = P::offer(session, rng);
                 self.transmit
                     .push_back(ServerMessage::TransferOffer { nonce: own, offer: message });
-                Ok(State::AwaitAnswer(opened, offer))
+                Ok(State::AwaitAnswer(Opened { public, shape, planned: None }, offer))
             }
             (State::AwaitAnswer(opened, offer), ClientMessage::TransferAnswer { answer }) => {
                 let garbler = P::accept(offer, &answer)?;
-                let tickets = Tickets::new(host.model());
+                let tickets = Tickets::new(&host.model(), &self.weights.blind)?;
                 Ok(State::Open { opened, garbler, tickets, phase: Phase::Ready })
             }
             (
@@ -178,7 +189,7 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
                 let phase = match shared {
                     Ok((masks, stages)) => {
                         let (version, first) = (model.version, tickets.next());
-                        tickets.renew(model);
+                        tickets.renew(&model, &self.weights.blind)?;
                         self.transmit.push_back(ServerMessage::EncryptedShares {
                             version,
                             first,
@@ -199,7 +210,7 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
             ) => {
                 let masks_of_next = masks.pop_front().expect("a ticket is due");
                 let (garbler, halves, stages) =
-                    garble::<P>(&opened.circuits, garbler, masks_of_next, &stages, rng)?;
+                    garble::<P>(&opened.shape.circuits, garbler, masks_of_next, &stages, rng)?;
                 self.transmit.push_back(ServerMessage::GarbledTicket { stages });
                 tickets.add(halves);
                 let phase = match masks.is_empty() {
@@ -220,7 +231,7 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
                 ClientMessage::HiddenActivations { stage, numbers },
             ) => {
                 PeerMisbehaved::check_equal("stage", stage as usize, query.stage)?;
-                let answered = query.go_on(&opened.circuits, &numbers)?;
+                let answered = query.go_on(&opened.shape.circuits, &numbers)?;
                 let phase = self.send(answered);
                 Ok(State::Open { opened, garbler, tickets, phase })
             }
@@ -230,6 +241,14 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
             }
             .into()),
         }
+    }
+
+    /// The circuits for a client that asks for answers of a kind.
+    fn shape(&self, model: &ServedModel, answer: Answer) -> Result<Shape> {
+        if answer == Answer::Scores && !self.terms.scores {
+            return Err(Refused::ClassesOnly.into());
+        }
+        self.weights.blind.shape(model, answer)
     }
 
     /// Tells the client what our side refuses; hands on what the peer has done wrong.
@@ -260,7 +279,9 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
         PeerMisbehaved::check_equal("stages of masks", stages.len(), plan.exchanges.len())?;
         let mut masks: VecDeque<_> = (0..count).map(|_| Vec::new()).collect();
         let mut sealed = Vec::new();
-        for (number, (stage, exchange)) in stages.iter().zip(&plan.exchanges).enumerate() {
+        let rings = plan.circuits.stages().iter().map(|stage| stage.ring_bits);
+        let exchanges = plan.exchanges.iter().zip(rings);
+        for (number, (stage, (exchange, ring_bits))) in stages.iter().zip(exchanges).enumerate() {
             let EncryptedStage { layout, ciphertexts } = stage;
             let layout = exchange.exchange.named(layout)?;
             let weights = self.weights.get(model, number, layout, false)?;
@@ -270,7 +291,7 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
                 Sealed::share::<B>(&exchange.shares, layout, &opened.public, answer, rng)?;
             sealed.push(ByteBuf::from(bytes.into_bytes()));
             for (ticket, masks) in masks.iter_mut().enumerate() {
-                masks.push(ServerMask::new(s.sample(ticket)));
+                masks.push(ServerMask::new(&s.sample(ticket), ring_bits));
             }
         }
         Ok((masks, sealed))
@@ -288,23 +309,23 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
         check_batch(u32::try_from(named.len()).unwrap_or(u32::MAX))?;
         let spent = named.iter().map(|ticket| tickets.spend(*ticket));
         let spent = spent.collect::<Result<Vec<_>, _>>()?;
-        let (made, now) = (Arc::clone(tickets.model()), host.model());
-        if made.version != now.version {
+        let (weights, now) = (Arc::clone(tickets.weights()), host.model());
+        if tickets.version() != now.version {
             let version = now.version;
-            tickets.renew(now);
+            tickets.renew(&now, &self.weights.blind)?;
             self.transmit.push_back(ServerMessage::TicketsExpired { version });
             return Ok(Phase::Ready);
         }
         let (bits, features) =
-            (opened.circuits.stages()[0].ring_bits, made.network.stages()[0].linear.inputs());
+            (opened.shape.circuits.stages()[0].ring_bits, now.network.stages()[0].linear.inputs());
         let what = "a query's hidden inputs";
         let inputs = numbers::read(what, hidden, features * named.len(), bits)?;
-        if let Err(refused) = host.charge(made.version, &opened.exposure, named.len() as u64) {
+        if let Err(refused) = host.charge(now.version, &opened.shape.exposure, named.len() as u64) {
             self.refuse(refused.into())?;
             return Ok(Phase::Ready);
         }
-        let query = Query::new(made, spent);
-        let answered = query.answer(&opened.circuits, inputs.chunks_exact(features))?;
+        let query = Query::new(weights, spent);
+        let answered = query.answer(&opened.shape.circuits, inputs.chunks_exact(features))?;
         Ok(self.send(answered))
     }
 
@@ -315,26 +336,13 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
 }
 
 impl<B: Backend> Opened<B> {
-    fn new(
-        public: B::PublicKey,
-        model: &ServedModel,
-        answer: Answer,
-        terms: BlindTerms,
-    ) -> Result<Self> {
-        if answer == Answer::Scores && !terms.scores {
-            return Err(Refused::ClassesOnly.into());
-        }
-        let circuits = Arc::new(Circuits::new(&model.network, &model.precision, answer)?);
-        let exposure = Exposure::blind(&model.network, &model.precision, &circuits);
-        Ok(Self { public, circuits, exposure, planned: None })
-    }
-
     fn plan(&mut self, model: &ServedModel, tickets: usize) -> Result<Arc<BlindPlan<B>>> {
         if let Some(plan) = self.planned.as_ref().filter(|plan| plan.tickets == tickets) {
             return Ok(Arc::clone(plan));
         }
         let (public, prices) = (&self.public, B::prices(&self.public));
-        let plan = BlindPlan::priced(&model.network, &self.circuits, tickets, public, &prices)?;
+        let plan =
+            BlindPlan::priced(&model.network, &self.shape.circuits, tickets, public, &prices)?;
         let plan = Arc::new(plan);
         self.planned = Some(Arc::clone(&plan));
         Ok(plan)

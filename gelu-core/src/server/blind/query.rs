@@ -1,21 +1,20 @@
 //! One query on its way through the server.
 
-use std::sync::Arc;
 use std::vec::IntoIter;
 
 use serde_bytes::ByteBuf;
 use zeroize::Zeroizing;
 
+use super::cache::Weights;
 use super::ticket::{Half, Ticket};
 use crate::blind::{Answer, Circuits, numbers};
-use crate::circuit::two_party::{TwoParty, Weighted, without_rho};
+use crate::circuit::two_party::{TwoParty, without_rho};
 use crate::error::Result;
 use crate::message::ServerMessage;
-use crate::server::{ServedModel, offsets};
 
 /// A query between two stages; it sees one version of the model to its end.
 pub(super) struct Query<P: TwoParty> {
-    model: Arc<ServedModel>,
+    weights: Weights,
     pub(super) stage: usize,
     samples: Vec<Sample<P>>,
 }
@@ -31,10 +30,10 @@ type Answered<P> = (ServerMessage, Option<Query<P>>);
 
 impl<P: TwoParty> Query<P> {
     /// With a spent ticket for each sample.
-    pub(super) fn new(model: Arc<ServedModel>, tickets: Vec<Ticket<P>>) -> Self {
+    pub(super) fn new(weights: Weights, tickets: Vec<Ticket<P>>) -> Self {
         let sample =
             |ticket: Ticket<P>| Sample { stages: ticket.into_iter(), rho: Zeroizing::default() };
-        Self { model, stage: 0, samples: tickets.into_iter().map(sample).collect() }
+        Self { weights, stage: 0, samples: tickets.into_iter().map(sample).collect() }
     }
 
     /// Takes ρ off what came out of the stage before, and answers the next one.
@@ -57,16 +56,13 @@ impl<P: TwoParty> Query<P> {
     ) -> Result<Answered<P>> {
         let (number, stage) = (self.stage, &circuits.stages()[self.stage]);
         let is_last = number + 1 == circuits.stages().len();
-        let layer = &self.model.parameters.layers[number];
-        let linear = &self.model.network.stages()[number].linear;
-        let offsets = offsets(&self.model, number, layer);
-        let weighted = Weighted::new(linear, &layer.weights, &offsets)?;
+        let weighted = &self.weights[number];
         let (mut labels, mut numbers) = (Vec::new(), Vec::new());
         for (sample, x) in self.samples.iter_mut().zip(inputs) {
             match (sample.stages.next().expect("a stage of the ticket"), stage.batch()) {
                 (Half::Circuit(ticket), Some(batch)) => {
                     let bytes;
-                    (bytes, sample.rho) = ticket.answer(&batch, &weighted, x)?;
+                    (bytes, sample.rho) = ticket.answer(&batch, weighted, x)?;
                     labels.push(ByteBuf::from(bytes));
                     if is_last {
                         numbers::write(&sample.rho, batch.ring_bits, &mut numbers);
@@ -74,7 +70,7 @@ impl<P: TwoParty> Query<P> {
                 }
                 (Half::Scores(mask), _) => {
                     let bits = stage.ring_bits;
-                    let share = mask.share((bits, stage.offset), &weighted, x)?;
+                    let share = mask.share((bits, stage.offset), weighted, x)?;
                     numbers::write(&share, bits, &mut numbers);
                 }
                 (Half::Circuit(_), None) => unreachable!("garbled from a circuit"),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rand_core::CryptoRng;
 use serde_bytes::ByteBuf;
 
+use super::cache::{BlindCache, Weights};
 use crate::blind::Circuits;
 use crate::circuit::two_party::{ServerMask, ServerTicket, TwoParty};
 use crate::error::{PeerMisbehaved, Result};
@@ -22,36 +23,44 @@ pub(super) type Ticket<P> = Vec<Half<P>>;
 
 /// The tickets of a session that are made and not spent, all for one version.
 pub(super) struct Tickets<P: TwoParty> {
-    model: Arc<ServedModel>,
+    version: u64,
+    weights: Weights,
     unused: BTreeMap<u64, Ticket<P>>,
     next: u64,
 }
 
 impl<P: TwoParty> Tickets<P> {
-    pub(super) fn new(model: Arc<ServedModel>) -> Self {
-        Self { model, unused: BTreeMap::new(), next: 0 }
+    pub(super) fn new(model: &Arc<ServedModel>, cache: &BlindCache) -> Result<Self> {
+        let (version, weights) = (model.version, cache.weights(model)?);
+        Ok(Self { version, weights, unused: BTreeMap::new(), next: 0 })
     }
 
     pub(super) fn len(&self) -> usize {
         self.unused.len()
     }
 
-    /// The model that they are for.
-    pub(super) fn model(&self) -> &Arc<ServedModel> {
-        &self.model
+    /// The version of the model that they are for.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The weights of that version.
+    pub(super) fn weights(&self) -> &Weights {
+        &self.weights
     }
 
     /// Tickets that a model of this version leaves.
     pub(super) fn held(&self, version: u64) -> usize {
-        if version == self.model.version { self.len() } else { 0 }
+        if version == self.version { self.len() } else { 0 }
     }
 
     /// Drops all tickets if they are for another version than that of `model`.
-    pub(super) fn renew(&mut self, model: Arc<ServedModel>) {
-        if model.version != self.model.version {
+    pub(super) fn renew(&mut self, model: &Arc<ServedModel>, cache: &BlindCache) -> Result<()> {
+        if model.version != self.version {
             self.unused.clear();
-            self.model = model;
+            (self.version, self.weights) = (model.version, cache.weights(model)?);
         }
+        Ok(())
     }
 
     /// The number that the next ticket gets.

@@ -47,6 +47,8 @@ fn a_plan_counts_what_its_circuits_have() {
     let ands =
         |stage: &crate::blind::BlindStage| stage.circuit.as_ref().unwrap().circuit.and_count();
     assert_eq!(costs.ands, 4 * ands(first) + 5 * ands(second) + ands(third));
-    assert_eq!(costs.kept, 8 * (4 + 5 + 3) + 8 * (4 + 5 + 1));
+    let bytes = bits.map(|bits| bits.div_ceil(8));
+    let (s, rho) = (4 * bytes[0] + 5 * bytes[1] + 3 * bytes[2], 4 * bytes[1] + 5 * bytes[2] + 1);
+    assert_eq!(costs.kept, s + rho);
     assert_eq!((costs.round_trips, plan.circuits.answer_bits(&model.network)), (3, 2));
 }
