@@ -14,6 +14,7 @@
 mod blind;
 pub mod data;
 mod exposure;
+mod remaining;
 
 use std::collections::BTreeMap;
 
@@ -24,6 +25,7 @@ use crate::error::{Refused, Result};
 
 pub use data::{DataLedger, DataPolicy, SampleId, SumLedger};
 pub use exposure::{DataExposure, Exposure, LayerExposure};
+pub use remaining::Remaining;
 
 /// What the operator lets happen at the bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use gelu_core::ledger::data::least_samples;
-use gelu_core::ledger::{DataExposure, DataLedger, SampleId};
+use super::data::{DataLedger, SampleId, least_samples};
+use super::exposure::DataExposure;
 
 /// What is counted at a boundary between two mini-batches.
 #[derive(Debug, Clone, Copy, Default)]
@@ -15,7 +15,7 @@ struct Boundary {
 }
 
 /// The mini-batches that are left, counted at each boundary between two of them.
-pub(super) struct Left<'a> {
+pub struct Remaining<'a> {
     data: &'a [DataExposure],
     steps: usize,
     /// Different samples that there are.
@@ -32,8 +32,12 @@ pub(super) struct Left<'a> {
     unlinked: Vec<usize>,
 }
 
-impl<'a> Left<'a> {
-    pub(super) fn new(
+impl<'a> Remaining<'a> {
+    /// `rest` are the mini-batches, by the rows of `ids` that are in them; `ledger` knows the sums before them.
+    ///
+    /// # Panics
+    /// When a mini-batch has a row that is not in `ids`.
+    pub fn new(
         data: &'a [DataExposure],
         ledger: &DataLedger,
         ids: &[SampleId],
@@ -77,17 +81,17 @@ impl<'a> Left<'a> {
     }
 
     /// Different samples that there are, those of no mini-batch included.
-    pub(super) fn rows(&self) -> u64 {
+    pub fn rows(&self) -> u64 {
         self.rows
     }
 
     /// Different samples in what is left.
-    pub(super) fn samples(&self) -> u64 {
+    pub fn samples(&self) -> u64 {
         self.samples[self.steps].seen
     }
 
     /// Earlier sums that are linked with any of it.
-    pub(super) fn sums(&self) -> u64 {
+    pub fn sums(&self) -> u64 {
         self.linked[self.steps].seen
     }
 
@@ -96,7 +100,7 @@ impl<'a> Left<'a> {
     }
 
     /// Whether the first `steps` mini-batches may be revealed as one sum.
-    pub(super) fn can_stop_after(&self, steps: u32) -> bool {
+    pub fn can_stop_after(&self, steps: u32) -> bool {
         let at = (steps as usize).min(self.steps);
         at > 0 && self.holds(self.samples[at].seen, 1 + self.linked[at].seen)
     }
@@ -118,7 +122,7 @@ impl<'a> Left<'a> {
     }
 
     /// Every length of a next lease, of at most `most`, after which the rest can be trained as well.
-    pub(super) fn lengths(&self, most: u32) -> Vec<u32> {
+    pub fn lengths(&self, most: u32) -> Vec<u32> {
         let most = most as usize;
         // From which boundaries on leases with enough samples each reach the end; and how many of them
         // there are from a boundary on, of all and of those that part the samples.
@@ -143,7 +147,7 @@ impl<'a> Left<'a> {
     }
 
     /// The smallest maximum of a lease with which all of it can be trained, if there is one.
-    pub(super) fn shortest_maximum(&self) -> Option<u32> {
+    pub fn shortest_maximum(&self) -> Option<u32> {
         let (mut low, mut high) = (0, u32::try_from(self.steps).ok()?);
         if self.lengths(high).is_empty() {
             return None;

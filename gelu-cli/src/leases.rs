@@ -8,17 +8,14 @@
 //! common with others. So a remainder too small for a lease of its own joins
 //! the lease before it, and what cannot end is refused before it begins.
 
-mod left;
-
 use anyhow::{Error, Result};
 use gelu_core::client::DataPolicy;
 use gelu_core::error::Refused;
 use gelu_core::ledger::data::least_samples;
-use gelu_core::ledger::{DataExposure, DataLedger, SampleId};
+use gelu_core::ledger::{DataExposure, DataLedger, Remaining, SampleId};
 use gelu_core::plan::MAX_STEPS;
 use gelu_core::{Network, mask};
 
-use self::left::Left;
 use crate::problem::advised;
 
 /// What bounds the leases of one client.
@@ -68,7 +65,7 @@ impl Rules {
             return if lengths.is_empty() { Err(self.limit(1, None)) } else { Ok(lengths) };
         }
         let of_masks = self.sigma.map_or(MAX_STEPS, |sigma| mask::most_steps(self.values, sigma));
-        let left = Left::new(&self.data, ledger, ids, rest);
+        let left = Remaining::new(&self.data, ledger, ids, rest);
         let most = of_operator.min(of_masks);
         let lengths = left.lengths(most);
         if !lengths.is_empty() {
@@ -105,7 +102,7 @@ impl Rules {
     }
 
     /// Whatever the leases, too few different samples are in them.
-    fn too_few(&self, left: &Left<'_>) -> Error {
+    fn too_few(&self, left: &Remaining<'_>) -> Error {
         let (samples, sums) = (left.samples(), 1 + left.sums());
         let least = least_samples(&self.data, sums);
         let next = match (left.rows() >= least, sums) {
