@@ -255,8 +255,9 @@ fn terms<S: Scheme>(model: &Model, args: &Args, config: &Config<S>) -> Result<Te
         return Err(problem(
             format!("the ledger would refuse every request: {}", terms.inference),
             format!(
-                "`gelu audit {}` shows the table; --allow-model-extraction serves it all the same, \
-                 if whoever may query may also have the model",
+                "`gelu audit {}` shows the table; --modes blind tells the answers of queries and no sums, where \
+                 the network has circuits; --allow-model-extraction serves it all the same, if whoever may query \
+                 may also have the model",
                 display(&args.model)
             ),
         ));

@@ -266,9 +266,11 @@ fn a_server_refuses_to_serve_what_nobody_could_use() {
         path,
         &["train", "--plaintext", "--csv", "t.csv", "--epochs", "1", "--out", "model.safetensors"],
     );
-    let refused = gelu(path, &["serve", "--model", "model.safetensors"]).assert().failure().code(1);
+    let serve = ["serve", "--model", "model.safetensors", "--modes", "open"];
+    let refused = gelu(path, &serve).assert().failure().code(1);
     let said = String::from_utf8(refused.get_output().stderr.clone()).unwrap();
     assert!(said.contains("the ledger would refuse every request"), "{said}");
+    assert!(said.contains("--modes blind tells"), "{said}");
     assert!(said.contains("--allow-model-extraction serves it all the same"), "{said}");
 }
 

@@ -63,7 +63,11 @@ impl Terms {
             (None, Ok(_)) => vec![Mode::Blind],
             (None, Err(_)) => vec![Mode::Open],
         };
-        let useful = trains || open && modes.contains(&Mode::Open) || modes.contains(&Mode::Blind);
+        let answers = |mode| match mode {
+            Mode::Open => open,
+            Mode::Blind => blind.as_ref().is_ok_and(|exposure| exposure.safe_samples().0 > 0),
+        };
+        let useful = trains || modes.iter().any(|mode| answers(*mode));
         let blind = match blind {
             Ok(exposure) => exposure.verdict(),
             Err(error) => format!("no blind queries: {error}"),
