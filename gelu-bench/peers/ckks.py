@@ -11,30 +11,13 @@ processor time, the least of the rounds' medians; each at the moduli that its ow
 import argparse
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 from ckks_operations import SETS
 from report import machine
+from turns import lines, python
 
-HERE = Path(__file__).resolve().parent
 OPERATIONS = ("rotate", "multiply", "diagonals")
 NETWORKS = ("conv1", "lenet5")
-
-
-def lines(command):
-    """The JSON objects that a program prints. A side that fails ends the run: half a comparison says nothing."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
-    if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()[-1]
-        sys.exit(f"{' '.join(map(str, command))} failed: {said}")
-    return [json.loads(text) for text in done.stdout.splitlines() if text.startswith("{")]
-
-
-def python(*arguments):
-    """A script beside this one."""
-    return [sys.executable, str(HERE / arguments[0]), *arguments[1:]]
 
 
 def operations(options):

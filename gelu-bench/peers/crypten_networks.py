@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Secret sharing between two parties: CrypTen 0.4.1, with a trusted dealer of multiplication triples.
 
-    DIR/bin/python gelu-bench/peers/crypten_networks.py --network dense300|conv1|lenet5 \\
-        [--weights FILE] [--images FILE] [--function square|relu] --runs N
+    DIR/bin/python gelu-bench/peers/crypten_networks.py --network dense300|mnist-dense|conv1|lenet5 \\
+        [--weights FILE] [--images FILE] [--function square|relu|sigmoid] --runs N
 
 Two processes on this machine, one thread each, talk over loopback. Another model than encryption:
 nobody learns anything but sizes, provided that the dealer, a third party, colludes with nobody and both
@@ -46,7 +46,7 @@ def evaluate(network, images, runs):
             elif layer.kind == DENSE:
                 x = x.reshape(1, -1).matmul(parts[0].t()) + parts[1]
             else:
-                x = x.square() if layer.function == "square" else x.relu()
+                x = getattr(x, layer.function)()
         # Opened to party 1 only: the other one gets nothing.
         scores = x.get_plain_text(dst=1)
         scores = None if scores is None else scores.flatten().tolist()

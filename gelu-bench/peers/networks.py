@@ -14,9 +14,11 @@ import numpy as np
 
 CONVOLUTION, POOL, ACTIVATION, DENSE = "conv2d", "mean_pool2d", "activation", "dense"
 
-# The paper's networks as gelu-nn/src/zoo.rs builds them, for random weights.
+# The paper's networks as gelu-nn/src/zoo.rs builds them, for random weights; dense300 is mnist-dense's first layer.
+# An activation that names a function is there with this function only.
 ARCHITECTURES = {
     "dense300": ([784], [(DENSE, 300)]),
+    "mnist-dense": ([784], [(DENSE, 300), (ACTIVATION,), (DENSE, 10)]),
     "conv1": (
         [1, 28, 28],
         [(CONVOLUTION, 5, 5, 2), (ACTIVATION,), (POOL, 2), (ACTIVATION,), (DENSE, 10)],
@@ -26,7 +28,7 @@ ARCHITECTURES = {
         [
             (CONVOLUTION, 6, 5, 1), (POOL, 2), (ACTIVATION,),
             (CONVOLUTION, 16, 5, 1), (POOL, 2), (ACTIVATION,),
-            (DENSE, 120), (DENSE, 84), (DENSE, 10),
+            (DENSE, 120), (ACTIVATION, "relu"), (DENSE, 84), (ACTIVATION, "relu"), (DENSE, 10),
         ],
     ),
 }
@@ -86,7 +88,11 @@ def apply(layer, x):
         return x.reshape(n, c, h // q, q, w // q, q).mean(axis=(3, 5))
     if layer.kind == DENSE:
         return x.reshape(len(x), -1) @ layer.weight.T + layer.bias
-    functions = {"square": np.square, "relu": lambda v: np.maximum(v, 0)}
+    functions = {
+        "square": np.square,
+        "relu": lambda v: np.maximum(v, 0),
+        "sigmoid": lambda v: 1 / (1 + np.exp(-v)),
+    }
     if layer.function not in functions:
         raise ModelError(f"the activation {layer.function} is not one that the peers are asked for")
     return functions[layer.function](x)
@@ -135,8 +141,8 @@ def read(path, name):
         model = json.loads(header["__metadata__"]["gelu"])
     except (struct.error, KeyError, ValueError) as reason:
         raise ModelError(f"{path} is no model file of gelu's ({reason!r})") from None
-    if model["format"] != 1:
-        raise ModelError(f"{path} has format {model['format']}; this program reads format 1")
+    if model["format"] not in (1, 2):
+        raise ModelError(f"{path} has format {model['format']}; this program reads formats 1 and 2")
     unit = 2.0 ** -model["precision"]["weights"]["fraction"]
 
     def tensors(prefix):
@@ -189,6 +195,8 @@ def drawn(name, function, seed):
             layer = Layer(kind, weights(rng, (outputs, x.size), x.size), weights(rng, outputs, x.size))
         elif kind == POOL:
             layer = Layer(kind, window=numbers[0])
+        elif numbers and function not in numbers:
+            continue
         else:
             layer = Layer(kind, function=function)
         layers.append(layer)
@@ -218,12 +226,12 @@ def read_images(path):
 
 
 def options(description):
-    """The options of a peer that computes both activations."""
+    """The options of a peer that computes every activation."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--network", choices=list(ARCHITECTURES), required=True)
     parser.add_argument("--weights")
     parser.add_argument("--images")
-    parser.add_argument("--function", choices=["square", "relu"], default="square")
+    parser.add_argument("--function", choices=["square", "relu", "sigmoid"], default="square")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()
