@@ -115,39 +115,3 @@ fn blind_answers_are_exact_under_paillier_and_the_lattice() {
     check::<InsecurePaillier, HalfGates>(&zoo::digits(), Answer::Class, 1024);
     check::<Lattice, HalfGates>(&zoo::lenet5(), Answer::Class, 8192);
 }
-
-/// The same session, with and without noise from idle time at the client and at the server: other ciphertexts for the
-/// same masks, the same answers.
-#[test]
-fn noise_of_idle_time_is_used_and_changes_no_answer() {
-    let (model, inputs) = model_and_inputs(&zoo::iris());
-    let key = InsecurePaillier::keygen(512, &mut ChaCha20Rng::seed_from_u64(42)).unwrap();
-    let key = Arc::new(key);
-    let session = |client: bool, server: bool| {
-        let mut rng = ChaCha20Rng::seed_from_u64(43);
-        let idle = &mut ChaCha20Rng::seed_from_u64(44);
-        let (host, key) = (host(&model), Arc::clone(&key));
-        let pair =
-            BlindPair::<InsecurePaillier, HalfGates>::open(host, key, Answer::Class, &mut rng);
-        let mut pair = pair.unwrap();
-        pair.make_tickets(SAMPLES, &mut rng).unwrap();
-        if client {
-            pair.client.precompute(SAMPLES, idle).unwrap();
-        }
-        if server {
-            pair.server.precompute(idle);
-        }
-        let before = pair.transcript.len();
-        pair.make_tickets(SAMPLES, &mut rng).unwrap();
-        let [up, down] = [&pair.transcript[before], &pair.transcript[before + 1]];
-        let frames = [up.bytes().to_vec(), down.bytes().to_vec()];
-        (frames, pair.ask(&inputs, &mut rng).unwrap())
-    };
-    let (plain, expected) = session(false, false);
-    for (client, server) in [(false, false), (true, false), (false, true)] {
-        let (frames, answer) = session(client, server);
-        assert_eq!(answer, expected);
-        assert_eq!(frames[0] != plain[0], client, "encryptions");
-        assert_eq!(frames[1] != plain[1], client || server, "seals");
-    }
-}
