@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use gelu_core::Cryptosystem;
 use gelu_core::blind::{Answer, BlindCosts, BlindPlan, Circuits};
 use gelu_core::circuit::two_party::{InsecureOpen, TwoParty};
 use gelu_core::clear::{Clear, ClearKey};
