@@ -266,6 +266,7 @@ fn a_server_refuses_to_serve_what_nobody_could_use() {
         path,
         &["train", "--plaintext", "--csv", "t.csv", "--epochs", "1", "--out", "model.safetensors"],
     );
+    gelu(path, &["certs", "init"]).assert().success();
     let serve = ["serve", "--model", "model.safetensors", "--modes", "open"];
     let refused = gelu(path, &serve).assert().failure().code(1);
     let said = String::from_utf8(refused.get_output().stderr.clone()).unwrap();
