@@ -90,6 +90,7 @@ impl ModeArgs {
                 handshake::Mode::Open => (&card.inference, "blind"),
                 handshake::Mode::Blind => (&card.blind, "open"),
             };
+            let why = why.strip_prefix(&format!("no {mode} queries: ")).unwrap_or(why);
             return Err(problem(
                 format!("the server answers no {mode} queries: {why}"),
                 format!("leave out --mode {mode}, or ask with --mode {other}"),

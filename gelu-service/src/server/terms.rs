@@ -44,7 +44,10 @@ impl Terms {
                 let passes = exposure.safe_samples().0 > 0;
                 (exposure.verdict(), passes || config.policy == Policy::AllowModelExtraction)
             }
-            Err(error) => (error.to_string(), false),
+            Err(error) => match purpose {
+                Purpose::Inference => (format!("no open queries: {error}"), false),
+                Purpose::Training { .. } => (format!("no training: {error}"), false),
+            },
         };
         let (inference, open) = of(Purpose::Inference);
         let (training, trains) = of(Purpose::Training { steps: 1 });
