@@ -222,7 +222,16 @@ struct Wire {
 }
 
 impl Wire {
+    /// With a ticket.
     async fn open(site: &Site, running: &Running, who: &str, seed: u64) -> Self {
+        let mut wire = Self::begin(site, running, who, seed).await;
+        wire.machine.request_tickets(1, &mut wire.rng).unwrap();
+        wire.exchange().await;
+        assert_eq!(wire.machine.tickets(), 1);
+        wire
+    }
+
+    async fn begin(site: &Site, running: &Running, who: &str, seed: u64) -> Self {
         let raw = Raw::greeted(running.address, &site.tls(who)).await;
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let (model, key) = (site.stored(), Arc::new(ClearKey::new(2048).unwrap()));
@@ -231,9 +240,6 @@ impl Wire {
             BlindClient::new(network, *model.precision(), key, Answer::Class, &mut rng).unwrap();
         let mut wire = Self { raw, sequence: 1, machine, rng };
         wire.exchange().await;
-        wire.machine.request_tickets(1, &mut wire.rng).unwrap();
-        wire.exchange().await;
-        assert_eq!(wire.machine.tickets(), 1);
         wire
     }
 
@@ -301,4 +307,71 @@ async fn a_ticket_is_used_once() {
     again.write(&frame(1, &Up::Message(unspent))).await;
     assert!(matches!(again.answer().await.unwrap(), Down::Goodbye(_)));
     running.shut_down().await;
+}
+
+/// How far a client has come.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Step {
+    Opened,
+    MasksSent,
+    TransfersSent,
+    Asked,
+}
+
+/// A session that ends in the middle.
+async fn come_to(site: &Site, running: &Running, step: Step) -> Wire {
+    let mut wire = Wire::begin(site, running, "alice", 7).await;
+    if step == Step::Opened {
+        return wire;
+    }
+    wire.machine.request_tickets(1, &mut wire.rng).unwrap();
+    let masks = wire.machine.poll_transmit().unwrap();
+    wire.send(&masks).await;
+    if step == Step::MasksSent {
+        return wire;
+    }
+    let Down::Message(shares) = wire.answer().await else { panic!("no shares") };
+    wire.machine.handle_message(shares, &mut wire.rng).unwrap();
+    if step == Step::TransfersSent {
+        let transfers = wire.machine.poll_transmit().unwrap();
+        wire.send(&transfers).await;
+        return wire;
+    }
+    wire.exchange().await;
+    let query = wire.ask();
+    wire.send(&query).await;
+    assert!(matches!(wire.answer().await, Down::Message(ServerMessage::ShareLabels { .. })));
+    wire
+}
+
+/// Whoever dies, at whatever step: tickets are lost, an answered query stays booked, and the next session is as good as
+/// the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_or_a_server_that_dies_loses_tickets_and_nothing_else() {
+    let site = site();
+    let inputs = queries(1).remove(0);
+    let expected = Answers::Probabilities(clear(&site.stored(), &inputs)).classes();
+    let booked = || std::fs::read_to_string(site.ledger_path()).unwrap();
+    for step in [Step::Opened, Step::MasksSent, Step::TransfersSent, Step::Asked] {
+        for server_dies in [false, true] {
+            let mut running = site.start().await;
+            let before = booked();
+            let wire = come_to(&site, &running, step).await;
+            if server_dies {
+                running.kill().await;
+                drop(wire);
+                running = site.start().await;
+            } else {
+                drop(wire);
+            }
+            let after = booked();
+            assert_eq!(after != before, step == Step::Asked, "{step:?}: {before} {after}");
+            let mut again = open(&site, &running, "alice", Answer::Class).await;
+            assert_eq!(again.tickets(), 0);
+            let answer = again.classify(&inputs).await.unwrap();
+            assert_eq!(answer, Answers::Classes(expected.clone()), "{step:?}");
+            again.close().await;
+            running.shut_down().await;
+        }
+    }
 }
