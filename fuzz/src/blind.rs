@@ -19,7 +19,7 @@ use ndarray::Array2;
 use rand::rngs::ChaCha20Rng;
 
 use crate::session::Party;
-use crate::{key, rng, served};
+use crate::{convolution, key, rng, served};
 
 /// Tickets that are made at once.
 const TICKETS: usize = 2;
@@ -30,13 +30,7 @@ const REQUESTS: usize = 2;
 /// Three stages. Their circuits have no tables, whose making would be most of a run.
 fn model() -> ServedModel {
     let layers = vec![
-        LayerSpec::Conv2d {
-            filters: 2,
-            kernel: 2.into(),
-            stride: 1.into(),
-            padding: 0.into(),
-            groups: 1,
-        },
+        convolution(),
         LayerSpec::MaxPool2d { window: 2.into(), stride: None, padding: 0.into() },
         LayerSpec::Dense { outputs: 3 },
         LayerSpec::Activation { function: Activation::Relu },

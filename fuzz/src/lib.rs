@@ -29,6 +29,17 @@ pub fn key() -> Arc<ClearKey> {
     Arc::new(ClearKey::new(256).expect("a size it offers"))
 }
 
+/// Two filters over the four corners of a 3x3 image.
+fn convolution() -> LayerSpec {
+    LayerSpec::Conv2d {
+        filters: 2,
+        kernel: 2.into(),
+        stride: 1.into(),
+        padding: 0.into(),
+        groups: 1,
+    }
+}
+
 /// A server's model of these layers, with weights of all sizes.
 fn served(input: Shape, layers: Vec<LayerSpec>, precision: Precision) -> ServedModel {
     let network = Arc::new(Sequential::new(input, layers).expect("sizes in order").network());

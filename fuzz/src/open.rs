@@ -13,7 +13,7 @@ use ndarray::Array2;
 use rand::rngs::ChaCha20Rng;
 
 use crate::session::Party;
-use crate::{key, rng, served};
+use crate::{convolution, key, rng, served};
 
 /// Samples of every mini-batch: more than one ciphertext holds of the widest slots.
 const BATCH: usize = 3;
@@ -24,13 +24,7 @@ const G_MAX: u32 = 12;
 /// A convolution fused with a pooling, an activation, a dense layer: every kind of exchange.
 fn model() -> ServedModel {
     let layers = vec![
-        LayerSpec::Conv2d {
-            filters: 2,
-            kernel: 2.into(),
-            stride: 1.into(),
-            padding: 0.into(),
-            groups: 1,
-        },
+        convolution(),
         LayerSpec::MeanPool2d { window: 2.into() },
         LayerSpec::Activation { function: Activation::Tanh },
         LayerSpec::Dense { outputs: 3 },

@@ -77,10 +77,25 @@ impl ModeArgs {
         self.mode != Some(Mode::Blind)
     }
 
+    /// Checks that nothing is asked for that only blind queries have.
+    ///
+    /// # Errors
+    /// The options.
+    pub(crate) fn check_open(self) -> Result<()> {
+        match (self.answer, self.tickets) {
+            (None, None) => Ok(()),
+            _ => Err(problem(
+                "--answer and --tickets are for blind queries, and these are open",
+                "add --mode blind, or leave them out",
+            )),
+        }
+    }
+
     /// Chooses among what the server offers.
     ///
     /// # Errors
-    /// It does not offer what was asked for, and says why; options of blind queries for open ones.
+    /// It does not offer what was asked for, and says why; more tickets than it keeps; options of blind queries for
+    /// open ones.
     pub(crate) fn agree(self, card: &ModelCard) -> Result<Agreed> {
         let offered = |mode| card.modes.contains(&mode);
         let asked = self.mode.map(handshake::Mode::from);
@@ -90,18 +105,24 @@ impl ModeArgs {
                 handshake::Mode::Open => (&card.inference, "blind"),
                 handshake::Mode::Blind => (&card.blind, "open"),
             };
-            let why = why.strip_prefix(&format!("no {mode} queries: ")).unwrap_or(why);
             return Err(problem(
                 format!("the server answers no {mode} queries: {why}"),
                 format!("leave out --mode {mode}, or ask with --mode {other}"),
             ));
         }
         match (mode, self.answer) {
-            (handshake::Mode::Open, None) if self.tickets.is_none() => Ok(Agreed::Open),
-            (handshake::Mode::Open, _) => Err(problem(
-                "--answer and --tickets are for blind queries, and these are open",
-                "add --mode blind, or leave them out",
-            )),
+            (handshake::Mode::Open, _) => self.check_open().map(|()| Agreed::Open),
+            (handshake::Mode::Blind, _)
+                if self.tickets.is_some_and(|n| n > card.tickets as usize) =>
+            {
+                let most = card.tickets;
+                Err(problem(
+                    format!("the server lets a session hold {most} tickets"),
+                    format!(
+                        "ask for --tickets {most} or fewer: more are made as queries need them"
+                    ),
+                ))
+            }
             (handshake::Mode::Blind, Some(Answer::Scores)) if !card.scores => Err(problem(
                 "the server tells the class alone, and no scores",
                 "leave out --answer scores, or ask its operator to serve with --answer scores",
@@ -134,6 +155,16 @@ impl Agreed {
 pub(crate) enum Asking<B: Backend> {
     Open(Box<Session<B>>),
     Blind(Box<BlindSession<B>>),
+}
+
+impl<S: Scheme> Asking<S> {
+    /// Of `batch` samples as many as one query can have.
+    pub(crate) fn query_of(&self, batch: usize) -> usize {
+        match self {
+            Self::Open(_) => batch,
+            Self::Blind(session) => batch.min(session.largest_query()),
+        }
+    }
 }
 
 impl<S: Scheme> Answering for Asking<S> {

@@ -115,7 +115,7 @@ pub(crate) struct Spent {
     pub(crate) peak_memory: Option<[u64; 2]>,
 }
 
-/// Samples of a blind query: so many tickets, made at once, fill the slots of most keys.
+/// Samples of a blind query. A Paillier key of 2048 bits has slots for some 23 tickets' masks at once.
 const BLIND_QUERY: usize = 16;
 
 impl Queries<'_> {

@@ -37,6 +37,14 @@ impl Error {
             other => other.to_string(),
         }
     }
+
+    /// Why something cannot be, for whoever has only asked whether it can: that misuses nothing.
+    pub fn why_not(&self) -> String {
+        match self {
+            Self::ApiMisuse(misuse) => misuse.to_string(),
+            other => other.reason(),
+        }
+    }
 }
 
 /// Broken rules of the interface.

@@ -137,6 +137,7 @@ impl Task for Ask<'_> {
 
         let mut phases = Phases::start();
         let mut open = reached.open(&mut phases)?;
+        let batch = open.session.query_of(batch);
         let running = phases.begin("classifying", samples.len() as u64);
         screen.show(&running);
         let (mut predictions, mut times, mut last) = (Vec::new(), Vec::new(), Instant::now());

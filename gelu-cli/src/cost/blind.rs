@@ -79,7 +79,10 @@ impl Count<'_> {
         }
         match cryptosystem.backend.run(Under(self, cryptosystem.key_bits)) {
             Ok(blind) => Offered::Blind(blind),
-            Err(error) => Offered::Refused { refused: reason(&error) },
+            Err(error) => {
+                let refused = error.downcast_ref().map(gelu_core::Error::why_not);
+                Offered::Refused { refused: refused.unwrap_or_else(|| error.to_string()) }
+            }
         }
     }
 }
@@ -160,14 +163,6 @@ pub(crate) fn counted<B: Backend>(
     let nanoseconds = plan.exchanges.iter().map(|e| B::nanoseconds(e.exchange.layout(), prices));
     let nanoseconds = nanoseconds.sum();
     Ok((plan.costs::<HalfGates>(network)?, nanoseconds))
-}
-
-/// Why a network has no blind queries. Nobody has misused an interface by asking.
-fn reason(error: &anyhow::Error) -> String {
-    match error.downcast_ref() {
-        Some(gelu_core::Error::ApiMisuse(misuse)) => misuse.to_string(),
-        _ => error.to_string(),
-    }
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "nanoseconds")]

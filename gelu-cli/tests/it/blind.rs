@@ -72,6 +72,16 @@ fn new_rows_are_answered_blind() {
         run(path, &[&there[..], &rows, &CLEAR, &["--mode", "open", "--tickets", "3"]].concat());
     assert!(said(&refused).contains("are for blind queries"), "{}", said(&refused));
     served.stop();
+
+    // A server that keeps few tickets is asked in as many queries as that takes.
+    let served = Served::start(path, &["--most-tickets", "5"]);
+    let there = ["predict", "--server", &served.address, "--account", "alice"];
+    let ask = |more: &[&str]| run(path, &[&there[..], &rows, &CLEAR, &["--mode", "blind"], more].concat());
+    let many = ask(&["--batch", "12"]);
+    assert_eq!(classes(&String::from_utf8(many.stdout.clone()).unwrap()), classes(&clear));
+    let refused = ask(&["--tickets", "6"]);
+    assert!(said(&refused).contains("--tickets 5 or fewer"), "{}", said(&refused));
+    served.stop();
 }
 
 /// The first open query would give the first layer away, so there is none, and that is said.
@@ -79,16 +89,17 @@ fn new_rows_are_answered_blind() {
 fn a_convolution_is_served_blind_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    gelu(path, &["certs", "init"]).status().unwrap();
-    let train = ["train", "--plaintext", "--network", "conv1", "--epochs", "0"];
-    let Some(data) = super::data() else { return };
-    let data = data.to_str().unwrap().to_owned();
-    let of = ["--data", &data, "--out", "model.safetensors"];
-    json(path, &[&train[..], &of].concat());
+    assert!(run(path, &["certs", "init"]).status.success());
+    let network = r#"{ "input": [1, 8, 8], "layers": [
+        { "layer": "conv2d", "filters": 2, "kernel": 3 }, { "layer": "activation", "function": "relu" },
+        { "layer": "dense", "outputs": 10 } ] }"#;
+    std::fs::write(path.join("network.json"), network).unwrap();
+    let train = ["train", "--plaintext", "--network", "network.json", "--dataset", "digits"];
+    json(path, &[&train[..], &["--epochs", "0", "--out", "model.safetensors"]].concat());
     let serve = ["serve", "--json", "--model", "model.safetensors", "--listen", "127.0.0.1:0"];
     let mut serve = gelu(path, &[&serve[..], &CLEAR, &["--stop-with-stdin"]].concat());
     let (mut child, address) = listening(serve.stderr(Stdio::null()));
-    let server = ["infer", "--server", &address, "--data", &data, "--dataset", "mnist"];
+    let server = ["infer", "--server", &address, "--dataset", "digits"];
     let open = run(path, &[&server[..], &CLEAR, &["--count", "1", "--mode", "open"]].concat());
     let told = said(&open);
     assert!(told.contains("answers no open queries") && told.contains("extract it"), "{told}");

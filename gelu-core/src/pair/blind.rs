@@ -6,7 +6,7 @@ use ndarray::Array2;
 use rand_core::CryptoRng;
 use serde_bytes::ByteBuf;
 
-use super::{Frame, PairHost, unanswered};
+use super::{Frame, PairHost, crossed, unanswered};
 use crate::backend::Backend;
 use crate::blind::{Answer, BlindCosts};
 use crate::circuit::two_party::TwoParty;
@@ -66,16 +66,13 @@ impl<B: Backend, P: TwoParty> BlindPair<B, P> {
             let mut idle = true;
             while let Some(message) = self.client.poll_transmit() {
                 idle = false;
-                let bytes = message.to_bytes();
-                self.transcript.push(Frame::Up(bytes.clone()));
-                let message = ClientMessage::from_bytes(&bytes)?;
+                let message = crossed(&message, Frame::Up, &mut self.transcript)?;
                 self.server.handle_message(message, &*self.host, rng)?;
             }
             while let Some(message) = self.server.poll_transmit() {
                 idle = false;
-                let bytes = message.to_bytes();
-                self.transcript.push(Frame::Down(bytes.clone()));
-                self.client.handle_message(ServerMessage::from_bytes(&bytes)?, rng)?;
+                let message = crossed(&message, Frame::Down, &mut self.transcript)?;
+                self.client.handle_message(message, rng)?;
             }
             if idle {
                 return Ok(core::iter::from_fn(|| self.client.poll_output()).collect());

@@ -14,7 +14,7 @@ use crate::backend::Backend;
 use crate::client::{Client, ClientOutput, DataPolicy, StepReport};
 use crate::error::{ApiMisuse, Error, Refused, Result};
 use crate::ledger::{Exposure, Ledger, Policy};
-use crate::message::{ClientMessage, ServerMessage, Wire};
+use crate::message::Wire;
 use crate::network::Parameters;
 use crate::server::{Host, LearningRate, ServedModel, Server, ServerOutput};
 pub use blind::BlindPair;
@@ -129,9 +129,7 @@ impl<B: Backend> Pair<B> {
     pub fn run(&mut self, rng: &mut dyn CryptoRng) -> Result<Vec<ClientOutput>> {
         loop {
             while let Some(message) = self.client.poll_transmit() {
-                let bytes = message.to_bytes();
-                self.transcript.push(Frame::Up(bytes.clone()));
-                let message = ClientMessage::from_bytes(&bytes)?;
+                let message = crossed(&message, Frame::Up, &mut self.transcript)?;
                 self.server.handle_message(message, &*self.host, rng)?;
             }
             while let Some(output) = self.server.poll_output() {
@@ -140,9 +138,8 @@ impl<B: Backend> Pair<B> {
             let mut idle = true;
             while let Some(message) = self.server.poll_transmit() {
                 idle = false;
-                let bytes = message.to_bytes();
-                self.transcript.push(Frame::Down(bytes.clone()));
-                self.client.handle_message(ServerMessage::from_bytes(&bytes)?, rng)?;
+                let message = crossed(&message, Frame::Down, &mut self.transcript)?;
+                self.client.handle_message(message, rng)?;
             }
             if idle {
                 return Ok(core::iter::from_fn(|| self.client.poll_output()).collect());
@@ -206,6 +203,18 @@ impl<B: Backend> Pair<B> {
         }
         Ok(reports)
     }
+}
+
+/// The message as the other side reads it; what crossed is written down.
+fn crossed<M: Wire>(
+    message: &M,
+    frame: fn(Vec<u8>) -> Frame,
+    transcript: &mut Vec<Frame>,
+) -> Result<M> {
+    let bytes = message.to_bytes();
+    let read = M::from_bytes(&bytes);
+    transcript.push(frame(bytes));
+    read
 }
 
 /// Nothing among these was a refusal.

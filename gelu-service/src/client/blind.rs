@@ -5,13 +5,13 @@ use std::sync::Arc;
 use gelu_core::blind::{Answer, BlindCosts};
 use gelu_core::client::{BlindClient, ClientOutput};
 use gelu_core::error::{ApiMisuse, Refused};
-use gelu_core::pass::argmax;
 use gelu_core::{Backend, Network};
 use gelu_garble::HalfGates;
-use ndarray::{Array2, Axis, Slice, concatenate};
+use ndarray::Array2;
 use rand::rngs::ChaCha20Rng;
 
 use super::ClientEvent;
+use super::answers::Answers;
 use super::driver::{Driver, no_such};
 use super::line::Line;
 use super::statistics::{Phase, Statistics};
@@ -27,44 +27,9 @@ pub struct BlindSession<B: Backend> {
     card: ModelCard,
     network: Arc<Network>,
     frame_bytes: usize,
+    /// Samples of the largest query.
+    largest_query: usize,
     saturations: Vec<u64>,
-}
-
-/// What a query is answered with.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Answers {
-    /// The class of each sample.
-    Classes(Vec<usize>),
-    /// The class probabilities, `[classes, samples]`.
-    Probabilities(Array2<f64>),
-}
-
-impl Answers {
-    /// The most probable class of each sample, of equal ones the first.
-    pub fn classes(&self) -> Vec<usize> {
-        match self {
-            Self::Classes(classes) => classes.clone(),
-            Self::Probabilities(all) => {
-                all.axis_iter(Axis(1)).map(|p| argmax(p.iter().copied())).collect()
-            }
-        }
-    }
-
-    /// The answers of several queries of one session, in order.
-    fn joined(answers: Vec<Self>) -> Self {
-        let (mut classes, mut probabilities) = (Vec::new(), Vec::new());
-        for answer in answers {
-            match answer {
-                Self::Classes(part) => classes.extend(part),
-                Self::Probabilities(part) => probabilities.push(part),
-            }
-        }
-        if probabilities.is_empty() {
-            return Self::Classes(classes);
-        }
-        let views: Vec<_> = probabilities.iter().map(|part| part.view()).collect();
-        Self::Probabilities(concatenate(Axis(1), &views).expect("of one network's classes"))
-    }
 }
 
 impl<B: Backend> BlindSession<B> {
@@ -81,7 +46,13 @@ impl<B: Backend> BlindSession<B> {
         let make =
             move |rng: &mut ChaCha20Rng| BlindClient::new(own, precision, secret, answer, rng);
         let driver = Driver::begin(line, network.stages().len(), make).await?;
-        Ok(Self { driver, card, network, frame_bytes, saturations: Vec::new() })
+        let saturations = Vec::new();
+        let mut session =
+            Self { driver, card, network, frame_bytes, largest_query: 1, saturations };
+        // Labels of a stage travel in one frame, and every sample needs a ticket.
+        let of_one = session.costs(1)?.query_down.max(1);
+        session.largest_query = (frame_bytes / of_one).clamp(1, session.most_tickets());
+        Ok(session)
     }
 
     /// What the server said at the greeting. Its version may be out of date.
@@ -156,36 +127,29 @@ impl<B: Backend> BlindSession<B> {
         Ok(())
     }
 
+    /// Samples of a query at most: by the server's terms and the largest frame.
+    pub fn largest_query(&self) -> usize {
+        self.largest_query
+    }
+
     /// Blind inference of `inputs`, `[features, samples]`. Makes the tickets that are missing first.
     ///
+    /// A new version of the model voids all tickets; they are made again, once.
+    ///
     /// # Errors
-    /// [`Error::Refused`] and [`Error::Protocol`] (inputs of another shape) leave the session open. Tickets of a query
-    /// that was refused are spent.
+    /// [`Error::Refused`] and [`Error::Protocol`] (inputs of another shape, or more samples than
+    /// [`largest_query`](Self::largest_query)) leave the session open. Tickets of a query that was refused are spent.
     pub async fn classify(&mut self, inputs: &Array2<f64>) -> Result<Answers> {
-        let samples = inputs.ncols();
-        if samples == 0 {
-            return Err(gelu_core::Error::from(ApiMisuse::Empty("a query")).into());
+        let (samples, most) = (inputs.ncols(), self.largest_query);
+        if !(1..=most).contains(&samples) {
+            let why = format!("of {samples} samples: needs 1 to {most}");
+            return Err(
+                gelu_core::Error::from(ApiMisuse::configuration("a blind query", why)).into()
+            );
         }
-        let most = self.samples_of_a_query()?;
-        let mut answers = Vec::new();
-        for first in (0..samples).step_by(most) {
-            let part = Slice::from(first..samples.min(first + most));
-            let part = inputs.slice_axis(Axis(1), part).to_owned();
-            answers.push(self.query(part).await?);
-        }
-        Ok(Answers::joined(answers))
-    }
-
-    /// Says goodbye; returns what the session has cost.
-    pub async fn close(self) -> Statistics {
-        self.driver.close().await
-    }
-
-    /// One query. A new version of the model voids all tickets; they are made again, once.
-    async fn query(&mut self, inputs: Array2<f64>) -> Result<Answers> {
         let mut expired = false;
         loop {
-            self.prepare_tickets(inputs.ncols()).await?;
+            self.prepare_tickets(samples).await?;
             let asked = inputs.clone();
             self.driver.ask(Phase::Inference, move |m| m.machine.classify(&asked)).await?;
             let mut outputs = self.driver.rounds().await?;
@@ -203,19 +167,23 @@ impl<B: Backend> BlindSession<B> {
         }
     }
 
+    /// Says goodbye; returns what the session has cost.
+    pub async fn close(self) -> Statistics {
+        self.driver.close().await
+    }
+
     /// As many tickets as one request can make: their ciphertexts travel in one frame each way.
     fn largest_request(&self, wanted: usize) -> Result<usize> {
         let fits = |tickets| Ok::<_, Error>(self.costs(tickets)?.ciphertexts <= self.frame_bytes);
-        let mut tickets = wanted.min((self.card.tickets as usize).max(1));
+        let mut tickets = wanted.min(self.most_tickets());
         while tickets > 1 && !fits(tickets)? {
             tickets = tickets.div_ceil(2);
         }
         Ok(tickets)
     }
 
-    /// As many samples as one query can have: labels of a stage travel in one frame.
-    fn samples_of_a_query(&self) -> Result<usize> {
-        let of_one = self.costs(1)?.query_down.max(1);
-        Ok((self.frame_bytes / of_one).clamp(1, (self.card.tickets as usize).max(1)))
+    /// Tickets that the server lets a session hold.
+    fn most_tickets(&self) -> usize {
+        (self.card.tickets as usize).max(1)
     }
 }

@@ -25,6 +25,7 @@
 //! connect again. A call that is cancelled leaves an exchange half done; drop the session then, and
 //! the server rolls back.
 
+mod answers;
 mod blind;
 mod driver;
 mod line;
@@ -48,7 +49,8 @@ use crate::error::{Error, Result};
 use crate::handshake::ModelCard;
 use crate::limits::Limits;
 use crate::tls::ClientTls;
-pub use blind::{Answers, BlindSession};
+pub use answers::Answers;
+pub use blind::BlindSession;
 use line::Line;
 pub use session::{LeaseReport, Session};
 pub use statistics::{Cost, Phase, Statistics};

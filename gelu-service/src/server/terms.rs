@@ -20,11 +20,11 @@ use crate::randomness::fresh_rng;
 pub struct Terms {
     /// How queries can be asked.
     pub modes: Vec<Mode>,
-    /// On open queries.
+    /// On open queries, or why there can be none.
     pub inference: String,
-    /// On blind queries, or why there are none.
+    /// The same on blind queries.
     pub blind: String,
-    /// On leases.
+    /// The same on leases.
     pub training: String,
     /// Whether the ledger lets any query or lease pass.
     pub useful: bool,
@@ -44,10 +44,7 @@ impl Terms {
                 let passes = exposure.safe_samples().0 > 0;
                 (exposure.verdict(), passes || config.policy == Policy::AllowModelExtraction)
             }
-            Err(error) => match purpose {
-                Purpose::Inference => (format!("no open queries: {error}"), false),
-                Purpose::Training { .. } => (format!("no training: {error}"), false),
-            },
+            Err(error) => (error.why_not(), false),
         };
         let (inference, open) = of(Purpose::Inference);
         let (training, trains) = of(Purpose::Training { steps: 1 });
@@ -58,7 +55,7 @@ impl Terms {
                 return Err(Error::configuration("modes", "name at least one: open, blind"));
             }
             (Some(modes), Err(error)) if modes.contains(&Mode::Blind) => {
-                let why = format!("this model cannot be served blind: {error}");
+                let why = format!("this model cannot be served blind: {}", error.why_not());
                 return Err(Error::configuration("modes", why));
             }
             (Some(modes), _) => modes.clone(),
@@ -73,7 +70,7 @@ impl Terms {
         let useful = trains || modes.iter().any(|mode| answers(*mode));
         let blind = match blind {
             Ok(exposure) => exposure.verdict(),
-            Err(error) => format!("no blind queries: {error}"),
+            Err(error) => error.why_not(),
         };
         Ok(Self { modes, inference, blind, training, useful })
     }
@@ -175,11 +172,7 @@ mod tests {
             "{training}"
         );
         assert_eq!(small.modes, [Mode::Open], "{}", small.blind);
-        assert!(
-            small.blind.starts_with("no blind queries: the numbers do not fit"),
-            "{}",
-            small.blind
-        );
+        assert!(small.blind.starts_with("the numbers do not fit"), "{}", small.blind);
     }
 
     #[test]

@@ -170,11 +170,17 @@ async fn what_a_server_does_not_offer_is_refused_and_why_is_said() {
     let connection = connect(running.address, &site.tls("bob")).await.unwrap();
     let error = connection.open_blind(key(), Answer::Scores).await.err().unwrap();
     assert!(matches!(error, Error::Refused(_)), "{error}");
-    // More samples than tickets are several queries.
+    // More samples than tickets are several queries, which whoever asks cuts: what was answered is in its hands then.
     let mut session = open(&site, &running, "bob", Answer::Class).await;
-    let answer = session.classify(&inputs).await.unwrap();
-    let expected = Answers::Probabilities(clear(&site.stored(), &inputs));
-    assert_eq!(answer, Answers::Classes(expected.classes()));
+    assert_eq!(session.largest_query(), 4);
+    let error = session.classify(&inputs).await.unwrap_err();
+    assert!(error.to_string().contains("of 6 samples: needs 1 to 4"), "{error}");
+    let expected = Answers::Probabilities(clear(&site.stored(), &inputs)).classes();
+    for part in [0..4, 4..BATCH] {
+        let asked = inputs.slice_axis(Axis(1), part.clone().into()).to_owned();
+        let answer = session.classify(&asked).await.unwrap();
+        assert_eq!(answer, Answers::Classes(expected[part].to_vec()));
+    }
     assert_eq!(session.statistics().phase(Phase::Inference).rounds, 2 * 2);
     running.shut_down().await;
 

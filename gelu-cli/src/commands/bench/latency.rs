@@ -21,7 +21,6 @@ use crate::local::{Deployment, LocalServer, Terms};
 use crate::mode::{Mode, ModeArgs};
 use crate::output::Output;
 use crate::phases::Phases;
-use crate::problem::problem;
 use crate::rate::RateArgs;
 
 /// Time encrypted queries, both parties over TLS on this machine
@@ -116,12 +115,7 @@ pub fn run(args: &Args, link: &impl Link, output: Output) -> Result<()> {
     if args.mode.mode == Some(Mode::Blind) {
         return blind::run(args, link, (&model, &samples), output);
     }
-    if args.mode.answer.is_some() || args.mode.tickets.is_some() {
-        return Err(problem(
-            "--answer and --tickets are for blind queries",
-            "add --mode blind, or leave them out",
-        ));
-    }
+    args.mode.check_open()?;
     let report = backend.run(Query { args, link, model: &model, samples: &samples })?;
     let text = report.text();
     output.show(&report, text)

@@ -280,6 +280,7 @@ impl Task for Predict<'_> {
             (Some(reached), _) if !first.is_empty() => {
                 let (batch, screen) = (reached.batch, reached.screen.clone());
                 let open = reached.open(&mut phases)?;
+                let batch = open.session.query_of(batch);
                 let runtime = Arc::clone(&open.runtime);
                 (Oracle::<S>::Server(Box::new(open), screen), runtime, batch)
             }
