@@ -1,15 +1,26 @@
 //! What keeps the bytes: text keys, values, transactions. Everything that means something stands above it, once.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
+mod memory;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
+mod redb;
 
-use crate::error::Result;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+
+pub use memory::Memory;
+#[cfg(feature = "postgres")]
+pub use postgres::Postgres;
+pub use redb::Redb;
 
 /// A place for values under text keys.
 ///
 /// # Law
 /// Transactions have an order, and each sees exactly what those before it have left. When [`write`](Self::write)
-/// returns `Ok`, all of its changes outlive a crash; when it returns `Err`, it has changed nothing.
+/// returns `Ok`, all of its changes outlive a crash; when it returns `Err`, it has changed nothing. One exception: where
+/// the disk or the connection fails while changes are being committed, all of them may have been made. Who asks again
+/// sees which.
 pub trait Engine: Send + Sync + 'static {
     /// Runs `work` as one transaction. It may be run more than once, and only the last run counts.
     ///
@@ -22,6 +33,16 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// As [`write`](Self::write).
     fn read(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()>;
+}
+
+impl<E: Engine + ?Sized> Engine for Arc<E> {
+    fn write(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()> {
+        (**self).write(work)
+    }
+
+    fn read(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()> {
+        (**self).read(work)
+    }
 }
 
 /// Inside of a transaction.
@@ -58,52 +79,7 @@ pub trait Transaction {
     fn now(&mut self) -> Result<u64>;
 }
 
-/// Memory, for tests and for servers that live no longer than their model: it keeps the law but for crashes.
-#[derive(Debug, Default)]
-pub struct Memory {
-    values: Mutex<BTreeMap<String, Vec<u8>>>,
-}
-
-impl Engine for Memory {
-    fn write(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()> {
-        let mut values = self.values.lock().expect("nothing panics while it is held");
-        let mut changed = values.clone();
-        work(&mut changed)?;
-        *values = changed;
-        Ok(())
-    }
-
-    fn read(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()> {
-        let mut values = self.values.lock().expect("nothing panics while it is held").clone();
-        work(&mut values)
-    }
-}
-
-impl Transaction for BTreeMap<String, Vec<u8>> {
-    fn get(&mut self, key: &str) -> Result<Option<Vec<u8>>> {
-        Ok(BTreeMap::get(self, key).cloned())
-    }
-
-    fn put(&mut self, key: &str, value: &[u8]) -> Result<()> {
-        self.insert(key.to_owned(), value.to_owned());
-        Ok(())
-    }
-
-    fn remove(&mut self, key: &str) -> Result<()> {
-        BTreeMap::remove(self, key);
-        Ok(())
-    }
-
-    fn scan(
-        &mut self,
-        prefix: &str,
-        each: &mut dyn FnMut(&str, &[u8]) -> Result<()>,
-    ) -> Result<()> {
-        let from = self.range(prefix.to_owned()..);
-        from.take_while(|(key, _)| key.starts_with(prefix)).try_for_each(|(k, v)| each(k, v))
-    }
-
-    fn now(&mut self) -> Result<u64> {
-        Ok(crate::clock::system())
-    }
+/// What a transaction says that was to look only, and is told to write.
+fn only_looks() -> Error {
+    Error::Engine("a transaction that only looks was told to write".into())
 }

@@ -1,6 +1,7 @@
 //! Why the store says no.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use gelu_core::error::Refused;
 
@@ -36,7 +37,17 @@ pub enum Error {
         /// What is wrong with it, and what to do.
         why: String,
     },
+    /// A file that was to be made is there.
+    #[error("{}: there is a file of this name; nothing is overwritten, choose another", .0.display())]
+    Exists(PathBuf),
     /// The lease is no longer this session's, or its version is no longer the last one.
     #[error("this lease has ended: {0}")]
     LeaseLost(String),
+}
+
+impl Error {
+    /// What the system says of a file.
+    pub(crate) fn file(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |error| Self::File { path: path.to_owned(), why: error.to_string() }
+    }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::versions::{self, Version};
-use crate::{Store, Transaction, account_key, get, put, segment};
+use crate::{Store, Transaction, get, keys, put};
 
 /// After so many milliseconds without a word a replica is taken for dead.
 pub const SILENCE: u64 = 10_000;
@@ -59,18 +59,18 @@ pub enum Ended {
 /// Who holds the lease of a model, and who waits.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+pub(crate) struct Line {
     /// The number of the last lease.
-    number: u64,
-    holder: Option<Place>,
-    waiting: Vec<Place>,
+    pub(crate) number: u64,
+    pub(crate) holder: Option<Place>,
+    pub(crate) waiting: Vec<Place>,
 }
 
 /// A replica, and when it was last heard of.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Place {
-    replica: String,
+pub(crate) struct Place {
+    pub(crate) replica: String,
     seen: u64,
 }
 
@@ -106,12 +106,12 @@ impl Store {
                     line.number += 1;
                     let (replica, account) = (replica.to_owned(), account.to_owned());
                     let record = LeaseRecord { replica, account, since: now, ended: None };
-                    put(tx, &record_key(model, line.number), &record)?;
+                    put(tx, &keys::lease(model, line.number), &record)?;
                     Turn::Granted(Lease { model: model.to_owned(), number: line.number })
                 }
                 before => Turn::Waits(u32::try_from(before).unwrap_or(u32::MAX)),
             };
-            put(tx, &line_key(model), &line)?;
+            put(tx, &keys::turn(model), &line)?;
             Ok(turn)
         })
     }
@@ -124,7 +124,7 @@ impl Store {
         self.write(|tx| {
             let mut line = line(tx, model)?;
             line.waiting.retain(|place| place.replica != replica);
-            put(tx, &line_key(model), &line)
+            put(tx, &keys::turn(model), &line)
         })
     }
 
@@ -137,7 +137,7 @@ impl Store {
             let now = tx.now()?;
             let mut line = held(tx, lease)?;
             line.holder.as_mut().expect("it is held").seen = now;
-            put(tx, &line_key(&lease.model), &line)
+            put(tx, &keys::turn(&lease.model), &line)
         })
     }
 
@@ -165,12 +165,12 @@ impl Store {
             }
             let version = Version { version: base + 1, content: content.to_owned() };
             versions::set(tx, model, &version, bytes)?;
-            let key = account_key(model, account);
+            let key = keys::account(model, account);
             let mut seen: gelu_core::ledger::Account = get(tx, &key)?.unwrap_or_default();
             seen.carry(base, version.version);
             put(tx, &key, &seen)?;
             end(tx, model, &mut line, Ended::Committed(version.version))?;
-            put(tx, &line_key(model), &line)?;
+            put(tx, &keys::turn(model), &line)?;
             Ok(version.version)
         })
     }
@@ -186,7 +186,7 @@ impl Store {
                 line => line?,
             };
             end(tx, &lease.model, &mut line, Ended::RolledBack(reason.to_owned()))?;
-            put(tx, &line_key(&lease.model), &line)
+            put(tx, &keys::turn(&lease.model), &line)
         })
     }
 
@@ -201,7 +201,7 @@ impl Store {
             if line.holder.as_ref().is_some_and(|holder| holder.replica == replica) {
                 end(tx, model, &mut line, Ended::RolledBack("the server ended".into()))?;
             }
-            put(tx, &line_key(model), &line)
+            put(tx, &keys::turn(model), &line)
         })
     }
 
@@ -214,7 +214,7 @@ impl Store {
         model: &str,
         mut each: impl FnMut(u64, LeaseRecord) -> Result<()>,
     ) -> Result<()> {
-        let prefix = format!("lease/{}/", segment(model));
+        let prefix = keys::leases(model);
         self.engine.read(&mut |tx| {
             tx.scan(&prefix, &mut |key, value| {
                 let damaged =
@@ -226,16 +226,8 @@ impl Store {
     }
 }
 
-fn line_key(model: &str) -> String {
-    format!("turn/{}", segment(model))
-}
-
-fn record_key(model: &str, number: u64) -> String {
-    format!("lease/{}/{number:020}", segment(model))
-}
-
 fn line(tx: &mut dyn Transaction, model: &str) -> Result<Line> {
-    Ok(get(tx, &line_key(model))?.unwrap_or_default())
+    Ok(get(tx, &keys::turn(model))?.unwrap_or_default())
 }
 
 /// The line, if the lease is still held.
@@ -249,7 +241,7 @@ fn held(tx: &mut dyn Transaction, lease: &Lease) -> Result<Line> {
 
 fn end(tx: &mut dyn Transaction, model: &str, line: &mut Line, ended: Ended) -> Result<()> {
     line.holder = None;
-    let key = record_key(model, line.number);
+    let key = keys::lease(model, line.number);
     if let Some(mut record) = get::<LeaseRecord>(tx, &key)? {
         record.ended = Some(ended);
         put(tx, &key, &record)?;

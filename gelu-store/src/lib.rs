@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Store      charge, publish, take / commit / end a lease, spend      what it means, once
-//!  Engine     get, put, remove, scan: in one transaction               memory, redb, PostgreSQL
+//!  Engine     get, put, remove, scan: in one transaction               Memory, Redb, Postgres
 //! ```
 //!
 //! | key | value |
@@ -14,6 +14,8 @@
 //! | `turn/MODEL` | who holds the lease, and which replicas wait |
 //! | `lease/MODEL/NUMBER` | the journal of leases |
 //! | `usage/DAY/ACCOUNT` | what the account has used that day |
+//! | `import/MODEL` | the file of an older server that the accounts have come from |
+//! | `format` | how all of this is written |
 //!
 //! Values are JSON but for the weights, so that an operator can read them with the tools of the database.
 //! A charge reads and writes one key of its account, however many accounts there are.
@@ -26,8 +28,13 @@
 mod clock;
 mod engine;
 mod error;
+mod import;
+mod keys;
 mod lease;
+mod location;
+mod overview;
 mod usage;
+mod verify;
 mod versions;
 
 use std::fmt::{self, Debug};
@@ -37,10 +44,16 @@ use gelu_core::ledger::{Account, Exposure, Policy};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use engine::{Engine, Memory, Transaction};
+#[cfg(feature = "postgres")]
+pub use engine::Postgres;
+pub use engine::{Engine, Memory, Redb, Transaction};
 pub use error::{Error, Result};
+pub use import::Imported;
 pub use lease::{Ended, Lease, LeaseRecord, SILENCE, Turn};
+pub use location::{Location, NoLocation, Url};
+pub use overview::{Model, Overview, Seen};
 pub use usage::{Quota, Usage};
+pub use verify::{Checked, Damage};
 pub use versions::{Published, Version};
 
 /// The books of one server, or of all replicas of one. Clones share them.
@@ -89,7 +102,7 @@ impl Store {
     /// [`Error::Refused`] at the bound; what the engine says. Nothing is booked then.
     pub fn charge(&self, charge: &Charge<'_>) -> Result<()> {
         let Charge { model, version, account, exposure, samples, policy } = *charge;
-        let key = account_key(model, account);
+        let key = keys::account(model, account);
         self.engine.write(&mut |tx| {
             let mut account: Account = get(tx, &key)?.unwrap_or_default();
             account.charge(version, exposure, samples, policy)?;
@@ -102,7 +115,7 @@ impl Store {
     /// # Errors
     /// What the engine says.
     pub fn account(&self, model: &str, account: &str) -> Result<Account> {
-        let key = account_key(model, account);
+        let key = keys::account(model, account);
         self.read(|tx| Ok(get(tx, &key)?.unwrap_or_default()))
     }
 
@@ -115,7 +128,7 @@ impl Store {
         model: &str,
         mut each: impl FnMut(&str, Account) -> Result<()>,
     ) -> Result<()> {
-        let prefix = account_key(model, "");
+        let prefix = keys::account(model, "");
         self.engine.read(&mut |tx| {
             tx.scan(&prefix, &mut |key, value| each(&key[prefix.len()..], parse(key, value)?))
         })
@@ -138,15 +151,6 @@ impl Store {
         })?;
         Ok(found.expect("an engine runs what it succeeds in"))
     }
-}
-
-fn account_key(model: &str, account: &str) -> String {
-    format!("account/{}/{account}", segment(model))
-}
-
-/// A name as a part of a key: models may be called anything.
-fn segment(name: &str) -> String {
-    name.replace('%', "%25").replace('/', "%2F")
 }
 
 fn get<T: DeserializeOwned>(tx: &mut dyn Transaction, key: &str) -> Result<Option<T>> {

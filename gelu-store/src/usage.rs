@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::{Store, get, put};
+use crate::{Store, get, keys, put};
 
 /// What an account has used of one day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,7 +65,7 @@ impl Store {
     pub fn spend(&self, account: &str, used: Usage) -> Result<(Usage, u64)> {
         self.write(|tx| {
             let now = tx.now()?;
-            let key = format!("usage/{:010}/{account}", now / DAY);
+            let key = keys::usage(now / DAY, account);
             let total = get::<Usage>(tx, &key)?.unwrap_or_default().plus(used);
             if used != Usage::default() {
                 put(tx, &key, &total)?;

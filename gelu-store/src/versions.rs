@@ -7,7 +7,8 @@ use gelu_core::ledger::Account;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::{Store, Transaction, account_key, get, parse, put, segment};
+use crate::keys::Key;
+use crate::{Store, Transaction, get, keys, parse, put};
 
 /// A version of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +45,7 @@ impl Store {
     /// # Errors
     /// What the engine says; [`Error::Damaged`] where the bytes are missing.
     pub fn weights(&self, model: &str) -> Result<Option<(Version, Vec<u8>)>> {
-        let key = format!("weights/{}", segment(model));
+        let key = keys::weights(model);
         self.read(|tx| {
             let Some(version) = current(tx, model)? else { return Ok(None) };
             let damaged = || Error::Damaged { key: key.clone(), why: "not there".into() };
@@ -59,8 +60,11 @@ impl Store {
     pub fn models(&self) -> Result<Vec<String>> {
         self.read(|tx| {
             let mut names = Vec::new();
-            tx.scan("model/", &mut |key, _| {
-                names.push(key["model/".len()..].replace("%2F", "/").replace("%25", "%"));
+            tx.scan(&keys::model(""), &mut |key, _| {
+                names.extend(match Key::parse(key) {
+                    Some(Key::Model(name)) => Some(name),
+                    _ => None,
+                });
                 Ok(())
             })?;
             Ok(names)
@@ -85,7 +89,7 @@ impl Store {
     ) -> Result<Published> {
         self.write(|tx| {
             let now = current(tx, model)?;
-            let before: Option<u64> = get(tx, &content_key(model, content))?;
+            let before: Option<u64> = get(tx, &keys::content(model, content))?;
             match (&now, before) {
                 (Some(now), _) if now.content == content => {
                     return Ok(Published::Current(now.clone()));
@@ -105,7 +109,7 @@ impl Store {
 }
 
 pub(crate) fn current(tx: &mut dyn Transaction, model: &str) -> Result<Option<Version>> {
-    get(tx, &format!("model/{}", segment(model)))
+    get(tx, &keys::model(model))
 }
 
 pub(crate) fn set(
@@ -114,19 +118,15 @@ pub(crate) fn set(
     version: &Version,
     bytes: &[u8],
 ) -> Result<()> {
-    tx.put(&format!("weights/{}", segment(model)), bytes)?;
-    put(tx, &content_key(model, &version.content), &version.version)?;
-    put(tx, &format!("model/{}", segment(model)), version)
-}
-
-fn content_key(model: &str, content: &str) -> String {
-    format!("content/{}/{content}", segment(model))
+    tx.put(&keys::weights(model), bytes)?;
+    put(tx, &keys::content(model, &version.content), &version.version)?;
+    put(tx, &keys::model(model), version)
 }
 
 /// What was seen of `from` counts on `to`, for everybody.
 fn carry_all(tx: &mut dyn Transaction, model: &str, from: u64, to: u64) -> Result<()> {
     let mut accounts: Vec<(String, Account)> = Vec::new();
-    tx.scan(&account_key(model, ""), &mut |key, value| {
+    tx.scan(&keys::account(model, ""), &mut |key, value| {
         accounts.push((key.to_owned(), parse(key, value)?));
         Ok(())
     })?;

@@ -48,6 +48,21 @@ impl Account {
         trained.saturating_add(of(&self.frozen))
     }
 
+    /// Bits by layer and direction, of each line, named by its oldest version.
+    pub fn lines(&self) -> impl Iterator<Item = (u64, &BTreeMap<String, u64>)> {
+        self.revealed.iter().map(|(&oldest, bits)| (oldest, bits))
+    }
+
+    /// Bits by layer and direction that all versions have in common: of layers that were frozen.
+    pub fn frozen(&self) -> &BTreeMap<String, u64> {
+        &self.frozen
+    }
+
+    /// The oldest version of the line that `version` is in: itself, where no lease of the account made it.
+    pub fn oldest(&self, version: u64) -> u64 {
+        self.oldest.get(&version).copied().unwrap_or(version)
+    }
+
     /// Books samples before they are answered.
     ///
     /// # Errors
@@ -133,10 +148,6 @@ impl Account {
         let least = u64::from(least);
         let d_max = least + uniform_below(safe / batch - least + 1, rng);
         Ok(steps.min(u32::try_from(d_max).unwrap_or(u32::MAX)))
-    }
-
-    fn oldest(&self, version: u64) -> u64 {
-        self.oldest.get(&version).copied().unwrap_or(version)
     }
 }
 
