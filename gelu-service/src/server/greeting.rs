@@ -91,9 +91,11 @@ async fn greeted(
     let wanted = match line.receiver.receive(READING).await?.0 {
         Up::Choose(name) => name,
         other => {
-            return Err(
-                PeerMisbehaved::UnexpectedMessage { expected: "Choose", got: other.name() }.into()
-            );
+            return Err(PeerMisbehaved::UnexpectedMessage {
+                expected: "Choose",
+                got: other.name(),
+            }
+            .into());
         }
     };
     let model = shared

@@ -24,7 +24,7 @@ use super::queue::Queue;
 use super::session;
 use super::shared::Shared;
 use super::terms::Terms;
-use super::versions::Versions;
+use super::versions::{self, Versions};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::handshake::{CardSchema, ModelCard};
@@ -87,6 +87,8 @@ impl<B: Backend> Host<B> {
         offer.model = gelu_files::resolve(&offer.model).unwrap_or(offer.model);
         let file = Model::load(&offer.model)?;
         let name = offer.name.clone().unwrap_or_else(|| file.name().to_owned());
+        // Before anything is published.
+        let (content, terms) = (versions::content(&file)?, checked(&offer, &file)?);
         let before = before.iter().find(|model| model.name() == name);
         let lasting = match before {
             None => Arc::new(Lasting::open(&offer, &name, file, shared)?),
@@ -107,9 +109,11 @@ impl<B: Backend> Host<B> {
                 Arc::clone(&host.lasting)
             }
         };
-        let served = &lasting.versions.current().served;
-        check_rate(&offer.rate, served)?;
-        let terms = Terms::of::<B>(served, &offer)?;
+        let current = lasting.versions.current();
+        let terms = match current.content == content {
+            true => terms,
+            false => checked(&offer, &current.model)?,
+        };
         Ok(Self { shared: Arc::clone(shared), offer, terms, name, lasting })
     }
 
@@ -152,7 +156,7 @@ impl<B: Backend> Host<B> {
             gelu_store::Error::Refused(refused) => refused,
             error => {
                 self.emit(ServerEvent::StoreFailed { reason: error.to_string() });
-                Refused::ByPeer("the server cannot keep its ledger; tell its operator".into())
+                Refused::ByPeer(session::NO_LEDGER.into())
             }
         }
     }
@@ -260,6 +264,16 @@ impl<B: Backend> server::Host for AccountHost<B> {
         let booked = self.host.shared.config.store.charge(&charge);
         booked.map_err(|error| self.host.refusal(error))
     }
+}
+
+/// The terms of a model, where the offer can be kept.
+fn checked<B: Backend>(offer: &Offer<B>, model: &Model) -> Result<Terms> {
+    let served = match offer.freeze {
+        Some(stages) => ServedModel::from(&model.clone().freeze(stages)?),
+        None => ServedModel::from(model),
+    };
+    check_rate(&offer.rate, &served)?;
+    Terms::of::<B>(&served, offer)
 }
 
 /// The rules that a lease would otherwise break in the middle.

@@ -80,7 +80,16 @@ impl Config {
 /// A server that listens: see the [module](self).
 pub struct Server {
     listener: TcpListener,
-    shared: Arc<Shared>,
+    open: Open,
+}
+
+/// A server's models and what they share, which lead to each other. Closed when this is dropped, however a server ends.
+struct Open(Arc<Shared>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// The way to a server that runs. Clones lead to the same one.
@@ -98,12 +107,11 @@ impl Server {
     /// [`Error::Network`] when the address is taken.
     pub async fn bind(config: Config, models: Vec<AnyOffer>) -> Result<Self> {
         let address = config.address;
-        let shared = Arc::new(Shared::new(config)?);
-        let handle = Handle(Arc::clone(&shared));
-        handle.serve(models).await?;
+        let open = Open(Arc::new(Shared::new(config)?));
+        Handle(Arc::clone(&open.0)).serve(models).await?;
         let listening = TcpListener::bind(address).await;
         let listener = listening.map_err(Error::network(format!("listening on {address}")))?;
-        Ok(Self { listener, shared })
+        Ok(Self { listener, open })
     }
 
     /// Where the server listens.
@@ -116,7 +124,7 @@ impl Server {
 
     /// The way to it while it runs.
     pub fn handle(&self) -> Handle {
-        Handle(Arc::clone(&self.shared))
+        Handle(Arc::clone(&self.open.0))
     }
 
     /// Serves until `shutdown` is ready. Then nobody is let in any more, whoever waits is told so,
@@ -128,17 +136,18 @@ impl Server {
     /// # Errors
     /// None at present: what goes wrong in a session is an [event](ServerEvent).
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Summary> {
-        let Self { listener, shared } = self;
+        let Self { listener, open } = self;
+        let shared = &open.0;
         let mut sessions = JoinSet::new();
         let mut shutdown = pin!(shutdown);
-        let mut others = pin!(follow(&shared));
+        let mut others = pin!(follow(shared));
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
                 () = &mut others => {}
                 Some(ended) = sessions.join_next() => report(ended),
                 accepted = listener.accept() => match accepted {
-                    Ok((tcp, peer)) => admit(&shared, &mut sessions, tcp, peer),
+                    Ok((tcp, peer)) => admit(shared, &mut sessions, tcp, peer),
                     Err(error) => {
                         // Out of file descriptors, most likely: strangers have to give theirs back.
                         guarded(|| tracing::warn!(%error, "cannot accept"));

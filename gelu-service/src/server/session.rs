@@ -184,7 +184,17 @@ impl<B: Backend> Session<B> {
         batch: usize,
         lengths: RangeInclusive<u32>,
     ) -> Result<(), Over> {
-        let lease = self.await_turn().await?;
+        let lease = match self.await_turn().await {
+            Err(Over::Failed(Error::Store(error))) => {
+                self.host.emit(Event::StoreFailed { reason: error.to_string() });
+                let told = self.compute(|machine, _| {
+                    let (server, _) = machine.leasing()?;
+                    Ok::<_, Error>(server.refuse(NO_LEDGER.into())?)
+                });
+                return Ok(told.await??);
+            }
+            lease => lease?,
+        };
         let granted = self.compute(move |machine, host| grant(machine, host, batch, lengths));
         if let Some((base, steps)) = granted.await?? {
             self.lease = Some(lease);
@@ -380,6 +390,8 @@ impl<B: Backend> Session<B> {
     }
 }
 
+/// What a client is told when the store fails.
+pub(super) const NO_LEDGER: &str = "the server cannot keep its ledger; tell its operator";
 const WAITING: &str = "waiting for the client's next message";
 
 /// Draws the length of a lease and grants it on the last committed version; or refuses.

@@ -57,6 +57,11 @@ impl Shared {
         Ok(())
     }
 
+    /// Serves nothing any more: models and this lead to each other.
+    pub(super) fn close(&self) {
+        self.models.write().expect(NO_PANIC).clear();
+    }
+
     /// The model that a client asks for: by its name, or the only one that it may use. If there is none, the names of
     /// those that it may use.
     pub(super) fn find(&self, account: &str, name: &str) -> Result<Arc<dyn Hosted>, Vec<String>> {

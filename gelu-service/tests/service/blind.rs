@@ -37,7 +37,7 @@ fn clear(model: &Model, inputs: &Array2<f64>) -> Array2<f64> {
     model.probabilities(inputs).unwrap().0
 }
 
-fn scores(config: &mut Setup) {
+fn scores(config: &mut crate::common::Setup) {
     config.offer.blind.scores = true;
 }
 
@@ -195,7 +195,7 @@ async fn what_a_server_does_not_offer_is_refused_and_why_is_said() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ledger_counts_blind_answers_across_restarts() {
     let site = site();
-    let enforced = |config: &mut Setup| {
+    let enforced = |config: &mut crate::common::Setup| {
         scores(config);
         config.offer.policy = Policy::Enforce;
     };
