@@ -2,6 +2,8 @@
 //! the address of a database that tests may write to; each makes a schema of its own.
 
 mod books;
+mod cost;
+mod crash;
 mod engine;
 mod places;
 mod training;

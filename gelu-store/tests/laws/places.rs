@@ -68,13 +68,13 @@ impl Place {
         Store::on(self.engine())
     }
 
-    /// The same, of a place that can be named.
-    pub(crate) fn location(&self) -> Option<String> {
+    /// What another process finds it by.
+    pub(crate) fn location(&self) -> String {
         match self {
-            Self::Memory(_) => None,
-            Self::Redb(folder) => Some(folder.path().join("store").display().to_string()),
+            Self::Memory(_) => panic!("memory ends with its process"),
+            Self::Redb(folder) => folder.path().join("store").display().to_string(),
             #[cfg(feature = "postgres")]
-            Self::Postgres(schema) => Some(schema.url.clone()),
+            Self::Postgres(schema) => schema.url.clone(),
         }
     }
 }
