@@ -33,6 +33,11 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// As [`write`](Self::write).
     fn read(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()>;
+
+    /// Whether servers on several machines can share it.
+    fn is_shared(&self) -> bool {
+        false
+    }
 }
 
 impl<E: Engine + ?Sized> Engine for Arc<E> {
@@ -42,6 +47,10 @@ impl<E: Engine + ?Sized> Engine for Arc<E> {
 
     fn read(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()> {
         (**self).read(work)
+    }
+
+    fn is_shared(&self) -> bool {
+        (**self).is_shared()
     }
 }
 

@@ -82,7 +82,7 @@ impl Place {
 
 impl Store {
     /// Asks for the lease, or for the place in the line of those who want it. To be asked again well within
-    /// [`SILENCE`].
+    /// [`SILENCE`], and not while the replica holds a lease: whatever it held is over by that.
     ///
     /// # Errors
     /// What the engine says.
@@ -90,8 +90,15 @@ impl Store {
         self.write(|tx| {
             let now = tx.now()?;
             let mut line = line(tx, model)?;
-            if line.holder.as_ref().is_some_and(|holder| holder.is_silent(now)) {
-                end(tx, model, &mut line, Ended::RolledBack("its replica fell silent".into()))?;
+            match &line.holder {
+                // A replica that asks has no lease: this one's end was never written.
+                Some(holder) if holder.replica == replica => {
+                    end(tx, model, &mut line, Ended::RolledBack("its server ended".into()))?;
+                }
+                Some(holder) if holder.is_silent(now) => {
+                    end(tx, model, &mut line, Ended::RolledBack("its server fell silent".into()))?;
+                }
+                _ => {}
             }
             line.waiting.retain(|place| place.replica == replica || !place.is_silent(now));
             match line.waiting.iter_mut().find(|place| place.replica == replica) {
@@ -187,21 +194,6 @@ impl Store {
             };
             end(tx, &lease.model, &mut line, Ended::RolledBack(reason.to_owned()))?;
             put(tx, &keys::turn(&lease.model), &line)
-        })
-    }
-
-    /// Ends whatever lease a server of the same name left behind: for one that starts.
-    ///
-    /// # Errors
-    /// What the engine says.
-    pub fn begin_anew(&self, model: &str, replica: &str) -> Result<()> {
-        self.write(|tx| {
-            let mut line = line(tx, model)?;
-            line.waiting.retain(|place| place.replica != replica);
-            if line.holder.as_ref().is_some_and(|holder| holder.replica == replica) {
-                end(tx, model, &mut line, Ended::RolledBack("the server ended".into()))?;
-            }
-            put(tx, &keys::turn(model), &line)
         })
     }
 

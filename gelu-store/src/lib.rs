@@ -96,6 +96,11 @@ impl Store {
         Self::on(Memory::default())
     }
 
+    /// Whether other servers may share these books.
+    pub fn is_shared(&self) -> bool {
+        self.engine.is_shared()
+    }
+
     /// Books samples on an account. What it returns `Ok` for may be answered.
     ///
     /// # Errors

@@ -105,7 +105,6 @@ fn a_server_under_load() {
                 }
             });
         }
-        store.begin_anew("iris", "one").unwrap();
         loop {
             let Turn::Granted(lease) = store.ask_turn("iris", "one", "trainer").unwrap() else {
                 panic!("there is no other replica");
