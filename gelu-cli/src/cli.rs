@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use crate::args::Moved;
 use crate::commands::{
     audit, backends, bench, certs, completions, datasets, demo, import, infer, keygen, man, models,
-    plan, predict, round, schema, serve, train, transfer,
+    plan, predict, publish, round, schema, serve, train, transfer,
 };
 use crate::output::Output;
 use crate::program::{self, Common};
@@ -55,6 +55,7 @@ enum Command {
     Schema(schema::Args),
     Bench(Box<bench::Args>),
     Serve(Box<serve::Args>),
+    Publish(publish::Args),
     Certs(certs::Args),
     Keygen(keygen::Args),
     Completions(completions::Args),
@@ -89,6 +90,7 @@ impl Command {
             Self::Bench(args) => bench::run(&args, output),
             Self::Attack(moved) => moved.refuse("attack", "attack"),
             Self::Serve(args) => serve::run(&args, output),
+            Self::Publish(args) => publish::run(&args, output),
             Self::Certs(args) => certs::run(&args, output),
             Self::Keygen(args) => keygen::run(&args, output),
             Self::Completions(args) => completions::run(&args, output),

@@ -35,7 +35,7 @@ use crate::signals;
     group(ArgGroup::new("elsewhere").multiple(true))
 )]
 pub(crate) struct ServerArgs {
-    /// A server elsewhere, HOST:PORT; without it, one is started here for this run
+    /// A server elsewhere, HOST:PORT, or HOST:PORT/MODEL if it has several; without it, one is started here for this run
     #[arg(long, value_name = "ADDRESS", group = "elsewhere")]
     pub(crate) server: Option<String>,
     /// Folder with ca.pem and clients/ACCOUNT.pem and .key
@@ -185,7 +185,7 @@ pub fn check_key_bits(card: &ModelCard, got: u32) -> Result<()> {
     }
 }
 
-/// Connects to `address` (HOST:PORT) and opens a session with `secret`.
+/// Connects to `address` (HOST:PORT or HOST:PORT/MODEL) and opens a session with `secret`.
 pub async fn open<S: Backend>(
     address: &str,
     tls: &ClientTls,
@@ -196,14 +196,15 @@ pub async fn open<S: Backend>(
     Ok(connect::<S>(address, tls, observer).await?.open(secret, policy).await?)
 }
 
-/// Connects to `address` (HOST:PORT) and reads what is served there; no key of ours is used yet.
+/// Connects to `address` (HOST:PORT or HOST:PORT/MODEL) and reads what is served there; no key of ours is used yet.
 pub async fn connect<S: Backend>(
     address: &str,
     tls: &ClientTls,
     observer: impl FnMut(&ClientEvent) + Send + 'static,
 ) -> Result<Connection<S>> {
-    let name = host_of(address)?;
-    let connected = Connection::connect(address, name, tls, Limits::default(), observer).await;
+    let (address, model) = address.split_once('/').unwrap_or((address, ""));
+    let (name, limits) = (host_of(address)?, Limits::default());
+    let connected = Connection::connect(address, name, model, tls, limits, observer).await;
     connected.map_err(|error| match error {
         gelu_service::Error::Timeout { .. } => {
             advised(error, "check the address and the network; the server may be overloaded, too")

@@ -123,6 +123,23 @@ pub enum PeerIncompatible {
         /// What would have been accepted.
         accepted: String,
     },
+    /// No such model for this account.
+    #[error("{}", no_model(wanted, served))]
+    Model {
+        /// The name that was asked for; empty for the only one.
+        wanted: String,
+        /// The names of those that the account may use.
+        served: String,
+    },
+}
+
+fn no_model(wanted: &str, served: &str) -> String {
+    let (wanted, served) = (printable(wanted), printable(served));
+    match (&*wanted, &*served) {
+        (_, "") => "the server has no model for this account".into(),
+        ("", _) => format!("the server has several models, name one: {served}"),
+        _ => format!("the server has no model {wanted:?} for this account; it has {served}"),
+    }
 }
 
 /// What no honest peer sends.

@@ -73,6 +73,9 @@ pub enum Error {
     /// What `gelu-nn` says about a model or its file.
     #[error(transparent)]
     Model(#[from] gelu_nn::Error),
+    /// The books: what they refuse is [`Error::Refused`].
+    #[error(transparent)]
+    Store(gelu_store::Error),
     /// A mistake in this program: a computation panicked.
     #[error("a mistake in this program: {0}; please report it")]
     Bug(String),
@@ -97,6 +100,15 @@ impl From<gelu_core::Error> for Error {
             gelu_core::Error::PeerMisbehaved(e) => Self::PeerMisbehaved(e),
             gelu_core::Error::Refused(e) => Self::Refused(e),
             other => Self::Protocol(other),
+        }
+    }
+}
+
+impl From<gelu_store::Error> for Error {
+    fn from(error: gelu_store::Error) -> Self {
+        match error {
+            gelu_store::Error::Refused(refused) => Self::Refused(refused),
+            other => Self::Store(other),
         }
     }
 }

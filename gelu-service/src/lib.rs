@@ -42,5 +42,5 @@ pub use compute::on_pool;
 pub use error::{Error, Result};
 pub use handshake::ModelCard;
 pub use limits::Limits;
-pub use server::{Config, Server};
+pub use server::{Config, Offer, Server};
 pub use tls::{ClientTls, ServerTls};

@@ -15,6 +15,7 @@ pub(crate) mod man;
 pub(crate) mod models;
 pub mod plan;
 pub(crate) mod predict;
+pub(crate) mod publish;
 pub(crate) mod round;
 pub(crate) mod schema;
 pub mod serve;

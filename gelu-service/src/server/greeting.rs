@@ -1,16 +1,17 @@
 //! How a session begins and ends: the secure channel, the greeting, the last words.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gelu_core::Backend;
-use tokio::io::{ReadHalf, WriteHalf};
+use gelu_core::error::{PeerIncompatible, PeerMisbehaved};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 
 use super::door::Seat;
-use super::host::Host;
+use super::host::Hosted;
 use super::observer::guarded;
+use super::shared::Shared;
 use crate::account;
 use crate::channel::{PARTING_TIME, admit};
 use crate::error::{Error, FrameError, Goodbye, Result};
@@ -19,51 +20,66 @@ use crate::handshake::{Down, Incompatible, Up, Welcome};
 use crate::limits::GREETING_BYTES;
 use crate::tls::ALPN;
 
-type Channel = TlsStream<TcpStream>;
+type Reader = Box<dyn AsyncRead + Send + Unpin>;
+type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// A client that is known and has been greeted.
 pub(super) struct Greeted {
     pub(super) account: String,
+    pub(super) peer: SocketAddr,
     pub(super) line: Line,
     pub(super) seat: Seat,
 }
 
-/// Opens the channel, learns who is there, agrees on a version, hands out the card.
-pub(super) async fn greet<B: Backend>(host: &Host<B>, tcp: TcpStream) -> Result<Greeted> {
-    let limits = host.config.limits;
-    let channel = admit(tcp, Arc::clone(host.config.tls.config())).await?;
+/// Opens the channel, learns who is there, agrees on a version, finds the model, hands out its card.
+pub(super) async fn greet(
+    shared: &Shared,
+    tcp: TcpStream,
+    peer: SocketAddr,
+) -> Result<(Arc<dyn Hosted>, Greeted)> {
+    let channel = admit(tcp, Arc::clone(shared.config.tls.config())).await?;
     let (_, state) = channel.get_ref();
     let account = account::of_certificate(state.peer_certificates());
     let speaks_gelu = state.alpn_protocol() == Some(ALPN);
     let (read, write) = tokio::io::split(channel);
+    welcome(shared, Box::new(read), Box::new(write), speaks_gelu.then_some(account), peer).await
+}
+
+/// The greeting on a channel that is secret and authentic: of an account, or of somebody who has come for another
+/// exchange.
+pub(super) async fn welcome(
+    shared: &Shared,
+    read: Reader,
+    write: Writer,
+    account: Option<Result<String, String>>,
+    peer: SocketAddr,
+) -> Result<(Arc<dyn Hosted>, Greeted)> {
+    let limits = shared.config.limits;
     let mut line = Line {
         receiver: Receiver::new(read, GREETING_BYTES),
         sender: Sender::new(write, limits.frame_bytes),
         send_limit: limits.send,
     };
-    match welcome(host, &mut line, account, speaks_gelu).await {
-        Ok((account, seat)) => {
+    match greeted(shared, &mut line, account).await {
+        Ok((model, account, seat)) => {
             line.receiver.set_limit(limits.frame_bytes);
-            Ok(Greeted { account, line, seat })
+            Ok((model, Greeted { account, peer, line, seat }))
         }
         Err(error) => {
-            line.part(&error, B::ID).await;
+            line.part(&error, "").await;
             Err(error)
         }
     }
 }
 
-async fn welcome<B: Backend>(
-    host: &Host<B>,
+async fn greeted(
+    shared: &Shared,
     line: &mut Line,
-    account: Result<String, String>,
-    speaks_gelu: bool,
-) -> Result<(String, Seat)> {
-    if !speaks_gelu {
-        return Err(FrameError::NoGreeting.into());
-    }
-    let (hello, _) = match line.receiver.receive("reading a greeting").await {
-        Ok((Up::Hello(hello), bytes)) => (hello, bytes),
+    account: Option<Result<String, String>>,
+) -> Result<(Arc<dyn Hosted>, String, Seat)> {
+    let account = account.ok_or(FrameError::NoGreeting)?;
+    let hello = match line.receiver.receive(READING).await {
+        Ok((Up::Hello(hello), _)) => hello,
         Ok(_) | Err(Error::PeerMisbehaved(_)) => return Err(FrameError::NoGreeting.into()),
         Err(error) => return Err(error),
     };
@@ -72,16 +88,29 @@ async fn welcome<B: Backend>(
         guarded(|| tracing::warn!(why, "no account"));
         Goodbye::NoAccount
     })?;
-    let seat = host.seats.take(&account)?;
-    let card = host.card(&account);
+    let wanted = match line.receiver.receive(READING).await?.0 {
+        Up::Choose(name) => name,
+        other => {
+            return Err(
+                PeerMisbehaved::UnexpectedMessage { expected: "Choose", got: other.name() }.into()
+            );
+        }
+    };
+    let model = shared
+        .find(&account, &wanted)
+        .map_err(|served| PeerIncompatible::Model { wanted, served: served.join(", ") })?;
+    let seat = shared.seats.take(&account)?;
+    let card = model.card(&account);
     line.send(&Down::Welcome(Box::new(Welcome { version, card }))).await?;
-    Ok((account, seat))
+    Ok((model, account, seat))
 }
+
+const READING: &str = "reading a greeting";
 
 /// The frames of a session.
 pub(super) struct Line {
-    pub(super) receiver: Receiver<ReadHalf<Channel>>,
-    sender: Sender<WriteHalf<Channel>>,
+    pub(super) receiver: Receiver<Reader>,
+    sender: Sender<Writer>,
     send_limit: Duration,
 }
 

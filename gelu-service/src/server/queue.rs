@@ -31,12 +31,31 @@ impl Queue {
     }
 }
 
+/// Where a ticket stands, for who has handed it on.
+#[derive(Debug)]
+pub(super) struct Place {
+    line: watch::Receiver<VecDeque<u64>>,
+    number: u64,
+}
+
+impl Place {
+    /// How many are before it; 0 once it holds the lease or has left.
+    pub(super) fn position(&self) -> u32 {
+        let line = self.line.borrow();
+        let place = line.iter().position(|&number| number == self.number).unwrap_or(0);
+        u32::try_from(place).unwrap_or(u32::MAX)
+    }
+}
+
 impl Ticket {
     /// How many are before this one; 0 holds the lease.
     pub(super) fn position(&self) -> u32 {
-        let line = self.line.borrow();
-        let place = line.iter().position(|&number| number == self.number);
-        u32::try_from(place.expect("in the line until dropped")).unwrap_or(u32::MAX)
+        self.place().position()
+    }
+
+    /// Where it stands, wherever it goes.
+    pub(super) fn place(&self) -> Place {
+        Place { line: self.line.subscribe(), number: self.number }
     }
 
     /// Waits for the first place. Cancelling this loses nothing.

@@ -7,7 +7,9 @@ use std::future::pending;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures_util::FutureExt;
 use gelu_core::error::{PeerIncompatible, PeerMisbehaved};
@@ -19,16 +21,18 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
 
-use super::Stop;
 use super::door::{Place, Seat};
 use super::greeting::{Greeted, Line, greet};
-use super::host::{AccountHost, Host};
+use super::host::{AccountHost, Host, Hosted};
+use super::lease::Lease;
 use super::machine::Machine;
 use super::observer::{ServerEvent as Event, Way, guarded};
-use super::queue::Ticket;
+use super::shared::Shared;
+use super::{Config, Stop};
 use crate::compute::on_pool;
 use crate::error::{Error, Goodbye, Result};
 use crate::handshake::{Down, Mode, Up};
+use crate::limits::Limits;
 use crate::randomness::fresh_rng;
 
 /// Why a session stops.
@@ -46,16 +50,11 @@ impl<E: Into<Error>> From<E> for Over {
 }
 
 /// Serves one connection from its first byte to its last.
-pub(super) async fn run<B: Backend>(
-    host: Arc<Host<B>>,
-    tcp: TcpStream,
-    peer: SocketAddr,
-    mut place: Place,
-    stopping: watch::Receiver<Stop>,
-) {
-    let limit = host.config.limits.greeting;
+pub(super) async fn run(shared: Arc<Shared>, tcp: TcpStream, peer: SocketAddr, mut place: Place) {
+    let limit = shared.config.limits.greeting;
+    let stopping = shared.stop.subscribe();
     let greeting = async {
-        let greeting = timeout(limit, greet(&host, tcp)).await;
+        let greeting = timeout(limit, greet(&shared, tcp, peer)).await;
         let waiting_for = "the greeting of a client";
         let greeted = greeting.unwrap_or(Err(Error::Timeout { waiting_for, limit }))?;
         Ok::<_, Error>((greeted, fresh_rng()?))
@@ -64,40 +63,35 @@ pub(super) async fn run<B: Backend>(
         biased;
         greeting = greeting => greeting.map_err(|error| error.to_string()),
         () = place.sent_away() => Err(MADE_ROOM.to_owned()),
-        () = asked_to_stop(stopping.clone(), false) => Err(Goodbye::ShuttingDown.to_string()),
+        () = asked_to_stop(stopping, false) => Err(Goodbye::ShuttingDown.to_string()),
     };
     drop(place);
     match greeting {
-        Err(reason) => host.emit(Event::TurnedAway { peer, reason }),
-        Ok((greeted, rng)) => {
-            let account = greeted.account.clone();
-            host.emit(Event::Accepted { account: account.clone(), peer });
-            let mut session = Session::new(Arc::clone(&host), greeted, rng, stopping);
-            let error = match AssertUnwindSafe(session.serve()).catch_unwind().await {
-                Ok(Over::Left) => None,
-                Ok(Over::Failed(error)) => Some(error),
-                Err(_) => Some(Error::Bug("a session panicked".into())),
-            };
-            let reason = error.as_ref().map(Error::to_string);
-            session.roll_back(reason.as_deref().unwrap_or("the client left"));
-            if let Some(error) = &error {
-                session.part(error).await;
-            }
-            drop(session); // and its seat, before anybody hears of it
-            host.emit(Event::Left { account, error: reason });
-        }
+        Err(reason) => shared.emit(Event::TurnedAway { peer, reason }),
+        Ok(((model, client), rng)) => model.attend(client, rng).await,
     }
 }
 
-const MADE_ROOM: &str = "it had not greeted yet and made room for a newer connection";
-
-/// A lease in progress.
-struct Lease {
-    /// Its place at the head of the line, given up when this is dropped.
-    _ticket: Ticket,
-    /// When it must be over.
-    until: Instant,
+/// Serves a client from its greeting to its last word.
+pub(super) async fn attend<B: Backend>(host: Arc<Host<B>>, client: Greeted, rng: ChaCha20Rng) {
+    let (account, peer) = (client.account.clone(), client.peer);
+    host.emit(Event::Accepted { account: account.clone(), peer });
+    let mut session = Session::new(Arc::clone(&host), client, rng);
+    let error = match AssertUnwindSafe(session.serve()).catch_unwind().await {
+        Ok(Over::Left) => None,
+        Ok(Over::Failed(error)) => Some(error),
+        Err(_) => Some(Error::Bug("a session panicked".into())),
+    };
+    let reason = error.as_ref().map(Error::to_string);
+    session.roll_back(reason.as_deref().unwrap_or("the client left"));
+    if let Some(error) = &error {
+        session.part(error).await;
+    }
+    drop(session); // and its seat, before anybody hears of it
+    host.emit(Event::Left { account, error: reason });
 }
+
+const MADE_ROOM: &str = "it had not greeted yet and made room for a newer connection";
 
 struct Session<B: Backend> {
     host: Arc<Host<B>>,
@@ -111,14 +105,10 @@ struct Session<B: Backend> {
 }
 
 impl<B: Backend> Session<B> {
-    fn new(
-        host: Arc<Host<B>>,
-        greeted: Greeted,
-        rng: ChaCha20Rng,
-        stopping: watch::Receiver<Stop>,
-    ) -> Self {
-        let Greeted { account, line, seat } = greeted;
+    fn new(host: Arc<Host<B>>, client: Greeted, rng: ChaCha20Rng) -> Self {
+        let Greeted { account, line, seat, .. } = client;
         let machine = Some(Machine::new(&host, rng));
+        let stopping = host.shared.stop.subscribe();
         Self { host, account, line, machine, lease: None, stopping, _seat: seat }
     }
 
@@ -138,7 +128,7 @@ impl<B: Backend> Session<B> {
         }
         let handled = self.compute(move |machine, host| {
             check_key_size::<B>(&message, &host.host)?;
-            guarded(|| host.host.config.observer.received(&host.account, &message));
+            guarded(|| host.host.shared.config.observer.received(&host.account, &message));
             Ok::<_, Error>(machine.take(message, host)?)
         });
         match handled.await?? {
@@ -151,14 +141,14 @@ impl<B: Backend> Session<B> {
             Some(_) | None => {}
         }
         self.flush().await?;
-        if self.host.config.precompute {
+        if self.host.offer.precompute {
             self.compute(|machine, _| machine.precompute()).await?;
         }
         Ok(())
     }
 
     async fn next_message(&mut self) -> Result<ClientMessage, Over> {
-        let limits = &self.host.config.limits;
+        let limits = self.limits();
         let silence = |limit, waiting_for| (Instant::now() + limit, waiting_for, limit);
         let (deadline, waiting_for, limit) = match &self.lease {
             None => silence(limits.idle, "the client's next message"),
@@ -180,11 +170,11 @@ impl<B: Backend> Session<B> {
         };
         match received.map_err(|_| Error::Timeout { waiting_for, limit })?? {
             (Up::Bye, _) => Err(Over::Left),
-            (Up::Hello(_), _) => Err(unexpected("Message", "Hello").into()),
             (Up::Message(message), bytes) => {
                 self.count(Way::Up, message.name(), bytes);
                 Ok(message)
             }
+            (other, _) => Err(unexpected("Message", other.name()).into()),
         }
     }
 
@@ -194,43 +184,53 @@ impl<B: Backend> Session<B> {
         batch: usize,
         lengths: RangeInclusive<u32>,
     ) -> Result<(), Over> {
-        let ticket = self.await_turn().await?;
-        let until = Instant::now() + self.host.config.limits.lease;
+        let lease = self.await_turn().await?;
         let granted = self.compute(move |machine, host| grant(machine, host, batch, lengths));
         if let Some((base, steps)) = granted.await?? {
-            self.lease = Some(Lease { _ticket: ticket, until });
+            self.lease = Some(lease);
             let account = self.account.clone();
             self.host.emit(Event::LeaseGranted { account, base, steps, batch });
+        } else {
+            lease.rolled_back("refused");
         }
         Ok(())
     }
 
-    async fn await_turn(&mut self) -> Result<Ticket, Over> {
-        let ticket = self.host.queue.join();
+    async fn await_turn(&mut self) -> Result<Lease, Over> {
+        let ticket = self.host.queue().join();
         if ticket.position() > 0 {
             let (account, position) = (self.account.clone(), ticket.position());
             self.host.emit(Event::Queued { account, position });
         }
-        let mut notice = interval_at(Instant::now(), self.host.config.limits.keep_alive);
+        let mut notice = interval_at(Instant::now(), self.limits().keep_alive);
         notice.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let place = ticket.place();
+        let (host, account) = (Arc::clone(&self.host), self.account.clone());
+        let Config { store, replica, limits, .. } = &host.shared.config;
+        let elsewhere = AtomicU32::new(0);
+        let who = [host.name(), replica, &account];
+        let mut taking = pin!(Lease::take(ticket, store, who, &elsewhere, limits.lease));
         loop {
             tokio::select! {
                 biased;
                 () = asked_to_stop(self.stopping.clone(), false) => {
                     return Err(Goodbye::ShuttingDown.into());
                 }
-                () = ticket.turn() => return Ok(ticket),
+                lease = &mut taking => return Ok(lease?),
                 received = self.line.receiver.receive("a client waited for its turn") => {
                     return Err(match received? {
                         (Up::Bye, _) => Over::Left,
-                        (Up::Hello(_), _) => unexpected("nothing", "Hello").into(),
                         (Up::Message(message), _) => {
                             unexpected("nothing", message.name()).into()
                         }
+                        (other, _) => unexpected("nothing", other.name()).into(),
                     });
                 }
                 _ = notice.tick() => {
-                    self.line.send(&Down::Waiting { position: ticket.position() }).await?;
+                    let position = place.position() + elsewhere.load(Ordering::Relaxed);
+                    if position > 0 {
+                        self.line.send(&Down::Waiting { position }).await?;
+                    }
                 }
             }
         }
@@ -238,8 +238,10 @@ impl<B: Backend> Session<B> {
 
     /// Stores the end of a lease; the next client's turn comes before the answer is written.
     async fn commit(&mut self, base: u64, parameters: Parameters) -> Result<(), Over> {
+        let lease = self.lease.as_ref().map(Lease::key);
+        let lease = lease.ok_or_else(|| Error::Bug("a commit without a lease".into()))?;
         let committed = self.compute(move |machine, host| {
-            let stored = host.host.commit(&host.account, base, parameters);
+            let stored = host.host.commit(&lease, &host.account, base, parameters);
             let (server, _) = machine.leasing()?;
             match &stored {
                 Ok(version) => server.committed(*version)?,
@@ -252,7 +254,9 @@ impl<B: Backend> Session<B> {
         let account = self.account.clone();
         match stored {
             Ok(version) => {
-                self.lease = None;
+                if let Some(lease) = self.lease.take() {
+                    lease.committed();
+                }
                 self.host.emit(Event::Committed { account, version });
             }
             Err(error) => {
@@ -308,7 +312,8 @@ impl<B: Backend> Session<B> {
 
     /// Ends the lease, if there is one that was not committed.
     fn roll_back(&mut self, reason: &str) {
-        if self.lease.take().is_some() {
+        if let Some(lease) = self.lease.take() {
+            lease.rolled_back(reason);
             let (account, reason) = (self.account.clone(), reason.to_owned());
             self.host.emit(Event::RolledBack { account, reason });
         }
@@ -318,6 +323,10 @@ impl<B: Backend> Session<B> {
         if !matches!(error, Error::ConnectionLost { .. }) {
             self.line.part(error, B::ID).await;
         }
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.host.shared.config.limits
     }
 
     fn machine(&mut self) -> Result<&mut Machine<B>> {
@@ -335,8 +344,8 @@ impl<B: Backend> Session<B> {
     ) -> Result<T> {
         let mut machine = self.machine.take().ok_or(Error::SessionOver)?;
         let host = AccountHost { host: Arc::clone(&self.host), account: self.account.clone() };
-        let computing = Arc::clone(&self.host.computing);
-        let mut work = std::pin::pin!(async move {
+        let computing = Arc::clone(&self.host.shared.computing);
+        let mut work = pin!(async move {
             let permit = computing.acquire_owned().await.expect("never closed");
             // The job keeps its permit and its host, even if this session is dropped meanwhile.
             on_pool(move || {
@@ -346,7 +355,7 @@ impl<B: Backend> Session<B> {
             })
             .await
         });
-        let keep_alive = self.host.config.limits.keep_alive;
+        let keep_alive = self.limits().keep_alive;
         let mut notice = interval_at(Instant::now() + keep_alive, keep_alive);
         notice.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = true;
@@ -380,6 +389,8 @@ fn grant<B: Backend>(
     batch: usize,
     lengths: RangeInclusive<u32>,
 ) -> Result<Option<(u64, u32)>> {
+    // What another server of the store has made meanwhile is what this lease begins from.
+    host.host.refresh()?;
     let model = host.host.served();
     let (server, rng) = machine.leasing()?;
     let drawn = server.exposure(&model).and_then(|exposure| {
@@ -387,7 +398,7 @@ fn grant<B: Backend>(
     });
     match drawn {
         Ok(steps) => {
-            let rate = host.host.config.rate.clone();
+            let rate = host.host.offer.rate.clone();
             server.grant(&model, steps, rate, rng)?;
             Ok(Some((model.version, steps)))
         }
@@ -409,7 +420,7 @@ fn check_key_size<B: Backend>(message: &ClientMessage, host: &Host<B>) -> Result
         return Ok(()); // The machine says so.
     }
     let got = B::key_bits(&B::public_key_from_bytes(public_key)?);
-    let accepted = &host.config.key_bits;
+    let accepted = &host.offer.key_bits;
     if !accepted.contains(&got) {
         let accepted = format!("{} to {} bits", accepted.start(), accepted.end());
         return Err(PeerIncompatible::KeySize { got, accepted }.into());
