@@ -144,7 +144,10 @@ fn verify(args: &VerifyArgs, output: Output) -> Result<()> {
 fn show(args: &ShowArgs, output: Output) -> Result<()> {
     let mut books = args.place.open()?.overview()?;
     if let Some(account) = &args.account {
-        books.models.values_mut().for_each(|model| model.accounts.retain(|name, _| name == account));
+        books
+            .models
+            .values_mut()
+            .for_each(|model| model.accounts.retain(|name, _| name == account));
         books.usage.values_mut().for_each(|used| used.retain(|name, _| name == account));
     }
     let text = text(&books);
@@ -160,7 +163,8 @@ fn text(books: &Overview) -> String {
         let version = model.current.as_ref().map_or("none".into(), |v| v.version.to_string());
         let committed = |lease: &&_| matches!(lease, Some(Ended::Committed(_)));
         let leases = model.leases.values().map(|lease| &lease.ended);
-        let leases = format!("{}, {} committed", model.leases.len(), leases.filter(committed).count());
+        let leases =
+            format!("{}, {} committed", model.leases.len(), leases.filter(committed).count());
         let holder = model.holder.clone().unwrap_or_default();
         let waiting = model.waiting.join(", ");
         models.add_row([name, &version, &bytes(model.bytes as u64), &leases, &holder, &waiting]);
@@ -190,8 +194,11 @@ fn accounts(books: &Overview) -> comfy_table::Table {
     let mut rows = table(&header);
     for (name, Model { accounts, .. }) in &books.models {
         for (account, seen) in accounts {
-            let layers: BTreeSet<_> =
-                seen.current.keys().chain(seen.others.values().flat_map(|bits| bits.keys())).collect();
+            let layers: BTreeSet<_> = seen
+                .current
+                .keys()
+                .chain(seen.others.values().flat_map(|bits| bits.keys()))
+                .collect();
             for layer in layers {
                 let current = seen.current.get(layer).copied().unwrap_or(0).to_string();
                 let others = seen.others.values().filter_map(|bits| bits.get(layer)).max();
