@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 
 use crate::args::Moved;
 use crate::commands::{
-    audit, backends, bench, certs, completions, datasets, demo, import, infer, keygen, man, models,
-    plan, predict, publish, round, schema, serve, train, transfer,
+    audit, backends, bench, certs, completions, datasets, demo, import, infer, keygen, ledger, man,
+    models, plan, predict, publish, round, schema, serve, train, transfer,
 };
 use crate::output::Output;
 use crate::program::{self, Common};
@@ -56,6 +56,7 @@ enum Command {
     Bench(Box<bench::Args>),
     Serve(Box<serve::Args>),
     Publish(publish::Args),
+    Ledger(ledger::Args),
     Certs(certs::Args),
     Keygen(keygen::Args),
     Completions(completions::Args),
@@ -91,6 +92,7 @@ impl Command {
             Self::Attack(moved) => moved.refuse("attack", "attack"),
             Self::Serve(args) => serve::run(&args, output),
             Self::Publish(args) => publish::run(&args, output),
+            Self::Ledger(args) => ledger::run(&args, output),
             Self::Certs(args) => certs::run(&args, output),
             Self::Keygen(args) => keygen::run(&args, output),
             Self::Completions(args) => completions::run(&args, output),

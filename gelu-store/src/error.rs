@@ -21,6 +21,9 @@ pub enum Error {
     /// Another process has the file.
     #[error("{}: another process uses this store; stop it first", .0.display())]
     InUse(PathBuf),
+    /// There are no books at a place.
+    #[error("there are no books at {0}")]
+    NoStore(String),
     /// What is stored under a key cannot be read.
     #[error("the store is damaged at {key:?}: {why}; restore it from a backup")]
     Damaged {

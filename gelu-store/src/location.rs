@@ -114,13 +114,32 @@ impl Store {
             #[cfg(feature = "postgres")]
             Location::Postgres(url) => Self::on(crate::Postgres::open(url)?),
             #[cfg(not(feature = "postgres"))]
-            Location::Postgres(url) => {
-                return Err(Error::Engine(check(url).expect_err("never").to_string()));
-            }
+            Location::Postgres(url) => return Err(without_postgres(url)),
         };
         mark_format(&store)?;
         Ok(store)
     }
+
+    /// Opens the books at a place, and begins none.
+    ///
+    /// # Errors
+    /// [`Error::NoStore`], and those of [`open`](Self::open).
+    pub fn open_existing(location: &Location) -> Result<Self> {
+        match location {
+            Location::File(path) if path.exists() => {}
+            #[cfg(feature = "postgres")]
+            Location::Postgres(url) if crate::Postgres::is_at(url)? => {}
+            #[cfg(not(feature = "postgres"))]
+            Location::Postgres(url) => return Err(without_postgres(url)),
+            _ => return Err(Error::NoStore(location.to_string())),
+        }
+        Self::open(location)
+    }
+}
+
+#[cfg(not(feature = "postgres"))]
+fn without_postgres(url: &Url) -> Error {
+    Error::Engine(check(url).expect_err("this build has none").to_string())
 }
 
 /// Says in the books how they are written, where they do not.
@@ -178,6 +197,16 @@ mod tests {
     fn without_postgres_its_addresses_are_refused() {
         let error = "postgres://localhost/books".parse::<Location>().unwrap_err().to_string();
         assert!(error.contains("feature `postgres`"), "{error}");
+    }
+
+    #[test]
+    fn looking_for_books_makes_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let location = Location::File(folder.path().join("store"));
+        assert!(matches!(Store::open_existing(&location), Err(Error::NoStore(_))));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        drop(Store::open(&location).unwrap());
+        Store::open_existing(&location).unwrap();
     }
 
     #[test]

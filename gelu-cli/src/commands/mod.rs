@@ -10,6 +10,7 @@ pub(crate) mod demo;
 pub(crate) mod import;
 pub(crate) mod infer;
 pub(crate) mod keygen;
+pub(crate) mod ledger;
 pub(crate) mod man;
 pub(crate) mod models;
 pub mod plan;

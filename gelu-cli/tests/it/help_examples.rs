@@ -93,6 +93,9 @@ impl Bench {
             self.gelu(words);
         }
         self.make_what_predict_names();
+        // Books as a server leaves them.
+        let books = gelu_store::Location::File(self.path("mnist.safetensors.store"));
+        gelu_store::Store::open(&books).unwrap();
     }
 
     /// Models that know what their inputs are, and new rows and images for them.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use rand_core::CryptoRng;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+use super::written::Written;
 use super::{Exposure, LayerExposure, LeaseTerms, Policy};
 use crate::error::{Refused, Result};
 
@@ -13,17 +14,15 @@ use crate::error::{Refused, Result};
 /// equation about all of them, whenever it comes.
 ///
 /// A host keeps it where a crash cannot reach, and answers only what has been [charged](Self::charge) there.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Written<'_>")]
 pub struct Account {
     /// The oldest version of a line → layer and direction → bits.
-    revealed: BTreeMap<u64, BTreeMap<String, u64>>,
+    pub(super) revealed: BTreeMap<u64, BTreeMap<String, u64>>,
     /// Every other version of a line → its oldest.
-    #[serde(default)]
-    oldest: BTreeMap<u64, u64>,
+    pub(super) oldest: BTreeMap<u64, u64>,
     /// Layer and direction → bits, of layers that were frozen when they were asked.
-    #[serde(default)]
-    frozen: BTreeMap<String, u64>,
+    pub(super) frozen: BTreeMap<String, u64>,
 }
 
 impl Account {

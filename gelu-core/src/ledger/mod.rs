@@ -16,6 +16,7 @@ mod blind;
 pub mod data;
 mod exposure;
 mod remaining;
+mod written;
 
 use std::collections::BTreeMap;
 

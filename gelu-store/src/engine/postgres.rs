@@ -50,16 +50,29 @@ impl Postgres {
     /// [`Error::File`] for certificates that cannot be read; [`Error::Engine`] where there is no connection, or the
     /// database could forget what it has committed.
     pub fn open(url: &Url) -> Result<Self> {
+        Self::connect(url, true).map(|(new, _)| new)
+    }
+
+    /// Whether the table is there.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn is_at(url: &Url) -> Result<bool> {
+        Self::connect(url, false).map(|(_, is_there)| is_there)
+    }
+
+    fn connect(url: &Url, makes: bool) -> Result<(Self, bool)> {
         let address = Address::parse(url).map_err(Error::Engine)?;
         let new = Self { pool: Pool::start(address)? };
-        match new.prepare() {
-            Ok(()) => Ok(new),
+        match new.prepare(makes) {
+            Ok(is_there) => Ok((new, is_there)),
             Err(Failure::Again(why)) => Err(Error::Engine(format!("{url}: {why}"))),
             Err(Failure::Final(error)) => Err(error),
         }
     }
 
-    fn prepare(&self) -> Result<(), Failure> {
+    /// Looks whether the database will do, and `makes` the table; says whether it is there.
+    fn prepare(&self, makes: bool) -> Result<bool, Failure> {
         let connection = self.pool.take(Instant::now())?;
         let client = connection.client();
         let prepared = self.pool.wait(async move {
@@ -74,19 +87,22 @@ impl Postgres {
                 }
                 _ => None,
             };
-            if unfit.is_some() || row.get(3) {
-                return Ok(unfit);
+            if let Some(unfit) = unfit {
+                return Ok(Err(unfit));
+            }
+            if !makes || row.get(3) {
+                return Ok(Ok(row.get(3)));
             }
             match client.batch_execute(TABLE).await {
                 // Another server was faster.
-                Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Ok(None),
-                made => made.map(|()| None),
+                Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Ok(Ok(true)),
+                made => made.map(|()| Ok(true)),
             }
         });
-        match prepared.map_err(|error| failure(&error))? {
-            Some(unfit) => Err(Failure::Final(Error::Engine(unfit.into()))),
-            None => Ok(connection.give_back()),
-        }
+        let unfit = |why: &str| Failure::Final(Error::Engine(why.into()));
+        let is_there = prepared.map_err(|error| failure(&error))?.map_err(unfit)?;
+        connection.give_back();
+        Ok(is_there)
     }
 
     fn run(
@@ -184,6 +200,10 @@ impl Engine for Postgres {
 
     fn read(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()> {
         self.run(false, work)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 }
 

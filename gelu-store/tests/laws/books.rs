@@ -192,7 +192,11 @@ fn what_was_used_adds_up(place: &Place) {
     thread::scope(|scope| {
         for n in 0..4 {
             let store = &stores[n % 2];
-            scope.spawn(move || (0..5).for_each(|_| drop(store.spend("alice", used).unwrap())));
+            scope.spawn(move || {
+                for _ in 0..5 {
+                    store.spend("alice", used).unwrap();
+                }
+            });
         }
     });
     let (total, left) = stores[0].spend("alice", Usage::default()).unwrap();

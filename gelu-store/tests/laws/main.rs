@@ -2,6 +2,10 @@
 //! the address of a database that tests may write to; each makes a schema of its own.
 
 mod books;
+#[cfg(feature = "postgres")]
+mod connections;
+mod cost;
+mod crash;
 mod engine;
 mod places;
 mod training;

@@ -68,16 +68,19 @@ impl Place {
         Store::on(self.engine())
     }
 
-    /// The same, of a place that can be named.
-    pub(crate) fn location(&self) -> Option<String> {
+    /// What another process finds it by.
+    pub(crate) fn location(&self) -> String {
         match self {
-            Self::Memory(_) => None,
-            Self::Redb(folder) => Some(folder.path().join("store").display().to_string()),
+            Self::Memory(_) => panic!("memory ends with its process"),
+            Self::Redb(folder) => folder.path().join("store").display().to_string(),
             #[cfg(feature = "postgres")]
-            Self::Postgres(schema) => Some(schema.url.clone()),
+            Self::Postgres(schema) => schema.url.clone(),
         }
     }
 }
+
+#[cfg(feature = "postgres")]
+pub(crate) use postgres::{Schema, execute};
 
 #[cfg(feature = "postgres")]
 mod postgres {
@@ -87,8 +90,8 @@ mod postgres {
 
     /// A schema of a test's own, which goes with it.
     pub(crate) struct Schema {
-        database: String,
-        name: String,
+        pub(crate) database: String,
+        pub(crate) name: String,
         pub(crate) url: String,
     }
 
@@ -99,13 +102,18 @@ mod postgres {
             let name = format!("laws_{}_{number}", std::process::id());
             execute(&database, &format!("CREATE SCHEMA {name}"));
             let sign = if database.contains('?') { '&' } else { '?' };
-            let url = format!("{database}{sign}options=-csearch_path%3D{name}");
+            let own = format!("options=-csearch_path%3D{name}&application_name={name}");
+            let url = format!("{database}{sign}{own}");
             Self { database, name, url }
         }
 
-        pub(super) fn engine(&self) -> Postgres {
+        pub(crate) fn engine(&self) -> Postgres {
             let Ok(Location::Postgres(url)) = self.url.parse() else { panic!("{}", self.url) };
             Postgres::open(&url).unwrap()
+        }
+
+        pub(crate) fn execute(&self, sql: &str) {
+            execute(&self.database, sql);
         }
     }
 
@@ -115,7 +123,7 @@ mod postgres {
         }
     }
 
-    fn execute(database: &str, sql: &str) {
+    pub(crate) fn execute(database: &str, sql: &str) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let connecting = tokio_postgres::connect(database, tokio_postgres::NoTls);
