@@ -62,8 +62,7 @@ def allowed(unit):
     for words in setting(unit, "SystemCallFilter"):
         named = set().union(*(members(word.lstrip("~")) for word in words))
         calls = calls - named if words[0].startswith("~") else calls | named
-    # systemd adds what it needs to start a service; here it is this process that does.
-    return calls | {"execve"}
+    return calls
 
 
 def limit_calls(unit):
@@ -90,6 +89,8 @@ def main(unit, state, *command):
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
+    (mask,) = setting(unit, "UMask")
+    os.umask(int(mask[0], 8))
     os.chdir(state)
     os.environ["TMPDIR"] = state  # as with PrivateTmp
     checked(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
