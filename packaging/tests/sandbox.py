@@ -3,8 +3,8 @@
     python sandbox.py UNIT STATE COMMAND...
 
 The system calls and socket families of the unit, no new privileges, no memory that is writable and executable, an
-ordinary user, files that are read-only but for STATE, and a /proc without anything but processes. systemd itself says
-(by `systemd-analyze syscall-filter`) which calls a group has. Needs root.
+ordinary user, files that are read-only but for STATE and run only where the unit says, and a /proc of nothing but
+processes. systemd itself says (by `systemd-analyze syscall-filter`) which calls a group has. Needs root.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ from pathlib import Path
 import pyseccomp as seccomp
 
 PR_SET_NO_NEW_PRIVS, PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 38, 65, 1
-CLONE_NEWNS, MS_RDONLY, MS_BIND, MS_REMOUNT, MS_REC, MS_PRIVATE = 0x20000, 0x1, 0x1000, 0x20, 0x4000, 0x40000
+CLONE_NEWNS, MS_RDONLY, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 1, 8, 0x20, 0x1000, 0x4000, 0x40000
 FAMILIES = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10}
 NOBODY = 65534
 libc = ctypes.CDLL(None, use_errno=True)
@@ -41,9 +41,11 @@ def setting(unit, key):
 
 def groups():
     """System calls by group, as this systemd has them."""
-    text = subprocess.run(["systemd-analyze", "--no-pager", "syscall-filter"], stdout=subprocess.PIPE, text=True, check=True)
+    text = subprocess.check_output(
+        ["systemd-analyze", "--no-pager", "syscall-filter"], stderr=subprocess.DEVNULL, text=True
+    )
     found, name = {}, None
-    for line in text.stdout.splitlines():
+    for line in text.splitlines():
         if line.startswith("@"):
             name = line.strip()
             found[name] = []
@@ -65,10 +67,10 @@ def allowed(unit):
     return calls
 
 
-def limit_calls(unit):
+def limit_calls(unit, calls):
     (families,) = setting(unit, "RestrictAddressFamilies")
     rules = seccomp.SyscallFilter(seccomp.ERRNO(errno.EPERM))
-    for call in sorted(allowed(unit)):
+    for call in sorted(calls):
         number = seccomp.resolve_syscall(seccomp.Arch.NATIVE, call)
         # Negative where this processor has no such call.
         if number >= 0 and call != "socket":
@@ -78,12 +80,24 @@ def limit_calls(unit):
     rules.load()
 
 
+def executable(unit, program):
+    """What the unit lets run, with `program` in the place of the installed one."""
+    (paths,) = setting(unit, "ExecPaths")
+    paths = [program if path == "/usr/local/bin/gelu" else path.lstrip("-") for path in paths]
+    return {os.path.realpath(path) for path in paths if os.path.exists(path)}
+
+
 def main(unit, state, *command):
     unit = Path(unit).read_text()
+    calls = allowed(unit)
     checked(libc.unshare(CLONE_NEWNS))
     mount(None, "/", None, MS_REC | MS_PRIVATE)
     mount(state, state, None, MS_BIND)
-    mount(None, "/", None, MS_REMOUNT | MS_BIND | MS_RDONLY)
+    mount(None, "/", None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOEXEC)
+    mount(None, state, None, MS_REMOUNT | MS_BIND | MS_NOEXEC)
+    for path in executable(unit, command[0]):
+        mount(path, path, None, MS_BIND)
+        mount(None, path, None, MS_REMOUNT | MS_BIND | MS_RDONLY)
     mount("proc", "/proc", "proc", 0, "subset=pid,hidepid=invisible")
     os.chown(state, NOBODY, NOBODY)
     os.setgroups([])
@@ -95,7 +109,7 @@ def main(unit, state, *command):
     os.environ["TMPDIR"] = state  # as with PrivateTmp
     checked(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     checked(libc.prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0))
-    limit_calls(unit)
+    limit_calls(unit, calls)
     os.execv(command[0], command)
 
 

@@ -91,7 +91,7 @@ class Sandbox(unittest.TestCase):
         self.assertEqual(code, 0, said)
         done = dict(line.split() for line in said.splitlines() if line.endswith((" done", " refused")))
         self.assertEqual({name for name, result in done.items() if result == "done"}, {"inet", "state"}, said)
-        self.assertEqual(len(done), 8)
+        self.assertEqual(len(done), 10)
 
 
 FORBIDDEN = """
@@ -105,6 +105,8 @@ attempts = {
     "priority": lambda: os.nice(1),
     "code": lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC),
     "machine": lambda: open("/proc/meminfo"),
+    "program": lambda: os.posix_spawn("/usr/bin/true", ["true"], {}),
+    "own": lambda: (os.symlink("/usr/bin/true", "link"), os.posix_spawn("link", ["link"], {})),
 }
 for name, attempt in attempts.items():
     try:
