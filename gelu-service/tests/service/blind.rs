@@ -72,6 +72,30 @@ async fn blind_answers_are_those_of_the_clear_network() {
     running.shut_down().await;
 }
 
+/// With both sides preparing in idle time, tickets take no encryption that waits for noise, and answers are the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn tickets_use_what_idle_time_has_prepared() {
+    let site = site();
+    let running = site.start_with(|config| config.precompute = true).await;
+    let connection = connect(running.address, &site.tls("alice")).await.unwrap();
+    let key = key();
+    let mut session = connection.open_blind(Arc::clone(&key), Answer::Class).await.unwrap();
+    let (model, inputs) = (site.stored(), queries(1).remove(0));
+    let expected = Answers::Probabilities(clear(&model, &inputs)).classes();
+    for prepares in [false, true, false] {
+        if prepares {
+            session.precompute(BATCH).await.unwrap();
+        }
+        let answer = session.classify(&inputs).await.unwrap();
+        assert_eq!(answer, Answers::Classes(expected.clone()));
+        let used = key.meter().take();
+        assert!(used.encryptions > 0);
+        assert_eq!(used.prepared_encryptions, if prepares { used.encryptions } else { 0 });
+    }
+    session.close().await;
+    running.shut_down().await;
+}
+
 /// What crosses is what the plan says, and a few bytes around each message.
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_are_those_of_the_plan() {
