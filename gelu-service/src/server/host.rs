@@ -97,10 +97,12 @@ impl<B: Backend> Host<B> {
             summary: Mutex::default(),
             _locks: locks,
         };
+        let (model, version) = (host.name(), host.served().version);
         if ledger_missing {
-            let (version, ledger) = (host.served().version, host.config.ledger.clone());
-            host.emit(ServerEvent::LedgerMissing { version, ledger });
+            let (model, ledger) = (model.clone(), host.config.ledger.clone());
+            host.emit(ServerEvent::LedgerMissing { model, version, ledger });
         }
+        host.emit(ServerEvent::Serving { model, version });
         Ok(host)
     }
 
@@ -126,6 +128,11 @@ impl<B: Backend> Host<B> {
             lease_samples: self.config.lease_samples,
             schema: model.schema().map(|schema| CardSchema::from(&**schema)),
         }
+    }
+
+    /// The model's name.
+    pub(super) fn name(&self) -> String {
+        self.current().model.name().to_owned()
     }
 
     /// The last committed version.
@@ -224,7 +231,7 @@ impl<B: Backend> server::Host for AccountHost<B> {
             NotBooked::Refused(refused) => refused,
             NotBooked::File(error) => {
                 self.host.emit(ServerEvent::StoreFailed { reason: error.to_string() });
-                Refused::ByPeer("the server cannot keep its ledger; tell its operator".into())
+                Refused::StoreFailed
             }
         })
     }
@@ -276,10 +283,11 @@ mod tests {
     #[test]
     fn a_flood_of_strangers_does_not_flood_the_log() {
         let peer = "127.0.0.1:1".parse().unwrap();
-        let stranger = ServerEvent::TurnedAway { peer, reason: String::new() };
+        let stranger = ServerEvent::TurnedAway { peer, kind: "", reason: String::new() };
         let logged = |most: u64| (1..=most).filter(|&n| is_logged(&stranger, n)).count();
         assert_eq!((logged(100), logged(199), logged(200), logged(10_000)), (100, 100, 101, 199));
-        let session = ServerEvent::Left { account: ALICE.into(), error: None };
+        let (account, model) = (ALICE.into(), "iris".into());
+        let session = ServerEvent::Left { account, model, ended: None };
         assert!((0..1000).all(|n| is_logged(&session, n)), "all else is logged");
     }
 

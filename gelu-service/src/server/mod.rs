@@ -48,7 +48,7 @@ use crate::limits::Limits;
 use crate::tls::ServerTls;
 use host::{Host, check_paths};
 use observer::guarded;
-pub use observer::{Observer, ServerEvent, Summary, Traffic, Way};
+pub use observer::{Ended, MADE_ROOM, Observer, PRECOMPUTE, ServerEvent, Summary, Traffic, Way};
 pub use terms::Terms;
 
 /// Everything that a server needs to know.

@@ -24,7 +24,7 @@ use super::door::{Place, Seat};
 use super::greeting::{Greeted, Line, greet};
 use super::host::{AccountHost, Host};
 use super::machine::Machine;
-use super::observer::{ServerEvent as Event, Way, guarded};
+use super::observer::{Ended, MADE_ROOM, PRECOMPUTE, ServerEvent as Event, Way, guarded};
 use super::queue::Ticket;
 use crate::compute::on_pool;
 use crate::error::{Error, Goodbye, Result};
@@ -62,34 +62,37 @@ pub(super) async fn run<B: Backend>(
     };
     let greeting = tokio::select! {
         biased;
-        greeting = greeting => greeting.map_err(|error| error.to_string()),
-        () = place.sent_away() => Err(MADE_ROOM.to_owned()),
-        () = asked_to_stop(stopping.clone(), false) => Err(Goodbye::ShuttingDown.to_string()),
+        greeting = greeting => greeting.map_err(|error| (error.kind(), error.to_string())),
+        () = place.sent_away() => Err((MADE_ROOM, NEEDED_PLACE.to_owned())),
+        () = asked_to_stop(stopping.clone(), false) => {
+            Err((Goodbye::ShuttingDown.kind(), Goodbye::ShuttingDown.to_string()))
+        }
     };
     drop(place);
     match greeting {
-        Err(reason) => host.emit(Event::TurnedAway { peer, reason }),
+        Err((kind, reason)) => host.emit(Event::TurnedAway { peer, kind, reason }),
         Ok((greeted, rng)) => {
-            let account = greeted.account.clone();
-            host.emit(Event::Accepted { account: account.clone(), peer });
+            let (account, model) = (greeted.account.clone(), host.name());
+            host.emit(Event::Accepted { account: account.clone(), model: model.clone(), peer });
             let mut session = Session::new(Arc::clone(&host), greeted, rng, stopping);
             let error = match AssertUnwindSafe(session.serve()).catch_unwind().await {
                 Ok(Over::Left) => None,
                 Ok(Over::Failed(error)) => Some(error),
                 Err(_) => Some(Error::Bug("a session panicked".into())),
             };
-            let reason = error.as_ref().map(Error::to_string);
-            session.roll_back(reason.as_deref().unwrap_or("the client left"));
+            let ended = error.as_ref();
+            let ended = ended.map(|e| Ended { kind: e.kind(), reason: e.to_string() });
+            session.roll_back(ended.as_ref().map_or("the client left", |ended| &ended.reason));
             if let Some(error) = &error {
                 session.part(error).await;
             }
             drop(session); // and its seat, before anybody hears of it
-            host.emit(Event::Left { account, error: reason });
+            host.emit(Event::Left { account, model, ended });
         }
     }
 }
 
-const MADE_ROOM: &str = "it had not greeted yet and made room for a newer connection";
+const NEEDED_PLACE: &str = "it had not greeted yet and made room for a newer connection";
 
 /// A lease in progress.
 struct Lease {
@@ -102,6 +105,7 @@ struct Lease {
 struct Session<B: Backend> {
     host: Arc<Host<B>>,
     account: String,
+    model: String,
     line: Line,
     /// `None` while it computes, and for good if that panics.
     machine: Option<Machine<B>>,
@@ -118,8 +122,8 @@ impl<B: Backend> Session<B> {
         stopping: watch::Receiver<Stop>,
     ) -> Self {
         let Greeted { account, line, seat } = greeted;
-        let machine = Some(Machine::new(&host, rng));
-        Self { host, account, line, machine, lease: None, stopping, _seat: seat }
+        let (machine, model) = (Some(Machine::new(&host, rng)), host.name());
+        Self { host, account, model, line, machine, lease: None, stopping, _seat: seat }
     }
 
     async fn serve(&mut self) -> Over {
@@ -134,9 +138,14 @@ impl<B: Backend> Session<B> {
     async fn turn(&mut self) -> Result<(), Over> {
         let message = self.next_message().await?;
         if let Some(reason) = self.not_offered(&message)? {
+            self.refused("mode", &reason);
             return self.send(ServerMessage::Refused { reason }).await;
         }
-        let handled = self.compute(move |machine, host| {
+        let spends = match &message {
+            ClientMessage::HiddenInputs { tickets, .. } => tickets.len(),
+            _ => 0,
+        };
+        let handled = self.compute(message.name(), move |machine, host| {
             check_key_size::<B>(&message, &host.host)?;
             guarded(|| host.host.config.observer.received(&host.account, &message));
             Ok::<_, Error>(machine.take(message, host)?)
@@ -150,9 +159,13 @@ impl<B: Backend> Session<B> {
             }
             Some(_) | None => {}
         }
+        if spends > 0 {
+            let (account, model) = self.named();
+            self.host.emit(Event::TicketsSpent { account, model, tickets: spends });
+        }
         self.flush().await?;
         if self.host.config.precompute {
-            self.compute(|machine, _| machine.precompute()).await?;
+            self.compute(PRECOMPUTE, |machine, _| machine.precompute()).await?;
         }
         Ok(())
     }
@@ -196,21 +209,32 @@ impl<B: Backend> Session<B> {
     ) -> Result<(), Over> {
         let ticket = self.await_turn().await?;
         let until = Instant::now() + self.host.config.limits.lease;
-        let granted = self.compute(move |machine, host| grant(machine, host, batch, lengths));
+        let granted =
+            self.compute("LeaseGranted", move |machine, host| grant(machine, host, batch, lengths));
         if let Some((base, steps)) = granted.await?? {
             self.lease = Some(Lease { _ticket: ticket, until });
-            let account = self.account.clone();
-            self.host.emit(Event::LeaseGranted { account, base, steps, batch });
+            let (account, model) = self.named();
+            self.host.emit(Event::LeaseGranted { account, model, base, steps, batch });
         }
         Ok(())
     }
 
     async fn await_turn(&mut self) -> Result<Ticket, Over> {
         let ticket = self.host.queue.join();
-        if ticket.position() > 0 {
-            let (account, position) = (self.account.clone(), ticket.position());
-            self.host.emit(Event::Queued { account, position });
+        let (position, since) = (ticket.position(), Instant::now());
+        if position > 0 {
+            let (account, model) = self.named();
+            self.host.emit(Event::Queued { account, model, position });
         }
+        let turn = self.await_turn_of(&ticket).await;
+        if position > 0 {
+            let (account, model) = self.named();
+            self.host.emit(Event::Waited { account, model, waited: since.elapsed() });
+        }
+        turn.map(|()| ticket)
+    }
+
+    async fn await_turn_of(&mut self, ticket: &Ticket) -> Result<(), Over> {
         let mut notice = interval_at(Instant::now(), self.host.config.limits.keep_alive);
         notice.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -219,7 +243,7 @@ impl<B: Backend> Session<B> {
                 () = asked_to_stop(self.stopping.clone(), false) => {
                     return Err(Goodbye::ShuttingDown.into());
                 }
-                () = ticket.turn() => return Ok(ticket),
+                () = ticket.turn() => return Ok(()),
                 received = self.line.receiver.receive("a client waited for its turn") => {
                     return Err(match received? {
                         (Up::Bye, _) => Over::Left,
@@ -238,22 +262,24 @@ impl<B: Backend> Session<B> {
 
     /// Stores the end of a lease; the next client's turn comes before the answer is written.
     async fn commit(&mut self, base: u64, parameters: Parameters) -> Result<(), Over> {
-        let committed = self.compute(move |machine, host| {
+        let committed = self.compute("Committed", move |machine, host| {
             let stored = host.host.commit(&host.account, base, parameters);
             let (server, _) = machine.leasing()?;
             match &stored {
                 Ok(version) => server.committed(*version)?,
-                Err(_) => server
-                    .refuse("the server cannot keep the new version; tell its operator".into())?,
+                Err(_) => server.refuse(
+                    "store",
+                    "the server cannot keep the new version; tell its operator".into(),
+                )?,
             }
             Ok::<_, Error>(stored)
         });
         let stored = committed.await??;
-        let account = self.account.clone();
         match stored {
             Ok(version) => {
                 self.lease = None;
-                self.host.emit(Event::Committed { account, version });
+                let (account, model) = self.named();
+                self.host.emit(Event::Committed { account, model, version });
             }
             Err(error) => {
                 let reason = error.to_string();
@@ -272,8 +298,12 @@ impl<B: Backend> Session<B> {
                     if !self.machine()?.holds_lease() {
                         self.roll_back(reason);
                     }
-                    let (account, reason) = (self.account.clone(), reason.clone());
-                    self.host.emit(Event::Refused { account, reason });
+                    let kind = self.machine()?.refusal().unwrap_or("other");
+                    self.refused(kind, reason);
+                }
+                ServerMessage::GarbledTicket { .. } => {
+                    let (account, model) = self.named();
+                    self.host.emit(Event::TicketsMade { account, model, tickets: 1 });
                 }
                 ServerMessage::LeaseReturned => self.roll_back("the client gave the lease back"),
                 _ => {}
@@ -309,9 +339,19 @@ impl<B: Backend> Session<B> {
     /// Ends the lease, if there is one that was not committed.
     fn roll_back(&mut self, reason: &str) {
         if self.lease.take().is_some() {
-            let (account, reason) = (self.account.clone(), reason.to_owned());
-            self.host.emit(Event::RolledBack { account, reason });
+            let (account, model) = self.named();
+            self.host.emit(Event::RolledBack { account, model, reason: reason.to_owned() });
         }
+    }
+
+    fn refused(&self, kind: &'static str, reason: &str) {
+        let (account, model) = self.named();
+        self.host.emit(Event::Refused { account, model, kind, reason: reason.to_owned() });
+    }
+
+    /// Whose session it is, and about what.
+    fn named(&self) -> (String, String) {
+        (self.account.clone(), self.model.clone())
     }
 
     async fn part(&mut self, error: &Error) {
@@ -331,17 +371,23 @@ impl<B: Backend> Session<B> {
     /// session must not give up its lease while that is under way. It ends with the next frame.
     async fn compute<T: Send + 'static>(
         &mut self,
+        phase: &'static str,
         job: impl FnOnce(&mut Machine<B>, &AccountHost<B>) -> T + Send + 'static,
     ) -> Result<T> {
         let mut machine = self.machine.take().ok_or(Error::SessionOver)?;
         let host = AccountHost { host: Arc::clone(&self.host), account: self.account.clone() };
         let computing = Arc::clone(&self.host.computing);
+        let (account, model) = self.named();
         let mut work = std::pin::pin!(async move {
+            let asked = Instant::now();
             let permit = computing.acquire_owned().await.expect("never closed");
             // The job keeps its permit and its host, even if this session is dropped meanwhile.
             on_pool(move || {
                 let _permit = permit;
+                let (waited, begun) = (asked.elapsed(), Instant::now());
                 let result = job(&mut machine, &host);
+                let took = begun.elapsed();
+                host.host.emit(Event::Computed { account, model, phase, waited, took });
                 (machine, result)
             })
             .await
@@ -366,8 +412,8 @@ impl<B: Backend> Session<B> {
     }
 
     fn count(&self, way: Way, name: &'static str, bytes: u64) {
-        let account = self.account.clone();
-        self.host.emit(Event::Message { account, way, name, bytes });
+        let (account, model) = self.named();
+        self.host.emit(Event::Message { account, model, way, name, bytes });
     }
 }
 
@@ -392,7 +438,7 @@ fn grant<B: Backend>(
             Ok(Some((model.version, steps)))
         }
         Err(refusal) => {
-            server.refuse(refusal.reason())?;
+            server.refuse(refusal.kind(), refusal.reason())?;
             Ok(None)
         }
     }

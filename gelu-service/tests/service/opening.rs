@@ -22,7 +22,7 @@ async fn begun(site: &Site, ledger: Option<PathBuf>) -> Option<(u64, PathBuf)> {
     config.ledger = ledger.unwrap_or(config.ledger);
     drop(Server::bind(config).await.unwrap());
     log.find(|event| match event {
-        ServerEvent::LedgerMissing { version, ledger } => Some((*version, ledger.clone())),
+        ServerEvent::LedgerMissing { version, ledger, .. } => Some((*version, ledger.clone())),
         _ => None,
     })
 }
