@@ -82,6 +82,27 @@ pub enum Error {
 }
 
 impl Error {
+    /// What kind of error it is, in a word or two: for counting.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::File(_) => "file",
+            Self::Configuration { .. } => "configuration",
+            Self::Network { .. } => "network",
+            Self::Tls(_) => "tls",
+            Self::PeerIncompatible(_) => "incompatible",
+            Self::PeerMisbehaved(_) | Self::Frame(_) => "misbehaved",
+            Self::Refused(refused) => refused.kind(),
+            Self::Timeout { .. } => "timeout",
+            Self::ConnectionLost { .. } => "connection lost",
+            Self::Ended(goodbye) => goodbye.kind(),
+            Self::SessionOver => "session over",
+            Self::Protocol(error) => error.kind(),
+            Self::Model(_) => "model",
+            Self::Store(_) => "store",
+            Self::Bug(_) => "bug",
+        }
+    }
+
     pub(crate) fn network(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Network { doing, source }
@@ -211,4 +232,18 @@ pub enum Goodbye {
         "this account has as many sessions as the server allows; close one, then connect again"
     )]
     TooManySessions,
+}
+
+impl Goodbye {
+    /// What kind of end it is, in a word or two: for counting.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::TimeLimit => "timeout",
+            Self::NoAccount => "no account",
+            Self::ShuttingDown => "shutting down",
+            Self::Busy => "busy",
+            Self::TooManySessions => "too many sessions",
+        }
+    }
 }

@@ -101,7 +101,7 @@ class Serving(unittest.TestCase):
             status, said = self.ask("GET", path)
             self.assertEqual(status, 200, f"{path}: {said}")
         client = ("--account", "alice", "--certs", self.state / "certs", "--dataset", "digits", "--count", "2")
-        self.gelu("infer", "--connect", f"localhost:{self.port}/digits", *client)
+        self.gelu("infer", "--server", f"localhost:{self.port}/digits", *client)
         self.server.send_signal(signal.SIGHUP)
         # notify-reload waits for the first with its time, then for the second.
         self.assertGreater(int(self.notice_of("RELOADING")["MONOTONIC_USEC"]), 0)

@@ -114,6 +114,7 @@ impl<B: Backend> Host<B> {
             true => terms,
             false => checked(&offer, &current.model)?,
         };
+        shared.emit(ServerEvent::Serving { model: name.clone(), version: current.model.version() });
         Ok(Self { shared: Arc::clone(shared), offer, terms, name, lasting })
     }
 
@@ -156,7 +157,7 @@ impl<B: Backend> Host<B> {
             gelu_store::Error::Refused(refused) => refused,
             error => {
                 self.emit(ServerEvent::StoreFailed { reason: error.to_string() });
-                Refused::ByPeer(session::NO_LEDGER.into())
+                Refused::StoreFailed
             }
         }
     }
@@ -214,7 +215,10 @@ impl<B: Backend> Hosted for Host<B> {
     }
 
     fn refresh(&self) -> Result<()> {
-        self.lasting.versions.refresh()
+        if let Some(version) = self.lasting.versions.refresh()? {
+            self.emit(ServerEvent::Serving { model: self.name.clone(), version });
+        }
+        Ok(())
     }
 
     fn attend(self: Arc<Self>, client: Greeted, rng: ChaCha20Rng) -> BoxFuture<'static, ()> {

@@ -46,7 +46,7 @@ use crate::handshake::ModelCard;
 use crate::limits::Limits;
 use crate::tls::ServerTls;
 use observer::guarded;
-pub use observer::{Observer, ServerEvent, Summary, Traffic, Way};
+pub use observer::{Ended, MADE_ROOM, Observer, PRECOMPUTE, ServerEvent, Summary, Traffic, Way};
 pub use offer::{AnyOffer, Offer};
 use shared::Shared;
 pub use terms::Terms;

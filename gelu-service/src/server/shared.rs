@@ -53,7 +53,11 @@ impl Shared {
         if models.is_empty() {
             return Err(Error::configuration("models", "there is none to serve"));
         }
-        *self.models.write().expect(NO_PANIC) = models;
+        let names: Vec<_> = models.iter().map(|model| model.name().to_owned()).collect();
+        let before = std::mem::replace(&mut *self.models.write().expect(NO_PANIC), models);
+        for gone in before.iter().filter(|model| !names.iter().any(|name| name == model.name())) {
+            self.emit(ServerEvent::Withdrawn { model: gone.name().to_owned() });
+        }
         Ok(())
     }
 
@@ -110,10 +114,11 @@ mod tests {
     #[test]
     fn a_flood_of_strangers_does_not_flood_the_log() {
         let peer = "127.0.0.1:1".parse().unwrap();
-        let stranger = ServerEvent::TurnedAway { peer, reason: String::new() };
+        let stranger = ServerEvent::TurnedAway { peer, kind: "", reason: String::new() };
         let logged = |most: u64| (1..=most).filter(|&n| is_logged(&stranger, n)).count();
         assert_eq!((logged(100), logged(199), logged(200), logged(10_000)), (100, 100, 101, 199));
-        let session = ServerEvent::Left { account: "alice".into(), error: None };
+        let (account, model) = ("alice".into(), "iris".into());
+        let session = ServerEvent::Left { account, model, ended: None };
         assert!((0..1000).all(|n| is_logged(&session, n)), "all else is logged");
     }
 }

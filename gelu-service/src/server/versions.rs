@@ -70,22 +70,23 @@ impl Versions {
         Arc::clone(&self.current.read().expect(NO_PANIC))
     }
 
-    /// Takes over what a file holds, or what another server has made of it.
+    /// Takes over what a file holds.
     pub(super) fn reopen(&self, file: &Path, model: Model) -> Result<()> {
         let current = Current::published(&self.store, &self.name, file, model, self.freeze)?;
         self.set(current);
         Ok(())
     }
 
-    /// Takes over a version that another server of the same store has made.
-    pub(super) fn refresh(&self) -> Result<()> {
+    /// Takes over a version that another server of the same store has made, and returns its number.
+    pub(super) fn refresh(&self) -> Result<Option<u64>> {
         let (now, last) = (self.current(), self.store.current(&self.name)?);
         if last.is_none_or(|last| last.version == now.model.version()) {
-            return Ok(());
+            return Ok(None);
         }
         let (version, bytes) = stored(&self.store, &self.name)?;
+        let number = version.version;
         self.set(Current::new(Model::from_bytes(&bytes)?, self.freeze, version.content)?);
-        Ok(())
+        Ok(Some(number))
     }
 
     /// Ends a lease: `parameters` become the successor of `base`, in the store first, then for everybody, and at last

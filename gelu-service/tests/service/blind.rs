@@ -76,7 +76,7 @@ async fn blind_answers_are_those_of_the_clear_network() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tickets_use_what_idle_time_has_prepared() {
     let site = site();
-    let running = site.start_with(|config| config.precompute = true).await;
+    let running = site.start_with(|config| config.offer.precompute = true).await;
     let connection = connect(running.address, &site.tls("alice")).await.unwrap();
     let key = key();
     let mut session = connection.open_blind(Arc::clone(&key), Answer::Class).await.unwrap();
