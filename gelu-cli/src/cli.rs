@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use crate::args::Moved;
 use crate::commands::{
     audit, backends, bench, certs, completions, datasets, demo, import, infer, keygen, man, models,
-    plan, predict, round, schema, serve, train, transfer,
+    plan, predict, round, schema, serve, token, train, transfer,
 };
 use crate::output::Output;
 use crate::program::{self, Common};
@@ -56,6 +56,7 @@ enum Command {
     Bench(Box<bench::Args>),
     Serve(Box<serve::Args>),
     Certs(certs::Args),
+    Token(token::Args),
     Keygen(keygen::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -90,6 +91,7 @@ impl Command {
             Self::Attack(moved) => moved.refuse("attack", "attack"),
             Self::Serve(args) => serve::run(&args, output),
             Self::Certs(args) => certs::run(&args, output),
+            Self::Token(args) => token::run(&args, output),
             Self::Keygen(args) => keygen::run(&args, output),
             Self::Completions(args) => completions::run(&args, output),
             Self::Man(args) => man::run(&args, output),

@@ -17,5 +17,6 @@ pub(crate) mod predict;
 pub(crate) mod round;
 pub(crate) mod schema;
 pub mod serve;
+pub(crate) mod token;
 pub(crate) mod train;
 pub(crate) mod transfer;

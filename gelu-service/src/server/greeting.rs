@@ -1,6 +1,5 @@
 //! How a session begins and ends: the secure channel, the greeting, the last words.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use gelu_core::Backend;
@@ -31,7 +30,7 @@ pub(super) struct Greeted {
 /// Opens the channel, learns who is there, agrees on a version, hands out the card.
 pub(super) async fn greet<B: Backend>(host: &Host<B>, tcp: TcpStream) -> Result<Greeted> {
     let limits = host.config.limits;
-    let channel = admit(tcp, Arc::clone(host.config.tls.config())).await?;
+    let channel = admit(tcp, host.config.tls.config()).await?;
     let (_, state) = channel.get_ref();
     let account = account::of_certificate(state.peer_certificates());
     let speaks_gelu = state.alpn_protocol() == Some(ALPN);

@@ -24,8 +24,12 @@ mod ledger;
 mod machine;
 mod observer;
 mod queue;
+#[cfg_attr(not(test), expect(dead_code, reason = "sessions do not ask it yet"))]
+mod quotas;
 mod session;
 mod terms;
+#[cfg_attr(not(test), expect(dead_code, reason = "sessions do not ask it yet"))]
+mod turns;
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;

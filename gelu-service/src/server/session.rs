@@ -206,7 +206,7 @@ impl<B: Backend> Session<B> {
     }
 
     async fn await_turn(&mut self) -> Result<Ticket, Over> {
-        let ticket = self.host.queue.join();
+        let ticket = self.host.queue.join(&self.account);
         if ticket.position() > 0 {
             let (account, position) = (self.account.clone(), ticket.position());
             self.host.emit(Event::Queued { account, position });
