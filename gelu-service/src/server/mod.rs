@@ -25,18 +25,23 @@ mod machine;
 mod observer;
 mod offer;
 mod queue;
+mod quotas;
 mod session;
 mod shared;
 mod terms;
+mod turns;
 mod versions;
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gelu_store::Store;
+use futures_util::future::join3;
+use gelu_store::{Quota, Store};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -65,6 +70,10 @@ pub struct Config {
     pub replica: String,
     /// Time and room.
     pub limits: Limits,
+    /// What an account may use of a day.
+    pub quota: Quota,
+    /// The same of accounts that have one of their own.
+    pub quotas_of: BTreeMap<String, Quota>,
     /// Who looks on.
     pub observer: Arc<dyn Observer>,
 }
@@ -72,8 +81,9 @@ pub struct Config {
 impl Config {
     /// A server that is alone with its store; every other setting has a default and is a field.
     pub fn new(address: SocketAddr, tls: ServerTls, store: Store) -> Self {
-        let (limits, observer) = (Limits::default(), Arc::new(()));
-        Self { address, tls, store, replica: "server".into(), limits, observer }
+        let (limits, quota, quotas_of) = Default::default();
+        let (replica, observer) = ("server".into(), Arc::new(()));
+        Self { address, tls, store, replica, limits, quota, quotas_of, observer }
     }
 }
 
@@ -140,11 +150,11 @@ impl Server {
         let shared = &open.0;
         let mut sessions = JoinSet::new();
         let mut shutdown = pin!(shutdown);
-        let mut others = pin!(follow(shared));
+        let mut others = pin!(join3(follow(shared), count_use(shared), renew_tls(shared)));
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
-                () = &mut others => {}
+                _ = &mut others => {}
                 Some(ended) = sessions.join_next() => report(ended),
                 accepted = listener.accept() => match accepted {
                     Ok((tcp, peer)) => admit(shared, &mut sessions, tcp, peer),
@@ -169,8 +179,8 @@ impl Server {
             sessions.shutdown().await;
         }
         // Evaluations cannot be broken off: wait until each has given its permit back.
-        let all = u32::try_from(limits.computations).unwrap_or(u32::MAX);
-        drop(shared.computing.acquire_many(all).await);
+        shared.computing.idle().await;
+        write_use(shared).await;
         Ok(shared.summary())
     }
 }
@@ -205,7 +215,7 @@ impl Handle {
 }
 
 /// Takes over, again and again, what other servers of the store have made of the models.
-async fn follow(shared: &Arc<Shared>) {
+async fn follow(shared: &Arc<Shared>) -> Infallible {
     if !shared.config.store.is_shared() {
         return pending().await;
     }
@@ -218,6 +228,32 @@ async fn follow(shared: &Arc<Shared>) {
             }
         }
     }
+}
+
+/// Writes what accounts use, every second.
+async fn count_use(shared: &Arc<Shared>) -> Infallible {
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        write_use(shared).await;
+    }
+}
+
+async fn write_use(shared: &Arc<Shared>) {
+    let quotas = Arc::clone(&shared.quotas);
+    if let Ok(Err(error)) = spawn_blocking(move || quotas.write()).await {
+        shared.emit(ServerEvent::StoreFailed { reason: error.to_string() });
+    }
+}
+
+/// Reads certificates and revocations again whenever their files change.
+async fn renew_tls(shared: &Arc<Shared>) {
+    let report = |result: Result<()>| match result {
+        Ok(()) => guarded(|| tracing::info!("certificates and revocations were read again")),
+        Err(error) => guarded(|| {
+            tracing::error!(%error, "certificates or revocations cannot be read; the old ones stay in force");
+        }),
+    };
+    shared.config.tls.follow(report).await;
 }
 
 /// Lets somebody in who is not yet known.

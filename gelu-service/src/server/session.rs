@@ -17,6 +17,7 @@ use gelu_core::message::{ClientMessage, ServerMessage};
 use gelu_core::server::ServerOutput;
 use gelu_core::{Backend, Parameters};
 use rand::rngs::ChaCha20Rng;
+use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
@@ -28,6 +29,7 @@ use super::lease::Lease;
 use super::machine::Machine;
 use super::observer::{Ended, MADE_ROOM, PRECOMPUTE, ServerEvent as Event, Way, guarded};
 use super::queue::Ticket;
+use super::quotas::{Counted, Denied};
 use super::shared::Shared;
 use super::{Config, Stop};
 use crate::compute::on_pool;
@@ -105,15 +107,18 @@ struct Session<B: Backend> {
     machine: Option<Machine<B>>,
     lease: Option<Lease>,
     stopping: watch::Receiver<Stop>,
+    counted: Counted,
+    certificate: Option<CertificateDer<'static>>,
     _seat: Seat,
 }
 
 impl<B: Backend> Session<B> {
     fn new(host: Arc<Host<B>>, client: Greeted, rng: ChaCha20Rng) -> Self {
-        let Greeted { account, line, seat, .. } = client;
+        let Greeted { account, line, seat, counted, certificate, .. } = client;
         let machine = Some(Machine::new(&host, rng));
         let stopping = host.shared.stop.subscribe();
-        Self { host, account, line, machine, lease: None, stopping, _seat: seat }
+        let lease = None;
+        Self { host, account, line, machine, lease, stopping, counted, certificate, _seat: seat }
     }
 
     async fn serve(&mut self) -> Over {
@@ -126,7 +131,10 @@ impl<B: Backend> Session<B> {
 
     /// One message: taken, worked on, answered.
     async fn turn(&mut self) -> Result<(), Over> {
-        let message = self.next_message().await?;
+        let (message, bytes) = self.next_message().await?;
+        if let Err(denied) = self.counted.computation(bytes) {
+            return self.deny(&message, &denied).await;
+        }
         if let Some(reason) = self.not_offered(&message)? {
             self.refused("mode", &reason);
             return self.send(ServerMessage::Refused { reason }).await;
@@ -160,7 +168,21 @@ impl<B: Backend> Session<B> {
         Ok(())
     }
 
-    async fn next_message(&mut self) -> Result<ClientMessage, Over> {
+    /// Refuses what goes beyond a quota. In the middle of an exchange that ends the session: the rest of it would have
+    /// been in vain.
+    async fn deny(&mut self, message: &ClientMessage, denied: &Denied) -> Result<(), Over> {
+        let reason = denied.to_string();
+        self.refused("quota", &reason);
+        self.send(ServerMessage::Refused { reason: reason.clone() }).await?;
+        match message {
+            ClientMessage::RequestLease { .. } => Ok(()),
+            ClientMessage::EncryptedActivations { stage: 0, .. } if self.lease.is_none() => Ok(()),
+            _ => Err(Error::from(Refused::ByPeer(reason)).into()),
+        }
+    }
+
+    /// The next message and its bytes.
+    async fn next_message(&mut self) -> Result<(ClientMessage, u64), Over> {
         let limits = self.limits();
         let silence = |limit, waiting_for| (Instant::now() + limit, waiting_for, limit);
         let (deadline, waiting_for, limit) = match &self.lease {
@@ -179,13 +201,16 @@ impl<B: Backend> Session<B> {
             () = asked_to_stop(self.stopping.clone(), self.lease.is_some()) => {
                 return Err(Goodbye::ShuttingDown.into());
             }
+            () = revoked(&self.host.shared, self.certificate.as_ref()) => {
+                return Err(Goodbye::Revoked.into());
+            }
             received = timeout_at(deadline, self.line.receiver.receive(WAITING)) => received,
         };
         match received.map_err(|_| Error::Timeout { waiting_for, limit })?? {
             (Up::Bye, _) => Err(Over::Left),
             (Up::Message(message), bytes) => {
                 self.count(Way::Up, message.name(), bytes);
-                Ok(message)
+                Ok((message, bytes))
             }
             (other, _) => Err(unexpected("Message", other.name()).into()),
         }
@@ -222,7 +247,7 @@ impl<B: Backend> Session<B> {
     }
 
     async fn await_turn(&mut self) -> Result<Lease, Over> {
-        let ticket = self.host.queue().join();
+        let ticket = self.host.queue().join(&self.account);
         let (position, since) = (ticket.position(), Instant::now());
         if position > 0 {
             let (account, model) = self.named();
@@ -250,6 +275,9 @@ impl<B: Backend> Session<B> {
                 biased;
                 () = asked_to_stop(self.stopping.clone(), false) => {
                     return Err(Goodbye::ShuttingDown.into());
+                }
+                () = revoked(&host.shared, self.certificate.as_ref()) => {
+                    return Err(Goodbye::Revoked.into());
                 }
                 lease = &mut taking => return Ok(lease?),
                 received = self.line.receiver.receive("a client waited for its turn") => {
@@ -331,6 +359,7 @@ impl<B: Backend> Session<B> {
     async fn send(&mut self, message: ServerMessage) -> Result<(), Over> {
         let name = message.name();
         let bytes = self.line.send(&Down::Message(message)).await?;
+        self.counted.answered(bytes);
         self.count(Way::Down, name, bytes);
         Ok(())
     }
@@ -400,7 +429,7 @@ impl<B: Backend> Session<B> {
         let (account, model) = self.named();
         let mut work = pin!(async move {
             let asked = Instant::now();
-            let permit = computing.acquire_owned().await.expect("never closed");
+            let permit = computing.turn(&account).await;
             // The job keeps its permit and its host, even if this session is dropped meanwhile.
             on_pool(move || {
                 let _permit = permit;
@@ -493,6 +522,14 @@ async fn asked_to_stop(mut stopping: watch::Receiver<Stop>, holds_lease: bool) {
     };
     if let (Some(deadline), true) = (deadline, holds_lease) {
         sleep_until(deadline).await;
+    }
+}
+
+/// Is ready when the client's certificate counts no more.
+async fn revoked(shared: &Shared, certificate: Option<&CertificateDer<'_>>) {
+    match certificate {
+        Some(certificate) => shared.config.tls.revoked(certificate).await,
+        None => pending().await,
     }
 }
 

@@ -2,19 +2,22 @@
 
 use std::sync::{Arc, Mutex, RwLock};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::door::{Seats, Strangers};
 use super::host::Hosted;
 use super::observer::{ServerEvent, Summary, guarded};
+use super::quotas::Quotas;
+use super::turns::Turns;
 use super::{Config, Stop};
 use crate::error::{Error, Result};
 
 /// See the [module](self).
 pub(super) struct Shared {
     pub(super) config: Config,
-    /// One permit for each evaluation at a time.
-    pub(super) computing: Arc<Semaphore>,
+    /// One permit for each evaluation at a time, in fair turns of the accounts.
+    pub(super) computing: Arc<Turns>,
+    pub(super) quotas: Arc<Quotas>,
     pub(super) strangers: Arc<Strangers>,
     pub(super) seats: Arc<Seats>,
     pub(super) stop: watch::Sender<Stop>,
@@ -26,7 +29,8 @@ impl Shared {
     pub(super) fn new(config: Config) -> Result<Self> {
         config.limits.validate()?;
         Ok(Self {
-            computing: Arc::new(Semaphore::new(config.limits.computations)),
+            computing: Turns::new(config.limits.computations),
+            quotas: Quotas::new(config.store.clone(), config.quota, config.quotas_of.clone()),
             strangers: Arc::new(Strangers::new(&config.limits)),
             seats: Arc::new(Seats::new(&config.limits)),
             stop: watch::Sender::new(None),
