@@ -3,18 +3,19 @@
 mod file;
 mod limits;
 mod offer;
+mod running;
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use gelu_admin::{Admin, Metrics, Readiness};
 use gelu_service::certs::Identity;
 use gelu_service::handshake::Mode;
-use gelu_service::server::{AnyOffer, Handle, Summary};
+use gelu_service::server::{AnyOffer, Summary};
 use gelu_service::{Config, Limits, Server, ServerTls};
-use gelu_store::{Location, Store};
+use gelu_store::{Location, Quota, Store};
 use rand::Rng;
 use rand::rngs::ChaCha20Rng;
 use serde::Serialize;
@@ -23,13 +24,14 @@ use crate::args::Threads;
 use crate::local::{Listening, Served};
 use crate::output::Output;
 use crate::phases::{bytes, say};
-use crate::problem::{Advise, explain};
-use crate::signals;
+use crate::problem::Advise;
+use crate::{service_manager, signals};
 use file::{Settings, store_beside};
 use offer::ModelArgs;
+use running::{ADMIN, Running};
 
 /// Serve models: encrypted training in turn, encrypted inference for everybody
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
   gelu certs init && gelu certs add alice
@@ -67,7 +69,7 @@ pub struct Args {
 }
 
 /// Where a server is, and where its books are.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, PartialEq, clap::Args)]
 #[command(next_help_heading = "Serving")]
 struct Place {
     /// Address and port; port 0 takes a free one
@@ -80,6 +82,9 @@ struct Place {
     /// [default: the model's path with .store added]
     #[arg(long, value_name = "WHERE")]
     store: Option<Location>,
+    /// Health, metrics, backup and reload, for whoever reaches this address [without an address: 127.0.0.1:9878]
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = ADMIN)]
+    admin: Option<SocketAddr>,
 }
 
 /// Serves until told to stop.
@@ -87,17 +92,29 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
     args.threads.start()?;
     let settings = args.settings()?;
     let models = settings.offers()?;
-    let config = settings.config()?;
+    let (mut config, metrics) = (settings.config()?, Arc::new(Metrics::new(false)));
+    config.observer = Arc::clone(&metrics) as _;
+    let tls = config.tls.clone();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     runtime.block_on(async {
+        let readiness = Readiness::starting();
         let server = Server::bind(config, models).await?;
         // Before anybody knows that it listens and may ask it to stop.
         let stop = stop_signal(args.stop_with_stdin);
-        announce(&settings, &server, output)?;
-        let hangups = pin!(reload_at_hangups(args, server.handle()));
+        let running = Running::new(args, &settings, tls, server.handle(), metrics);
+        let hangups = running.reload_at_hangups();
+        let admin = running.admin(&readiness)?;
+        readiness.serve();
+        announce(&settings, &server, admin.as_ref(), output)?;
+        service_manager::ready();
+        let stopping = async {
+            stop.await;
+            readiness.drain();
+            service_manager::stopping();
+        };
         let summary = tokio::select! {
-            summary = server.run(stop) => summary?,
-            never = hangups => match never {},
+            summary = server.run(stopping) => summary?,
+            () = hangups => unreachable!("hangups come until the end"),
         };
         close(&summary, output)
     })
@@ -111,6 +128,7 @@ impl Args {
             None => Ok(Settings {
                 place: self.place.clone(),
                 limits: Limits::default(),
+                quota: Quota::default(),
                 models: vec![self.model.clone()],
             }),
         }
@@ -123,12 +141,18 @@ impl Settings {
         self.models.iter().map(ModelArgs::offer).collect()
     }
 
+    /// Where the books are.
+    fn location(&self) -> Location {
+        let beside = || Location::File(store_beside(self.models[0].file()));
+        self.place.store.clone().unwrap_or_else(beside)
+    }
+
     fn config(&self) -> Result<Config> {
         let tls = server_tls(&self.place.certs)?;
-        let beside = || Location::File(store_beside(self.models[0].file()));
-        let location = self.place.store.clone().unwrap_or_else(beside);
+        let location = self.location();
         let mut config = Config::new(self.place.listen, tls, Store::open(&location)?);
         config.limits = self.limits;
+        config.quota = self.quota;
         if location.is_shared() {
             config.replica = format!("{:016x}", rand::make_rng::<ChaCha20Rng>().next_u64());
         }
@@ -136,28 +160,16 @@ impl Settings {
     }
 }
 
-/// Reads the settings again whenever a SIGHUP comes. What cannot be used changes nothing.
-async fn reload_at_hangups(args: &Args, server: Handle) -> Infallible {
-    let mut hangups = signals::hangups();
-    loop {
-        hangups.next().await;
-        match reload(args, &server).await {
-            Ok(()) => tracing::info!("settings, models and certificates were read again"),
-            Err(error) => tracing::error!("all stays as it was: {}", explain(&error)),
-        }
-    }
-}
-
-async fn reload(args: &Args, server: &Handle) -> Result<()> {
-    let settings = args.settings()?;
-    let offers = tokio::task::block_in_place(|| settings.offers())?;
-    Ok(server.serve(offers).await?)
-}
-
-fn announce(settings: &Settings, server: &Server, output: Output) -> Result<()> {
+fn announce(
+    settings: &Settings,
+    server: &Server,
+    admin: Option<&Admin>,
+    output: Output,
+) -> Result<()> {
     let cards = server.handle().cards();
     let models = cards.into_iter().map(Served::from).collect();
-    let listening = Listening { address: server.local_addr()?, models };
+    let admin = admin.map(Admin::address);
+    let listening = Listening { address: server.local_addr()?, admin, models };
     if output.json {
         return output.line(&listening);
     }
@@ -182,6 +194,9 @@ fn announce(settings: &Settings, server: &Server, output: Output) -> Result<()> 
     }
     if listening.models.len() > 1 {
         say(&format!("Clients name the one that they want: --server {}/NAME.", listening.address));
+    }
+    if let Some(admin) = listening.admin {
+        say(&format!("Health and metrics: http://{admin}/healthz, /readyz, /metrics."));
     }
     say("Ctrl-C stops the server.");
     Ok(())
