@@ -122,7 +122,7 @@ impl Packed {
                 for ((packed, factors), sums) in lists.iter().zip(&mut sums) {
                     let parts = factors.iter().map(|b| b.map(|b| &b.rows()[i][columns.clone()]));
                     let outs = sums.each_mut().map(|rows| &mut rows[i][columns.clone()]);
-                    let stream = packed.stream(i).from_column(first);
+                    let stream = packed.stream(i).at_column(first);
                     prime.kernel.sums_of_packed(outs, stream, &parts.collect::<Vec<_>>());
                 }
             }
