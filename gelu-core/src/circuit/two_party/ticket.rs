@@ -102,10 +102,13 @@ impl ServerMask {
 ///     let second = ticket.answer(batch, w, query);
 /// }
 /// ```
-/// ```compile_fail,E0599
+/// ```compile_fail,E0277
 /// use gelu_core::circuit::two_party::{ServerTicket, TwoParty};
-/// fn copy<P: TwoParty>(ticket: &ServerTicket<P>) -> ServerTicket<P> {
-///     ticket.clone()
+/// fn twin<T: Clone>(ticket: T) -> [T; 2] {
+///     [ticket.clone(), ticket]
+/// }
+/// fn copied<P: TwoParty>(ticket: ServerTicket<P>) -> [ServerTicket<P>; 2] {
+///     twin(ticket)
 /// }
 /// ```
 /// Once compiles:
