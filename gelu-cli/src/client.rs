@@ -324,7 +324,7 @@ pub fn rows_of_query<S: Scheme>(network: &Network, precision: &Precision, key_bi
 }
 
 /// Whoever answers queries, open or blind.
-pub(crate) trait Answering: Send {
+pub trait Answering: Send {
     /// Answers `inputs`, `[features, samples]`.
     fn answer(
         &mut self,
@@ -357,7 +357,11 @@ pub(crate) async fn classify(
 ///
 /// A server refuses a query as a whole: it is asked again for half as many, so that an account can
 /// use all that is left of its budget; `batch` says how many samples a query had at last.
-pub(crate) async fn answers(
+///
+/// # Errors
+/// What the server says about a single sample, what breaks the session, and what `answered` gives: it has had all
+/// answers before that.
+pub async fn answers(
     session: &mut impl Answering,
     inputs: ArrayView2<'_, f64>,
     batch: &mut usize,

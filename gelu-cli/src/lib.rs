@@ -11,6 +11,7 @@
 //! | `model` | model files: how they are read |
 //! | `data`, `table` | which samples; how a table of one's own is read |
 //! | `client` | how to reach a server, to train and to classify there |
+//! | `mode` | how queries are asked: open or blind |
 //! | `queries` | a server that answers queries, here or elsewhere |
 //! | `local` | a server process on this machine, for runs that need no other |
 //! | `leases`, `rate` | how long the leases of a training may be; the learning rate |
@@ -45,7 +46,7 @@ mod experiment;
 pub mod leases;
 pub mod local;
 pub mod machine;
-mod mode;
+pub mod mode;
 mod model;
 pub mod output;
 pub mod page;

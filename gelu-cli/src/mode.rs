@@ -1,12 +1,15 @@
 //! How queries are asked: open or blind, and what a blind one tells.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use gelu_core::Backend;
 use gelu_core::blind;
-use gelu_service::client::{Answers, BlindSession};
+use gelu_core::client::DataPolicy;
+use gelu_core::{Backend, Network};
+use gelu_service::client::{Answers, BlindSession, Statistics};
 use gelu_service::handshake;
-use gelu_service::{ModelCard, Session};
+use gelu_service::{Connection, ModelCard, Session};
 use ndarray::Array2;
 
 use crate::backend::Scheme;
@@ -15,7 +18,7 @@ use crate::problem::problem;
 
 /// How a query is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Mode {
+pub enum Mode {
     /// We decrypt every layer's sums and compute the activations: quick, and each query tells about the weights
     Open,
     /// Nobody sees the sums: a query tells its answer and nothing else about the model
@@ -33,7 +36,7 @@ impl From<Mode> for handshake::Mode {
 
 /// What a blind query tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Answer {
+pub enum Answer {
     /// The class alone
     Class,
     /// All scores, and with them the probabilities
@@ -52,27 +55,32 @@ impl From<Answer> for blind::Answer {
 /// How to ask.
 #[derive(Debug, Clone, Copy, Default, Args)]
 #[command(next_help_heading = "Mode")]
-pub(crate) struct ModeArgs {
+pub struct ModeArgs {
     /// How to ask [default: what the server prefers]
     #[arg(long, value_enum)]
-    pub(crate) mode: Option<Mode>,
+    pub mode: Option<Mode>,
     /// What a blind query tells [default: scores, where the server tells them]
     #[arg(long, value_enum)]
-    pub(crate) answer: Option<Answer>,
+    pub answer: Option<Answer>,
     /// Tickets to make before the first blind query; each is good for one sample [default: as queries need them]
     #[arg(long, value_name = "N")]
-    pub(crate) tickets: Option<usize>,
+    pub tickets: Option<usize>,
 }
+
+/// Samples of a blind query. A Paillier key of 2048 bits has slots for some 23 tickets' masks at once.
+pub const BLIND_QUERY: usize = 16;
 
 /// What was agreed with a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Agreed {
+pub enum Agreed {
+    /// Open queries.
     Open,
+    /// Blind ones, which tell this.
     Blind(blind::Answer),
 }
 
 impl ModeArgs {
-    /// Whether blind queries are asked for, or could be.
+    /// Whether open queries are asked for, or could be.
     pub(crate) fn may_be_open(self) -> bool {
         self.mode != Some(Mode::Blind)
     }
@@ -96,7 +104,7 @@ impl ModeArgs {
     /// # Errors
     /// It does not offer what was asked for, and says why; more tickets than it keeps; options of blind queries for
     /// open ones.
-    pub(crate) fn agree(self, card: &ModelCard) -> Result<Agreed> {
+    pub fn agree(self, card: &ModelCard) -> Result<Agreed> {
         let offered = |mode| card.modes.contains(&mode);
         let asked = self.mode.map(handshake::Mode::from);
         let mode = asked.or(card.modes.first().copied()).unwrap_or(handshake::Mode::Open);
@@ -138,8 +146,27 @@ impl ModeArgs {
 
 impl Agreed {
     /// Whether answers have probabilities.
-    pub(crate) fn tells_probabilities(self) -> bool {
+    pub fn tells_probabilities(self) -> bool {
         self != Self::Blind(blind::Answer::Class)
+    }
+
+    /// Opens a session, for queries alone.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn open<S: Scheme>(
+        self,
+        connection: Connection<S>,
+        secret: Arc<S::SecretKey>,
+    ) -> Result<Asking<S>> {
+        Ok(match self {
+            Self::Open => {
+                Asking::Open(Box::new(connection.open(secret, DataPolicy::Enforce).await?))
+            }
+            Self::Blind(answer) => {
+                Asking::Blind(Box::new(connection.open_blind(secret, answer).await?))
+            }
+        })
     }
 
     /// Its name in reports.
@@ -152,17 +179,51 @@ impl Agreed {
 }
 
 /// An open session of either mode.
-pub(crate) enum Asking<B: Backend> {
+pub enum Asking<B: Backend> {
+    /// Of open queries, and of training.
     Open(Box<Session<B>>),
+    /// Of blind ones.
     Blind(Box<BlindSession<B>>),
 }
 
 impl<S: Scheme> Asking<S> {
     /// Of `batch` samples as many as one query can have.
-    pub(crate) fn query_of(&self, batch: usize) -> usize {
+    pub fn query_of(&self, batch: usize) -> usize {
         match self {
             Self::Open(_) => batch,
             Self::Blind(session) => batch.min(session.largest_query()),
+        }
+    }
+
+    /// What the server said at the greeting.
+    pub fn card(&self) -> &ModelCard {
+        match self {
+            Self::Open(session) => session.card(),
+            Self::Blind(session) => session.card(),
+        }
+    }
+
+    /// The network as the protocol runs it.
+    pub fn network(&self) -> &Arc<Network> {
+        match self {
+            Self::Open(session) => session.network(),
+            Self::Blind(session) => session.network(),
+        }
+    }
+
+    /// Values of all queries so far that were cut off, by layer as far as this side sees them.
+    pub fn saturations(&self) -> &[u64] {
+        match self {
+            Self::Open(session) => session.saturations(),
+            Self::Blind(session) => session.saturations(),
+        }
+    }
+
+    /// Says goodbye; returns what the session has cost.
+    pub async fn close(self) -> Statistics {
+        match self {
+            Self::Open(session) => session.close().await,
+            Self::Blind(session) => session.close().await,
         }
     }
 }

@@ -9,7 +9,6 @@ use anyhow::{Context, Result};
 use clap::ArgGroup;
 use gelu_core::Network;
 use gelu_core::blind::Circuits;
-use gelu_core::client::DataPolicy;
 use gelu_core::plan::Purpose;
 use gelu_nn::{Model, Schema};
 use gelu_service::client::{ClientEvent, Statistics};
@@ -22,7 +21,7 @@ use crate::client::{self, ServerArgs};
 use crate::cut_off::CutOff;
 use crate::local::{Deployment, LocalServer, Terms};
 use crate::machine;
-use crate::mode::{Agreed, Asking, ModeArgs};
+use crate::mode::{Agreed, Asking, BLIND_QUERY, ModeArgs};
 use crate::model;
 use crate::phases::{Phases, Screen, bytes};
 use crate::problem::{self, problem};
@@ -114,9 +113,6 @@ pub(crate) struct Spent {
     /// Bytes that our process and the server's have held at most, where it runs here.
     pub(crate) peak_memory: Option<[u64; 2]>,
 }
-
-/// Samples of a blind query. A Paillier key of 2048 bits has slots for some 23 tickets' masks at once.
-const BLIND_QUERY: usize = 16;
 
 impl Queries<'_> {
     /// Starts a server or finds the one that was named, and checks that queries of `batch` samples, or of as many as the
@@ -218,24 +214,16 @@ impl<S: Scheme> Reached<S> {
     pub(crate) fn open(self, phases: &mut Phases) -> Result<Open<S>> {
         let Self { runtime, connection, named, key_bits, agreed, tickets, screen, here, .. } = self;
         let secret = client::prepared_key::<S>(named, key_bits, phases)?;
-        let session = match agreed {
-            Agreed::Open => {
-                let opening = async { Ok(connection.open(secret, DataPolicy::Enforce).await?) };
-                Asking::Open(Box::new(client::wait(&runtime, opening)?))
-            }
-            Agreed::Blind(answer) => {
-                let opening = async { Ok(connection.open_blind(secret, answer).await?) };
-                let mut session = client::wait(&runtime, opening)?;
-                if tickets > 0 {
-                    let running = phases.begin("making tickets", tickets as u64);
-                    screen.show(&running);
-                    let making = async { Ok(session.prepare_tickets(tickets).await?) };
-                    client::wait(&runtime, making)?;
-                    phases.end(running, "tickets", &format!("{tickets} tickets are ready"));
-                }
-                Asking::Blind(Box::new(session))
-            }
-        };
+        let mut session = client::wait(&runtime, agreed.open(connection, secret))?;
+        if let Asking::Blind(session) = &mut session
+            && tickets > 0
+        {
+            let running = phases.begin("making tickets", tickets as u64);
+            screen.show(&running);
+            let making = async { Ok(session.prepare_tickets(tickets).await?) };
+            client::wait(&runtime, making)?;
+            phases.end(running, "tickets", &format!("{tickets} tickets are ready"));
+        }
         Ok(Open { runtime, session, here })
     }
 }
@@ -244,16 +232,8 @@ impl<S: Scheme> Open<S> {
     /// Says goodbye, and stops the server if it is ours.
     pub(crate) fn close(self) -> Spent {
         let Self { runtime, session, here } = self;
-        let (cut_off, statistics) = match session {
-            Asking::Open(session) => {
-                let cut_off = CutOff::new(session.network(), session.saturations());
-                (cut_off, client::complete(&runtime, session.close()))
-            }
-            Asking::Blind(session) => {
-                let cut_off = CutOff::new(session.network(), session.saturations());
-                (cut_off, client::complete(&runtime, session.close()))
-            }
-        };
+        let cut_off = CutOff::new(session.network(), session.saturations());
+        let statistics = client::complete(&runtime, session.close());
         let mut peak_memory = None;
         if let Some(Here { server, _deployment }) = here {
             peak_memory = machine::peak_memory("self").zip(server.peak_memory()).map(Into::into);

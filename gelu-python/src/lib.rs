@@ -6,13 +6,15 @@
 //! | `model` | a model: made from weights, loaded, saved, audited, evaluated in the clear |
 //! | `schema` | what a model's inputs and classes mean |
 //! | `keys` | the client's key pair, in memory or in a file; the certificates of a local server |
-//! | `session` | a session with a server: queries and training, interruptible, without the interpreter's lock |
+//! | `session` | a session with a server: queries and training |
+//! | `line` | what it does, interruptible, without the interpreter's lock, for each cryptosystem |
 //! | `program` | the program `gelu` inside an interpreter |
 //! | `errors` | Rust's errors as Python's exceptions |
 #![forbid(unsafe_code)]
 
 mod errors;
 mod keys;
+mod line;
 mod model;
 mod program;
 mod schema;

@@ -213,7 +213,9 @@ def test_a_server_that_cannot_start_says_why_and_leaves_nothing():
     narrow = gelu.fresh({"input": [1], "layers": [{"layer": "dense", "outputs": 2}]})
     before = set(Path("/tmp").glob("gelu-*"))
     with pytest.raises(gelu.UsageError, match="did not start.*next: .*allow_model_extraction"):
-        gelu.serve(narrow, backend=CLEAR)
+        gelu.serve(narrow, backend=CLEAR, modes="open")
+    with pytest.raises(gelu.UsageError, match="did not start.*sideways"):
+        gelu.serve(narrow, backend=CLEAR, modes=["open", "sideways"])
     with pytest.raises(gelu.UsageError, match="no backend .enigma."):
         gelu.serve(narrow, backend="enigma")
     assert not set(Path("/tmp").glob("gelu-*")) - before

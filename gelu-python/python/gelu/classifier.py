@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _native
 from .errors import GeluError, IncompatibleError, RefusedError, SaturationWarning, UsageError
-from .inputs import Inputs, Matrix
+from .inputs import Answers, Inputs, Matrix
 from .schema import Schema
 from .server import Server
 
@@ -85,25 +87,43 @@ class Identity:
         return {**vars(self), "_secret": None}
 
 
+@dataclass
+class _Open:
+    """An open session."""
+
+    session: _native.Session
+    inputs: Inputs
+    batch: int
+
+
 class Classifier:
     """Asks a server for the classes of rows that it cannot see.
 
     ========  ==================================================================================================
     party     learns from a prediction
     ========  ==================================================================================================
-    server    the account, the number of rows, the time; of the rows nothing: they arrive encrypted, and between
-              layers this side computes the activations and encrypts again
-    client    the sums of every layer for its own rows: equations about the weights, which the server's ledger counts
+    server    the account, the number of rows, the time; of the rows nothing: they arrive encrypted or under masks
+    client    by open queries, the sums of every layer for its own rows: equations about the weights, which the
+              server's ledger counts; by blind queries the class of its own rows, or the scores, and no sums
     ========  ==================================================================================================
 
     Columns, scales and class words are those of the model's schema, which the server sends first: see `Schema`.
+
+    Each call has a session of its own. In a `with` block there is one for all calls, from the first one on:
+
+        with gelu.Classifier(server, mode="blind", tickets=64) as classifier:
+            ...
 
     Parameters: `server` is HOST:PORT, or a `Server` of this machine, which then gives certificates and cryptosystem.
     `certs` is the folder with `ca.pem` and `clients/ACCOUNT.pem` and `.key`. `key` is the file of the key pair: made at the
     first use, readable by its owner only, never sent; without it there is a key in memory, which ends with this object.
     `backend` must be the server's. `schema` is the one that the model must have, if you know it: another one is refused.
-    `batch` is how many rows a query has; by default as many as the cryptosystem is fastest at. `progress` is called with the
-    rows answered and all rows after each query.
+    `batch` is how many rows a query has; by default as many as the cryptosystem is fastest at, or 16 of a blind one.
+    `progress` is called with the rows answered and all rows after each query.
+
+    `mode` is "open" or "blind", by default what the server prefers; both give the same answers. A blind query tells what
+    `answer` says: "class", or "scores" and with them the probabilities, which is the default where the server tells them.
+    It spends a ticket for each row; `tickets` of them are made when the session opens, by default as queries need them.
     """
 
     def __init__(
@@ -118,15 +138,24 @@ class Classifier:
         schema: Schema | None = None,
         batch: int | None = None,
         progress: Progress | None = None,
+        mode: str | None = None,
+        answer: str | None = None,
+        tickets: int | None = None,
     ) -> None:
         if batch is not None and batch < 1:
             raise UsageError(f"batch is {batch}, must be 1 or more")
+        if tickets is not None and tickets < 0:
+            raise UsageError(f"tickets is {tickets}, must be 0 or more")
         self._identity = Identity(server, account, certs, key, backend, key_bits)
         self.schema: Schema | None = schema
         """The one that the model must have."""
         self.batch, self.progress = batch, progress
-        self.answered_: Matrix | None = None
-        """The probabilities of the last call, also of one that ended early: the first rows, answered and paid for."""
+        self.mode, self.answer, self.tickets = mode, answer, tickets
+        self.answered_: Answers | None = None
+        """The answers of the last call, also of one that ended early: the first rows, answered and paid for. Probabilities
+        `[rows, classes]`, or where the server tells the class alone, its number for each row."""
+        self._keeps = False
+        self._kept: _Open | None = None
 
     def card(self) -> dict[str, Any]:
         """What the server says about its model and its terms.
@@ -143,73 +172,110 @@ class Classifier:
     def predict_proba(self, X: ArrayLike) -> Matrix:
         """Class probabilities, `[rows, classes]`, of rows `[rows, features]`: an array or a frame.
 
-        Leaves this machine: the rows, encrypted; what each party learns stands at the class.
+        Leaves this machine: the rows, encrypted or under masks; what each party learns stands at the class.
 
-        The lock of the interpreter is free meanwhile, and Ctrl-C ends it. Raises `BudgetSpent` when the account may ask
-        no more: `.answered` of the exception, and `answered_` of this object, are the rows answered by then.
+        The lock of the interpreter is free meanwhile, and Ctrl-C ends it. A query that the server refuses is asked again
+        for half as many rows, so all that is left of a budget can be used. Raises `BudgetSpent` when the account may ask no
+        more: `.answered` of the exception, and `answered_` of this object, are the rows answered by then. Raises
+        `UsageError`, before a key is used, where the server tells the class alone.
         """
-        return self._ask(X)[0]
+        return self._ask(X, probabilities=True)[0]
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The class of each row, by its word where the model's schema has words.
 
-        Leaves this machine: the same as in `predict_proba`.
+        Leaves this machine, and is raised: the same as in `predict_proba`; a server that tells the class alone is enough.
         """
-        probabilities, inputs = self._ask(X)
-        return inputs.words(probabilities)
+        answers, inputs = self._ask(X, probabilities=False)
+        return inputs.words(answers)
+
+    def close(self) -> None:
+        """Ends the session of a `with` block, if there is one; the next call opens another."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.session.close()
+
+    def __enter__(self) -> Classifier:
+        self._keeps = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._keeps = False
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """No session travels with a copy."""
+        return {**vars(self), "_keeps": False, "_kept": None}
 
     def __repr__(self) -> str:
         return f"<gelu.Classifier of {self._identity.account!r} at {self._identity.url}>"
 
-    def _ask(self, X: ArrayLike) -> tuple[Matrix, Inputs]:
+    def _ask(self, X: ArrayLike, probabilities: bool) -> tuple[Answers, Inputs]:
         self.answered_ = None
+        opened, rows = self._session(X, probabilities)
+        session, before = opened.session, opened.session.saturations()
+        keep = False
+        try:
+            answers, ended = session.ask(rows, opened.batch, self.progress)
+            cut_off = session.saturations() - before
+            # A refusal leaves the session open.
+            keep = self._keeps and (ended is None or isinstance(ended, RefusedError))
+        finally:
+            if not keep:
+                self._kept = None
+                session.close()
+        done = len(answers)
+        self.answered_ = answers if done > 0 else None
+        if ended is not None:
+            if done > 0 and isinstance(ended, GeluError):
+                ended.answered = answers
+                ended.what = f"{done} of {len(rows)} rows are answered (see .answered), then: {ended.what}"
+            raise ended
+        if cut_off:
+            warnings.warn(f"{cut_off} values were cut off", SaturationWarning, stacklevel=3)
+        return answers, opened.inputs
+
+    def _session(self, X: ArrayLike, probabilities: bool) -> tuple[_Open, Matrix]:
+        """An open session, and the rows as it takes them. Whatever can be refused is refused here, before a key is made
+        or used."""
+        if self._kept is not None:
+            kept = self._kept
+            _check(kept.inputs, probabilities)
+            return kept, kept.inputs.matrix(X)
         session = self._identity.connect()
         try:
-            # Whatever can be refused is refused here, before a key is made or used.
-            inputs = self._inputs(json.loads(session.card()))
+            card = json.loads(session.card())
+            agreed = session.agree(self.mode, self.answer, self.tickets)
+            inputs = self._inputs(card, agreed)
+            _check(inputs, probabilities)
             rows = inputs.matrix(X)
             bits = self._identity.bits(session, training=False)
             batch = self.batch or session.rows_of_query(bits)
             session.open(self._identity.secret(bits))
-            answers = self._queries(session, rows, batch)
-            if cut_off := session.saturations():
-                warnings.warn(f"{cut_off} values were cut off", SaturationWarning, stacklevel=3)
-            return answers, inputs
-        finally:
+        except BaseException:
             session.close()
+            raise
+        opened = _Open(session, inputs, batch)
+        if self._keeps:
+            self._kept = opened
+        return opened, rows
 
-    def _inputs(self, card: dict[str, Any]) -> Inputs:
+    def _inputs(self, card: dict[str, Any], agreed: str = "open") -> Inputs:
         schema = None if card["schema"] is None else Schema.from_json(card["schema"])
         if self.schema is not None and self.schema != schema:
             raise IncompatibleError(
                 f"the server's model {card['name']!r} has {schema!r}, which is not the schema that was asked for",
                 "compare both: Classifier.card()['schema']; ask the server's operator which one is right",
             )
-        return Inputs(tuple(json.loads(card["architecture"])["input"]), card["classes"], schema)
+        shape = tuple(json.loads(card["architecture"])["input"])
+        return Inputs(shape, card["classes"], schema, tells_probabilities=agreed != "class")
 
-    def _queries(self, session: _native.Session, rows: Matrix, batch: int) -> Matrix:
-        """Row after row. A server refuses a query as a whole: it is asked again for half as many, so that an account
-        can use all that is left of its budget."""
-        answers: list[Matrix] = []
-        done = 0
-        try:
-            while done < len(rows):
-                query = rows[done : done + batch]
-                try:
-                    answers.append(session.query(query))
-                except RefusedError:
-                    if len(query) == 1:
-                        raise
-                    batch = len(query) // 2
-                    continue
-                done += len(query)
-                if self.progress is not None:
-                    self.progress(done, len(rows))
-        except GeluError as error:
-            if done > 0:
-                error.answered = np.concatenate(answers)
-                error.what = f"{done} of {len(rows)} rows are answered (see .answered), then: {error.what}"
-            raise
-        finally:
-            self.answered_ = np.concatenate(answers) if answers else None
-        return np.concatenate(answers)
+
+def _check(inputs: Inputs, probabilities: bool) -> None:
+    if probabilities and not inputs.tells_probabilities:
+        raise UsageError(
+            "a blind query tells the class alone here, and no probabilities",
+            "call predict, or take answer=\"scores\" where the server tells them (see card())",
+        )

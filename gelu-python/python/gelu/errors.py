@@ -21,7 +21,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -32,8 +31,8 @@ class GeluError(Exception):
     """What happened, in a sentence."""
     advice: str | None
     """What to do next, where it is known."""
-    answered: NDArray[np.float64] | None
-    """Of a prediction that ended early: the probabilities of the first rows, which are answered and paid for."""
+    answered: NDArray[Any] | None
+    """Of a prediction that ended early: the answers of the first rows, which are paid for: see `Classifier.answered_`."""
     report: dict[str, Any] | None
     """Of a training that ended early: what was committed by then, and stays."""
 

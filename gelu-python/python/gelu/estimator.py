@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, check_random_state, valida
 
 from .classifier import Classifier, Identity, Progress
 from .errors import SaturationWarning, UsageError
-from .inputs import Inputs, Matrix
+from .inputs import Inputs, Matrix, classes_of
 from .model import Model, fresh
 from .server import Server, serve
 
@@ -158,8 +158,12 @@ class EncryptedMLP(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The class of each row. Leaves this machine: what `predict_proba` sends."""
-        probabilities = self.predict_proba(X)
-        classes: NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
+        check_is_fitted(self)
+        if self.classifier_ is not None:
+            answers, _ = self.classifier_._ask(X, probabilities=False)
+        else:
+            answers = self.predict_proba(X)
+        classes: NDArray[Any] = self.classes_[classes_of(answers)]
         return classes
 
     def _architecture(self, features: int, classes: int) -> dict[str, Any]:

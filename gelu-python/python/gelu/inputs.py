@@ -13,6 +13,8 @@ from .errors import UsageError
 from .schema import Schema
 
 Matrix = NDArray[np.float64]
+Answers = NDArray[Any]
+"""Probabilities, `[rows, classes]`, or the number of a class for each row."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Inputs:
     """Of one row of the network: `(30,)`, or `(1, 28, 28)` for channels, height and width of an image."""
     classes: int
     schema: Schema | None = None
+    tells_probabilities: bool = True
+    """Whether answers have them, and not the class alone."""
 
     def matrix(self, X: ArrayLike) -> Matrix:
         """`X` as the network takes it, `[rows, features]`. Nothing leaves this machine.
@@ -55,9 +59,9 @@ class Inputs:
             raise UsageError(f"{wrong!r} is none of the classes: they are numbers from 0 to {self.classes - 1}")
         return [int(label) for label in labels]
 
-    def words(self, probabilities: Matrix) -> NDArray[Any]:
-        """The most probable class of each row, by its word where there are words."""
-        numbers = probabilities.argmax(axis=1)
+    def words(self, answers: Answers) -> NDArray[Any]:
+        """The class of each row, the most probable one, by its word where there are words."""
+        numbers = classes_of(answers)
         known = () if self.schema is None else self.schema.classes
         words: NDArray[Any] = np.asarray(known)[numbers] if known else numbers
         return words
@@ -73,3 +77,9 @@ class Inputs:
                 f"X has shape {list(array.shape)}, and the model takes {expected}", "pass X.reshape(1, -1) for one row"
             )
         return array.reshape(len(array), *flat)
+
+
+def classes_of(answers: Answers) -> NDArray[np.int64]:
+    """The number of each row's class: of equally probable ones the first."""
+    numbers = answers if answers.ndim == 1 else answers.argmax(axis=1)
+    return numbers.astype(np.int64, copy=False)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -41,8 +42,6 @@ class Server:
             command += ["--certs", str(self.certs), "--model", str(self._file), "--backend", backend]
             # Its folder is new, so nobody has seen anything here: no books are missing.
             command += ["--new-ledger"]
-            # `Classifier` asks open queries.
-            command += ["--modes", "open"]
             self._process = subprocess.Popen(
                 command + arguments,
                 stdin=subprocess.PIPE,
@@ -121,6 +120,9 @@ def serve(
     rate: float | None = None,
     lease_samples: int | None = None,
     allow_model_extraction: bool = False,
+    modes: Sequence[str] | str | None = None,
+    answer: str | None = None,
+    most_tickets: int | None = None,
     precompute: bool = False,
     threads: int | None = None,
 ) -> Server:
@@ -130,10 +132,13 @@ def serve(
     authority, which lies with the model and its ledger in a temporary folder. The folder is gone when the server ends,
     also when this process crashes. With it the ledger ends: where others ask, run `gelu serve` in a folder that stays.
 
-    Clients see the model's name, architecture, schema, precision and terms, and the scores of their own rows. Each answer is an
-    equation about the weights; the ledger refuses an account that could soon solve them (`BudgetSpent`), unless
-    `allow_model_extraction` says that whoever asks may have the model.
+    Clients see the model's name, architecture, schema, precision and terms, and the answers of their own rows. Each open answer is
+    an equation about the weights, a blind one tells its own bits; the ledger refuses an account that could soon have the weights
+    (`BudgetSpent`), unless `allow_model_extraction` says that whoever asks may have the model.
 
+    `modes` are the ways to ask, "open" and "blind", the preferred one first; by default both, or blind alone where the first
+    open query could give weights away. `answer` is what a blind query may be told, "class" (the default) or "scores", and
+    `most_tickets` how many tickets a session may hold.
     `rate` is the learning rate of trainings (0.1), `lease_samples` the most rows of a lease, `threads` how many compute.
     Raises `UsageError` with the server's own words if it does not start.
     """
@@ -144,6 +149,9 @@ def serve(
         ("--rate", rate),
         ("--lease-samples", lease_samples),
         ("--threads", threads),
+        ("--modes", modes if modes is None or isinstance(modes, str) else ",".join(modes)),
+        ("--answer", answer),
+        ("--most-tickets", most_tickets),
     ):
         if value is not None:
             arguments += [option, str(value)]
