@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use crate::args::Moved;
 use crate::commands::{
     audit, backends, bench, certs, completions, datasets, demo, import, infer, keygen, ledger, man,
-    models, plan, predict, publish, round, schema, serve, train, transfer,
+    models, plan, predict, publish, round, schema, serve, token, train, transfer,
 };
 use crate::output::Output;
 use crate::program::{self, Common};
@@ -58,6 +58,7 @@ enum Command {
     Publish(publish::Args),
     Ledger(ledger::Args),
     Certs(certs::Args),
+    Token(token::Args),
     Keygen(keygen::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -94,6 +95,7 @@ impl Command {
             Self::Publish(args) => publish::run(&args, output),
             Self::Ledger(args) => ledger::run(&args, output),
             Self::Certs(args) => certs::run(&args, output),
+            Self::Token(args) => token::run(&args, output),
             Self::Keygen(args) => keygen::run(&args, output),
             Self::Completions(args) => completions::run(&args, output),
             Self::Man(args) => man::run(&args, output),

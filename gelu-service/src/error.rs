@@ -82,6 +82,27 @@ pub enum Error {
 }
 
 impl Error {
+    /// What kind of error it is, in a word or two: for counting.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::File(_) => "file",
+            Self::Configuration { .. } => "configuration",
+            Self::Network { .. } => "network",
+            Self::Tls(_) => "tls",
+            Self::PeerIncompatible(_) => "incompatible",
+            Self::PeerMisbehaved(_) | Self::Frame(_) => "misbehaved",
+            Self::Refused(refused) => refused.kind(),
+            Self::Timeout { .. } => "timeout",
+            Self::ConnectionLost { .. } => "connection lost",
+            Self::Ended(goodbye) => goodbye.kind(),
+            Self::SessionOver => "session over",
+            Self::Protocol(error) => error.kind(),
+            Self::Model(_) => "model",
+            Self::Store(_) => "store",
+            Self::Bug(_) => "bug",
+        }
+    }
+
     pub(crate) fn network(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Network { doing, source }
@@ -148,6 +169,9 @@ pub enum FileProblem {
     /// Another process works with it.
     #[error("in use by another server; stop that one first or name another file")]
     InUse,
+    /// Another process works with the authority.
+    #[error("another gelu works with this authority; run the command again when it has ended")]
+    InUseByAnother,
 }
 
 impl FileError {
@@ -204,11 +228,56 @@ pub enum Goodbye {
     #[error("the server is shutting down; connect again later")]
     ShuttingDown,
     /// As many sessions as the server takes.
-    #[error("the server is busy; connect again later")]
-    Busy,
+    #[error("the server is busy; come back in {seconds} s")]
+    Busy {
+        /// When it expects to have room.
+        seconds: u16,
+    },
     /// As many sessions of our account as the server takes.
     #[error(
         "this account has as many sessions as the server allows; close one, then connect again"
     )]
     TooManySessions,
+    /// Our certificate was revoked.
+    #[error("{}", REVOKED)]
+    Revoked,
+    /// As many sessions of our account as it may begin in a day.
+    #[error(
+        "this account has begun its {most} sessions of today; it may begin others in {}",
+        in_words(*seconds)
+    )]
+    SessionsSpent {
+        /// Sessions of a day.
+        most: u64,
+        /// Until the next day begins (UTC).
+        seconds: u32,
+    },
+}
+
+pub(crate) const REVOKED: &str =
+    "the server's authority has revoked our certificate; ask it for a new one";
+
+/// A time to wait, as people say it.
+pub(crate) fn in_words(seconds: u32) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds.div_ceil(60)),
+        _ => format!("{} h", seconds.div_ceil(3_600)),
+    }
+}
+
+impl Goodbye {
+    /// What kind of end it is, in a word or two: for counting.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::TimeLimit => "timeout",
+            Self::NoAccount => "no account",
+            Self::ShuttingDown => "shutting down",
+            Self::Busy { .. } => "busy",
+            Self::Revoked => "revoked",
+            Self::SessionsSpent { .. } => "quota",
+            Self::TooManySessions => "too many sessions",
+        }
+    }
 }

@@ -33,8 +33,10 @@ pub mod frame;
 pub mod handshake;
 pub mod limits;
 mod randomness;
+mod revocation;
 pub mod server;
 pub mod tls;
+pub mod token;
 mod trust;
 
 pub use client::{Connection, Session};
@@ -44,3 +46,4 @@ pub use handshake::ModelCard;
 pub use limits::Limits;
 pub use server::{Config, Offer, Server};
 pub use tls::{ClientTls, ServerTls};
+pub use token::Token;

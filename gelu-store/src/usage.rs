@@ -63,14 +63,26 @@ impl Store {
     /// # Errors
     /// What the engine says.
     pub fn spend(&self, account: &str, used: Usage) -> Result<(Usage, u64)> {
+        let (totals, left) = self.spend_all(&[(account.to_owned(), used)])?;
+        Ok((totals[0], left))
+    }
+
+    /// The same of many accounts in one transaction: their totals, in their order.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn spend_all(&self, used: &[(String, Usage)]) -> Result<(Vec<Usage>, u64)> {
         self.write(|tx| {
             let now = tx.now()?;
-            let key = keys::usage(now / DAY, account);
-            let total = get::<Usage>(tx, &key)?.unwrap_or_default().plus(used);
-            if used != Usage::default() {
-                put(tx, &key, &total)?;
-            }
-            Ok((total, (DAY - now % DAY).div_ceil(1000)))
+            let totals = used.iter().map(|(account, used)| {
+                let key = keys::usage(now / DAY, account);
+                let total = get::<Usage>(tx, &key)?.unwrap_or_default().plus(*used);
+                if *used != Usage::default() {
+                    put(tx, &key, &total)?;
+                }
+                Ok(total)
+            });
+            Ok((totals.collect::<Result<_>>()?, (DAY - now % DAY).div_ceil(1000)))
         })
     }
 }

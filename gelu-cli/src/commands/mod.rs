@@ -19,5 +19,6 @@ pub(crate) mod publish;
 pub(crate) mod round;
 pub(crate) mod schema;
 pub mod serve;
+pub(crate) mod token;
 pub(crate) mod train;
 pub(crate) mod transfer;

@@ -68,7 +68,10 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
         Published::Current(version) => (version, false),
         Published::Known(last) => {
             return Err(problem(
-                format!("an older version of {name:?} held the same; the last one is {}", last.version),
+                format!(
+                    "an older version of {name:?} held the same; the last one is {}",
+                    last.version
+                ),
                 "--again makes it the current version once more",
             ));
         }

@@ -197,6 +197,8 @@ impl Bench {
             std::fs::remove_dir_all(self.path("certs")).unwrap();
             if has("add") {
                 self.gelu(&["certs", "init"]);
+            } else if !has("init") {
+                self.gelu(&["certs", "init", "--account", "alice"]);
             }
         }
         let takes_backend = ["demo", "train", "infer", "predict", "serve"]
@@ -231,6 +233,8 @@ impl Bench {
                     self.gelu(&[&words[..], seed].concat());
                     if example.starts_with("gelu certs init") {
                         self.gelu(&["certs", "add", "alice"]);
+                    } else if example.starts_with("gelu certs revoke") {
+                        self.gelu(&["certs", "renew", "alice"]);
                     }
                 }
                 Some(at) => {
@@ -278,7 +282,7 @@ impl Bench {
             "--out",
             "partner.safetensors",
         ]);
-        std::fs::remove_file(self.path("partner.safetensors.ledger")).ok();
+        std::fs::remove_file(self.path("partner.safetensors.store")).ok();
         let serve = [
             "serve",
             "--model",

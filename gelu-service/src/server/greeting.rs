@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gelu_core::error::{PeerIncompatible, PeerMisbehaved};
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::spawn_blocking;
 
 use super::door::Seat;
 use super::host::Hosted;
 use super::observer::guarded;
+use super::quotas::Counted;
 use super::shared::Shared;
 use crate::account;
 use crate::channel::{PARTING_TIME, admit};
@@ -29,6 +32,9 @@ pub(super) struct Greeted {
     pub(super) peer: SocketAddr,
     pub(super) line: Line,
     pub(super) seat: Seat,
+    pub(super) counted: Counted,
+    /// What proves its account, where that is a certificate.
+    pub(super) certificate: Option<CertificateDer<'static>>,
 }
 
 /// Opens the channel, learns who is there, agrees on a version, finds the model, hands out its card.
@@ -37,12 +43,17 @@ pub(super) async fn greet(
     tcp: TcpStream,
     peer: SocketAddr,
 ) -> Result<(Arc<dyn Hosted>, Greeted)> {
-    let channel = admit(tcp, Arc::clone(shared.config.tls.config())).await?;
+    let channel = admit(tcp, shared.config.tls.config()).await?;
     let (_, state) = channel.get_ref();
     let account = account::of_certificate(state.peer_certificates());
     let speaks_gelu = state.alpn_protocol() == Some(ALPN);
+    let certificate = state.peer_certificates().and_then(<[_]>::first).cloned();
     let (read, write) = tokio::io::split(channel);
-    welcome(shared, Box::new(read), Box::new(write), speaks_gelu.then_some(account), peer).await
+    let account = speaks_gelu.then_some(account);
+    let (model, mut greeted) =
+        welcome(shared, Box::new(read), Box::new(write), account, peer).await?;
+    greeted.certificate = certificate.map(CertificateDer::into_owned);
+    Ok((model, greeted))
 }
 
 /// The greeting on a channel that is secret and authentic: of an account, or of somebody who has come for another
@@ -61,9 +72,9 @@ pub(super) async fn welcome(
         send_limit: limits.send,
     };
     match greeted(shared, &mut line, account).await {
-        Ok((model, account, seat)) => {
+        Ok((model, account, seat, counted)) => {
             line.receiver.set_limit(limits.frame_bytes);
-            Ok((model, Greeted { account, peer, line, seat }))
+            Ok((model, Greeted { account, peer, line, seat, counted, certificate: None }))
         }
         Err(error) => {
             line.part(&error, "").await;
@@ -76,7 +87,7 @@ async fn greeted(
     shared: &Shared,
     line: &mut Line,
     account: Option<Result<String, String>>,
-) -> Result<(Arc<dyn Hosted>, String, Seat)> {
+) -> Result<(Arc<dyn Hosted>, String, Seat, Counted)> {
     let account = account.ok_or(FrameError::NoGreeting)?;
     let hello = match line.receiver.receive(READING).await {
         Ok((Up::Hello(hello), _)) => hello,
@@ -91,18 +102,27 @@ async fn greeted(
     let wanted = match line.receiver.receive(READING).await?.0 {
         Up::Choose(name) => name,
         other => {
-            return Err(
-                PeerMisbehaved::UnexpectedMessage { expected: "Choose", got: other.name() }.into()
-            );
+            return Err(PeerMisbehaved::UnexpectedMessage {
+                expected: "Choose",
+                got: other.name(),
+            }
+            .into());
         }
     };
     let model = shared
         .find(&account, &wanted)
         .map_err(|served| PeerIncompatible::Model { wanted, served: served.join(", ") })?;
     let seat = shared.seats.take(&account)?;
+    let (quotas, name) = (Arc::clone(&shared.quotas), account.clone());
+    let counted = spawn_blocking(move || quotas.begin(&name)).await;
+    let counted = counted.map_err(|e| Error::Bug(e.to_string()))?;
+    let counted = counted.map_err(|denied| {
+        guarded(|| tracing::info!(account, %denied, "no session"));
+        denied.goodbye()
+    })?;
     let card = model.card(&account);
     line.send(&Down::Welcome(Box::new(Welcome { version, card }))).await?;
-    Ok((model, account, seat))
+    Ok((model, account, seat, counted))
 }
 
 const READING: &str = "reading a greeting";

@@ -24,7 +24,7 @@ use super::queue::Queue;
 use super::session;
 use super::shared::Shared;
 use super::terms::Terms;
-use super::versions::Versions;
+use super::versions::{self, Versions};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::handshake::{CardSchema, ModelCard};
@@ -87,6 +87,8 @@ impl<B: Backend> Host<B> {
         offer.model = gelu_files::resolve(&offer.model).unwrap_or(offer.model);
         let file = Model::load(&offer.model)?;
         let name = offer.name.clone().unwrap_or_else(|| file.name().to_owned());
+        // Before anything is published.
+        let (content, terms) = (versions::content(&file)?, checked(&offer, &file)?);
         let before = before.iter().find(|model| model.name() == name);
         let lasting = match before {
             None => Arc::new(Lasting::open(&offer, &name, file, shared)?),
@@ -107,9 +109,12 @@ impl<B: Backend> Host<B> {
                 Arc::clone(&host.lasting)
             }
         };
-        let served = &lasting.versions.current().served;
-        check_rate(&offer.rate, served)?;
-        let terms = Terms::of::<B>(served, &offer)?;
+        let current = lasting.versions.current();
+        let terms = match current.content == content {
+            true => terms,
+            false => checked(&offer, &current.model)?,
+        };
+        shared.emit(ServerEvent::Serving { model: name.clone(), version: current.model.version() });
         Ok(Self { shared: Arc::clone(shared), offer, terms, name, lasting })
     }
 
@@ -152,7 +157,7 @@ impl<B: Backend> Host<B> {
             gelu_store::Error::Refused(refused) => refused,
             error => {
                 self.emit(ServerEvent::StoreFailed { reason: error.to_string() });
-                Refused::ByPeer("the server cannot keep its ledger; tell its operator".into())
+                Refused::StoreFailed
             }
         }
     }
@@ -210,7 +215,10 @@ impl<B: Backend> Hosted for Host<B> {
     }
 
     fn refresh(&self) -> Result<()> {
-        self.lasting.versions.refresh()
+        if let Some(version) = self.lasting.versions.refresh()? {
+            self.emit(ServerEvent::Serving { model: self.name.clone(), version });
+        }
+        Ok(())
     }
 
     fn attend(self: Arc<Self>, client: Greeted, rng: ChaCha20Rng) -> BoxFuture<'static, ()> {
@@ -260,6 +268,16 @@ impl<B: Backend> server::Host for AccountHost<B> {
         let booked = self.host.shared.config.store.charge(&charge);
         booked.map_err(|error| self.host.refusal(error))
     }
+}
+
+/// The terms of a model, where the offer can be kept.
+fn checked<B: Backend>(offer: &Offer<B>, model: &Model) -> Result<Terms> {
+    let served = match offer.freeze {
+        Some(stages) => ServedModel::from(&model.clone().freeze(stages)?),
+        None => ServedModel::from(model),
+    };
+    check_rate(&offer.rate, &served)?;
+    Terms::of::<B>(&served, offer)
 }
 
 /// The rules that a lease would otherwise break in the middle.

@@ -63,6 +63,14 @@ impl<B: Backend> Machine<B> {
         }
     }
 
+    /// The kind of what was refused last.
+    pub(super) fn refusal(&self) -> Option<&'static str> {
+        match &self.answering {
+            Answering::Open(machine) => machine.refusal(),
+            Answering::Blind(machine) => machine.refusal(),
+        }
+    }
+
     /// Uses the time after a query.
     pub(super) fn precompute(&mut self) {
         match &self.answering {

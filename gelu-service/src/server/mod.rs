@@ -25,18 +25,23 @@ mod machine;
 mod observer;
 mod offer;
 mod queue;
+mod quotas;
 mod session;
 mod shared;
 mod terms;
+mod turns;
 mod versions;
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gelu_store::Store;
+use futures_util::future::join3;
+use gelu_store::{Quota, Store};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -46,7 +51,7 @@ use crate::handshake::ModelCard;
 use crate::limits::Limits;
 use crate::tls::ServerTls;
 use observer::guarded;
-pub use observer::{Observer, ServerEvent, Summary, Traffic, Way};
+pub use observer::{Ended, MADE_ROOM, Observer, PRECOMPUTE, ServerEvent, Summary, Traffic, Way};
 pub use offer::{AnyOffer, Offer};
 use shared::Shared;
 pub use terms::Terms;
@@ -65,6 +70,10 @@ pub struct Config {
     pub replica: String,
     /// Time and room.
     pub limits: Limits,
+    /// What an account may use of a day.
+    pub quota: Quota,
+    /// The same of accounts that have one of their own.
+    pub quotas_of: BTreeMap<String, Quota>,
     /// Who looks on.
     pub observer: Arc<dyn Observer>,
 }
@@ -72,15 +81,25 @@ pub struct Config {
 impl Config {
     /// A server that is alone with its store; every other setting has a default and is a field.
     pub fn new(address: SocketAddr, tls: ServerTls, store: Store) -> Self {
-        let (limits, observer) = (Limits::default(), Arc::new(()));
-        Self { address, tls, store, replica: "server".into(), limits, observer }
+        let (limits, quota, quotas_of) = Default::default();
+        let (replica, observer) = ("server".into(), Arc::new(()));
+        Self { address, tls, store, replica, limits, quota, quotas_of, observer }
     }
 }
 
 /// A server that listens: see the [module](self).
 pub struct Server {
     listener: TcpListener,
-    shared: Arc<Shared>,
+    open: Open,
+}
+
+/// A server's models and what they share, which lead to each other. Closed when this is dropped, however a server ends.
+struct Open(Arc<Shared>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// The way to a server that runs. Clones lead to the same one.
@@ -98,12 +117,11 @@ impl Server {
     /// [`Error::Network`] when the address is taken.
     pub async fn bind(config: Config, models: Vec<AnyOffer>) -> Result<Self> {
         let address = config.address;
-        let shared = Arc::new(Shared::new(config)?);
-        let handle = Handle(Arc::clone(&shared));
-        handle.serve(models).await?;
+        let open = Open(Arc::new(Shared::new(config)?));
+        Handle(Arc::clone(&open.0)).serve(models).await?;
         let listening = TcpListener::bind(address).await;
         let listener = listening.map_err(Error::network(format!("listening on {address}")))?;
-        Ok(Self { listener, shared })
+        Ok(Self { listener, open })
     }
 
     /// Where the server listens.
@@ -116,7 +134,7 @@ impl Server {
 
     /// The way to it while it runs.
     pub fn handle(&self) -> Handle {
-        Handle(Arc::clone(&self.shared))
+        Handle(Arc::clone(&self.open.0))
     }
 
     /// Serves until `shutdown` is ready. Then nobody is let in any more, whoever waits is told so,
@@ -128,17 +146,18 @@ impl Server {
     /// # Errors
     /// None at present: what goes wrong in a session is an [event](ServerEvent).
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Summary> {
-        let Self { listener, shared } = self;
+        let Self { listener, open } = self;
+        let shared = &open.0;
         let mut sessions = JoinSet::new();
         let mut shutdown = pin!(shutdown);
-        let mut others = pin!(follow(&shared));
+        let mut others = pin!(join3(follow(shared), count_use(shared), renew_tls(shared)));
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
-                () = &mut others => {}
+                _ = &mut others => {}
                 Some(ended) = sessions.join_next() => report(ended),
                 accepted = listener.accept() => match accepted {
-                    Ok((tcp, peer)) => admit(&shared, &mut sessions, tcp, peer),
+                    Ok((tcp, peer)) => admit(shared, &mut sessions, tcp, peer),
                     Err(error) => {
                         // Out of file descriptors, most likely: strangers have to give theirs back.
                         guarded(|| tracing::warn!(%error, "cannot accept"));
@@ -160,8 +179,8 @@ impl Server {
             sessions.shutdown().await;
         }
         // Evaluations cannot be broken off: wait until each has given its permit back.
-        let all = u32::try_from(limits.computations).unwrap_or(u32::MAX);
-        drop(shared.computing.acquire_many(all).await);
+        shared.computing.idle().await;
+        write_use(shared).await;
         Ok(shared.summary())
     }
 }
@@ -196,7 +215,7 @@ impl Handle {
 }
 
 /// Takes over, again and again, what other servers of the store have made of the models.
-async fn follow(shared: &Arc<Shared>) {
+async fn follow(shared: &Arc<Shared>) -> Infallible {
     if !shared.config.store.is_shared() {
         return pending().await;
     }
@@ -209,6 +228,32 @@ async fn follow(shared: &Arc<Shared>) {
             }
         }
     }
+}
+
+/// Writes what accounts use, every second.
+async fn count_use(shared: &Arc<Shared>) -> Infallible {
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        write_use(shared).await;
+    }
+}
+
+async fn write_use(shared: &Arc<Shared>) {
+    let quotas = Arc::clone(&shared.quotas);
+    if let Ok(Err(error)) = spawn_blocking(move || quotas.write()).await {
+        shared.emit(ServerEvent::StoreFailed { reason: error.to_string() });
+    }
+}
+
+/// Reads certificates and revocations again whenever their files change.
+async fn renew_tls(shared: &Arc<Shared>) {
+    let report = |result: Result<()>| match result {
+        Ok(()) => guarded(|| tracing::info!("certificates and revocations were read again")),
+        Err(error) => guarded(|| {
+            tracing::error!(%error, "certificates or revocations cannot be read; the old ones stay in force");
+        }),
+    };
+    shared.config.tls.follow(report).await;
 }
 
 /// Lets somebody in who is not yet known.

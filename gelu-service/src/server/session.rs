@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures_util::FutureExt;
-use gelu_core::error::{PeerIncompatible, PeerMisbehaved};
+use gelu_core::error::{PeerIncompatible, PeerMisbehaved, Refused};
 use gelu_core::message::{ClientMessage, ServerMessage};
 use gelu_core::server::ServerOutput;
 use gelu_core::{Backend, Parameters};
 use rand::rngs::ChaCha20Rng;
+use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
@@ -26,7 +27,9 @@ use super::greeting::{Greeted, Line, greet};
 use super::host::{AccountHost, Host, Hosted};
 use super::lease::Lease;
 use super::machine::Machine;
-use super::observer::{ServerEvent as Event, Way, guarded};
+use super::observer::{Ended, MADE_ROOM, PRECOMPUTE, ServerEvent as Event, Way, guarded};
+use super::queue::Ticket;
+use super::quotas::{Counted, Denied};
 use super::shared::Shared;
 use super::{Config, Stop};
 use crate::compute::on_pool;
@@ -61,13 +64,15 @@ pub(super) async fn run(shared: Arc<Shared>, tcp: TcpStream, peer: SocketAddr, m
     };
     let greeting = tokio::select! {
         biased;
-        greeting = greeting => greeting.map_err(|error| error.to_string()),
-        () = place.sent_away() => Err(MADE_ROOM.to_owned()),
-        () = asked_to_stop(stopping, false) => Err(Goodbye::ShuttingDown.to_string()),
+        greeting = greeting => greeting.map_err(|error| (error.kind(), error.to_string())),
+        () = place.sent_away() => Err((MADE_ROOM, NEEDED_PLACE.to_owned())),
+        () = asked_to_stop(stopping, false) => {
+            Err((Goodbye::ShuttingDown.kind(), Goodbye::ShuttingDown.to_string()))
+        }
     };
     drop(place);
     match greeting {
-        Err(reason) => shared.emit(Event::TurnedAway { peer, reason }),
+        Err((kind, reason)) => shared.emit(Event::TurnedAway { peer, kind, reason }),
         Ok(((model, client), rng)) => model.attend(client, rng).await,
     }
 }
@@ -75,23 +80,24 @@ pub(super) async fn run(shared: Arc<Shared>, tcp: TcpStream, peer: SocketAddr, m
 /// Serves a client from its greeting to its last word.
 pub(super) async fn attend<B: Backend>(host: Arc<Host<B>>, client: Greeted, rng: ChaCha20Rng) {
     let (account, peer) = (client.account.clone(), client.peer);
-    host.emit(Event::Accepted { account: account.clone(), peer });
+    let model = host.name().to_owned();
+    host.emit(Event::Accepted { account: account.clone(), model: model.clone(), peer });
     let mut session = Session::new(Arc::clone(&host), client, rng);
     let error = match AssertUnwindSafe(session.serve()).catch_unwind().await {
         Ok(Over::Left) => None,
         Ok(Over::Failed(error)) => Some(error),
         Err(_) => Some(Error::Bug("a session panicked".into())),
     };
-    let reason = error.as_ref().map(Error::to_string);
-    session.roll_back(reason.as_deref().unwrap_or("the client left"));
+    let ended = error.as_ref().map(|e| Ended { kind: e.kind(), reason: e.to_string() });
+    session.roll_back(ended.as_ref().map_or("the client left", |ended| &ended.reason));
     if let Some(error) = &error {
         session.part(error).await;
     }
     drop(session); // and its seat, before anybody hears of it
-    host.emit(Event::Left { account, error: reason });
+    host.emit(Event::Left { account, model, ended });
 }
 
-const MADE_ROOM: &str = "it had not greeted yet and made room for a newer connection";
+const NEEDED_PLACE: &str = "it had not greeted yet and made room for a newer connection";
 
 struct Session<B: Backend> {
     host: Arc<Host<B>>,
@@ -101,15 +107,18 @@ struct Session<B: Backend> {
     machine: Option<Machine<B>>,
     lease: Option<Lease>,
     stopping: watch::Receiver<Stop>,
+    counted: Counted,
+    certificate: Option<CertificateDer<'static>>,
     _seat: Seat,
 }
 
 impl<B: Backend> Session<B> {
     fn new(host: Arc<Host<B>>, client: Greeted, rng: ChaCha20Rng) -> Self {
-        let Greeted { account, line, seat, .. } = client;
+        let Greeted { account, line, seat, counted, certificate, .. } = client;
         let machine = Some(Machine::new(&host, rng));
         let stopping = host.shared.stop.subscribe();
-        Self { host, account, line, machine, lease: None, stopping, _seat: seat }
+        let lease = None;
+        Self { host, account, line, machine, lease, stopping, counted, certificate, _seat: seat }
     }
 
     async fn serve(&mut self) -> Over {
@@ -122,11 +131,19 @@ impl<B: Backend> Session<B> {
 
     /// One message: taken, worked on, answered.
     async fn turn(&mut self) -> Result<(), Over> {
-        let message = self.next_message().await?;
+        let (message, bytes) = self.next_message().await?;
+        if let Err(denied) = self.counted.computation(bytes) {
+            return self.deny(&message, &denied).await;
+        }
         if let Some(reason) = self.not_offered(&message)? {
+            self.refused("mode", &reason);
             return self.send(ServerMessage::Refused { reason }).await;
         }
-        let handled = self.compute(move |machine, host| {
+        let spends = match &message {
+            ClientMessage::HiddenInputs { tickets, .. } => tickets.len(),
+            _ => 0,
+        };
+        let handled = self.compute(message.name(), move |machine, host| {
             check_key_size::<B>(&message, &host.host)?;
             guarded(|| host.host.shared.config.observer.received(&host.account, &message));
             Ok::<_, Error>(machine.take(message, host)?)
@@ -140,14 +157,32 @@ impl<B: Backend> Session<B> {
             }
             Some(_) | None => {}
         }
+        if spends > 0 {
+            let (account, model) = self.named();
+            self.host.emit(Event::TicketsSpent { account, model, tickets: spends });
+        }
         self.flush().await?;
         if self.host.offer.precompute {
-            self.compute(|machine, _| machine.precompute()).await?;
+            self.compute(PRECOMPUTE, |machine, _| machine.precompute()).await?;
         }
         Ok(())
     }
 
-    async fn next_message(&mut self) -> Result<ClientMessage, Over> {
+    /// Refuses what goes beyond a quota. In the middle of an exchange that ends the session: the rest of it would have
+    /// been in vain.
+    async fn deny(&mut self, message: &ClientMessage, denied: &Denied) -> Result<(), Over> {
+        let reason = denied.to_string();
+        self.refused("quota", &reason);
+        self.send(ServerMessage::Refused { reason: reason.clone() }).await?;
+        match message {
+            ClientMessage::RequestLease { .. } => Ok(()),
+            ClientMessage::EncryptedActivations { stage: 0, .. } if self.lease.is_none() => Ok(()),
+            _ => Err(Error::from(Refused::ByPeer(reason)).into()),
+        }
+    }
+
+    /// The next message and its bytes.
+    async fn next_message(&mut self) -> Result<(ClientMessage, u64), Over> {
         let limits = self.limits();
         let silence = |limit, waiting_for| (Instant::now() + limit, waiting_for, limit);
         let (deadline, waiting_for, limit) = match &self.lease {
@@ -166,13 +201,16 @@ impl<B: Backend> Session<B> {
             () = asked_to_stop(self.stopping.clone(), self.lease.is_some()) => {
                 return Err(Goodbye::ShuttingDown.into());
             }
+            () = revoked(&self.host.shared, self.certificate.as_ref()) => {
+                return Err(Goodbye::Revoked.into());
+            }
             received = timeout_at(deadline, self.line.receiver.receive(WAITING)) => received,
         };
         match received.map_err(|_| Error::Timeout { waiting_for, limit })?? {
             (Up::Bye, _) => Err(Over::Left),
             (Up::Message(message), bytes) => {
                 self.count(Way::Up, message.name(), bytes);
-                Ok(message)
+                Ok((message, bytes))
             }
             (other, _) => Err(unexpected("Message", other.name()).into()),
         }
@@ -184,12 +222,24 @@ impl<B: Backend> Session<B> {
         batch: usize,
         lengths: RangeInclusive<u32>,
     ) -> Result<(), Over> {
-        let lease = self.await_turn().await?;
-        let granted = self.compute(move |machine, host| grant(machine, host, batch, lengths));
+        let lease = match self.await_turn().await {
+            Err(Over::Failed(Error::Store(error))) => {
+                self.host.emit(Event::StoreFailed { reason: error.to_string() });
+                let told = self.compute("LeaseGranted", |machine, _| {
+                    let (server, _) = machine.leasing()?;
+                    let refused = Refused::StoreFailed;
+                    Ok::<_, Error>(server.refuse(refused.kind(), refused.to_string())?)
+                });
+                return Ok(told.await??);
+            }
+            lease => lease?,
+        };
+        let granted =
+            self.compute("LeaseGranted", move |machine, host| grant(machine, host, batch, lengths));
         if let Some((base, steps)) = granted.await?? {
             self.lease = Some(lease);
-            let account = self.account.clone();
-            self.host.emit(Event::LeaseGranted { account, base, steps, batch });
+            let (account, model) = self.named();
+            self.host.emit(Event::LeaseGranted { account, model, base, steps, batch });
         } else {
             lease.rolled_back("refused");
         }
@@ -197,11 +247,21 @@ impl<B: Backend> Session<B> {
     }
 
     async fn await_turn(&mut self) -> Result<Lease, Over> {
-        let ticket = self.host.queue().join();
-        if ticket.position() > 0 {
-            let (account, position) = (self.account.clone(), ticket.position());
-            self.host.emit(Event::Queued { account, position });
+        let ticket = self.host.queue().join(&self.account);
+        let (position, since) = (ticket.position(), Instant::now());
+        if position > 0 {
+            let (account, model) = self.named();
+            self.host.emit(Event::Queued { account, model, position });
         }
+        let lease = self.await_turn_of(ticket).await;
+        if position > 0 {
+            let (account, model) = self.named();
+            self.host.emit(Event::Waited { account, model, waited: since.elapsed() });
+        }
+        lease
+    }
+
+    async fn await_turn_of(&mut self, ticket: Ticket) -> Result<Lease, Over> {
         let mut notice = interval_at(Instant::now(), self.limits().keep_alive);
         notice.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let place = ticket.place();
@@ -215,6 +275,9 @@ impl<B: Backend> Session<B> {
                 biased;
                 () = asked_to_stop(self.stopping.clone(), false) => {
                     return Err(Goodbye::ShuttingDown.into());
+                }
+                () = revoked(&host.shared, self.certificate.as_ref()) => {
+                    return Err(Goodbye::Revoked.into());
                 }
                 lease = &mut taking => return Ok(lease?),
                 received = self.line.receiver.receive("a client waited for its turn") => {
@@ -240,24 +303,26 @@ impl<B: Backend> Session<B> {
     async fn commit(&mut self, base: u64, parameters: Parameters) -> Result<(), Over> {
         let lease = self.lease.as_ref().map(Lease::key);
         let lease = lease.ok_or_else(|| Error::Bug("a commit without a lease".into()))?;
-        let committed = self.compute(move |machine, host| {
+        let committed = self.compute("Committed", move |machine, host| {
             let stored = host.host.commit(&lease, &host.account, base, parameters);
             let (server, _) = machine.leasing()?;
             match &stored {
                 Ok(version) => server.committed(*version)?,
-                Err(_) => server
-                    .refuse("the server cannot keep the new version; tell its operator".into())?,
+                Err(_) => server.refuse(
+                    "store",
+                    "the server cannot keep the new version; tell its operator".into(),
+                )?,
             }
             Ok::<_, Error>(stored)
         });
         let stored = committed.await??;
-        let account = self.account.clone();
         match stored {
             Ok(version) => {
                 if let Some(lease) = self.lease.take() {
                     lease.committed();
                 }
-                self.host.emit(Event::Committed { account, version });
+                let (account, model) = self.named();
+                self.host.emit(Event::Committed { account, model, version });
             }
             Err(error) => {
                 let reason = error.to_string();
@@ -276,8 +341,12 @@ impl<B: Backend> Session<B> {
                     if !self.machine()?.holds_lease() {
                         self.roll_back(reason);
                     }
-                    let (account, reason) = (self.account.clone(), reason.clone());
-                    self.host.emit(Event::Refused { account, reason });
+                    let kind = self.machine()?.refusal().unwrap_or("other");
+                    self.refused(kind, reason);
+                }
+                ServerMessage::GarbledTicket { .. } => {
+                    let (account, model) = self.named();
+                    self.host.emit(Event::TicketsMade { account, model, tickets: 1 });
                 }
                 ServerMessage::LeaseReturned => self.roll_back("the client gave the lease back"),
                 _ => {}
@@ -290,6 +359,7 @@ impl<B: Backend> Session<B> {
     async fn send(&mut self, message: ServerMessage) -> Result<(), Over> {
         let name = message.name();
         let bytes = self.line.send(&Down::Message(message)).await?;
+        self.counted.answered(bytes);
         self.count(Way::Down, name, bytes);
         Ok(())
     }
@@ -314,9 +384,19 @@ impl<B: Backend> Session<B> {
     fn roll_back(&mut self, reason: &str) {
         if let Some(lease) = self.lease.take() {
             lease.rolled_back(reason);
-            let (account, reason) = (self.account.clone(), reason.to_owned());
-            self.host.emit(Event::RolledBack { account, reason });
+            let (account, model) = self.named();
+            self.host.emit(Event::RolledBack { account, model, reason: reason.to_owned() });
         }
+    }
+
+    fn refused(&self, kind: &'static str, reason: &str) {
+        let (account, model) = self.named();
+        self.host.emit(Event::Refused { account, model, kind, reason: reason.to_owned() });
+    }
+
+    /// Whose session it is, and about what.
+    fn named(&self) -> (String, String) {
+        (self.account.clone(), self.host.name().to_owned())
     }
 
     async fn part(&mut self, error: &Error) {
@@ -340,17 +420,23 @@ impl<B: Backend> Session<B> {
     /// session must not give up its lease while that is under way. It ends with the next frame.
     async fn compute<T: Send + 'static>(
         &mut self,
+        phase: &'static str,
         job: impl FnOnce(&mut Machine<B>, &AccountHost<B>) -> T + Send + 'static,
     ) -> Result<T> {
         let mut machine = self.machine.take().ok_or(Error::SessionOver)?;
         let host = AccountHost { host: Arc::clone(&self.host), account: self.account.clone() };
         let computing = Arc::clone(&self.host.shared.computing);
+        let (account, model) = self.named();
         let mut work = pin!(async move {
-            let permit = computing.acquire_owned().await.expect("never closed");
+            let asked = Instant::now();
+            let permit = computing.turn(&account).await;
             // The job keeps its permit and its host, even if this session is dropped meanwhile.
             on_pool(move || {
                 let _permit = permit;
+                let (waited, begun) = (asked.elapsed(), Instant::now());
                 let result = job(&mut machine, &host);
+                let took = begun.elapsed();
+                host.host.emit(Event::Computed { account, model, phase, waited, took });
                 (machine, result)
             })
             .await
@@ -375,8 +461,8 @@ impl<B: Backend> Session<B> {
     }
 
     fn count(&self, way: Way, name: &'static str, bytes: u64) {
-        let account = self.account.clone();
-        self.host.emit(Event::Message { account, way, name, bytes });
+        let (account, model) = self.named();
+        self.host.emit(Event::Message { account, model, way, name, bytes });
     }
 }
 
@@ -403,7 +489,7 @@ fn grant<B: Backend>(
             Ok(Some((model.version, steps)))
         }
         Err(refusal) => {
-            server.refuse(refusal.reason())?;
+            server.refuse(refusal.kind(), refusal.reason())?;
             Ok(None)
         }
     }
@@ -436,6 +522,14 @@ async fn asked_to_stop(mut stopping: watch::Receiver<Stop>, holds_lease: bool) {
     };
     if let (Some(deadline), true) = (deadline, holds_lease) {
         sleep_until(deadline).await;
+    }
+}
+
+/// Is ready when the client's certificate counts no more.
+async fn revoked(shared: &Shared, certificate: Option<&CertificateDer<'_>>) {
+    match certificate {
+        Some(certificate) => shared.config.tls.revoked(certificate).await,
+        None => pending().await,
     }
 }
 

@@ -2,19 +2,22 @@
 
 use std::sync::{Arc, Mutex, RwLock};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::door::{Seats, Strangers};
 use super::host::Hosted;
 use super::observer::{ServerEvent, Summary, guarded};
+use super::quotas::Quotas;
+use super::turns::Turns;
 use super::{Config, Stop};
 use crate::error::{Error, Result};
 
 /// See the [module](self).
 pub(super) struct Shared {
     pub(super) config: Config,
-    /// One permit for each evaluation at a time.
-    pub(super) computing: Arc<Semaphore>,
+    /// One permit for each evaluation at a time, in fair turns of the accounts.
+    pub(super) computing: Arc<Turns>,
+    pub(super) quotas: Arc<Quotas>,
     pub(super) strangers: Arc<Strangers>,
     pub(super) seats: Arc<Seats>,
     pub(super) stop: watch::Sender<Stop>,
@@ -26,7 +29,8 @@ impl Shared {
     pub(super) fn new(config: Config) -> Result<Self> {
         config.limits.validate()?;
         Ok(Self {
-            computing: Arc::new(Semaphore::new(config.limits.computations)),
+            computing: Turns::new(config.limits.computations),
+            quotas: Quotas::new(config.store.clone(), config.quota, config.quotas_of.clone()),
             strangers: Arc::new(Strangers::new(&config.limits)),
             seats: Arc::new(Seats::new(&config.limits)),
             stop: watch::Sender::new(None),
@@ -53,8 +57,17 @@ impl Shared {
         if models.is_empty() {
             return Err(Error::configuration("models", "there is none to serve"));
         }
-        *self.models.write().expect(NO_PANIC) = models;
+        let names: Vec<_> = models.iter().map(|model| model.name().to_owned()).collect();
+        let before = std::mem::replace(&mut *self.models.write().expect(NO_PANIC), models);
+        for gone in before.iter().filter(|model| !names.iter().any(|name| name == model.name())) {
+            self.emit(ServerEvent::Withdrawn { model: gone.name().to_owned() });
+        }
         Ok(())
+    }
+
+    /// Serves nothing any more: models and this lead to each other.
+    pub(super) fn close(&self) {
+        self.models.write().expect(NO_PANIC).clear();
     }
 
     /// The model that a client asks for: by its name, or the only one that it may use. If there is none, the names of
@@ -105,10 +118,11 @@ mod tests {
     #[test]
     fn a_flood_of_strangers_does_not_flood_the_log() {
         let peer = "127.0.0.1:1".parse().unwrap();
-        let stranger = ServerEvent::TurnedAway { peer, reason: String::new() };
+        let stranger = ServerEvent::TurnedAway { peer, kind: "", reason: String::new() };
         let logged = |most: u64| (1..=most).filter(|&n| is_logged(&stranger, n)).count();
         assert_eq!((logged(100), logged(199), logged(200), logged(10_000)), (100, 100, 101, 199));
-        let session = ServerEvent::Left { account: "alice".into(), error: None };
+        let (account, model) = ("alice".into(), "iris".into());
+        let session = ServerEvent::Left { account, model, ended: None };
         assert!((0..1000).all(|n| is_logged(&session, n)), "all else is logged");
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, RwLock};
 use gelu_core::Parameters;
 use gelu_core::server::ServedModel;
 use gelu_nn::Model;
-use gelu_store::{Lease, Published, Store};
+use gelu_store::{Lease, Published, Store, Version};
 use sha2::{Digest, Sha256};
 
 use super::observer::guarded;
@@ -70,21 +70,23 @@ impl Versions {
         Arc::clone(&self.current.read().expect(NO_PANIC))
     }
 
-    /// Takes over what a file holds, or what another server has made of it.
+    /// Takes over what a file holds.
     pub(super) fn reopen(&self, file: &Path, model: Model) -> Result<()> {
         let current = Current::published(&self.store, &self.name, file, model, self.freeze)?;
         self.set(current);
         Ok(())
     }
 
-    /// Takes over a version that another server of the same store has made.
-    pub(super) fn refresh(&self) -> Result<()> {
+    /// Takes over a version that another server of the same store has made, and returns its number.
+    pub(super) fn refresh(&self) -> Result<Option<u64>> {
         let (now, last) = (self.current(), self.store.current(&self.name)?);
         if last.is_none_or(|last| last.version == now.model.version()) {
-            return Ok(());
+            return Ok(None);
         }
-        self.set(Current::stored(&self.store, &self.name, self.freeze)?);
-        Ok(())
+        let (version, bytes) = stored(&self.store, &self.name)?;
+        let number = version.version;
+        self.set(Current::new(Model::from_bytes(&bytes)?, self.freeze, version.content)?);
+        Ok(Some(number))
     }
 
     /// Ends a lease: `parameters` become the successor of `base`, in the store first, then for everybody, and at last
@@ -143,21 +145,24 @@ impl Current {
                 Self::new(model, freeze, version.content)
             }
             Published::Known(last) => {
-                let (file_is, file) = (model.version(), file.display());
+                let (file_is, path) = (model.version(), file);
+                let file = file.display();
                 let last = last.version;
                 guarded(|| {
                     tracing::warn!(%file, file_is, last, "the file holds an older version than the store: the last one is \
-                        served; `gelu publish` makes the old one current again");
+                        served; `gelu publish --again` makes the old one current");
                 });
-                Self::stored(store, name, freeze)
+                Self::kept(store, name, path, freeze)
             }
         }
     }
 
-    fn stored(store: &Store, name: &str, freeze: Option<usize>) -> Result<Self> {
-        let Some((version, bytes)) = store.weights(name)? else {
-            return Err(Error::Bug(format!("the store has lost {name:?}")));
-        };
+    /// The store's last version, which becomes what the file holds unless that is nobody's business but its owner's.
+    fn kept(store: &Store, name: &str, file: &Path, freeze: Option<usize>) -> Result<Self> {
+        let (version, bytes) = stored(store, name)?;
+        if !store.is_shared() {
+            keep(file, &bytes);
+        }
         Self::new(Model::from_bytes(&bytes)?, freeze, version.content)
     }
 
@@ -169,6 +174,10 @@ impl Current {
         let served = Arc::new(ServedModel::from(&model));
         Ok(Self { model, served, content })
     }
+}
+
+fn stored(store: &Store, name: &str) -> Result<(Version, Vec<u8>)> {
+    store.weights(name)?.ok_or_else(|| Error::Bug(format!("the store has lost {name:?}")))
 }
 
 /// Books of before there was a store, beside the model's file: taken over once.

@@ -37,7 +37,7 @@ fn clear(model: &Model, inputs: &Array2<f64>) -> Array2<f64> {
     model.probabilities(inputs).unwrap().0
 }
 
-fn scores(config: &mut Setup) {
+fn scores(config: &mut crate::common::Setup) {
     config.offer.blind.scores = true;
 }
 
@@ -69,6 +69,30 @@ async fn blind_answers_are_those_of_the_clear_network() {
     assert_eq!(offline.rounds, 4 + 3 * BATCH as u64);
     assert!(online.up + online.down < offline.up + offline.down);
     assert_eq!(class.close().await.phase(Phase::Inference).rounds, 3 * 2);
+    running.shut_down().await;
+}
+
+/// With both sides preparing in idle time, tickets take no encryption that waits for noise, and answers are the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn tickets_use_what_idle_time_has_prepared() {
+    let site = site();
+    let running = site.start_with(|config| config.offer.precompute = true).await;
+    let connection = connect(running.address, &site.tls("alice")).await.unwrap();
+    let key = key();
+    let mut session = connection.open_blind(Arc::clone(&key), Answer::Class).await.unwrap();
+    let (model, inputs) = (site.stored(), queries(1).remove(0));
+    let expected = Answers::Probabilities(clear(&model, &inputs)).classes();
+    for prepares in [false, true, false] {
+        if prepares {
+            session.precompute(BATCH).await.unwrap();
+        }
+        let answer = session.classify(&inputs).await.unwrap();
+        assert_eq!(answer, Answers::Classes(expected.clone()));
+        let used = key.meter().take();
+        assert!(used.encryptions > 0);
+        assert_eq!(used.prepared_encryptions, if prepares { used.encryptions } else { 0 });
+    }
+    session.close().await;
     running.shut_down().await;
 }
 
@@ -195,7 +219,7 @@ async fn what_a_server_does_not_offer_is_refused_and_why_is_said() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ledger_counts_blind_answers_across_restarts() {
     let site = site();
-    let enforced = |config: &mut Setup| {
+    let enforced = |config: &mut crate::common::Setup| {
         scores(config);
         config.offer.policy = Policy::Enforce;
     };

@@ -287,7 +287,9 @@ impl Log {
     /// How the session of `account` ended.
     pub(crate) async fn left(&self, who: &str) -> Option<String> {
         self.wait(|event| match event {
-            ServerEvent::Left { account, error } if account == who => Some(error.clone()),
+            ServerEvent::Left { account, ended, .. } if account == who => {
+                Some(ended.as_ref().map(|ended| ended.reason.clone()))
+            }
             _ => None,
         })
         .await
@@ -295,7 +297,9 @@ impl Log {
 
     pub(crate) async fn rolled_back(&self, who: &str) -> String {
         self.wait(|event| match event {
-            ServerEvent::RolledBack { account, reason } if account == who => Some(reason.clone()),
+            ServerEvent::RolledBack { account, reason, .. } if account == who => {
+                Some(reason.clone())
+            }
             _ => None,
         })
         .await
@@ -303,7 +307,7 @@ impl Log {
 
     pub(crate) async fn queued(&self, who: &str) -> u32 {
         self.wait(|event| match event {
-            ServerEvent::Queued { account, position } if account == who => Some(*position),
+            ServerEvent::Queued { account, position, .. } if account == who => Some(*position),
             _ => None,
         })
         .await
@@ -321,7 +325,7 @@ impl Log {
     /// The versions that were committed, in order, and by whom.
     pub(crate) fn commits(&self) -> Vec<(String, u64)> {
         let commit = |event: &ServerEvent| match event {
-            ServerEvent::Committed { account, version } => Some((account.clone(), *version)),
+            ServerEvent::Committed { account, version, .. } => Some((account.clone(), *version)),
             _ => None,
         };
         self.events.lock().unwrap().iter().filter_map(commit).collect()

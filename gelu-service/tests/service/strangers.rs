@@ -123,7 +123,10 @@ async fn a_server_that_does_not_fit() {
 
     assert!(matches!(heard(welcome(agreed + 8, card.clone())).await, Error::PeerMisbehaved(_)));
     assert!(matches!(heard(Down::Working).await, Error::PeerMisbehaved(_)));
-    assert!(matches!(heard(Down::Goodbye(Goodbye::Busy)).await, Error::Ended(Goodbye::Busy)));
+    let busy = Goodbye::Busy { seconds: 7 };
+    let error = heard(Down::Goodbye(busy)).await;
+    assert!(matches!(error, Error::Ended(heard) if heard == busy), "{error}");
+    assert!(error.to_string().contains("come back in 7 s"), "{error}");
 
     let mut other = card.clone();
     other.architecture = r#"{"input":[4],"layers":[{"layer":"lstm"}]}"#.into();
@@ -374,7 +377,7 @@ async fn a_full_server_says_so() {
     let running = site.start_with(|c| c.server.limits.sessions = 1).await;
     let mut seated = site.client(&running, "alice").await;
     let error = connect(running.address, &site.tls("bob")).await.err().expect("no seat");
-    assert!(matches!(error, Error::Ended(Goodbye::Busy)), "{error}");
+    assert!(matches!(error, Error::Ended(Goodbye::Busy { .. })), "{error}");
     seated.classify(&batches(1, 1)[0].0).await.unwrap();
     seated.close().await;
     running.log.left("alice").await;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::{Args, Command};
 use gelu_service::Limits;
+use gelu_store::Quota;
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -19,6 +20,7 @@ use crate::problem::problem;
 pub(super) struct Settings {
     pub(super) place: Place,
     pub(super) limits: Limits,
+    pub(super) quota: Quota,
     pub(super) models: Vec<ModelArgs>,
 }
 
@@ -29,6 +31,8 @@ struct Content {
     server: Table,
     #[serde(default)]
     limits: LimitsTable,
+    #[serde(default)]
+    quota: Quota,
     #[serde(default)]
     model: Vec<Table>,
 }
@@ -59,7 +63,7 @@ impl Settings {
         if models.is_empty() {
             return Err(unusable("no [[model]] in it".into()));
         }
-        Ok(Self { place, limits: content.limits.limits(), models })
+        Ok(Self { place, limits: content.limits.limits(), quota: content.quota, models })
     }
 }
 
