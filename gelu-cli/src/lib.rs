@@ -20,6 +20,7 @@
 //! | `experiment` | a whole training on this machine, encrypted and in the clear |
 //! | `destination` | where a result goes, checked before the work |
 //! | `signals` | how a process ends early and leaves nothing behind |
+//! | `service_manager` | what systemd is told of a server |
 //! | `machine` | facts about this machine |
 //! | `report` | the HTML page of a run |
 //! | `page`, `claim`, `amounts` | what pages are made of |
@@ -54,6 +55,8 @@ pub mod program;
 mod queries;
 pub mod rate;
 mod report;
+#[cfg(unix)]
+pub mod service_manager;
 pub mod signals;
 mod table;
 

@@ -2,6 +2,7 @@
 //! while it runs and the report shows afterwards.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -131,8 +132,23 @@ impl Screen {
 
 /// A line for the person who watches, if there still is one; data goes to stdout, this does not.
 pub fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{}", printable_lines(line));
+    match IN_THE_LOG.load(Ordering::Relaxed) {
+        true => tracing::info!(target: SAID, "{}", printable_lines(line)),
+        false => {
+            let _ = writeln!(std::io::stderr(), "{}", printable_lines(line));
+        }
+    }
 }
+
+/// From here on lines for people are events of the log, where programs read it: every line of stderr is of one form then.
+pub(crate) fn say_in_the_log() {
+    IN_THE_LOG.store(true, Ordering::Relaxed);
+}
+
+static IN_THE_LOG: AtomicBool = AtomicBool::new(false);
+
+/// The target of events that are [said](say).
+pub(crate) const SAID: &str = "gelu";
 
 /// A bar for counted work, a spinner for the rest; nothing unless somebody watches.
 pub fn bar(message: &str, steps: u64) -> ProgressBar {
@@ -140,7 +156,10 @@ pub fn bar(message: &str, steps: u64) -> ProgressBar {
         0 => (ProgressBar::new_spinner(), "{spinner} {prefix}  {elapsed}  {msg}"),
         _ => (ProgressBar::new(steps), "{prefix}  {wide_bar} {pos}/{len}  {eta} left  {msg}"),
     };
-    bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
+    bar.set_draw_target(match IN_THE_LOG.load(Ordering::Relaxed) {
+        true => ProgressDrawTarget::hidden(),
+        false => ProgressDrawTarget::stderr_with_hz(8),
+    });
     let style = ProgressStyle::with_template(template).expect("a constant");
     bar.set_style(style.progress_chars("━╸ "));
     bar.set_prefix(message.to_owned());

@@ -5,7 +5,7 @@
 //! and 143 ended by SIGHUP, SIGINT and SIGTERM with nothing to show.
 
 use anyhow::Result;
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, ValueEnum};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -23,6 +23,24 @@ pub struct Common {
     /// Log more (-v: sessions and leases, -vv: everything); RUST_LOG overrides
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Output")]
     verbose: u8,
+    /// How stderr is written: for people, or one JSON object a line for programs
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        env = "GELU_LOG_FORMAT",
+        default_value_t = LogFormat::Text,
+        help_heading = "Output"
+    )]
+    log_format: LogFormat,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
 }
 
 /// Runs a command of a process that has done nothing else yet, and returns its exit code.
@@ -50,7 +68,18 @@ impl Common {
         let asked = std::env::var("RUST_LOG").ok().and_then(|said| said.parse::<Targets>().ok());
         let filter = asked.unwrap_or_else(|| Targets::new().with_default(level));
         let logs = tracing_subscriber::fmt::layer().with_writer(|| LogOrNothing);
-        let logs = logs.with_ansi(output::colours(&std::io::stderr()));
-        tracing_subscriber::registry().with(logs).with(filter).init();
+        match self.log_format {
+            LogFormat::Text => {
+                let logs = logs.with_ansi(output::colours(&std::io::stderr()));
+                tracing_subscriber::registry().with(logs).with(filter).init();
+            }
+            LogFormat::Json => {
+                phases::say_in_the_log();
+                // What is said is no chatter: it comes whatever the level.
+                let filter = filter.with_target(phases::SAID, LevelFilter::INFO);
+                let logs = logs.with_ansi(false).json();
+                tracing_subscriber::registry().with(logs).with(filter).init();
+            }
+        }
     }
 }
