@@ -16,7 +16,7 @@ fn lines(stderr: &str) -> Vec<Value> {
         for part in ["timestamp", "level", "target"] {
             assert!(line[part].is_string(), "{part}: {line}");
         }
-        assert!(line["fields"]["message"].is_string(), "{line}");
+        assert!(line["fields"].is_object(), "{line}");
         line
     });
     lines.collect()
@@ -53,7 +53,7 @@ fn what_is_said_to_people_and_errors_are_lines_of_the_log_too() {
     let output = train.env("GELU_LOG_FORMAT", "json").env("RUST_LOG", "error").output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     let told = lines(&said(&output));
-    assert!(!told.is_empty() && told.iter().all(|line| line["target"] == "gelu"), "{told:?}");
+    assert!(!told.is_empty() && told.iter().all(|line| line["target"] == "gelu::said"), "{told:?}");
 
     let output = gelu(folder.path(), &["audit", "nothing", "--log-format", "json"]).output();
     let output = output.unwrap();
