@@ -147,8 +147,8 @@ pub(crate) fn say_in_the_log() {
 
 static IN_THE_LOG: AtomicBool = AtomicBool::new(false);
 
-/// The target of events that are [said](say).
-pub(crate) const SAID: &str = "gelu";
+/// The target of events that are [said](say). Filters match by prefix: it is none of a crate's.
+pub(crate) const SAID: &str = "gelu::said";
 
 /// A bar for counted work, a spinner for the rest; nothing unless somebody watches.
 pub fn bar(message: &str, steps: u64) -> ProgressBar {

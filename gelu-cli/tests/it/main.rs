@@ -6,6 +6,7 @@ mod endings;
 mod help_examples;
 mod import;
 mod leases;
+mod logs;
 mod manual;
 mod meaning;
 mod partial;
