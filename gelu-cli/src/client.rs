@@ -392,6 +392,14 @@ pub(crate) fn accuracy(predictions: &[usize], labels: &[usize]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gelu_core::Clear;
+    use gelu_service::ServerTls;
+    use gelu_service::certs::Authority;
+    use gelu_service::channel;
+    use gelu_service::handshake::{Down, Up};
+    use gelu_service::tls::ALPN;
+    use std::time::Instant;
+    use tokio::net::TcpListener;
 
     #[test]
     fn accuracy_is_that_of_what_was_answered() {
@@ -406,6 +414,34 @@ mod tests {
         assert_eq!(pause(0, PATIENCE), seconds(1));
         assert_eq!(pause(u16::MAX, PATIENCE), PATIENCE);
         assert_eq!(pause(300, seconds(20)), seconds(20));
+    }
+
+    /// A server that is busy at first, and shutting down when its client comes back.
+    #[test]
+    fn who_is_sent_away_comes_back_by_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let (authority, server) = Authority::init(folder.path(), &[]).unwrap();
+        let ours = authority.issue_client("alice").unwrap();
+        let serving = ServerTls::read(&authority.certificate(), &server).unwrap();
+        let tls = ClientTls::read(&authority.certificate(), &ours).unwrap();
+        Runtime::new().unwrap().block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let answering = async {
+                for words in [Goodbye::Busy { seconds: 1 }, Goodbye::ShuttingDown] {
+                    let (tcp, _) = listener.accept().await.unwrap();
+                    let accepted = channel::accept(tcp, &serving, ALPN, &Limits::default()).await;
+                    let (_, mut channel) = accepted.unwrap();
+                    channel.receive::<Up>(Duration::from_secs(5)).await.unwrap();
+                    channel.close(&Down::Goodbye(words)).await;
+                }
+            };
+            let began = Instant::now();
+            let ((), connected) = tokio::join!(answering, connect::<Clear>(&address, &tls, |_| ()));
+            let error = connected.err().expect("nobody serves").to_string();
+            assert!(error.contains("shutting down"), "{error}");
+            assert!(began.elapsed() >= Duration::from_secs(1), "it was told to wait");
+        });
     }
 
     #[test]

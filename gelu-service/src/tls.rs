@@ -49,6 +49,8 @@ struct InForce {
     config: Arc<ServerConfig>,
     authorities: Vec<CertificateDer<'static>>,
     revocations: Revocations,
+    /// As the files were before they were read.
+    stamps: Stamps,
 }
 
 /// The client's end: it trusts the servers that the authority has signed.
@@ -101,18 +103,18 @@ impl ServerTls {
     /// Watches the files for as long as it is polled and reloads them within a second of their last change. `report` is
     /// told how each attempt went.
     pub async fn follow(&self, mut report: impl FnMut(Result<()>)) {
-        let (mut loaded, mut seen) = (self.stamps().await, None);
+        let (mut tried, mut seen) = (Stamps::default(), self.in_force().stamps.clone());
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let now = self.stamps().await;
             // Files that still change, one after the other, are left alone until they are all there.
-            if now != loaded && seen.as_ref() == Some(&now) {
+            if now == seen && now != tried && now != self.in_force().stamps {
                 let tls = self.clone();
                 let reloaded = tokio::task::spawn_blocking(move || tls.reload()).await;
                 report(reloaded.unwrap_or_else(|e| Err(Error::Bug(e.to_string()))));
-                loaded = now.clone();
+                tried.clone_from(&now);
             }
-            seen = Some(now);
+            seen = now;
         }
     }
 
@@ -145,30 +147,28 @@ impl ServerTls {
         Arc::clone(&self.0.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What the files look like from outside. They may be on a disk that is slow.
-    async fn stamps(&self) -> Vec<Option<Stamp>> {
+    /// They may be on a disk that is slow.
+    async fn stamps(&self) -> Stamps {
         let shared = Arc::clone(&self.0);
-        let look = move || {
-            let Shared { authority, identity, .. } = &*shared;
-            let list = revocation::beside(authority);
-            [authority, &list, &identity.certificate, &identity.key]
-                .map(|path| stamp(path))
-                .to_vec()
-        };
+        let look = move || stamps(&shared.authority, &shared.identity);
         tokio::task::spawn_blocking(look).await.unwrap_or_default()
     }
 }
 
-/// When a file was written, how long it is, and which one it is.
-type Stamp = (Option<SystemTime>, u64, u64);
+/// What the files look like from outside: when each was written, how long it is, and which one it is.
+type Stamps = Vec<Option<(Option<SystemTime>, u64, u64)>>;
 
-fn stamp(path: &Path) -> Option<Stamp> {
-    let file = fs::metadata(path).ok()?;
-    #[cfg(unix)]
-    let inode = std::os::unix::fs::MetadataExt::ino(&file);
-    #[cfg(not(unix))]
-    let inode = 0;
-    Some((file.modified().ok(), file.len(), inode))
+fn stamps(authority: &Path, identity: &Identity) -> Stamps {
+    let list = revocation::beside(authority);
+    let stamp = |path: &Path| {
+        let file = fs::metadata(path).ok()?;
+        #[cfg(unix)]
+        let inode = std::os::unix::fs::MetadataExt::ino(&file);
+        #[cfg(not(unix))]
+        let inode = 0;
+        Some((file.modified().ok(), file.len(), inode))
+    };
+    [authority, &list, &identity.certificate, &identity.key].map(stamp).to_vec()
 }
 
 /// Twice this and the reading are less than a second.
@@ -176,6 +176,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 impl InForce {
     fn read(authority: &Path, identity: &Identity) -> Result<Self> {
+        let stamps = stamps(authority, identity);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let authorities = certificates(authority)?;
         let revocations = Revocations::read(&revocation::beside(authority), &authorities)?;
@@ -203,7 +204,7 @@ impl InForce {
             .map_err(|e| FileError::damaged(&identity.key, MATCHING_KEY, e))?;
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.send_tls13_tickets = 0;
-        Ok(Self { config: Arc::new(config), authorities, revocations })
+        Ok(Self { config: Arc::new(config), authorities, revocations, stamps })
     }
 }
 

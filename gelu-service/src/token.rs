@@ -96,7 +96,7 @@ impl Token {
         &self.id
     }
 
-    /// A token from `now` on, for a [`check_lifetime`]d time.
+    /// A token from `now` on, for a time that was [checked](check_lifetime).
     pub(crate) fn new(
         account: &str,
         certificate: &str,

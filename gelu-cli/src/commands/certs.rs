@@ -240,7 +240,7 @@ fn list(entries: Vec<Entry>, output: Output) -> Result<()> {
     let mut shown = table(&["account", "state", "until", "serial"]);
     for Row { account, serial, expires, state, .. } in &rows {
         let account = account.as_deref().unwrap_or("(the server)");
-        shown.add_row([account, state, &certs::date(*expires), serial]);
+        shown.add_row([account, state, certs::date(*expires).as_str(), serial.as_str()]);
     }
     output.show(&rows, shown)
 }

@@ -1,5 +1,6 @@
 //! The program from outside: one binary, since each that is linked takes as long as many tests.
 
+mod accounts;
 mod cli;
 #[cfg(unix)]
 mod endings;

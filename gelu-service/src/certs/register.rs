@@ -118,7 +118,7 @@ pub(super) fn of_file(path: &Path) -> Result<(Issued, CertificateDer<'static>), 
 pub(super) fn of_certificate(der: &CertificateDer<'_>) -> Result<Issued, String> {
     let (_, certificate) = X509Certificate::from_der(der).map_err(|e| e.to_string())?;
     Ok(Issued {
-        account: account::of_certificate(Some(&[der.clone()])).ok(),
+        account: account::of_certificate(Some(std::slice::from_ref(der))).ok(),
         serial: base16ct::lower::encode_string(&revocation::serial(&certificate)),
         expires: u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0),
     })
