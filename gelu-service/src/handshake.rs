@@ -100,8 +100,9 @@ pub struct ModelCard {
     pub name: String,
     /// The version that was current at the greeting.
     pub version: u64,
-    /// What that version holds, as a hash: the same for the same weights and meaning.
-    pub content: String,
+    /// A name of what that version holds: the same for the same weights and meaning, as long as the server keeps its books.
+    /// It says nothing of them: whoever knows most of the weights cannot search for the rest by it.
+    pub id: String,
     /// The architecture, as `gelu_nn::Sequential` reads it.
     pub architecture: String,
     /// The scales and bounds.
@@ -218,11 +219,10 @@ pub enum Incompatible {
 impl ModelCard {
     /// With words that can be shown as they are, whatever the server sent.
     pub(crate) fn printable(self) -> Self {
-        let Self { name, content, backend, account, inference, blind, training, .. } = &self;
-        let [name, content, backend, account, inference, blind, training] =
-            [name, content, backend, account, inference, blind, training]
-                .map(|text| printable(text));
-        Self { name, content, backend, account, inference, blind, training, ..self }
+        let Self { name, id, backend, account, inference, blind, training, .. } = &self;
+        let [name, id, backend, account, inference, blind, training] =
+            [name, id, backend, account, inference, blind, training].map(|text| printable(text));
+        Self { name, id, backend, account, inference, blind, training, ..self }
     }
 }
 
@@ -371,7 +371,7 @@ mod tests {
         let words = |name: &str| ModelCard {
             name: name.into(),
             version: 1,
-            content: name.into(),
+            id: name.into(),
             architecture: "a\n".into(),
             precision: Precision::TRAINING,
             backend: name.into(),

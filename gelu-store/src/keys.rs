@@ -1,6 +1,7 @@
 //! The keys of the store: made here, and read here.
 
 pub(crate) const FORMAT: &str = "format";
+pub(crate) const SALT: &str = "salt";
 
 pub(crate) fn model(model: &str) -> String {
     format!("model/{}", segment(model))
@@ -54,6 +55,7 @@ fn name(segment: &str) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Key {
     Format,
+    Salt,
     Model(String),
     Weights(String),
     Content(String, String),
@@ -72,6 +74,7 @@ impl Key {
         let (first_name, rest_name) = (|| name(first), || name(rest));
         let (key, written) = match kind {
             "format" => (Self::Format, FORMAT.to_owned()),
+            "salt" => (Self::Salt, SALT.to_owned()),
             "model" => (Self::Model(rest_name()), model(&rest_name())),
             "weights" => (Self::Weights(rest_name()), weights(&rest_name())),
             "content" => {
@@ -131,6 +134,7 @@ mod tests {
     #[test]
     fn other_texts_are_no_keys() {
         assert_eq!(Key::parse("format"), Some(Key::Format));
+        assert_eq!(Key::parse("salt"), Some(Key::Salt));
         for text in
             ["", "x", "format/", "account/iris", "account/a%2fb/c", "lease/iris/1", "usage/1/a"]
         {

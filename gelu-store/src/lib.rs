@@ -8,6 +8,7 @@
 //! | key | value |
 //! |---|---|
 //! | `model/MODEL` | the current version and what it holds |
+//! | `salt` | a secret, by which versions get names that say nothing of them |
 //! | `weights/MODEL` | the bytes of that version's file |
 //! | `content/MODEL/HASH` | the version that held the same before |
 //! | `account/MODEL/ACCOUNT` | what the account has seen: [`Account`] |

@@ -114,6 +114,7 @@ impl Store {
 fn gather(models: &mut Models, known: Key, key: &str, value: &[u8]) -> Result<()> {
     match known {
         Key::Format => return location::check_format(value),
+        Key::Salt => drop(parse::<String>(key, value)?),
         Key::Usage(..) => drop(parse::<Usage>(key, value)?),
         Key::Import(_) => drop(parse::<Origin>(key, value)?),
         Key::Model(name) => models.of(name).current = Some(parse(key, value)?),

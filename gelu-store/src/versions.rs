@@ -53,6 +53,24 @@ impl Store {
         })
     }
 
+    /// A secret of these books, by which they give versions names that say nothing of what is in them: `fresh`, if there
+    /// is none yet.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn salt(&self, fresh: &str) -> Result<String> {
+        if let Some(salt) = self.read(|tx| get(tx, keys::SALT))? {
+            return Ok(salt);
+        }
+        self.write(|tx| match get(tx, keys::SALT)? {
+            Some(salt) => Ok(salt),
+            None => {
+                put(tx, keys::SALT, &fresh)?;
+                Ok(fresh.to_owned())
+            }
+        })
+    }
+
     /// The names of all models.
     ///
     /// # Errors

@@ -196,7 +196,7 @@ impl<B: Backend> Hosted for Host<B> {
         ModelCard {
             name: self.name.clone(),
             version: model.version(),
-            content: current.content.clone(),
+            id: self.lasting.versions.id(&current.content),
             architecture: model.architecture().to_json(),
             precision: *model.precision(),
             backend: B::ID.into(),

@@ -10,11 +10,13 @@ use gelu_core::Parameters;
 use gelu_core::server::ServedModel;
 use gelu_nn::Model;
 use gelu_store::{Lease, Published, Store, Version};
+use rand::Rng;
 use sha2::{Digest, Sha256};
 
 use super::observer::guarded;
 use crate::error::{Error, FileError, Result};
 use crate::files;
+use crate::randomness::fresh_rng;
 
 /// See the [module](self).
 pub(super) struct Versions {
@@ -22,6 +24,8 @@ pub(super) struct Versions {
     /// Under which the store keeps it.
     name: String,
     freeze: Option<usize>,
+    /// The store's secret.
+    salt: String,
     current: RwLock<Arc<Current>>,
 }
 
@@ -61,6 +65,7 @@ impl Versions {
             store: store.clone(),
             name: name.to_owned(),
             freeze,
+            salt: store.salt(&fresh_salt()?)?,
             current: RwLock::new(Arc::new(current)),
         })
     }
@@ -68,6 +73,12 @@ impl Versions {
     /// The last version.
     pub(super) fn current(&self) -> Arc<Current> {
         Arc::clone(&self.current.read().expect(NO_PANIC))
+    }
+
+    /// What clients may know of what a version holds: whether it is the same.
+    pub(super) fn id(&self, content: &str) -> String {
+        let hash = Sha256::new().chain_update(&self.salt).chain_update(content).finalize();
+        base16ct::lower::encode_string(&hash)
     }
 
     /// Takes over what a file holds.
@@ -178,6 +189,12 @@ impl Current {
 
 fn stored(store: &Store, name: &str) -> Result<(Version, Vec<u8>)> {
     store.weights(name)?.ok_or_else(|| Error::Bug(format!("the store has lost {name:?}")))
+}
+
+fn fresh_salt() -> Result<String> {
+    let mut salt = [0; 32];
+    fresh_rng()?.fill_bytes(&mut salt);
+    Ok(base16ct::lower::encode_string(&salt))
 }
 
 /// Books of before there was a store, beside the model's file: taken over once.

@@ -388,7 +388,7 @@ fn asked_of_model(model: &Model) -> Result<Asked> {
 
 /// What it remembers of a model elsewhere: what its server says of it.
 fn asked_of_card(card: &ModelCard) -> Result<Asked> {
-    let said = serde_json::to_vec(&(&card.architecture, &card.precision, &card.schema))?;
+    let said = serde_json::to_vec(&(&card.id, &card.architecture, &card.precision, &card.schema))?;
     let sha256 = Hash(Sha256::digest(said).into());
     Ok(Asked { name: card.name.clone(), version: card.version, sha256 })
 }
