@@ -67,6 +67,9 @@ pub struct Listening {
     pub verdicts: [String; 2],
     /// The same on blind inference, or why there is none.
     pub blind: String,
+    /// Where the page is, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page: Option<SocketAddr>,
 }
 
 /// What we read of it: that of any server of ours.

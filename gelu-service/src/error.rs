@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gelu_core::error::{PeerIncompatible, PeerMisbehaved, Refused};
+pub use gelu_wire::{FrameError, Goodbye};
 
 /// Shorthand for this crate's results.
 pub type Result<T, E = Error> = core::result::Result<T, E>;
@@ -101,6 +102,19 @@ impl From<gelu_core::Error> for Error {
     }
 }
 
+/// What this crate says of a peer's bytes, it says alike.
+impl From<gelu_wire::Error> for Error {
+    fn from(error: gelu_wire::Error) -> Self {
+        match error {
+            gelu_wire::Error::Frame(e) => Self::Frame(e),
+            gelu_wire::Error::PeerMisbehaved(e) => Self::PeerMisbehaved(e),
+            gelu_wire::Error::PeerIncompatible(e) => Self::PeerIncompatible(e),
+            gelu_wire::Error::Core(e) => e.into(),
+            gelu_wire::Error::Model(e) => Self::Model(e),
+        }
+    }
+}
+
 /// A file that stops us.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {problem}", path.display())]
@@ -148,55 +162,4 @@ impl FileError {
         let why = why.to_string();
         Self { path: path.to_owned(), problem: FileProblem::Damaged { expected, why } }
     }
-}
-
-/// A frame that breaks the rules of the channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FrameError {
-    /// More bytes than either side may put into one frame.
-    #[error("a frame of more than {limit} bytes")]
-    TooLarge {
-        /// The limit in force.
-        limit: usize,
-    },
-    /// A frame was dropped, repeated or moved.
-    #[error("expected frame {expected}, got frame {got}")]
-    OutOfOrder {
-        /// The number that comes next.
-        expected: u64,
-        /// The number that came.
-        got: u64,
-    },
-    /// The first frame of a client is no greeting.
-    #[error("not a greeting of this protocol")]
-    NoGreeting,
-}
-
-/// Why the peer ended the session: all that it says, and all that it should.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize,
-)]
-#[non_exhaustive]
-pub enum Goodbye {
-    /// For any misbehaviour alike: an attacker learns nothing from it.
-    #[error("the peer has ended the session")]
-    Ended,
-    /// We were silent too long, or held a lease too long.
-    #[error("the peer has ended the session: a time limit was exceeded")]
-    TimeLimit,
-    /// Our certificate is valid, but its Common Name is no account.
-    #[error("the certificate names no account; ask for one whose Common Name is your account")]
-    NoAccount,
-    /// The server is being shut down.
-    #[error("the server is shutting down; connect again later")]
-    ShuttingDown,
-    /// As many sessions as the server takes.
-    #[error("the server is busy; connect again later")]
-    Busy,
-    /// As many sessions of our account as the server takes.
-    #[error(
-        "this account has as many sessions as the server allows; close one, then connect again"
-    )]
-    TooManySessions,
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use gelu_core::Backend;
@@ -11,7 +12,7 @@ use gelu_core::server::{BlindTerms, LearningRate, ServedModel};
 use gelu_nn::{Model, Rate};
 use gelu_service::certs::Identity;
 use gelu_service::handshake::Mode;
-use gelu_service::server::{Summary, Terms};
+use gelu_service::server::{Summary, Terms, Web};
 use gelu_service::{Config, Server, ServerTls};
 use serde::Serialize;
 
@@ -39,6 +40,8 @@ Examples:
   gelu serve --model fresh.safetensors --secret-rate 4      clients are not told the rate 2^-4
   gelu serve --model fresh.safetensors --freeze 1           clients train all but the first layer
   gelu serve --model lenet5.safetensors --answer scores     blind queries: nobody sees the weights
+  gelu serve --model lenet5.safetensors --backend lattice --web 127.0.0.1:7880 --web-root gelu-web/dist
+                                                            and a page for browsers
 
 `gelu train --plaintext` makes the file: with --precision training (and --epochs 0 for fresh
 weights) for training under encryption, without it for queries. It is replaced by each
@@ -52,6 +55,12 @@ pub struct Args {
     /// Address and port; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7878")]
     listen: SocketAddr,
+    /// Address and port of the page for browsers, over TLS; whoever asks there brings a token of `gelu token`
+    #[arg(long, value_name = "ADDRESS", requires = "web_root")]
+    web: Option<SocketAddr>,
+    /// Folder of the page, as `gelu-web/build` makes it
+    #[arg(long, value_name = "DIR", requires = "web")]
+    web_root: Option<PathBuf>,
     /// Folder that `gelu certs init` has made
     #[arg(long, value_name = "DIR", default_value = "certs")]
     certs: PathBuf,
@@ -137,6 +146,7 @@ impl Serve<'_> {
             modes: terms.modes,
             verdicts: [terms.inference, terms.training],
             blind: terms.blind,
+            page: server.web_addr()?,
         };
         if self.output.json {
             return self.output.line(&listening);
@@ -152,6 +162,9 @@ impl Serve<'_> {
             listening.backend,
             listening.blind
         ));
+        if let Some(page) = listening.page {
+            say(&format!(" page:      https://{page}"));
+        }
         if self.args.modes.is_none() && listening.modes == [Mode::Blind] {
             say(
                 " Queries are answered blind alone, since the first open one could give weights away; \
@@ -201,6 +214,7 @@ struct Closed {
 
 fn config<S: Scheme>(args: &Args, model: &Model) -> Result<Config<S>> {
     let tls = server_tls(&args.certs)?;
+    let web = web::<S>(args, &tls)?;
     // Beside the model itself: one model has one ledger, whichever link leads to it.
     let file = gelu_files::resolve(&args.model).unwrap_or_else(|_| args.model.clone());
     let ledger = args.ledger.clone().unwrap_or_else(|| file.with_added_extension("ledger"));
@@ -209,6 +223,7 @@ fn config<S: Scheme>(args: &Args, model: &Model) -> Result<Config<S>> {
     // Twice as many different samples as are enough, and room for a remainder.
     let needed = 4 * leases::enough(model.network());
     config.lease_samples = args.lease_samples.unwrap_or(config.lease_samples.max(needed));
+    config.web = web;
     config.precompute = args.precompute;
     config.freeze = args.freeze.stages();
     config.modes = args.modes.as_ref().map(|modes| modes.iter().map(|m| (*m).into()).collect());
@@ -219,6 +234,26 @@ fn config<S: Scheme>(args: &Args, model: &Model) -> Result<Config<S>> {
     }
     Ok(config)
 }
+
+/// The page, if one is asked for.
+fn web<S: Scheme>(args: &Args, tls: &ServerTls) -> Result<Option<Web>> {
+    let (Some(address), Some(root)) = (args.web, &args.web_root) else { return Ok(None) };
+    if S::ID != PAGE_BACKEND {
+        return Err(problem(
+            format!("the page speaks the backend {PAGE_BACKEND}, and this server {}", S::ID),
+            format!("add --backend {PAGE_BACKEND}, or leave out --web"),
+        ));
+    }
+    let tls = tls.clone();
+    let account = move |token: &str| match tls.check_token(token, SystemTime::now()) {
+        Ok(token) => Ok(token.account().to_owned()),
+        Err(why) => Err(why.to_string()),
+    };
+    Ok(Some(Web::new(address, root, Arc::new(account))))
+}
+
+/// What `gelu-web` is compiled with.
+const PAGE_BACKEND: &str = "lattice";
 
 /// The identity of a server, from the folder that `gelu certs init` makes.
 pub(crate) fn server_tls(certs: &Path) -> Result<ServerTls> {

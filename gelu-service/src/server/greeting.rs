@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gelu_core::Backend;
-use tokio::io::{ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 
 use super::door::Seat;
 use super::host::Host;
@@ -19,7 +18,8 @@ use crate::handshake::{Down, Incompatible, Up, Welcome};
 use crate::limits::GREETING_BYTES;
 use crate::tls::ALPN;
 
-type Channel = TlsStream<TcpStream>;
+type Reader = Box<dyn AsyncRead + Send + Unpin>;
+type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// A client that is known and has been greeted.
 pub(super) struct Greeted {
@@ -30,18 +30,29 @@ pub(super) struct Greeted {
 
 /// Opens the channel, learns who is there, agrees on a version, hands out the card.
 pub(super) async fn greet<B: Backend>(host: &Host<B>, tcp: TcpStream) -> Result<Greeted> {
-    let limits = host.config.limits;
     let channel = admit(tcp, Arc::clone(host.config.tls.config())).await?;
     let (_, state) = channel.get_ref();
     let account = account::of_certificate(state.peer_certificates());
     let speaks_gelu = state.alpn_protocol() == Some(ALPN);
     let (read, write) = tokio::io::split(channel);
+    welcome(host, Box::new(read), Box::new(write), speaks_gelu.then_some(account)).await
+}
+
+/// The greeting on a channel that is secret and authentic: of an account, or of somebody who has come for another
+/// exchange.
+pub(super) async fn welcome<B: Backend>(
+    host: &Host<B>,
+    read: Reader,
+    write: Writer,
+    account: Option<Result<String, String>>,
+) -> Result<Greeted> {
+    let limits = host.config.limits;
     let mut line = Line {
         receiver: Receiver::new(read, GREETING_BYTES),
         sender: Sender::new(write, limits.frame_bytes),
         send_limit: limits.send,
     };
-    match welcome(host, &mut line, account, speaks_gelu).await {
+    match greeted(host, &mut line, account).await {
         Ok((account, seat)) => {
             line.receiver.set_limit(limits.frame_bytes);
             Ok(Greeted { account, line, seat })
@@ -53,15 +64,12 @@ pub(super) async fn greet<B: Backend>(host: &Host<B>, tcp: TcpStream) -> Result<
     }
 }
 
-async fn welcome<B: Backend>(
+async fn greeted<B: Backend>(
     host: &Host<B>,
     line: &mut Line,
-    account: Result<String, String>,
-    speaks_gelu: bool,
+    account: Option<Result<String, String>>,
 ) -> Result<(String, Seat)> {
-    if !speaks_gelu {
-        return Err(FrameError::NoGreeting.into());
-    }
+    let account = account.ok_or(FrameError::NoGreeting)?;
     let (hello, _) = match line.receiver.receive("reading a greeting").await {
         Ok((Up::Hello(hello), bytes)) => (hello, bytes),
         Ok(_) | Err(Error::PeerMisbehaved(_)) => return Err(FrameError::NoGreeting.into()),
@@ -80,8 +88,8 @@ async fn welcome<B: Backend>(
 
 /// The frames of a session.
 pub(super) struct Line {
-    pub(super) receiver: Receiver<ReadHalf<Channel>>,
-    sender: Sender<WriteHalf<Channel>>,
+    pub(super) receiver: Receiver<Reader>,
+    sender: Sender<Writer>,
     send_limit: Duration,
 }
 

@@ -26,7 +26,9 @@ mod observer;
 mod queue;
 mod session;
 mod terms;
+mod web;
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -46,10 +48,13 @@ use crate::error::{Error, Result};
 use crate::handshake::{Mode, ModelCard};
 use crate::limits::Limits;
 use crate::tls::ServerTls;
+use greeting::greet;
 use host::{Host, check_paths};
 use observer::guarded;
 pub use observer::{Observer, ServerEvent, Summary, Traffic, Way};
 pub use terms::Terms;
+pub use web::{HEADERS, Tokens, Web};
+use web::Pages;
 
 /// Everything that a server needs to know.
 #[non_exhaustive]
@@ -83,6 +88,8 @@ pub struct Config<B: Backend> {
     /// Whether sessions use the time after a query to prepare the next one: answers come sooner,
     /// and clients that never ask again have cost more.
     pub precompute: bool,
+    /// A page for browsers, at an address of its own.
+    pub web: Option<Web>,
     /// Who looks on.
     pub observer: Arc<dyn Observer>,
     /// Draws the lengths of leases from this seed, so that a demonstration can be repeated. A client
@@ -114,6 +121,7 @@ impl<B: Backend> Config<B> {
             key_bits: 2048..=8192,
             limits: Limits::default(),
             precompute: false,
+            web: None,
             observer: Arc::new(()),
             danger_lease_seed: None,
         }
@@ -123,6 +131,7 @@ impl<B: Backend> Config<B> {
 /// A server that listens: see the [module](self).
 pub struct Server<B: Backend> {
     listener: TcpListener,
+    pages: Option<Arc<Pages>>,
     host: Arc<Host<B>>,
 }
 
@@ -138,11 +147,15 @@ impl<B: Backend> Server<B> {
     pub async fn bind(config: Config<B>) -> Result<Self> {
         check_paths(&config.model, &config.ledger)?;
         let address = config.address;
+        let pages = match &config.web {
+            Some(web) => Some(Arc::new(Pages::bind(web).await?)),
+            None => None,
+        };
         let opened = tokio::task::spawn_blocking(move || Host::open(config)).await;
         let host = opened.map_err(|e| Error::Bug(e.to_string()))??;
         let listening = TcpListener::bind(address).await;
         let listener = listening.map_err(Error::network(format!("listening on {address}")))?;
-        Ok(Self { listener, host: Arc::new(host) })
+        Ok(Self { listener, pages, host: Arc::new(host) })
     }
 
     /// Where the server listens.
@@ -151,6 +164,15 @@ impl<B: Backend> Server<B> {
     /// [`Error::Network`], when the operating system cannot say.
     pub fn local_addr(&self) -> Result<SocketAddr> {
         self.listener.local_addr().map_err(Error::network("asking for the own address"))
+    }
+
+    /// Where the page is, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Network`], when the operating system cannot say.
+    pub fn web_addr(&self) -> Result<Option<SocketAddr>> {
+        let asked = self.pages.as_ref().map(|pages| pages.local_addr()).transpose();
+        asked.map_err(Error::network("asking for the own address"))
     }
 
     /// What every client is told; the account is left empty.
@@ -167,7 +189,7 @@ impl<B: Backend> Server<B> {
     /// # Errors
     /// None at present: what goes wrong in a session is an [event](ServerEvent).
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Summary> {
-        let Self { listener, host } = self;
+        let Self { listener, pages, host } = self;
         let (stop, stopping) = watch::channel(Stop::None);
         let mut sessions = JoinSet::new();
         let mut shutdown = pin!(shutdown);
@@ -177,16 +199,20 @@ impl<B: Backend> Server<B> {
                 Some(ended) = sessions.join_next() => report(ended),
                 accepted = listener.accept() => match accepted {
                     Ok((tcp, peer)) => admit(&host, &mut sessions, tcp, peer, &stopping),
-                    Err(error) => {
-                        // Out of file descriptors, most likely: strangers have to give theirs back.
-                        guarded(|| tracing::warn!(%error, "cannot accept"));
-                        host.strangers.make_room();
-                        sleep(Duration::from_millis(100)).await;
+                    Err(error) => cannot_accept(&host, &error).await,
+                },
+                accepted = accept(pages.as_deref()) => match (accepted, &pages) {
+                    (Ok((tcp, peer)), Some(pages)) => {
+                        let place = host.strangers.admit(peer.ip());
+                        let (pages, host) = (Arc::clone(pages), Arc::clone(&host));
+                        sessions.spawn(web::run(pages, host, tcp, peer, place, stopping.clone()));
                     }
+                    (Err(error), _) => cannot_accept(&host, &error).await,
+                    (Ok(_), None) => {}
                 },
             }
         }
-        drop(listener);
+        drop((listener, pages));
         let (now, limits) = (Instant::now(), &host.config.limits);
         stop.send_replace(Some(now + limits.grace));
         let farewells = async {
@@ -214,7 +240,25 @@ fn admit<B: Backend>(
 ) {
     let place = host.strangers.admit(peer.ip());
     host.emit(ServerEvent::Connected { peer });
-    sessions.spawn(session::run(Arc::clone(host), tcp, peer, place, stopping.clone()));
+    let (host, stopping) = (Arc::clone(host), stopping.clone());
+    sessions.spawn(async move {
+        session::run(&host, greet(&host, tcp), peer, place, stopping).await;
+    });
+}
+
+/// The next browser; never, where there is no page.
+async fn accept(pages: Option<&Pages>) -> std::io::Result<(TcpStream, SocketAddr)> {
+    match pages {
+        Some(pages) => pages.accept().await,
+        None => pending().await,
+    }
+}
+
+/// Out of file descriptors, most likely: strangers have to give theirs back.
+async fn cannot_accept<B: Backend>(host: &Host<B>, error: &std::io::Error) {
+    guarded(|| tracing::warn!(%error, "cannot accept"));
+    host.strangers.make_room();
+    sleep(Duration::from_millis(100)).await;
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {

@@ -15,13 +15,12 @@ use gelu_core::message::{ClientMessage, ServerMessage};
 use gelu_core::server::ServerOutput;
 use gelu_core::{Backend, Parameters};
 use rand::rngs::ChaCha20Rng;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
 
 use super::Stop;
 use super::door::{Place, Seat};
-use super::greeting::{Greeted, Line, greet};
+use super::greeting::{Greeted, Line};
 use super::host::{AccountHost, Host};
 use super::machine::Machine;
 use super::observer::{ServerEvent as Event, Way, guarded};
@@ -45,17 +44,17 @@ impl<E: Into<Error>> From<E> for Over {
     }
 }
 
-/// Serves one connection from its first byte to its last.
+/// Serves one connection from its greeting to its last byte.
 pub(super) async fn run<B: Backend>(
-    host: Arc<Host<B>>,
-    tcp: TcpStream,
+    host: &Arc<Host<B>>,
+    greeting: impl Future<Output = Result<Greeted>>,
     peer: SocketAddr,
     mut place: Place,
     stopping: watch::Receiver<Stop>,
 ) {
     let limit = host.config.limits.greeting;
     let greeting = async {
-        let greeting = timeout(limit, greet(&host, tcp)).await;
+        let greeting = timeout(limit, greeting).await;
         let waiting_for = "the greeting of a client";
         let greeted = greeting.unwrap_or(Err(Error::Timeout { waiting_for, limit }))?;
         Ok::<_, Error>((greeted, fresh_rng()?))
@@ -72,7 +71,7 @@ pub(super) async fn run<B: Backend>(
         Ok((greeted, rng)) => {
             let account = greeted.account.clone();
             host.emit(Event::Accepted { account: account.clone(), peer });
-            let mut session = Session::new(Arc::clone(&host), greeted, rng, stopping);
+            let mut session = Session::new(Arc::clone(host), greeted, rng, stopping);
             let error = match AssertUnwindSafe(session.serve()).catch_unwind().await {
                 Ok(Over::Left) => None,
                 Ok(Over::Failed(error)) => Some(error),
@@ -418,7 +417,7 @@ fn check_key_size<B: Backend>(message: &ClientMessage, host: &Host<B>) -> Result
 }
 
 /// Is ready when a session must stop: at once, or at the end of the grace if it holds the lease.
-async fn asked_to_stop(mut stopping: watch::Receiver<Stop>, holds_lease: bool) {
+pub(super) async fn asked_to_stop(mut stopping: watch::Receiver<Stop>, holds_lease: bool) {
     let Ok(deadline) = stopping.wait_for(Stop::is_some).await.map(|stop| *stop) else {
         // The server's future was dropped, and this session is about to be.
         return pending().await;
