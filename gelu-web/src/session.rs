@@ -257,7 +257,9 @@ impl Session {
         })?;
         let image = match schema.image() {
             Some(image) if image.shape[0] == 1 => image.clone(),
-            Some(image) => return Err(Error::NoImage(format!("this one has {} channels", image.shape[0]))),
+            Some(image) => {
+                return Err(Error::NoImage(format!("this one has {} channels", image.shape[0])));
+            }
             None => return Err(Error::NoImage("this one takes columns of a table".into())),
         };
         let agreed = match (card.modes.contains(&Mode::Blind), card.scores) {
@@ -295,7 +297,9 @@ impl Session {
     fn make_key(&mut self) -> Result<()> {
         let greeted = match std::mem::replace(&mut self.state, State::Over) {
             State::Greeted(greeted) => greeted,
-            _ => return Err(Error::Misuse("a session is opened once, after the server's greeting")),
+            _ => {
+                return Err(Error::Misuse("a session is opened once, after the server's greeting"));
+            }
         };
         let (least, most) = greeted.card.key_bits;
         let mut tried = Err(Error::from(PeerIncompatible::KeySize {
@@ -360,7 +364,9 @@ impl Open {
                 let probabilities: Vec<_> = all.iter().copied().collect();
                 (argmax(probabilities.iter().copied()), Some(probabilities))
             }
-            _ => return Err(Error::Misuse("the machine tells of training, which nobody asked for")),
+            _ => {
+                return Err(Error::Misuse("the machine tells of training, which nobody asked for"));
+            }
         };
         self.query = None;
         let cut_off = self.machine.saturations().iter().sum();

@@ -67,11 +67,41 @@ pub enum Goodbye {
     #[error("the server is shutting down; connect again later")]
     ShuttingDown,
     /// As many sessions as the server takes.
-    #[error("the server is busy; connect again later")]
-    Busy,
+    #[error("the server is busy; come back in {seconds} s")]
+    Busy {
+        /// When it expects to have room.
+        seconds: u16,
+    },
     /// As many sessions of our account as the server takes.
     #[error(
         "this account has as many sessions as the server allows; close one, then connect again"
     )]
     TooManySessions,
+    /// Our certificate was revoked.
+    #[error("{}", REVOKED)]
+    Revoked,
+    /// As many sessions of our account as it may begin in a day.
+    #[error(
+        "this account has begun its {most} sessions of today; it may begin others in {}",
+        in_words(*seconds)
+    )]
+    SessionsSpent {
+        /// Sessions of a day.
+        most: u64,
+        /// Until the next day begins (UTC).
+        seconds: u32,
+    },
+}
+
+/// To whose certificate was revoked.
+pub const REVOKED: &str =
+    "the server's authority has revoked our certificate; ask it for a new one";
+
+/// A time to wait, as people say it.
+pub fn in_words(seconds: u32) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds.div_ceil(60)),
+        _ => format!("{} h", seconds.div_ceil(3_600)),
+    }
 }

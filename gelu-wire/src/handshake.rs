@@ -13,13 +13,13 @@
 //! `Hello`, `Goodbye` and `Incompatible` never change their form, so that peers of any two versions can
 //! still part with a clear word; variants are only ever appended.
 
-use gelu_core::{Network, Precision};
 use gelu_core::error::PeerIncompatible;
 use gelu_core::ledger::Policy;
 use gelu_core::message::{ClientMessage, PROTOCOL_VERSION, ServerMessage};
 use gelu_core::text::printable;
-use gelu_nn::{Schema, Sequential};
+use gelu_core::{Network, Precision};
 use gelu_nn::schema::Hash;
+use gelu_nn::{Schema, Sequential};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{FrameError, Goodbye, Result};

@@ -45,7 +45,7 @@ use gelu_nn::{Schema, Sequential};
 use tokio::net::ToSocketAddrs;
 
 use crate::compute::on_pool;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::handshake::{Described, ModelCard};
 use crate::limits::Limits;
 use crate::tls::ClientTls;
@@ -144,8 +144,7 @@ impl<B: Backend> Connection<B> {
             return Err(PeerIncompatible::Backend { ours: B::ID.into(), theirs }.into());
         }
         let own = card.clone();
-        let Described { architecture, network, schema } =
-            on_pool(move || own.describe()).await??;
+        let Described { architecture, network, schema } = on_pool(move || own.describe()).await??;
         let network = Arc::new(network);
         let backend = core::marker::PhantomData;
         Ok(Self { line, card, architecture, network, schema, backend })

@@ -53,8 +53,8 @@ use host::{Host, check_paths};
 use observer::guarded;
 pub use observer::{Observer, ServerEvent, Summary, Traffic, Way};
 pub use terms::Terms;
-pub use web::{HEADERS, Tokens, Web};
 use web::Pages;
+pub use web::{HEADERS, Tokens, Web};
 
 /// Everything that a server needs to know.
 #[non_exhaustive]

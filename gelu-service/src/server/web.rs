@@ -9,7 +9,7 @@
 //! ```
 //!
 //! TLS by the server's own certificate. A browser has no certificate of ours, so a token says who is there; it is the
-//! first message, and never part of an address, which logs keep. A message is at most [`PIECE_BYTES`] long.
+//! first message, and never part of an address, which logs keep. A message is at most 64 KiB long.
 //!
 //! # Security
 //! The page may load what this server sends and nothing else, may be shown in no other page, and is not kept by the
@@ -78,7 +78,7 @@ impl Web {
 }
 
 /// The longest binary message, whose bytes a stranger can make us hold. (What we send can be longer.)
-pub const PIECE_BYTES: usize = 1 << 16;
+const PIECE_BYTES: usize = 1 << 16;
 
 /// Of every answer.
 pub static HEADERS: [(HeaderName, &str); 8] = [
@@ -169,12 +169,19 @@ impl Pages {
     }
 
     /// Opens TLS and answers requests until one of them is for a WebSocket.
-    async fn requests(&self, tcp: TcpStream, tls: &ServerTls, limits: &crate::Limits) -> Result<Option<Upgraded>> {
+    async fn requests(
+        &self,
+        tcp: TcpStream,
+        tls: &ServerTls,
+        limits: &crate::Limits,
+    ) -> Result<Option<Upgraded>> {
         let waiting_for = "the secure channel of a browser";
         let late = Error::Timeout { waiting_for, limit: limits.greeting };
-        let stream = timeout(limits.greeting, admit(tcp, config(tls)?)).await.unwrap_or(Err(late))?;
+        let stream =
+            timeout(limits.greeting, admit(tcp, config(tls)?)).await.unwrap_or(Err(late))?;
         let upgrade = Mutex::new(None);
-        let service = service_fn(|request| ready(Ok::<_, Infallible>(self.answer(request, &upgrade))));
+        let service =
+            service_fn(|request| ready(Ok::<_, Infallible>(self.answer(request, &upgrade))));
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
             // Also between two requests.
@@ -186,7 +193,12 @@ impl Pages {
         match timeout(limits.send, served).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(Error::ConnectionLost { doing }),
-            Err(_) => return Err(Error::Timeout { waiting_for: "a browser to read", limit: limits.send }),
+            Err(_) => {
+                return Err(Error::Timeout {
+                    waiting_for: "a browser to read",
+                    limit: limits.send,
+                });
+            }
         }
         let upgrade = upgrade.into_inner().unwrap_or_else(PoisonError::into_inner);
         let Some(upgrade) = upgrade else { return Ok(None) };
@@ -218,7 +230,8 @@ impl Pages {
             }
         };
         let (sink, stream) = socket.split();
-        let sink = sink.with(|bytes: Bytes| ready(Ok::<_, tungstenite::Error>(Message::Binary(bytes))));
+        let sink =
+            sink.with(|bytes: Bytes| ready(Ok::<_, tungstenite::Error>(Message::Binary(bytes))));
         let writer = SinkWriter::new(CopyToBytes::new(sink.sink_map_err(io::Error::other)));
         let reader = StreamReader::new(stream.filter_map(|message| ready(piece(message))));
         greeting::welcome(host, Box::new(reader), Box::new(writer), Some(Ok(account))).await
@@ -256,9 +269,7 @@ pub(super) async fn run<B: Backend>(
 fn piece(message: tungstenite::Result<Message>) -> Option<io::Result<Bytes>> {
     match message {
         Ok(Message::Binary(bytes)) => Some(Ok(bytes)),
-        Ok(Message::Text(_)) => {
-            Some(Err(io::Error::other("text, where frames were expected")))
-        }
+        Ok(Message::Text(_)) => Some(Err(io::Error::other("text, where frames were expected"))),
         Ok(_) => None,
         Err(error) => Some(Err(io::Error::other(error))),
     }
@@ -317,7 +328,8 @@ fn read(root: &Path) -> Result<BTreeMap<String, (&'static str, Bytes)>> {
 fn accept_key(headers: &HeaderMap) -> Result<String, StatusCode> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let has = |name, word: &str| {
-        text(name).is_some_and(|value| value.split(',').any(|w| w.trim().eq_ignore_ascii_case(word)))
+        text(name)
+            .is_some_and(|value| value.split(',').any(|w| w.trim().eq_ignore_ascii_case(word)))
     };
     let origin = text(header::ORIGIN).and_then(|origin| origin.strip_prefix("https://"));
     if origin.is_none() || origin != text(header::HOST) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gelu_core::Precision;
 use gelu_core::ledger::Policy;
 use gelu_core::pair::PairHost;
-use gelu_core::server::{BlindServer, BlindTerms, Host, Server, ServedModel};
+use gelu_core::server::{BlindServer, BlindTerms, Host, ServedModel, Server};
 use gelu_nn::schema::{Description, Label, VERSION};
 use gelu_nn::{Model, Schema, zoo};
 use gelu_wire::handshake::{CardSchema, GREETING_BYTES};
@@ -21,7 +21,8 @@ fn model() -> Model {
     let image = Image { shape: [1, 8, 8], max: 255, scale: Vec::new() };
     let classes = (0..10).map(|digit| format!("digit {digit}")).collect();
     let label = Some(Label { name: "digit".into(), classes });
-    let description = Description { version: VERSION, image: Some(image), label, ..Description::default() };
+    let description =
+        Description { version: VERSION, image: Some(image), label, ..Description::default() };
     let model = Model::initialise("digits", zoo::digits(), Precision::INFERENCE, rng).unwrap();
     model.with_schema(Schema::new(description).unwrap()).unwrap()
 }
@@ -153,11 +154,9 @@ fn pixels(number: u64) -> Vec<u8> {
 
 #[test]
 fn answers_are_the_clear_network_s_in_every_mode() {
-    for (modes, scores) in [
-        (&[Mode::Open][..], false),
-        (&[Mode::Open, Mode::Blind], false),
-        (&[Mode::Blind], true),
-    ] {
+    for (modes, scores) in
+        [(&[Mode::Open][..], false), (&[Mode::Open, Mode::Blind], false), (&[Mode::Blind], true)]
+    {
         let (mut session, mut far) = opened(modes, scores);
         for number in 0..3 {
             let pixels = pixels(number);
