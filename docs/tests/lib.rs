@@ -16,6 +16,7 @@ pages! {
     add_a_layer: "add-a-layer.md",
     add_a_message: "add-a-message.md",
     operating: "operating.md",
+    commands: "commands.md",
     wire_format: "wire-format.md",
     glossary: "glossary.md",
 }

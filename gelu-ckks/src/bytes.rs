@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::keys::{PublicKey, Upload};
 use crate::parameters::Parameters;
 use crate::scale::Scale;
-use crate::switching::{EvaluationKeys, KeyKind, SwitchingKey, uniform};
+use crate::switching::{EvaluationKeys, KeyKind, SwitchingKey};
 
 /// Why bytes are refused. The sender must act.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
@@ -252,7 +252,8 @@ impl SwitchingKey {
         out.extend(word(steps));
         out.push(byte(self.level));
         out.extend(self.seed);
-        self.b.iter().for_each(|b| out.extend(b.to_bytes()));
+        let b = (0..self.pairs.len()).step_by(2);
+        b.for_each(|j| out.extend(self.pairs.poly(j).to_bytes()));
         out
     }
 
@@ -280,8 +281,7 @@ impl SwitchingKey {
         let b = (0..decomposition.len()).map(|_| reader.poly(decomposition.target()));
         let b = b.collect::<Result<Vec<_>>>()?;
         // After the bytes are there: expanding a seed takes longer than reading.
-        let a = uniform(parameters, level, &seed);
-        Ok(Self { parameters: parameters.clone(), kind, level, seed, a, b })
+        Ok(Self::new(parameters.clone(), kind, level, seed, b))
     }
 }
 
@@ -289,8 +289,8 @@ impl EvaluationKeys {
     /// All keys as bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let polys = self.iter().flat_map(|key| &key.b);
-        let bytes: usize = polys.map(|b| Poly::<Evaluations>::bytes_len(b.basis())).sum();
+        // Residues take bits here and whole bytes in memory: no less.
+        let bytes: usize = self.iter().map(|key| key.memory() / 2).sum();
         let count = self.iter().count();
         // Gigabytes are not moved to a larger place.
         let mut out = Vec::with_capacity(bytes + 64 * (count + 1));

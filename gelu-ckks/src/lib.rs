@@ -107,7 +107,7 @@ pub use multiply::Product;
 pub use num_complex::Complex64;
 pub use parameters::{Chain, Parameters};
 pub use plaintext::Plaintext;
-pub use rotate::{Extended, ExtendedPlaintext, Hoisted};
+pub use rotate::{Extended, ExtendedPlaintexts, Hoisted};
 pub use scale::Scale;
 pub use switching::{EvaluationKeys, KeyKind, SwitchingKey};
 pub use weighted::WeightedSums;

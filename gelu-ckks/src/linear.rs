@@ -30,7 +30,7 @@ use num_complex::Complex64;
 use crate::ciphertext::Ciphertext;
 use crate::error::{Error, Result};
 use crate::parameters::Parameters;
-use crate::rotate::{Extended, ExtendedPlaintext};
+use crate::rotate::{Extended, ExtendedPlaintexts};
 use crate::scale::Scale;
 use crate::switching::{EvaluationKeys, KeyKind};
 
@@ -145,7 +145,7 @@ pub struct LinearMap {
     level: usize,
     parameters: Parameters,
     /// For each giant, the babies by their place, and their factors.
-    sums: Vec<Vec<(usize, ExtendedPlaintext)>>,
+    sums: Vec<(Vec<usize>, ExtendedPlaintexts)>,
 }
 
 impl LinearMap {
@@ -175,19 +175,28 @@ impl LinearMap {
     ) -> Result<Self> {
         let plan = Plan::new(parameters, level, diagonals.keys().copied())?;
         let slots = parameters.slots();
-        let mut sums: Vec<_> = plan.giants.iter().map(|_| Vec::new()).collect();
+        let mut lists: Vec<_> = plan.giants.iter().map(|_| (Vec::new(), Vec::new())).collect();
         for (&d, diagonal) in diagonals {
             if diagonal.len() > slots {
                 return Err(Error::TooManyValues { values: diagonal.len(), slots });
             }
             let (giant, baby) = split(d % slots, plan.step, slots);
-            let mut shifted = vec![Complex64::ZERO; slots];
-            shifted.iter_mut().zip(diagonal).for_each(|(to, &w)| *to = w.into());
-            shifted.rotate_right(giant);
-            let plain = ExtendedPlaintext::encode(parameters, &shifted, scale, level)?;
             let place = |all: &[usize], steps| all.binary_search(&steps).expect("in the plan");
-            sums[place(&plan.giants, giant)].push((place(&plan.babies, baby), plain));
+            let (babies, factors) = &mut lists[place(&plan.giants, giant)];
+            babies.push(place(&plan.babies, baby));
+            factors.push(diagonal);
         }
+        let encode = |(&giant, (babies, factors)): (_, (_, Vec<&Vec<T>>))| {
+            let shifted = factors.into_iter().map(|diagonal| {
+                let mut shifted = vec![Complex64::ZERO; slots];
+                shifted.iter_mut().zip(diagonal).for_each(|(to, &w)| *to = w.into());
+                shifted.rotate_right(giant);
+                shifted
+            });
+            let shifted: Vec<_> = shifted.collect();
+            Ok((babies, ExtendedPlaintexts::encode(parameters, &shifted, scale, level)?))
+        };
+        let sums = plan.giants.iter().zip(lists).map(encode).collect::<Result<_>>()?;
         Ok(Self { plan, level, parameters: parameters.clone(), sums })
     }
 
@@ -219,10 +228,9 @@ impl LinearMap {
             let rotated = self.plan.babies.iter().map(|&b| hoisted.rotate_extended(b, keys));
             rotated.collect::<Result<_>>()?
         };
-        let lists = self
-            .sums
-            .iter()
-            .map(|sum| sum.iter().map(|(baby, plain)| (&babies[*baby], plain)).collect::<Vec<_>>());
+        let lists = self.sums.iter().map(|(places, plains)| {
+            (places.iter().map(|&baby| &babies[baby]).collect::<Vec<_>>(), plains)
+        });
         let sums = Extended::sums_of_products(&lists.collect::<Vec<_>>())?;
         let mut total: Option<Extended> = None;
         for (&giant, sum) in self.plan.giants.iter().zip(sums) {

@@ -197,7 +197,7 @@ impl Product {
         let key = keys.get(KeyKind::Relinearization, &self.parameters, self.level)?;
         let decomposition = &self.parameters.level(self.level).decomposition;
         let [c0, c1, c2] = &self.parts;
-        let [k0, k1] = decomposition.inner_products(c2, [&key.b, &key.a]);
+        let [k0, k1] = decomposition.inner_products(c2, &key.pairs);
         let [c0, c1] = division.quotients([(k0, Some(c0)), (k1, Some(c1))]);
         Ok(Ciphertext { parameters: self.parameters.clone(), c0, c1, scale, level })
     }

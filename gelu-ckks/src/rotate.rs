@@ -26,7 +26,7 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use gelu_ring::{Digits, Evaluations, Poly};
+use gelu_ring::{Digits, Evaluations, Packed, Poly};
 use num_complex::Complex64;
 
 use crate::ciphertext::{Ciphertext, check_scale, check_scales};
@@ -70,7 +70,7 @@ impl Ciphertext {
     fn map(&self, kind: KeyKind, keys: &EvaluationKeys) -> Result<Self> {
         let key = keys.get(kind, &self.parameters, self.level)?;
         let level = self.parameters.level(self.level);
-        let [k0, k1] = level.decomposition.inner_products(&self.c1, [&key.b, &key.a]);
+        let [k0, k1] = level.decomposition.inner_products(&self.c1, &key.pairs);
         Ok(self.mapped(kind, k0, k1))
     }
 
@@ -185,7 +185,7 @@ impl Hoisted<'_> {
             return Ok(self.ciphertext.clone());
         }
         let key = self.key(steps, keys)?;
-        let [k0, k1] = self.digits.inner_products([&key.b, &key.a]);
+        let [k0, k1] = self.digits.inner_products(&key.pairs);
         Ok(self.ciphertext.mapped(key.kind(), k0, k1))
     }
 
@@ -200,7 +200,7 @@ impl Hoisted<'_> {
             return Ok(self.ciphertext.extend());
         }
         let key = self.key(steps, keys)?;
-        let [mut c0, c1] = self.digits.inner_products([&key.b, &key.a]);
+        let [mut c0, c1] = self.digits.inner_products(&key.pairs);
         c0 += self.raised.get_or_init(|| self.ciphertext.raised(&self.ciphertext.c0));
         let map = parameters.automorphism(power(key.kind(), parameters));
         let (c0, c1) = (map.apply_to(c0), map.apply_to(c1));
@@ -222,64 +222,72 @@ pub struct Extended {
     level: usize,
 }
 
-/// Numbers at a scale, modulo P·Q_l: a factor for [`Extended`] ciphertexts.
+/// Numbers at a scale, modulo P·Q_l, several times: factors for as many [`Extended`] ciphertexts.
 ///
 /// # Security
 /// It may hold a server's weights: it is never printed.
 #[derive(Clone)]
-pub struct ExtendedPlaintext {
+pub struct ExtendedPlaintexts {
     parameters: Parameters,
-    poly: Poly<Evaluations>,
+    polys: Packed,
     scale: Scale,
     level: usize,
 }
 
-impl ExtendedPlaintext {
-    /// Real or complex numbers in the first slots, 0 in the others.
+impl ExtendedPlaintexts {
+    /// Of each list the real or complex numbers in the first slots, 0 in the others.
     ///
     /// # Errors
     /// As [`Plaintext::encode`](crate::Plaintext::encode).
-    pub fn encode(
+    pub fn encode<T: Copy + Into<Complex64>>(
         parameters: &Parameters,
-        values: &[impl Copy + Into<Complex64>],
+        lists: &[impl AsRef<[T]>],
         scale: &Scale,
         level: usize,
     ) -> Result<Self> {
-        let rounded = coefficients(parameters, values, scale, level)?;
-        let poly = rounded.over(&parameters.level(level).extended).into_evaluations();
-        Ok(Self { parameters: parameters.clone(), poly, scale: scale.clone(), level })
+        parameters.check_level(level)?;
+        let rounded =
+            lists.iter().map(|list| coefficients(parameters, list.as_ref(), scale, level));
+        let rounded = rounded.collect::<Result<Vec<_>>>()?;
+        let basis = &parameters.level(level).extended;
+        let polys =
+            Packed::new(basis, rounded.len(), |i| rounded[i].over(basis).into_evaluations());
+        Ok(Self { parameters: parameters.clone(), polys, scale: scale.clone(), level })
     }
 }
 
 impl Extended {
-    /// For each list, Σ x·p over all its pairs. What several lists share is read from memory once.
+    /// For each list, Σ x·p over all its x and as many p. What several lists share is read from memory once.
     ///
     /// # Errors
-    /// [`Error::Empty`] when a list is; [`Error::ScalesDiffer`], [`Error::OtherParameters`], [`Error::NoSuchLevel`] when
-    /// not all are alike, [`Error::ScaleOutOfRange`] when the product does not fit.
-    pub fn sums_of_products(lists: &[Vec<(&Self, &ExtendedPlaintext)>]) -> Result<Vec<Self>> {
-        let empty = Error::Empty("a sum of no products");
-        let &(first, plain) = lists.iter().flatten().next().ok_or(empty)?;
-        if lists.iter().any(Vec::is_empty) {
-            return Err(empty);
-        }
-        for (x, p) in lists.iter().flatten() {
-            first.parameters.check_same(&x.parameters)?;
+    /// [`Error::Empty`] when a list is, or has more or fewer x than p; [`Error::ScalesDiffer`], [`Error::OtherParameters`],
+    /// [`Error::NoSuchLevel`] when not all are alike, [`Error::ScaleOutOfRange`] when the product does not fit.
+    pub fn sums_of_products(lists: &[(Vec<&Self>, &ExtendedPlaintexts)]) -> Result<Vec<Self>> {
+        let empty = || Error::Empty("a sum of no products, or of factors without partners");
+        let (first, plain) = lists.first().ok_or_else(empty)?;
+        let first = *first.first().ok_or_else(empty)?;
+        for (list, p) in lists {
+            if list.is_empty() || list.len() != p.polys.len() {
+                return Err(empty());
+            }
             first.parameters.check_same(&p.parameters)?;
-            check_scales(&first.scale, &x.scale)?;
             check_scales(&plain.scale, &p.scale)?;
-            if let Some(level) = [x.level, p.level].into_iter().find(|&level| level != first.level)
-            {
+            for x in list {
+                first.parameters.check_same(&x.parameters)?;
+                check_scales(&first.scale, &x.scale)?;
+            }
+            let mut levels = list.iter().map(|x| x.level).chain([p.level]);
+            if let Some(level) = levels.find(|&level| level != first.level) {
                 return Err(Error::NoSuchLevel { level, most: first.level });
             }
         }
         let scale = first.scale.times(&plain.scale);
         check_scale(&first.parameters, &scale, first.level)?;
-        let lists = lists.iter();
-        let factors: Vec<Vec<_>> = lists
-            .map(|list| list.iter().map(|(x, p)| (&p.poly, [&x.c0, &x.c1])).collect())
-            .collect();
-        let sums = Poly::sums_of_products(first.c0.basis(), &factors).into_iter();
+        let lists = lists
+            .iter()
+            .map(|(list, p)| (&p.polys, list.iter().map(|x| [&x.c0, &x.c1]).collect::<Vec<_>>()));
+        let lists: Vec<_> = lists.collect();
+        let sums = Packed::sums_of_products(first.c0.basis(), &lists).into_iter();
         let (parameters, level) = (&first.parameters, first.level);
         Ok(sums
             .map(|[c0, c1]| {
@@ -316,7 +324,7 @@ impl Extended {
         let key = keys.get(kind, &self.parameters, self.level)?;
         let level = self.parameters.level(self.level);
         let c1 = level.by_special.divide(self.c1);
-        let [mut k0, k1] = level.decomposition.inner_products(&c1, [&key.b, &key.a]);
+        let [mut k0, k1] = level.decomposition.inner_products(&c1, &key.pairs);
         k0 += &self.c0;
         let map = self.parameters.automorphism(power(kind, &self.parameters));
         Ok(Self { c0: map.apply_to(k0), c1: map.apply_to(k1), ..self })
@@ -356,9 +364,9 @@ impl fmt::Debug for Extended {
     }
 }
 
-impl fmt::Debug for ExtendedPlaintext {
+impl fmt::Debug for ExtendedPlaintexts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ExtendedPlaintext(level {}, scale {:?})", self.level, self.scale)
+        write!(f, "ExtendedPlaintexts(level {}, scale {:?})", self.level, self.scale)
     }
 }
 
@@ -442,12 +450,13 @@ mod tests {
         let weights: Vec<Vec<f64>> =
             (0..3).map(|i| random(&parameters, 7 + i).iter().map(|x| x.re).collect()).collect();
         let scale = parameters.prime_scale(level);
-        let plains: Vec<_> = weights
-            .iter()
-            .map(|w| ExtendedPlaintext::encode(&parameters, w, &scale, level).unwrap())
-            .collect();
-        let terms: Vec<_> = rotated_x.iter().zip(&plains).collect();
-        let sum = Extended::sums_of_products(&[terms]).unwrap().remove(0);
+        let plains = ExtendedPlaintexts::encode(&parameters, &weights, &scale, level).unwrap();
+        let list = (rotated_x.iter().collect(), &plains);
+        let sum = Extended::sums_of_products(&[list]).unwrap().remove(0);
+        for list in [vec![], vec![&rotated_x[0]]] {
+            let sums = Extended::sums_of_products(&[(list, &plains)]);
+            assert!(matches!(sums, Err(Error::Empty(_))));
+        }
         let mut expected = vec![Complex64::ZERO; parameters.slots()];
         for (steps, w) in weights.iter().enumerate() {
             let products = rotated(&x, steps).into_iter().zip(w).map(|(x, w)| x * w);

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use gelu_ring::sample::{self, Seed, Small};
-use gelu_ring::{Automorphism, Evaluations, Poly};
+use gelu_ring::{Automorphism, Basis, Evaluations, Packed, Poly};
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
@@ -81,13 +81,13 @@ pub struct SwitchingKey {
     pub(crate) kind: KeyKind,
     pub(crate) level: usize,
     pub(crate) seed: Seed,
-    pub(crate) a: Vec<Poly<Evaluations>>,
-    pub(crate) b: Vec<Poly<Evaluations>>,
+    /// b₀, a₀, b₁, a₁, ….
+    pub(crate) pairs: Packed,
 }
 
 impl SecretKey {
-    /// A key of a kind, for ciphertexts up to a level: about 2·(l + 1 + k)·N·8 bytes for each digit in memory, half on the
-    /// wire.
+    /// A key of a kind, for ciphertexts up to a level: for each digit 2·N times the bytes of all l + 1 + k primes in memory, less
+    /// than half of it on the wire.
     ///
     /// # Errors
     /// [`Error::NoSuchLevel`]; rotations are taken modulo N/2.
@@ -120,17 +120,16 @@ impl SecretKey {
         };
         let mut seed = [0; 32];
         rng.fill_bytes(&mut seed);
-        let a = uniform(&parameters, level, &seed);
-        let b = a.iter().enumerate().map(|(j, a)| {
-            let mut b = -(a * &target);
+        let b = (0..decomposition.len()).map(|j| {
+            let mut b = -(&uniform(extended, &seed, j) * &target);
             b += &Small::error(parameters.degree(), rng).evaluations(extended);
             let mut message = Zeroizing::new((*source).clone());
             message.scale(&decomposition.gadget(j));
             b += &message;
             b
         });
-        let b = b.collect();
-        Ok(SwitchingKey { parameters, kind, level, seed, a, b })
+        let b: Vec<_> = b.collect();
+        Ok(SwitchingKey::new(parameters, kind, level, seed, b))
     }
 
     /// The keys of several kinds, each for ciphertexts up to a level.
@@ -150,18 +149,29 @@ impl SecretKey {
     }
 }
 
-/// The polynomials aⱼ of a seed.
-pub(crate) fn uniform(
-    parameters: &Parameters,
-    level: usize,
-    seed: &Seed,
-) -> Vec<Poly<Evaluations>> {
-    let decomposition = &parameters.level(level).decomposition;
-    let digits = 0..decomposition.len() as u64;
-    digits.map(|j| sample::uniform(decomposition.target(), seed, j)).collect()
+/// aⱼ of a seed.
+fn uniform(basis: &Basis, seed: &Seed, j: usize) -> Poly<Evaluations> {
+    sample::uniform(basis, seed, j as u64)
 }
 
 impl SwitchingKey {
+    /// The key of its polynomials bⱼ.
+    pub(crate) fn new(
+        parameters: Parameters,
+        kind: KeyKind,
+        level: usize,
+        seed: Seed,
+        b: Vec<Poly<Evaluations>>,
+    ) -> Self {
+        let basis = parameters.level(level).decomposition.target();
+        let (count, mut b) = (2 * b.len(), b.into_iter());
+        let pairs = Packed::new(basis, count, |i| match i % 2 {
+            0 => b.next().expect("one for each pair"),
+            _ => uniform(basis, &seed, i / 2),
+        });
+        Self { parameters, kind, level, seed, pairs }
+    }
+
     /// What it is for.
     #[must_use]
     pub fn kind(&self) -> KeyKind {
@@ -177,8 +187,7 @@ impl SwitchingKey {
     /// Bytes in memory.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let rows = self.a.iter().map(|a| a.basis().moduli().len()).sum::<usize>();
-        2 * rows * self.parameters.degree() * size_of::<u64>()
+        self.pairs.memory()
     }
 }
 

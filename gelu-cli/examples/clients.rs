@@ -23,7 +23,8 @@ use gelu_core::{Cryptosystem, Precision};
 use gelu_nn::{Model, data::Dataset, zoo};
 use gelu_paillier::Paillier;
 use gelu_service::certs::{Authority, Identity};
-use gelu_service::{ClientTls, Config, Connection, Limits, Server, ServerTls};
+use gelu_service::{ClientTls, Config, Connection, Limits, Offer, Server, ServerTls};
+use gelu_store::Store;
 use ndarray::{Array2, s};
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
@@ -139,7 +140,7 @@ async fn one(
     let patience = std::time::Duration::from_secs(600);
     let limits = Limits { handshake: patience, silence: patience, ..Limits::default() };
     let connection =
-        Connection::<Paillier>::connect(address, "localhost", tls, limits, |_| {}).await?;
+        Connection::<Paillier>::connect(address, "localhost", "", tls, limits, |_| {}).await?;
     let mut session = connection.open(key, DataPolicy::Enforce).await?;
     for _ in 0..queries {
         session.classify(input).await?;
@@ -153,12 +154,12 @@ fn serve(folder: &Path) -> Result<()> {
     let certs = folder.join("certs");
     let (certificate, key) = (certs.join("server.pem"), certs.join("server.key"));
     let tls = ServerTls::read(&certs.join("ca.pem"), &Identity { certificate, key })?;
-    let (model, ledger) = (folder.join("model.safetensors"), folder.join("ledger"));
+    let config = Config::new("127.0.0.1:0".parse()?, tls, Store::in_memory());
     let rate = LearningRate::<Paillier>::Public(0.1);
-    let mut config = Config::new("127.0.0.1:0".parse()?, tls, model, ledger, rate);
-    config.policy = Policy::AllowModelExtraction;
+    let mut offer = Offer::new(folder.join("model.safetensors"), rate);
+    offer.policy = Policy::AllowModelExtraction;
     tokio::runtime::Runtime::new()?.block_on(async {
-        let server = Server::bind(config).await?;
+        let server = Server::bind(config, vec![offer.into()]).await?;
         println!("{}", server.local_addr()?);
         server.run(std::future::pending()).await?;
         Ok(())

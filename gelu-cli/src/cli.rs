@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 
 use crate::args::Moved;
 use crate::commands::{
-    audit, backends, bench, certs, completions, datasets, demo, import, infer, keygen, man, models,
-    plan, predict, round, schema, serve, train, transfer,
+    audit, backends, bench, certs, completions, datasets, demo, import, infer, keygen, ledger, man,
+    models, plan, predict, publish, round, schema, serve, token, train, transfer,
 };
 use crate::output::Output;
 use crate::program::{self, Common};
@@ -55,7 +55,10 @@ enum Command {
     Schema(schema::Args),
     Bench(Box<bench::Args>),
     Serve(Box<serve::Args>),
+    Publish(publish::Args),
+    Ledger(ledger::Args),
     Certs(certs::Args),
+    Token(token::Args),
     Keygen(keygen::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -89,7 +92,10 @@ impl Command {
             Self::Bench(args) => bench::run(&args, output),
             Self::Attack(moved) => moved.refuse("attack", "attack"),
             Self::Serve(args) => serve::run(&args, output),
+            Self::Publish(args) => publish::run(&args, output),
+            Self::Ledger(args) => ledger::run(&args, output),
             Self::Certs(args) => certs::run(&args, output),
+            Self::Token(args) => token::run(&args, output),
             Self::Keygen(args) => keygen::run(&args, output),
             Self::Completions(args) => completions::run(&args, output),
             Self::Man(args) => man::run(&args, output),

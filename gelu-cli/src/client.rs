@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -15,6 +15,7 @@ use gelu_core::{Backend, Network, Precision};
 use gelu_nn::{Batches, Dataset};
 use gelu_service::certs::Identity;
 use gelu_service::client::{Answers, ClientEvent};
+use gelu_service::error::{Error, Goodbye};
 use gelu_service::{ClientTls, Connection, Limits, ModelCard, Session};
 use ndarray::{Array2, ArrayView2, Axis};
 use tokio::runtime::Runtime;
@@ -22,7 +23,7 @@ use tokio::runtime::Runtime;
 use crate::args::Cryptosystem;
 use crate::backend::Scheme;
 use crate::leases::Rules;
-use crate::phases::Phases;
+use crate::phases::{Phases, say};
 use crate::problem::{Advise, advised, problem};
 use crate::signals;
 
@@ -35,7 +36,7 @@ use crate::signals;
     group(ArgGroup::new("elsewhere").multiple(true))
 )]
 pub(crate) struct ServerArgs {
-    /// A server elsewhere, HOST:PORT; without it, one is started here for this run
+    /// A server elsewhere, HOST:PORT, or HOST:PORT/MODEL if it has several; without it, one is started here for this run
     #[arg(long, value_name = "ADDRESS", group = "elsewhere")]
     pub(crate) server: Option<String>,
     /// Folder with ca.pem and clients/ACCOUNT.pem and .key
@@ -185,7 +186,7 @@ pub fn check_key_bits(card: &ModelCard, got: u32) -> Result<()> {
     }
 }
 
-/// Connects to `address` (HOST:PORT) and opens a session with `secret`.
+/// Connects to `address` (HOST:PORT or HOST:PORT/MODEL) and opens a session with `secret`.
 pub async fn open<S: Backend>(
     address: &str,
     tls: &ClientTls,
@@ -196,20 +197,50 @@ pub async fn open<S: Backend>(
     Ok(connect::<S>(address, tls, observer).await?.open(secret, policy).await?)
 }
 
-/// Connects to `address` (HOST:PORT) and reads what is served there; no key of ours is used yet.
+/// Connects to `address` (HOST:PORT or HOST:PORT/MODEL) and reads what is served there; no key of ours is used yet.
+///
+/// A server that is busy says when to come back: we do, for [`PATIENCE`] in all.
 pub async fn connect<S: Backend>(
     address: &str,
     tls: &ClientTls,
     observer: impl FnMut(&ClientEvent) + Send + 'static,
 ) -> Result<Connection<S>> {
-    let name = host_of(address)?;
-    let connected = Connection::connect(address, name, tls, Limits::default(), observer).await;
-    connected.map_err(|error| match error {
-        gelu_service::Error::Timeout { .. } => {
-            advised(error, "check the address and the network; the server may be overloaded, too")
+    let (address, model) = address.split_once('/').unwrap_or((address, ""));
+    let (name, limits) = (host_of(address)?, Limits::default());
+    let observer = Arc::new(Mutex::new(observer));
+    let mut patience = PATIENCE;
+    loop {
+        let observer = Arc::clone(&observer);
+        let observer = move |event: &ClientEvent| {
+            (observer.lock().unwrap_or_else(PoisonError::into_inner))(event);
+        };
+        let connected = Connection::connect(address, name, model, tls, limits, observer).await;
+        match connected {
+            Ok(connection) => return Ok(connection),
+            Err(Error::Ended(Goodbye::Busy { seconds })) if !patience.is_zero() => {
+                let pause = pause(seconds, patience);
+                patience -= pause;
+                say(&format!("{address} is busy; coming back in {} s", pause.as_secs()));
+                tokio::time::sleep(pause).await;
+            }
+            Err(error @ Error::Ended(Goodbye::Busy { .. })) => {
+                return Err(advised(error, "run the command again later"));
+            }
+            Err(error @ Error::Timeout { .. }) => {
+                let next = "check the address and the network; the server may be overloaded, too";
+                return Err(advised(error, next));
+            }
+            Err(error) => return Err(error.into()),
         }
-        error => error.into(),
-    })
+    }
+}
+
+/// How long we come back to a server that is busy.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+/// The time that the server asks for, but no less than a second, and no more than we are ready to wait.
+fn pause(seconds: u16, patience: Duration) -> Duration {
+    Duration::from_secs(seconds.into()).max(Duration::from_secs(1)).min(patience)
 }
 
 /// The host of HOST:PORT, which the server's certificate must name.
@@ -362,6 +393,15 @@ mod tests {
     fn accuracy_is_that_of_what_was_answered() {
         assert_eq!(accuracy(&[0, 1, 1], &[0, 1, 2, 0, 0]), Some(2.0 / 3.0));
         assert_eq!(accuracy(&[], &[0]), None);
+    }
+
+    #[test]
+    fn a_busy_server_is_waited_for_as_long_as_it_says_and_no_longer_than_we_like() {
+        let seconds = Duration::from_secs;
+        assert_eq!(pause(7, PATIENCE), seconds(7));
+        assert_eq!(pause(0, PATIENCE), seconds(1));
+        assert_eq!(pause(u16::MAX, PATIENCE), PATIENCE);
+        assert_eq!(pause(300, seconds(20)), seconds(20));
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(crate) struct DataArgs {
     /// A table of your own; read by the model's schema, or by one made for it (`gelu schema infer`)
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
-    /// Images of your own: a folder of PNG files for each class, in one folder; or a file of CIFAR-10
+    /// Images of your own: a folder of PNG files for each class, in one folder; or CIFAR-10, its folder or a file of it
     #[arg(long, value_name = "PATH", conflicts_with = "csv")]
     pub(crate) images: Option<PathBuf>,
     /// Rows of these classes only, by name; for a new model they become all the classes there are, in this order

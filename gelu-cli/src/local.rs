@@ -19,7 +19,8 @@ use gelu_core::server::LearningRate;
 use gelu_nn::Model;
 use gelu_service::certs::{Authority, Identity};
 use gelu_service::handshake::Mode;
-use gelu_service::{ClientTls, Config, ServerTls};
+use gelu_service::{ClientTls, Config, ModelCard, Offer, Server, ServerTls};
+use gelu_store::Store;
 use serde::{Deserialize, Serialize};
 
 use crate::args::{Cryptosystem, Threads};
@@ -55,8 +56,18 @@ pub struct Deployment {
 pub struct Listening {
     /// Where.
     pub address: SocketAddr,
-    /// The model's name.
-    pub model: String,
+    /// Where its page is, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page: Option<SocketAddr>,
+    /// What it serves.
+    pub models: Vec<Served>,
+}
+
+/// A model that a server has.
+#[derive(Debug, Serialize)]
+pub struct Served {
+    /// What clients call it.
+    pub name: String,
     /// Its version.
     pub version: u64,
     /// The cryptosystem.
@@ -67,9 +78,13 @@ pub struct Listening {
     pub verdicts: [String; 2],
     /// The same on blind inference, or why there is none.
     pub blind: String,
-    /// Where the page is, if there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub page: Option<SocketAddr>,
+}
+
+impl From<ModelCard> for Served {
+    fn from(card: ModelCard) -> Self {
+        let ModelCard { name, version, backend, modes, inference, training, blind, .. } = card;
+        Self { name, version, backend, modes, verdicts: [inference, training], blind }
+    }
 }
 
 /// What we read of it: that of any server of ours.
@@ -157,20 +172,18 @@ impl Deployment {
 
     /// A server of `model` in this very process, whose two parties are then seen by one clock. Like
     /// [`serve`](Self::serve), it counts but does not refuse.
-    pub fn config<H: Backend>(&self, model: &Model, terms: &Terms) -> Result<Config<H>> {
+    pub async fn bind<H: Backend>(&self, model: &Model, terms: &Terms) -> Result<Server> {
         self.begin_with(model)?;
         let certs = self.folder.path().join("certs");
         let identity =
             Identity { certificate: certs.join("server.pem"), key: certs.join("server.key") };
         let tls = ServerTls::read(&self.authority.certificate(), &identity)?;
-        let (address, ledger) =
-            ((Ipv4Addr::LOCALHOST, 0).into(), self.folder.path().join("ledger"));
-        let rate = LearningRate::Public(terms.rate.eta());
-        let mut config = Config::new(address, tls, self.model(), ledger, rate);
-        config.policy = Policy::AllowModelExtraction;
-        config.lease_samples = terms.lease_samples;
-        config.blind.scores = true;
-        Ok(config)
+        let config = Config::new((Ipv4Addr::LOCALHOST, 0).into(), tls, Store::in_memory());
+        let mut offer = Offer::<H>::new(self.model(), LearningRate::Public(terms.rate.eta()));
+        offer.policy = Policy::AllowModelExtraction;
+        offer.lease_samples = terms.lease_samples;
+        offer.blind.scores = true;
+        Ok(Server::bind(config, vec![offer.into()]).await?)
     }
 
     /// The model as the server has stored it.

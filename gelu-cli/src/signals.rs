@@ -10,20 +10,23 @@
 //! training in the clear goes on), or at a second signal, the processes and folders that were registered
 //! here ([`TempFolder`], `ends_with_us`) go, and this process ends at once.
 //!
+//! While somebody holds [`hangups`], a SIGHUP asks to read the configuration again, and ends nothing; unless it
+//! came because our terminal has closed.
+//!
 //! `nohup` stands for itself: a SIGHUP that our parent had ignored stays ignored.
 
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Begins to listen, and returns when a signal would be heard. Must come before anything that is worth cleaning up.
 pub(crate) fn listen() {
@@ -47,6 +50,24 @@ pub(crate) fn asked_to_stop() -> impl Future<Output = ()> {
         let _waiting = waiting;
         if code().is_none() {
             asked.await;
+        }
+    }
+}
+
+/// From here on a SIGHUP is told to whoever holds this.
+pub fn hangups() -> Hangups {
+    Hangups(HANGUPS.subscribe())
+}
+
+/// The SIGHUPs that have come since [`hangups`].
+#[derive(Debug)]
+pub struct Hangups(watch::Receiver<()>);
+
+impl Hangups {
+    /// Waits for the next one; several that came meanwhile are one. Cancelling this loses nothing.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await // Not reached: the sender is as old as the process.
         }
     }
 }
@@ -115,6 +136,7 @@ static LEFT: Mutex<Left> = Mutex::new(Left { folders: Vec::new(), children: Vec:
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 static ASKED: Notify = Notify::const_new();
+static HANGUPS: LazyLock<watch::Sender<()>> = LazyLock::new(|| watch::Sender::new(()));
 
 fn left() -> MutexGuard<'static, Left> {
     LEFT.lock().unwrap_or_else(PoisonError::into_inner)
@@ -160,9 +182,16 @@ fn end() -> ! {
 /// Drops `ready` as soon as signals come here.
 async fn handle(ready: Sender<()>) {
     let Some(mut signals) = Signals::listen() else { return };
+    #[cfg(unix)]
+    let had_terminal = has_terminal();
     drop(ready);
     loop {
         let signal = signals.next().await;
+        #[cfg(unix)]
+        if signal == HANGUP && HANGUPS.receiver_count() > 0 && has_terminal() == had_terminal {
+            HANGUPS.send_replace(());
+            continue;
+        }
         let first = SIGNAL.swap(signal, Ordering::SeqCst) == 0;
         if !first || WAITING.load(Ordering::SeqCst) == 0 {
             end();
@@ -221,6 +250,12 @@ impl Signals {
     }
 }
 
+/// Whether this process is controlled from a terminal. A terminal that closes is none any more when its SIGHUP comes.
+#[cfg(unix)]
+fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
+}
+
 /// Whether our parent has ignored SIGHUP for us, as `nohup` does, where the system tells.
 #[cfg(unix)]
 pub fn ignores_hangup() -> bool {
@@ -255,6 +290,49 @@ mod tests {
             assert_eq!(ignored_in(status, signal), expected, "{signal}");
         }
         assert!(!ignored_in("", HANGUP) && !ignored_in("SigIgn:\txyz", HANGUP));
+    }
+
+    /// In a process of its own, which the last signal ends.
+    #[cfg(unix)]
+    #[test]
+    fn a_hangup_is_told_to_who_listens_and_ends_the_process_otherwise() {
+        use std::io::{BufRead, BufReader};
+        use std::process::{Command, Stdio};
+
+        if std::env::var_os("GELU_TEST_HANGUPS").is_some() {
+            listen();
+            let mut heard = hangups();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            for _ in 0..2 {
+                println!("\nlistens");
+                runtime.block_on(heard.next());
+            }
+            drop(heard);
+            println!("\ndeaf");
+            std::thread::sleep(Duration::from_secs(60));
+            return;
+        }
+        if ignores_hangup() {
+            return println!("SKIP: SIGHUP is ignored here, as under nohup");
+        }
+        let name = "signals::tests::a_hangup_is_told_to_who_listens_and_ends_the_process_otherwise";
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env("GELU_TEST_HANGUPS", "")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let id = child.id().to_string();
+        let said = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let said = said.filter(|line| ["listens", "deaf"].contains(&line.as_str()));
+        for (line, expected) in said.zip(["listens", "listens", "deaf"]) {
+            assert_eq!(line, expected);
+            assert!(Command::new("kill").args(["-s", "HUP", &id]).status().unwrap().success());
+            if expected == "deaf" {
+                break;
+            }
+        }
+        assert_eq!(child.wait().unwrap().code(), Some(129));
     }
 
     #[test]

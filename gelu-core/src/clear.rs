@@ -74,7 +74,18 @@ pub struct Meter {
     plain_additions: AtomicU64,
     plain_multiplications: AtomicU64,
     rerandomizations: AtomicU64,
+    prepared_encryptions: AtomicU64,
+    prepared_seals: AtomicU64,
     widest: AtomicU64,
+    /// Prepared and not used yet, which no reading takes.
+    stock: Stock,
+}
+
+/// How many encryptions and seals are prepared.
+#[derive(Debug, Default)]
+struct Stock {
+    encryptions: AtomicU64,
+    seals: AtomicU64,
 }
 
 /// A reading of the [`Meter`].
@@ -92,6 +103,10 @@ pub struct Reading {
     pub plain_multiplications: u64,
     /// Rerandomisations.
     pub rerandomizations: u64,
+    /// Of the encryptions those that were prepared in idle time.
+    pub prepared_encryptions: u64,
+    /// Of the rerandomisations those that were.
+    pub prepared_seals: u64,
     /// Bits of the widest slot value, sign included.
     pub widest_bits: u32,
 }
@@ -107,8 +122,28 @@ impl Meter {
             plain_additions: take(&self.plain_additions),
             plain_multiplications: take(&self.plain_multiplications),
             rerandomizations: take(&self.rerandomizations),
+            prepared_encryptions: take(&self.prepared_encryptions),
+            prepared_seals: take(&self.prepared_seals),
             widest_bits: u32::try_from(take(&self.widest)).expect("at most 129 bits"),
         }
+    }
+
+    /// Takes one out of a stock, if it holds any, and counts it.
+    fn use_prepared(stock: &AtomicU64, counter: &AtomicU64) {
+        let less = |left: u64| left.checked_sub(1);
+        if stock.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn count_encryption(&self, result: &ClearCiphertext) {
+        self.count(|m| &m.encryptions, result);
+        Self::use_prepared(&self.stock.encryptions, &self.prepared_encryptions);
+    }
+
+    fn count_seal(&self, result: &ClearCiphertext) {
+        self.count(|m| &m.rerandomizations, result);
+        Self::use_prepared(&self.stock.seals, &self.prepared_seals);
     }
 
     fn count(&self, counter: impl Fn(&Self) -> &AtomicU64, result: &ClearCiphertext) {
@@ -185,7 +220,7 @@ impl AdditiveHE for Clear {
             return Err(too_many_slots(shape, public.bits - 2).into());
         }
         let result = ClearCiphertext::of(plaintext);
-        public.meter.count(|m| &m.encryptions, &result);
+        public.meter.count_encryption(&result);
         Ok(result)
     }
 
@@ -230,8 +265,17 @@ impl AdditiveHE for Clear {
         _: SlotShape,
         _: &mut dyn CryptoRng,
     ) -> ClearCiphertext {
-        public.meter.count(|m| &m.rerandomizations, ciphertext);
+        public.meter.count_seal(ciphertext);
         ciphertext.clone()
+    }
+
+    /// There is no noise to make: it is counted what would be there.
+    fn precompute_encryptions(secret: &ClearKey, count: usize, _: &mut dyn CryptoRng) {
+        secret.meter.stock.encryptions.fetch_max(count as u64, Ordering::Relaxed);
+    }
+
+    fn precompute_seals(public: &ClearKey, count: usize, _: &mut dyn CryptoRng) {
+        public.meter.stock.seals.fetch_max(count as u64, Ordering::Relaxed);
     }
 
     /// Counts and notes what the products and sums one after the other would, in a fraction of the time.
@@ -324,7 +368,7 @@ impl MaskSlots for Clear {
                 slots: (0..shape.count).map(|_| Some(mask_of(shape.bits, rng))).collect(),
             };
             let masked = a.zip(&mask, i128::checked_add);
-            public.meter.count(|m| &m.rerandomizations, &masked);
+            public.meter.count_seal(&masked);
             (masked, mask.modulo())
         };
         ciphertexts.iter().map(mask).unzip()

@@ -30,11 +30,29 @@ pub enum Error {
 }
 
 impl Error {
-    /// Why something was refused, for the peer: without the words that the peer's own error adds.
+    /// Why something was refused, for the peer and the log: without the words that the peer's own error adds, and
+    /// without numbers of the model.
     pub fn reason(&self) -> String {
         match self {
             Self::Refused(refused) => refused.to_string(),
+            Self::Range(RangeError::Weight { layer, bound, .. }) => {
+                format!(
+                    "the numbers do not fit: {layer}: a weight would leave the bound of {bound}"
+                )
+            }
             other => other.to_string(),
+        }
+    }
+
+    /// What kind of error it is, in a word or two: for counting.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::ApiMisuse(_) => "misuse",
+            Self::PeerIncompatible(_) => "incompatible",
+            Self::PeerMisbehaved(_) => "misbehaved",
+            Self::Refused(refused) => refused.kind(),
+            Self::Range(_) => "range",
+            Self::Decryption => "decryption",
         }
     }
 
@@ -123,6 +141,23 @@ pub enum PeerIncompatible {
         /// What would have been accepted.
         accepted: String,
     },
+    /// No such model for this account.
+    #[error("{}", no_model(wanted, served))]
+    Model {
+        /// The name that was asked for; empty for the only one.
+        wanted: String,
+        /// The names of those that the account may use.
+        served: String,
+    },
+}
+
+fn no_model(wanted: &str, served: &str) -> String {
+    let (wanted, served) = (printable(wanted), printable(served));
+    match (&*wanted, &*served) {
+        (_, "") => "the server has no model for this account".into(),
+        ("", _) => format!("the server has several models, name one: {served}"),
+        _ => format!("the server has no model {wanted:?} for this account; it has {served}"),
+    }
 }
 
 /// What no honest peer sends.
@@ -297,9 +332,31 @@ pub enum Refused {
     /// A blind session for scores, where the operator lets clients know classes alone.
     #[error("this server tells classes and no scores: ask for classes")]
     ClassesOnly,
+    /// The server's disk or database fails: without a booking there is no answer.
+    #[error("the server cannot keep its ledger; tell its operator")]
+    StoreFailed,
     /// The other party said no, in its own words.
     #[error("{}", printable(.0))]
     ByPeer(String),
+}
+
+impl Refused {
+    /// What kind of refusal it is, in a word or two: for counting.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Budget { .. } => "budget",
+            Self::TooNarrow { .. } => "too narrow",
+            Self::LeaseLimit { .. } => "lease limit",
+            Self::ExposesData { .. } => "exposes data",
+            Self::ShortMasks { .. } => "short masks",
+            Self::Unbooked(_) => "unbooked",
+            Self::TicketsExpired { .. } => "tickets expired",
+            Self::TooManyTickets { .. } => "too many tickets",
+            Self::ClassesOnly => "classes only",
+            Self::StoreFailed => "store",
+            Self::ByPeer(_) => "by peer",
+        }
+    }
 }
 
 /// How many other sums a sum is linked with, where there are any.

@@ -5,15 +5,16 @@
 //! s·(W·x + b) + t  =  (s·W)·x + (s·b + t)               s, t for each output or filter
 //! W·(s·x + t) + b  =  (W·s)·x + (W·t + b)               s, t for each input or channel
 //! ```
-//! so batch normalisation costs nothing. A scaling of the sample itself is not folded: its features have other ranges,
+//! so batch normalisation costs nothing, and neither do words that are numbers ([`Mixture`]), which are such sums themselves. A scaling of the sample itself is not folded: its features have other ranges,
 //! and it is what a client does before it encrypts.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use gelu_nn::{FloatLayer, FloatParameters, LayerSpec, Sequential, Shape, Sides};
 
 use crate::error::{Error, Result, Unsupported};
-use crate::lower::{Ending, Lowered, Op, Scaling, Step};
+use crate::lower::{Ending, Lowered, Mixture, Op, Scaling, Step};
 
 /// A network, its weights, and what is done to a sample before.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ pub(crate) fn assemble(lowered: &Lowered) -> Result<Assembled> {
                 refuse(step, why);
                 // So that what follows can be looked at.
                 let at = network.layers.len();
-                network.values.insert(index, Place { at, linear: None, pending: None });
+                network.values.insert(index, Place::new(at, None, None));
             }
         }
     }
@@ -81,6 +82,22 @@ struct Place {
     linear: Option<usize>,
     /// To be done to it before it is used.
     pending: Option<Scaling>,
+    /// To be done then, by a dense layer.
+    mixture: Option<Rc<Mixture>>,
+}
+
+impl Place {
+    fn new(at: usize, linear: Option<usize>, pending: Option<Scaling>) -> Self {
+        Self { at, linear, pending, mixture: None }
+    }
+
+    /// It, unless words are numbers in it.
+    fn unmixed(self) -> Result<Self, String> {
+        match self.mixture {
+            None => Ok(self),
+            Some(_) => Err("takes words as numbers (OrdinalEncoder), and is no dense layer".into()),
+        }
+    }
 }
 
 /// The layers so far.
@@ -99,36 +116,44 @@ impl Builder {
         let mut taken = step.from.iter().map(|from| self.values.get(from).cloned());
         let mut take = || taken.next().flatten().ok_or("takes what is not there");
         match &step.op {
-            Op::Input => Ok(Place { at: 0, linear: None, pending: None }),
+            Op::Input => Ok(Place::new(0, None, None)),
             Op::Affine(scaling) => {
                 let place = take()?;
+                if let Some(mixture) = &place.mixture {
+                    let mixture = Some(Rc::new(mixture.then(scaling)));
+                    return Ok(Place { mixture, ..place });
+                }
                 self.scale(place, scaling, shape, uses[step.from[0]] == 1)
             }
+            Op::Mix(mixture) => Ok(Place { mixture: Some(Rc::clone(mixture)), ..take()? }),
             Op::Linear(spec, layer) => {
                 let place = take()?;
-                let mut layer = FloatLayer::clone(layer);
+                let mut layer = match &place.mixture {
+                    Some(mixture) => mixture.before(layer, *spec)?,
+                    None => FloatLayer::clone(layer),
+                };
                 if let Some(scaling) = &place.pending {
                     scale_inputs(&mut layer, *spec, shape, scaling)?;
                 }
                 self.weights.layers.push(layer);
                 let linear = Some(self.weights.layers.len() - 1);
-                Ok(Place { at: self.push(place.at, *spec), linear, pending: None })
+                Ok(Place::new(self.push(place.at, *spec), linear, None))
             }
             Op::Local(spec) => {
-                let place = take()?;
+                let place = take()?.unmixed()?;
                 let pending =
                     place.pending.map(|s| s.past(*spec, shape, step.shape)).transpose()?;
-                Ok(Place { at: self.push(place.at, *spec), linear: None, pending })
+                Ok(Place::new(self.push(place.at, *spec), None, pending))
             }
             Op::Add => {
-                let (a, b) = (take()?, take()?);
+                let (a, b) = (take()?.unmixed()?, take()?.unmixed()?);
                 if a.pending.is_some() || b.pending.is_some() {
                     return Err("adds two branches of which one is scaled by itself".into());
                 }
                 let (first, from) =
                     if b.at == self.layers.len() { (b.at, a.at) } else { (a.at, b.at) };
                 let at = self.push(first, LayerSpec::Add { from });
-                Ok(Place { at, linear: None, pending: None })
+                Ok(Place::new(at, None, None))
             }
             Op::Refused => Err("is not a layer".into()),
         }
@@ -172,7 +197,7 @@ impl Builder {
 
     /// Closes the network at a step; one score z becomes the two scores 0 and z.
     fn end(&mut self, last: usize, is_logistic: bool) -> Result<(), String> {
-        let place = self.values.get(&last).ok_or("there is no layer")?;
+        let place = self.values.get(&last).cloned().ok_or("there is no layer")?.unmixed()?;
         if place.pending.is_some() {
             return Err("a scaling stands last, and no dense layer or convolution beside it".into());
         }
@@ -235,6 +260,11 @@ fn scale_inputs(
 }
 
 impl Scaling {
+    /// Whether it changes nothing.
+    pub(crate) fn is_identity(&self) -> bool {
+        self.pairs().all(|pair| pair == (1.0, 0.0))
+    }
+
     fn pairs(&self) -> impl Iterator<Item = (f64, f64)> {
         self.scale.iter().copied().zip(self.shift.iter().copied())
     }

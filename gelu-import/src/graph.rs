@@ -208,6 +208,11 @@ impl Node {
         self.attributes.get(name)
     }
 
+    /// Whether there is an attribute of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.attribute(name).is_some()
+    }
+
     /// An integer, or its default.
     pub(crate) fn integer(&self, name: &str, default: i64) -> i64 {
         self.attribute(name).map_or(default, |a| a.i.unwrap_or_default())

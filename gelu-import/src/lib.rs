@@ -19,6 +19,7 @@
 //! | `AveragePool`, `MaxPool`, `GlobalAveragePool`, `ReduceMean` over an image | poolings |
 //! | `Reshape`, `Flatten`, `Transpose`, `Cast`, `Dropout`, … | an order of features |
 //! | scikit-learn's `Imputer`, `Scaler` and `OneHotEncoder`, joined columns, any scaling of the sample | what clients do before they encrypt |
+//! | its `OrdinalEncoder` (`LabelEncoder` of a column) | a feature for each word; its numbers are folded into the dense layer after it |
 //! | `QuantizeLinear` with `DequantizeLinear` | weights as they are meant; computed numbers cut off, not rounded |
 //! | `Softmax`, `ArgMax`, `ZipMap`, a last `Sigmoid` | the end: the client computes probabilities from scores |
 #![forbid(unsafe_code)]

@@ -13,6 +13,7 @@
 //! | file | operators |
 //! | --- | --- |
 //! | `cells` | `Imputer`, `Scaler`, `OneHotEncoder`, `Concat` and choices of columns, of the table itself |
+//! | `codes` | `LabelEncoder`, of the table itself |
 //! | `elementwise` | activations, arithmetic, `Erf`, `Clip`, `Identity`, `Cast`, `Dropout` |
 //! | `linear` | `Gemm`, `MatMul`, `Conv`, `BatchNormalization`, `Scaler`, `LinearClassifier` |
 //! | `pooling` | `AveragePool`, `MaxPool`, `GlobalAveragePool`, `ReduceMean`, `Pad` |
@@ -21,6 +22,7 @@
 //! | `ending` | `Softmax`, `ArgMax`, `ZipMap`: what a classifier ends in |
 
 mod cells;
+mod codes;
 mod elementwise;
 mod ending;
 mod linear;
@@ -41,6 +43,7 @@ use crate::error::{Error, Result, Unsupported};
 use crate::graph::{Graph, Node};
 use crate::tensor::Tensor;
 pub(crate) use cells::{Cell, Kind, MOST_COLUMNS};
+pub(crate) use codes::Mixture;
 pub(crate) use ending::Ending;
 pub use ending::Outputs;
 
@@ -56,6 +59,8 @@ pub(crate) enum Op {
     Linear(LayerSpec, Rc<FloatLayer>),
     /// scale · x + shift, number by number.
     Affine(Rc<Scaling>),
+    /// Sums of the sample's cells: words as numbers.
+    Mix(Rc<Mixture>),
     /// Pooling, or an activation.
     Local(LayerSpec),
     /// The sum of two steps.

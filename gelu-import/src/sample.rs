@@ -30,6 +30,8 @@ pub struct Table {
     pub width: usize,
     /// Whether the file has names for its columns; otherwise they are called x1, x2, ….
     pub is_named: bool,
+    /// For each of `columns` whether numbers that stand for words are rounded towards zero.
+    rounds: Vec<bool>,
 }
 
 /// An array of numbers.
@@ -83,8 +85,8 @@ impl Sample {
             [width @ 1..=MOST_COLUMNS] => {
                 let number = |place: usize| Number { name: numbered(place), ..Number::default() };
                 let columns = (0..width).map(|place| Column::Number(number(place))).collect();
-                let places = (0..width).collect();
-                Self::Table(Table { columns, places, width, is_named: false })
+                let (places, rounds) = ((0..width).collect(), vec![false; width]);
+                Self::Table(Table { columns, places, width, is_named: false, rounds })
             }
             _ => Self::Array(Array { shape: shape.to_vec(), order: None, scaling: None }),
         }
@@ -165,7 +167,8 @@ impl Table {
             true => inputs[place].name.clone(),
             false => numbered(place),
         };
-        let mut table = Self { columns: Vec::new(), places: Vec::new(), width, is_named };
+        let (columns, places, rounds) = (Vec::new(), Vec::new(), Vec::new());
+        let mut table = Self { columns, places, width, is_named, rounds };
         let (mut first, mut read) = (0, BTreeSet::new());
         for run in cells.chunk_by(Cell::is_of_same_column) {
             let place = run[0].column;
@@ -190,6 +193,9 @@ impl Table {
             let refused = |why: String| refused_input(&name(place), why);
             table.columns.push(column.map_err(refused)?);
             table.places.push(place);
+            table
+                .rounds
+                .push(matches!(&run[0].kind, Kind::Flag { category, .. } if category.rounds));
             if !read.insert(place) {
                 return Err(refused("is read more than once".into()));
             }
@@ -228,7 +234,8 @@ impl Table {
         let features = self.columns.iter().map(Column::width).sum();
         let mut prepared = Array2::zeros((features, samples.ncols()));
         let mut first = 0;
-        for (column, place) in self.columns.iter().zip(&self.places) {
+        let places = self.places.iter().zip(&self.rounds);
+        for (column, (place, rounds)) in self.columns.iter().zip(places) {
             let values = samples.row(*place);
             for (sample, &value) in values.iter().enumerate() {
                 let encoded = match column {
@@ -236,6 +243,7 @@ impl Table {
                         Missing::Value(missing) if value.is_nan() => vec![missing],
                         _ => vec![value],
                     },
+                    Column::Category(category) if *rounds => flags(category, value.trunc())?,
                     Column::Category(category) => flags(category, value)?,
                     Column::Date(_) => Vec::new(),
                 };
@@ -319,7 +327,7 @@ fn categories(
 
 /// A feature for each word, where all words are integers.
 fn flags(category: &Category, value: f64) -> Result<Vec<f64>> {
-    let known = |word: &String| word.parse::<i64>().is_ok_and(|word| word as f64 == value.trunc());
+    let known = |word: &String| word.parse::<i64>().is_ok_and(|word| word as f64 == value);
     let of_numbers = category.words.iter().all(|word| word.parse::<i64>().is_ok());
     if !of_numbers {
         return Err(Error::Samples(format!(

@@ -285,7 +285,7 @@ static ENTRIES: [Entry; 13] = [
     Entry {
         name: "resnet20",
         also: &[],
-        description: "Photographs of 32x32 pixels, ResNet-20; no data set and no trained weights come with it",
+        description: "Photographs of 32x32 pixels, ResNet-20; no trained weights come with it",
         dataset: "cifar10",
         architecture: resnet20,
         // That of the paper but for the rate: without batch normalisation 0.1 is too much. Nobody has run it here.

@@ -92,7 +92,7 @@ pub fn unpack(q: Modulus, bytes: &[u8], out: &mut [u64]) -> Result<(), InvalidBy
 }
 
 /// The first eight bytes, or fewer and zeros.
-fn word(bytes: &[u8]) -> u64 {
+pub(crate) fn word(bytes: &[u8]) -> u64 {
     if let Some(word) = bytes.first_chunk() {
         return u64::from_le_bytes(*word);
     }

@@ -23,6 +23,7 @@ use crate::digits::Decomposition;
 use crate::kernel::Choice;
 use crate::matrix::Matrix;
 use crate::modulus::Modulus;
+use crate::packed::Packed;
 use crate::poly::{Evaluations, Poly};
 use crate::primes::descending;
 use crate::quotient::Division;
@@ -105,13 +106,13 @@ fn claims_hold() {
             black_box(by_first.divide(a.clone()));
         });
         let decomposition = Decomposition::new(&basis, 1, 1);
-        let keys = [factor.clone()];
+        let keys = Packed::new(&basis, 2, |_| factor.clone());
         trials.claim(
             &name("digits and their products, zeros or random"),
             10_000,
             polynomial,
             |a| {
-                black_box(decomposition.inner_products(&a.part(1..2), [&keys, &keys]));
+                black_box(decomposition.inner_products(&a.part(1..2), &keys));
             },
         );
         let matrix = |special: bool, rng: &mut ChaCha8Rng| -> (Vec<i64>, Poly<Evaluations>) {

@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 use crate::basis::{Basis, Prime};
 use crate::memory::Row;
 use crate::modulus::Modulus;
+use crate::packed::Packed;
 use crate::poly::{Evaluations, Poly};
 use crate::rns::Conversion;
 
@@ -121,18 +122,14 @@ impl Decomposition {
         Digits { to: self.to.clone(), rows: rows.collect() }
     }
 
-    /// Σ dⱼ·keys\[i\]\[j\] for each i, as by [`digits`](Self::digits), of which no more than one prime's are in memory
+    /// Σ dⱼ·keys\[2j + i\] for both i, as by [`digits`](Self::digits), of which no more than one prime's are in memory
     /// at a time. Keys may have further primes after those of P·Q, and there may be more keys than digits.
     ///
     /// # Panics
-    /// When x is not over the primes of Q, a key's do not begin with those of P·Q, or there are too few keys.
+    /// When x is not over the primes of Q, the keys' do not begin with those of P·Q, or there are too few keys.
     #[must_use]
-    pub fn inner_products(
-        &self,
-        x: &Poly<Evaluations>,
-        keys: [&[Poly<Evaluations>]; 2],
-    ) -> [Poly<Evaluations>; 2] {
-        keys.iter().for_each(|keys| check(&self.to, self.len(), keys));
+    pub fn inner_products(&self, x: &Poly<Evaluations>, keys: &Packed) -> [Poly<Evaluations>; 2] {
+        check(&self.to, self.len(), keys);
         let converted = self.convert(x);
         let mut scratch: Vec<Row> = self.groups.iter().map(|_| self.to.pool().row()).collect();
         let mut rows = [Vec::new(), Vec::new()];
@@ -174,13 +171,13 @@ impl Decomposition {
 }
 
 impl Digits {
-    /// Σ dⱼ·keys\[i\]\[j\] over P·Q for both i.
+    /// Σ dⱼ·keys\[2j + i\] over P·Q for both i.
     ///
     /// # Panics
-    /// When the primes of a key do not begin with those of P·Q, or there are too few keys.
+    /// When the primes of the keys do not begin with those of P·Q, or there are too few keys.
     #[must_use]
-    pub fn inner_products(&self, keys: [&[Poly<Evaluations>]; 2]) -> [Poly<Evaluations>; 2] {
-        keys.iter().for_each(|keys| check(&self.to, self.rows[0].len(), keys));
+    pub fn inner_products(&self, keys: &Packed) -> [Poly<Evaluations>; 2] {
+        check(&self.to, self.rows[0].len(), keys);
         let mut rows = [Vec::new(), Vec::new()];
         for (place, digits) in self.rows.iter().enumerate() {
             let sums = inner_products(&self.to, place, digits.iter().map(|row| &**row), keys);
@@ -190,24 +187,22 @@ impl Digits {
     }
 }
 
-fn check(to: &Basis, digits: usize, keys: &[Poly<Evaluations>]) {
-    assert!(keys.len() >= digits, "{} keys for {digits} digits", keys.len());
-    assert!(keys.iter().all(|key| key.basis().begins_with(to)), "the primes of a key");
+fn check(to: &Basis, digits: usize, keys: &Packed) {
+    assert!(keys.len() >= 2 * digits, "{} keys for {digits} digits", keys.len());
+    assert!(keys.basis().begins_with(to), "the primes of a key");
 }
 
-/// Row `place` of Σ dⱼ·keys\[i\]\[j\].
+/// Row `place` of Σ dⱼ·keys\[2j + i\].
 fn inner_products<'a>(
     to: &Basis,
     place: usize,
     digits: impl Iterator<Item = &'a [u64]>,
-    keys: [&'a [Poly<Evaluations>]; 2],
+    keys: &Packed,
 ) -> [Row; 2] {
-    let row = |key: &'a Poly<Evaluations>| &*key.rows()[place];
-    let keys = keys[0].iter().zip(keys[1]);
-    let terms: Vec<_> = digits.zip(keys).map(|(digit, (b, a))| (digit, [row(b), row(a)])).collect();
     let mut out = [to.pool().row(), to.pool().row()];
     let [b, a] = &mut out;
-    to.primes()[place].kernel.sums_of_products([b, a], &terms);
+    let digits: Vec<_> = digits.collect();
+    to.primes()[place].kernel.sums_with_pairs([b, a], &digits, keys.stream(place));
     out
 }
 
@@ -262,7 +257,8 @@ mod tests {
                 g
             });
             let gadget: Vec<_> = gadget.collect();
-            let [sum, same] = digits.inner_products([&gadget, &gadget]);
+            let pairs = Packed::new(&to, 2 * gadget.len(), |i| gadget[i / 2].clone());
+            let [sum, same] = digits.inner_products(&pairs);
             prop_assert_eq!(&sum, &same);
             let sum = sum.into_coefficients();
             for (x, sum) in compose(&x).iter().zip(compose(&sum)) {
@@ -281,19 +277,29 @@ mod tests {
             }
         }
 
-        /// The streaming sum against the plain one, with longer keys.
+        /// The streaming sum against the plain one and against products of polynomials, with longer keys.
         #[test]
-        fn sums_are_the_same_digit_by_digit_and_prime_by_prime(size in 1..4usize, seed: u64) {
-            let all = basis(&WIDTHS, 0, Choice::Best);
+        fn sums_are_the_same_digit_by_digit_and_prime_by_prime(
+            size in 1..4usize, portable: bool, seed: u64,
+        ) {
+            let choice = if portable { Choice::Portable } else { Choice::Best };
+            let all = basis(&WIDTHS, 0, choice);
             let to = all.part(0..6);
             let decomposition = Decomposition::new(&to, 1, size);
             let x = polynomial(&to.part(1..6), seed).into_evaluations();
-            let keys = [0, 10].map(|first| {
-                (0..6).map(|i| uniform(&all, &[3; 32], first + i)).collect::<Vec<_>>()
-            });
+            let key = |i: usize| uniform(&all, &[3; 32], seed ^ i as u64);
+            let keys = Packed::new(&all, 12, key);
             let digits = decomposition.digits(&x);
-            let keys = [&keys[0][..], &keys[1]];
-            prop_assert_eq!(digits.inner_products(keys), decomposition.inner_products(&x, keys));
+            let sums = digits.inner_products(&keys);
+            prop_assert_eq!(&sums, &decomposition.inner_products(&x, &keys));
+            for (k, sum) in sums.iter().enumerate() {
+                let mut expected = Poly::zero(&to);
+                for j in 0..decomposition.len() {
+                    let rows = digits.rows.iter().map(|row| row[j].clone()).collect();
+                    expected += &(&Poly::of(&to, rows) * &key(2 * j + k).part(0..6));
+                }
+                prop_assert_eq!(sum, &expected);
+            }
         }
     }
 
@@ -303,7 +309,7 @@ mod tests {
         let all = basis(&WIDTHS, 0, Choice::Best);
         let decomposition = Decomposition::new(&all, 1, 6);
         let x = uniform(&all.part(1..7), &[1; 32], 0);
-        let key = [uniform(&all.part(1..7), &[1; 32], 0)];
-        let _ = decomposition.digits(&x).inner_products([&key, &key]);
+        let keys = Packed::new(&all.part(1..7), 2, |_| x.clone());
+        let _ = decomposition.digits(&x).inner_products(&keys);
     }
 }

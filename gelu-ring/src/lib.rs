@@ -46,6 +46,7 @@
 //! | [`poly`] | polynomials by coefficients or by evaluations, as different types |
 //! | [`automorphism`] | the maps a(X) → a(X^g) |
 //! | [`sums`] | sums of products for two factors at once |
+//! | [`packed`] | polynomials in as few bytes as they take, and sums of their products |
 //! | [`matrix`] | matrices of polynomials in a power of X, times vectors |
 //! | [`rns`] | numbers by their residues, change of primes |
 //! | [`quotient`] | rounding division by one prime or several |
@@ -83,6 +84,7 @@ pub mod matrix;
 mod memory;
 pub mod modulus;
 pub mod ntt;
+pub mod packed;
 pub mod poly;
 mod primality;
 pub mod primes;
@@ -98,6 +100,7 @@ pub use basis::Basis;
 pub use digits::{Decomposition, Digits};
 pub use matrix::Matrix;
 pub use modulus::Modulus;
+pub use packed::Packed;
 pub use poly::{Coefficients, Evaluations, Poly};
 pub use quotient::Division;
 pub use rns::Conversion;

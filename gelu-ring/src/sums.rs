@@ -10,13 +10,11 @@ use std::ops::Range;
 
 use crate::basis::Basis;
 use crate::memory::Row;
+use crate::packed::COLUMNS;
 use crate::poly::{Evaluations, Poly};
 
 /// A polynomial, and two that it is multiplied by.
 pub type Factors<'a> = (&'a Poly<Evaluations>, [&'a Poly<Evaluations>; 2]);
-
-/// Columns that are worked on together: those of many polynomials stay in the second cache.
-const COLUMNS: usize = 1 << 10;
 
 impl Poly<Evaluations> {
     /// For each list, Σ a·b and Σ a·c over all its (a, \[b, c\]): see [`sums`](crate::sums). Of polynomials

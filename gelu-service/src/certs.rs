@@ -4,17 +4,25 @@
 //! ca.pem  ca.key            the authority; whoever holds ca.key can make accounts
 //! server.pem  server.key    the server, by its host names and addresses
 //! clients/alice.pem  .key   one for each account; the Common Name is the account's name
+//! issued.json               the serial of every certificate that was issued, and whose it is
+//! crl.pem                   those that were revoked, once there is one: servers read it beside ca.pem
 //! ```
 //!
 //! The leakage ledger counts by account, so an account must be a person or an organisation: hand a
 //! second certificate of the same name to the same one only. Whoever can make accounts can multiply
 //! its query budget; in production an authority of the organisation's own takes this one's place.
 //!
-//! There is no revocation: an account that must leave takes a new authority for all others.
+//! An account that must leave is [revoked](Authority::revoke): its certificates are put on a list that the authority
+//! signs, and that ends with the authority itself. Servers that [follow](crate::ServerTls::follow) their files heed it
+//! within a second. Clients read no list; a server whose own certificate is revoked does not start.
 //!
-//! Private keys are created with mode 0600, and nothing is ever overwritten.
+//! Private keys are created with mode 0600. Nothing is overwritten but by [renewal](Authority::renew_client).
+
+mod register;
+mod revoke;
 
 use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,11 +31,16 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose,
 };
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::account;
 use crate::error::{Error, FileError, FileProblem, Result};
 use crate::files;
+use crate::trust;
+use register::Register;
+pub use revoke::{Entry, Whom};
 
 /// Names under which every server certificate is valid.
 pub const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -48,6 +61,7 @@ pub struct Identity {
 pub struct Authority {
     folder: PathBuf,
     issuer: Issuer<'static, KeyPair>,
+    pub(crate) own: CertificateDer<'static>,
 }
 
 impl Authority {
@@ -64,7 +78,8 @@ impl Authority {
         let certificate = params.self_signed(&key).map_err(bug)?;
         files::create(&folder.join("ca.key"), &key.serialize_pem(), true)?;
         files::create(&folder.join("ca.pem"), &certificate.pem(), false)?;
-        Ok(Self { folder: folder.to_owned(), issuer: Issuer::new(params, key) })
+        let own = certificate.der().clone();
+        Ok(Self { folder: folder.to_owned(), issuer: Issuer::new(params, key), own })
     }
 
     /// Makes a new authority and its server's certificate for `names`: all of it, or
@@ -93,7 +108,7 @@ impl Authority {
             match (there, made) {
                 (false, Some(made)) => drop(fs::remove_dir_all(made)),
                 _ => {
-                    for name in ["server.pem", "server.key", "ca.pem", "ca.key"] {
+                    for name in MADE {
                         let _ = fs::remove_file(folder.join(name));
                     }
                     let _ = fs::remove_dir(folder.join("clients"));
@@ -116,9 +131,12 @@ impl Authority {
         };
         let key = KeyPair::from_pem(&read("ca.key")?)
             .map_err(|e| damaged("ca.key", "a private key", e))?;
-        let issuer = Issuer::from_ca_cert_pem(&read("ca.pem")?, key)
+        let certificate = read("ca.pem")?;
+        let issuer = Issuer::from_ca_cert_pem(&certificate, key)
             .map_err(|e| damaged("ca.pem", "a certificate", e))?;
-        Ok(Self { folder: folder.to_owned(), issuer })
+        let own = CertificateDer::from_pem_slice(certificate.as_bytes())
+            .map_err(|e| FileError::damaged(&folder.join("ca.pem"), "a certificate", e))?;
+        Ok(Self { folder: folder.to_owned(), issuer, own })
     }
 
     /// The certificate that both sides must be given.
@@ -132,11 +150,7 @@ impl Authority {
     /// [`FileProblem::Exists`] if there is one already; [`Error::Configuration`] for a name that
     /// cannot stand in a certificate.
     pub fn issue_server(&self, names: &[&str]) -> Result<Identity> {
-        let all: Vec<&str> = LOCAL_NAMES.iter().chain(names).copied().collect();
-        check_names(names)?;
-        let mut params = params("gelu server", &all, LEAF_DAYS)?;
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        self.issue(params, &self.folder.join("server"))
+        self.issue(server_params(names)?, self.server())
     }
 
     /// Makes a certificate for a client of the account `name`.
@@ -145,32 +159,97 @@ impl Authority {
     /// As [`issue_server`](Self::issue_server); a name has up to 64 letters, digits, `-`, `_`, `.`
     /// and `@`, and does not begin with a dot.
     pub fn issue_client(&self, name: &str) -> Result<Identity> {
-        check_account(name)?;
-        let mut params = params(name, &[], LEAF_DAYS)?;
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.issue(params, &self.folder.join("clients").join(name))
+        self.issue(client_params(name)?, self.client(name))
     }
 
-    /// The key first: a certificate is never there without its key.
-    fn issue(&self, mut params: CertificateParams, stem: &Path) -> Result<Identity> {
+    /// Puts a new key and a new certificate in the place of the server's, for `names`, or for those of the old one
+    /// where there are none. At every moment the two files belong together; the old certificate stays valid until it
+    /// ends or is [revoked](Self::revoke).
+    ///
+    /// # Errors
+    /// As [`issue_server`](Self::issue_server); [`FileProblem::Io`] where there is no old one.
+    pub fn renew_server(&self, names: &[&str]) -> Result<Identity> {
+        let (_, old) = register::of_file(&self.server().certificate)?;
+        let old = match names {
+            [] => names_of(&old),
+            names => names.iter().map(|&name| name.to_owned()).collect(),
+        };
+        let names: Vec<&str> = old.iter().map(String::as_str).collect();
+        self.renew(server_params(&names)?, self.server())
+    }
+
+    /// The same for the account `name`.
+    ///
+    /// # Errors
+    /// As [`issue_client`](Self::issue_client); [`FileProblem::Io`] where there is no old one.
+    pub fn renew_client(&self, name: &str) -> Result<Identity> {
+        let params = client_params(name)?;
+        register::of_file(&self.client(name).certificate)?;
+        self.renew(params, self.client(name))
+    }
+
+    fn server(&self) -> Identity {
+        Identity::at(&self.folder.join("server"))
+    }
+
+    fn client(&self, name: &str) -> Identity {
+        Identity::at(&self.folder.join("clients").join(name))
+    }
+
+    /// The key first: a certificate is never there without its key, nor unknown to the register.
+    fn issue(&self, params: CertificateParams, at: Identity) -> Result<Identity> {
+        let mut register = Register::open(&self.folder)?;
+        let (key, signed) = self.sign(params)?;
+        if at.certificate.exists() {
+            return Err(FileError::at(&at.certificate)(FileProblem::Exists).into());
+        }
+        files::create(&at.key, &key, true)?;
+        let made = register.enter(register::of_certificate(signed.der()).map_err(Error::Bug)?);
+        made.and_then(|()| files::create(&at.certificate, &signed.pem(), false)).inspect_err(
+            |_| {
+                // A key without its certificate would be in the way of the next attempt.
+                let _ = fs::remove_file(&at.key);
+            },
+        )?;
+        Ok(at)
+    }
+
+    /// The certificate decides: until it is replaced the file of the key holds both keys, so that a reader finds the
+    /// one that belongs to it, whatever happens between.
+    fn renew(&self, params: CertificateParams, at: Identity) -> Result<Identity> {
+        let mut register = Register::open(&self.folder)?;
+        let (key, signed) = self.sign(params)?;
+        let old = files::if_there(fs::read_to_string(&at.key)).map_err(FileError::at(&at.key))?;
+        register.enter(register::of_certificate(signed.der()).map_err(Error::Bug)?)?;
+        files::replace_secret(&at.key, &format!("{key}{}", old.unwrap_or_default()))?;
+        files::replace(&at.certificate, signed.pem().as_bytes())?;
+        files::replace_secret(&at.key, &key)?;
+        Ok(at)
+    }
+
+    /// A fresh key and its certificate.
+    fn sign(&self, mut params: CertificateParams) -> Result<(String, rcgen::Certificate)> {
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate().map_err(bug)?;
         let signed = params.signed_by(&key, &self.issuer).map_err(bug)?;
-        let identity = Identity {
+        Ok((key.serialize_pem(), signed))
+    }
+}
+
+impl Identity {
+    /// The two files of this name.
+    fn at(stem: &Path) -> Self {
+        Self {
             certificate: stem.with_added_extension("pem"),
             key: stem.with_added_extension("key"),
-        };
-        if identity.certificate.exists() {
-            return Err(FileError::at(&identity.certificate)(FileProblem::Exists).into());
         }
-        files::create(&identity.key, &key.serialize_pem(), true)?;
-        files::create(&identity.certificate, &signed.pem(), false).inspect_err(|_| {
-            // A key without its certificate would be in the way of the next attempt.
-            let _ = fs::remove_file(&identity.key);
-        })?;
-        Ok(identity)
     }
+}
+
+/// A moment in seconds since 1970 as people write it, in UTC.
+pub fn date(seconds: u64) -> String {
+    trust::date(seconds)
 }
 
 /// Refuses what is no name of an account: see [`Authority::issue_client`].
@@ -187,6 +266,43 @@ fn check_names(names: &[&str]) -> Result<()> {
             .map_err(|e| Error::configuration("name of the server", format!("{name:?}: {e}")))?;
     }
     Ok(())
+}
+
+fn server_params(names: &[&str]) -> Result<CertificateParams> {
+    check_names(names)?;
+    let mut all = LOCAL_NAMES.to_vec();
+    all.extend(names.iter().filter(|name| !LOCAL_NAMES.contains(name)));
+    let mut params = params("gelu server", &all, LEAF_DAYS)?;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    Ok(params)
+}
+
+fn client_params(name: &str) -> Result<CertificateParams> {
+    check_account(name)?;
+    let mut params = params(name, &[], LEAF_DAYS)?;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    Ok(params)
+}
+
+/// The host names and addresses of a certificate.
+fn names_of(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let parsed = X509Certificate::from_der(certificate).ok();
+    let names = parsed.as_ref().and_then(|(_, certificate)| {
+        certificate
+            .subject_alternative_name()
+            .ok()
+            .flatten()
+            .map(|names| &names.value.general_names)
+    });
+    let name = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match <[u8; 4]>::try_from(*bytes) {
+            Ok(v4) => Some(Ipv4Addr::from(v4).to_string()),
+            Err(_) => Some(Ipv6Addr::from(<[u8; 16]>::try_from(*bytes).ok()?).to_string()),
+        },
+        _ => None,
+    };
+    names.into_iter().flatten().filter_map(name).collect()
 }
 
 /// The uppermost folder on the way to `folder` that is not there yet.
@@ -211,6 +327,10 @@ fn params(common_name: &str, names: &[&str], days: u64) -> Result<CertificatePar
     params.not_after = epoch + now + Duration::from_secs(days * DAY);
     Ok(params)
 }
+
+/// All that [`Authority::init`] makes, besides the folder of accounts.
+const MADE: [&str; 6] =
+    ["server.pem", "server.key", "ca.pem", "ca.key", "issued.json", "issued.json.lock"];
 
 /// Signing with a fresh key of a supported kind does not fail.
 fn bug(error: rcgen::Error) -> Error {
@@ -259,6 +379,32 @@ mod tests {
         assert!(Authority::init(&at("taken"), &[]).is_err());
         assert_eq!(fs::read(at("taken/ca.key")).unwrap(), before);
         Authority::init(&at("new/certs"), &["good.example"]).unwrap();
+    }
+
+    #[test]
+    fn a_renewal_replaces_key_and_certificate_and_keeps_the_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let (authority, server) =
+            Authority::init(folder.path(), &["gelu.example", "10.1.2.3", "2001:db8::1"]).unwrap();
+        let alice = authority.issue_client("alice").unwrap();
+        let names =
+            |identity: &Identity| names_of(&register::of_file(&identity.certificate).unwrap().1);
+        let before = names(&server);
+        for (old, renewed) in [
+            (server.clone(), authority.renew_server(&[])),
+            (alice, authority.renew_client("alice")),
+        ] {
+            assert_eq!(renewed.unwrap(), old, "in its place");
+            let key = fs::read_to_string(&old.key).unwrap();
+            assert_eq!(key.matches("BEGIN").count(), 1, "the old key is gone");
+            assert!(!key.is_empty());
+        }
+        assert_eq!(names(&server), before);
+        assert!(before.contains(&"2001:db8::1".into()) && before.contains(&"gelu.example".into()));
+        authority.renew_server(&["other.example"]).unwrap();
+        assert_eq!(names(&server), ["localhost", "127.0.0.1", "::1", "other.example"]);
+        assert!(authority.renew_client("bob").is_err(), "nothing to renew");
+        assert!(authority.renew_client("../x").is_err());
     }
 
     #[test]

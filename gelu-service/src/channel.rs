@@ -46,7 +46,7 @@ pub async fn accept(
 ) -> Result<(String, ServerChannel)> {
     let limit = limits.greeting;
     let opening = async {
-        let mut config = ServerConfig::clone(tls.config());
+        let mut config = ServerConfig::clone(&tls.config());
         config.alpn_protocols = vec![alpn.to_vec()];
         let stream = admit(tcp, Arc::new(config)).await?;
         let (_, state) = stream.get_ref();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gelu_core::error::{PeerIncompatible, PeerMisbehaved, Refused};
+pub(crate) use gelu_wire::error::{REVOKED, in_words};
 pub use gelu_wire::{FrameError, Goodbye};
 
 /// Shorthand for this crate's results.
@@ -74,12 +75,36 @@ pub enum Error {
     /// What `gelu-nn` says about a model or its file.
     #[error(transparent)]
     Model(#[from] gelu_nn::Error),
+    /// The books: what they refuse is [`Error::Refused`].
+    #[error(transparent)]
+    Store(gelu_store::Error),
     /// A mistake in this program: a computation panicked.
     #[error("a mistake in this program: {0}; please report it")]
     Bug(String),
 }
 
 impl Error {
+    /// What kind of error it is, in a word or two: for counting.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::File(_) => "file",
+            Self::Configuration { .. } => "configuration",
+            Self::Network { .. } => "network",
+            Self::Tls(_) => "tls",
+            Self::PeerIncompatible(_) => "incompatible",
+            Self::PeerMisbehaved(_) | Self::Frame(_) => "misbehaved",
+            Self::Refused(refused) => refused.kind(),
+            Self::Timeout { .. } => "timeout",
+            Self::ConnectionLost { .. } => "connection lost",
+            Self::Ended(goodbye) => goodbye.kind(),
+            Self::SessionOver => "session over",
+            Self::Protocol(error) => error.kind(),
+            Self::Model(_) => "model",
+            Self::Store(_) => "store",
+            Self::Bug(_) => "bug",
+        }
+    }
+
     pub(crate) fn network(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Network { doing, source }
@@ -111,6 +136,15 @@ impl From<gelu_wire::Error> for Error {
             gelu_wire::Error::PeerIncompatible(e) => Self::PeerIncompatible(e),
             gelu_wire::Error::Core(e) => e.into(),
             gelu_wire::Error::Model(e) => Self::Model(e),
+        }
+    }
+}
+
+impl From<gelu_store::Error> for Error {
+    fn from(error: gelu_store::Error) -> Self {
+        match error {
+            gelu_store::Error::Refused(refused) => Self::Refused(refused),
+            other => Self::Store(other),
         }
     }
 }
@@ -150,6 +184,9 @@ pub enum FileProblem {
     /// Another process works with it.
     #[error("in use by another server; stop that one first or name another file")]
     InUse,
+    /// Another process works with the authority.
+    #[error("another gelu works with this authority; run the command again when it has ended")]
+    InUseByAnother,
 }
 
 impl FileError {

@@ -22,6 +22,11 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     gelu_files::replace(path, bytes, Access::Shared).map_err(FileError::at(path))
 }
 
+/// The same for a file that its owner alone may read.
+pub(crate) fn replace_secret(path: &Path, text: &str) -> Result<(), FileError> {
+    gelu_files::replace(path, text.as_bytes(), Access::Secret).map_err(FileError::at(path))
+}
+
 /// Writes a file that must not exist yet, readable by its owner alone if it is `private`: whole, or
 /// not at all.
 pub(crate) fn create(path: &Path, text: &str, private: bool) -> Result<(), FileError> {

@@ -32,8 +32,10 @@ mod files;
 pub mod frame;
 pub mod limits;
 mod randomness;
+mod revocation;
 pub mod server;
 pub mod tls;
+pub mod token;
 mod trust;
 
 pub use gelu_wire::handshake;
@@ -43,5 +45,6 @@ pub use compute::on_pool;
 pub use error::{Error, Result};
 pub use handshake::ModelCard;
 pub use limits::Limits;
-pub use server::{Config, Server};
+pub use server::{Config, Offer, Server};
 pub use tls::{ClientTls, ServerTls};
+pub use token::Token;

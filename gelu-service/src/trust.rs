@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::CertificateDer;
 use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
-use crate::error::{FileError, FileProblem};
+use crate::error::{FileError, FileProblem, REVOKED};
 
 /// What a certificate is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(crate) fn check_own(path: &Path, leaf: &CertificateDer<'_>, of: Use) -> Resu
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     let validity = certificate.validity();
     let again = match of {
-        Use::Server => "make a new authority with `gelu certs init --dir NEW`, or ask yours",
+        Use::Server => "`gelu certs renew --server` makes a new one, or ask your authority",
         Use::Client => "ask the authority for a new one",
     };
     if validity.not_after.timestamp() < now {
@@ -82,12 +82,12 @@ fn of_peer(problem: &CertificateError) -> String {
     match problem {
         Problem::ExpiredContext { not_after, .. } => format!(
             "{THEIRS} expired on {}; its owner must get a new one (or the clock here is wrong)",
-            date(*not_after)
+            date(not_after.as_secs())
         ),
         Problem::Expired => format!("{THEIRS} has expired; its owner must get a new one"),
         Problem::NotValidYetContext { not_before, .. } => format!(
             "{THEIRS} is valid only from {}; check the clocks of both machines",
-            date(*not_before)
+            date(not_before.as_secs())
         ),
         Problem::NotValidYet => {
             format!("{THEIRS} is not valid yet; check the clocks of both machines")
@@ -105,6 +105,16 @@ fn of_peer(problem: &CertificateError) -> String {
         Problem::InvalidPurpose | Problem::InvalidPurposeContext { .. } => format!(
             "{THEIRS} is for another use; a server shows server.pem, a client clients/NAME.pem"
         ),
+        Problem::Revoked => {
+            format!("{THEIRS} was revoked by its authority; its owner must get a new one")
+        }
+        Problem::UnknownRevocationStatus => {
+            format!("crl.pem has no list of the authority that signed {THEIRS}; add it")
+        }
+        Problem::ExpiredRevocationList | Problem::ExpiredRevocationListContext { .. } => {
+            "our list of revoked certificates, crl.pem, has ended; ask the authority for a new one"
+                .into()
+        }
         Problem::UnknownIssuer | Problem::BadSignature => format!(
             "{THEIRS} is not signed by the authority that we trust; both sides need the same ca.pem"
         ),
@@ -130,9 +140,9 @@ fn of_ours(alert: AlertDescription) -> String {
              server.pem, a client clients/NAME.pem"
                 .into()
         }
+        AlertDescription::CertificateRevoked => REVOKED.into(),
         AlertDescription::BadCertificate
         | AlertDescription::CertificateUnknown
-        | AlertDescription::CertificateRevoked
         | AlertDescription::AccessDenied => {
             format!("the other party does not accept our certificate ({alert:?}); its log says why")
         }
@@ -146,8 +156,9 @@ fn of_ours(alert: AlertDescription) -> String {
     }
 }
 
-fn date(time: UnixTime) -> String {
-    let seconds = i64::try_from(time.as_secs()).ok();
+/// A moment in seconds since 1970.
+pub(crate) fn date(seconds: u64) -> String {
+    let seconds = i64::try_from(seconds).ok();
     let time = seconds.and_then(|seconds| ASN1Time::from_timestamp(seconds).ok());
     time.map_or_else(|| "an unknown day".into(), |time| time.to_string())
 }
@@ -162,7 +173,7 @@ fn names(presented: &[String]) -> String {
 }
 
 /// 30 days, in seconds.
-const SOON: i64 = 30 * 86_400;
+pub(crate) const SOON: i64 = 30 * 86_400;
 
 #[cfg(test)]
 mod tests {

@@ -37,7 +37,9 @@ function connect(token) {
   state.worker = new Worker('worker.js');
   state.worker.onmessage = ({ data }) => heard(data);
   state.worker.onerror = () => heard({ event: 'ended', reason: 'the worker does not start; reload the page' });
-  state.worker.postMessage({ connect: token });
+  // Of several models, the one that the address names.
+  const model = new URLSearchParams(location.search).get('model') ?? '';
+  state.worker.postMessage({ connect: token, model });
   enable();
 }
 

@@ -1,6 +1,6 @@
 // The client machine, in a thread of its own: bytes between the WebSocket and the module, times, nothing stored.
 //
-// From the page: { connect: token } once, then { ask: pixels }. To the page: the module's events with `at`, the
+// From the page: { connect: token, model } once, then { ask: pixels }. To the page: the module's events with `at`, the
 // milliseconds since the connection was asked for, and `computed`, those that the module has computed for so far.
 
 const PIECE_BYTES = 1 << 16; // The longest message that the server takes.
@@ -12,11 +12,11 @@ let began = 0;
 let computed = 0;
 
 self.onmessage = ({ data }) => {
-  if (data.connect !== undefined) connect(data.connect).catch((error) => end(String(error)));
+  if (data.connect !== undefined) connect(data.connect, data.model).catch((error) => end(String(error)));
   if (data.ask !== undefined) call('gelu_ask', data.ask);
 };
 
-async function connect(token) {
+async function connect(token, model) {
   began = performance.now();
   const loaded = await WebAssembly.instantiateStreaming(fetch('gelu_web.wasm'), {});
   module = loaded.instance.exports;
@@ -25,8 +25,10 @@ async function connect(token) {
   socket.onopen = () => {
     socket.send(token);
     const seed = crypto.getRandomValues(new Uint8Array(32));
-    call('gelu_start', seed);
+    const start = Uint8Array.of(...seed, ...new TextEncoder().encode(model));
+    call('gelu_start', start);
     seed.fill(0);
+    start.fill(0);
   };
   socket.onmessage = ({ data }) => call('gelu_receive', new Uint8Array(data));
   socket.onclose = ({ reason }) => end(reason || 'the connection to the server was lost; connect again');

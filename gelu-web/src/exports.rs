@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! at = gelu_input(length)      a place of so many bytes in the module's memory: write there, then call one of
-//! gelu_start()                 32 bytes of randomness: a new session
+//! gelu_start()                 32 bytes of randomness, then the model's name: a new session
 //! gelu_receive()               bytes that came from the server
 //! gelu_ask()                   an image, a byte for each pixel
 //! gelu_open(), gelu_prepare(tickets), gelu_close()             take no input
@@ -63,13 +63,17 @@ pub extern "C" fn gelu_output() -> *const u8 {
     with(|module| module.output.as_ptr())
 }
 
-/// Begins a session with the input's 32 bytes as its randomness; 0 when there are not 32.
+/// Begins a session with the input's first 32 bytes as its randomness and the others as the model's name; 0 when
+/// there are too few or the name is no text.
 #[unsafe(no_mangle)]
 pub extern "C" fn gelu_start() -> u32 {
     with(|module| {
-        let seed = <[u8; 32]>::try_from(&module.input[..]).ok();
+        let begun = module
+            .input
+            .split_first_chunk()
+            .and_then(|(seed, name)| Some(Session::new(*seed, std::str::from_utf8(name).ok()?)));
         module.input.zeroize();
-        module.session = seed.map(Session::new);
+        module.session = begun;
         u32::from(module.session.is_some())
     })
 }

@@ -123,11 +123,12 @@ enum Machine {
 }
 
 impl Session {
-    /// A session whose randomness is drawn from `seed`, with its greeting ready to be sent.
+    /// A session whose randomness is drawn from `seed`, with its greeting ready to be sent: for the model called `model`,
+    /// or the only one that there is.
     ///
     /// # Security
     /// Who knows the seed can decrypt.
-    pub fn new(seed: [u8; 32]) -> Self {
+    pub fn new(seed: [u8; 32], model: &str) -> Self {
         let mut session = Self {
             rng: ChaCha20Rng::from_seed(seed),
             outgoing: Outgoing::new(FRAME_BYTES),
@@ -136,7 +137,10 @@ impl Session {
             events: VecDeque::new(),
             state: State::AwaitWelcome,
         };
-        session.attempt(|session| session.send("Hello", &Up::Hello(Hello::ours())));
+        session.attempt(|session| {
+            session.send(&Up::Hello(Hello::ours()))?;
+            session.send(&Up::Choose(model.to_owned()))
+        });
         session
     }
 
@@ -201,7 +205,7 @@ impl Session {
     /// Says goodbye.
     pub fn close(&mut self) {
         if !matches!(self.state, State::Over) {
-            self.attempt(|session| session.send("Bye", &Up::Bye));
+            self.attempt(|session| session.send(&Up::Bye));
             self.state = State::Over;
         }
     }
@@ -214,7 +218,8 @@ impl Session {
         }
     }
 
-    fn send(&mut self, name: &'static str, frame: &Up) -> Result<()> {
+    fn send(&mut self, frame: &Up) -> Result<()> {
+        let name = frame.name();
         let bytes = self.outgoing.frame(frame)?;
         self.events.push_back(Event::Sent { name, bytes: bytes.len() as u64 });
         self.transmit.push_back(bytes);
@@ -329,7 +334,7 @@ impl Session {
             while let State::Open(open) = &mut self.state
                 && let Some(message) = open.machine.poll_transmit()
             {
-                self.send(message.name(), &Up::Message(message))?;
+                self.send(&Up::Message(message))?;
             }
             let State::Open(open) = &mut self.state else { return Ok(()) };
             if open.busy || !open.next_request(&mut self.rng)? {

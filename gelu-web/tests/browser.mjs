@@ -163,7 +163,7 @@ function predict(server, probes, how) {
 }
 
 async function served(how, use) {
-  const server = spawn(gelu, ['serve', '--model', model, '--ledger', 'ledger', '--listen', '127.0.0.1:0', '--certs', 'certs',
+  const server = spawn(gelu, ['serve', '--model', model, '--store', 'books.store', '--listen', '127.0.0.1:0', '--certs', 'certs',
     '--backend', 'lattice', '--web', '127.0.0.1:0', '--web-root', join(root, 'gelu-web/dist'), '--json', ...how],
     { cwd: out, stdio: ['ignore', 'pipe', 'inherit'] });
   try {

@@ -105,3 +105,19 @@ pub fn in_words(seconds: u32) -> String {
         _ => format!("{} h", seconds.div_ceil(3_600)),
     }
 }
+
+impl Goodbye {
+    /// What kind of end it is, in a word or two: for counting.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::TimeLimit => "timeout",
+            Self::NoAccount => "no account",
+            Self::ShuttingDown => "shutting down",
+            Self::Busy { .. } => "busy",
+            Self::Revoked => "revoked",
+            Self::SessionsSpent { .. } => "quota",
+            Self::TooManySessions => "too many sessions",
+        }
+    }
+}

@@ -3,6 +3,7 @@
 //! ```text
 //!  client                                   server
 //!    Hello { versions }            ──▶
+//!    Choose(model)                 ──▶
 //!                                  ◀──       Welcome { version, card }   or  Incompatible
 //!    Message(Open), …              ──▶
 //!                                  ◀──       Message(Opened), Waiting, Working, …
@@ -43,6 +44,20 @@ pub enum Up {
     Message(ClientMessage),
     /// The client leaves.
     Bye,
+    /// Right after the greeting, once: the name of the model that it has come for; empty for the only one.
+    Choose(String),
+}
+
+impl Up {
+    /// Its name, for logs and errors.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "Hello",
+            Self::Message(message) => message.name(),
+            Self::Bye => "Bye",
+            Self::Choose(_) => "Choose",
+        }
+    }
 }
 
 /// What a server says.
@@ -90,6 +105,8 @@ pub struct ModelCard {
     pub name: String,
     /// The version that was current at the greeting.
     pub version: u64,
+    /// What that version holds, as a hash: the same for the same weights and meaning.
+    pub content: String,
     /// The architecture, as `gelu_nn::Sequential` reads it.
     pub architecture: String,
     /// The scales and bounds.
@@ -194,6 +211,13 @@ pub enum Incompatible {
         /// The server's.
         accepted: String,
     },
+    /// The server has no such model for this account.
+    Model {
+        /// What the client asked for.
+        wanted: String,
+        /// The names of those that it may use.
+        served: String,
+    },
 }
 
 /// What a card says of its model, read and checked.
@@ -225,10 +249,11 @@ impl ModelCard {
 
     /// With words that can be shown as they are, whatever the server sent.
     pub fn printable(self) -> Self {
-        let Self { name, backend, account, inference, blind, training, .. } = &self;
-        let [name, backend, account, inference, blind, training] =
-            [name, backend, account, inference, blind, training].map(|text| printable(text));
-        Self { name, backend, account, inference, blind, training, ..self }
+        let Self { name, content, backend, account, inference, blind, training, .. } = &self;
+        let [name, content, backend, account, inference, blind, training] =
+            [name, content, backend, account, inference, blind, training]
+                .map(|text| printable(text));
+        Self { name, content, backend, account, inference, blind, training, ..self }
     }
 }
 
@@ -265,6 +290,9 @@ impl Incompatible {
             PeerIncompatible::KeySize { got, accepted } => {
                 Self::KeySize { got: *got, accepted: accepted.clone() }
             }
+            PeerIncompatible::Model { wanted, served } => {
+                Self::Model { wanted: wanted.clone(), served: served.clone() }
+            }
             _ => Self::Backend(backend.to_owned()),
         }
     }
@@ -277,6 +305,7 @@ impl Incompatible {
             }
             Self::Backend(theirs) => PeerIncompatible::Backend { ours: backend.into(), theirs },
             Self::KeySize { got, accepted } => PeerIncompatible::KeySize { got, accepted },
+            Self::Model { wanted, served } => PeerIncompatible::Model { wanted, served },
         }
     }
 }
@@ -373,6 +402,7 @@ mod tests {
         let words = |name: &str| ModelCard {
             name: name.into(),
             version: 1,
+            content: name.into(),
             architecture: "a\n".into(),
             precision: Precision::TRAINING,
             backend: name.into(),

@@ -15,8 +15,8 @@ use gelu_cli::local::{Deployment, Terms};
 use gelu_core::Precision;
 use gelu_core::client::DataPolicy;
 use gelu_nn::{FixedTrainer, Model};
+use gelu_service::Session;
 use gelu_service::client::ClientEvent;
-use gelu_service::{Server, Session};
 use ndarray::Array2;
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
@@ -257,8 +257,8 @@ impl Task for Run<'_> {
         let secret = Arc::new(S::keygen(cryptosystem.key_bits, rng)?);
         let deployment = Deployment::create()?;
         let runtime = Runtime::new().context("cannot start the runtime")?;
-        let server = Server::bind(deployment.config::<Timed<S>>(model, &terms)?);
-        let server = client::complete(&runtime, server)?;
+        let binding = deployment.bind::<Timed<S>>(model, &terms);
+        let server = client::complete(&runtime, binding)?;
         let route = Route::new(server.local_addr()?, link, setting.seed)?;
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = runtime.spawn(server.run(async {

@@ -125,4 +125,8 @@ fn a_measurement_has_tickets_and_queries_apart() {
     assert_eq!(number(&offline["rounds"]), 1.5, "one for two tickets, and one each");
     let bytes = |part: &Value| number(&part["bytes_up"]) + number(&part["bytes_down"]);
     assert!(bytes(online) < bytes(offline) && bytes(offline) < bytes(cold), "{told}");
+    assert_eq!(told["precompute"], false);
+    let idle = json(folder.path(), &[&bench[..], &CLEAR, &["--precompute"]].concat());
+    let equal = (&idle["precompute"], &idle["answers_equal_plaintext"]);
+    assert_eq!(equal, (&true.into(), &true.into()));
 }

@@ -93,6 +93,9 @@ impl Bench {
             self.gelu(words);
         }
         self.make_what_predict_names();
+        // Books as a server leaves them.
+        let books = gelu_store::Location::File(self.path("mnist.safetensors.store"));
+        gelu_store::Store::open(&books).unwrap();
     }
 
     /// Models that know what their inputs are, and new rows and images for them.
@@ -194,6 +197,8 @@ impl Bench {
             std::fs::remove_dir_all(self.path("certs")).unwrap();
             if has("add") {
                 self.gelu(&["certs", "init"]);
+            } else if !has("init") {
+                self.gelu(&["certs", "init", "--account", "alice"]);
             }
         }
         let takes_backend = ["demo", "train", "infer", "predict", "serve"]
@@ -228,6 +233,8 @@ impl Bench {
                     self.gelu(&[&words[..], seed].concat());
                     if example.starts_with("gelu certs init") {
                         self.gelu(&["certs", "add", "alice"]);
+                    } else if example.starts_with("gelu certs revoke") {
+                        self.gelu(&["certs", "renew", "alice"]);
                     }
                 }
                 Some(at) => {

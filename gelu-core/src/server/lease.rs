@@ -6,7 +6,7 @@ use rand_core::CryptoRng;
 
 use super::{Host, LearningRate, Planned, ServedModel, WeightCache, evaluate, prepare};
 use crate::backend::{Backend, Sealed, SecretRate};
-use crate::error::{ApiMisuse, PeerMisbehaved, RangeError, Result};
+use crate::error::{ApiMisuse, Error, PeerMisbehaved, RangeError, Result};
 use crate::mask::{Kind, Masked};
 use crate::message::{self, ClientMessage, LeaseRate, ServerMessage};
 use crate::network::Parameters;
@@ -29,7 +29,7 @@ pub(super) enum LeaseStep {
 /// How a lease ends.
 pub(super) enum Ended {
     Commit { base: u64, parameters: Parameters },
-    RolledBack { reason: String },
+    RolledBack(Error),
     Returned,
 }
 
@@ -130,8 +130,7 @@ impl<B: Backend> Lease<B> {
                 if between_steps {
                     let (version, exposure) = (self.initial.version, &self.planned.exposure);
                     if let Err(refused) = host.charge(version, exposure, u64::from(batch)) {
-                        let reason = refused.to_string();
-                        return Ok(LeaseStep::Ended(Ended::RolledBack { reason }));
+                        return Ok(LeaseStep::Ended(Ended::RolledBack(refused.into())));
                     }
                 }
                 let ciphertexts = self.evaluate(public, &layout, &ciphertexts, rng)?.into_bytes();
@@ -275,7 +274,7 @@ impl<B: Backend> Lease<B> {
         let checked = self.initial.network.check(&parameters, self.initial.precision.weights);
         Ok(match checked {
             Ok(()) => Ended::Commit { base: self.initial.version, parameters },
-            Err(error) => Ended::RolledBack { reason: error.to_string() },
+            Err(error) => Ended::RolledBack(error),
         })
     }
 

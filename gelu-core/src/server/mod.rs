@@ -183,6 +183,7 @@ pub struct Server<B: Backend> {
     weights: Arc<WeightCache<B>>,
     transmit: VecDeque<ServerMessage>,
     outputs: VecDeque<ServerOutput>,
+    refusal: Option<&'static str>,
 }
 
 impl<B: Backend> Default for Server<B> {
@@ -200,7 +201,12 @@ impl<B: Backend> Server<B> {
     /// A machine that shares the weights that it makes ready with other sessions of the same process.
     pub fn sharing(weights: Arc<WeightCache<B>>) -> Self {
         let (transmit, outputs) = (VecDeque::new(), VecDeque::new());
-        Self { state: State::AwaitOpen, weights, transmit, outputs }
+        Self { state: State::AwaitOpen, weights, transmit, outputs, refusal: None }
+    }
+
+    /// The [kind](Error::kind) of what was refused last.
+    pub fn refusal(&self) -> Option<&'static str> {
+        self.refusal
     }
 
     /// Whether the session's client holds a lease.
@@ -253,15 +259,16 @@ impl<B: Backend> Server<B> {
         Ok(())
     }
 
-    /// Tells a client that waits for its turn or its commit that it will not come.
+    /// Tells a client that waits for its turn or its commit that it will not come, and why: by its
+    /// [kind](Error::kind), and in one sentence.
     ///
     /// # Errors
     /// [`ApiMisuse::State`] when no client waits.
-    pub fn refuse(&mut self, reason: String) -> Result<()> {
+    pub fn refuse(&mut self, kind: &'static str, reason: String) -> Result<()> {
         let (State::AwaitGrant(opened, ..) | State::Committing(opened)) = self.take() else {
             return Err(ApiMisuse::State { asked: "refuse", state: "has no client waiting" }.into());
         };
-        self.transmit.push_back(ServerMessage::Refused { reason });
+        self.tell(kind, reason);
         self.state = State::Ready(opened);
         Ok(())
     }
@@ -317,6 +324,11 @@ impl<B: Backend> Server<B> {
         Ok(())
     }
 
+    fn tell(&mut self, kind: &'static str, reason: String) {
+        self.refusal = Some(kind);
+        self.transmit.push_back(ServerMessage::Refused { reason });
+    }
+
     fn take(&mut self) -> State<B> {
         core::mem::replace(&mut self.state, State::Failed)
     }
@@ -351,8 +363,7 @@ impl<B: Backend> Server<B> {
                     }
                     Err(Error::PeerMisbehaved(error)) => Err(error.into()),
                     Err(refusal) => {
-                        self.transmit
-                            .push_back(ServerMessage::Refused { reason: refusal.reason() });
+                        self.tell(refusal.kind(), refusal.reason());
                         Ok(State::Ready(opened))
                     }
                 }
@@ -391,8 +402,8 @@ impl<B: Backend> Server<B> {
                         self.transmit.push_back(ServerMessage::LeaseReturned);
                         Ok(State::Ready(opened))
                     }
-                    LeaseStep::Ended(Ended::RolledBack { reason }) => {
-                        self.transmit.push_back(ServerMessage::Refused { reason });
+                    LeaseStep::Ended(Ended::RolledBack(error)) => {
+                        self.tell(error.kind(), error.reason());
                         Ok(State::Ready(opened))
                     }
                 }

@@ -7,7 +7,7 @@ use rand::rngs::ChaCha20Rng;
 use rand_core::{TryCryptoRng, TryRng};
 
 use crate::error::Refused;
-use crate::ledger::{Entry, Exposure, LayerExposure, LeaseTerms, Ledger, Policy};
+use crate::ledger::{Exposure, LayerExposure, LeaseTerms, Ledger, Policy};
 use crate::plan::Direction::{Backward, Forward};
 
 /// A layer worth `secret` bits that gives `per_sample` away.
@@ -117,7 +117,7 @@ fn a_version_of_ones_own_begins_with_what_was_seen() {
     let mut ledger = Ledger::default();
     ledger.charge("alice", 4, &of(&[a.clone(), b.clone()]), 2, Policy::Enforce).unwrap();
     ledger.charge("bob", 4, &of(core::slice::from_ref(&a)), 1, Policy::Enforce).unwrap();
-    ledger.apply(&Entry::Carried { account: "alice".into(), from: 4, to: 5 });
+    ledger.account("alice").carry(4, 5);
     for (account, version, expected) in
         [("alice", 4, [20, 40]), ("alice", 5, [20, 40]), ("bob", 4, [10, 0]), ("bob", 5, [0, 0])]
     {

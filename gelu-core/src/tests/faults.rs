@@ -102,7 +102,7 @@ fn feed(messages: &[ClientMessage], rate: &LearningRate<Clear>) -> (Result<(), E
                     ServerOutput::LeaseRequested { steps, .. } => {
                         server.grant(&host.model(), steps, rate.clone(), &mut rng)?;
                     }
-                    ServerOutput::Commit { .. } => server.refuse("not stored".into())?,
+                    ServerOutput::Commit { .. } => server.refuse("store", "not stored".into())?,
                 }
             }
         }

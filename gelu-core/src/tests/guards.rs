@@ -320,7 +320,7 @@ fn a_server_grants_refuses_and_commits_when_a_client_waits_for_it() {
         assert_eq!(at().server.holds_lease(), holds, "{place}");
         let model = Arc::new(model());
         let grant = |mut s: Session| s.server.grant(&model, 1, PUBLIC, &mut s.rng);
-        let refuse = |mut s: Session| s.server.refuse("no".into());
+        let refuse = |mut s: Session| s.server.refuse("test", "no".into());
         let commit = |mut s: Session| s.server.committed(2);
         let weigh = |mut s: Session| s.server.exposure(&model).map(drop);
         let results = [grant(at()), refuse(at()), commit(at()), weigh(at())];

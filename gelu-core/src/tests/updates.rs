@@ -171,7 +171,8 @@ fn a_final_sum_of_gradients_has_no_low_bits() {
 }
 
 /// An honest client cannot know that it has pushed a weight out of its bound: that is no
-/// misbehaviour, and the lease leaves no trace.
+/// misbehaviour, and the lease leaves no trace. Nor does the reason tell what the weight would have become: whoever
+/// chose the sum would learn the weight.
 #[test]
 fn a_lease_that_leaves_the_format_is_rolled_back() {
     let max = model().precision.weights.max();
@@ -182,8 +183,11 @@ fn a_lease_that_leaves_the_format_is_rolled_back() {
     for (weight, step) in [(max, -1), (-max, 1)] {
         for sum in single(step) {
             let reason = end(full(weight), sum).unwrap().unwrap_err();
-            assert!(reason.contains("exceeds the bound of 1"), "{reason}");
+            assert!(reason.contains("would leave the bound of 1"), "{reason}");
         }
+        let reasons =
+            |step| single(step).into_iter().map(|s| end(full(weight), s).unwrap().unwrap_err());
+        assert!(reasons(step).eq(reasons(5 * step)), "a reason depends on the weight");
         for sum in single(-step) {
             end(full(weight), sum).unwrap().unwrap();
         }

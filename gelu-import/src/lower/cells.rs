@@ -9,6 +9,7 @@
 
 use std::rc::Rc;
 
+use super::codes::{Codes, expanded, label_encoder};
 use super::elementwise::REAL_TYPES;
 use super::linear::scaler;
 use super::{Act, Lowering, Op, Scaling, Stop, Value, natural, refuse};
@@ -18,7 +19,7 @@ use crate::graph::{Elements, Input, Node};
 pub(crate) const MOST_COLUMNS: usize = 1 << 14;
 
 /// The most cells of all values together.
-const MOST_MADE: usize = 1 << 18;
+pub(super) const MOST_MADE: usize = 1 << 18;
 
 /// Types of numbers by ONNX: of integers.
 const WHOLE_TYPES: [i64; 2] = [6, 7];
@@ -42,6 +43,8 @@ pub(crate) enum Kind {
     Rounded,
     /// Whether it is the word of this place in the category.
     Flag { category: Rc<Category>, word: usize },
+    /// The number of its word.
+    Code(Rc<Codes>),
 }
 
 /// Words that have a feature each.
@@ -50,20 +53,22 @@ pub(crate) struct Category {
     pub(crate) words: Vec<String>,
     /// Whether an unknown word gives zeros; otherwise there may be none.
     pub(crate) takes_unknown: bool,
+    /// Of words that are integers: whether a number that is none is rounded towards zero, or is another word.
+    pub(crate) rounds: bool,
 }
 
 /// One number of a row.
 #[derive(Debug, Clone, PartialEq)]
-struct Feature {
-    cell: Cell,
-    scale: f64,
-    shift: f64,
+pub(super) struct Feature {
+    pub(super) cell: Cell,
+    pub(super) scale: f64,
+    pub(super) shift: f64,
 }
 
 /// Numbers of a row, along the last axis of a tensor.
 #[derive(Debug, Clone)]
 pub(super) struct Cells {
-    features: Vec<Feature>,
+    pub(super) features: Vec<Feature>,
     /// Axes of size 1 between the batch and them.
     ones: usize,
 }
@@ -106,7 +111,7 @@ impl Feature {
         Self { cell, scale: 1.0, shift: 0.0 }
     }
 
-    fn is_plain(&self) -> bool {
+    pub(super) fn is_plain(&self) -> bool {
         self.scale == 1.0 && self.shift == 0.0
     }
 }
@@ -188,6 +193,7 @@ impl<'a> Lowering<'a> {
                 }
             }
             "ai.onnx.ml.OneHotEncoder" => cells = one_hot(node, &cells)?,
+            "ai.onnx.ml.LabelEncoder" => label_encoder(node, &mut cells)?,
             _ => return Ok(None),
         }
         Ok(Some(cells))
@@ -206,30 +212,33 @@ impl<'a> Lowering<'a> {
         if let Some(feature) = cells.features.iter().find(|feature| !feature.cell.is_number()) {
             let column = self.column_name(feature.cell.column);
             return refuse(match feature.cell.kind {
-                Kind::Word => format!("takes the words of {column}; encode them (OneHotEncoder)"),
+                Kind::Word => {
+                    format!(
+                        "takes the words of {column}; encode them (OneHotEncoder, OrdinalEncoder)"
+                    )
+                }
                 _ => format!("rounds the numbers of {column} to integers"),
             });
         }
-        let (scale, shift) = cells.features.iter().map(|f| (f.scale, f.shift)).unzip();
-        let is_plain = cells.features.iter().all(Feature::is_plain);
-        let list: Vec<_> = cells.features.into_iter().map(|feature| feature.cell).collect();
+        let (list, scaling, mixture) = expanded(cells.features)?;
         if self.steps.is_empty() {
             self.cells = list;
-            let input = natural(&[shape.iter().product()]);
+            let input = natural(&[self.cells.len()]);
             self.push(node.label(), Op::Input, Vec::new(), input);
         } else if self.cells != list {
             return refuse(
                 "takes other columns of the sample, or in another order, than a node before it",
             );
         }
-        let shape_of_input = self.steps[0].shape;
-        let step = match is_plain {
-            true => 0,
-            false => {
-                let op = Op::Affine(Rc::new(Scaling { scale, shift }));
-                self.push(node.label(), op, vec![0], shape_of_input)
-            }
-        };
+        let mut step = 0;
+        if !scaling.is_identity() {
+            let shape_of_input = self.steps[0].shape;
+            step = self.push(node.label(), Op::Affine(Rc::new(scaling)), vec![0], shape_of_input);
+        }
+        if let Some(mixture) = mixture {
+            let features = natural(&[shape.iter().product()]);
+            step = self.push(node.label(), Op::Mix(Rc::new(mixture)), vec![step], features);
+        }
         Ok(Act::of(step, &shape))
     }
 
@@ -251,7 +260,7 @@ impl<'a> Lowering<'a> {
 
 impl Cell {
     fn is_number(&self) -> bool {
-        matches!(self.kind, Kind::Number { .. } | Kind::Flag { .. })
+        matches!(self.kind, Kind::Number { .. } | Kind::Flag { .. } | Kind::Code(_))
     }
 }
 
@@ -264,6 +273,7 @@ impl Feature {
             | Kind::Flag { .. }
             | Kind::Rounded
                 if is_plain => {}
+            Kind::Code(codes) if is_plain && codes.are_whole() => {}
             kind @ Kind::Number { missing: None, .. } if is_plain => *kind = Kind::Rounded,
             _ => return refuse("rounds numbers that were filled in or scaled to integers"),
         }
@@ -316,7 +326,8 @@ fn one_hot(node: &Node, cells: &Cells) -> Result<Cells, Stop> {
             "its words are of another type than the column, or the column was changed before",
         );
     }
-    let category = Rc::new(Category { words, takes_unknown: node.integer("zeros", 1) != 0 });
+    let category =
+        Rc::new(Category { words, takes_unknown: node.integer("zeros", 1) != 0, rounds: true });
     let flag = |word| {
         let (column, category) = (feature.cell.column, Rc::clone(&category));
         Feature::plain(Cell { column, kind: Kind::Flag { category, word } })

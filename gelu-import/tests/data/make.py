@@ -17,7 +17,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import (
     FloatTensorType, Int64TensorType, StringTensorType,
@@ -91,6 +91,52 @@ def tables():
     answers("tensor_logistic", {"X": tensor[:ROWS]})
 
 
+def ordinals():
+    """Words as numbers: one with a number for other words, some that are scaled afterwards, one that is a number itself."""
+    rng, n = np.random.default_rng(11), 300
+    sizes, stages = ["small", "medium", "large"], ["i", "ii", "iii", "iv"]
+    table = pandas.DataFrame({
+        "age": rng.normal(52, 14, n).round(1).astype(np.float32),
+        "size": rng.choice(sizes, n),
+        "stage": rng.choice(stages, n),
+        "sex": rng.choice(["f", "m"], n),
+        "ward": rng.choice([3, 5, 9], n),
+    })
+    risk = (table.age - 52) / 14 + table["size"].map(sizes.index) - table.stage.map(stages.index) + 0.3 * (table.ward == 9)
+    classes = np.where(risk > 0.3, "ill", np.where(risk > -1, "frail", "well"))
+    known = OrdinalEncoder(categories=[sizes], handle_unknown="use_encoded_value", unknown_value=-1)
+    scaled = make_pipeline(OrdinalEncoder(categories=[stages, ["f", "m"]]), StandardScaler())
+    columns = ColumnTransformer([
+        ("age", StandardScaler(), ["age"]),
+        ("size", known, ["size"]),
+        ("scaled", scaled, ["stage", "sex"]),
+        ("ward", OrdinalEncoder(), ["ward"]),
+    ])
+    types = [
+        ("age", FloatTensorType([None, 1])), ("size", StringTensorType([None, 1])),
+        ("stage", StringTensorType([None, 1])), ("sex", StringTensorType([None, 1])),
+        ("ward", Int64TensorType([None, 1])),
+    ]
+    head = table.head(ROWS).copy()
+    head.loc[2, "size"] = "huge"
+    head.to_csv(HERE / "ordinal_rows.csv", index=False)
+    inputs = {name: head[[name]].to_numpy() for name in head}
+    inputs["age"] = inputs["age"].astype(np.float32)
+    inputs = {k: v.astype(object) if k in ("size", "stage", "sex") else v for k, v in inputs.items()}
+    classifier = MLPClassifier((4,), max_iter=300, random_state=1)
+    model = make_pipeline(columns, StandardScaler(), classifier).fit(table, classes)
+    save("ordinal_mlp", to_onnx(model, initial_types=types, options={id(classifier): {"zipmap": False}}))
+    answers("ordinal_mlp", inputs)
+
+    tensor = table[["ward", "age"]].to_numpy(np.float32)
+    chosen = ColumnTransformer([("age", StandardScaler(), [1]), ("ward", OrdinalEncoder(), [0])])
+    classifier = LogisticRegression()
+    model = make_pipeline(chosen, classifier).fit(tensor, classes)
+    save("ordinal_tensor", to_onnx(model, tensor[:1], options={id(classifier): {"zipmap": False}}))
+    np.save(HERE / "ordinal_tensor.inputs.npy", tensor[:ROWS])
+    answers("ordinal_tensor", {"X": tensor[:ROWS]})
+
+
 def quantised():
     """A small network in 8 bits, with scales of each tensor and of each channel."""
     rng = np.random.default_rng(3)
@@ -137,4 +183,5 @@ def quantised():
 
 
 tables()
+ordinals()
 quantised()

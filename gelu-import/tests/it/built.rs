@@ -21,7 +21,7 @@ fn assert_close(a: &Array2<f64>, b: &Array2<f64>) {
     assert!(worst < 1e-6, "{worst}");
 }
 
-fn refusals(file: &File) -> Vec<String> {
+pub(crate) fn refusals(file: &File) -> Vec<String> {
     match onnx(&file.bytes()) {
         Err(Error::Unsupported(all)) => all.iter().map(ToString::to_string).collect(),
         other => panic!("{other:?}"),

@@ -4,5 +4,6 @@ mod build;
 mod built;
 mod files;
 mod mutations;
+mod ordinals;
 mod pipelines;
 mod resnet;

@@ -13,18 +13,18 @@ pub(crate) fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
-fn import(name: &str) -> Imported {
+pub(crate) fn import(name: &str) -> Imported {
     let bytes = std::fs::read(path(&format!("{name}.onnx"))).unwrap();
     onnx(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 /// `[numbers, batch]`.
-fn array(name: &str) -> Array2<f64> {
+pub(crate) fn array(name: &str) -> Array2<f64> {
     columns(npy::read(&std::fs::read(path(&format!("{name}.npy"))).unwrap()).unwrap())
 }
 
 /// A schema of the file's columns, as `gelu import` makes it.
-fn schema(imported: &Imported) -> Schema {
+pub(crate) fn schema(imported: &Imported) -> Schema {
     let columns = imported.sample.table().unwrap().columns.clone();
     Schema::new(Description { version: VERSION, columns, ..Description::default() }).unwrap()
 }

@@ -1,4 +1,4 @@
-//! Images to be classified: PNG files, folders of them, IDX files, files of CIFAR-10.
+//! Images to be classified: PNG files, folders of them, IDX files, files of CIFAR-10 and folders of those.
 //!
 //! A pixel becomes a number from 0 (black) to 1 (white or full colour): its sample divided by the largest
 //! of its bit depth. Nothing is resized, cropped or blended, and colour profiles and gamma are not
@@ -44,8 +44,8 @@ enum Source {
 impl Images {
     /// Finds the images at `path`, which must have the shape `shape`: of one channel (grey) or three (red, green, blue).
     ///
-    /// A folder holds PNG files and nothing else, but for names that begin with a dot. A file is known by what it
-    /// holds, whatever its name.
+    /// A folder holds PNG files and nothing else, but for names that begin with a dot; or CIFAR-10. A file is known by
+    /// what it holds, whatever its name.
     ///
     /// # Errors
     /// [`Error::Data`] naming the file: no image, a file of images of another size, a folder with other files in it;
@@ -53,23 +53,26 @@ impl Images {
     pub fn open(path: &Path, shape: Shape) -> Result<Self> {
         let wrong = |problem| Error::data(path.display().to_string())(problem);
         let shape = channels_and_size(shape).map_err(wrong)?;
-        let source = if fs::metadata(path).map_err(Error::io(path))?.is_dir() {
-            Source::Files(files(path)?)
-        } else if is_png(path)? {
-            Source::Files(vec![path.to_owned()])
-        } else if cifar::may_be(path)? {
+        let of_cifar = |batch: cifar::Batch| {
             check_size(cifar::SHAPE, shape).map_err(wrong)?;
             let [colours, height, width] = cifar::SHAPE;
-            let planes = cifar::Batch::open(path)?.pixels;
             let size = height * width;
             let image = |image: &[u8]| -> Vec<u8> {
                 let sample = |at: usize| image[at % colours * size + at / colours];
                 (0..image.len()).map(sample).collect()
             };
-            Source::Bytes {
-                pixels: planes.chunks(colours * size).flat_map(image).collect(),
-                colours,
+            let pixels = batch.pixels.chunks(colours * size).flat_map(image).collect();
+            Ok::<_, Error>(Source::Bytes { pixels, colours })
+        };
+        let source = if fs::metadata(path).map_err(Error::io(path))?.is_dir() {
+            match cifar::batches(path)? {
+                Some(batches) => of_cifar(cifar::Batch::open_all(&batches)?)?,
+                None => Source::Files(files(path)?),
             }
+        } else if is_png(path)? {
+            Source::Files(vec![path.to_owned()])
+        } else if cifar::may_be(path)? {
+            of_cifar(cifar::Batch::open(path)?)?
         } else {
             let images = idx::Images::open(path)?;
             check_size([1, images.rows, images.columns], shape).map_err(wrong)?;

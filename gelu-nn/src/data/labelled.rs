@@ -1,8 +1,9 @@
-//! Images with their classes: a folder of PNG files for each class, or a file of CIFAR-10.
+//! Images with their classes: a folder of PNG files for each class, or CIFAR-10, one file of it or the folder.
 //!
 //! ```text
 //! scans/ill/0001.png  scans/ill/0002.png  scans/well/0001.png        the folder's name is the class
 //! data_batch_1.bin                                                   see [`cifar`]
+//! cifar-10-batches-bin                                               all of its files as one, in their order
 //! ```
 //! The shape is that of the first image; every other must have it, too. Pixels become features as [`images`](super::images)
 //! says.
@@ -24,17 +25,22 @@ use crate::schema::{Description, Image, Label, Schema, VERSION};
 /// [`Error::Data`] naming the folder or file: fewer than two classes, a class without images, images of different
 /// sizes, more than [`MAX_CELLS`] pixels in all; [`Error::Io`]; [`Error::Schema`] for more classes than one may have.
 pub fn open(path: &Path) -> Result<(Dataset, Schema)> {
-    match path.is_dir() {
-        true => of_folders(path),
-        false => {
-            let batch = cifar::Batch::open(path)?;
-            let features = batch.pixels.iter().map(|&pixel| f64::from(pixel) / 255.0).collect();
-            let labels = batch.labels.into_iter().map(usize::from).collect();
-            let [channels, height, width] = cifar::SHAPE;
-            let shape = Shape::image(channels, height, width);
-            dataset(path, shape, features, labels, cifar::CLASSES.map(String::from).to_vec())
-        }
+    if !path.is_dir() {
+        return of_cifar(path, cifar::Batch::open(path)?);
     }
+    match cifar::batches(path)? {
+        Some(batches) => of_cifar(path, cifar::Batch::open_all(&batches)?),
+        None => of_folders(path),
+    }
+}
+
+/// Images of CIFAR-10 from `path`.
+pub(super) fn of_cifar(path: &Path, batch: cifar::Batch) -> Result<(Dataset, Schema)> {
+    let features = batch.pixels.iter().map(|&pixel| f64::from(pixel) / 255.0).collect();
+    let labels = batch.labels.into_iter().map(usize::from).collect();
+    let [channels, height, width] = cifar::SHAPE;
+    let shape = Shape::image(channels, height, width);
+    dataset(path, shape, features, labels, cifar::CLASSES.map(String::from).to_vec())
 }
 
 fn of_folders(path: &Path) -> Result<(Dataset, Schema)> {
@@ -134,5 +140,23 @@ mod tests {
         assert_eq!((images.len(), images.name(1)), (2, "2".into()));
         let grey = Images::open(&path, Shape::image(1, 32, 32)).unwrap().read(0);
         assert!(grey.unwrap_err().to_string().contains("it has colours"));
+    }
+
+    #[test]
+    fn a_folder_of_cifar_is_one_data_set() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, classes) in [("test_batch", &[9][..]), ("data_batch_1", &[3, 0])] {
+            let path = dir.path().join(name).with_extension("bin");
+            fs::write(path, cifar::tests::file(classes)).unwrap();
+        }
+        fs::write(dir.path().join("readme.html"), "").unwrap();
+        let (dataset, schema) = open(dir.path()).unwrap();
+        assert_eq!((dataset.labels(), dataset.inputs()), (&[3, 0, 9][..], 3072));
+        assert_eq!(schema.classes(), cifar::CLASSES);
+        let images = Images::open(dir.path(), Shape::image(3, 32, 32)).unwrap();
+        assert_eq!((images.len(), images.name(2)), (3, "3".into()));
+        assert_eq!(images.read(2).unwrap(), dataset.features().column(2).to_vec());
+        let (file, _) = open(&dir.path().join("data_batch_1.bin")).unwrap();
+        assert_eq!(file, dataset.select(&[0, 1]));
     }
 }

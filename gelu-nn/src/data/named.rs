@@ -1,14 +1,14 @@
 //! Well-known data sets by name, in a folder with one sub-folder each.
 //!
-//! Nothing is downloaded: the files are those of the UCI Machine Learning Repository and of MNIST,
-//! under their original names. `gelu datasets` prints [`sources`].
+//! Nothing is downloaded: the files are those of the UCI Machine Learning Repository, of MNIST and of
+//! CIFAR-10, under their original names. `gelu datasets` prints [`sources`].
 
 use std::path::{Path, PathBuf};
 
 use ::csv::StringRecord;
 
 use super::csv::{Column, Decimal, Format, Header, Records, Table};
-use super::{Dataset, Split, idx};
+use super::{Dataset, Split, cifar, idx, labelled};
 use crate::error::{DataError, Error, Result};
 use crate::schema::{
     Description, Fill, Image, Label, Options, ReadOptions, Schema, VERSION, pixel_names,
@@ -47,6 +47,8 @@ enum Kind {
     Counts { file: &'static str, test: Option<&'static str> },
     /// Two IDX files.
     Idx { images: &'static str, labels: &'static str, test: Option<&'static str> },
+    /// CIFAR-10's folder: the batches to train on, or the one to test.
+    Cifar { test: Option<&'static str> },
 }
 
 /// What a table needs before it can be used.
@@ -64,7 +66,10 @@ impl Source {
     pub fn test(&self) -> Option<&'static str> {
         match self.kind {
             Kind::Table { .. } | Kind::Digits => None,
-            Kind::Counts { test, .. } | Kind::Idx { test, .. } | Kind::Abstracts { test } => test,
+            Kind::Counts { test, .. }
+            | Kind::Idx { test, .. }
+            | Kind::Abstracts { test }
+            | Kind::Cifar { test } => test,
         }
     }
 
@@ -140,6 +145,15 @@ pub(super) fn load(name: &str, dir: &Path) -> Result<(Dataset, Schema)> {
             let labels = labels.into_iter().map(usize::from).collect();
             let dataset = Dataset::new(images.features(), labels, pixel_names(shape), digits);
             Ok((dataset.map_err(Error::data(name))?, schema))
+        }
+        Kind::Cifar { test } => {
+            let folder = dir.join(cifar::FOLDER);
+            let files = match test {
+                Some(_) => (1..=5).map(|number| format!("data_batch_{number}.bin")).collect(),
+                None => vec!["test_batch.bin".into()],
+            };
+            let files: Vec<_> = files.into_iter().map(|file| folder.join(file)).collect();
+            labelled::of_cifar(&folder, cifar::Batch::open_all(&files)?)
         }
     }
 }
@@ -238,7 +252,7 @@ const HEART: [&str; 14] = [
     "slope", "ca", "thal", "num",
 ];
 
-static SOURCES: [Source; 13] = [
+static SOURCES: [Source; 15] = [
     Source {
         name: "iris",
         description: "Iris flowers by four measurements (Fisher 1936); part of this program",
@@ -303,6 +317,20 @@ static SOURCES: [Source; 13] = [
             labels: "mnist/t10k-labels-idx1-ubyte",
             test: None,
         },
+    },
+    Source {
+        name: "cifar10",
+        description: "Photographs, 32x32 in colour, the 50,000 for training (Krizhevsky 2009); 1.2 GB in memory",
+        inputs: 3072,
+        classes: 10,
+        kind: Kind::Cifar { test: Some("cifar10-test") },
+    },
+    Source {
+        name: "cifar10-test",
+        description: "Photographs, 32x32 in colour, the 10,000 for testing",
+        inputs: 3072,
+        classes: 10,
+        kind: Kind::Cifar { test: None },
     },
     Source {
         name: "wdbc",
@@ -376,6 +404,23 @@ mod tests {
         assert_eq!(Dataset::load("digits", nowhere).unwrap(), Dataset::digits());
         let error = Dataset::load("mnist", nowhere).unwrap_err().to_string();
         assert!(error.contains("train-images-idx3-ubyte"), "{error}");
+    }
+
+    #[test]
+    fn cifar_is_read_from_the_folder_of_its_archive() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("cifar-10-batches-bin");
+        std::fs::create_dir(&folder).unwrap();
+        for class in 1..=5 {
+            let file = cifar::tests::file(&[class]);
+            std::fs::write(folder.join(format!("data_batch_{class}.bin")), file).unwrap();
+        }
+        let error = Split::unscaled("cifar10", dir.path(), 1).unwrap_err().to_string();
+        assert!(error.contains("test_batch.bin"), "{error}");
+        std::fs::write(folder.join("test_batch.bin"), cifar::tests::file(&[7, 8])).unwrap();
+        let Split { train, test } = Split::unscaled("cifar10", dir.path(), 1).unwrap();
+        assert_eq!((train.labels(), test.labels()), (&[1, 2, 3, 4, 5][..], &[7, 8][..]));
+        assert_eq!(train.class_names()[7], "horse");
     }
 
     #[test]

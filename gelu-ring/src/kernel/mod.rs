@@ -11,12 +11,14 @@
 #[expect(unsafe_code, reason = "vector instructions; the files say why each use is sound")]
 mod ifma;
 mod portable;
+pub(crate) mod stream;
 pub(crate) mod weights;
 
 use std::sync::OnceLock;
 
 use crate::automorphism::Permutation;
 use crate::modulus::{Modulus, below};
+use stream::Stream;
 use weights::{Shape, Weights};
 
 /// At most this many products are added before a kernel reduces: sums of two words of 52 bits fit 64.
@@ -30,10 +32,13 @@ pub(crate) type Pair<'a> = (&'a [u64], [&'a [u64]; 2]);
 
 /// Panics unless all slices have one length, a multiple of [`BLOCK`].
 fn check_pairs(outs: &[&mut [u64]; 2], terms: &[Pair<'_>]) {
+    check_parts(outs, terms.iter().flat_map(|&(a, [b, c])| [a, b, c]));
+}
+
+fn check_parts<'a>(outs: &[&mut [u64]; 2], mut parts: impl Iterator<Item = &'a [u64]>) {
     let len = outs[0].len();
-    let same = |(a, [b, c]): &Pair<'_>| [a.len(), b.len(), c.len()] == [len; 3];
     let blocks = len.is_multiple_of(BLOCK) && outs[1].len() == len;
-    assert!(blocks && terms.iter().all(same), "lengths of parts of rows");
+    assert!(blocks && parts.all(|part| part.len() == len), "lengths of parts of rows");
 }
 
 /// Arithmetic on rows of N residues modulo one q ≡ 1 mod 2N; see the [module](self).
@@ -58,6 +63,13 @@ pub(crate) trait Kernel: Send + Sync {
     /// outs\[k\]\[i\] ← Σ a\[i\]·b\[k\]\[i\] over all (a, b) of `terms`, for slices of equal length, a multiple of
     /// [`BLOCK`]: parts of rows. Each a is read once for both sums.
     fn sums_of_products(&self, outs: [&mut [u64]; 2], terms: &[Pair<'_>]);
+
+    /// outs\[k\]\[i\] ← Σⱼ a\[j\]\[i\]·s\[2j + k\]\[i\] for the residues s of a stream: as
+    /// [`sums_of_products`](Self::sums_of_products), where b is packed.
+    fn sums_with_pairs(&self, outs: [&mut [u64]; 2], factors: &[&[u64]], pairs: Stream<'_>);
+
+    /// outs\[k\]\[i\] ← Σⱼ s\[j\]\[i\]·b\[j\]\[k\]\[i\]: the same, where a is packed.
+    fn sums_of_packed(&self, outs: [&mut [u64]; 2], stream: Stream<'_>, factors: &[[&[u64]; 2]]);
 
     /// row\[i\] ← row\[i\]·factor.
     fn scale(&self, row: &mut [u64], factor: u64);

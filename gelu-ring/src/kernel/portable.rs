@@ -5,8 +5,9 @@
 //! every word y, and is below 2q. Between stages, values are below 4q going forward and below 2q
 //! coming back.
 
+use super::stream::Stream;
 use super::weights::{GROUP, Shape, Weights};
-use super::{Kernel, MAX_TERMS, Pair, add, check_pairs, lift, neg, shift, sub};
+use super::{Kernel, MAX_TERMS, Pair, add, check_pairs, check_parts, lift, neg, shift, sub};
 use crate::automorphism::Permutation;
 use crate::modulus::{Modulus, below, high};
 use crate::ntt::{SPAN, SPAN_ORDER, roots};
@@ -102,6 +103,16 @@ impl Rows {
     }
 }
 
+/// So many residues of the first rows.
+fn unpacked(stream: Stream<'_>, rows: usize, count: usize) -> Vec<Vec<u64>> {
+    let row = |row| {
+        let mut residues = vec![0; count];
+        stream.unpack(row, &mut residues);
+        residues
+    };
+    (0..rows).map(row).collect()
+}
+
 impl Kernel for Rows {
     fn name(&self) -> &'static str {
         "portable"
@@ -148,6 +159,23 @@ impl Kernel for Rows {
                 }
             }
         }
+    }
+
+    fn sums_with_pairs(&self, outs: [&mut [u64]; 2], factors: &[&[u64]], pairs: Stream<'_>) {
+        check_parts(&outs, factors.iter().copied());
+        let count = outs[0].len();
+        let rows = unpacked(pairs, 2 * factors.len(), count);
+        let terms = factors.iter().zip(rows.as_chunks().0);
+        let terms: Vec<Pair<'_>> = terms.map(|(a, [b, c])| (*a, [&**b, &**c])).collect();
+        self.sums_of_products(outs, &terms);
+    }
+
+    fn sums_of_packed(&self, outs: [&mut [u64]; 2], stream: Stream<'_>, factors: &[[&[u64]; 2]]) {
+        check_parts(&outs, factors.iter().flatten().copied());
+        let count = outs[0].len();
+        let rows = unpacked(stream, factors.len(), count);
+        let terms: Vec<Pair<'_>> = rows.iter().zip(factors).map(|(a, b)| (&**a, *b)).collect();
+        self.sums_of_products(outs, &terms);
     }
 
     fn scale(&self, row: &mut [u64], factor: u64) {

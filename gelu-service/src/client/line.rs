@@ -40,7 +40,7 @@ impl Line {
     /// Opens the channel and greets.
     pub(super) async fn open(
         address: impl ToSocketAddrs,
-        server_name: &str,
+        [server_name, model]: [&str; 2],
         tls: &ClientTls,
         limits: Limits,
         backend: &'static str,
@@ -54,7 +54,7 @@ impl Line {
             let sender = Sender::new(write, limits.frame_bytes);
             let receiver = Receiver::new(read, CARD_BYTES);
             let mut line = Self { receiver, sender, limits, backend, observer };
-            let card = line.greet().await?;
+            let card = line.greet(model).await?;
             line.receiver.set_limit(limits.frame_bytes);
             Ok((line, card))
         };
@@ -62,8 +62,10 @@ impl Line {
         opened.unwrap_or(Err(Error::Timeout { waiting_for: "the server's greeting", limit }))
     }
 
-    async fn greet(&mut self) -> Result<ModelCard> {
+    /// Both frames at once: the answer to the first tells whether the second could be read.
+    async fn greet(&mut self, model: &str) -> Result<ModelCard> {
         self.send(&Up::Hello(Hello::ours())).await?;
+        self.send(&Up::Choose(model.to_owned())).await?;
         match self.receiver.receive(OPENING).await?.0 {
             Down::Welcome(welcome) => {
                 let Welcome { version, card } = *welcome;

@@ -8,7 +8,7 @@
 //! # -> Result<(), Box<dyn std::error::Error>> {
 //! let tls = ClientTls::read(Path::new("ca.pem"), &identity)?;
 //! let connection = Connection::<Clear>::connect(
-//!     "server.example:7878", "server.example", &tls, Limits::default(), |event| println!("{event:?}"),
+//!     "server.example:7878", "server.example", "", &tls, Limits::default(), |event| println!("{event:?}"),
 //! ).await?;
 //! println!("{}: {}", connection.card().name, connection.card().training);
 //! let key = Arc::new(ClearKey::new(2048)?);
@@ -119,8 +119,8 @@ pub struct Connection<B: Backend> {
 impl<B: Backend> Connection<B> {
     /// Connects, authenticates both sides, agrees on a version, and checks the server's card.
     ///
-    /// `server_name` must be a name or an address in the server's certificate; `observer` is told of
-    /// everything that happens.
+    /// `server_name` must be a name or an address in the server's certificate; `model` is the name of the one that is
+    /// wanted, and may be empty where the server has one for us; `observer` is told of everything that happens.
     ///
     /// # Errors
     /// `Network`, `Tls`, `PeerIncompatible`, `Ended` with what the server said, `Model` when its
@@ -128,11 +128,14 @@ impl<B: Backend> Connection<B> {
     pub async fn connect(
         address: impl ToSocketAddrs,
         server_name: &str,
+        model: &str,
         tls: &ClientTls,
         limits: Limits,
         observer: impl FnMut(&ClientEvent) + Send + 'static,
     ) -> Result<Self> {
-        let line = Line::open(address, server_name, tls, limits, B::ID, Box::new(observer)).await?;
+        let line =
+            Line::open(address, [server_name, model], tls, limits, B::ID, Box::new(observer))
+                .await?;
         Self::checked(line).await
     }
 

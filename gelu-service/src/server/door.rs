@@ -4,12 +4,16 @@
 //! time, and holds no seat. When there are too many, from one network or in all, the one that came
 //! first makes room for the newcomer: an honest client has greeted us within a few round trips, so
 //! who fills the pool throws out nobody but itself.
+//!
+//! Who finds no seat is told when to come back: when as many seats will have become free as others were sent away before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::error::Goodbye;
 use crate::limits::Limits;
@@ -125,9 +129,21 @@ fn network(address: IpAddr) -> IpAddr {
 /// The sessions that a server has room for.
 #[derive(Debug)]
 pub(super) struct Seats {
-    free: Arc<Semaphore>,
+    most: usize,
     most_of_account: usize,
-    taken: Mutex<BTreeMap<String, usize>>,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    next: u64,
+    /// When each session began.
+    began: BTreeMap<u64, Instant>,
+    by_account: BTreeMap<String, usize>,
+    /// How long the last sessions took.
+    lengths: VecDeque<Duration>,
+    /// Clients that were sent away and have not been made up for by a seat that became free.
+    sent_away: u32,
 }
 
 /// A session's seat, given up when it is dropped.
@@ -135,13 +151,13 @@ pub(super) struct Seats {
 pub(super) struct Seat {
     seats: Arc<Seats>,
     account: String,
-    _permit: OwnedSemaphorePermit,
+    number: u64,
 }
 
 impl Seats {
     pub(super) fn new(limits: &Limits) -> Self {
-        let free = Arc::new(Semaphore::new(limits.sessions));
-        Self { free, most_of_account: limits.sessions_of_account, taken: Mutex::default() }
+        let (most, most_of_account) = (limits.sessions, limits.sessions_of_account);
+        Self { most, most_of_account, taken: Mutex::default() }
     }
 
     /// A seat for `account`.
@@ -150,30 +166,69 @@ impl Seats {
     /// What the client is told: [`Goodbye::TooManySessions`] or [`Goodbye::Busy`].
     pub(super) fn take(self: &Arc<Self>, account: &str) -> Result<Seat, Goodbye> {
         let mut taken = self.taken();
-        let of_account = taken.get(account).copied().unwrap_or(0);
+        let of_account = taken.by_account.get(account).copied().unwrap_or(0);
         if of_account >= self.most_of_account {
             return Err(Goodbye::TooManySessions);
         }
-        let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| Goodbye::Busy)?;
-        taken.insert(account.to_owned(), of_account + 1);
-        Ok(Seat { seats: Arc::clone(self), account: account.to_owned(), _permit: permit })
+        if taken.began.len() >= self.most {
+            taken.sent_away = taken.sent_away.saturating_add(1);
+            return Err(Goodbye::Busy { seconds: taken.come_back_in() });
+        }
+        let number = taken.next;
+        taken.next += 1;
+        taken.began.insert(number, Instant::now());
+        taken.by_account.insert(account.to_owned(), of_account + 1);
+        Ok(Seat { seats: Arc::clone(self), account: account.to_owned(), number })
     }
 
-    fn taken(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, usize>> {
+    fn taken(&self) -> std::sync::MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken {
+    /// With n seats and sessions of m seconds, m / n seconds go by from one free seat to the next. As m serves the median
+    /// of the last sessions; where none has ended yet, that of the time for which they have gone on.
+    fn come_back_in(&self) -> u16 {
+        let now = Instant::now();
+        let mut lengths: Vec<Duration> = match self.lengths.is_empty() {
+            false => self.lengths.iter().copied().collect(),
+            true => self.began.values().map(|&began| now - began).collect(),
+        };
+        lengths.sort_unstable();
+        let median = lengths.get(lengths.len() / 2).map_or(0.0, Duration::as_secs_f64);
+        let seconds = median * f64::from(self.sent_away) / self.began.len().max(1) as f64;
+        // Within 1 to 300: no truncation.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let seconds = seconds.ceil().clamp(1.0, f64::from(LONGEST_WAIT)) as u16;
+        seconds
+    }
+
+    fn give_up(&mut self, account: &str, number: u64) {
+        if let Some(began) = self.began.remove(&number) {
+            self.lengths.push_back(began.elapsed());
+            if self.lengths.len() > LENGTHS {
+                self.lengths.pop_front();
+            }
+        }
+        self.sent_away = self.sent_away.saturating_sub(1);
+        match self.by_account.get_mut(account) {
+            Some(sessions @ 2..) => *sessions -= 1,
+            _ => drop(self.by_account.remove(account)),
+        }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut taken = self.seats.taken();
-        let left = taken.get(&self.account).map_or(0, |n| n - 1);
-        match left {
-            0 => taken.remove(&self.account),
-            left => taken.insert(std::mem::take(&mut self.account), left),
-        };
+        self.seats.taken().give_up(&self.account, self.number);
     }
 }
+
+/// The longest time in seconds after which a client is told to come back: things change.
+const LONGEST_WAIT: u16 = 300;
+/// So many sessions are remembered.
+const LENGTHS: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -231,21 +286,51 @@ mod tests {
         assert!(!same("10.0.0.1", "10.0.0.2"));
     }
 
+    fn seats(sessions: usize, sessions_of_account: usize) -> Arc<Seats> {
+        let limits = Limits { sessions, sessions_of_account, ..Limits::default() };
+        Arc::new(Seats::new(&limits))
+    }
+
     #[test]
     fn seats_are_counted_in_all_and_by_account() {
-        let limits = Limits { sessions: 3, sessions_of_account: 2, ..Limits::default() };
-        let seats = Arc::new(Seats::new(&limits));
+        let seats = seats(3, 2);
         let take = |account| seats.take(account);
+        let is_busy = |account| matches!(take(account), Err(Goodbye::Busy { .. }));
         let alice = [take("alice").unwrap(), take("alice").unwrap()];
         assert_eq!(take("alice").unwrap_err(), Goodbye::TooManySessions);
         let bob = take("bob").unwrap();
-        assert_eq!(take("bob").unwrap_err(), Goodbye::Busy);
-        assert_eq!(take("carol").unwrap_err(), Goodbye::Busy);
+        assert!(is_busy("bob") && is_busy("carol"));
         drop(alice);
         let bob = [bob, take("bob").unwrap()];
         assert_eq!(take("bob").unwrap_err(), Goodbye::TooManySessions);
         take("alice").unwrap();
         drop(bob);
-        assert!(seats.taken().is_empty());
+        let taken = seats.taken();
+        assert!(taken.began.is_empty() && taken.by_account.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_no_seat_is_told_when_one_will_be_free() {
+        let seats = seats(4, 4);
+        let wait = |account| match seats.take(account) {
+            Err(Goodbye::Busy { seconds }) => seconds,
+            other => panic!("{other:?}"),
+        };
+        let pass = |seconds| tokio::time::advance(Duration::from_secs(seconds));
+        let taken: Vec<_> = (0..4).map(|_| seats.take("alice").unwrap()).collect();
+        assert_eq!(wait("bob"), 1, "nobody knows yet how long sessions take");
+        pass(40).await;
+        assert_eq!(
+            wait("bob"),
+            20,
+            "the second one that was sent away; a seat every 10 s, it seems"
+        );
+        pass(40).await;
+        drop(taken);
+        // Four have ended after 80 s each: a seat every 20 s. All that were sent away have been made up for.
+        let _taken: Vec<_> = (0..4).map(|_| seats.take("alice").unwrap()).collect();
+        assert_eq!([wait("bob"), wait("bob"), wait("carol")], [20, 40, 60]);
+        (0..100).for_each(|_| assert!(wait("bob") > 60));
+        assert_eq!(wait("bob"), LONGEST_WAIT);
     }
 }

@@ -1,15 +1,20 @@
 //! How a session begins and ends: the secure channel, the greeting, the last words.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gelu_core::Backend;
+use gelu_core::error::{PeerIncompatible, PeerMisbehaved};
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::spawn_blocking;
 
 use super::door::Seat;
-use super::host::Host;
+use super::host::Hosted;
 use super::observer::guarded;
+use super::quotas::Counted;
+use super::shared::Shared;
 use crate::account;
 use crate::channel::{PARTING_TIME, admit};
 use crate::error::{Error, FrameError, Goodbye, Result};
@@ -24,54 +29,68 @@ type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 /// A client that is known and has been greeted.
 pub(super) struct Greeted {
     pub(super) account: String,
+    pub(super) peer: SocketAddr,
     pub(super) line: Line,
     pub(super) seat: Seat,
+    pub(super) counted: Counted,
+    /// What proves its account, where that is a certificate.
+    pub(super) certificate: Option<CertificateDer<'static>>,
 }
 
-/// Opens the channel, learns who is there, agrees on a version, hands out the card.
-pub(super) async fn greet<B: Backend>(host: &Host<B>, tcp: TcpStream) -> Result<Greeted> {
-    let channel = admit(tcp, Arc::clone(host.config.tls.config())).await?;
+/// Opens the channel, learns who is there, agrees on a version, finds the model, hands out its card.
+pub(super) async fn greet(
+    shared: &Shared,
+    tcp: TcpStream,
+    peer: SocketAddr,
+) -> Result<(Arc<dyn Hosted>, Greeted)> {
+    let channel = admit(tcp, shared.config.tls.config()).await?;
     let (_, state) = channel.get_ref();
     let account = account::of_certificate(state.peer_certificates());
     let speaks_gelu = state.alpn_protocol() == Some(ALPN);
+    let certificate = state.peer_certificates().and_then(<[_]>::first).cloned();
     let (read, write) = tokio::io::split(channel);
-    welcome(host, Box::new(read), Box::new(write), speaks_gelu.then_some(account)).await
+    let account = speaks_gelu.then_some(account);
+    let (model, mut greeted) =
+        welcome(shared, Box::new(read), Box::new(write), account, peer).await?;
+    greeted.certificate = certificate.map(CertificateDer::into_owned);
+    Ok((model, greeted))
 }
 
 /// The greeting on a channel that is secret and authentic: of an account, or of somebody who has come for another
 /// exchange.
-pub(super) async fn welcome<B: Backend>(
-    host: &Host<B>,
+pub(super) async fn welcome(
+    shared: &Shared,
     read: Reader,
     write: Writer,
     account: Option<Result<String, String>>,
-) -> Result<Greeted> {
-    let limits = host.config.limits;
+    peer: SocketAddr,
+) -> Result<(Arc<dyn Hosted>, Greeted)> {
+    let limits = shared.config.limits;
     let mut line = Line {
         receiver: Receiver::new(read, GREETING_BYTES),
         sender: Sender::new(write, limits.frame_bytes),
         send_limit: limits.send,
     };
-    match greeted(host, &mut line, account).await {
-        Ok((account, seat)) => {
+    match greeted(shared, &mut line, account).await {
+        Ok((model, account, seat, counted)) => {
             line.receiver.set_limit(limits.frame_bytes);
-            Ok(Greeted { account, line, seat })
+            Ok((model, Greeted { account, peer, line, seat, counted, certificate: None }))
         }
         Err(error) => {
-            line.part(&error, B::ID).await;
+            line.part(&error, "").await;
             Err(error)
         }
     }
 }
 
-async fn greeted<B: Backend>(
-    host: &Host<B>,
+async fn greeted(
+    shared: &Shared,
     line: &mut Line,
     account: Option<Result<String, String>>,
-) -> Result<(String, Seat)> {
+) -> Result<(Arc<dyn Hosted>, String, Seat, Counted)> {
     let account = account.ok_or(FrameError::NoGreeting)?;
-    let (hello, _) = match line.receiver.receive("reading a greeting").await {
-        Ok((Up::Hello(hello), bytes)) => (hello, bytes),
+    let hello = match line.receiver.receive(READING).await {
+        Ok((Up::Hello(hello), _)) => hello,
         Ok(_) | Err(Error::PeerMisbehaved(_)) => return Err(FrameError::NoGreeting.into()),
         Err(error) => return Err(error),
     };
@@ -80,11 +99,33 @@ async fn greeted<B: Backend>(
         guarded(|| tracing::warn!(why, "no account"));
         Goodbye::NoAccount
     })?;
-    let seat = host.seats.take(&account)?;
-    let card = host.card(&account);
+    let wanted = match line.receiver.receive(READING).await?.0 {
+        Up::Choose(name) => name,
+        other => {
+            return Err(PeerMisbehaved::UnexpectedMessage {
+                expected: "Choose",
+                got: other.name(),
+            }
+            .into());
+        }
+    };
+    let model = shared
+        .find(&account, &wanted)
+        .map_err(|served| PeerIncompatible::Model { wanted, served: served.join(", ") })?;
+    let seat = shared.seats.take(&account)?;
+    let (quotas, name) = (Arc::clone(&shared.quotas), account.clone());
+    let counted = spawn_blocking(move || quotas.begin(&name)).await;
+    let counted = counted.map_err(|e| Error::Bug(e.to_string()))?;
+    let counted = counted.map_err(|denied| {
+        guarded(|| tracing::info!(account, %denied, "no session"));
+        denied.goodbye()
+    })?;
+    let card = model.card(&account);
     line.send(&Down::Welcome(Box::new(Welcome { version, card }))).await?;
-    Ok((account, seat))
+    Ok((model, account, seat, counted))
 }
+
+const READING: &str = "reading a greeting";
 
 /// The frames of a session.
 pub(super) struct Line {

@@ -26,7 +26,7 @@ enum Answering<B: Backend> {
 impl<B: Backend> Machine<B> {
     /// Before the first message.
     pub(super) fn new(host: &Host<B>, rng: ChaCha20Rng) -> Self {
-        let server = server::Server::sharing(Arc::clone(&host.weights));
+        let server = server::Server::sharing(Arc::clone(host.weights()));
         Self { answering: Answering::Open(Box::new(server)), rng }
     }
 
@@ -40,7 +40,7 @@ impl<B: Backend> Machine<B> {
             (&self.answering, &message)
             && machine.client_key().is_none()
         {
-            let (weights, terms) = (Arc::clone(&host.host.weights), host.host.config.blind);
+            let (weights, terms) = (Arc::clone(host.host.weights()), host.host.offer.blind);
             self.answering = Answering::Blind(Box::new(BlindServer::sharing(weights, terms)));
         }
         match &mut self.answering {
@@ -60,6 +60,14 @@ impl<B: Backend> Machine<B> {
         match &mut self.answering {
             Answering::Open(machine) => machine.poll_transmit(),
             Answering::Blind(machine) => machine.poll_transmit(),
+        }
+    }
+
+    /// The kind of what was refused last.
+    pub(super) fn refusal(&self) -> Option<&'static str> {
+        match &self.answering {
+            Answering::Open(machine) => machine.refusal(),
+            Answering::Blind(machine) => machine.refusal(),
         }
     }
 

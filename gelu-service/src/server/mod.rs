@@ -1,9 +1,9 @@
-//! The server: one model, many clients, one lease at a time.
+//! The server: models, many clients, one lease of each model at a time.
 //!
 //! ```text
-//!           ┌ session ─ machine ┐      ┌ model    version n, on the disk before anybody hears of it
-//!  TLS ─────┼ session ─ machine ┼─ host┼ ledger   on the disk before an answer leaves
-//!           └ session ─ machine ┘      └ queue    one lease at a time, first come, first served
+//!           ┌ session ─ machine ┐          ┌ store     charges, versions, leases: durable before an answer leaves
+//!  TLS ─────┼ session ─ machine ┼─ model ──┼ versions  the last one, in the hands of all sessions and in its file
+//!           └ session ─ machine ┘          └ queue     one lease at a time
 //! ```
 //!
 //! Every session drives a machine of [`gelu_core::server`] on its own; evaluation runs beside the
@@ -20,142 +20,119 @@
 mod door;
 mod greeting;
 mod host;
-mod ledger;
+mod lease;
 mod machine;
 mod observer;
+mod offer;
 mod queue;
+mod quotas;
 mod session;
+mod shared;
 mod terms;
+mod turns;
+mod versions;
 mod web;
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::future::pending;
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gelu_core::Backend;
-use gelu_core::ledger::Policy;
-use gelu_core::server::{BlindTerms, LearningRate};
+use futures_util::future::join3;
+use gelu_store::{Quota, Store};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::error::{Error, Result};
-use crate::handshake::{Mode, ModelCard};
+use crate::handshake::ModelCard;
 use crate::limits::Limits;
 use crate::tls::ServerTls;
 use greeting::greet;
-use host::{Host, check_paths};
 use observer::guarded;
-pub use observer::{Observer, ServerEvent, Summary, Traffic, Way};
+pub use observer::{Ended, MADE_ROOM, Observer, PRECOMPUTE, ServerEvent, Summary, Traffic, Way};
+pub use offer::{AnyOffer, Offer};
+use shared::Shared;
 pub use terms::Terms;
+pub use versions::content;
 use web::Pages;
-pub use web::{HEADERS, Tokens, Web};
+pub use web::{HEADERS, Web};
 
-/// Everything that a server needs to know.
+/// Everything that a server needs to know, but for its [models](Offer).
 #[non_exhaustive]
-pub struct Config<B: Backend> {
+pub struct Config {
     /// Where to listen; port 0 takes any free one.
     pub address: SocketAddr,
     /// Certificates and key.
     pub tls: ServerTls,
-    /// The model's file. It is served, and replaced by each committed version.
-    pub model: PathBuf,
-    /// How many of the model's first stages are frozen, if not as its file says. The file of every committed version
-    /// says it then.
-    pub freeze: Option<usize>,
-    /// The ledger's file; begun if it is not there.
-    pub ledger: PathBuf,
-    /// The learning rate of every lease.
-    pub rate: LearningRate<B>,
-    /// What happens at the ledger's bound.
-    pub policy: Policy,
-    /// How queries may be asked, the preferred mode first. `None`: open and blind where the ledger lets an open query
-    /// pass, blind alone where it does not, as far as the model can be computed blindly.
-    pub modes: Option<Vec<Mode>>,
-    /// What sessions of blind queries may have.
-    pub blind: BlindTerms,
-    /// The most samples of a lease. Under [`Policy::Enforce`] the ledger's bound may be lower.
-    pub lease_samples: u64,
-    /// The key sizes that clients may use.
-    pub key_bits: RangeInclusive<u32>,
+    /// The books of all models.
+    pub store: Store,
+    /// What this server is called among those that share the store: never two of them the same.
+    pub replica: String,
     /// Time and room.
     pub limits: Limits,
-    /// Whether sessions use the time after a query to prepare the next one: answers come sooner,
-    /// and clients that never ask again have cost more.
-    pub precompute: bool,
+    /// What an account may use of a day.
+    pub quota: Quota,
+    /// The same of accounts that have one of their own.
+    pub quotas_of: BTreeMap<String, Quota>,
     /// A page for browsers, at an address of its own.
     pub web: Option<Web>,
     /// Who looks on.
     pub observer: Arc<dyn Observer>,
-    /// Draws the lengths of leases from this seed, so that a demonstration can be repeated. A client
-    /// that knows it knows `d_max`; ciphertexts take their randomness from the operating system
-    /// in any case.
-    pub danger_lease_seed: Option<[u8; 32]>,
 }
 
-impl<B: Backend> Config<B> {
-    /// A server that enforces its ledger; every other setting has a default and is a field.
-    pub fn new(
-        address: SocketAddr,
-        tls: ServerTls,
-        model: impl Into<PathBuf>,
-        ledger: impl Into<PathBuf>,
-        rate: LearningRate<B>,
-    ) -> Self {
-        Self {
-            address,
-            tls,
-            model: model.into(),
-            freeze: None,
-            ledger: ledger.into(),
-            rate,
-            policy: Policy::Enforce,
-            modes: None,
-            blind: BlindTerms::default(),
-            lease_samples: 4096,
-            key_bits: 2048..=8192,
-            limits: Limits::default(),
-            precompute: false,
-            web: None,
-            observer: Arc::new(()),
-            danger_lease_seed: None,
-        }
+impl Config {
+    /// A server that is alone with its store; every other setting has a default and is a field.
+    pub fn new(address: SocketAddr, tls: ServerTls, store: Store) -> Self {
+        let (limits, quota, quotas_of) = Default::default();
+        let (replica, web, observer) = ("server".into(), None, Arc::new(()));
+        Self { address, tls, store, replica, limits, quota, quotas_of, web, observer }
     }
 }
 
 /// A server that listens: see the [module](self).
-pub struct Server<B: Backend> {
+pub struct Server {
     listener: TcpListener,
     pages: Option<Arc<Pages>>,
-    host: Arc<Host<B>>,
+    open: Open,
 }
+
+/// A server's models and what they share, which lead to each other. Closed when this is dropped, however a server ends.
+struct Open(Arc<Shared>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// The way to a server that runs. Clones lead to the same one.
+#[derive(Clone)]
+pub struct Handle(Arc<Shared>);
 
 /// When to stop: nothing yet, or the moment at which the last lease must be over.
 type Stop = Option<Instant>;
 
-impl<B: Backend> Server<B> {
-    /// Opens the files, checks the configuration, and listens. Clients wait until [`run`](Self::run).
+impl Server {
+    /// Opens the models, checks the configuration, and listens. Clients wait until [`run`](Self::run).
     ///
     /// # Errors
-    /// [`Error::Configuration`], [`Error::File`], [`Error::Model`]: what the operator must change;
+    /// [`Error::Configuration`], [`Error::File`], [`Error::Model`], [`Error::Store`]: what the operator must change;
     /// [`Error::Network`] when the address is taken.
-    pub async fn bind(config: Config<B>) -> Result<Self> {
-        check_paths(&config.model, &config.ledger)?;
+    pub async fn bind(config: Config, models: Vec<AnyOffer>) -> Result<Self> {
         let address = config.address;
         let pages = match &config.web {
             Some(web) => Some(Arc::new(Pages::bind(web).await?)),
             None => None,
         };
-        let opened = tokio::task::spawn_blocking(move || Host::open(config)).await;
-        let host = opened.map_err(|e| Error::Bug(e.to_string()))??;
+        let open = Open(Arc::new(Shared::new(config)?));
+        Handle(Arc::clone(&open.0)).serve(models).await?;
         let listening = TcpListener::bind(address).await;
         let listener = listening.map_err(Error::network(format!("listening on {address}")))?;
-        Ok(Self { listener, pages, host: Arc::new(host) })
+        Ok(Self { listener, pages, open })
     }
 
     /// Where the server listens.
@@ -175,9 +152,9 @@ impl<B: Backend> Server<B> {
         asked.map_err(Error::network("asking for the own address"))
     }
 
-    /// What every client is told; the account is left empty.
-    pub fn card(&self) -> ModelCard {
-        self.host.card("")
+    /// The way to it while it runs.
+    pub fn handle(&self) -> Handle {
+        Handle(Arc::clone(&self.open.0))
     }
 
     /// Serves until `shutdown` is ready. Then nobody is let in any more, whoever waits is told so,
@@ -189,32 +166,32 @@ impl<B: Backend> Server<B> {
     /// # Errors
     /// None at present: what goes wrong in a session is an [event](ServerEvent).
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Summary> {
-        let Self { listener, pages, host } = self;
-        let (stop, stopping) = watch::channel(Stop::None);
+        let Self { listener, pages, open } = self;
+        let shared = &open.0;
         let mut sessions = JoinSet::new();
         let mut shutdown = pin!(shutdown);
+        let mut others = pin!(join3(follow(shared), count_use(shared), renew_tls(shared)));
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
+                _ = &mut others => {}
                 Some(ended) = sessions.join_next() => report(ended),
                 accepted = listener.accept() => match accepted {
-                    Ok((tcp, peer)) => admit(&host, &mut sessions, tcp, peer, &stopping),
-                    Err(error) => cannot_accept(&host, &error).await,
+                    Ok((tcp, peer)) => admit(shared, &mut sessions, tcp, peer),
+                    Err(error) => cannot_accept(shared, &error).await,
                 },
-                accepted = accept(pages.as_deref()) => match (accepted, &pages) {
-                    (Ok((tcp, peer)), Some(pages)) => {
-                        let place = host.strangers.admit(peer.ip());
-                        let (pages, host) = (Arc::clone(pages), Arc::clone(&host));
-                        sessions.spawn(web::run(pages, host, tcp, peer, place, stopping.clone()));
+                accepted = web::accept(pages.as_ref()) => match accepted {
+                    Ok((pages, tcp, peer)) => {
+                        let place = shared.strangers.admit(peer.ip());
+                        sessions.spawn(web::run(pages, Arc::clone(shared), tcp, peer, place));
                     }
-                    (Err(error), _) => cannot_accept(&host, &error).await,
-                    (Ok(_), None) => {}
+                    Err(error) => cannot_accept(shared, &error).await,
                 },
             }
         }
         drop((listener, pages));
-        let (now, limits) = (Instant::now(), &host.config.limits);
-        stop.send_replace(Some(now + limits.grace));
+        let (now, limits) = (Instant::now(), &shared.config.limits);
+        shared.stop.send_replace(Some(now + limits.grace));
         let farewells = async {
             while let Some(ended) = sessions.join_next().await {
                 report(ended);
@@ -224,40 +201,97 @@ impl<B: Backend> Server<B> {
             sessions.shutdown().await;
         }
         // Evaluations cannot be broken off: wait until each has given its permit back.
-        let all = u32::try_from(limits.computations).unwrap_or(u32::MAX);
-        drop(host.computing.acquire_many(all).await);
-        Ok(host.summary())
+        shared.computing.idle().await;
+        write_use(shared).await;
+        Ok(shared.summary())
     }
+}
+
+impl Handle {
+    /// Serves these models from now on. One that is served already goes on with its versions and its line, on the new
+    /// terms; what its file holds is published, if it is news. Sessions that have begun keep the terms of their
+    /// greeting. Where this fails all stays as it was.
+    ///
+    /// # Errors
+    /// As [`Server::bind`].
+    pub async fn serve(&self, models: Vec<AnyOffer>) -> Result<()> {
+        let shared = Arc::clone(&self.0);
+        let opened = spawn_blocking(move || {
+            let before = shared.models();
+            let opened: Result<Vec<_>> =
+                models.into_iter().map(|offer| offer.open(&shared, &before)).collect();
+            shared.serve(opened?)
+        });
+        opened.await.map_err(|e| Error::Bug(e.to_string()))?
+    }
+
+    /// What every client is told of each model; the account is left empty.
+    pub fn cards(&self) -> Vec<ModelCard> {
+        self.0.models().iter().map(|model| model.card("")).collect()
+    }
+
+    /// The books.
+    pub fn store(&self) -> &Store {
+        &self.0.config.store
+    }
+}
+
+/// Takes over, again and again, what other servers of the store have made of the models.
+async fn follow(shared: &Arc<Shared>) -> Infallible {
+    if !shared.config.store.is_shared() {
+        return pending().await;
+    }
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        for model in shared.models() {
+            let refreshed = spawn_blocking(move || model.refresh()).await;
+            if let Ok(Err(error)) = refreshed {
+                shared.emit(ServerEvent::StoreFailed { reason: error.to_string() });
+            }
+        }
+    }
+}
+
+/// Writes what accounts use, every second.
+async fn count_use(shared: &Arc<Shared>) -> Infallible {
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        write_use(shared).await;
+    }
+}
+
+async fn write_use(shared: &Arc<Shared>) {
+    let quotas = Arc::clone(&shared.quotas);
+    if let Ok(Err(error)) = spawn_blocking(move || quotas.write()).await {
+        shared.emit(ServerEvent::StoreFailed { reason: error.to_string() });
+    }
+}
+
+/// Reads certificates and revocations again whenever their files change.
+async fn renew_tls(shared: &Arc<Shared>) {
+    let report = |result: Result<()>| match result {
+        Ok(()) => guarded(|| tracing::info!("certificates and revocations were read again")),
+        Err(error) => guarded(|| {
+            tracing::error!(%error, "certificates or revocations cannot be read; the old ones stay in force");
+        }),
+    };
+    shared.config.tls.follow(report).await;
 }
 
 /// Lets somebody in who is not yet known.
-fn admit<B: Backend>(
-    host: &Arc<Host<B>>,
-    sessions: &mut JoinSet<()>,
-    tcp: TcpStream,
-    peer: SocketAddr,
-    stopping: &watch::Receiver<Stop>,
-) {
-    let place = host.strangers.admit(peer.ip());
-    host.emit(ServerEvent::Connected { peer });
-    let (host, stopping) = (Arc::clone(host), stopping.clone());
+fn admit(shared: &Arc<Shared>, sessions: &mut JoinSet<()>, tcp: TcpStream, peer: SocketAddr) {
+    let place = shared.strangers.admit(peer.ip());
+    shared.emit(ServerEvent::Connected { peer });
+    let shared = Arc::clone(shared);
     sessions.spawn(async move {
-        session::run(&host, greet(&host, tcp), peer, place, stopping).await;
+        session::run(&shared, greet(&shared, tcp, peer), peer, place).await;
     });
 }
 
-/// The next browser; never, where there is no page.
-async fn accept(pages: Option<&Pages>) -> std::io::Result<(TcpStream, SocketAddr)> {
-    match pages {
-        Some(pages) => pages.accept().await,
-        None => pending().await,
-    }
-}
-
 /// Out of file descriptors, most likely: strangers have to give theirs back.
-async fn cannot_accept<B: Backend>(host: &Host<B>, error: &std::io::Error) {
+async fn cannot_accept(shared: &Shared, error: &std::io::Error) {
     guarded(|| tracing::warn!(%error, "cannot accept"));
-    host.strangers.make_room();
+    shared.strangers.make_room();
     sleep(Duration::from_millis(100)).await;
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::time::Duration;
 
 use gelu_core::message::ClientMessage;
 
@@ -24,16 +24,23 @@ pub trait Observer: Send + Sync + 'static {
 impl Observer for () {}
 
 /// What can happen on a server. Nothing in it is secret of either party.
+///
+/// `kind` and `phase` are words of the program, so there are few of them: what counts events may sort by them. A `reason`
+/// is a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ServerEvent {
-    /// A trained model came without a ledger, so an empty one was begun: whatever accounts have
-    /// been shown before counts no more.
-    LedgerMissing {
-        /// The model's version.
+    /// A version of a model is served from now on: at the start, and whenever it came from elsewhere than a lease.
+    Serving {
+        /// The model.
+        model: String,
+        /// Its version.
         version: u64,
-        /// Where the ledger should have been.
-        ledger: PathBuf,
+    },
+    /// A model is served no more.
+    Withdrawn {
+        /// The model.
+        model: String,
     },
     /// Somebody has come, and is not yet known.
     Connected {
@@ -44,13 +51,17 @@ pub enum ServerEvent {
     TurnedAway {
         /// From where.
         peer: SocketAddr,
-        /// Why.
+        /// Why: the [kind](crate::Error::kind) of error, or [`MADE_ROOM`].
+        kind: &'static str,
+        /// Why, in a sentence.
         reason: String,
     },
     /// A session has begun.
     Accepted {
         /// Its account.
         account: String,
+        /// The model that it asks.
+        model: String,
         /// From where.
         peer: SocketAddr,
     },
@@ -58,13 +69,26 @@ pub enum ServerEvent {
     Queued {
         /// Its account.
         account: String,
+        /// The model that it wants to train.
+        model: String,
         /// How many are before it.
         position: u32,
+    },
+    /// A client that was [queued](Self::Queued) waits no more: its turn has come, or it has left.
+    Waited {
+        /// Its account.
+        account: String,
+        /// The model that it wanted to train.
+        model: String,
+        /// How long it has waited.
+        waited: Duration,
     },
     /// A lease has begun.
     LeaseGranted {
         /// The account that holds it.
         account: String,
+        /// The model.
+        model: String,
         /// The version that it starts from.
         base: u64,
         /// Mini-batches.
@@ -76,6 +100,8 @@ pub enum ServerEvent {
     Committed {
         /// The account that held it.
         account: String,
+        /// The model.
+        model: String,
         /// The new version.
         version: u64,
     },
@@ -83,6 +109,8 @@ pub enum ServerEvent {
     RolledBack {
         /// The account that held it.
         account: String,
+        /// The model.
+        model: String,
         /// Why.
         reason: String,
     },
@@ -90,6 +118,10 @@ pub enum ServerEvent {
     Refused {
         /// Its account.
         account: String,
+        /// The model that it asks.
+        model: String,
+        /// Why: the [kind](gelu_core::error::Error::kind) of refusal.
+        kind: &'static str,
         /// What it was told.
         reason: String,
     },
@@ -97,12 +129,46 @@ pub enum ServerEvent {
     Message {
         /// The session's account.
         account: String,
+        /// The session's model.
+        model: String,
         /// Its direction.
         way: Way,
         /// Its name.
         name: &'static str,
         /// Its bytes on the wire, before TLS.
         bytes: u64,
+    },
+    /// Something was computed for a session.
+    Computed {
+        /// The session's account.
+        account: String,
+        /// The session's model.
+        model: String,
+        /// The message that was worked on; or the one that the work leads to, where that is no answer; or
+        /// [`PRECOMPUTE`].
+        phase: &'static str,
+        /// How long it waited for its turn among the sessions.
+        waited: Duration,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A session has new tickets for blind queries.
+    TicketsMade {
+        /// Its account.
+        account: String,
+        /// Its model.
+        model: String,
+        /// How many.
+        tickets: usize,
+    },
+    /// A blind query has come: its tickets are gone, whatever the answer.
+    TicketsSpent {
+        /// The session's account.
+        account: String,
+        /// The session's model.
+        model: String,
+        /// How many: one for each sample.
+        tickets: usize,
     },
     /// The disk failed us; what depended on it was refused.
     StoreFailed {
@@ -113,10 +179,26 @@ pub enum ServerEvent {
     Left {
         /// Its account.
         account: String,
+        /// The model that it asked.
+        model: String,
         /// Why, unless the client said goodbye.
-        error: Option<String>,
+        ended: Option<Ended>,
     },
 }
+
+/// Why a session has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The [kind](crate::Error::kind) of error.
+    pub kind: &'static str,
+    /// In a sentence.
+    pub reason: String,
+}
+
+/// The [kind](ServerEvent::TurnedAway) of those who had not greeted yet when a newer connection needed their place.
+pub const MADE_ROOM: &str = "made room";
+/// The [phase](ServerEvent::Computed) of what is made ready for the next query.
+pub const PRECOMPUTE: &str = "Precompute";
 
 /// The direction of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -176,11 +258,16 @@ impl Summary {
             ServerEvent::Message { way, name, bytes, .. } => {
                 self.traffic.entry((*way, *name)).or_default().count(*bytes);
             }
-            ServerEvent::Left { error: Some(_), .. } => self.failed += 1,
-            ServerEvent::Left { error: None, .. }
-            | ServerEvent::LedgerMissing { .. }
+            ServerEvent::Left { ended: Some(_), .. } => self.failed += 1,
+            ServerEvent::Left { ended: None, .. }
+            | ServerEvent::Serving { .. }
+            | ServerEvent::Withdrawn { .. }
             | ServerEvent::Connected { .. }
             | ServerEvent::Queued { .. }
+            | ServerEvent::Waited { .. }
+            | ServerEvent::Computed { .. }
+            | ServerEvent::TicketsMade { .. }
+            | ServerEvent::TicketsSpent { .. }
             | ServerEvent::StoreFailed { .. } => {}
         }
     }
@@ -190,31 +277,52 @@ impl ServerEvent {
     /// One line for the log.
     pub(super) fn log(&self) {
         match self {
-            Self::LedgerMissing { version, ledger } => {
-                let ledger = ledger.display();
-                tracing::warn!(version, %ledger, "a trained model without a ledger: begins an empty one");
-            }
+            Self::Serving { model, version } => tracing::info!(model, version, "serving"),
+            Self::Withdrawn { model } => tracing::info!(model, "served no more"),
             Self::Connected { peer } => tracing::debug!(%peer, "connected"),
-            Self::TurnedAway { peer, reason } => tracing::warn!(%peer, reason, "turned away"),
-            Self::Accepted { account, peer } => tracing::info!(account, %peer, "session begins"),
-            Self::Queued { account, position } => {
-                tracing::info!(account, position, "waits for a lease");
+            Self::TurnedAway { peer, kind, reason } => {
+                tracing::warn!(%peer, kind, reason, "turned away");
             }
-            Self::LeaseGranted { account, base, steps, batch } => {
-                tracing::info!(account, base, steps, batch, "lease granted");
+            Self::Accepted { account, model, peer } => {
+                tracing::info!(account, model, %peer, "session begins");
             }
-            Self::Committed { account, version } => tracing::info!(account, version, "committed"),
-            Self::RolledBack { account, reason } => {
-                tracing::warn!(account, reason, "lease rolled back");
+            Self::Queued { account, model, position } => {
+                tracing::info!(account, model, position, "waits for a lease");
             }
-            Self::Refused { account, reason } => tracing::info!(account, reason, "refused"),
-            Self::Message { account, way, name, bytes } => {
-                tracing::trace!(account, ?way, name, bytes, "message");
+            Self::Waited { account, model, waited } => {
+                tracing::info!(account, model, seconds = waited.as_secs_f64(), "waits no more");
+            }
+            Self::LeaseGranted { account, model, base, steps, batch } => {
+                tracing::info!(account, model, base, steps, batch, "lease granted");
+            }
+            Self::Committed { account, model, version } => {
+                tracing::info!(account, model, version, "committed");
+            }
+            Self::RolledBack { account, model, reason } => {
+                tracing::warn!(account, model, reason, "lease rolled back");
+            }
+            Self::Refused { account, model, kind, reason } => {
+                tracing::info!(account, model, kind, reason, "refused");
+            }
+            Self::Message { account, model, way, name, bytes } => {
+                tracing::trace!(account, model, ?way, name, bytes, "message");
+            }
+            Self::Computed { account, model, phase, waited, took } => {
+                let (waited, seconds) = (waited.as_secs_f64(), took.as_secs_f64());
+                tracing::debug!(account, model, phase, waited, seconds, "computed");
+            }
+            Self::TicketsMade { account, model, tickets } => {
+                tracing::debug!(account, model, tickets, "tickets made");
+            }
+            Self::TicketsSpent { account, model, tickets } => {
+                tracing::debug!(account, model, tickets, "tickets spent");
             }
             Self::StoreFailed { reason } => tracing::error!(reason, "the disk failed"),
-            Self::Left { account, error: None } => tracing::info!(account, "session ends"),
-            Self::Left { account, error: Some(error) } => {
-                tracing::warn!(account, error, "session failed");
+            Self::Left { account, model, ended: None } => {
+                tracing::info!(account, model, "session ends");
+            }
+            Self::Left { account, model, ended: Some(Ended { kind, reason }) } => {
+                tracing::warn!(account, model, kind, reason, "session failed");
             }
         }
     }

@@ -7,27 +7,34 @@ use std::future::pending;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures_util::FutureExt;
-use gelu_core::error::{PeerIncompatible, PeerMisbehaved};
+use gelu_core::error::{PeerIncompatible, PeerMisbehaved, Refused};
 use gelu_core::message::{ClientMessage, ServerMessage};
 use gelu_core::server::ServerOutput;
 use gelu_core::{Backend, Parameters};
 use rand::rngs::ChaCha20Rng;
+use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
 
-use super::Stop;
 use super::door::{Place, Seat};
 use super::greeting::{Greeted, Line};
-use super::host::{AccountHost, Host};
+use super::host::{AccountHost, Host, Hosted};
+use super::lease::Lease;
 use super::machine::Machine;
-use super::observer::{ServerEvent as Event, Way, guarded};
+use super::observer::{Ended, MADE_ROOM, PRECOMPUTE, ServerEvent as Event, Way, guarded};
 use super::queue::Ticket;
+use super::quotas::{Counted, Denied};
+use super::shared::Shared;
+use super::{Config, Stop};
 use crate::compute::on_pool;
 use crate::error::{Error, Goodbye, Result};
 use crate::handshake::{Down, Mode, Up};
+use crate::limits::Limits;
 use crate::randomness::fresh_rng;
 
 /// Why a session stops.
@@ -45,14 +52,14 @@ impl<E: Into<Error>> From<E> for Over {
 }
 
 /// Serves one connection from its greeting to its last byte.
-pub(super) async fn run<B: Backend>(
-    host: &Arc<Host<B>>,
-    greeting: impl Future<Output = Result<Greeted>>,
+pub(super) async fn run(
+    shared: &Shared,
+    greeting: impl Future<Output = Result<(Arc<dyn Hosted>, Greeted)>>,
     peer: SocketAddr,
     mut place: Place,
-    stopping: watch::Receiver<Stop>,
 ) {
-    let limit = host.config.limits.greeting;
+    let limit = shared.config.limits.greeting;
+    let stopping = shared.stop.subscribe();
     let greeting = async {
         let greeting = timeout(limit, greeting).await;
         let waiting_for = "the greeting of a client";
@@ -61,42 +68,40 @@ pub(super) async fn run<B: Backend>(
     };
     let greeting = tokio::select! {
         biased;
-        greeting = greeting => greeting.map_err(|error| error.to_string()),
-        () = place.sent_away() => Err(MADE_ROOM.to_owned()),
-        () = asked_to_stop(stopping.clone(), false) => Err(Goodbye::ShuttingDown.to_string()),
+        greeting = greeting => greeting.map_err(|error| (error.kind(), error.to_string())),
+        () = place.sent_away() => Err((MADE_ROOM, NEEDED_PLACE.to_owned())),
+        () = asked_to_stop(stopping, false) => {
+            Err((Goodbye::ShuttingDown.kind(), Goodbye::ShuttingDown.to_string()))
+        }
     };
     drop(place);
     match greeting {
-        Err(reason) => host.emit(Event::TurnedAway { peer, reason }),
-        Ok((greeted, rng)) => {
-            let account = greeted.account.clone();
-            host.emit(Event::Accepted { account: account.clone(), peer });
-            let mut session = Session::new(Arc::clone(host), greeted, rng, stopping);
-            let error = match AssertUnwindSafe(session.serve()).catch_unwind().await {
-                Ok(Over::Left) => None,
-                Ok(Over::Failed(error)) => Some(error),
-                Err(_) => Some(Error::Bug("a session panicked".into())),
-            };
-            let reason = error.as_ref().map(Error::to_string);
-            session.roll_back(reason.as_deref().unwrap_or("the client left"));
-            if let Some(error) = &error {
-                session.part(error).await;
-            }
-            drop(session); // and its seat, before anybody hears of it
-            host.emit(Event::Left { account, error: reason });
-        }
+        Err((kind, reason)) => shared.emit(Event::TurnedAway { peer, kind, reason }),
+        Ok(((model, client), rng)) => model.attend(client, rng).await,
     }
 }
 
-const MADE_ROOM: &str = "it had not greeted yet and made room for a newer connection";
-
-/// A lease in progress.
-struct Lease {
-    /// Its place at the head of the line, given up when this is dropped.
-    _ticket: Ticket,
-    /// When it must be over.
-    until: Instant,
+/// Serves a client from its greeting to its last word.
+pub(super) async fn attend<B: Backend>(host: Arc<Host<B>>, client: Greeted, rng: ChaCha20Rng) {
+    let (account, peer) = (client.account.clone(), client.peer);
+    let model = host.name().to_owned();
+    host.emit(Event::Accepted { account: account.clone(), model: model.clone(), peer });
+    let mut session = Session::new(Arc::clone(&host), client, rng);
+    let error = match AssertUnwindSafe(session.serve()).catch_unwind().await {
+        Ok(Over::Left) => None,
+        Ok(Over::Failed(error)) => Some(error),
+        Err(_) => Some(Error::Bug("a session panicked".into())),
+    };
+    let ended = error.as_ref().map(|e| Ended { kind: e.kind(), reason: e.to_string() });
+    session.roll_back(ended.as_ref().map_or("the client left", |ended| &ended.reason));
+    if let Some(error) = &error {
+        session.part(error).await;
+    }
+    drop(session); // and its seat, before anybody hears of it
+    host.emit(Event::Left { account, model, ended });
 }
+
+const NEEDED_PLACE: &str = "it had not greeted yet and made room for a newer connection";
 
 struct Session<B: Backend> {
     host: Arc<Host<B>>,
@@ -106,19 +111,18 @@ struct Session<B: Backend> {
     machine: Option<Machine<B>>,
     lease: Option<Lease>,
     stopping: watch::Receiver<Stop>,
+    counted: Counted,
+    certificate: Option<CertificateDer<'static>>,
     _seat: Seat,
 }
 
 impl<B: Backend> Session<B> {
-    fn new(
-        host: Arc<Host<B>>,
-        greeted: Greeted,
-        rng: ChaCha20Rng,
-        stopping: watch::Receiver<Stop>,
-    ) -> Self {
-        let Greeted { account, line, seat } = greeted;
+    fn new(host: Arc<Host<B>>, client: Greeted, rng: ChaCha20Rng) -> Self {
+        let Greeted { account, line, seat, counted, certificate, .. } = client;
         let machine = Some(Machine::new(&host, rng));
-        Self { host, account, line, machine, lease: None, stopping, _seat: seat }
+        let stopping = host.shared.stop.subscribe();
+        let lease = None;
+        Self { host, account, line, machine, lease, stopping, counted, certificate, _seat: seat }
     }
 
     async fn serve(&mut self) -> Over {
@@ -131,13 +135,21 @@ impl<B: Backend> Session<B> {
 
     /// One message: taken, worked on, answered.
     async fn turn(&mut self) -> Result<(), Over> {
-        let message = self.next_message().await?;
+        let (message, bytes) = self.next_message().await?;
+        if let Err(denied) = self.counted.computation(bytes) {
+            return self.deny(&message, &denied).await;
+        }
         if let Some(reason) = self.not_offered(&message)? {
+            self.refused("mode", &reason);
             return self.send(ServerMessage::Refused { reason }).await;
         }
-        let handled = self.compute(move |machine, host| {
+        let spends = match &message {
+            ClientMessage::HiddenInputs { tickets, .. } => tickets.len(),
+            _ => 0,
+        };
+        let handled = self.compute(message.name(), move |machine, host| {
             check_key_size::<B>(&message, &host.host)?;
-            guarded(|| host.host.config.observer.received(&host.account, &message));
+            guarded(|| host.host.shared.config.observer.received(&host.account, &message));
             Ok::<_, Error>(machine.take(message, host)?)
         });
         match handled.await?? {
@@ -149,15 +161,33 @@ impl<B: Backend> Session<B> {
             }
             Some(_) | None => {}
         }
+        if spends > 0 {
+            let (account, model) = self.named();
+            self.host.emit(Event::TicketsSpent { account, model, tickets: spends });
+        }
         self.flush().await?;
-        if self.host.config.precompute {
-            self.compute(|machine, _| machine.precompute()).await?;
+        if self.host.offer.precompute {
+            self.compute(PRECOMPUTE, |machine, _| machine.precompute()).await?;
         }
         Ok(())
     }
 
-    async fn next_message(&mut self) -> Result<ClientMessage, Over> {
-        let limits = &self.host.config.limits;
+    /// Refuses what goes beyond a quota. In the middle of an exchange that ends the session: the rest of it would have
+    /// been in vain.
+    async fn deny(&mut self, message: &ClientMessage, denied: &Denied) -> Result<(), Over> {
+        let reason = denied.to_string();
+        self.refused("quota", &reason);
+        self.send(ServerMessage::Refused { reason: reason.clone() }).await?;
+        match message {
+            ClientMessage::RequestLease { .. } => Ok(()),
+            ClientMessage::EncryptedActivations { stage: 0, .. } if self.lease.is_none() => Ok(()),
+            _ => Err(Error::from(Refused::ByPeer(reason)).into()),
+        }
+    }
+
+    /// The next message and its bytes.
+    async fn next_message(&mut self) -> Result<(ClientMessage, u64), Over> {
+        let limits = self.limits();
         let silence = |limit, waiting_for| (Instant::now() + limit, waiting_for, limit);
         let (deadline, waiting_for, limit) = match &self.lease {
             None => silence(limits.idle, "the client's next message"),
@@ -175,15 +205,18 @@ impl<B: Backend> Session<B> {
             () = asked_to_stop(self.stopping.clone(), self.lease.is_some()) => {
                 return Err(Goodbye::ShuttingDown.into());
             }
+            () = revoked(&self.host.shared, self.certificate.as_ref()) => {
+                return Err(Goodbye::Revoked.into());
+            }
             received = timeout_at(deadline, self.line.receiver.receive(WAITING)) => received,
         };
         match received.map_err(|_| Error::Timeout { waiting_for, limit })?? {
             (Up::Bye, _) => Err(Over::Left),
-            (Up::Hello(_), _) => Err(unexpected("Message", "Hello").into()),
             (Up::Message(message), bytes) => {
                 self.count(Way::Up, message.name(), bytes);
-                Ok(message)
+                Ok((message, bytes))
             }
+            (other, _) => Err(unexpected("Message", other.name()).into()),
         }
     }
 
@@ -193,43 +226,78 @@ impl<B: Backend> Session<B> {
         batch: usize,
         lengths: RangeInclusive<u32>,
     ) -> Result<(), Over> {
-        let ticket = self.await_turn().await?;
-        let until = Instant::now() + self.host.config.limits.lease;
-        let granted = self.compute(move |machine, host| grant(machine, host, batch, lengths));
+        let lease = match self.await_turn().await {
+            Err(Over::Failed(Error::Store(error))) => {
+                self.host.emit(Event::StoreFailed { reason: error.to_string() });
+                let told = self.compute("LeaseGranted", |machine, _| {
+                    let (server, _) = machine.leasing()?;
+                    let refused = Refused::StoreFailed;
+                    Ok::<_, Error>(server.refuse(refused.kind(), refused.to_string())?)
+                });
+                return Ok(told.await??);
+            }
+            lease => lease?,
+        };
+        let granted =
+            self.compute("LeaseGranted", move |machine, host| grant(machine, host, batch, lengths));
         if let Some((base, steps)) = granted.await?? {
-            self.lease = Some(Lease { _ticket: ticket, until });
-            let account = self.account.clone();
-            self.host.emit(Event::LeaseGranted { account, base, steps, batch });
+            self.lease = Some(lease);
+            let (account, model) = self.named();
+            self.host.emit(Event::LeaseGranted { account, model, base, steps, batch });
+        } else {
+            lease.rolled_back("refused");
         }
         Ok(())
     }
 
-    async fn await_turn(&mut self) -> Result<Ticket, Over> {
-        let ticket = self.host.queue.join();
-        if ticket.position() > 0 {
-            let (account, position) = (self.account.clone(), ticket.position());
-            self.host.emit(Event::Queued { account, position });
+    async fn await_turn(&mut self) -> Result<Lease, Over> {
+        let ticket = self.host.queue().join(&self.account);
+        let (position, since) = (ticket.position(), Instant::now());
+        if position > 0 {
+            let (account, model) = self.named();
+            self.host.emit(Event::Queued { account, model, position });
         }
-        let mut notice = interval_at(Instant::now(), self.host.config.limits.keep_alive);
+        let lease = self.await_turn_of(ticket).await;
+        if position > 0 {
+            let (account, model) = self.named();
+            self.host.emit(Event::Waited { account, model, waited: since.elapsed() });
+        }
+        lease
+    }
+
+    async fn await_turn_of(&mut self, ticket: Ticket) -> Result<Lease, Over> {
+        let mut notice = interval_at(Instant::now(), self.limits().keep_alive);
         notice.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let place = ticket.place();
+        let (host, account) = (Arc::clone(&self.host), self.account.clone());
+        let Config { store, replica, limits, .. } = &host.shared.config;
+        let elsewhere = AtomicU32::new(0);
+        let who = [host.name(), replica, &account];
+        let mut taking = pin!(Lease::take(ticket, store, who, &elsewhere, limits.lease));
         loop {
             tokio::select! {
                 biased;
                 () = asked_to_stop(self.stopping.clone(), false) => {
                     return Err(Goodbye::ShuttingDown.into());
                 }
-                () = ticket.turn() => return Ok(ticket),
+                () = revoked(&host.shared, self.certificate.as_ref()) => {
+                    return Err(Goodbye::Revoked.into());
+                }
+                lease = &mut taking => return Ok(lease?),
                 received = self.line.receiver.receive("a client waited for its turn") => {
                     return Err(match received? {
                         (Up::Bye, _) => Over::Left,
-                        (Up::Hello(_), _) => unexpected("nothing", "Hello").into(),
                         (Up::Message(message), _) => {
                             unexpected("nothing", message.name()).into()
                         }
+                        (other, _) => unexpected("nothing", other.name()).into(),
                     });
                 }
                 _ = notice.tick() => {
-                    self.line.send(&Down::Waiting { position: ticket.position() }).await?;
+                    let position = place.position() + elsewhere.load(Ordering::Relaxed);
+                    if position > 0 {
+                        self.line.send(&Down::Waiting { position }).await?;
+                    }
                 }
             }
         }
@@ -237,22 +305,28 @@ impl<B: Backend> Session<B> {
 
     /// Stores the end of a lease; the next client's turn comes before the answer is written.
     async fn commit(&mut self, base: u64, parameters: Parameters) -> Result<(), Over> {
-        let committed = self.compute(move |machine, host| {
-            let stored = host.host.commit(&host.account, base, parameters);
+        let lease = self.lease.as_ref().map(Lease::key);
+        let lease = lease.ok_or_else(|| Error::Bug("a commit without a lease".into()))?;
+        let committed = self.compute("Committed", move |machine, host| {
+            let stored = host.host.commit(&lease, &host.account, base, parameters);
             let (server, _) = machine.leasing()?;
             match &stored {
                 Ok(version) => server.committed(*version)?,
-                Err(_) => server
-                    .refuse("the server cannot keep the new version; tell its operator".into())?,
+                Err(_) => server.refuse(
+                    "store",
+                    "the server cannot keep the new version; tell its operator".into(),
+                )?,
             }
             Ok::<_, Error>(stored)
         });
         let stored = committed.await??;
-        let account = self.account.clone();
         match stored {
             Ok(version) => {
-                self.lease = None;
-                self.host.emit(Event::Committed { account, version });
+                if let Some(lease) = self.lease.take() {
+                    lease.committed();
+                }
+                let (account, model) = self.named();
+                self.host.emit(Event::Committed { account, model, version });
             }
             Err(error) => {
                 let reason = error.to_string();
@@ -271,8 +345,12 @@ impl<B: Backend> Session<B> {
                     if !self.machine()?.holds_lease() {
                         self.roll_back(reason);
                     }
-                    let (account, reason) = (self.account.clone(), reason.clone());
-                    self.host.emit(Event::Refused { account, reason });
+                    let kind = self.machine()?.refusal().unwrap_or("other");
+                    self.refused(kind, reason);
+                }
+                ServerMessage::GarbledTicket { .. } => {
+                    let (account, model) = self.named();
+                    self.host.emit(Event::TicketsMade { account, model, tickets: 1 });
                 }
                 ServerMessage::LeaseReturned => self.roll_back("the client gave the lease back"),
                 _ => {}
@@ -285,6 +363,7 @@ impl<B: Backend> Session<B> {
     async fn send(&mut self, message: ServerMessage) -> Result<(), Over> {
         let name = message.name();
         let bytes = self.line.send(&Down::Message(message)).await?;
+        self.counted.answered(bytes);
         self.count(Way::Down, name, bytes);
         Ok(())
     }
@@ -307,16 +386,31 @@ impl<B: Backend> Session<B> {
 
     /// Ends the lease, if there is one that was not committed.
     fn roll_back(&mut self, reason: &str) {
-        if self.lease.take().is_some() {
-            let (account, reason) = (self.account.clone(), reason.to_owned());
-            self.host.emit(Event::RolledBack { account, reason });
+        if let Some(lease) = self.lease.take() {
+            lease.rolled_back(reason);
+            let (account, model) = self.named();
+            self.host.emit(Event::RolledBack { account, model, reason: reason.to_owned() });
         }
+    }
+
+    fn refused(&self, kind: &'static str, reason: &str) {
+        let (account, model) = self.named();
+        self.host.emit(Event::Refused { account, model, kind, reason: reason.to_owned() });
+    }
+
+    /// Whose session it is, and about what.
+    fn named(&self) -> (String, String) {
+        (self.account.clone(), self.host.name().to_owned())
     }
 
     async fn part(&mut self, error: &Error) {
         if !matches!(error, Error::ConnectionLost { .. }) {
             self.line.part(error, B::ID).await;
         }
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.host.shared.config.limits
     }
 
     fn machine(&mut self) -> Result<&mut Machine<B>> {
@@ -330,22 +424,28 @@ impl<B: Backend> Session<B> {
     /// session must not give up its lease while that is under way. It ends with the next frame.
     async fn compute<T: Send + 'static>(
         &mut self,
+        phase: &'static str,
         job: impl FnOnce(&mut Machine<B>, &AccountHost<B>) -> T + Send + 'static,
     ) -> Result<T> {
         let mut machine = self.machine.take().ok_or(Error::SessionOver)?;
         let host = AccountHost { host: Arc::clone(&self.host), account: self.account.clone() };
-        let computing = Arc::clone(&self.host.computing);
-        let mut work = std::pin::pin!(async move {
-            let permit = computing.acquire_owned().await.expect("never closed");
+        let computing = Arc::clone(&self.host.shared.computing);
+        let (account, model) = self.named();
+        let mut work = pin!(async move {
+            let asked = Instant::now();
+            let permit = computing.turn(&account).await;
             // The job keeps its permit and its host, even if this session is dropped meanwhile.
             on_pool(move || {
                 let _permit = permit;
+                let (waited, begun) = (asked.elapsed(), Instant::now());
                 let result = job(&mut machine, &host);
+                let took = begun.elapsed();
+                host.host.emit(Event::Computed { account, model, phase, waited, took });
                 (machine, result)
             })
             .await
         });
-        let keep_alive = self.host.config.limits.keep_alive;
+        let keep_alive = self.limits().keep_alive;
         let mut notice = interval_at(Instant::now() + keep_alive, keep_alive);
         notice.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = true;
@@ -365,8 +465,8 @@ impl<B: Backend> Session<B> {
     }
 
     fn count(&self, way: Way, name: &'static str, bytes: u64) {
-        let account = self.account.clone();
-        self.host.emit(Event::Message { account, way, name, bytes });
+        let (account, model) = self.named();
+        self.host.emit(Event::Message { account, model, way, name, bytes });
     }
 }
 
@@ -379,6 +479,8 @@ fn grant<B: Backend>(
     batch: usize,
     lengths: RangeInclusive<u32>,
 ) -> Result<Option<(u64, u32)>> {
+    // What another server of the store has made meanwhile is what this lease begins from.
+    host.host.refresh()?;
     let model = host.host.served();
     let (server, rng) = machine.leasing()?;
     let drawn = server.exposure(&model).and_then(|exposure| {
@@ -386,12 +488,12 @@ fn grant<B: Backend>(
     });
     match drawn {
         Ok(steps) => {
-            let rate = host.host.config.rate.clone();
+            let rate = host.host.offer.rate.clone();
             server.grant(&model, steps, rate, rng)?;
             Ok(Some((model.version, steps)))
         }
         Err(refusal) => {
-            server.refuse(refusal.reason())?;
+            server.refuse(refusal.kind(), refusal.reason())?;
             Ok(None)
         }
     }
@@ -408,7 +510,7 @@ fn check_key_size<B: Backend>(message: &ClientMessage, host: &Host<B>) -> Result
         return Ok(()); // The machine says so.
     }
     let got = B::key_bits(&B::public_key_from_bytes(public_key)?);
-    let accepted = &host.config.key_bits;
+    let accepted = &host.offer.key_bits;
     if !accepted.contains(&got) {
         let accepted = format!("{} to {} bits", accepted.start(), accepted.end());
         return Err(PeerIncompatible::KeySize { got, accepted }.into());
@@ -424,6 +526,14 @@ pub(super) async fn asked_to_stop(mut stopping: watch::Receiver<Stop>, holds_lea
     };
     if let (Some(deadline), true) = (deadline, holds_lease) {
         sleep_until(deadline).await;
+    }
+}
+
+/// Is ready when the client's certificate counts no more.
+async fn revoked(shared: &Shared, certificate: Option<&CertificateDer<'_>>) {
+    match certificate {
+        Some(certificate) => shared.config.tls.revoked(certificate).await,
+        None => pending().await,
     }
 }
 

@@ -10,7 +10,7 @@ use gelu_core::ledger::{Exposure, Policy};
 use gelu_core::plan::{Plan, Purpose};
 use gelu_core::server::ServedModel;
 
-use super::Config;
+use super::offer::Offer;
 use crate::error::{Error, Result};
 use crate::handshake::Mode;
 use crate::randomness::fresh_rng;
@@ -36,21 +36,21 @@ impl Terms {
     ///
     /// # Errors
     /// [`Error::Configuration`] for a mode that this model and backend cannot be served in.
-    pub fn of<B: Backend>(model: &ServedModel, config: &Config<B>) -> Result<Self> {
-        let keys = Keys::<B>::like(&config.key_bits)?;
+    pub fn of<B: Backend>(model: &ServedModel, offer: &Offer<B>) -> Result<Self> {
+        let keys = Keys::<B>::like(&offer.key_bits)?;
         // A precision made for inference has no room for masks, nor has a small plaintext: then there is no training.
         let of = |purpose| match keys.open(model, purpose) {
             Ok(exposure) => {
                 let passes = exposure.safe_samples().0 > 0;
-                (exposure.verdict(), passes || config.policy == Policy::AllowModelExtraction)
+                (exposure.verdict(), passes || offer.policy == Policy::AllowModelExtraction)
             }
             Err(error) => (error.why_not(), false),
         };
         let (inference, open) = of(Purpose::Inference);
         let (training, trains) = of(Purpose::Training { steps: 1 });
-        let answer = if config.blind.scores { Answer::Scores } else { Answer::Class };
+        let answer = if offer.blind.scores { Answer::Scores } else { Answer::Class };
         let blind = keys.blind(model, answer);
-        let modes = match (&config.modes, &blind) {
+        let modes = match (&offer.modes, &blind) {
             (Some(modes), _) if modes.is_empty() => {
                 return Err(Error::configuration("modes", "name at least one: open, blind"));
             }
@@ -132,8 +132,6 @@ impl<B: Backend> Keys<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::certs::Authority;
-    use crate::tls::ServerTls;
     use gelu_core::Precision;
     use gelu_core::server::LearningRate;
     use gelu_nn::{Model, Sequential, zoo};
@@ -143,19 +141,14 @@ mod tests {
     fn terms(
         architecture: Sequential,
         sizes: RangeInclusive<u32>,
-        change: impl FnOnce(&mut Config<Clear>),
+        change: impl FnOnce(&mut Offer<Clear>),
     ) -> Result<Terms> {
-        let folder = tempfile::tempdir().unwrap();
-        let authority = Authority::create(&folder.path().join("certs")).unwrap();
-        let identity = authority.issue_server(&[]).unwrap();
-        let tls = ServerTls::read(&authority.certificate(), &identity).unwrap();
-        let address = "127.0.0.1:0".parse().unwrap();
-        let mut config = Config::new(address, tls, "", "", LearningRate::Public(0.1));
-        config.key_bits = sizes;
-        change(&mut config);
+        let mut offer = Offer::new("", LearningRate::Public(0.1));
+        offer.key_bits = sizes;
+        change(&mut offer);
         let rng = &mut ChaCha20Rng::seed_from_u64(1);
         let model = Model::initialise("model", architecture, Precision::INFERENCE, rng).unwrap();
-        Terms::of(&ServedModel::from(&model), &config)
+        Terms::of(&ServedModel::from(&model), &offer)
     }
 
     /// A key of the only size and the twin of the largest one have the same slots; those of a
@@ -178,19 +171,19 @@ mod tests {
     #[test]
     fn a_model_that_one_open_query_gives_away_is_served_blind() {
         use Mode::{Blind, Open};
-        let of = |architecture: fn() -> Sequential, change: fn(&mut Config<Clear>)| {
+        let of = |architecture: fn() -> Sequential, change: fn(&mut Offer<Clear>)| {
             terms(architecture(), 2048..=2048, change).map(|terms| terms.modes)
         };
         assert_eq!(of(zoo::iris, |_| {}).unwrap(), [Open, Blind]);
         assert_eq!(of(zoo::lenet5, |_| {}).unwrap(), [Blind]);
-        let allow = |config: &mut Config<Clear>| config.policy = Policy::AllowModelExtraction;
+        let allow = |offer: &mut Offer<Clear>| offer.policy = Policy::AllowModelExtraction;
         assert_eq!(of(zoo::lenet5, allow).unwrap(), [Open, Blind]);
-        assert_eq!(of(zoo::iris, |config| config.modes = Some(vec![Blind])).unwrap(), [Blind]);
-        let error = of(zoo::iris, |config| config.modes = Some(vec![])).unwrap_err();
+        assert_eq!(of(zoo::iris, |offer| offer.modes = Some(vec![Blind])).unwrap(), [Blind]);
+        let error = of(zoo::iris, |offer| offer.modes = Some(vec![])).unwrap_err();
         assert!(error.to_string().contains("name at least one"), "{error}");
         // A shortcut has no circuit.
         assert_eq!(of(zoo::resnet20, allow).unwrap(), [Open]);
-        let error = of(zoo::resnet20, |config| config.modes = Some(vec![Blind])).unwrap_err();
+        let error = of(zoo::resnet20, |offer| offer.modes = Some(vec![Blind])).unwrap_err();
         assert!(error.to_string().contains("cannot be served blind"), "{error}");
     }
 }

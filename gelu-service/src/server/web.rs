@@ -18,15 +18,15 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::future::ready;
+use std::future::{pending, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use gelu_core::Backend;
 use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
@@ -36,7 +36,6 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -45,35 +44,31 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 
-use super::Stop;
+use super::Config;
 use super::door::Place;
 use super::greeting::{self, Greeted};
-use super::host::Host;
-use super::observer::ServerEvent;
+use super::host::Hosted;
+use super::observer::{ServerEvent, guarded};
 use super::session::{self, asked_to_stop};
+use super::shared::Shared;
 use crate::channel::{PARTING_TIME, admit};
-use crate::error::{Error, FileError, Result};
+use crate::error::{Error, FileError, FrameError, Goodbye, Result};
 use crate::tls::ServerTls;
 
 /// A page, and where it is served.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Web {
     /// Where to listen; port 0 takes any free one.
     pub address: SocketAddr,
     /// The folder of the page, as `gelu-web/build` makes it.
     pub root: PathBuf,
-    /// Whose token a text is, or why nobody's.
-    pub tokens: Tokens,
 }
 
-/// See [`Web::tokens`].
-pub type Tokens = Arc<dyn Fn(&str) -> Result<String, String> + Send + Sync>;
-
 impl Web {
-    /// A page in the folder `root` for who brings a token.
-    pub fn new(address: SocketAddr, root: impl Into<PathBuf>, tokens: Tokens) -> Self {
-        Self { address, root: root.into(), tokens }
+    /// A page in the folder `root`.
+    pub fn new(address: SocketAddr, root: impl Into<PathBuf>) -> Self {
+        Self { address, root: root.into() }
     }
 }
 
@@ -117,7 +112,6 @@ const KINDS: [(&str, &str); 5] = [
 pub(super) struct Pages {
     listener: TcpListener,
     files: BTreeMap<String, (&'static str, Bytes)>,
-    tokens: Tokens,
 }
 
 impl Pages {
@@ -127,15 +121,11 @@ impl Pages {
         let address = web.address;
         let listening = TcpListener::bind(address).await;
         let listener = listening.map_err(Error::network(format!("listening on {address}")))?;
-        Ok(Self { listener, files, tokens: Arc::clone(&web.tokens) })
+        Ok(Self { listener, files })
     }
 
     pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
-    }
-
-    pub(super) async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        self.listener.accept().await
     }
 
     /// The answer to a request; what is left of the connection, when it becomes a WebSocket, goes into `upgrade`.
@@ -169,16 +159,13 @@ impl Pages {
     }
 
     /// Opens TLS and answers requests until one of them is for a WebSocket.
-    async fn requests(
-        &self,
-        tcp: TcpStream,
-        tls: &ServerTls,
-        limits: &crate::Limits,
-    ) -> Result<Option<Upgraded>> {
+    async fn requests(&self, tcp: TcpStream, config: &Config) -> Result<Option<Upgraded>> {
+        let Config { tls, limits, .. } = config;
         let waiting_for = "the secure channel of a browser";
         let late = Error::Timeout { waiting_for, limit: limits.greeting };
-        let stream =
-            timeout(limits.greeting, admit(tcp, config(tls)?)).await.unwrap_or(Err(late))?;
+        let stream = timeout(limits.greeting, admit(tcp, without_clients(tls)?))
+            .await
+            .unwrap_or(Err(late))?;
         let upgrade = Mutex::new(None);
         let service =
             service_fn(|request| ready(Ok::<_, Infallible>(self.answer(request, &upgrade))));
@@ -207,7 +194,11 @@ impl Pages {
     }
 
     /// Learns who is there, then greets as on every other channel.
-    async fn greet<B: Backend>(&self, host: &Host<B>, upgraded: Upgraded) -> Result<Greeted> {
+    async fn greet(
+        shared: &Shared,
+        upgraded: Upgraded,
+        peer: SocketAddr,
+    ) -> Result<(Arc<dyn Hosted>, Greeted)> {
         let limits = WebSocketConfig::default()
             .max_message_size(Some(PIECE_BYTES))
             .max_frame_size(Some(PIECE_BYTES));
@@ -218,15 +209,16 @@ impl Pages {
             Some(Ok(Message::Text(token))) if token.len() <= TOKEN_BYTES => token,
             Some(Ok(_)) => {
                 close(&mut socket, "the first message must be a token, as text").await;
-                return Err(crate::error::FrameError::NoGreeting.into());
+                return Err(FrameError::NoGreeting.into());
             }
             Some(Err(_)) | None => return Err(Error::ConnectionLost { doing }),
         };
-        let account = match (self.tokens)(&token) {
-            Ok(account) => account,
+        let account = match shared.config.tls.check_token(&token, SystemTime::now()) {
+            Ok(token) => token.account().to_owned(),
             Err(why) => {
-                close(&mut socket, &why).await;
-                return Err(Error::Refused(gelu_core::error::Refused::ByPeer(why)));
+                guarded(|| tracing::info!(%peer, %why, "no account"));
+                close(&mut socket, &why.to_string()).await;
+                return Err(Goodbye::NoAccount.into());
             }
         };
         let (sink, stream) = socket.split();
@@ -234,34 +226,43 @@ impl Pages {
             sink.with(|bytes: Bytes| ready(Ok::<_, tungstenite::Error>(Message::Binary(bytes))));
         let writer = SinkWriter::new(CopyToBytes::new(sink.sink_map_err(io::Error::other)));
         let reader = StreamReader::new(stream.filter_map(|message| ready(piece(message))));
-        greeting::welcome(host, Box::new(reader), Box::new(writer), Some(Ok(account))).await
+        let account = Some(Ok(account));
+        greeting::welcome(shared, Box::new(reader), Box::new(writer), account, peer).await
     }
 }
 
+/// The next browser; never, where there is no page.
+pub(super) async fn accept(
+    pages: Option<&Arc<Pages>>,
+) -> io::Result<(Arc<Pages>, TcpStream, SocketAddr)> {
+    let Some(pages) = pages else { return pending().await };
+    let (tcp, peer) = pages.listener.accept().await?;
+    Ok((Arc::clone(pages), tcp, peer))
+}
+
 /// Serves one connection from its first byte to its last.
-pub(super) async fn run<B: Backend>(
+pub(super) async fn run(
     pages: Arc<Pages>,
-    host: Arc<Host<B>>,
+    shared: Arc<Shared>,
     tcp: TcpStream,
     peer: SocketAddr,
     mut place: Place,
-    stopping: watch::Receiver<Stop>,
 ) {
     let upgraded = tokio::select! {
         biased;
-        served = pages.requests(tcp, &host.config.tls, &host.config.limits) => served,
+        served = pages.requests(tcp, &shared.config) => served,
         () = place.sent_away() => return,
-        () = asked_to_stop(stopping.clone(), false) => return,
+        () = asked_to_stop(shared.stop.subscribe(), false) => return,
     };
     match upgraded {
         Ok(Some(upgraded)) => {
-            host.emit(ServerEvent::Connected { peer });
-            let greeting = pages.greet(&host, upgraded);
-            session::run(&host, greeting, peer, place, stopping).await;
+            shared.emit(ServerEvent::Connected { peer });
+            let greeting = Pages::greet(&shared, upgraded, peer);
+            session::run(&shared, greeting, peer, place).await;
         }
         // Who only looks at the page is nobody's event.
         Ok(None) => {}
-        Err(error) => tracing::debug!(%peer, %error, "a browser has left"),
+        Err(error) => guarded(|| tracing::debug!(%peer, %error, "a browser has left")),
     }
 }
 
@@ -288,7 +289,7 @@ async fn close(socket: &mut WebSocketStream<TokioIo<Upgraded>>, why: &str) {
 }
 
 /// The server's certificates as they are now, for clients that have none.
-fn config(tls: &ServerTls) -> Result<Arc<ServerConfig>> {
+fn without_clients(tls: &ServerTls) -> Result<Arc<ServerConfig>> {
     let with_clients = tls.config();
     let provider = Arc::clone(with_clients.crypto_provider());
     let mut config = ServerConfig::builder_with_provider(provider)

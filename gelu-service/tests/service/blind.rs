@@ -11,9 +11,9 @@ use gelu_core::server::BlindTerms;
 use gelu_core::{Clear, Precision};
 use gelu_garble::HalfGates;
 use gelu_nn::{Activation, Model, Sequential};
+use gelu_service::Error;
 use gelu_service::client::{Answers, BlindSession, Phase};
 use gelu_service::handshake::{Down, Mode, Up};
-use gelu_service::{Config, Error};
 use ndarray::{Array2, Axis};
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
@@ -37,8 +37,8 @@ fn clear(model: &Model, inputs: &Array2<f64>) -> Array2<f64> {
     model.probabilities(inputs).unwrap().0
 }
 
-fn scores(config: &mut Config<Clear>) {
-    config.blind.scores = true;
+fn scores(config: &mut crate::common::Setup) {
+    config.offer.blind.scores = true;
 }
 
 async fn open(site: &Site, running: &Running, who: &str, answer: Answer) -> BlindSession<Clear> {
@@ -69,6 +69,30 @@ async fn blind_answers_are_those_of_the_clear_network() {
     assert_eq!(offline.rounds, 4 + 3 * BATCH as u64);
     assert!(online.up + online.down < offline.up + offline.down);
     assert_eq!(class.close().await.phase(Phase::Inference).rounds, 3 * 2);
+    running.shut_down().await;
+}
+
+/// With both sides preparing in idle time, tickets take no encryption that waits for noise, and answers are the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn tickets_use_what_idle_time_has_prepared() {
+    let site = site();
+    let running = site.start_with(|config| config.offer.precompute = true).await;
+    let connection = connect(running.address, &site.tls("alice")).await.unwrap();
+    let key = key();
+    let mut session = connection.open_blind(Arc::clone(&key), Answer::Class).await.unwrap();
+    let (model, inputs) = (site.stored(), queries(1).remove(0));
+    let expected = Answers::Probabilities(clear(&model, &inputs)).classes();
+    for prepares in [false, true, false] {
+        if prepares {
+            session.precompute(BATCH).await.unwrap();
+        }
+        let answer = session.classify(&inputs).await.unwrap();
+        assert_eq!(answer, Answers::Classes(expected.clone()));
+        let used = key.meter().take();
+        assert!(used.encryptions > 0);
+        assert_eq!(used.prepared_encryptions, if prepares { used.encryptions } else { 0 });
+    }
+    session.close().await;
     running.shut_down().await;
 }
 
@@ -152,8 +176,8 @@ async fn what_a_server_does_not_offer_is_refused_and_why_is_said() {
     let site = site();
     let running = site
         .start_with(|config| {
-            config.modes = Some(vec![Mode::Blind]);
-            config.blind = BlindTerms { tickets: 4, scores: false };
+            config.offer.modes = Some(vec![Mode::Blind]);
+            config.offer.blind = BlindTerms { tickets: 4, scores: false };
         })
         .await;
     let connection = connect(running.address, &site.tls("alice")).await.unwrap();
@@ -184,7 +208,7 @@ async fn what_a_server_does_not_offer_is_refused_and_why_is_said() {
     assert_eq!(session.statistics().phase(Phase::Inference).rounds, 2 * 2);
     running.shut_down().await;
 
-    let running = site.start_with(|config| config.modes = Some(vec![Mode::Open])).await;
+    let running = site.start_with(|config| config.offer.modes = Some(vec![Mode::Open])).await;
     let connection = connect(running.address, &site.tls("bob")).await.unwrap();
     let error = connection.open_blind(key(), Answer::Class).await.err().unwrap();
     assert!(error.to_string().contains("answers open queries alone"), "{error}");
@@ -195,9 +219,9 @@ async fn what_a_server_does_not_offer_is_refused_and_why_is_said() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ledger_counts_blind_answers_across_restarts() {
     let site = site();
-    let enforced = |config: &mut Config<Clear>| {
+    let enforced = |config: &mut crate::common::Setup| {
         scores(config);
-        config.policy = Policy::Enforce;
+        config.offer.policy = Policy::Enforce;
     };
     let inputs = queries(1).remove(0).slice_axis(Axis(1), (0..1).into()).to_owned();
     let ask = async || {
@@ -244,7 +268,7 @@ impl Wire {
         let network = Arc::new(model.architecture().network());
         let machine =
             BlindClient::new(network, *model.precision(), key, Answer::Class, &mut rng).unwrap();
-        let mut wire = Self { raw, sequence: 1, machine, rng };
+        let mut wire = Self { raw, sequence: 2, machine, rng };
         wire.exchange().await;
         wire
     }
@@ -301,7 +325,7 @@ async fn a_ticket_is_used_once() {
         other.send(&ours).await;
         assert!(matches!(other.answer().await, Down::Message(ServerMessage::ShareLabels { .. })));
         let mut fresh = Raw::greeted(running.address, &site.tls(who)).await;
-        fresh.write(&frame(1, &Up::Message(query.clone()))).await;
+        fresh.write(&frame(2, &Up::Message(query.clone()))).await;
         assert!(matches!(fresh.answer().await.unwrap(), Down::Goodbye(_)), "{who}");
     }
 
@@ -310,7 +334,7 @@ async fn a_ticket_is_used_once() {
     running.kill().await;
     let running = site.start().await;
     let mut again = Raw::greeted(running.address, &site.tls("alice")).await;
-    again.write(&frame(1, &Up::Message(unspent))).await;
+    again.write(&frame(2, &Up::Message(unspent))).await;
     assert!(matches!(again.answer().await.unwrap(), Down::Goodbye(_)));
     running.shut_down().await;
 }
@@ -357,11 +381,10 @@ async fn a_client_or_a_server_that_dies_loses_tickets_and_nothing_else() {
     let site = site();
     let inputs = queries(1).remove(0);
     let expected = Answers::Probabilities(clear(&site.stored(), &inputs)).classes();
-    let booked = || std::fs::read_to_string(site.ledger_path()).unwrap();
     for step in [Step::Opened, Step::MasksSent, Step::TransfersSent, Step::Asked] {
         for server_dies in [false, true] {
             let mut running = site.start().await;
-            let before = booked();
+            let before = running.seen("alice");
             let wire = come_to(&site, &running, step).await;
             if server_dies {
                 running.kill().await;
@@ -370,8 +393,8 @@ async fn a_client_or_a_server_that_dies_loses_tickets_and_nothing_else() {
             } else {
                 drop(wire);
             }
-            let after = booked();
-            assert_eq!(after != before, step == Step::Asked, "{step:?}: {before} {after}");
+            let after = running.seen("alice");
+            assert_eq!(after != before, step == Step::Asked, "{step:?}: {before:?} {after:?}");
             let mut again = open(&site, &running, "alice", Answer::Class).await;
             assert_eq!(again.tickets(), 0);
             let answer = again.classify(&inputs).await.unwrap();

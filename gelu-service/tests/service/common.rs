@@ -2,14 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gelu_core::clear::{Clear, ClearKey};
 use gelu_core::client::DataPolicy;
-use gelu_core::ledger::Policy;
+use gelu_core::ledger::{Account, Exposure, Policy};
 use gelu_core::message::{ClientMessage, ServerMessage};
 use gelu_core::pair::{Pair, PairHost};
+use gelu_core::plan::{Plan, Purpose};
 use gelu_core::server::{Host, LearningRate, ServedModel};
 use gelu_core::{Cryptosystem, Parameters, Precision};
 use gelu_nn::{Activation, Model, Sequential};
@@ -17,8 +19,9 @@ use gelu_service::certs::{Authority, Identity};
 use gelu_service::client::ClientEvent;
 use gelu_service::frame::Receiver;
 use gelu_service::handshake::{Down, Hello, Up};
-use gelu_service::server::{Observer, ServerEvent, Summary};
+use gelu_service::server::{Handle, Observer, Offer, ServerEvent, Summary};
 use gelu_service::{ClientTls, Config, Connection, Limits, Result, Server, ServerTls, Session};
+use gelu_store::{Engine, Memory, Redb, Store, Transaction};
 use ndarray::Array2;
 use rand::rngs::ChaCha20Rng;
 use rand::{Rng, SeedableRng};
@@ -62,8 +65,9 @@ impl Site {
         self.folder.path().join("model.safetensors")
     }
 
-    pub(crate) fn ledger_path(&self) -> PathBuf {
-        self.folder.path().join("ledger.json")
+    /// The books of a server that does not run.
+    pub(crate) fn store(&self) -> Store {
+        Store::on(Redb::open(&self.folder.path().join("store")).unwrap())
     }
 
     /// The model on the disk.
@@ -71,36 +75,49 @@ impl Site {
         Model::load(&self.model_path()).unwrap()
     }
 
-    pub(crate) fn config(&self) -> Config<Clear> {
-        let tls = ServerTls::read(&self.authority.certificate(), &self.server).unwrap();
-        config_in(self.folder.path(), tls)
+    pub(crate) fn config(&self) -> Setup {
+        self.config_on(self.store())
+    }
+
+    pub(crate) fn config_on(&self, store: Store) -> Setup {
+        config_in(self.folder.path(), self.server_tls(), store)
+    }
+
+    pub(crate) fn server_tls(&self) -> ServerTls {
+        ServerTls::read(&self.authority.certificate(), &self.server).unwrap()
     }
 
     pub(crate) async fn start(&self) -> Running {
         self.start_with(|_| {}).await
     }
 
-    pub(crate) async fn start_with(&self, change: impl Fn(&mut Config<Clear>)) -> Running {
-        let log = Arc::new(Log::default());
-        let server = loop {
-            let mut config = self.config();
-            config.observer = Arc::clone(&log) as Arc<dyn Observer>;
-            change(&mut config);
-            match Server::bind(config).await {
-                Ok(server) => break server,
+    pub(crate) async fn start_with(&self, change: impl Fn(&mut Setup)) -> Running {
+        let store = loop {
+            match Redb::open(&self.folder.path().join("store")) {
+                Ok(store) => break Store::on(store),
                 // A server that was killed before lets go of its files when its last thread ends.
-                Err(e) if e.to_string().contains("in use by another server") => {
+                Err(gelu_store::Error::InUse(_)) => {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
                 Err(e) => panic!("{e}"),
             }
         };
-        let address = server.local_addr().unwrap();
+        self.start_on(store, change).await
+    }
+
+    pub(crate) async fn start_on(&self, store: Store, change: impl Fn(&mut Setup)) -> Running {
+        let log = Arc::new(Log::default());
+        let mut config = self.config_on(store);
+        config.server.observer = Arc::clone(&log) as Arc<dyn Observer>;
+        change(&mut config);
+        let server = config.bind().await.unwrap();
+        let (address, handle) = (server.local_addr().unwrap(), server.handle());
+        let web = server.web_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.run(async {
             let _ = stopped.await;
         }));
-        Running { address, log, stop: Some(stop), task }
+        Running { address, web, log, stop: Some(stop), task, handle }
     }
 
     pub(crate) fn identity(&self, account: &str) -> Identity {
@@ -123,16 +140,55 @@ impl Site {
     }
 }
 
-/// A server of the files in `folder`.
-pub(crate) fn config_in(folder: &Path, tls: ServerTls) -> Config<Clear> {
-    let address = "127.0.0.1:0".parse().unwrap();
-    let (model, ledger) = (folder.join("model.safetensors"), folder.join("ledger.json"));
-    let mut config = Config::new(address, tls, model, ledger, LearningRate::Public(ETA));
-    config.policy = Policy::AllowModelExtraction;
-    config.danger_lease_seed = Some([7; 32]);
+/// Books that can fail.
+#[derive(Clone, Default)]
+pub(crate) struct Frail {
+    books: Arc<Memory>,
+    fails: Arc<AtomicBool>,
+}
+
+impl Frail {
+    pub(crate) fn fail(&self, fails: bool) {
+        self.fails.store(fails, Ordering::SeqCst);
+    }
+}
+
+type Work<'w> = &'w mut dyn FnMut(&mut dyn Transaction) -> gelu_store::Result<()>;
+
+impl Engine for Frail {
+    fn write(&self, work: Work<'_>) -> gelu_store::Result<()> {
+        match self.fails.load(Ordering::SeqCst) {
+            true => Err(gelu_store::Error::Engine("no space left".into())),
+            false => self.books.write(work),
+        }
+    }
+
+    fn read(&self, work: Work<'_>) -> gelu_store::Result<()> {
+        self.books.read(work)
+    }
+}
+
+/// A server of one model.
+pub(crate) struct Setup {
+    pub(crate) server: Config,
+    pub(crate) offer: Offer<Clear>,
+}
+
+impl Setup {
+    pub(crate) async fn bind(self) -> Result<Server> {
+        Server::bind(self.server, vec![self.offer.into()]).await
+    }
+}
+
+/// A server of the model in `folder`.
+pub(crate) fn config_in(folder: &Path, tls: ServerTls, store: Store) -> Setup {
+    let mut server = Config::new("127.0.0.1:0".parse().unwrap(), tls, store);
     // No test depends on how loaded a machine is, unless it says so.
-    config.limits.greeting = PATIENCE;
-    config
+    server.limits.greeting = PATIENCE;
+    let mut offer = Offer::new(folder.join("model.safetensors"), LearningRate::Public(ETA));
+    offer.policy = Policy::AllowModelExtraction;
+    offer.danger_lease_seed = Some([7; 32]);
+    Setup { server, offer }
 }
 
 pub(crate) fn key() -> Arc<ClearKey> {
@@ -149,26 +205,35 @@ pub(crate) async fn connect_with(
     limits: Limits,
     observer: impl FnMut(&ClientEvent) + Send + 'static,
 ) -> Result<Connection<Clear>> {
-    let connecting = Connection::connect(address, "localhost", tls, limits, observer);
+    let connecting = Connection::connect(address, "localhost", "", tls, limits, observer);
     timeout(PATIENCE, connecting).await.expect("connects in time")
 }
 
 /// A server that runs.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
+    pub(crate) web: Option<SocketAddr>,
     pub(crate) log: Arc<Log>,
     pub(crate) stop: Option<oneshot::Sender<()>>,
     pub(crate) task: JoinHandle<Result<Summary>>,
+    pub(crate) handle: Handle,
 }
 
 impl Running {
+    /// What an account has seen of the model.
+    pub(crate) fn seen(&self, account: &str) -> Account {
+        let name = self.handle.cards().remove(0).name;
+        self.handle.store().account(&name, account).unwrap()
+    }
+
     pub(crate) async fn shut_down(mut self) -> Summary {
-        drop(self.stop.take());
+        drop((self.stop.take(), self.handle));
         timeout(PATIENCE, self.task).await.expect("ends in time").unwrap().unwrap()
     }
 
     /// As `kill -9` would, as far as one process can do that to itself.
     pub(crate) async fn kill(self) {
+        drop(self.handle);
         self.task.abort();
         let _ = self.task.await;
     }
@@ -224,7 +289,9 @@ impl Log {
     /// How the session of `account` ended.
     pub(crate) async fn left(&self, who: &str) -> Option<String> {
         self.wait(|event| match event {
-            ServerEvent::Left { account, error } if account == who => Some(error.clone()),
+            ServerEvent::Left { account, ended, .. } if account == who => {
+                Some(ended.as_ref().map(|ended| ended.reason.clone()))
+            }
             _ => None,
         })
         .await
@@ -232,7 +299,9 @@ impl Log {
 
     pub(crate) async fn rolled_back(&self, who: &str) -> String {
         self.wait(|event| match event {
-            ServerEvent::RolledBack { account, reason } if account == who => Some(reason.clone()),
+            ServerEvent::RolledBack { account, reason, .. } if account == who => {
+                Some(reason.clone())
+            }
             _ => None,
         })
         .await
@@ -240,7 +309,7 @@ impl Log {
 
     pub(crate) async fn queued(&self, who: &str) -> u32 {
         self.wait(|event| match event {
-            ServerEvent::Queued { account, position } if account == who => Some(*position),
+            ServerEvent::Queued { account, position, .. } if account == who => Some(*position),
             _ => None,
         })
         .await
@@ -258,7 +327,7 @@ impl Log {
     /// The versions that were committed, in order, and by whom.
     pub(crate) fn commits(&self) -> Vec<(String, u64)> {
         let commit = |event: &ServerEvent| match event {
-            ServerEvent::Committed { account, version } => Some((account.clone(), *version)),
+            ServerEvent::Committed { account, version, .. } => Some((account.clone(), *version)),
             _ => None,
         };
         self.events.lock().unwrap().iter().filter_map(commit).collect()
@@ -272,6 +341,21 @@ pub(crate) fn architecture() -> Sequential {
 pub(crate) fn model() -> Model {
     let rng = &mut ChaCha20Rng::seed_from_u64(1);
     Model::initialise("small", architecture(), Precision::TRAINING, rng).unwrap()
+}
+
+/// Other weights of the same shapes.
+pub(crate) fn doubled(parameters: &Parameters) -> Parameters {
+    let mut parameters = parameters.clone();
+    parameters.layers.iter_mut().for_each(|layer| layer.weights.iter_mut().for_each(|w| *w *= 2));
+    parameters
+}
+
+/// What one sample of a query gives away.
+pub(crate) fn exposure(model: &Model) -> Exposure {
+    let (served, purpose) = (ServedModel::from(model), Purpose::Inference);
+    let (network, precision) = (&served.network, &served.precision);
+    let plan = Plan::new::<Clear>(network, precision, 1, purpose, &*key()).unwrap();
+    Exposure::new(network, precision, &plan)
 }
 
 /// Wide enough that the ledger allows a few queries and then no more.
@@ -332,8 +416,8 @@ impl Halt {
 }
 
 /// Leases long enough that no test sees their end.
-pub(crate) fn long_leases(config: &mut Config<Clear>) {
-    config.lease_samples = 10_000 * BATCH as u64;
+pub(crate) fn long_leases(config: &mut Setup) {
+    config.offer.lease_samples = 10_000 * BATCH as u64;
 }
 
 /// A client who writes what it likes.
@@ -357,18 +441,19 @@ impl Raw {
         Self { write, receiver: Receiver::new(read, 64 << 20) }
     }
 
-    /// Past the greeting: the next frame has number 1.
+    /// Past the greeting: the next frame has number 2.
     pub(crate) async fn greeted(address: SocketAddr, tls: &ClientTls) -> Self {
         let mut raw = Self::open(address, tls).await;
         raw.write(&frame(0, &Up::Hello(Hello::ours()))).await;
+        raw.write(&frame(1, &Up::Choose(String::new()))).await;
         assert!(matches!(raw.read().await.unwrap(), Down::Welcome(_)));
         raw
     }
 
-    /// Past the key: the next frame has number 2.
+    /// Past the key: the next frame has number 3.
     pub(crate) async fn opened(address: SocketAddr, tls: &ClientTls) -> Self {
         let mut raw = Self::greeted(address, tls).await;
-        raw.write(&frame(1, &Up::Message(open_message(2048)))).await;
+        raw.write(&frame(2, &Up::Message(open_message(2048)))).await;
         assert_eq!(raw.answer().await.unwrap(), Down::Message(ServerMessage::Opened));
         raw
     }

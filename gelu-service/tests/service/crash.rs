@@ -1,20 +1,17 @@
 //! A server in a process of its own, killed at any moment: what is on the disk is whole.
 
-use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::common::{Raw, Site, batches, connect, frame, key, replay};
+use crate::common::{Site, batches, connect, key, replay};
 use gelu_core::client::DataPolicy;
-use gelu_core::message::{ClientMessage, ServerMessage};
-use gelu_core::{AdditiveHE, Clear};
 use gelu_nn::Model;
 use gelu_service::certs::Identity;
-use gelu_service::handshake::{Down, Up};
-use gelu_service::{Error, Server, ServerTls};
+use gelu_service::{Error, ServerTls};
+use gelu_store::{Ended, Redb, Store};
 
 const FOLDER: &str = "GELU_TEST_SERVER_FOLDER";
 
@@ -27,9 +24,10 @@ fn server_process() {
     let identity =
         Identity { certificate: certs.join("server.pem"), key: certs.join("server.key") };
     let tls = ServerTls::read(&certs.join("ca.pem"), &identity).unwrap();
-    let config = crate::common::config_in(folder, tls);
+    let store = Store::on(Redb::open(&folder.join("store")).unwrap());
+    let config = crate::common::config_in(folder, tls, store);
     tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let server = Server::bind(config).await.unwrap();
+        let server = config.bind().await.unwrap();
         println!("\nlistening on {}", server.local_addr().unwrap());
         server.run(std::future::pending()).await.unwrap();
     });
@@ -42,20 +40,7 @@ struct Process {
 
 impl Process {
     fn start(site: &Site) -> Self {
-        Self::run(site, Command::new(std::env::current_exe().unwrap()))
-    }
-
-    /// A server whose disk is full when a file has a few thousand bytes.
-    #[cfg(unix)]
-    fn start_on_a_full_disk(site: &Site) -> Self {
-        let mut shell = Command::new("sh");
-        let script = r#"trap "" XFSZ; ulimit -f 4; exec "$0" "$@""#;
-        shell.args(["-c", script]).arg(std::env::current_exe().unwrap());
-        Self::run(site, shell)
-    }
-
-    fn run(site: &Site, mut command: Command) -> Self {
-        let mut child = command
+        let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["crash::server_process", "--exact", "--nocapture"])
             .env(FOLDER, site.folder.path())
             .stdout(Stdio::piped())
@@ -73,75 +58,6 @@ impl Process {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
-}
-
-/// The ledger's whole lines of a kind.
-fn entries(site: &Site, kind: &str) -> Vec<serde_json::Value> {
-    let journal = std::fs::read_to_string(site.ledger_path()).unwrap();
-    let whole = journal.rsplit_once('\n').unwrap().0;
-    let entries = whole.lines().map(|line| serde_json::from_str(line).unwrap());
-    entries.filter_map(|entry: serde_json::Value| entry.get(kind).cloned()).collect()
-}
-
-/// Nothing is answered that is not in the ledger; queries and leases are refused, by the reason that
-/// the operator needs; what was booked stays readable, and with room the server answers again.
-#[cfg(unix)]
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_is_the_operator_s_to_clear() {
-    const REASON: &str = "the server cannot keep its ledger; tell its operator";
-    let site = Site::new();
-    let process = Process::start_on_a_full_disk(&site);
-    let tls = site.tls("alice");
-    let connection = connect(process.address, &tls).await.unwrap();
-    let mut session = connection.open(key(), DataPolicy::AllowInputReconstruction).await.unwrap();
-    let query = batches(1, 1).remove(0).0;
-    let mut answered = 0;
-    let refused = |error: &Error| {
-        matches!(error, Error::Refused(_)) && error.to_string() == format!("refused: {REASON}")
-    };
-    let error = loop {
-        match session.classify(&query).await {
-            Ok(_) => answered += 1,
-            Err(error) => break error,
-        }
-        assert!(answered < 1000, "the disk is never full");
-    };
-    assert!(refused(&error), "{error}");
-    assert!(answered > 0, "there was room at first");
-    let error = session.classify(&query).await.unwrap_err();
-    assert!(refused(&error), "{error}");
-
-    // A lease ends at its first mini-batch; the next one begins as if there had been none.
-    let mut raw = Raw::opened(process.address, &site.tls("bob")).await;
-    let request = || Up::Message(ClientMessage::RequestLease { batch: 1, steps: 3, least: 1 });
-    let ciphertexts = vec![0; 4 * Clear::ciphertext_len(&key())];
-    let first = ClientMessage::EncryptedActivations {
-        stage: 0,
-        batch: 1,
-        ciphertexts,
-        layout: "samples/1".into(),
-    };
-    for n in [2, 4] {
-        raw.write(&frame(n, &request())).await;
-        let granted = raw.answer().await.unwrap();
-        assert!(matches!(granted, Down::Message(ServerMessage::LeaseGranted(_))), "{granted:?}");
-        raw.write(&frame(n + 1, &Up::Message(first.clone()))).await;
-        let reason = REASON.to_owned();
-        assert_eq!(raw.answer().await.unwrap(), Down::Message(ServerMessage::Refused { reason }));
-    }
-    let journal = std::fs::read_to_string(site.ledger_path()).unwrap();
-    assert!(journal.ends_with('\n'), "what did not fit was cut back: {journal}");
-    let booked = entries(&site, "booked");
-    assert_eq!(booked.len(), answered, "as many as were answered");
-    assert!(booked.iter().all(|entry| entry["account"] == "alice"));
-    process.kill();
-
-    let process = Process::start(&site);
-    let connection = connect(process.address, &tls).await.unwrap();
-    let mut session = connection.open(key(), DataPolicy::AllowInputReconstruction).await.unwrap();
-    session.classify(&query).await.unwrap();
-    session.close().await;
-    process.kill();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,8 +100,12 @@ async fn killed_at_any_moment_nothing_is_half() {
         let lost = matches!(error, Error::ConnectionLost { .. } | Error::Tls(_));
         assert!(lost, "{error}");
 
-        // What was confirmed is stored. One version more may be: stored, but not confirmed in time.
-        let stored: Model = site.stored();
+        // What was confirmed is stored. One version more may be: stored, but not confirmed in time. The file is the
+        // store's last version or the one before, until the next start.
+        let (last, bytes) = site.store().weights("small").unwrap().expect("it was served");
+        let stored = Model::from_bytes(&bytes).unwrap();
+        assert_eq!(stored.version(), last.version);
+        assert!((last.version.saturating_sub(1)..=last.version).contains(&site.stored().version()));
         assert!(stored.version() >= confirmed.version(), "a confirmed version is lost");
         if stored.version() > confirmed.version() {
             let next = replay(&confirmed, &batches(round, 1));
@@ -193,10 +113,16 @@ async fn killed_at_any_moment_nothing_is_half() {
         }
         assert_eq!(stored.version(), confirmed.version());
         assert_eq!(stored.parameters(), confirmed.parameters());
-        let carried: BTreeSet<_> =
-            entries(&site, "carried").iter().filter_map(|c| c["to"].as_u64()).collect();
-        let all = (1..=confirmed.version()).all(|version| carried.contains(&version));
-        assert!(all, "every version that was trained is booked: {carried:?}");
+        let mut committed = Vec::new();
+        let leases = site.store().leases("small", |_, lease| {
+            if let Some(Ended::Committed(version)) = lease.ended {
+                committed.push(version);
+            }
+            Ok(())
+        });
+        leases.unwrap();
+        let all: Vec<_> = (1..=confirmed.version()).collect();
+        assert_eq!(committed, all, "each version is the end of one lease");
         expected = confirmed;
     }
     assert!(expected.version() >= 1 + 2 + 3 + 4);

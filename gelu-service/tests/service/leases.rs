@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::{
-    BATCH, Log, PATIENCE, Site, batches, batches_for, endless, halting, long_leases, model, replay,
-    wide_model,
+    BATCH, Frail, Log, PATIENCE, Site, batches, batches_for, endless, halting, long_leases, model,
+    replay, wide_model,
 };
 use gelu_core::Clear;
 use gelu_core::client::DataPolicy;
@@ -13,8 +13,9 @@ use gelu_core::error::Refused;
 use gelu_core::ledger::Policy;
 use gelu_core::message::ClientMessage;
 use gelu_service::error::Goodbye;
-use gelu_service::server::{Observer, Server, ServerEvent};
+use gelu_service::server::{Observer, ServerEvent};
 use gelu_service::{Error, Session};
+use gelu_store::{Redb, Store};
 use tokio::time::timeout;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,7 +88,7 @@ async fn the_ledger_refuses_and_remembers() {
     let site = Site::with(&wide_model());
     let query = batches_for(64, 1, 1).remove(0).0;
     let one = query.slice_move(ndarray::s![.., ..1]);
-    let enforce = |c: &mut gelu_service::Config<_>| c.policy = Policy::Enforce;
+    let enforce = |c: &mut crate::common::Setup| c.offer.policy = Policy::Enforce;
     let mut answered = 0;
     loop {
         // A new server for every query: only the file remembers.
@@ -125,14 +126,15 @@ async fn the_ledger_refuses_and_remembers() {
 async fn a_damaged_ledger_keeps_the_server_from_starting() {
     let site = Site::new();
     site.start().await.shut_down().await;
-    std::fs::write(site.ledger_path(), "{").unwrap();
-    let error = Server::bind(site.config()).await.err().expect("damaged").to_string();
-    assert!(error.contains("ledger.json: not the ledger of this model"), "{error}");
-    assert!(error.contains("restore it from a backup"), "{error}");
-    std::fs::remove_file(site.ledger_path()).unwrap();
+    let store = site.folder.path().join("store");
+    let whole = std::fs::read(&store).unwrap();
+    std::fs::write(&store, "{").unwrap();
+    let error = Redb::open(&store).expect_err("damaged").to_string();
+    assert!(error.contains("this is no store of gelu"), "{error}");
+    std::fs::write(&store, whole).unwrap();
     let running = site.start().await;
-    let error = Server::bind(site.config()).await.err().expect("in use").to_string();
-    assert!(error.contains("in use by another server"), "{error}");
+    let error = Redb::open(&store).expect_err("in use").to_string();
+    assert!(error.contains("another process"), "{error}");
     running.shut_down().await;
 }
 
@@ -164,25 +166,38 @@ async fn a_killed_server_comes_back_with_a_whole_model() {
     running.shut_down().await;
 }
 
-/// The disk fails at the commit: the client is told no, the old version stays in service.
+/// The store fails at the commit: the client is told no, the old version stays in service.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_cannot_be_stored_is_no_version() {
-    let site = Site::new();
-    let running = site.start().await;
+    struct FailsAtCommit(Arc<Log>, Frail);
+    impl Observer for FailsAtCommit {
+        fn event(&self, event: &ServerEvent) {
+            self.0.event(event);
+        }
+
+        fn received(&self, _: &str, message: &ClientMessage) {
+            if matches!(message, ClientMessage::FinalUpdate(_)) {
+                self.1.fail(true);
+            }
+        }
+    }
+    let (site, frail, log) = (Site::new(), Frail::default(), Arc::new(Log::default()));
+    let observer = || Arc::new(FailsAtCommit(Arc::clone(&log), frail.clone()));
+    let failing = |c: &mut crate::common::Setup| c.server.observer = observer();
+    let running = site.start_on(Store::on(frail.clone()), failing).await;
     let mut session = site.client(&running, "alice").await;
     let inputs = batches(9, 1).remove(0).0;
     let before = session.classify(&inputs).await.unwrap();
-    let moved = site.folder.path().join("moved");
-    std::fs::rename(site.model_path(), &moved).unwrap();
-    std::fs::create_dir(site.model_path()).unwrap();
     let error = session.train(1, &mut batches(1, 1).into_iter().peekable()).await.unwrap_err();
     assert!(error.to_string().contains("cannot keep the new version"), "{error}");
-    assert!(!running.log.rolled_back("alice").await.is_empty());
+    assert!(!log.rolled_back("alice").await.is_empty());
+    // Neither another lease nor a query, until the store can be written to.
+    let error = session.train(1, &mut batches(1, 1).into_iter().peekable()).await.unwrap_err();
+    assert!(error.to_string().contains("cannot keep its ledger"), "{error}");
+    assert!(matches!(session.classify(&inputs).await.unwrap_err(), Error::Refused(_)));
+    frail.fail(false);
     assert_eq!(session.classify(&inputs).await.unwrap(), before);
-    std::fs::remove_dir(site.model_path()).unwrap();
-    std::fs::rename(&moved, site.model_path()).unwrap();
-    let report = session.train(1, &mut batches(1, 1).into_iter().peekable()).await.unwrap();
-    assert_eq!(report.version, 1);
+    assert_eq!((session.card().version, site.stored().version()), (0, 0));
     session.close().await;
     running.shut_down().await;
 }
@@ -220,9 +235,9 @@ async fn a_shutdown_lets_a_lease_end_and_sends_everybody_else_home() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_does_not_wait_for_ever() {
     let site = Site::new();
-    let change = |c: &mut gelu_service::Config<_>| {
+    let change = |c: &mut crate::common::Setup| {
         long_leases(c);
-        c.limits.grace = Duration::from_millis(300);
+        c.server.limits.grace = Duration::from_millis(300);
     };
     let running = site.start_with(change).await;
     let mut holder = site.client(&running, "holder").await;
@@ -298,7 +313,7 @@ async fn a_lease_over_too_few_different_samples_is_given_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_lease_is_longer_than_the_operator_grants() {
     let site = Site::new();
-    let running = site.start_with(|c| c.lease_samples = 2 * BATCH as u64 + 1).await;
+    let running = site.start_with(|c| c.offer.lease_samples = 2 * BATCH as u64 + 1).await;
     let mut session = site.client(&running, "alice").await;
     assert_eq!(session.card().lease_samples, 13);
     let mut data = batches(1, 12).into_iter().peekable();
@@ -314,7 +329,7 @@ async fn no_lease_is_longer_than_the_operator_grants() {
     session.close().await;
     running.shut_down().await;
 
-    let running = site.start_with(|c| c.lease_samples = BATCH as u64 - 1).await;
+    let running = site.start_with(|c| c.offer.lease_samples = BATCH as u64 - 1).await;
     let mut session = site.client(&running, "alice").await;
     let mut data = batches(1, 1).into_iter().peekable();
     let said = session.train(1, &mut data).await.unwrap_err().to_string();
@@ -327,16 +342,14 @@ async fn no_lease_is_longer_than_the_operator_grants() {
 /// session goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_inside_a_lease_leaves_the_session_open() {
-    let site = Site::new();
-    let running = site.start_with(long_leases).await;
+    let (site, frail) = (Site::new(), Frail::default());
+    let running = site.start_on(Store::on(frail.clone()), long_leases).await;
     let mut session = site.client(&running, "alice").await;
-    // In the place of a folder the ledger cannot be kept, and an unbooked step gets no answer.
-    let blocked = site.ledger_path();
+    // Where the store fails, an unbooked step gets no answer.
     let (inputs, labels) = batches(1, 1).remove(0);
     let steps = (0..3).map(|n| {
         if n == 1 {
-            std::fs::remove_file(&blocked).unwrap();
-            std::fs::create_dir(&blocked).unwrap();
+            frail.fail(true);
         }
         (inputs.clone(), labels.clone())
     });
@@ -344,7 +357,7 @@ async fn a_refusal_inside_a_lease_leaves_the_session_open() {
     assert!(matches!(error, Error::Refused(Refused::ByPeer(_))), "{error}");
     assert!(error.to_string().contains("cannot keep its ledger"), "{error}");
     running.log.rolled_back("alice").await;
-    std::fs::remove_dir(&blocked).unwrap();
+    frail.fail(false);
     let report = session.train(1, &mut batches(1, 1).into_iter().peekable()).await.unwrap();
     assert_eq!(report.version, 1);
     session.close().await;
@@ -371,8 +384,8 @@ async fn a_commit_outlives_its_client() {
     let slow = Arc::new(SlowCommit(Arc::default(), tokio::sync::Semaphore::new(0)));
     let running = site
         .start_with(|c| {
-            c.observer = Arc::clone(&slow) as Arc<dyn Observer>;
-            c.limits.keep_alive = Duration::from_millis(5);
+            c.server.observer = Arc::clone(&slow) as Arc<dyn Observer>;
+            c.server.limits.keep_alive = Duration::from_millis(5);
         })
         .await;
     let mut mortal = site.client(&running, "mortal").await;

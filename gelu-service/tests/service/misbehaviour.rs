@@ -45,13 +45,13 @@ async fn frames_that_are_dropped_repeated_moved_or_too_large() {
     let mut bystander = site.client(&running, "bystander").await;
     let query = |sequence| frame(sequence, &Up::Message(activations(4 * 512)));
     let cases = [
-        ("dropped", query(3), "expected frame 2, got frame 3"),
-        ("repeated", query(1), "expected frame 2, got frame 1"),
-        ("moved", [query(3), query(2)].concat(), "expected frame 2, got frame 3"),
+        ("dropped", query(4), "expected frame 3, got frame 4"),
+        ("repeated", query(2), "expected frame 3, got frame 2"),
+        ("moved", [query(4), query(3)].concat(), "expected frame 3, got frame 4"),
         ("large", u32::MAX.to_be_bytes().to_vec(), "a frame of more than 67108864 bytes"),
-        ("garbage", [&[0, 0, 0, 5, 2][..], &[0xff; 4]].concat(), "no message of this protocol"),
+        ("garbage", [&[0, 0, 0, 5, 3][..], &[0xff; 4]].concat(), "no message of this protocol"),
         ("empty", vec![0; 4], "no message of this protocol"),
-        ("again", frame(2, &Up::Hello(Hello::ours())), "expected Message, got Hello"),
+        ("again", frame(3, &Up::Hello(Hello::ours())), "expected Message, got Hello"),
     ];
     for (account, bytes, reason) in cases {
         let error = after(&site, &running, account, &bytes).await;
@@ -60,14 +60,14 @@ async fn frames_that_are_dropped_repeated_moved_or_too_large() {
     }
     // A replay of an answered query.
     let mut raw = Raw::opened(running.address, &site.tls("replayer")).await;
-    let recorded = frame(2, &Up::Message(activations(4 * 512)));
+    let recorded = frame(3, &Up::Message(activations(4 * 512)));
     raw.write(&recorded).await;
     assert!(matches!(raw.answer().await.unwrap(), Down::Message(_)));
     raw.write(&recorded).await;
     assert_eq!(raw.answer().await.unwrap(), Down::Goodbye(Goodbye::Ended));
     drop(raw);
     let error = running.log.left("replayer").await.unwrap();
-    assert!(error.contains("expected frame 3, got frame 2"), "{error}");
+    assert!(error.contains("expected frame 4, got frame 3"), "{error}");
     bystander.close().await;
     running.shut_down().await;
 }
@@ -77,7 +77,7 @@ async fn a_frame_that_is_cut_off() {
     let site = Site::new();
     let running = site.start().await;
     let mut bystander = site.client(&running, "bystander").await;
-    let whole = frame(2, &Up::Message(activations(4 * 512)));
+    let whole = frame(3, &Up::Message(activations(4 * 512)));
     for (n, cut) in [2, 4, 100, whole.len() - 1].into_iter().enumerate() {
         let account = format!("cut{n}");
         let mut raw = Raw::opened(running.address, &site.tls(&account)).await;
@@ -96,7 +96,7 @@ async fn messages_that_do_not_belong() {
     let site = Site::new();
     let running = site.start().await;
     let mut bystander = site.client(&running, "bystander").await;
-    let message = |message| frame(2, &Up::Message(message));
+    let message = |message| frame(3, &Up::Message(message));
     let none = || Parameters { layers: vec![] };
     // The variant, and no layers.
     let masked = ClientMessage::from_bytes(&[4, 0]).unwrap();
@@ -143,9 +143,9 @@ async fn impatience() {
     running.log.wait(granted).await;
     let mut raw = Raw::opened(address, &tls).await;
     let request = ClientMessage::RequestLease { batch: 1, steps: 1, least: 1 };
-    raw.write(&frame(2, &Up::Message(request))).await;
+    raw.write(&frame(3, &Up::Message(request))).await;
     assert_eq!(raw.read().await.unwrap(), Down::Waiting { position: 1 });
-    raw.write(&frame(3, &Up::Message(activations(4 * 512)))).await;
+    raw.write(&frame(4, &Up::Message(activations(4 * 512)))).await;
     assert_eq!(raw.answer().await.unwrap(), Down::Goodbye(Goodbye::Ended));
     drop(raw);
     let error = running.log.left("impatient").await.unwrap();
@@ -168,9 +168,9 @@ async fn words_of_those_who_wait() {
         async move {
             let mut raw = Raw::opened(address, &tls).await;
             let request = ClientMessage::RequestLease { batch: 1, steps: 1, least: 1 };
-            raw.write(&frame(2, &Up::Message(request))).await;
+            raw.write(&frame(3, &Up::Message(request))).await;
             assert_eq!(raw.read().await.unwrap(), Down::Waiting { position: 1 });
-            raw.write(&frame(3, &word)).await;
+            raw.write(&frame(4, &word)).await;
             raw.answer().await
         }
     };
@@ -192,7 +192,7 @@ async fn a_client_that_does_not_read() {
     let wide = Sequential::dense(4, &[2000], 3, Activation::Tanh).unwrap();
     let wide = Model::initialise("wide", wide, Precision::TRAINING, rng).unwrap();
     let site = Site::with(&wide);
-    let running = site.start_with(|c| c.limits.send = Duration::from_millis(300)).await;
+    let running = site.start_with(|c| c.server.limits.send = Duration::from_millis(300)).await;
     let mut deaf = Raw::opened(running.address, &site.tls("deaf")).await;
     let query = |stage, values| {
         let ciphertexts = vec![0; values * Clear::ciphertext_len(&key())];
@@ -204,7 +204,7 @@ async fn a_client_that_does_not_read() {
         })
     };
     let asking = tokio::spawn(async move {
-        for n in (2..).step_by(2) {
+        for n in (3..).step_by(2) {
             for bytes in [frame(n, &query(0, 4)), frame(n + 1, &query(1, 2000))] {
                 if deaf.write.write_all(&bytes).await.is_err() {
                     return deaf;
@@ -247,7 +247,7 @@ async fn an_update_of_other_shapes() {
     // All zeros is no ciphertext of `Clear` (it marks an overflow), but it is one of its length.
     let lie = ClientMessage::FinalUpdate(Parameters { layers: vec![] }.into());
     let dialogue = [request, encrypted(0, 4), encrypted(1, 5), errors, lie];
-    for (n, message) in (2..).zip(dialogue) {
+    for (n, message) in (3..).zip(dialogue) {
         let last = matches!(message, ClientMessage::FinalUpdate(_));
         raw.write(&frame(n, &Up::Message(message))).await;
         let answer = raw.answer().await.unwrap();
@@ -285,7 +285,7 @@ async fn shapes_that_do_not_fit() {
     session.close().await;
     running.shut_down().await;
     for (n, data) in wrong.into_iter().enumerate() {
-        let running = site.start_with(|c| c.lease_samples = 1000 * BATCH as u64).await;
+        let running = site.start_with(|c| c.offer.lease_samples = 1000 * BATCH as u64).await;
         let account = format!("client{n}");
         let mut session = site.client(&running, &account).await;
         let error = session.train(1000, &mut data.into_iter().peekable()).await.unwrap_err();

@@ -63,7 +63,8 @@ fn panics_of_those_who_look_on_end_nothing() {
 async fn under_panicking_observers() {
     let site = Site::new();
     let log = Arc::new(Log::default());
-    let running = site.start_with(|c| c.observer = Arc::new(Panicking(Arc::clone(&log)))).await;
+    let running =
+        site.start_with(|c| c.server.observer = Arc::new(Panicking(Arc::clone(&log)))).await;
     let mut session = site.client(&running, "alice").await;
     session.classify(&batches(9, 1)[0].0).await.unwrap();
     let report = session.train(2, &mut batches(1, 2).into_iter().peekable()).await.unwrap();

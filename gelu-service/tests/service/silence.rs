@@ -22,10 +22,10 @@ async fn a_holder_that_falls_silent_or_takes_too_long_loses_the_lease() {
     let long: (Change, _) = (length, "the lease took longer");
     for (limit, reason) in [silent, long] {
         let site = Site::new();
-        let running = site.start_with(|c| limit(&mut c.limits)).await;
+        let running = site.start_with(|c| limit(&mut c.server.limits)).await;
         let mut raw = Raw::opened(running.address, &site.tls("sleeper")).await;
         let request = ClientMessage::RequestLease { batch: 1, steps: 1, least: 1 };
-        raw.write(&frame(2, &Up::Message(request))).await;
+        raw.write(&frame(3, &Up::Message(request))).await;
         let granted = raw.answer().await.unwrap();
         assert!(matches!(granted, Down::Message(ServerMessage::LeaseGranted(_))));
         assert_eq!(raw.answer().await.unwrap(), Down::Goodbye(Goodbye::TimeLimit));
@@ -40,7 +40,7 @@ async fn a_holder_that_falls_silent_or_takes_too_long_loses_the_lease() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_without_lease_may_be_idle_only_so_long() {
     let site = Site::new();
-    let running = site.start_with(|c| c.limits.idle = Duration::from_millis(300)).await;
+    let running = site.start_with(|c| c.server.limits.idle = Duration::from_millis(300)).await;
     let mut session = site.client(&running, "idler").await;
     let error = running.log.left("idler").await.unwrap();
     assert!(error.starts_with("the client's next message took longer"), "{error}");
@@ -56,7 +56,7 @@ async fn waiting_is_not_silence() {
     let running = site
         .start_with(|c| {
             long_leases(c);
-            c.limits.keep_alive = Duration::from_millis(50);
+            c.server.limits.keep_alive = Duration::from_millis(50);
         })
         .await;
     let (data, halt) = halting(batches(1, 1));
@@ -108,9 +108,9 @@ async fn computing_is_not_silence() {
     let limits = Limits { silence, keep_alive: Duration::from_millis(50), ..Limits::default() };
     let policy = DataPolicy::AllowInputReconstruction;
     for (keep_alive, heard) in [(Duration::from_millis(50), true), (PATIENCE, false)] {
-        let slow = |c: &mut gelu_service::Config<_>| {
-            c.observer = Arc::new(Slow);
-            (c.limits.keep_alive, c.limits.silence) = (keep_alive, 2 * PATIENCE);
+        let slow = |c: &mut crate::common::Setup| {
+            c.server.observer = Arc::new(Slow);
+            (c.server.limits.keep_alive, c.server.limits.silence) = (keep_alive, 2 * PATIENCE);
         };
         let running = site.start_with(slow).await;
         let tls = site.tls("alice");

@@ -39,6 +39,7 @@ async fn a_greeting_that_is_none() {
         frame(0, &Up::Message(open_message(2048))),
         frame(0, &Up::Hello(other_magic)),
         frame(1, &Up::Hello(Hello::ours())),
+        [frame(0, &Up::Hello(Hello::ours())), frame(1, &Up::Bye)].concat(),
         // Judged by its length: the rest of it never comes.
         1025u32.to_be_bytes().to_vec(),
     ];
@@ -73,7 +74,7 @@ async fn a_version_that_we_do_not_speak() {
 
 /// A server that answers the greeting with `answer`.
 async fn impostor(site: &Site, answer: Down) -> std::net::SocketAddr {
-    let config = site.config().tls.config().clone();
+    let config = site.server_tls().config().clone();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -122,7 +123,10 @@ async fn a_server_that_does_not_fit() {
 
     assert!(matches!(heard(welcome(agreed + 8, card.clone())).await, Error::PeerMisbehaved(_)));
     assert!(matches!(heard(Down::Working).await, Error::PeerMisbehaved(_)));
-    assert!(matches!(heard(Down::Goodbye(Goodbye::Busy)).await, Error::Ended(Goodbye::Busy)));
+    let busy = Goodbye::Busy { seconds: 7 };
+    let error = heard(Down::Goodbye(busy)).await;
+    assert!(matches!(error, Error::Ended(heard) if heard == busy), "{error}");
+    assert!(error.to_string().contains("come back in 7 s"), "{error}");
 
     let mut other = card.clone();
     other.architecture = r#"{"input":[4],"layers":[{"layer":"lstm"}]}"#.into();
@@ -155,7 +159,7 @@ async fn keys_that_the_server_does_not_accept() {
     for (n, (message, reason)) in told.into_iter().enumerate() {
         let account = format!("raw{n}");
         let mut raw = Raw::greeted(running.address, &site.tls(&account)).await;
-        raw.write(&frame(1, &Up::Message(message))).await;
+        raw.write(&frame(2, &Up::Message(message))).await;
         assert!(matches!(raw.answer().await.unwrap(), Down::Incompatible(_)));
         let error = running.log.left(&account).await.expect("an error");
         assert!(error.contains(reason), "{error}");
@@ -194,6 +198,7 @@ async fn certificates_of_a_foreign_authority() {
     let connecting = gelu_service::Connection::<Clear>::connect(
         running.address,
         "elsewhere.example",
+        "",
         &tls,
         limits,
         |_| {},
@@ -277,7 +282,7 @@ async fn a_client_without_certificate_or_account() {
 #[tokio::test(flavor = "multi_thread")]
 async fn those_who_never_finish_their_greeting() {
     let site = Site::new();
-    let running = site.start_with(|c| c.limits.greeting = Duration::from_secs(2)).await;
+    let running = site.start_with(|c| c.server.limits.greeting = Duration::from_secs(2)).await;
     let mut silent = TcpStream::connect(running.address).await.unwrap();
     silent.write_all(&[22, 3, 1]).await.unwrap();
     let mut halfway = Raw::open(running.address, &site.tls("alice")).await;
@@ -331,8 +336,8 @@ async fn silent_connections_keep_nobody_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_are_no_strangers() {
     let site = Site::new();
-    let one = |c: &mut gelu_service::Config<_>| {
-        (c.limits.strangers, c.limits.strangers_of_network) = (1, 1);
+    let one = |c: &mut crate::common::Setup| {
+        (c.server.limits.strangers, c.server.limits.strangers_of_network) = (1, 1);
     };
     let running = site.start_with(one).await;
     let mut first = site.client(&running, "first").await;
@@ -352,7 +357,7 @@ async fn sessions_are_no_strangers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_has_so_many_sessions_and_no_more() {
     let site = Site::new();
-    let running = site.start_with(|c| c.limits.sessions_of_account = 2).await;
+    let running = site.start_with(|c| c.server.limits.sessions_of_account = 2).await;
     let (first, second) =
         (site.client(&running, "alice").await, site.client(&running, "alice").await);
     let error = connect(running.address, &site.tls("alice")).await.err().expect("too many");
@@ -369,10 +374,10 @@ async fn an_account_has_so_many_sessions_and_no_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_server_says_so() {
     let site = Site::new();
-    let running = site.start_with(|c| c.limits.sessions = 1).await;
+    let running = site.start_with(|c| c.server.limits.sessions = 1).await;
     let mut seated = site.client(&running, "alice").await;
     let error = connect(running.address, &site.tls("bob")).await.err().expect("no seat");
-    assert!(matches!(error, Error::Ended(Goodbye::Busy)), "{error}");
+    assert!(matches!(error, Error::Ended(Goodbye::Busy { .. })), "{error}");
     seated.classify(&batches(1, 1)[0].0).await.unwrap();
     seated.close().await;
     running.log.left("alice").await;

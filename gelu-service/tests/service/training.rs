@@ -4,7 +4,7 @@ use crate::common::{BATCH, Site, batches, key, model, replay};
 use gelu_core::client::DataPolicy;
 use gelu_service::client::{ClientEvent, Phase};
 use gelu_service::server::Way;
-use gelu_service::{Config, Limits, Server, Session};
+use gelu_service::{Limits, Session};
 use std::sync::{Arc, Mutex};
 
 use gelu_core::Clear;
@@ -114,7 +114,7 @@ async fn statistics_and_progress_add_up_on_both_sides() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_ends_early_when_the_data_does() {
     let site = Site::new();
-    let running = site.start_with(|c| c.lease_samples = 10_000 * BATCH as u64).await;
+    let running = site.start_with(|c| c.offer.lease_samples = 10_000 * BATCH as u64).await;
     let mut session = site.client(&running, "alice").await;
     let data = batches(1, 2);
     let report = session.train(10_000, &mut data.clone().into_iter().peekable()).await.unwrap();
@@ -150,8 +150,9 @@ async fn the_tap_sees_what_the_machine_sees() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_with_a_secret_learning_rate() {
     let site = Site::new();
-    let secret =
-        |c: &mut Config<Clear>| c.rate = LearningRate::Secret { key: key(), g: 3, g_max: 5 };
+    let secret = |c: &mut crate::common::Setup| {
+        c.offer.rate = LearningRate::Secret { key: key(), g: 3, g_max: 5 }
+    };
     let running = site
         .start_with(|c| {
             secret(c);
@@ -169,12 +170,12 @@ async fn a_lease_with_a_secret_learning_rate() {
     running.shut_down().await;
 
     let mut impossible = site.config();
-    impossible.rate = LearningRate::Secret { key: key(), g: 3, g_max: 30 };
-    let error = Server::bind(impossible).await.err().expect("g_max is too large").to_string();
+    impossible.offer.rate = LearningRate::Secret { key: key(), g: 3, g_max: 30 };
+    let error = impossible.bind().await.err().expect("g_max is too large").to_string();
     assert!(error.starts_with("secret learning rate: "), "{error}");
     let mut impossible = site.config();
-    impossible.rate = LearningRate::Public(f64::NAN);
-    assert!(Server::bind(impossible).await.is_err());
+    impossible.offer.rate = LearningRate::Public(f64::NAN);
+    assert!(impossible.bind().await.is_err());
 }
 
 /// Lease lengths come from the seed alone, so a demonstration can be repeated.
@@ -185,8 +186,8 @@ async fn the_seed_decides_on_the_lengths_of_leases() {
         let site = Site::new();
         let running = site
             .start_with(|c| {
-                c.lease_samples = 8 * BATCH as u64;
-                c.danger_lease_seed = Some(seed);
+                c.offer.lease_samples = 8 * BATCH as u64;
+                c.offer.danger_lease_seed = Some(seed);
             })
             .await;
         let mut session = site.client(&running, "alice").await;

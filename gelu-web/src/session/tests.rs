@@ -31,6 +31,7 @@ fn card(model: &Model, modes: &[Mode], scores: bool) -> ModelCard {
     ModelCard {
         name: model.name().into(),
         version: model.version(),
+        content: String::new(),
         architecture: model.architecture().to_json(),
         precision: *model.precision(),
         backend: Lattice::ID.into(),
@@ -93,8 +94,10 @@ impl Far {
         let mut answers = Vec::new();
         while let Some((frame, _)) = self.incoming.next().unwrap() {
             match frame {
-                Up::Hello(hello) => {
-                    let (version, card) = (hello.agree().unwrap(), self.card.clone());
+                Up::Hello(hello) => assert_eq!(hello, Hello::ours()),
+                Up::Choose(model) => {
+                    assert_eq!(model, "digits");
+                    let (version, card) = (VERSIONS.1, self.card.clone());
                     answers.push(Down::Welcome(Box::new(Welcome { version, card })));
                     self.incoming.set_limit(FRAME_BYTES);
                 }
@@ -138,7 +141,7 @@ fn carry(session: &mut Session, far: &mut Far) -> Vec<Event> {
 }
 
 fn opened(modes: &[Mode], scores: bool) -> (Session, Far) {
-    let (mut session, mut far) = (Session::new(SEED), Far::new(modes, scores));
+    let (mut session, mut far) = (Session::new(SEED, "digits"), Far::new(modes, scores));
     let welcome = carry(&mut session, &mut far);
     let [Event::Welcome(terms)] = &welcome[..] else { panic!("{welcome:?}") };
     assert_eq!((terms.image, terms.classes[7].as_str()), ([8, 8], "digit 7"));
@@ -206,7 +209,8 @@ fn a_new_version_voids_tickets_and_the_query_is_asked_again() {
 #[test]
 fn what_cannot_be_asked_ends_before_there_is_a_key() {
     let refused = |change: &dyn Fn(&mut ModelCard)| {
-        let (mut session, mut far) = (Session::new(SEED), Far::new(&[Mode::Blind], false));
+        let (mut session, mut far) =
+            (Session::new(SEED, "digits"), Far::new(&[Mode::Blind], false));
         change(&mut far.card);
         let mut events = carry(&mut session, &mut far);
         if matches!(events[..], [Event::Welcome(_)]) {

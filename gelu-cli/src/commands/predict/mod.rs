@@ -81,7 +81,7 @@ pub(crate) struct Args {
     /// Column of --csv that names the rows; it goes into the answers and nowhere else
     #[arg(long, value_name = "COLUMN", requires = "csv")]
     id: Option<String>,
-    /// Images: a PNG file, a folder of PNG files, or an IDX file
+    /// Images: a PNG file, a folder of PNG files, an IDX file, or CIFAR-10, its folder or a file of it
     #[arg(long, value_name = "PATH", group = "rows", conflicts_with_all = ["label", "ignore"])]
     images: Option<PathBuf>,
     /// What columns, images and classes are, for a model that does not say it [default: the model's schema]

@@ -92,7 +92,29 @@ impl ServerMask {
     }
 }
 
-/// The server's half of one stage's ticket, until its query.
+/// The server's half of one stage's ticket, until its query: two answers would open the circuit, so the first takes
+/// the ticket.
+///
+/// ```compile_fail,E0382
+/// use gelu_core::circuit::two_party::{Batch, ServerTicket, TwoParty, Weighted};
+/// fn twice<P: TwoParty>(ticket: ServerTicket<P>, batch: &Batch<'_>, w: &Weighted, query: &[u64]) {
+///     let first = ticket.answer(batch, w, query);
+///     let second = ticket.answer(batch, w, query);
+/// }
+/// ```
+/// ```compile_fail,E0599
+/// use gelu_core::circuit::two_party::{ServerTicket, TwoParty};
+/// fn copy<P: TwoParty>(ticket: &ServerTicket<P>) -> ServerTicket<P> {
+///     ticket.clone()
+/// }
+/// ```
+/// Once compiles:
+/// ```
+/// use gelu_core::circuit::two_party::{Batch, ServerTicket, TwoParty, Weighted};
+/// fn once<P: TwoParty>(ticket: ServerTicket<P>, batch: &Batch<'_>, w: &Weighted, query: &[u64]) {
+///     let first = ticket.answer(batch, w, query);
+/// }
+/// ```
 pub struct ServerTicket<P: TwoParty> {
     garbling: P::Garbling,
     mask: ServerMask,
@@ -140,7 +162,23 @@ impl<P: TwoParty> Debug for ServerTicket<P> {
     }
 }
 
-/// The client's half of one stage's ticket, until its query.
+/// The client's half of one stage's ticket, until its query: two queries under one r give the difference of their
+/// inputs, so the first takes the ticket.
+///
+/// ```compile_fail,E0382
+/// use gelu_core::circuit::two_party::{Batch, ClientTicket, TwoParty};
+/// fn twice<P: TwoParty>(ticket: ClientTicket<P>, batch: &Batch<'_>, answer: &[u8], next: &[u64]) {
+///     let first = ticket.finish(batch, answer, next);
+///     let second = ticket.finish(batch, answer, next);
+/// }
+/// ```
+/// Once compiles:
+/// ```
+/// use gelu_core::circuit::two_party::{Batch, ClientTicket, TwoParty};
+/// fn once<P: TwoParty>(ticket: ClientTicket<P>, batch: &Batch<'_>, answer: &[u8], next: &[u64]) {
+///     let first = ticket.finish(batch, answer, next);
+/// }
+/// ```
 #[derive(Debug)]
 pub struct ClientTicket<P: TwoParty> {
     evaluation: P::Evaluation,

@@ -91,13 +91,14 @@ pub struct BlindServer<B: Backend, P: TwoParty> {
     terms: BlindTerms,
     weights: Arc<WeightCache<B>>,
     transmit: VecDeque<ServerMessage>,
+    refusal: Option<&'static str>,
 }
 
 impl<B: Backend, P: TwoParty> BlindServer<B, P> {
     /// A machine that waits for a client's key, and shares the weights that it makes ready with other sessions of
     /// the same process.
     pub fn sharing(weights: Arc<WeightCache<B>>, terms: BlindTerms) -> Self {
-        Self { state: State::AwaitOpen, terms, weights, transmit: VecDeque::new() }
+        Self { state: State::AwaitOpen, terms, weights, transmit: VecDeque::new(), refusal: None }
     }
 
     /// The client's public key, once the session is open and while it lives.
@@ -106,6 +107,11 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
             State::AwaitOpen | State::Failed => None,
             State::AwaitAnswer(opened, _) | State::Open { opened, .. } => Some(&opened.public),
         }
+    }
+
+    /// The [kind](Error::kind) of what was refused last.
+    pub fn refusal(&self) -> Option<&'static str> {
+        self.refusal
     }
 
     /// Tickets that are made and not spent.
@@ -256,6 +262,7 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
         match error {
             Error::PeerMisbehaved(_) => Err(error),
             refusal => {
+                self.refusal = Some(refusal.kind());
                 self.transmit.push_back(ServerMessage::Refused { reason: refusal.reason() });
                 Ok(())
             }

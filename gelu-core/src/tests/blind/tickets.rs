@@ -98,6 +98,37 @@ fn what_the_ledger_refuses_is_not_answered_and_its_tickets_are_gone() {
     assert_eq!((pair.client.tickets(), pair.server.tickets()), (13, 13));
 }
 
+/// Noise that both sides made in idle time is all that the next request for tickets needs, and is used once.
+#[test]
+fn what_was_prepared_is_used_by_the_next_tickets() {
+    let model = model(network());
+    let host = Arc::new(PairHost::new(model.clone(), "test", Policy::AllowModelExtraction));
+    let (key, mut rng) = (Arc::new(ClearKey::new(2048).unwrap()), ChaCha20Rng::seed_from_u64(1));
+    let mut pair = Pair::open(host, Arc::clone(&key), Answer::Class, &mut rng).unwrap();
+    // Of three tickets: encryptions and seals, and those of them that were prepared.
+    let mut made = |prepare: usize| {
+        for _ in 0..prepare {
+            pair.client.precompute(3, &mut rng).unwrap();
+            pair.server.precompute(&mut rng);
+        }
+        pair.make_tickets(3, &mut rng).unwrap();
+        let server = pair.server.client_key().unwrap().meter().take();
+        let client = key.meter().take();
+        assert_eq!((server.encryptions, client.rerandomizations), (0, 0));
+        let all = [client.encryptions, server.rerandomizations];
+        (all, [client.prepared_encryptions, server.prepared_seals])
+    };
+    let (all, none) = made(0);
+    assert!(all.iter().all(|&count| count > 0), "{all:?}");
+    assert_eq!(none, [0, 0]);
+    assert_eq!(made(1), (all, all));
+    assert_eq!(made(0), (all, [0, 0]), "used once");
+    assert_eq!(made(2), (all, all));
+    assert_eq!(made(0), (all, [0, 0]), "no more is made than the next request needs");
+    let asked = inputs(&model, 15);
+    assert_eq!(pair.ask(&asked, &mut rng).unwrap(), expected(&model, &asked, Answer::Class));
+}
+
 #[test]
 fn the_operators_terms_are_kept() {
     let model = model(network());

@@ -26,6 +26,7 @@ mod factors;
 mod forward;
 mod inverse;
 mod matrix;
+mod packed;
 mod transform;
 mod vector;
 
@@ -34,8 +35,9 @@ use core::arch::x86_64::{
     _mm512_setzero_si512, _mm512_srli_epi64, _mm512_sub_epi64,
 };
 
+use super::stream::Stream;
 use super::weights::{Shape, Weights};
-use super::{BLOCK, Kernel, MAX_TERMS, Pair, add, check_pairs, lift, neg, shift, sub};
+use super::{BLOCK, Kernel, MAX_TERMS, Pair, add, check_pairs, check_parts, lift, neg, shift, sub};
 use crate::automorphism::Permutation;
 use crate::modulus::{MAX_BITS, Modulus};
 use transform::Transform;
@@ -47,7 +49,11 @@ pub(super) struct Ifma(());
 
 impl Ifma {
     pub(super) fn detect() -> Option<Self> {
-        let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512ifma");
+        // `packed` takes the last two: no processor has the second without them.
+        let has = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512ifma")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vbmi");
         has.then_some(Self(()))
     }
 }
@@ -135,6 +141,20 @@ impl Kernel for Rows {
             // SAFETY: the same.
             unsafe { self.sum_blocks::<true>([b, c], terms) };
         }
+    }
+
+    fn sums_with_pairs(&self, outs: [&mut [u64]; 2], factors: &[&[u64]], pairs: Stream<'_>) {
+        check_parts(&outs, factors.iter().copied());
+        let factors: Vec<_> = factors.iter().map(|a| blocks(a)).collect();
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.sum_pairs(outs.map(blocks_mut), &factors, pairs) };
+    }
+
+    fn sums_of_packed(&self, outs: [&mut [u64]; 2], stream: Stream<'_>, factors: &[[&[u64]; 2]]) {
+        check_parts(&outs, factors.iter().flatten().copied());
+        let factors: Vec<_> = factors.iter().map(|b| b.map(blocks)).collect();
+        // SAFETY: the same.
+        unsafe { self.sum_packed(outs.map(blocks_mut), stream, &factors) };
     }
 
     fn scale(&self, row: &mut [u64], factor: u64) {

@@ -1,0 +1,265 @@
+//! `gelu serve`: models for many clients.
+
+mod file;
+mod limits;
+mod offer;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+
+use anyhow::{Context, Result};
+use gelu_service::certs::Identity;
+use gelu_service::handshake::Mode;
+use gelu_service::server::{AnyOffer, Handle, Summary, Web};
+use gelu_service::{Config, Limits, Server, ServerTls};
+use gelu_store::{Location, Store};
+use rand::Rng;
+use rand::rngs::ChaCha20Rng;
+use serde::Serialize;
+
+use crate::args::Threads;
+use crate::local::{Listening, Served};
+use crate::output::Output;
+use crate::phases::{bytes, say};
+use crate::problem::{Advise, explain};
+use crate::signals;
+use file::{Settings, store_beside};
+use offer::ModelArgs;
+
+/// Serve models: encrypted training in turn, encrypted inference for everybody
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gelu certs init && gelu certs add alice
+  gelu serve --model mnist-dense.safetensors                queries, as many as are safe
+  gelu serve --model fresh.safetensors --listen 0.0.0.0:7878 --rate 0.05
+  gelu serve --model fresh.safetensors --secret-rate 4      clients are not told the rate 2^-4
+  gelu serve --model fresh.safetensors --freeze 1           clients train all but the first layer
+  gelu serve --model lenet5.safetensors --answer scores     blind queries: nobody sees the weights
+  gelu serve --model lenet5.safetensors --backend lattice --web 127.0.0.1:7880 --web-root gelu-web/dist
+                                                            and a page for browsers
+  gelu serve --config server.toml                           several models, and all that can be set
+
+`gelu train --plaintext` makes the file: with --precision training (and --epochs 0 for fresh
+weights) for training under encryption, without it for queries. It is replaced by each
+committed lease, all or nothing. The store beside it counts what every account has seen and
+refuses what would let it solve for the weights. In a file each key is one of these options;
+SIGHUP reads it again, and the models' files, and certificates, and ends no session. Ctrl-C lets
+a running lease end and stops.")]
+pub struct Args {
+    /// Settings of several models, in a file
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["PlaceArgs", "model", "name", "accounts", "new_ledger", "modes", "backend", "rate"],
+        help_heading = "Serving"
+    )]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Stop when the standard input ends: for programs that start a server of their own
+    #[arg(long, hide = true)]
+    stop_with_stdin: bool,
+    #[command(flatten)]
+    threads: Threads,
+}
+
+/// Where a server is, and where its books are.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Serving")]
+struct Place {
+    /// Address and port; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7878")]
+    listen: SocketAddr,
+    /// Folder that `gelu certs init` has made
+    #[arg(long, value_name = "DIR", default_value = "certs")]
+    certs: PathBuf,
+    /// The books: what every account has seen, versions, leases; a file, or postgres://… for several servers
+    /// [default: the model's path with .store added]
+    #[arg(long, value_name = "WHERE")]
+    store: Option<Location>,
+    /// Address and port of the page for browsers, over TLS; whoever asks there brings a token of `gelu token`, and asks
+    /// models of the backend lattice
+    #[arg(long, value_name = "ADDRESS", requires = "web_root")]
+    web: Option<SocketAddr>,
+    /// Folder of the page, as `gelu-web/build` makes it
+    #[arg(long, value_name = "DIR", requires = "web")]
+    web_root: Option<PathBuf>,
+}
+
+/// Serves until told to stop.
+pub fn run(args: &Args, output: Output) -> Result<()> {
+    args.threads.start()?;
+    let settings = args.settings()?;
+    let models = settings.offers()?;
+    let config = settings.config()?;
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let server = Server::bind(config, models).await?;
+        // Before anybody knows that it listens and may ask it to stop.
+        let stop = stop_signal(args.stop_with_stdin);
+        announce(&settings, &server, output)?;
+        let hangups = pin!(reload_at_hangups(args, server.handle()));
+        let summary = tokio::select! {
+            summary = server.run(stop) => summary?,
+            never = hangups => match never {},
+        };
+        close(&summary, output)
+    })
+}
+
+impl Args {
+    /// What was typed, or stands in the file that was named.
+    fn settings(&self) -> Result<Settings> {
+        match &self.config {
+            Some(file) => Settings::read(file),
+            None => Ok(Settings {
+                place: self.place.clone(),
+                limits: Limits::default(),
+                models: vec![self.model.clone()],
+            }),
+        }
+    }
+}
+
+impl Settings {
+    /// The models as the server wants them, none of which would be of no use.
+    fn offers(&self) -> Result<Vec<AnyOffer>> {
+        self.models.iter().map(ModelArgs::offer).collect()
+    }
+
+    fn config(&self) -> Result<Config> {
+        let tls = server_tls(&self.place.certs)?;
+        let beside = || Location::File(store_beside(self.models[0].file()));
+        let location = self.place.store.clone().unwrap_or_else(beside);
+        let mut config = Config::new(self.place.listen, tls, Store::open(&location)?);
+        config.limits = self.limits;
+        let page = self.place.web.zip(self.place.web_root.as_ref());
+        config.web = page.map(|(address, root)| Web::new(address, root));
+        if location.is_shared() {
+            config.replica = format!("{:016x}", rand::make_rng::<ChaCha20Rng>().next_u64());
+        }
+        Ok(config)
+    }
+}
+
+/// Reads the settings again whenever a SIGHUP comes. What cannot be used changes nothing.
+async fn reload_at_hangups(args: &Args, server: Handle) -> Infallible {
+    let mut hangups = signals::hangups();
+    loop {
+        hangups.next().await;
+        match reload(args, &server).await {
+            Ok(()) => tracing::info!("settings, models and certificates were read again"),
+            Err(error) => tracing::error!("all stays as it was: {}", explain(&error)),
+        }
+    }
+}
+
+async fn reload(args: &Args, server: &Handle) -> Result<()> {
+    let settings = args.settings()?;
+    let offers = tokio::task::block_in_place(|| settings.offers())?;
+    Ok(server.serve(offers).await?)
+}
+
+fn announce(settings: &Settings, server: &Server, output: Output) -> Result<()> {
+    let cards = server.handle().cards();
+    let models = cards.into_iter().map(Served::from).collect();
+    let (address, page) = (server.local_addr()?, server.web_addr()?);
+    let listening = Listening { address, page, models };
+    if output.json {
+        return output.line(&listening);
+    }
+    for (model, args) in listening.models.iter().zip(&settings.models) {
+        let Served { name, version, backend, modes, verdicts: [inference, training], blind } =
+            model;
+        let names = modes.iter().map(|mode| mode.name()).collect::<Vec<_>>().join(", ");
+        say(&format!(
+            "{name} version {version} on {} ({backend})\n queries:   {names}\n open:      {inference}\n \
+             blind:     {blind}\n training:  {training}",
+            listening.address
+        ));
+        if args.modes.is_none() && *modes == [Mode::Blind] {
+            say(
+                " Queries are answered blind alone, since the first open one could give weights away; \
+                 --modes open,blind offers both",
+            );
+        }
+        if args.allow_model_extraction {
+            say(" --allow-model-extraction: the ledger counts, but refuses nothing");
+        }
+    }
+    if listening.models.len() > 1 {
+        say(&format!("Clients name the one that they want: --server {}/NAME.", listening.address));
+    }
+    if let Some(page) = listening.page {
+        say(&format!("The page is https://{page}; `gelu token ACCOUNT` lets somebody in."));
+    }
+    say("Ctrl-C stops the server.");
+    Ok(())
+}
+
+fn close(summary: &Summary, output: Output) -> Result<()> {
+    let traffic = summary.traffic.values().map(|t| t.bytes).sum();
+    let closed = Closed {
+        sessions: summary.sessions,
+        committed: summary.committed,
+        rolled_back: summary.rolled_back,
+        refused: summary.refused,
+        bytes: traffic,
+    };
+    if output.json {
+        return output.line(&closed);
+    }
+    say(&format!(
+        "stopped after {} sessions, {} leases committed, {} rolled back, {} refusals, {}",
+        closed.sessions,
+        closed.committed,
+        closed.rolled_back,
+        closed.refused,
+        bytes(traffic)
+    ));
+    Ok(())
+}
+
+/// What the server has done.
+#[derive(Serialize)]
+struct Closed {
+    sessions: u64,
+    committed: u64,
+    rolled_back: u64,
+    refused: u64,
+    bytes: u64,
+}
+
+/// The identity of a server, from the folder that `gelu certs init` makes.
+pub(crate) fn server_tls(certs: &Path) -> Result<ServerTls> {
+    let identity =
+        Identity { certificate: certs.join("server.pem"), key: certs.join("server.key") };
+    ServerTls::read(&certs.join("ca.pem"), &identity)
+        .advise(|| format!("make certificates with `gelu certs init --dir {}`", certs.display()))
+}
+
+/// Ready when the operator wants us to stop.
+pub(crate) fn stop_signal(with_stdin: bool) -> impl Future<Output = ()> {
+    let asked = signals::asked_to_stop();
+    async move {
+        tokio::select! {
+            () = asked => {}
+            () = stdin_ended(), if with_stdin => {}
+        }
+    }
+}
+
+/// A thread of its own, since reading the standard input cannot be broken off.
+async fn stdin_ended() {
+    let (ended, wait) = tokio::sync::oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        drop(ended);
+    });
+    let _ = wait.await;
+}
