@@ -56,6 +56,9 @@ pub struct Deployment {
 pub struct Listening {
     /// Where.
     pub address: SocketAddr,
+    /// Where its page is, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page: Option<SocketAddr>,
     /// Where it tells of itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin: Option<SocketAddr>,

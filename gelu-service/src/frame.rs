@@ -1,16 +1,6 @@
-//! Frames: a length, a number, a body.
-//!
-//! ```text
-//! frame  =  length: u32 big endian  |  postcard (sequence: u64, body)
-//! ```
-//!
-//! Every direction counts its frames from 0. TLS already keeps frames in order; the number makes
-//! that a property of this layer as well, so that a frame that is dropped, repeated or moved (by a
-//! faulty proxy inside the channel, by somebody who drives the codec by hand) ends the session
-//! before a machine sees it. A frame whose length exceeds the limit is refused before a byte of it
-//! is stored, and the limit is small until the peers have greeted each other.
+//! Frames over sockets: see [`gelu_wire::frame`] for their form.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,13 +11,10 @@ use tokio::time::timeout;
 use tokio_util::codec::length_delimited::LengthDelimitedCodecError;
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
-use gelu_core::error::PeerMisbehaved;
+use gelu_wire::frame::{LENGTH_BYTES, decode, encode};
 
 use crate::error::{Error, FrameError, Result};
 use crate::trust;
-
-/// Bytes of a frame's length.
-const LENGTH_BYTES: u64 = 4;
 
 /// The sending half of a channel.
 pub struct Sender<W> {
@@ -57,7 +44,7 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
     /// [`Error::Configuration`] for a frame beyond the limit, before anything is written;
     /// [`Error::ConnectionLost`] with `doing`.
     pub async fn send(&mut self, body: &impl Serialize, doing: &'static str) -> Result<u64> {
-        let bytes = encode(self.sequence, body);
+        let bytes = Bytes::from(encode(self.sequence, body));
         let (length, limit) = (bytes.len(), self.frames.encoder().max_frame_length());
         if length > limit {
             let why = format!(
@@ -68,7 +55,7 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
         }
         self.sequence += 1;
         self.frames.send(bytes).await.map_err(|error| broken(error, limit, doing))?;
-        Ok(LENGTH_BYTES + length as u64)
+        Ok((LENGTH_BYTES + length) as u64)
     }
 
     /// The same within `limit`, which a peer that does not read exceeds.
@@ -121,7 +108,7 @@ impl<R: AsyncRead + Unpin> Receiver<R> {
         let limit = self.frames.decoder().max_frame_length();
         let frame = self.frames.next().await.ok_or(Error::ConnectionLost { doing })?;
         let frame = frame.map_err(|error| broken(error, limit, doing))?;
-        let length = LENGTH_BYTES + frame.len() as u64;
+        let length = (LENGTH_BYTES + frame.len()) as u64;
         let body = decode(self.sequence, &frame)?;
         self.sequence += 1;
         Ok((body, length))
@@ -168,25 +155,6 @@ pub(crate) async fn drain(io: &mut (impl AsyncRead + Unpin)) {
 const DRAIN_BYTES: u64 = 256 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
-fn encode(sequence: u64, body: &impl Serialize) -> Bytes {
-    let mut bytes = BytesMut::new().writer();
-    postcard::to_io(&(sequence, body), &mut bytes).expect("plain data always serialises");
-    bytes.into_inner().freeze()
-}
-
-/// The number is judged before the body is looked at.
-fn decode<B: DeserializeOwned>(expected: u64, frame: &[u8]) -> Result<B> {
-    let undecodable = |_| PeerMisbehaved::Undecodable;
-    let (got, body) = postcard::take_from_bytes::<u64>(frame).map_err(undecodable)?;
-    if got != expected {
-        return Err(FrameError::OutOfOrder { expected, got }.into());
-    }
-    match postcard::take_from_bytes(body).map_err(undecodable)? {
-        (body, []) => Ok(body),
-        _ => Err(PeerMisbehaved::Undecodable.into()),
-    }
-}
-
 /// What an error of the transport means to us.
 pub(crate) fn broken(error: io::Error, limit: usize, doing: &'static str) -> Error {
     let inner = error.get_ref();
@@ -224,20 +192,6 @@ mod tests {
             assert!(matches!(end, Error::ConnectionLost { .. }), "{end}");
         };
         tokio::join!(writer, reader);
-    }
-
-    #[test]
-    fn a_frame_has_one_number_and_nothing_after_its_body() {
-        let frame = encode(3, &7u32);
-        assert_eq!(decode::<u32>(3, &frame).unwrap(), 7);
-        for expected in [2, 4] {
-            let error = decode::<u32>(expected, &frame).unwrap_err();
-            let out_of_order = FrameError::OutOfOrder { expected, got: 3 };
-            assert!(matches!(error, Error::Frame(e) if e == out_of_order));
-        }
-        assert!(decode::<u32>(3, &frame[..frame.len() - 1]).is_err());
-        assert!(decode::<u32>(3, &[&frame[..], &[0]].concat()).is_err());
-        assert!(decode::<u32>(0, &[]).is_err());
     }
 
     #[tokio::test]

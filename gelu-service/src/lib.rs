@@ -9,9 +9,9 @@
 //!
 //! ```text
 //!  gelu-core        Client ⇄ messages ⇄ Server                 what is said
-//!  gelu-service     Up / Down: Hello, Message, Waiting, …      who speaks, and when it ends
+//!  gelu-wire        Up / Down: Hello, Message, Waiting, …      who speaks, and when it ends
 //!                   length, number, postcard                   whole, in order, bounded
-//!                   TLS 1.3, certificates on both sides        secret, authentic
+//!  gelu-service     TLS 1.3, certificates on both sides        secret, authentic
 //! ```
 //!
 //! # Security
@@ -30,7 +30,6 @@ mod compute;
 pub mod error;
 mod files;
 pub mod frame;
-pub mod handshake;
 pub mod limits;
 mod randomness;
 mod revocation;
@@ -38,6 +37,8 @@ pub mod server;
 pub mod tls;
 pub mod token;
 mod trust;
+
+pub use gelu_wire::handshake;
 
 pub use client::{Connection, Session};
 pub use compute::on_pool;

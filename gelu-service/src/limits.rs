@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+pub use gelu_wire::handshake::{CARD_BYTES, GREETING_BYTES};
 
 /// Bounds of a session. Each side enforces its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,11 +51,6 @@ pub struct Limits {
     /// threads of rayon's global pool, so more than it has threads would only take memory.
     pub computations: usize,
 }
-
-/// The largest frame before the greeting is over, from a client.
-pub const GREETING_BYTES: usize = 1 << 10;
-/// The largest model card (the architecture as text is most of it).
-pub const CARD_BYTES: usize = 1 << 20;
 
 /// More of anything is a mistake.
 const MOST: usize = 65_535;

@@ -45,8 +45,8 @@ use gelu_nn::{Schema, Sequential};
 use tokio::net::ToSocketAddrs;
 
 use crate::compute::on_pool;
-use crate::error::{Error, Result};
-use crate::handshake::ModelCard;
+use crate::error::Result;
+use crate::handshake::{Described, ModelCard};
 use crate::limits::Limits;
 use crate::tls::ClientTls;
 pub use answers::Answers;
@@ -146,18 +146,9 @@ impl<B: Backend> Connection<B> {
             let theirs = card.backend;
             return Err(PeerIncompatible::Backend { ours: B::ID.into(), theirs }.into());
         }
-        card.precision.validate()?;
-        let (text, schema) = (card.architecture.clone(), card.schema.clone());
-        let parsing = on_pool(move || {
-            let architecture = Sequential::from_json(&text)?;
-            let network = Arc::new(architecture.network());
-            let schema = schema.map(|schema| schema.read()).transpose()?;
-            if let Some(schema) = &schema {
-                schema.check_fit(&architecture)?;
-            }
-            Ok::<_, Error>((architecture, network, schema))
-        });
-        let (architecture, network, schema) = parsing.await??;
+        let own = card.clone();
+        let Described { architecture, network, schema } = on_pool(move || own.describe()).await??;
+        let network = Arc::new(network);
         let backend = core::marker::PhantomData;
         Ok(Self { line, card, architecture, network, schema, backend })
     }

@@ -31,6 +31,7 @@ mod shared;
 mod terms;
 mod turns;
 mod versions;
+mod web;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -50,12 +51,15 @@ use crate::error::{Error, Result};
 use crate::handshake::ModelCard;
 use crate::limits::Limits;
 use crate::tls::ServerTls;
+use greeting::greet;
 use observer::guarded;
 pub use observer::{Ended, MADE_ROOM, Observer, PRECOMPUTE, ServerEvent, Summary, Traffic, Way};
 pub use offer::{AnyOffer, Offer};
 use shared::Shared;
 pub use terms::Terms;
 pub use versions::content;
+use web::Pages;
+pub use web::{HEADERS, Web};
 
 /// Everything that a server needs to know, but for its [models](Offer).
 #[non_exhaustive]
@@ -74,6 +78,8 @@ pub struct Config {
     pub quota: Quota,
     /// The same of accounts that have one of their own.
     pub quotas_of: BTreeMap<String, Quota>,
+    /// A page for browsers, at an address of its own.
+    pub web: Option<Web>,
     /// Who looks on.
     pub observer: Arc<dyn Observer>,
 }
@@ -82,14 +88,15 @@ impl Config {
     /// A server that is alone with its store; every other setting has a default and is a field.
     pub fn new(address: SocketAddr, tls: ServerTls, store: Store) -> Self {
         let (limits, quota, quotas_of) = Default::default();
-        let (replica, observer) = ("server".into(), Arc::new(()));
-        Self { address, tls, store, replica, limits, quota, quotas_of, observer }
+        let (replica, web, observer) = ("server".into(), None, Arc::new(()));
+        Self { address, tls, store, replica, limits, quota, quotas_of, web, observer }
     }
 }
 
 /// A server that listens: see the [module](self).
 pub struct Server {
     listener: TcpListener,
+    pages: Option<Arc<Pages>>,
     open: Open,
 }
 
@@ -117,11 +124,15 @@ impl Server {
     /// [`Error::Network`] when the address is taken.
     pub async fn bind(config: Config, models: Vec<AnyOffer>) -> Result<Self> {
         let address = config.address;
+        let pages = match &config.web {
+            Some(web) => Some(Arc::new(Pages::bind(web).await?)),
+            None => None,
+        };
         let open = Open(Arc::new(Shared::new(config)?));
         Handle(Arc::clone(&open.0)).serve(models).await?;
         let listening = TcpListener::bind(address).await;
         let listener = listening.map_err(Error::network(format!("listening on {address}")))?;
-        Ok(Self { listener, open })
+        Ok(Self { listener, pages, open })
     }
 
     /// Where the server listens.
@@ -130,6 +141,15 @@ impl Server {
     /// [`Error::Network`], when the operating system cannot say.
     pub fn local_addr(&self) -> Result<SocketAddr> {
         self.listener.local_addr().map_err(Error::network("asking for the own address"))
+    }
+
+    /// Where the page is, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Network`], when the operating system cannot say.
+    pub fn web_addr(&self) -> Result<Option<SocketAddr>> {
+        let asked = self.pages.as_ref().map(|pages| pages.local_addr()).transpose();
+        asked.map_err(Error::network("asking for the own address"))
     }
 
     /// The way to it while it runs.
@@ -146,7 +166,7 @@ impl Server {
     /// # Errors
     /// None at present: what goes wrong in a session is an [event](ServerEvent).
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Summary> {
-        let Self { listener, open } = self;
+        let Self { listener, pages, open } = self;
         let shared = &open.0;
         let mut sessions = JoinSet::new();
         let mut shutdown = pin!(shutdown);
@@ -158,16 +178,18 @@ impl Server {
                 Some(ended) = sessions.join_next() => report(ended),
                 accepted = listener.accept() => match accepted {
                     Ok((tcp, peer)) => admit(shared, &mut sessions, tcp, peer),
-                    Err(error) => {
-                        // Out of file descriptors, most likely: strangers have to give theirs back.
-                        guarded(|| tracing::warn!(%error, "cannot accept"));
-                        shared.strangers.make_room();
-                        sleep(Duration::from_millis(100)).await;
+                    Err(error) => cannot_accept(shared, &error).await,
+                },
+                accepted = web::accept(pages.as_ref()) => match accepted {
+                    Ok((pages, tcp, peer)) => {
+                        let place = shared.strangers.admit(peer.ip());
+                        sessions.spawn(web::run(pages, Arc::clone(shared), tcp, peer, place));
                     }
+                    Err(error) => cannot_accept(shared, &error).await,
                 },
             }
         }
-        drop(listener);
+        drop((listener, pages));
         let (now, limits) = (Instant::now(), &shared.config.limits);
         shared.stop.send_replace(Some(now + limits.grace));
         let farewells = async {
@@ -260,7 +282,17 @@ async fn renew_tls(shared: &Arc<Shared>) {
 fn admit(shared: &Arc<Shared>, sessions: &mut JoinSet<()>, tcp: TcpStream, peer: SocketAddr) {
     let place = shared.strangers.admit(peer.ip());
     shared.emit(ServerEvent::Connected { peer });
-    sessions.spawn(session::run(Arc::clone(shared), tcp, peer, place));
+    let shared = Arc::clone(shared);
+    sessions.spawn(async move {
+        session::run(&shared, greet(&shared, tcp, peer), peer, place).await;
+    });
+}
+
+/// Out of file descriptors, most likely: strangers have to give theirs back.
+async fn cannot_accept(shared: &Shared, error: &std::io::Error) {
+    guarded(|| tracing::warn!(%error, "cannot accept"));
+    shared.strangers.make_room();
+    sleep(Duration::from_millis(100)).await;
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {

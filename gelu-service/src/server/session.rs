@@ -18,12 +18,11 @@ use gelu_core::server::ServerOutput;
 use gelu_core::{Backend, Parameters};
 use rand::rngs::ChaCha20Rng;
 use rustls::pki_types::CertificateDer;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
 
 use super::door::{Place, Seat};
-use super::greeting::{Greeted, Line, greet};
+use super::greeting::{Greeted, Line};
 use super::host::{AccountHost, Host, Hosted};
 use super::lease::Lease;
 use super::machine::Machine;
@@ -52,12 +51,17 @@ impl<E: Into<Error>> From<E> for Over {
     }
 }
 
-/// Serves one connection from its first byte to its last.
-pub(super) async fn run(shared: Arc<Shared>, tcp: TcpStream, peer: SocketAddr, mut place: Place) {
+/// Serves one connection from its greeting to its last byte.
+pub(super) async fn run(
+    shared: &Shared,
+    greeting: impl Future<Output = Result<(Arc<dyn Hosted>, Greeted)>>,
+    peer: SocketAddr,
+    mut place: Place,
+) {
     let limit = shared.config.limits.greeting;
     let stopping = shared.stop.subscribe();
     let greeting = async {
-        let greeting = timeout(limit, greet(&shared, tcp, peer)).await;
+        let greeting = timeout(limit, greeting).await;
         let waiting_for = "the greeting of a client";
         let greeted = greeting.unwrap_or(Err(Error::Timeout { waiting_for, limit }))?;
         Ok::<_, Error>((greeted, fresh_rng()?))
@@ -515,7 +519,7 @@ fn check_key_size<B: Backend>(message: &ClientMessage, host: &Host<B>) -> Result
 }
 
 /// Is ready when a session must stop: at once, or at the end of the grace if it holds the lease.
-async fn asked_to_stop(mut stopping: watch::Receiver<Stop>, holds_lease: bool) {
+pub(super) async fn asked_to_stop(mut stopping: watch::Receiver<Stop>, holds_lease: bool) {
     let Ok(deadline) = stopping.wait_for(Stop::is_some).await.map(|stop| *stop) else {
         // The server's future was dropped, and this session is about to be.
         return pending().await;

@@ -112,11 +112,12 @@ impl Site {
         change(&mut config);
         let server = config.bind().await.unwrap();
         let (address, handle) = (server.local_addr().unwrap(), server.handle());
+        let web = server.web_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.run(async {
             let _ = stopped.await;
         }));
-        Running { address, log, stop: Some(stop), task, handle }
+        Running { address, web, log, stop: Some(stop), task, handle }
     }
 
     pub(crate) fn identity(&self, account: &str) -> Identity {
@@ -211,6 +212,7 @@ pub(crate) async fn connect_with(
 /// A server that runs.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
+    pub(crate) web: Option<SocketAddr>,
     pub(crate) log: Arc<Log>,
     pub(crate) stop: Option<oneshot::Sender<()>>,
     pub(crate) task: JoinHandle<Result<Summary>>,

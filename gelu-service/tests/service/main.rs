@@ -10,4 +10,5 @@ mod opening;
 mod silence;
 mod strangers;
 mod training;
+mod web;
 mod wire;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use gelu_admin::{Admin, Metrics, Readiness};
 use gelu_service::certs::Identity;
 use gelu_service::handshake::Mode;
-use gelu_service::server::{AnyOffer, Summary};
+use gelu_service::server::{AnyOffer, Summary, Web};
 use gelu_service::{Config, Limits, Server, ServerTls};
 use gelu_store::{Location, Quota, Store};
 use rand::Rng;
@@ -40,6 +40,8 @@ Examples:
   gelu serve --model fresh.safetensors --secret-rate 4      clients are not told the rate 2^-4
   gelu serve --model fresh.safetensors --freeze 1           clients train all but the first layer
   gelu serve --model lenet5.safetensors --answer scores     blind queries: nobody sees the weights
+  gelu serve --model lenet5.safetensors --backend lattice --web 127.0.0.1:7880 --web-root gelu-web/dist
+                                                            and a page for browsers
   gelu serve --config server.toml                           several models, and all that can be set
 
 `gelu train --plaintext` makes the file: with --precision training (and --epochs 0 for fresh
@@ -85,6 +87,13 @@ struct Place {
     /// Health, metrics, backup and reload, for whoever reaches this address [without an address: 127.0.0.1:9878]
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = ADMIN)]
     admin: Option<SocketAddr>,
+    /// Address and port of the page for browsers, over TLS; whoever asks there brings a token of `gelu token`, and asks
+    /// models of the backend lattice
+    #[arg(long, value_name = "ADDRESS", requires = "web_root")]
+    web: Option<SocketAddr>,
+    /// Folder of the page, as `gelu-web/build` makes it
+    #[arg(long, value_name = "DIR", requires = "web")]
+    web_root: Option<PathBuf>,
 }
 
 /// Serves until told to stop.
@@ -153,6 +162,8 @@ impl Settings {
         let mut config = Config::new(self.place.listen, tls, Store::open(&location)?);
         config.limits = self.limits;
         config.quota = self.quota;
+        let page = self.place.web.zip(self.place.web_root.as_ref());
+        config.web = page.map(|(address, root)| Web::new(address, root));
         if location.is_shared() {
             config.replica = format!("{:016x}", rand::make_rng::<ChaCha20Rng>().next_u64());
         }
@@ -168,8 +179,9 @@ fn announce(
 ) -> Result<()> {
     let cards = server.handle().cards();
     let models = cards.into_iter().map(Served::from).collect();
+    let (address, page) = (server.local_addr()?, server.web_addr()?);
     let admin = admin.map(Admin::address);
-    let listening = Listening { address: server.local_addr()?, admin, models };
+    let listening = Listening { address, page, admin, models };
     if output.json {
         return output.line(&listening);
     }
@@ -194,6 +206,9 @@ fn announce(
     }
     if listening.models.len() > 1 {
         say(&format!("Clients name the one that they want: --server {}/NAME.", listening.address));
+    }
+    if let Some(page) = listening.page {
+        say(&format!("The page is https://{page}; `gelu token ACCOUNT` lets somebody in."));
     }
     if let Some(admin) = listening.admin {
         say(&format!("Health and metrics: http://{admin}/healthz, /readyz, /metrics."));

@@ -14,13 +14,13 @@
 //! `Hello`, `Goodbye` and `Incompatible` never change their form, so that peers of any two versions can
 //! still part with a clear word; variants are only ever appended.
 
-use gelu_core::Precision;
 use gelu_core::error::PeerIncompatible;
 use gelu_core::ledger::Policy;
 use gelu_core::message::{ClientMessage, PROTOCOL_VERSION, ServerMessage};
 use gelu_core::text::printable;
-use gelu_nn::Schema;
+use gelu_core::{Network, Precision};
 use gelu_nn::schema::Hash;
+use gelu_nn::{Schema, Sequential};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{FrameError, Goodbye, Result};
@@ -29,6 +29,11 @@ use crate::error::{FrameError, Goodbye, Result};
 pub const MAGIC: [u8; 8] = *b"gelu-net";
 /// The protocol versions that this program speaks, lowest and highest.
 pub const VERSIONS: (u16, u16) = (PROTOCOL_VERSION, PROTOCOL_VERSION);
+
+/// The largest frame before the greeting is over, from a client.
+pub const GREETING_BYTES: usize = 1 << 10;
+/// The largest model card (the architecture as text is most of it).
+pub const CARD_BYTES: usize = 1 << 20;
 
 /// What a client says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,7 +50,7 @@ pub enum Up {
 
 impl Up {
     /// Its name, for logs and errors.
-    pub(crate) fn name(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Hello(_) => "Hello",
             Self::Message(message) => message.name(),
@@ -216,9 +221,35 @@ pub enum Incompatible {
     },
 }
 
+/// What a card says of its model, read and checked.
+#[derive(Debug)]
+pub struct Described {
+    /// The architecture.
+    pub architecture: Sequential,
+    /// The network as the protocol runs it.
+    pub network: Network,
+    /// What its inputs and classes mean, if that is known.
+    pub schema: Option<Schema>,
+}
+
 impl ModelCard {
+    /// Reads and checks the architecture, the precision and the schema.
+    ///
+    /// # Errors
+    /// [`Error::Core`](crate::Error::Core) for a precision that is none, [`Error::Model`](crate::Error::Model) for an
+    /// architecture or a schema that is none, or a schema of another network.
+    pub fn describe(&self) -> Result<Described> {
+        self.precision.validate()?;
+        let architecture = Sequential::from_json(&self.architecture)?;
+        let schema = self.schema.as_ref().map(CardSchema::read).transpose()?;
+        if let Some(schema) = &schema {
+            schema.check_fit(&architecture)?;
+        }
+        Ok(Described { network: architecture.network(), architecture, schema })
+    }
+
     /// With words that can be shown as they are, whatever the server sent.
-    pub(crate) fn printable(self) -> Self {
+    pub fn printable(self) -> Self {
         let Self { name, id, backend, account, inference, blind, training, .. } = &self;
         let [name, id, backend, account, inference, blind, training] =
             [name, id, backend, account, inference, blind, training].map(|text| printable(text));
@@ -253,7 +284,7 @@ impl Hello {
 
 impl Incompatible {
     /// What the server tells the client of its own error.
-    pub(crate) fn tell(error: &PeerIncompatible, backend: &str) -> Self {
+    pub fn tell(error: &PeerIncompatible, backend: &str) -> Self {
         match error {
             PeerIncompatible::Version { .. } => Self::Versions(VERSIONS.0, VERSIONS.1),
             PeerIncompatible::KeySize { got, accepted } => {
@@ -267,7 +298,7 @@ impl Incompatible {
     }
 
     /// The same error, seen by a client with `backend`.
-    pub(crate) fn heard(self, backend: &str) -> PeerIncompatible {
+    pub fn heard(self, backend: &str) -> PeerIncompatible {
         match self {
             Self::Versions(low, high) => {
                 PeerIncompatible::Version { ours: VERSIONS, theirs: (low, high) }
