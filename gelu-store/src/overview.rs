@@ -79,7 +79,7 @@ impl Store {
                 let unknown = || Error::Damaged { key: key.into(), why: UNKNOWN.into() };
                 let known = Key::parse(key).ok_or_else(unknown)?;
                 match known {
-                    Key::Format | Key::Content(..) | Key::Import(_) => {}
+                    Key::Format | Key::Salt | Key::Content(..) | Key::Import(_) => {}
                     Key::Model(name) => all.model(name).current = Some(parse(key, value)?),
                     Key::Weights(name) => all.model(name).bytes = value.len(),
                     Key::Account(name, account) => {

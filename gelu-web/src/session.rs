@@ -158,7 +158,7 @@ impl Session {
     pub fn receive(&mut self, bytes: &[u8]) {
         self.attempt(|session| {
             session.incoming.push(bytes);
-            while let Some((frame, bytes)) = session.incoming.next::<Down>()? {
+            while let Some((frame, bytes)) = session.incoming.frame::<Down>()? {
                 let name = name(&frame);
                 session.events.push_back(Event::Received { name, bytes });
                 session.handle(frame)?;
