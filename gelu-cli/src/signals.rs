@@ -295,6 +295,10 @@ mod tests {
     /// In a process of its own, which the last signal ends.
     #[cfg(unix)]
     #[test]
+    #[expect(
+        clippy::print_stdout,
+        reason = "the process that is killed speaks to the one that kills it"
+    )]
     fn a_hangup_is_told_to_who_listens_and_ends_the_process_otherwise() {
         use std::io::{BufRead, BufReader};
         use std::process::{Command, Stdio};

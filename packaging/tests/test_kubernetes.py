@@ -96,7 +96,7 @@ class Together(unittest.TestCase):
         self.assertEqual(self.config["server"]["certs"], mount["mountPath"])
         self.assertEqual(set(self.secret["stringData"]), {"server.toml", "ca.pem", "crl.pem", "server.pem", "server.key"})
         # Replicas share a store, and the database is one that the policy lets them reach.
-        database = re.fullmatch(r"postgres://.*:(\d+)/\w+", self.config["server"]["store"])
+        database = re.fullmatch(r"postgres://.*:(\d+)/\w+\?sslmode=\w+", self.config["server"]["store"])
         egress = [port["port"] for rule in manifest("NetworkPolicy")["spec"]["egress"] for port in rule["ports"]]
         self.assertIn(int(database[1]), egress)
 

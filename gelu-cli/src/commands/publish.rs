@@ -16,7 +16,7 @@ use crate::problem::{advised, problem};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  gelu publish better.safetensors --store postgres://gelu@db/gelu     all servers of that store follow
+  gelu publish better.safetensors --store postgres://gelu@localhost/gelu   all its servers follow
   gelu publish better.safetensors --store mnist.safetensors.store     while no server runs
   gelu publish old.safetensors --store STORE --again                  back to what an older version held
 

@@ -55,7 +55,7 @@ pub struct Args {
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["PlaceArgs", "model", "name", "accounts", "new_ledger", "modes", "backend", "rate"],
+        conflicts_with_all = ["Place", "ModelArgs", "backend", "key_bits", "freeze", "rate", "secret_rate"],
         help_heading = "Serving"
     )]
     config: Option<PathBuf>,
