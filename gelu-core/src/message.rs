@@ -14,7 +14,7 @@ use crate::mask::Masked;
 use crate::update::Revealed;
 
 /// The protocol version that these messages belong to.
-pub const PROTOCOL_VERSION: u16 = 8;
+pub const PROTOCOL_VERSION: u16 = 9;
 
 /// From client to server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

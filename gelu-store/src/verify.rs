@@ -98,7 +98,10 @@ impl Store {
                 copy.write(&mut |new| {
                     // Of a first try that came to nothing.
                     let mut old = Vec::new();
-                    new.scan("", &mut |key, _| Ok(old.push(key.to_owned())))?;
+                    new.scan("", &mut |key, _| {
+                        old.push(key.to_owned());
+                        Ok(())
+                    })?;
                     old.iter().try_for_each(|key| new.remove(key))?;
                     tx.scan("", &mut |key, value| new.put(key, value))
                 })

@@ -128,9 +128,7 @@ fn verify(args: &VerifyArgs, output: Output) -> Result<()> {
     let mut text = format!("{} values read, none damaged.", checked.values);
     if !checked.damages.is_empty() {
         let mut rows = table(&["key", "what is wrong"]);
-        for damage in &checked.damages {
-            rows.add_row([&damage.key, &damage.why]);
-        }
+        rows.add_rows(checked.damages.iter().map(|damage| [&damage.key, &damage.why]));
         text = rows.to_string();
     }
     output.show(&checked, text)?;

@@ -282,7 +282,7 @@ impl Bench {
             "--out",
             "partner.safetensors",
         ]);
-        std::fs::remove_file(self.path("partner.safetensors.ledger")).ok();
+        std::fs::remove_file(self.path("partner.safetensors.store")).ok();
         let serve = [
             "serve",
             "--model",

@@ -92,7 +92,7 @@ fn a_server_gets_one_sum_over_the_same_rows_under_whatever_name() {
     // The same rows at another server of the same authority, with a model of another name.
     std::fs::rename(path.join("t.csv"), path.join("other.csv")).unwrap();
     std::fs::remove_file(path.join("model.safetensors")).unwrap();
-    std::fs::remove_file(path.join("model.safetensors.ledger")).unwrap();
+    std::fs::remove_file(path.join("model.safetensors.store")).unwrap();
     let other: Vec<_> = fresh.iter().map(|&a| if a == "t.csv" { "other.csv" } else { a }).collect();
     json(path, &other);
     std::fs::rename(path.join("other.csv"), path.join("t.csv")).unwrap();

@@ -240,8 +240,8 @@ fn other_rows_another_model_and_changed_answers_are_not_gone_on_with() {
     served.stop();
     let before = Model::load(&path.join("model.safetensors")).unwrap();
     before.clone().with_version(7).save(&path.join("model.safetensors")).unwrap();
-    fs::remove_file(path.join("model.safetensors.ledger")).unwrap();
-    let served = Served::start(path, &["--allow-model-extraction"]);
+    fs::remove_file(path.join("model.safetensors.store")).unwrap();
+    let served = Served::start(path, &["--allow-model-extraction", "--new-ledger"]);
     let run = ask(&served.address, &[]);
     assert!(
         said(&run).contains("are of version 0") && said(&run).contains("version 7"),

@@ -122,8 +122,9 @@ fn check_small_backend(backend: &str, key_bits: u32, plaintext_bits: u32) {
         let run = gelu(path, &words).stdin(std::process::Stdio::null()).output().unwrap();
         let ready = run.stdout.split(|&byte| byte == b'\n').next().unwrap();
         let ready: Value = serde_json::from_slice(ready).unwrap();
-        assert_eq!(ready["backend"], backend);
-        serde_json::from_value(ready["verdicts"].clone()).unwrap()
+        let model = &ready["models"][0];
+        assert_eq!(model["backend"], backend);
+        serde_json::from_value(model["verdicts"].clone()).unwrap()
     };
     let [small, clear] = [verdicts(backend), verdicts("insecure-clear")];
     assert_eq!(small[0], clear[0], "bits of a slot, not their number, decide on queries");
@@ -252,7 +253,7 @@ fn a_client_trains_and_asks_with_a_server_elsewhere() {
     assert_eq!(asked["accuracy"], run["accuracy_encrypted"]);
     assert_eq!(asked["predictions_equal_plaintext"], Value::Null);
     served.stop();
-    assert!(path.join("model.safetensors.ledger").is_file());
+    assert!(path.join("model.safetensors.store").is_file());
 }
 
 #[test]

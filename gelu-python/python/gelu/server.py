@@ -39,6 +39,8 @@ class Server:
             command = [*words("host"), str(os.getpid()), str(self._folder)]
             command += ["serve", "--json", "--stop-with-stdin", "--listen", "127.0.0.1:0"]
             command += ["--certs", str(self.certs), "--model", str(self._file), "--backend", backend]
+            # Its folder is new, so nobody has seen anything here: no books are missing.
+            command += ["--new-ledger"]
             # `Classifier` asks open queries.
             command += ["--modes", "open"]
             self._process = subprocess.Popen(

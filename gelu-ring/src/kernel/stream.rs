@@ -29,7 +29,7 @@ impl<'a> Stream<'a> {
     }
 
     /// Without the first columns, a multiple of [`BLOCK`].
-    pub(crate) fn from_column(self, first: usize) -> Self {
+    pub(crate) fn at_column(self, first: usize) -> Self {
         Self { bytes: &self.bytes[self.place(first / BLOCK, 0)..], ..self }
     }
 

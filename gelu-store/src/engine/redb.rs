@@ -1,9 +1,9 @@
 //! One file, of one process.
 
-use std::fmt::Display;
+use std::fmt;
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ::redb::{
@@ -19,14 +19,18 @@ use crate::error::{Error, Result};
 ///
 /// After the disk has failed (it was full, say) the next transaction opens the file anew, so a server goes on as
 /// soon as the disk does.
-#[derive(Debug)]
 pub struct Redb {
-    /// `None` for a backend of the caller's, which cannot be opened twice.
-    path: Option<PathBuf>,
+    /// Opens it once more.
+    again: Box<dyn Fn() -> Result<Database> + Send + Sync>,
     open: Mutex<Open>,
 }
 
-#[derive(Debug)]
+impl fmt::Debug for Redb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Redb")
+    }
+}
+
 enum Open {
     Yes(Arc<Database>),
     /// The disk has failed. Transactions that ran then may still hold it.
@@ -48,16 +52,32 @@ impl Redb {
                 made => made?,
             }
         }
-        let open = Mutex::new(Open::Yes(Arc::new(opened(&path)?)));
-        Ok(Self { path: Some(path), open })
+        Self::opened_by(move || settings().open(&path).map_err(unopened(&path)))
     }
 
-    /// The same on a backend of the caller's: one that forgets or fails what a test wants it to.
+    /// The same on a backend of the caller's: one that forgets or fails what a test wants it to. What has failed once
+    /// fails from then on.
     ///
     /// # Errors
     /// What the backend says.
     pub fn on(backend: impl StorageBackend) -> Result<Self> {
-        Self::new(settings().create_with_backend(backend).map_err(failed)?)
+        let backend = Mutex::new(Some(backend));
+        Self::opened_by(move || {
+            let backend = backend.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let backend = backend.ok_or_else(|| failed("its backend has failed"))?;
+            settings().create_with_backend(backend).map_err(failed)
+        })
+    }
+
+    fn opened_by(again: impl Fn() -> Result<Database> + Send + Sync + 'static) -> Result<Self> {
+        let database = again()?;
+        if database.begin_read().map_err(failed)?.open_table(TABLE).is_err() {
+            let transaction = database.begin_write().map_err(failed)?;
+            transaction.open_table(TABLE).map_err(failed)?;
+            transaction.commit().map_err(failed)?;
+        }
+        let open = Mutex::new(Open::Yes(Arc::new(database)));
+        Ok(Self { again: Box::new(again), open })
     }
 
     /// Makes a file that must not exist yet and holds what `fill` puts there: whole or not at all.
@@ -70,8 +90,8 @@ impl Redb {
         // Temporary files are their owner's alone.
         let file = tempfile::Builder::new().prefix(".gelu-").suffix(".new").tempfile_in(folder);
         let file = file.map_err(Error::file(path))?;
-        let new = settings().create(file.path()).map_err(unopened(path))?;
-        let new = Self::new(new)?;
+        let (beside, named) = (file.path().to_owned(), path.to_owned());
+        let new = Self::opened_by(move || settings().create(&beside).map_err(unopened(&named)))?;
         fill(&new)?;
         drop(new);
         file.as_file().sync_all().map_err(Error::file(path))?;
@@ -85,18 +105,11 @@ impl Redb {
         Ok(())
     }
 
-    fn new(database: Database) -> Result<Self> {
-        let transaction = database.begin_write().map_err(failed)?;
-        transaction.open_table(TABLE).map_err(failed)?;
-        transaction.commit().map_err(failed)?;
-        Ok(Self { path: None, open: Mutex::new(Open::Yes(Arc::new(database))) })
-    }
-
     /// Runs `work` on the database. Where that fails by the disk, the next one opens it anew.
     fn with(&self, work: impl FnOnce(&Database) -> Result<()>) -> Result<()> {
         let database = self.database()?;
         let done = work(&database);
-        if let (Err(Error::Engine(_)), Some(_)) = (&done, &self.path) {
+        if let Err(Error::Engine(_)) = &done {
             *self.lock() = Open::Failed(Arc::downgrade(&database));
         }
         done
@@ -104,15 +117,17 @@ impl Redb {
 
     fn database(&self) -> Result<Arc<Database>> {
         let mut open = self.lock();
-        match (&*open, &self.path) {
-            (Open::Yes(database), _) => return Ok(database.clone()),
-            (Open::Failed(old), Some(path)) if old.strong_count() == 0 => {
-                *open = Open::Yes(Arc::new(opened(path)?));
+        match &*open {
+            Open::Yes(database) => Ok(database.clone()),
+            Open::Failed(old) if old.strong_count() > 0 => {
+                Err(failed("the disk has failed, and a transaction still runs; ask again"))
             }
-            _ => return Err(Error::Engine("the disk has failed; ask again".into())),
+            Open::Failed(_) => {
+                let database = Arc::new((self.again)()?);
+                *open = Open::Yes(database.clone());
+                Ok(database)
+            }
         }
-        drop(open);
-        self.database()
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -205,10 +220,6 @@ impl<T: ReadableTable<Key, Value>> Transaction for Reading<'_, T> {
     }
 }
 
-fn opened(path: &Path) -> Result<Database> {
-    settings().open(path).map_err(unopened(path))
-}
-
 fn settings() -> Builder {
     let mut settings = Builder::new();
     settings.set_cache_size(CACHE);
@@ -236,7 +247,7 @@ fn unopened(path: &Path) -> impl Fn(DatabaseError) -> Error {
     }
 }
 
-fn failed(error: impl Display) -> Error {
+fn failed(error: impl fmt::Display) -> Error {
     Error::Engine(error.to_string())
 }
 
@@ -251,6 +262,7 @@ const CACHE: usize = 64 << 20;
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 
@@ -260,7 +272,11 @@ mod tests {
 
     fn get(engine: &Redb, key: &str) -> Option<Vec<u8>> {
         let mut found = None;
-        engine.read(&mut |tx| Ok(found = tx.get(key)?)).unwrap();
+        let look = &mut |tx: &mut dyn Transaction| {
+            found = tx.get(key)?;
+            Ok(())
+        };
+        engine.read(look).unwrap();
         found
     }
 
@@ -322,6 +338,76 @@ mod tests {
             }
         }
         assert!(errors > 10, "{errors}");
+    }
+
+    /// Bytes that outlive whoever has them open, on a disk that may be full.
+    #[derive(Debug, Clone, Default)]
+    struct Disk {
+        bytes: Arc<Mutex<Vec<u8>>>,
+        is_full: Arc<AtomicBool>,
+    }
+
+    impl StorageBackend for Disk {
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.bytes.lock().unwrap().len() as u64)
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            let at = usize::try_from(offset).unwrap();
+            out.copy_from_slice(&self.bytes.lock().unwrap()[at..at + out.len()]);
+            Ok(())
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.bytes.lock().unwrap().resize(usize::try_from(len).unwrap(), 0);
+            Ok(())
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            if self.is_full.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let at = usize::try_from(offset).unwrap();
+            self.bytes.lock().unwrap()[at..at + data.len()].copy_from_slice(data);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn after_the_disk_has_failed_it_goes_on_when_the_disk_does() {
+        let disk = Disk::default();
+        let there = disk.clone();
+        let engine =
+            Redb::opened_by(move || settings().create_with_backend(there.clone()).map_err(failed))
+                .unwrap();
+        put(&engine, "a", "1");
+        disk.is_full.store(true, Ordering::Relaxed);
+        for _ in 0..3 {
+            let refused = engine.write(&mut |tx| tx.put("a", b"2"));
+            assert!(matches!(refused, Err(Error::Engine(_))), "{refused:?}");
+        }
+        disk.is_full.store(false, Ordering::Relaxed);
+        assert_eq!(get(&engine, "a"), Some(b"1".to_vec()));
+        put(&engine, "b", "2");
+        assert_eq!(get(&engine, "b"), Some(b"2".to_vec()));
+    }
+
+    #[test]
+    fn a_backend_of_the_callers_fails_for_good() {
+        let disk = Disk::default();
+        let engine = Redb::on(disk.clone()).unwrap();
+        put(&engine, "a", "1");
+        disk.is_full.store(true, Ordering::Relaxed);
+        engine.write(&mut |tx| tx.put("a", b"2")).unwrap_err();
+        disk.is_full.store(false, Ordering::Relaxed);
+        let error = engine.write(&mut |tx| tx.put("a", b"2")).unwrap_err().to_string();
+        assert!(error.contains("its backend has failed"), "{error}");
+        // What it holds can be opened by another one, as after a crash.
+        assert_eq!(get(&Redb::on(disk).unwrap(), "a"), Some(b"1".to_vec()));
     }
 
     #[test]

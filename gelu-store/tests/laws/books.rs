@@ -174,7 +174,8 @@ fn names_may_be_anything(place: &Place) {
     }
     let mut expected: Vec<_> = names.map(String::from).to_vec();
     let mut models = store.models().unwrap();
-    (expected.sort(), models.sort());
+    expected.sort();
+    models.sort();
     assert_eq!(models, expected);
     for (n, model) in names.into_iter().enumerate() {
         let mut accounts = Vec::new();

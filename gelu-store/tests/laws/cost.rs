@@ -103,8 +103,7 @@ fn fill(store: &Store, accounts: usize, path: &Path) {
 /// Versions that accounts have made in turn, each charged for the one that it began from.
 fn train(store: &Store, accounts: &[&str], versions: u64) {
     publish(store, "iris", "0", false);
-    for version in 0..versions {
-        let account = accounts[version as usize % accounts.len()];
+    for (version, account) in (0..versions).zip(accounts.iter().cycle()) {
         charge(store, account, version);
         let lease = lease(store, "iris", account);
         store.commit(&lease, account, version, &(version + 1).to_string(), b"weights").unwrap();

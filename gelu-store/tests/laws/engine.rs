@@ -24,6 +24,9 @@ crate::on_every_engine!(
 
 type Values = BTreeMap<String, Vec<u8>>;
 
+/// What is put under which key, or removed from there.
+type Changes = Vec<(&'static str, Option<Vec<u8>>)>;
+
 fn all(engine: &dyn Engine, prefix: &str) -> Values {
     let mut found = Vec::new();
     engine
@@ -125,7 +128,7 @@ fn any_transactions_leave_what_a_map_would_hold(place: &Place) {
     let transaction = (prop::collection::vec(change, 0..6), any::<bool>());
     let engine = place.engine();
     let config = ProptestConfig { cases: 12, failure_persistence: None, ..Default::default() };
-    let run = |transactions: Vec<(Vec<(&str, Option<Vec<u8>>)>, bool)>| {
+    let run = |transactions: Vec<(Changes, bool)>| {
         let mut expected = all(&*engine, "");
         for (changes, kept) in transactions {
             let mut changed = Values::new();

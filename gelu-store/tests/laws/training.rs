@@ -79,7 +79,7 @@ fn whoever_is_silent_is_passed_over(place: &Place) {
     let (store, other) = (Store::on(engine.clone()), Store::on(other));
     publish(&store, "iris", "aa", false);
     let first = lease(&store, "iris", "one");
-    (waits(&other, "two"), waits(&other, "three"));
+    assert_eq!((waits(&other, "two"), waits(&other, "three")), (1, 2));
     silence(&*engine, "one");
     store.keep_lease(&first).unwrap();
     assert_eq!(waits(&other, "two"), 1, "it was heard of again");
@@ -118,7 +118,7 @@ fn a_lease_commits_once_and_on_the_last_version(place: &Place) {
 fn a_commit_is_all_or_nothing_and_carries_the_count(place: &Place) {
     let store = place.store();
     publish(&store, "iris", "aa", false);
-    (charge(&store, "iris", "alice", 0).unwrap(), charge(&store, "iris", "bob", 0).unwrap());
+    ["alice", "bob"].iter().for_each(|account| charge(&store, "iris", account, 0).unwrap());
     let first = lease(&store, "iris", "one");
     store.commit(&first, "alice", 0, "bb", b"1").unwrap();
     drop(store);

@@ -192,7 +192,7 @@ fn malformed_messages_end_the_session() {
 
 #[test]
 fn cut_frames_are_no_messages() {
-    assert_eq!(PROTOCOL_VERSION, 8);
+    assert_eq!(PROTOCOL_VERSION, 9);
     for answer in [Answer::Class, Answer::Scores] {
         for event in Session::events(answer) {
             let bytes = match &event {
