@@ -1,9 +1,12 @@
 //! Several models behind one address: who reaches which, and what those are told that do not.
 
+use gelu_core::Precision;
 use gelu_core::error::{PeerIncompatible, Refused};
-use gelu_nn::zoo;
+use gelu_nn::{Model, zoo};
 use gelu_service::Error;
 use gelu_service::error::Goodbye;
+use rand::SeedableRng;
+use rand::rngs::ChaCha20Rng;
 
 use super::{OPEN, Server, Site, input, opened};
 
@@ -95,10 +98,13 @@ fn the_example_configuration_can_be_served() {
     let site = Site::new(&[]);
     let models = site.path().join("models");
     std::fs::create_dir(&models).unwrap();
-    for (name, architecture) in [("digits", zoo::digits()), ("risk", zoo::digits())] {
-        site.model(name, architecture, 1);
-        let file = format!("{name}.safetensors");
-        std::fs::rename(site.path().join(&file), models.join(file)).unwrap();
+    let rng = &mut ChaCha20Rng::seed_from_u64(1);
+    let (blind, trained) = (Precision::INFERENCE, Precision::TRAINING);
+    for (name, network, precision) in
+        [("digits", zoo::conv1(), blind), ("risk", zoo::digits(), trained)]
+    {
+        let model = Model::initialise(name, network, precision, rng).unwrap();
+        model.save(&models.join(name).with_extension("safetensors")).unwrap();
     }
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/server.toml");
     let text = std::fs::read_to_string(example).unwrap();

@@ -73,7 +73,7 @@ async fn a_file_that_cannot_be_used_changes_nothing_and_is_said() {
     let broken = [
         ("[server".to_owned(), "server.toml"),
         (whole.replace("listen", "listens"), "there is no setting \"listens\""),
-        (format!("{other}{OPEN}name = \"iris\"\n"), "two are called \"iris\""),
+        (format!("{other}{OPEN}name = \"iris\"\n"), "the file of \"iris\""),
         (format!("{other}{OPEN}most-tickets = 0\n"), "[[model]] 2"),
         (whole.replace("iris.safetensors", "missing.safetensors"), "missing.safetensors"),
         (whole.split("[[model]]").next().unwrap().to_owned(), "no [[model]]"),
