@@ -19,6 +19,7 @@
 //! | [`baselines`] | the systems without a client in between, on our models |
 //! | [`timed`] | a stopwatch around any cryptosystem |
 //! | [`link`] | links of a given delay, rate and loss, simulated |
+//! | `load` | many accounts at once |
 //! | `exhibits` | everything that can be made, by its name; here is what needs sockets |
 //! | `cli`, `commands` | the program `gelu-bench` |
 //!
@@ -47,6 +48,7 @@ pub mod fit;
 pub mod html;
 pub mod learning;
 pub mod link;
+mod load;
 pub mod markdown;
 mod networks;
 pub mod questions;

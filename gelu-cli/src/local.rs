@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -144,6 +144,23 @@ impl Deployment {
         LocalServer::start(command)
     }
 
+    /// Starts a server of what `settings` say, in the words of `gelu serve --config`, without `[server]`: its books are
+    /// a file here, like everything.
+    pub fn serve_settings(&self, settings: &str) -> Result<LocalServer> {
+        let file = self.folder().join("server.toml");
+        let place = "[server]\nlisten = \"127.0.0.1:0\"\ncerts = \"certs\"\nstore = \"store\"\n";
+        std::fs::write(&file, format!("{place}{settings}"))?;
+        let mut command = this_program()?;
+        command.args(["serve", "--json", "--stop-with-stdin", "--config"]).arg(file);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        LocalServer::start(command)
+    }
+
+    /// Where everything lies.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Stores `model` as version 0: nobody has seen anything of it here, so it misses no ledger.
     fn begin_with(&self, model: &Model) -> Result<()> {
         Ok(model.clone().with_version(0).save(&self.model())?)
@@ -259,6 +276,11 @@ impl LocalServer {
     /// Processor time that the process has used, where the system tells.
     pub fn cpu_seconds(&self) -> Option<f64> {
         crate::machine::cpu_seconds(&lock(&self.child).id().to_string())
+    }
+
+    /// Bytes of memory that the process holds now, where the system tells.
+    pub fn memory(&self) -> Option<u64> {
+        crate::machine::memory(&lock(&self.child).id().to_string())
     }
 
     /// Bytes of memory that the process has held at most, where the system tells.

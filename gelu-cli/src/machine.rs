@@ -40,6 +40,11 @@ pub fn peak_memory(process: &str) -> Option<u64> {
     amount(&format!("/proc/{process}/status"), "VmHWM:")
 }
 
+/// Bytes of memory that a process (`self` or a number) holds now.
+pub fn memory(process: &str) -> Option<u64> {
+    amount(&format!("/proc/{process}/status"), "VmRSS:")
+}
+
 /// Bytes of memory that programs may still take, where the system tells.
 pub fn available_memory() -> Option<u64> {
     amount("/proc/meminfo", "MemAvailable:")

@@ -2,6 +2,7 @@
 
 mod args;
 pub(crate) mod attack;
+pub(crate) mod load;
 pub(crate) mod measure;
 pub(crate) mod paper;
 pub(crate) mod report;

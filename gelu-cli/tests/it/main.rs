@@ -14,6 +14,8 @@ mod partial;
 mod predict;
 #[cfg(all(unix, feature = "lattice"))]
 mod quick_starts;
+#[cfg(unix)]
+mod service;
 mod sessions;
 mod sums;
 mod tables;

@@ -268,7 +268,7 @@ fn seconds(s: Option<f64>) -> String {
 
 /// What a measurement must be read with.
 #[derive(Debug, Serialize)]
-struct Circumstances {
+pub struct Circumstances {
     /// The arithmetic that this machine uses.
     kernel: Option<&'static str>,
     /// That compute, in each process.
@@ -283,7 +283,7 @@ struct Circumstances {
 
 impl Circumstances {
     /// Looks around. To be called before anything is measured.
-    fn now(kernel: Option<&'static str>) -> Self {
+    pub fn now(kernel: Option<&'static str>) -> Self {
         Self {
             kernel,
             threads: rayon::current_num_threads(),

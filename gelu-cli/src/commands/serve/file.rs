@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use clap::{Args, Command};
+use clap::{Arg, Args, Command};
 use gelu_service::Limits;
 use gelu_store::Quota;
 use serde::Deserialize;
@@ -69,9 +69,12 @@ impl Settings {
 
 /// A table as the options that it stands for.
 fn parsed<A: Args>(table: &Table, folder: &Path) -> Result<A, String> {
-    let command =
-        A::augment_args(Command::new("gelu").no_binary_name(true).disable_help_flag(true));
-    let known = |key: &str| command.get_arguments().any(|arg| arg.get_long() == Some(key));
+    // `--config` stands beside these options on the command line, which they name; it is no setting.
+    let config = Arg::new("config").long("config").hide(true);
+    let command = Command::new("gelu").no_binary_name(true).disable_help_flag(true).arg(config);
+    let command = A::augment_args(command);
+    let is_setting = |arg: &Arg, key: &str| arg.get_long() == Some(key) && !arg.is_hide_set();
+    let known = |key: &str| command.get_arguments().any(|arg| is_setting(arg, key));
     let mut words = Vec::new();
     for (key, value) in table {
         let option = if key == "file" { "model" } else { key };
