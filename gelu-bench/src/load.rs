@@ -59,7 +59,10 @@ pub(crate) struct Room {
     pub(crate) sessions: usize,
 }
 
-const MODELS: [(&str, &str, fn() -> Sequential); 3] = [
+/// Name, backend, network.
+type Served = (&'static str, &'static str, fn() -> Sequential);
+
+const MODELS: [Served; 3] = [
     ("iris", "open", zoo::iris),
     ("digits", "open", zoo::digits),
     ("lenet5", "blind", zoo::lenet5),

@@ -12,6 +12,7 @@
 //!  gelu-wire        Up / Down: Hello, Message, Waiting, …      who speaks, and when it ends
 //!                   length, number, postcard                   whole, in order, bounded
 //!  gelu-service     TLS 1.3, certificates on both sides        secret, authentic
+//!  gelu-store       charges, versions, leases                  durable before an answer leaves
 //! ```
 //!
 //! # Security
@@ -19,7 +20,7 @@
 //! machine is made for them. What the protocol itself protects, and from whom, `gelu-core` says. Not
 //! protected here: the lengths and times of frames, which tell an observer of the network about
 //! the architecture, the batches and who trains when; and the server's time, of which every known
-//! account can take what [`Limits`] allow.
+//! account can take its fair share, and what [`Limits`] and quotas allow.
 #![forbid(unsafe_code)]
 
 mod account;

@@ -47,7 +47,7 @@ pub struct Limits {
     /// Server: the same for each network, an address of IPv4 or 64 bits of IPv6. Honest clients that
     /// connect at the same moment through one address should find room.
     pub strangers_of_network: usize,
-    /// Server: the most evaluations at a time; others wait their turn, in order. They share the
+    /// Server: the most evaluations at a time; accounts take turns in the others. They share the
     /// threads of rayon's global pool, so more than it has threads would only take memory.
     pub computations: usize,
 }

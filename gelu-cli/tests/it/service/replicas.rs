@@ -47,14 +47,14 @@ async fn execute(database: &str, sql: &str) {
 }
 
 /// Queries of one account, each at the next one of the servers, until the ledger refuses.
-async fn answered(site: &Site, account: &str, servers: &[&Server]) -> u64 {
+async fn answered(site: &Site, account: &str, servers: &[&Server]) -> usize {
     let mut sessions = Vec::new();
     for server in servers {
         sessions.push(site.client(server, account, "wide").await);
     }
     let mut answered = 0;
     let error = loop {
-        let turn = answered as usize % sessions.len();
+        let turn = answered % sessions.len();
         match sessions[turn].classify(&input(64)).await {
             Ok(_) => answered += 1,
             Err(error) => break error,
