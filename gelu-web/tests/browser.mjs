@@ -166,14 +166,14 @@ async function served(how, use) {
   const server = spawn(gelu, ['serve', '--model', model, '--store', 'books.store', '--listen', '127.0.0.1:0', '--certs', 'certs',
     '--backend', 'lattice', '--web', '127.0.0.1:0', '--web-root', join(root, 'gelu-web/dist'), '--json', ...how],
     { cwd: out, stdio: ['ignore', 'pipe', 'inherit'] });
+  const stopped = new Promise((resolve) => server.on('exit', resolve));
   try {
-    for await (const line of createInterface({ input: server.stdout })) {
-      await use(JSON.parse(line));
-      break;
-    }
+    const { value: ready } = await createInterface({ input: server.stdout })[Symbol.asyncIterator]().next();
+    assert.ok(ready, 'the server starts');
+    await use(JSON.parse(ready));
   } finally {
     server.kill('SIGINT');
-    await new Promise((stopped) => server.on('exit', stopped));
+    await stopped;
   }
 }
 

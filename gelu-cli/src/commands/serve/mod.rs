@@ -53,7 +53,7 @@ pub struct Args {
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["PlaceArgs", "model", "name", "accounts", "new_ledger", "modes", "backend", "rate"],
+        conflicts_with_all = ["Place", "model", "name", "accounts", "new_ledger", "modes", "backend", "rate"],
         help_heading = "Serving"
     )]
     config: Option<PathBuf>,
