@@ -62,21 +62,8 @@ async function check(name, { page: address, address: server }) {
   await page.goto(origin);
   if (name === 'blind') await refuses(page);
 
-  // Cold: from the click that connects to the answer.
-  await page.getByRole('button', { name: 'Digit 3' }).click();
-  await page.evaluate(() => {
-    // In the page, as a user in a hurry: no time is lost to the driver.
-    new MutationObserver(() => document.getElementById('ask').click())
-      .observe(document.getElementById('ask'), { attributeFilter: ['disabled'] });
-  });
-  await page.getByLabel('Your token').fill(token);
-  await page.getByRole('button', { name: 'Connect' }).click();
-  await page.waitForSelector('#answer[data-class]', { timeout: 60_000 });
-  const first = await page.locator('#timeline tr').last().locator('td, th').first().textContent();
-  await page.reload();
-
-  await page.getByLabel('Your token').fill(token);
-  await page.getByRole('button', { name: 'Connect' }).click();
+  const first = [await cold(page), await cold(page), await cold(page)].sort((a, b) => a - b)[1];
+  await connect(page);
   const [probes, classes, probabilities, times] = [[], [], [], []];
   for (let digit = 0; digit < 10; digit += 1) {
     await page.getByRole('button', { name: `Digit ${digit}` }).click();
@@ -109,9 +96,33 @@ async function check(name, { page: address, address: server }) {
   }
   times.sort((a, b) => a - b);
   console.log(`${name}: ${classes.join(' ')}; with tickets ready ${times[5].toFixed(0)} ms, at most ` +
-    `${times[9].toFixed(0)} ms; from the click on Connect to the first answer ${first}`);
+    `${times[9].toFixed(0)} ms; from the click on Connect to a first answer ${first.toFixed(0)} ms`);
   assert.ok(times[5] < LIMIT, `the median query takes ${times[5]} ms`);
-  assert.ok(Number.parseFloat(first) * 1000 < LIMIT, `the first query takes ${first}`);
+  assert.ok(first < LIMIT, `the median first query takes ${first} ms`);
+}
+
+async function connect(page) {
+  await page.getByLabel('Your token').fill(token);
+  await page.getByRole('button', { name: 'Connect' }).click();
+}
+
+// From the click that connects to an answer, in milliseconds: the module, keys, a ticket and the query.
+async function cold(page) {
+  await page.getByRole('button', { name: 'Digit 3' }).click();
+  // In the page, as a user in a hurry: no time is lost to the driver.
+  await page.evaluate(() => {
+    const [form, ask, answer] = ['connect', 'ask', 'answer'].map((id) => document.getElementById(id));
+    window.cold = new Promise((done) => {
+      let began;
+      form.addEventListener('submit', () => { began = performance.now(); });
+      new MutationObserver(() => ask.click()).observe(ask, { attributeFilter: ['disabled'] });
+      new MutationObserver(() => done(performance.now() - began)).observe(answer, { attributeFilter: ['data-class'] });
+    });
+  });
+  await connect(page);
+  const took = await page.evaluate(() => window.cold);
+  await page.reload();
+  return took;
 }
 
 // A token that is none: the page says so, and works afterwards.
