@@ -155,6 +155,8 @@ async function looks(page, name) {
   await page.screenshot({ path: join(out, `${name}-wide.png`), fullPage: true });
   await page.setViewportSize({ width: 375, height: 812 });
   assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 375, 'fits a narrow window');
+  const cut = await page.evaluate(() => [...document.querySelectorAll('.scroll')].filter((e) => e.scrollWidth > e.clientWidth).length);
+  assert.equal(cut, 0, 'tables are not cut off');
   await page.screenshot({ path: join(out, `${name}-narrow.png`), fullPage: true });
   await page.getByRole('button', { name: 'Clear' }).click();
   assert.equal(await page.locator('#ask').isDisabled(), true, 'there is nothing to ask about');
@@ -205,7 +207,7 @@ function train() {
   };
   write('train', samples.slice(0, 1500));
   write('t10k', samples.slice(1500));
-  run('train', '--plaintext', '--network', 'lenet5', '--data', 'data', '--dataset', 'mnist', '--epochs', '8',
+  run('train', '--plaintext', '--network', 'lenet5', '--data', 'data', '--dataset', 'mnist', '--epochs', '4',
     '--batch', '32', '--out', 'lenet5.safetensors');
   return 'lenet5.safetensors';
 }
