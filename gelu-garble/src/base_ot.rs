@@ -124,7 +124,7 @@ pub(crate) fn send(
 /// H.
 fn point(session: &Session, number: usize, side: u8, other: &[u8; POINT]) -> RistrettoPoint {
     let half = |part: u8| {
-        let name = [&number.to_le_bytes()[..], &[side, part]].concat();
+        let name = [&(number as u64).to_le_bytes()[..], &[side, part]].concat();
         session.hash("base transfer: point", &[&name, other])
     };
     let mut uniform = [0; 64];
@@ -142,7 +142,7 @@ fn key(
     answer: &[u8; POINT],
     shared: &RistrettoPoint,
 ) -> u128 {
-    let name = [&number.to_le_bytes()[..], &[side]].concat();
+    let name = [&(number as u64).to_le_bytes()[..], &[side]].concat();
     let shared = shared.compress().0;
     block(&session.hash("base transfer: key", &[&name, &sent[0], &sent[1], answer, &shared]))
 }

@@ -121,7 +121,7 @@ struct Leaf {
 }
 
 fn children(session: &Session, tree: usize, node: u128) -> [u128; 2] {
-    let hash = session.hash("tree: node", &[&tree.to_le_bytes(), &node.to_le_bytes()]);
+    let hash = session.hash("tree: node", &[&(tree as u64).to_le_bytes(), &node.to_le_bytes()]);
     let [left, right] = hash.as_chunks().0 else { unreachable!("32 bytes") };
     [left, right].map(|half| u128::from_le_bytes(*half))
 }
@@ -129,14 +129,14 @@ fn children(session: &Session, tree: usize, node: u128) -> [u128; 2] {
 fn leaves(session: &Session, tree: usize, nodes: &[u128]) -> Zeroizing<[Leaf; LEAVES]> {
     let mut leaves = Zeroizing::new([Leaf::default(); LEAVES]);
     for (leaf, node) in leaves.iter_mut().zip(nodes) {
-        let hash = |purpose| session.hash(purpose, &[&tree.to_le_bytes(), &node.to_le_bytes()]);
+        let hash = |purpose| session.hash(purpose, &[&(tree as u64).to_le_bytes(), &node.to_le_bytes()]);
         *leaf = Leaf { seed: block(&hash("tree: seed")), tag: hash("tree: tag") };
     }
     leaves
 }
 
 fn tags_hash(session: &Session, tree: usize, tags: &[[u8; 32]; LEAVES]) -> [u8; 32] {
-    session.hash("tree: tags", &[&tree.to_le_bytes(), tags.as_flattened()])
+    session.hash("tree: tags", &[&(tree as u64).to_le_bytes(), tags.as_flattened()])
 }
 
 fn xor(a: [u8; 32], b: [u8; 32]) -> [u8; 32] {

@@ -36,7 +36,7 @@ function connect(token) {
   status('Connecting.');
   state.worker = new Worker('worker.js');
   state.worker.onmessage = ({ data }) => heard(data);
-  state.worker.onerror = () => heard({ event: 'ended', reason: 'the worker does not start; reload the page' });
+  state.worker.onerror = ({ message }) => heard({ event: 'ended', reason: `${message}; reload the page` });
   // Of several models, the one that the address names.
   const model = new URLSearchParams(location.search).get('model') ?? '';
   state.worker.postMessage({ connect: token, model });

@@ -37,7 +37,8 @@ async function connect(token, model) {
 // Hands bytes in, then takes out what there is for the server and for the page.
 function call(name, bytes = new Uint8Array(0), argument = 0) {
   const start = performance.now();
-  new Uint8Array(module.memory.buffer, module.gelu_input(bytes.length), bytes.length).set(bytes);
+  const place = module.gelu_input(bytes.length); // May move the memory: before its buffer is taken.
+  new Uint8Array(module.memory.buffer, place, bytes.length).set(bytes);
   module[name](argument);
   computed += performance.now() - start;
   for (let length = module.gelu_transmit(); length > 0; length = module.gelu_transmit()) {

@@ -62,21 +62,8 @@ async function check(name, { page: address, address: server }) {
   await page.goto(origin);
   if (name === 'blind') await refuses(page);
 
-  // Cold: from the click that connects to the answer.
-  await page.getByRole('button', { name: 'Digit 3' }).click();
-  await page.evaluate(() => {
-    // In the page, as a user in a hurry: no time is lost to the driver.
-    new MutationObserver(() => document.getElementById('ask').click())
-      .observe(document.getElementById('ask'), { attributeFilter: ['disabled'] });
-  });
-  await page.getByLabel('Your token').fill(token);
-  await page.getByRole('button', { name: 'Connect' }).click();
-  await page.waitForSelector('#answer[data-class]', { timeout: 60_000 });
-  const first = await page.locator('#timeline tr').last().locator('td, th').first().textContent();
-  await page.reload();
-
-  await page.getByLabel('Your token').fill(token);
-  await page.getByRole('button', { name: 'Connect' }).click();
+  const first = [await cold(page), await cold(page), await cold(page)].sort((a, b) => a - b)[1];
+  await connect(page);
   const [probes, classes, probabilities, times] = [[], [], [], []];
   for (let digit = 0; digit < 10; digit += 1) {
     await page.getByRole('button', { name: `Digit ${digit}` }).click();
@@ -109,9 +96,33 @@ async function check(name, { page: address, address: server }) {
   }
   times.sort((a, b) => a - b);
   console.log(`${name}: ${classes.join(' ')}; with tickets ready ${times[5].toFixed(0)} ms, at most ` +
-    `${times[9].toFixed(0)} ms; from the click on Connect to the first answer ${first}`);
+    `${times[9].toFixed(0)} ms; from the click on Connect to a first answer ${first.toFixed(0)} ms`);
   assert.ok(times[5] < LIMIT, `the median query takes ${times[5]} ms`);
-  assert.ok(Number.parseFloat(first) * 1000 < LIMIT, `the first query takes ${first}`);
+  assert.ok(first < LIMIT, `the median first query takes ${first} ms`);
+}
+
+async function connect(page) {
+  await page.getByLabel('Your token').fill(token);
+  await page.getByRole('button', { name: 'Connect' }).click();
+}
+
+// From the click that connects to an answer, in milliseconds: the module, keys, a ticket and the query.
+async function cold(page) {
+  await page.getByRole('button', { name: 'Digit 3' }).click();
+  // In the page, as a user in a hurry: no time is lost to the driver.
+  await page.evaluate(() => {
+    const [form, ask, answer] = ['connect', 'ask', 'answer'].map((id) => document.getElementById(id));
+    window.cold = new Promise((done) => {
+      let began;
+      form.addEventListener('submit', () => { began = performance.now(); });
+      new MutationObserver(() => ask.click()).observe(ask, { attributeFilter: ['disabled'] });
+      new MutationObserver(() => done(performance.now() - began)).observe(answer, { attributeFilter: ['data-class'] });
+    });
+  });
+  await connect(page);
+  const took = await page.evaluate(() => window.cold);
+  await page.reload();
+  return took;
 }
 
 // A token that is none: the page says so, and works afterwards.
@@ -144,6 +155,8 @@ async function looks(page, name) {
   await page.screenshot({ path: join(out, `${name}-wide.png`), fullPage: true });
   await page.setViewportSize({ width: 375, height: 812 });
   assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 375, 'fits a narrow window');
+  const cut = await page.evaluate(() => [...document.querySelectorAll('.scroll')].filter((e) => e.scrollWidth > e.clientWidth).length);
+  assert.equal(cut, 0, 'tables are not cut off');
   await page.screenshot({ path: join(out, `${name}-narrow.png`), fullPage: true });
   await page.getByRole('button', { name: 'Clear' }).click();
   assert.equal(await page.locator('#ask').isDisabled(), true, 'there is nothing to ask about');
@@ -166,14 +179,14 @@ async function served(how, use) {
   const server = spawn(gelu, ['serve', '--model', model, '--store', 'books.store', '--listen', '127.0.0.1:0', '--certs', 'certs',
     '--backend', 'lattice', '--web', '127.0.0.1:0', '--web-root', join(root, 'gelu-web/dist'), '--json', ...how],
     { cwd: out, stdio: ['ignore', 'pipe', 'inherit'] });
+  const stopped = new Promise((resolve) => server.on('exit', resolve));
   try {
-    for await (const line of createInterface({ input: server.stdout })) {
-      await use(JSON.parse(line));
-      break;
-    }
+    const { value: ready } = await createInterface({ input: server.stdout })[Symbol.asyncIterator]().next();
+    assert.ok(ready, 'the server starts');
+    await use(JSON.parse(ready));
   } finally {
     server.kill('SIGINT');
-    await new Promise((stopped) => server.on('exit', stopped));
+    await stopped;
   }
 }
 
@@ -194,7 +207,7 @@ function train() {
   };
   write('train', samples.slice(0, 1500));
   write('t10k', samples.slice(1500));
-  run('train', '--plaintext', '--network', 'lenet5', '--data', 'data', '--dataset', 'mnist', '--epochs', '8',
+  run('train', '--plaintext', '--network', 'lenet5', '--data', 'data', '--dataset', 'mnist', '--epochs', '4',
     '--batch', '32', '--out', 'lenet5.safetensors');
   return 'lenet5.safetensors';
 }
