@@ -31,7 +31,7 @@ fn card(model: &Model, modes: &[Mode], scores: bool) -> ModelCard {
     ModelCard {
         name: model.name().into(),
         version: model.version(),
-        content: String::new(),
+        id: String::new(),
         architecture: model.architecture().to_json(),
         precision: *model.precision(),
         backend: Lattice::ID.into(),
