@@ -73,10 +73,8 @@ impl Site {
     pub(crate) fn start(room: &Room) -> Result<Self> {
         let deployment = Deployment::create()?;
         let of_account = room.sessions.div_ceil(room.accounts) + 1;
-        let mut settings = format!(
-            "[limits]\nsessions = {}\nsessions-of-account = {of_account}\n",
-            room.sessions
-        );
+        let mut settings =
+            format!("[limits]\nsessions = {}\nsessions-of-account = {of_account}\n", room.sessions);
         let rng = &mut ChaCha20Rng::seed_from_u64(1);
         let mut asked = Vec::new();
         for (name, mode, architecture) in MODELS {

@@ -168,8 +168,7 @@ fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
 
 impl Report {
     fn text(&self) -> String {
-        let header =
-            ["clients", "model", "mode", "answers", "p50, ms", "p99, ms", "slowest share"];
+        let header = ["clients", "model", "mode", "answers", "p50, ms", "p99, ms", "slowest share"];
         let mut table = output::table(&header);
         for row in &self.rows {
             let ms = |seconds: f64| format!("{:.1}", seconds * 1e3);

@@ -120,7 +120,8 @@ impl Site {
         loop {
             match self.connect(server, account, model).await {
                 Ok(connection) => return opened(connection).await,
-                Err(Error::ConnectionLost { .. } | Error::Ended(_)) if Instant::now() < deadline => {}
+                Err(Error::ConnectionLost { .. } | Error::Ended(_))
+                    if Instant::now() < deadline => {}
                 Err(error) => panic!("{account} at {model}: {error}"),
             }
         }

@@ -80,7 +80,9 @@ async fn quotas_say_when_to_come_back_and_count_each_account_alone() {
 
     site.connect(&server, "alice", "iris").await.unwrap().close().await;
     let ended = site.connect(&server, "alice", "iris").await.err().expect("the third one");
-    let Error::Ended(Goodbye::SessionsSpent { most: 2, seconds }) = ended else { panic!("{ended}") };
+    let Error::Ended(Goodbye::SessionsSpent { most: 2, seconds }) = ended else {
+        panic!("{ended}")
+    };
     assert!((1..=86_400).contains(&seconds), "{seconds}");
     let bob = opened(site.connect(&server, "bob", "iris").await.unwrap()).await;
     bob.close().await;
