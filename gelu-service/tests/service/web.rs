@@ -125,7 +125,7 @@ async fn a_token_opens_a_session_of_its_account() {
             Some(Message::Binary(bytes)) => incoming.push(&bytes),
             other => panic!("{other:?}"),
         }
-        if let Some((frame, _)) = incoming.next::<Down>().unwrap() {
+        if let Some((frame, _)) = incoming.poll::<Down>().unwrap() {
             break frame;
         }
     };
