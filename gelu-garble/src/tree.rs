@@ -129,7 +129,8 @@ fn children(session: &Session, tree: usize, node: u128) -> [u128; 2] {
 fn leaves(session: &Session, tree: usize, nodes: &[u128]) -> Zeroizing<[Leaf; LEAVES]> {
     let mut leaves = Zeroizing::new([Leaf::default(); LEAVES]);
     for (leaf, node) in leaves.iter_mut().zip(nodes) {
-        let hash = |purpose| session.hash(purpose, &[&(tree as u64).to_le_bytes(), &node.to_le_bytes()]);
+        let hash =
+            |purpose| session.hash(purpose, &[&(tree as u64).to_le_bytes(), &node.to_le_bytes()]);
         *leaf = Leaf { seed: block(&hash("tree: seed")), tag: hash("tree: tag") };
     }
     leaves

@@ -78,7 +78,7 @@ pub struct Session {
 
 enum State {
     AwaitWelcome,
-    Greeted(Greeted),
+    Greeted(Box<Greeted>),
     Open(Open),
     Over,
 }
@@ -158,7 +158,7 @@ impl Session {
     pub fn receive(&mut self, bytes: &[u8]) {
         self.attempt(|session| {
             session.incoming.push(bytes);
-            while let Some((frame, bytes)) = session.incoming.frame::<Down>()? {
+            while let Some((frame, bytes)) = session.incoming.poll::<Down>()? {
                 let name = name(&frame);
                 session.events.push_back(Event::Received { name, bytes });
                 session.handle(frame)?;
@@ -294,7 +294,7 @@ impl Session {
         })));
         self.incoming.set_limit(FRAME_BYTES);
         let network = Arc::new(described.network);
-        self.state = State::Greeted(Greeted { card, network, image, agreed });
+        self.state = State::Greeted(Box::new(Greeted { card, network, image, agreed }));
         Ok(())
     }
 
@@ -317,7 +317,7 @@ impl Session {
                 break;
             }
         }
-        let (machine, Greeted { card, image, .. }) = (tried?, greeted);
+        let (machine, Greeted { card, image, .. }) = (tried?, *greeted);
         let most = (card.tickets as usize).max(1);
         let open = Open { machine, image, busy: true, wanted: 0, most, query: None };
         self.state = State::Open(open);
@@ -452,10 +452,11 @@ impl Machine {
     }
 
     fn handle_message(&mut self, message: ServerMessage, rng: &mut ChaCha20Rng) -> Result<()> {
-        Ok(match self {
+        match self {
             Self::Open(client) => client.handle_message(message, rng)?,
             Self::Blind(client) => client.handle_message(message, rng)?,
-        })
+        }
+        Ok(())
     }
 
     fn saturations(&self) -> &[u64] {

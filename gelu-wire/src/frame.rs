@@ -100,7 +100,7 @@ impl Incoming {
     ///
     /// # Errors
     /// [`FrameError::TooLarge`] by its length alone; as [`decode`].
-    pub fn frame<B: DeserializeOwned>(&mut self) -> Result<Option<(B, u64)>> {
+    pub fn poll<B: DeserializeOwned>(&mut self) -> Result<Option<(B, u64)>> {
         let Some((length, rest)) = self.bytes[self.read..].split_first_chunk() else {
             return Ok(None);
         };
@@ -145,7 +145,7 @@ mod tests {
             let (mut incoming, mut got) = (Incoming::new(1 << 20), Vec::new());
             for bytes in sent.concat().chunks(piece) {
                 incoming.push(bytes);
-                while let Some((body, bytes)) = incoming.frame::<Vec<u8>>().unwrap() {
+                while let Some((body, bytes)) = incoming.poll::<Vec<u8>>().unwrap() {
                     assert_eq!(bytes, sent[got.len()].len() as u64);
                     got.push(body);
                 }
@@ -159,7 +159,7 @@ mod tests {
         let mut incoming = Incoming::new(10);
         incoming.push(&11u32.to_be_bytes());
         let too_large = |error| matches!(error, Error::Frame(FrameError::TooLarge { limit: 10 }));
-        assert!(too_large(incoming.frame::<u32>().unwrap_err()));
+        assert!(too_large(incoming.poll::<u32>().unwrap_err()));
         assert!(too_large(Outgoing::new(10).frame(&[0u8; 11]).unwrap_err()));
     }
 }

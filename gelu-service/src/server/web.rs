@@ -144,8 +144,8 @@ impl Pages {
                 Err(status) => plain(status),
             },
             (&Method::GET | &Method::HEAD, path) => {
-                let name = if path == "/" { "index.html" } else { &path[1..] };
-                match self.files.get(name) {
+                let name = if path == "/" { Some("index.html") } else { path.strip_prefix('/') };
+                match name.and_then(|name| self.files.get(name)) {
                     Some((kind, bytes)) => file(kind, bytes.clone()),
                     None => plain(StatusCode::NOT_FOUND),
                 }

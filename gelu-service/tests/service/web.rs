@@ -93,6 +93,8 @@ async fn the_page_is_a_few_files_and_every_answer_says_what_it_may_do() {
         ("GET /worker.js", "200 OK", "worker.js"),
         ("GET /secret.txt", "404 Not Found", ""),
         ("GET /../model.safetensors", "404 Not Found", ""),
+        // No path at all.
+        ("GET localhost:80", "404 Not Found", ""),
         ("POST /", "405 Method Not Allowed", ""),
         ("GET /session", "403 Forbidden", ""),
     ] {
@@ -123,7 +125,7 @@ async fn a_token_opens_a_session_of_its_account() {
             Some(Message::Binary(bytes)) => incoming.push(&bytes),
             other => panic!("{other:?}"),
         }
-        if let Some((frame, _)) = incoming.frame::<Down>().unwrap() {
+        if let Some((frame, _)) = incoming.poll::<Down>().unwrap() {
             break frame;
         }
     };

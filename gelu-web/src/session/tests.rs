@@ -92,7 +92,7 @@ impl Far {
     fn receive(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.incoming.push(bytes);
         let mut answers = Vec::new();
-        while let Some((frame, _)) = self.incoming.frame().unwrap() {
+        while let Some((frame, _)) = self.incoming.poll().unwrap() {
             match frame {
                 Up::Hello(hello) => assert_eq!(hello, Hello::ours()),
                 Up::Choose(model) => {
