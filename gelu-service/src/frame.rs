@@ -29,6 +29,11 @@ use crate::trust;
 /// Bytes of a frame's length.
 const LENGTH_BYTES: u64 = 4;
 
+/// The way in of any channel.
+pub(crate) type Reader = Box<dyn AsyncRead + Send + Unpin>;
+/// The way out.
+pub(crate) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+
 /// The sending half of a channel.
 pub struct Sender<W> {
     frames: FramedWrite<W, LengthDelimitedCodec>,

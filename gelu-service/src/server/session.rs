@@ -18,12 +18,11 @@ use gelu_core::server::ServerOutput;
 use gelu_core::{Backend, Parameters};
 use rand::rngs::ChaCha20Rng;
 use rustls::pki_types::CertificateDer;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
 
 use super::door::{Place, Seat};
-use super::greeting::{Greeted, Line, greet};
+use super::greeting::{Greeted, Line};
 use super::host::{AccountHost, Host, Hosted};
 use super::lease::Lease;
 use super::machine::Machine;
@@ -53,11 +52,16 @@ impl<E: Into<Error>> From<E> for Over {
 }
 
 /// Serves one connection from its first byte to its last.
-pub(super) async fn run(shared: Arc<Shared>, tcp: TcpStream, peer: SocketAddr, mut place: Place) {
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    greet: impl Future<Output = Result<(Arc<dyn Hosted>, Greeted)>>,
+    peer: SocketAddr,
+    mut place: Place,
+) {
     let limit = shared.config.limits.greeting;
     let stopping = shared.stop.subscribe();
     let greeting = async {
-        let greeting = timeout(limit, greet(&shared, tcp, peer)).await;
+        let greeting = timeout(limit, greet).await;
         let waiting_for = "the greeting of a client";
         let greeted = greeting.unwrap_or(Err(Error::Timeout { waiting_for, limit }))?;
         Ok::<_, Error>((greeted, fresh_rng()?))
@@ -353,6 +357,8 @@ impl<B: Backend> Session<B> {
             }
             self.send(message).await?;
         }
+        #[cfg(feature = "simulation")]
+        crate::simulation::charge_late().await?;
         Ok(())
     }
 

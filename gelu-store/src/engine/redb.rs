@@ -1,9 +1,9 @@
 //! One file, of one process.
 
-use std::fmt::Display;
+use std::fmt::{self, Debug, Display};
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ::redb::{
@@ -19,10 +19,9 @@ use crate::error::{Error, Result};
 ///
 /// After the disk has failed (it was full, say) the next transaction opens the file anew, so a server goes on as
 /// soon as the disk does.
-#[derive(Debug)]
 pub struct Redb {
-    /// `None` for a backend of the caller's, which cannot be opened twice.
-    path: Option<PathBuf>,
+    /// Opens it once more. `None` for a copy that is being made: what fails then has failed.
+    again: Option<Box<dyn Fn() -> Result<Database> + Send + Sync>>,
     open: Mutex<Open>,
 }
 
@@ -49,15 +48,18 @@ impl Redb {
             }
         }
         let open = Mutex::new(Open::Yes(Arc::new(opened(&path)?)));
-        Ok(Self { path: Some(path), open })
+        Ok(Self { again: Some(Box::new(move || opened(&path))), open })
     }
 
-    /// The same on a backend of the caller's: one that forgets or fails what a test wants it to.
+    /// The same on a disk of the caller's: one that forgets or fails what a test wants it to. `disk` is asked for a
+    /// backend at every opening, the one after a failure included.
     ///
     /// # Errors
     /// What the backend says.
-    pub fn on(backend: impl StorageBackend) -> Result<Self> {
-        Self::new(settings().create_with_backend(backend).map_err(failed)?)
+    pub fn on<B: StorageBackend>(disk: impl Fn() -> B + Send + Sync + 'static) -> Result<Self> {
+        let opened = move || settings().create_with_backend(disk()).map_err(failed);
+        let first = Self::new(opened()?)?;
+        Ok(Self { again: Some(Box::new(opened)), ..first })
     }
 
     /// Makes a file that must not exist yet and holds what `fill` puts there: whole or not at all.
@@ -89,14 +91,14 @@ impl Redb {
         let transaction = database.begin_write().map_err(failed)?;
         transaction.open_table(TABLE).map_err(failed)?;
         transaction.commit().map_err(failed)?;
-        Ok(Self { path: None, open: Mutex::new(Open::Yes(Arc::new(database))) })
+        Ok(Self { again: None, open: Mutex::new(Open::Yes(Arc::new(database))) })
     }
 
     /// Runs `work` on the database. Where that fails by the disk, the next one opens it anew.
     fn with(&self, work: impl FnOnce(&Database) -> Result<()>) -> Result<()> {
         let database = self.database()?;
         let done = work(&database);
-        if let (Err(Error::Engine(_)), Some(_)) = (&done, &self.path) {
+        if let (Err(Error::Engine(_)), Some(_)) = (&done, &self.again) {
             *self.lock() = Open::Failed(Arc::downgrade(&database));
         }
         done
@@ -104,10 +106,10 @@ impl Redb {
 
     fn database(&self) -> Result<Arc<Database>> {
         let mut open = self.lock();
-        match (&*open, &self.path) {
+        match (&*open, &self.again) {
             (Open::Yes(database), _) => return Ok(database.clone()),
-            (Open::Failed(old), Some(path)) if old.strong_count() == 0 => {
-                *open = Open::Yes(Arc::new(opened(path)?));
+            (Open::Failed(old), Some(again)) if old.strong_count() == 0 => {
+                *open = Open::Yes(Arc::new(again()?));
             }
             _ => return Err(Error::Engine("the disk has failed; ask again".into())),
         }
@@ -117,6 +119,12 @@ impl Redb {
 
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Debug for Redb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redb").field("open", &self.open).finish_non_exhaustive()
     }
 }
 
