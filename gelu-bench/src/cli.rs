@@ -6,7 +6,7 @@ use gelu_cli::commands::serve;
 use gelu_cli::output::Output;
 use gelu_cli::program::{self, Common};
 
-use crate::commands::{attack, measure, paper, report};
+use crate::commands::{attack, measure, paper, report, simulate};
 
 /// The laboratory of gelu: the paper's tables and figures, attacks, measurements over simulated links
 ///
@@ -39,6 +39,7 @@ enum Command {
     Report(report::Args),
     Latency(Box<measure::LatencyArgs>),
     TrainStep(Box<measure::TrainStepArgs>),
+    Simulate(simulate::Args),
     /// The other party of a measurement, which this program starts as a process of its own.
     #[command(hide = true)]
     Serve(Box<serve::Args>),
@@ -60,6 +61,7 @@ impl Command {
             Self::Report(args) => report::run(&args, output),
             Self::Latency(args) => measure::latency(&args, output),
             Self::TrainStep(args) => measure::train_step(&args, output),
+            Self::Simulate(args) => simulate::run(&args, output),
             Self::Serve(args) => serve::run(&args, output),
         }
     }

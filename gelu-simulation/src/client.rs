@@ -34,15 +34,15 @@ pub(crate) fn drawn(world: &World) -> Vec<Client> {
     let honest = (0..world.draw(2..4)).map(|_| {
         // Sessions of one account and of different ones.
         let account = if world.once_in(2) { "alice" } else { "bob" };
-        let wants = (0..world.draw(1..4)).map(|_| match world.draw(0..8) {
-            0..3 => Want::Query { samples: if world.once_in(2) { 1 } else { 3 } },
-            3 => Want::Blind { samples: if world.once_in(2) { 1 } else { 2 } },
+        let wants = (0..world.draw(1..4)).map(|_| match world.draw(0..16) {
+            0..7 => Want::Query { samples: if world.once_in(2) { 1 } else { 3 } },
+            7 => Want::Blind { samples: if world.once_in(2) { 1 } else { 2 } },
             _ => Want::Train { steps: if world.once_in(2) { 1 } else { 2 } },
         });
         Client { account, wants: wants.collect() }
     });
     let mut clients: Vec<_> = honest.collect();
-    if world.once_in(6) {
+    if world.once_in(12) {
         clients.push(Client { account: liar::ACCOUNT, wants: vec![Want::Lie] });
     }
     clients

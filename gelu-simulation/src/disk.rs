@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use gelu_store::Redb;
 use redb::StorageBackend;
 use tokio::sync::Notify;
 
@@ -103,9 +104,10 @@ impl Disk {
         (state.dies_in, state.full) = (dies_in, full);
     }
 
-    /// The disk, for the machine of this power.
-    pub(crate) fn of(&self, power: &Arc<Power>) -> Backend {
-        Backend { disk: self.clone(), power: Arc::clone(power) }
+    /// The database on it, for the machine of this power.
+    pub(crate) fn open(&self, power: &Arc<Power>) -> gelu_store::Result<Redb> {
+        let (disk, power) = (self.clone(), Arc::clone(power));
+        Redb::on(move || Backend { disk: disk.clone(), power: Arc::clone(&power) })
     }
 
     /// Another disk that holds what a crash at this moment would leave without the unsynced writes.
@@ -141,7 +143,7 @@ impl Disk {
 const MOST_OPERATIONS: u64 = 1 << 9;
 
 /// A [`Disk`], as the database of one machine sees it.
-pub(crate) struct Backend {
+struct Backend {
     disk: Disk,
     power: Arc<Power>,
 }

@@ -79,7 +79,9 @@ fn booked(world: &World, store: &Store) -> Result<(), Broken> {
         for (layer, arrived) in sums(seen) {
             let booked = booked.get(&layer).copied().unwrap_or(0);
             if booked < arrived {
-                let why = format!("{arrived} bits of {layer} have arrived at {name}, {booked} are booked");
+                let why = format!(
+                    "{arrived} bits of {layer} have arrived at {name}, {booked} are booked"
+                );
                 return Err(Broken::Unbooked(why));
             }
         }

@@ -34,6 +34,7 @@ mod disk;
 mod laws;
 mod liar;
 mod link;
+mod search;
 mod server;
 mod subject;
 mod witness;
@@ -49,6 +50,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 pub use gelu_service::simulation::Plant;
+pub use search::{Found, search};
 use server::Site;
 use world::World;
 pub use world::{Broken, Counts};

@@ -3,9 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{
-    AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -101,12 +99,7 @@ async fn carry(
 
 impl Link {
     /// Takes some bytes over. `None`: the link is cut.
-    async fn chunk(
-        &self,
-        way: Way,
-        bytes: &[u8],
-        to: &mut WriteHalf<DuplexStream>,
-    ) -> Option<()> {
+    async fn chunk(&self, way: Way, bytes: &[u8], to: &mut WriteHalf<DuplexStream>) -> Option<()> {
         // What a machine seems to say after its end was never said.
         if way == Way::Down && !self.power.is_on() {
             return Some(());

@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use gelu_core::client::DataPolicy;
 use gelu_core::clear::Clear;
+use gelu_core::client::DataPolicy;
 use gelu_service::certs::Authority;
 use gelu_service::server::{Ended, Observer, ServerEvent};
 use gelu_service::simulation::Server;
 use gelu_service::{Config, Connection, Error, Limits, ServerTls};
-use gelu_store::{Engine, Memory, Redb, Store};
+use gelu_store::{Engine, Memory, Store};
 use tempfile::TempDir;
 use tokio::io::DuplexStream;
 use tokio::sync::watch;
@@ -60,6 +60,10 @@ impl Site {
             true => Medium::Shared(Memory::default()),
             false => Medium::Disk(Disk::new(world)),
         };
+        if let Medium::Disk(disk) = &medium {
+            // A product makes the file under another name: there is a whole one, or none.
+            disk.open(&Arc::default()).map_err(|error| Broken::Setup(error.to_string()))?;
+        }
         let names: &[_] = if shared { &["one", "two"] } else { &["one"] };
         let replicas = names.iter().map(|name| {
             Ok(Replica { name, folder: subject::folder()?, running: Mutex::default() })
@@ -74,7 +78,11 @@ impl Site {
         let mut servers = JoinSet::new();
         for number in 0..self.replicas.len() {
             let site = Arc::clone(self);
-            servers.spawn(async move { site.live(number).await });
+            servers.spawn(async move {
+                let lived = site.live(number).await;
+                // So that clients do not wait for it.
+                lived.inspect_err(|broken| site.world.breaks(broken.clone()))
+            });
         }
         servers
     }
@@ -177,10 +185,7 @@ impl Site {
     async fn started(&self, replica: &Replica, power: &Arc<Power>) -> Result<Server, Error> {
         let (engine, way): (Arc<dyn Engine>, _) = match &self.medium {
             Medium::Shared(memory) => (Arc::new(memory.clone()), Some(Way::drawn(&self.world))),
-            Medium::Disk(disk) => {
-                let (disk, power) = (disk.clone(), Arc::clone(power));
-                (Arc::new(Redb::on(move || disk.of(&power))?), None)
-            }
+            Medium::Disk(disk) => (Arc::new(disk.open(power)?), None),
         };
         let (world, power) = (Arc::clone(&self.world), Arc::clone(power));
         let watching = Arc::new(Watching(Arc::clone(&self.world)));
@@ -195,8 +200,7 @@ impl Site {
     fn examine_disk(&self) -> Result<(), Broken> {
         let Medium::Disk(disk) = &self.medium else { return Ok(()) };
         disk.lose_power();
-        let (disk, power) = (disk.copy(), Arc::new(Power::default()));
-        let books = Redb::on(move || disk.of(&power));
+        let books = disk.copy().open(&Arc::default());
         let books = books.map_err(|error| Broken::Books(error.to_string()))?;
         laws::check(&self.world, &Store::on(books))
     }

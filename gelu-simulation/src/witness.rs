@@ -110,7 +110,8 @@ impl Seen {
                 for ticket in tickets {
                     let who = &self.account;
                     if !self.made.contains(ticket) {
-                        let why = format!("{who} was answered on ticket {ticket} of another session");
+                        let why =
+                            format!("{who} was answered on ticket {ticket} of another session");
                         return Err(Broken::Ticket(why));
                     }
                     if !self.used.insert(*ticket) {

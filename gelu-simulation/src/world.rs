@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rand::rngs::ChaCha20Rng;
 use rand::{Rng, SeedableRng};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
@@ -32,7 +33,7 @@ struct State {
 }
 
 /// What has happened in a run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Counts {
     /// Servers that died.
@@ -143,7 +144,9 @@ impl World {
 
     /// A time below `most`.
     pub(crate) fn time(&self, most: Duration) -> Duration {
-        Duration::from_micros(self.draw(0..u64::try_from(most.as_micros()).unwrap_or(u64::MAX).max(1)))
+        Duration::from_micros(
+            self.draw(0..u64::try_from(most.as_micros()).unwrap_or(u64::MAX).max(1)),
+        )
     }
 
     /// Whether a thing happens that does once in `n` times.
