@@ -217,7 +217,7 @@ impl Site {
         let inputs = subject::inputs(&self.world, 2);
         let answer = self.ask(&inputs).await;
         let answer = answer.map_err(|error| Broken::Liveness(error.to_string()))?;
-        let model = laws::current(&store)?.map_or_else(|| Subject::get().model.clone(), |m| m);
+        let model = laws::current(&store)?.unwrap_or_else(|| Subject::get().model.clone());
         let (expected, _) =
             model.probabilities(&inputs).map_err(|error| Broken::Version(error.to_string()))?;
         if answer != expected {
@@ -261,16 +261,17 @@ const ATTEMPTS: usize = 100;
 
 /// Shorter than a product's, so that silence ends within a run.
 pub(crate) fn limits() -> Limits {
-    let mut limits = Limits::default();
-    limits.send = Duration::from_secs(20);
-    limits.silence = Duration::from_secs(10);
-    limits.keep_alive = Duration::from_secs(2);
-    limits.idle = Duration::from_secs(60);
-    limits.lease_silence = Duration::from_secs(15);
-    limits.lease = Duration::from_secs(120);
-    limits.grace = Duration::from_secs(5);
-    limits.computations = 2;
-    limits
+    Limits {
+        send: Duration::from_secs(20),
+        silence: Duration::from_secs(10),
+        keep_alive: Duration::from_secs(2),
+        idle: Duration::from_secs(60),
+        lease_silence: Duration::from_secs(15),
+        lease: Duration::from_secs(120),
+        grace: Duration::from_secs(5),
+        computations: 2,
+        ..Limits::default()
+    }
 }
 
 /// Certificates that nobody looks at, made once in a process.

@@ -24,7 +24,7 @@ pub(crate) struct Seen {
     up: Frames,
     down: Frames,
     asked: Option<Asked>,
-    /// Mini-batches of the lease that was asked for, if one is held or awaited.
+    /// Mini-batches of the lease, if one is held.
     lease: Option<u32>,
     requested: u32,
     made: BTreeSet<u64>,
@@ -62,7 +62,6 @@ impl Seen {
                 };
                 self.asked = Some(Asked::Open { kind, samples: u64::from(batch) });
             }
-            ClientMessage::RequestLease { steps, .. } => self.lease = Some(steps),
             ClientMessage::EncryptedMasks { tickets, .. } => self.requested = tickets,
             ClientMessage::HiddenInputs { tickets, .. } => self.asked = Some(Asked::Blind(tickets)),
             _ => {}
@@ -129,6 +128,8 @@ impl Seen {
                 counts.versions += 1;
                 self.lease = None;
             }
+            // It may be shorter than the one that was asked for.
+            (ServerMessage::LeaseGranted(lease), _) => self.lease = Some(lease.steps),
             (ServerMessage::LeaseReturned, _) => self.lease = None,
             (ServerMessage::Refused { .. } | ServerMessage::TicketsExpired { .. }, _) => {
                 (self.lease, self.asked) = (None, None);
