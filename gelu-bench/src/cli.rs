@@ -6,7 +6,7 @@ use gelu_cli::commands::serve;
 use gelu_cli::output::Output;
 use gelu_cli::program::{self, Common};
 
-use crate::commands::{attack, load, measure, paper, report};
+use crate::commands::{attack, load, measure, paper, report, simulate};
 
 /// The laboratory of gelu: the paper's tables and figures, attacks, measurements over simulated links
 ///
@@ -40,6 +40,7 @@ enum Command {
     Latency(Box<measure::LatencyArgs>),
     TrainStep(Box<measure::TrainStepArgs>),
     Load(load::Args),
+    Simulate(simulate::Args),
     /// The other party of a measurement, which this program starts as a process of its own.
     #[command(hide = true)]
     Serve(Box<serve::Args>),
@@ -62,6 +63,7 @@ impl Command {
             Self::Latency(args) => measure::latency(&args, output),
             Self::TrainStep(args) => measure::train_step(&args, output),
             Self::Load(args) => load::run(&args, output),
+            Self::Simulate(args) => simulate::run(&args, output),
             Self::Serve(args) => serve::run(&args, output),
         }
     }

@@ -9,10 +9,12 @@
 //! what is parallel spreads over the others. So a process computes on as many threads as the pool
 //! has, and no session can add one. A thread that waits for the rest of its own job may take up the
 //! job of another session meanwhile; hence a job must not hold a lock while it goes parallel.
+//!
+//! What waits for a disk or a database computes nothing and runs [`beside`] both.
 
 use std::any::Any;
 
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
 
@@ -35,6 +37,29 @@ type Done = Box<dyn Any + Send>;
 
 fn start(job: Job) -> JoinHandle<Done> {
     spawn_blocking(move || rayon::scope(move |_| job()))
+}
+
+/// Runs what waits for a disk or a database, on a thread that may wait.
+///
+/// If the caller stops waiting, it runs to its end all the same.
+///
+/// # Errors
+/// [`Error::Bug`] when it panics.
+pub(crate) async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    spawn_blocking(work).await.map_err(|e| Error::Bug(e.to_string()))
+}
+
+/// Begins it at once, on a thread of tokio's; in a simulation, on this one.
+pub(crate) fn spawn_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    #[cfg(feature = "simulation")]
+    if let Some(delays) = crate::simulation::delays() {
+        return crate::simulation::spawn(work, delays);
+    }
+    tokio::task::spawn_blocking(work)
 }
 
 #[cfg(test)]

@@ -16,6 +16,11 @@ use gelu_wire::frame::{LENGTH_BYTES, decode, encode};
 use crate::error::{Error, FrameError, Result};
 use crate::trust;
 
+/// The way in of any channel.
+pub(crate) type Reader = Box<dyn AsyncRead + Send + Unpin>;
+/// The way out.
+pub(crate) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+
 /// The sending half of a channel.
 pub struct Sender<W> {
     frames: FramedWrite<W, LengthDelimitedCodec>,

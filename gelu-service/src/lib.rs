@@ -35,6 +35,8 @@ pub mod limits;
 mod randomness;
 mod revocation;
 pub mod server;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod tls;
 pub mod token;
 mod trust;

@@ -90,6 +90,9 @@ impl Store {
         self.write(|tx| {
             let now = tx.now()?;
             let mut line = line(tx, model)?;
+            // Where the clock was put back, silence is counted from now on.
+            let places = line.holder.iter_mut().chain(&mut line.waiting);
+            places.for_each(|place| place.seen = place.seen.min(now));
             match &line.holder {
                 // A replica that asks has no lease: this one's end was never written.
                 Some(holder) if holder.replica == replica => {

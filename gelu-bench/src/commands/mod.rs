@@ -7,3 +7,4 @@ pub(crate) mod measure;
 pub(crate) mod paper;
 pub(crate) mod report;
 mod show;
+pub(crate) mod simulate;

@@ -13,7 +13,8 @@
 //!                                               └ return_lease ──▶ AwaitReturn ──▶ Idle
 //! ```
 //!
-//! Whatever waits for an answer may get `Refused` instead, which leads to Idle: a lease is over then.
+//! Whatever waits for an answer may get `Refused` instead, which leads to Idle: a lease is over then. The machine that is
+//! refused at its opening has failed.
 //!
 //! The sum of a lease is booked in a [`SumLedger`] before it is sent. A new machine has one of its own,
 //! which it forgets; a client that comes back gives it one that lasts ([`Client::with_sums`]).
@@ -390,11 +391,16 @@ impl<B: Backend> Client<B> {
                 | State::AwaitLease { .. }
                 | State::Step(_)
                 | State::AwaitUpdateApplied(_)
-                | State::AwaitCommit,
+                | State::AwaitCommit
+                | State::AwaitReturn,
                 ServerMessage::Refused { reason },
             ) => {
                 self.outputs.push_back(ClientOutput::Refused(Refused::ByPeer(reason)));
                 Ok(State::Idle)
+            }
+            (State::AwaitOpened, ServerMessage::Refused { reason }) => {
+                self.outputs.push_back(ClientOutput::Refused(Refused::ByPeer(reason)));
+                Ok(State::Failed)
             }
             (State::Query(mut round), message @ ServerMessage::WeightedSums { .. }) => {
                 round.answer(&self.context, message)?;

@@ -4,26 +4,23 @@ use std::time::{Duration, Instant};
 
 use gelu_core::error::PeerMisbehaved;
 use gelu_core::message::{ClientMessage, ServerMessage};
-use tokio::io::{ReadHalf, WriteHalf};
-use tokio::net::{TcpStream, ToSocketAddrs};
+use tokio::net::ToSocketAddrs;
 use tokio::time::timeout;
-use tokio_rustls::client::TlsStream;
 
 use super::ClientEvent;
 use crate::channel::{OPENING, dial};
 use crate::error::{Error, Result};
-use crate::frame::{Receiver, Sender};
+use crate::frame::{Reader, Receiver, Sender, Writer};
 use crate::handshake::{Down, Hello, ModelCard, Up, VERSIONS, Welcome};
 use crate::limits::{CARD_BYTES, Limits};
 use crate::tls::{ALPN, ClientTls};
 
-type Channel = TlsStream<TcpStream>;
 pub(super) type Observer = Box<dyn FnMut(&ClientEvent) + Send>;
 
 /// A greeted server.
 pub(super) struct Line {
-    receiver: Receiver<ReadHalf<Channel>>,
-    sender: Sender<WriteHalf<Channel>>,
+    receiver: Receiver<Reader>,
+    sender: Sender<Writer>,
     limits: Limits,
     backend: &'static str,
     pub(super) observer: Observer,
@@ -46,11 +43,26 @@ impl Line {
         backend: &'static str,
         observer: Observer,
     ) -> Result<(Self, ModelCard)> {
+        let dialled = async {
+            let channel = dial(address, server_name, tls.config().clone(), ALPN).await?;
+            let (read, write) = tokio::io::split(channel);
+            Ok((Box::new(read) as Reader, Box::new(write) as Writer))
+        };
+        Self::over(dialled, model, limits, backend, observer).await
+    }
+
+    /// Greets on a channel that is secret and authentic.
+    pub(super) async fn over(
+        dialled: impl Future<Output = Result<(Reader, Writer)>>,
+        model: &str,
+        limits: Limits,
+        backend: &'static str,
+        observer: Observer,
+    ) -> Result<(Self, ModelCard)> {
         limits.validate()?;
         let limit = limits.handshake;
         let opening = async {
-            let channel = dial(address, server_name, tls.config().clone(), ALPN).await?;
-            let (read, write) = tokio::io::split(channel);
+            let (read, write) = dialled.await?;
             let sender = Sender::new(write, limits.frame_bytes);
             let receiver = Receiver::new(read, CARD_BYTES);
             let mut line = Self { receiver, sender, limits, backend, observer };
@@ -115,7 +127,7 @@ impl Line {
 
 /// The way to the server.
 pub(super) struct Asking<'l> {
-    sender: &'l mut Sender<WriteHalf<Channel>>,
+    sender: &'l mut Sender<Writer>,
     limits: &'l Limits,
 }
 
@@ -133,7 +145,7 @@ impl Asking<'_> {
 
 /// The way back.
 pub(super) struct Answers<'l> {
-    receiver: &'l mut Receiver<ReadHalf<Channel>>,
+    receiver: &'l mut Receiver<Reader>,
     limits: &'l Limits,
     backend: &'static str,
     pub(super) observer: &'l mut Observer,

@@ -42,6 +42,8 @@ use gelu_core::error::PeerIncompatible;
 use gelu_core::ledger::{DataLedger, SumLedger};
 use gelu_core::{Backend, Network};
 use gelu_nn::{Schema, Sequential};
+#[cfg(feature = "simulation")]
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::ToSocketAddrs;
 
 use crate::compute::on_pool;
@@ -137,6 +139,21 @@ impl<B: Backend> Connection<B> {
             Line::open(address, [server_name, model], tls, limits, B::ID, Box::new(observer))
                 .await?;
         Self::checked(line).await
+    }
+
+    /// As [`connect`](Self::connect), on a channel of the simulation's.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    #[cfg(feature = "simulation")]
+    pub async fn simulated(
+        read: impl AsyncRead + Send + Unpin + 'static,
+        write: impl AsyncWrite + Send + Unpin + 'static,
+        limits: Limits,
+    ) -> Result<Self> {
+        let channel = (Box::new(read) as _, Box::new(write) as _);
+        let dialled = std::future::ready(Ok(channel));
+        Self::checked(Line::over(dialled, "", limits, B::ID, Box::new(|_| {})).await?).await
     }
 
     /// Apart from [`connect`](Self::connect), so that it is compiled once and not for every observer.

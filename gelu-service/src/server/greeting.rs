@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use gelu_core::error::{PeerIncompatible, PeerMisbehaved};
 use rustls::pki_types::CertificateDer;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::task::spawn_blocking;
 
 use super::door::Seat;
 use super::host::Hosted;
@@ -17,14 +15,12 @@ use super::quotas::Counted;
 use super::shared::Shared;
 use crate::account;
 use crate::channel::{PARTING_TIME, admit};
+use crate::compute::beside;
 use crate::error::{Error, FrameError, Goodbye, Result};
-use crate::frame::{Receiver, Sender};
+use crate::frame::{Reader, Receiver, Sender, Writer};
 use crate::handshake::{Down, Incompatible, Up, Welcome};
 use crate::limits::GREETING_BYTES;
 use crate::tls::ALPN;
-
-type Reader = Box<dyn AsyncRead + Send + Unpin>;
-type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// A client that is known and has been greeted.
 pub(super) struct Greeted {
@@ -114,8 +110,7 @@ async fn greeted(
         .map_err(|served| PeerIncompatible::Model { wanted, served: served.join(", ") })?;
     let seat = shared.seats.take(&account)?;
     let (quotas, name) = (Arc::clone(&shared.quotas), account.clone());
-    let counted = spawn_blocking(move || quotas.begin(&name)).await;
-    let counted = counted.map_err(|e| Error::Bug(e.to_string()))?;
+    let counted = beside(move || quotas.begin(&name)).await?;
     let counted = counted.map_err(|denied| {
         guarded(|| tracing::info!(account, %denied, "no session"));
         denied.goodbye()

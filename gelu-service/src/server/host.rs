@@ -263,6 +263,19 @@ impl<B: Backend> server::Host for AccountHost<B> {
     }
 
     fn charge(&self, version: u64, exposure: &Exposure, samples: u64) -> Result<(), Refused> {
+        #[cfg(feature = "simulation")]
+        if crate::simulation::charges_late() {
+            let late = Self { host: Arc::clone(&self.host), account: self.account.clone() };
+            let exposure = exposure.clone();
+            crate::simulation::put_off(move || drop(late.book(version, &exposure, samples)));
+            return Ok(());
+        }
+        self.book(version, exposure, samples)
+    }
+}
+
+impl<B: Backend> AccountHost<B> {
+    fn book(&self, version: u64, exposure: &Exposure, samples: u64) -> Result<(), Refused> {
         let (model, account, policy) = (&*self.host.name, &*self.account, self.host.offer.policy);
         let charge = Charge { model, version, account, exposure, samples, policy };
         let booked = self.host.shared.config.store.charge(&charge);

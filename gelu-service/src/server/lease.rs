@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use gelu_store::{SILENCE, Store, Turn};
-use tokio::task::{AbortHandle, spawn_blocking};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use super::observer::guarded;
 use super::queue::Ticket;
-use crate::error::{Error, Result};
+use crate::compute::{beside, spawn_blocking};
+use crate::error::Result;
 
 /// A lease that this server holds. Dropping it ends it without a trace; then the next one follows.
 pub(super) struct Lease {
@@ -57,8 +58,7 @@ impl Lease {
             let (mut place, account) = (waiting.clone(), Arc::clone(&account));
             let mine = ticket.take();
             // What is granted while nobody waits any more is given back, because it is dropped there.
-            let asked = spawn_blocking(move || place.ask(&account, mine)).await;
-            match asked.map_err(|e| Error::Bug(e.to_string()))?? {
+            match beside(move || place.ask(&account, mine)).await?? {
                 Ok(mut held) => {
                     waiting.waits = false;
                     held.begin_beating();
@@ -138,7 +138,7 @@ impl Held {
             loop {
                 sleep(Duration::from_millis(SILENCE / 4)).await;
                 let (store, lease) = (store.clone(), lease.clone());
-                let kept = spawn_blocking(move || store.keep_lease(&lease)).await;
+                let kept = beside(move || store.keep_lease(&lease)).await;
                 if let Ok(Err(error)) = kept {
                     guarded(|| tracing::warn!(%error, "a lease could not be kept"));
                 }
@@ -171,7 +171,7 @@ fn in_background(work: impl FnOnce() -> gelu_store::Result<()> + Send + 'static)
         }
     };
     match tokio::runtime::Handle::try_current() {
-        Ok(runtime) => drop(runtime.spawn_blocking(work)),
+        Ok(_) => drop(spawn_blocking(work)),
         Err(_) => work(),
     }
 }

@@ -28,6 +28,8 @@ mod queue;
 mod quotas;
 mod session;
 mod shared;
+#[cfg(feature = "simulation")]
+pub(crate) mod simulated;
 mod terms;
 mod turns;
 mod versions;
@@ -44,9 +46,10 @@ use std::time::Duration;
 use futures_util::future::join3;
 use gelu_store::{Quota, Store};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::compute::beside;
 use crate::error::{Error, Result};
 use crate::handshake::ModelCard;
 use crate::limits::Limits;
@@ -216,13 +219,13 @@ impl Handle {
     /// As [`Server::bind`].
     pub async fn serve(&self, models: Vec<AnyOffer>) -> Result<()> {
         let shared = Arc::clone(&self.0);
-        let opened = spawn_blocking(move || {
+        let opened = beside(move || {
             let before = shared.models();
             let opened: Result<Vec<_>> =
                 models.into_iter().map(|offer| offer.open(&shared, &before)).collect();
             shared.serve(opened?)
         });
-        opened.await.map_err(|e| Error::Bug(e.to_string()))?
+        opened.await?
     }
 
     /// What every client is told of each model; the account is left empty.
@@ -244,7 +247,7 @@ async fn follow(shared: &Arc<Shared>) -> Infallible {
     loop {
         sleep(Duration::from_secs(1)).await;
         for model in shared.models() {
-            let refreshed = spawn_blocking(move || model.refresh()).await;
+            let refreshed = beside(move || model.refresh()).await;
             if let Ok(Err(error)) = refreshed {
                 shared.emit(ServerEvent::StoreFailed { reason: error.to_string() });
             }
@@ -262,7 +265,7 @@ async fn count_use(shared: &Arc<Shared>) -> Infallible {
 
 async fn write_use(shared: &Arc<Shared>) {
     let quotas = Arc::clone(&shared.quotas);
-    if let Ok(Err(error)) = spawn_blocking(move || quotas.write()).await {
+    if let Ok(Err(error)) = beside(move || quotas.write()).await {
         shared.emit(ServerEvent::StoreFailed { reason: error.to_string() });
     }
 }

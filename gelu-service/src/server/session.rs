@@ -357,6 +357,8 @@ impl<B: Backend> Session<B> {
             }
             self.send(message).await?;
         }
+        #[cfg(feature = "simulation")]
+        crate::simulation::charge_late().await?;
         Ok(())
     }
 

@@ -55,18 +55,13 @@ impl Redb {
         Self::opened_by(move || settings().open(&path).map_err(unopened(&path)))
     }
 
-    /// The same on a backend of the caller's: one that forgets or fails what a test wants it to. What has failed once
-    /// fails from then on.
+    /// The same on a disk of the caller's: one that forgets or fails what a test wants it to. `disk` is asked for a
+    /// backend at every opening, the one after a failure included.
     ///
     /// # Errors
     /// What the backend says.
-    pub fn on(backend: impl StorageBackend) -> Result<Self> {
-        let backend = Mutex::new(Some(backend));
-        Self::opened_by(move || {
-            let backend = backend.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let backend = backend.ok_or_else(|| failed("its backend has failed"))?;
-            settings().create_with_backend(backend).map_err(failed)
-        })
+    pub fn on<B: StorageBackend>(disk: impl Fn() -> B + Send + Sync + 'static) -> Result<Self> {
+        Self::opened_by(move || settings().create_with_backend(disk()).map_err(failed))
     }
 
     fn opened_by(again: impl Fn() -> Result<Database> + Send + Sync + 'static) -> Result<Self> {
@@ -262,7 +257,7 @@ const CACHE: usize = 64 << 20;
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use super::*;
 
@@ -397,17 +392,24 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_of_the_callers_fails_for_good() {
-        let disk = Disk::default();
-        let engine = Redb::on(disk.clone()).unwrap();
+    fn a_backend_of_the_callers_is_asked_for_again_after_a_failure() {
+        let (disk, asked) = (Disk::default(), Arc::new(AtomicUsize::new(0)));
+        let (given, counted) = (disk.clone(), asked.clone());
+        let engine = Redb::on(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            given.clone()
+        });
+        let engine = engine.unwrap();
         put(&engine, "a", "1");
         disk.is_full.store(true, Ordering::Relaxed);
         engine.write(&mut |tx| tx.put("a", b"2")).unwrap_err();
         disk.is_full.store(false, Ordering::Relaxed);
-        let error = engine.write(&mut |tx| tx.put("a", b"2")).unwrap_err().to_string();
-        assert!(error.contains("its backend has failed"), "{error}");
+        assert_eq!(get(&engine, "a"), Some(b"1".to_vec()));
+        put(&engine, "a", "3");
+        assert_eq!(asked.load(Ordering::Relaxed), 2, "at the start, and after the failure");
         // What it holds can be opened by another one, as after a crash.
-        assert_eq!(get(&Redb::on(disk).unwrap(), "a"), Some(b"1".to_vec()));
+        drop(engine);
+        assert_eq!(get(&Redb::on(move || disk.clone()).unwrap(), "a"), Some(b"3".to_vec()));
     }
 
     #[test]

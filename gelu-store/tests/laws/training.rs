@@ -10,6 +10,7 @@ use crate::places::Place;
 crate::on_every_engine!(
     turns_come_in_the_order_of_asking,
     whoever_is_silent_is_passed_over,
+    a_clock_that_was_put_back_keeps_no_dead_replica_alive,
     a_lease_commits_once_and_on_the_last_version,
     a_commit_is_all_or_nothing_and_carries_the_count,
     the_journal_says_how_each_lease_ended,
@@ -42,6 +43,11 @@ fn journal(store: &Store) -> Vec<LeaseRecord> {
 
 /// Makes it as if a replica had last been heard of long ago.
 fn silence(engine: &dyn Engine, replica: &str) {
+    seen(engine, replica, 1);
+}
+
+/// Makes it as if a replica had last been heard of at this time.
+fn seen(engine: &dyn Engine, replica: &str, at: u64) {
     engine
         .write(&mut |tx| {
             let mut line: serde_json::Value =
@@ -49,7 +55,7 @@ fn silence(engine: &dyn Engine, replica: &str) {
             let mut places = vec![line["holder"].take()];
             places.extend(line["waiting"].as_array().unwrap().clone());
             for place in places.iter_mut().filter(|place| place["replica"] == replica) {
-                place["seen"] = 1.into();
+                place["seen"] = at.into();
             }
             line["holder"] = places.remove(0);
             line["waiting"] = places.into();
@@ -72,6 +78,27 @@ fn turns_come_in_the_order_of_asking(place: &Place) {
     stores[1].end_lease(&second, "done").unwrap();
     assert_eq!(lease(&stores[0], "iris", "one").number, 3);
     lease(&stores[0], "mnist", "three");
+}
+
+fn a_clock_that_was_put_back_keeps_no_dead_replica_alive(place: &Place) {
+    let [engine, _] = place.two();
+    let store = Store::on(engine.clone());
+    lease(&store, "iris", "one");
+    assert_eq!(waits(&store, "two"), 1);
+    let mut put_back = 0;
+    engine.read(&mut |tx| Ok(put_back = tx.now()? + 86_400_000)).unwrap();
+    ["one", "two"].iter().for_each(|replica| seen(&engine, replica, put_back));
+    assert_eq!(waits(&store, "three"), 2, "silence is counted from now on");
+    engine
+        .read(&mut |tx| {
+            let line: serde_json::Value =
+                serde_json::from_slice(&tx.get("turn/iris")?.unwrap()).unwrap();
+            let places = line["waiting"].as_array().unwrap().iter().chain([&line["holder"]]);
+            let latest = places.map(|place| place["seen"].as_u64().unwrap()).max().unwrap();
+            assert!(latest < put_back - 80_000_000, "{latest}, {put_back}");
+            Ok(())
+        })
+        .unwrap();
 }
 
 fn whoever_is_silent_is_passed_over(place: &Place) {

@@ -6,7 +6,8 @@
 //!  AwaitOffer ──▶ Idle ─┬ request_tickets ──▶ AwaitShares ──▶ AwaitTickets ──▶ Idle
 //!                       └ classify ──▶ Query (stage 1, 2, …) ──▶ Idle
 //! ```
-//! `AwaitShares` and `Query` may get `Refused` instead, `Query` also `TicketsExpired`: both lead to Idle. The tickets of
+//! Whatever waits may get `Refused` instead, `Query` also `TicketsExpired`: both lead to Idle, or the machine has failed
+//! where that was its opening. The tickets of
 //! a query are spent when it is asked, whatever comes of it.
 //!
 //! # Security
@@ -280,7 +281,10 @@ impl<B: Backend, P: TwoParty> BlindClient<B, P> {
         rng: &mut dyn CryptoRng,
     ) -> Result<Phase<B, P>> {
         match (phase, message) {
-            (Phase::AwaitShares(..) | Phase::Query(_), ServerMessage::Refused { reason }) => {
+            (
+                Phase::AwaitShares(..) | Phase::AwaitTickets(_) | Phase::Query(_),
+                ServerMessage::Refused { reason },
+            ) => {
                 self.outputs.push_back(ClientOutput::Refused(Refused::ByPeer(reason)));
                 Ok(Phase::Idle)
             }
