@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gelu_core::error::{PeerIncompatible, PeerMisbehaved};
-use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
 
 use super::door::Seat;
 use super::host::Hosted;
 use super::observer::guarded;
+use super::proof::Proof;
 use super::quotas::Counted;
 use super::shared::Shared;
 use crate::account;
@@ -29,8 +29,8 @@ pub(super) struct Greeted {
     pub(super) line: Line,
     pub(super) seat: Seat,
     pub(super) counted: Counted,
-    /// What proves its account, where that is a certificate.
-    pub(super) certificate: Option<CertificateDer<'static>>,
+    /// What proves its account.
+    pub(super) proof: Proof,
 }
 
 /// Opens the channel, learns who is there, agrees on a version, finds the model, hands out its card.
@@ -44,12 +44,10 @@ pub(super) async fn greet(
     let account = account::of_certificate(state.peer_certificates());
     let speaks_gelu = state.alpn_protocol() == Some(ALPN);
     let certificate = state.peer_certificates().and_then(<[_]>::first).cloned();
+    let proof = certificate.map_or(Proof::None, |own| Proof::Certificate(own.into_owned()));
     let (read, write) = tokio::io::split(channel);
     let account = speaks_gelu.then_some(account);
-    let (model, mut greeted) =
-        welcome(shared, Box::new(read), Box::new(write), account, peer).await?;
-    greeted.certificate = certificate.map(CertificateDer::into_owned);
-    Ok((model, greeted))
+    welcome(shared, Box::new(read), Box::new(write), account, proof, peer).await
 }
 
 /// The greeting on a channel that is secret and authentic: of an account, or of somebody who has come for another
@@ -59,6 +57,7 @@ pub(super) async fn welcome(
     read: Reader,
     write: Writer,
     account: Option<Result<String, String>>,
+    proof: Proof,
     peer: SocketAddr,
 ) -> Result<(Arc<dyn Hosted>, Greeted)> {
     let limits = shared.config.limits;
@@ -70,7 +69,7 @@ pub(super) async fn welcome(
     match greeted(shared, &mut line, account).await {
         Ok((model, account, seat, counted)) => {
             line.receiver.set_limit(limits.frame_bytes);
-            Ok((model, Greeted { account, peer, line, seat, counted, certificate: None }))
+            Ok((model, Greeted { account, peer, line, seat, counted, proof }))
         }
         Err(error) => {
             line.part(&error, "").await;

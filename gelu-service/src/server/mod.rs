@@ -24,6 +24,7 @@ mod lease;
 mod machine;
 mod observer;
 mod offer;
+mod proof;
 mod queue;
 mod quotas;
 mod session;

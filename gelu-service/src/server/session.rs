@@ -17,7 +17,6 @@ use gelu_core::message::{ClientMessage, ServerMessage};
 use gelu_core::server::ServerOutput;
 use gelu_core::{Backend, Parameters};
 use rand::rngs::ChaCha20Rng;
-use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
 
@@ -27,6 +26,7 @@ use super::host::{AccountHost, Host, Hosted};
 use super::lease::Lease;
 use super::machine::Machine;
 use super::observer::{Ended, MADE_ROOM, PRECOMPUTE, ServerEvent as Event, Way, guarded};
+use super::proof::Proof;
 use super::queue::Ticket;
 use super::quotas::{Counted, Denied};
 use super::shared::Shared;
@@ -112,17 +112,17 @@ struct Session<B: Backend> {
     lease: Option<Lease>,
     stopping: watch::Receiver<Stop>,
     counted: Counted,
-    certificate: Option<CertificateDer<'static>>,
+    proof: Proof,
     _seat: Seat,
 }
 
 impl<B: Backend> Session<B> {
     fn new(host: Arc<Host<B>>, client: Greeted, rng: ChaCha20Rng) -> Self {
-        let Greeted { account, line, seat, counted, certificate, .. } = client;
+        let Greeted { account, line, seat, counted, proof, .. } = client;
         let machine = Some(Machine::new(&host, rng));
         let stopping = host.shared.stop.subscribe();
         let lease = None;
-        Self { host, account, line, machine, lease, stopping, counted, certificate, _seat: seat }
+        Self { host, account, line, machine, lease, stopping, counted, proof, _seat: seat }
     }
 
     async fn serve(&mut self) -> Over {
@@ -205,9 +205,7 @@ impl<B: Backend> Session<B> {
             () = asked_to_stop(self.stopping.clone(), self.lease.is_some()) => {
                 return Err(Goodbye::ShuttingDown.into());
             }
-            () = revoked(&self.host.shared, self.certificate.as_ref()) => {
-                return Err(Goodbye::Revoked.into());
-            }
+            goodbye = self.proof.ends(&self.host.shared.config.tls) => return Err(goodbye.into()),
             received = timeout_at(deadline, self.line.receiver.receive(WAITING)) => received,
         };
         match received.map_err(|_| Error::Timeout { waiting_for, limit })?? {
@@ -280,9 +278,7 @@ impl<B: Backend> Session<B> {
                 () = asked_to_stop(self.stopping.clone(), false) => {
                     return Err(Goodbye::ShuttingDown.into());
                 }
-                () = revoked(&host.shared, self.certificate.as_ref()) => {
-                    return Err(Goodbye::Revoked.into());
-                }
+                goodbye = self.proof.ends(&host.shared.config.tls) => return Err(goodbye.into()),
                 lease = &mut taking => return Ok(lease?),
                 received = self.line.receiver.receive("a client waited for its turn") => {
                     return Err(match received? {
@@ -528,14 +524,6 @@ pub(super) async fn asked_to_stop(mut stopping: watch::Receiver<Stop>, holds_lea
     };
     if let (Some(deadline), true) = (deadline, holds_lease) {
         sleep_until(deadline).await;
-    }
-}
-
-/// Is ready when the client's certificate counts no more.
-async fn revoked(shared: &Shared, certificate: Option<&CertificateDer<'_>>) {
-    match certificate {
-        Some(certificate) => shared.config.tls.revoked(certificate).await,
-        None => pending().await,
     }
 }
 

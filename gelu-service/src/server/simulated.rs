@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::greeting::welcome;
+use super::proof::Proof;
 use super::shared::Shared;
 use super::{AnyOffer, Config, Handle, Open, Stop, count_use, follow, session, write_use};
 use crate::error::Result;
@@ -42,7 +43,7 @@ impl Server {
         let place = shared.strangers.admit(peer.ip());
         async move {
             let (read, write) = (Box::new(read), Box::new(write));
-            let greeting = welcome(&shared, read, write, Some(Ok(account)), peer);
+            let greeting = welcome(&shared, read, write, Some(Ok(account)), Proof::None, peer);
             session::run(&shared, greeting, peer, place).await;
         }
     }

@@ -49,6 +49,7 @@ use super::door::Place;
 use super::greeting::{self, Greeted};
 use super::host::Hosted;
 use super::observer::{ServerEvent, guarded};
+use super::proof::Proof;
 use super::session::{self, asked_to_stop};
 use super::shared::Shared;
 use crate::channel::{PARTING_TIME, admit};
@@ -226,8 +227,8 @@ impl Pages {
             sink.with(|bytes: Bytes| ready(Ok::<_, tungstenite::Error>(Message::Binary(bytes))));
         let writer = SinkWriter::new(CopyToBytes::new(sink.sink_map_err(io::Error::other)));
         let reader = StreamReader::new(stream.filter_map(|message| ready(piece(message))));
-        let account = Some(Ok(account));
-        greeting::welcome(shared, Box::new(reader), Box::new(writer), account, peer).await
+        let (account, proof) = (Some(Ok(account)), Proof::Token(token.to_string()));
+        greeting::welcome(shared, Box::new(reader), Box::new(writer), account, proof, peer).await
     }
 }
 

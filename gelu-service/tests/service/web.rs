@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::{SinkExt, StreamExt};
+use gelu_service::certs::Whom;
+use gelu_service::error::Goodbye;
 use gelu_service::handshake::{Down, Hello, Up};
 use gelu_service::server::{HEADERS, Web};
 use gelu_wire::frame::{Incoming, Outgoing};
@@ -108,11 +110,10 @@ async fn the_page_is_a_few_files_and_every_answer_says_what_it_may_do() {
     running.shut_down().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_token_opens_a_session_of_its_account() {
-    let (site, running, address) = with_page().await;
-    let mut socket = socket(&site, address, "https://localhost").await.unwrap();
-    socket.send(Message::text(token(&site, "alice"))).await.unwrap();
+/// A session by that token, past its greeting.
+async fn greeted(site: &Site, address: SocketAddr, token: String) -> (Socket, Outgoing, Incoming) {
+    let mut socket = socket(site, address, "https://localhost").await.unwrap();
+    socket.send(Message::text(token)).await.unwrap();
     let (mut outgoing, mut incoming) = (Outgoing::new(1 << 20), Incoming::new(1 << 20));
     for frame in [Up::Hello(Hello::ours()), Up::Choose(String::new())] {
         // In pieces: messages are no frames.
@@ -120,17 +121,45 @@ async fn a_token_opens_a_session_of_its_account() {
             socket.send(Message::binary(piece.to_vec())).await.unwrap();
         }
     }
-    let welcome = loop {
-        match next(&mut socket).await {
+    let Down::Welcome(welcome) = frame(&mut socket, &mut incoming).await else { panic!() };
+    assert_eq!(welcome.card.account, "alice");
+    (socket, outgoing, incoming)
+}
+
+async fn frame(socket: &mut Socket, incoming: &mut Incoming) -> Down {
+    loop {
+        match next(socket).await {
             Some(Message::Binary(bytes)) => incoming.push(&bytes),
             other => panic!("{other:?}"),
         }
         if let Some((frame, _)) = incoming.poll::<Down>().unwrap() {
-            break frame;
+            return frame;
         }
-    };
-    let Down::Welcome(welcome) = welcome else { panic!("{welcome:?}") };
-    assert_eq!(welcome.card.account, "alice");
+    }
+}
+
+/// A token that is as good as over ends its session, and so does the revocation of its account.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_with_its_token() {
+    let (site, running, address) = with_page().await;
+    site.identity("alice");
+    let lifetime = Duration::from_secs(60);
+    // Clocks may differ by a minute: three seconds are left.
+    let before = SystemTime::now() - Duration::from_secs(117);
+    let ends = site.authority.token("alice", lifetime, before).unwrap().1;
+    let (mut socket, _, mut incoming) = greeted(&site, address, ends).await;
+    assert_eq!(frame(&mut socket, &mut incoming).await, Down::Goodbye(Goodbye::TimeLimit));
+    let lasts = token(&site, "alice");
+    let (mut socket, _, mut incoming) = greeted(&site, address, lasts).await;
+    site.authority.revoke(Whom::Account("alice")).unwrap();
+    assert_eq!(frame(&mut socket, &mut incoming).await, Down::Goodbye(Goodbye::Revoked));
+    running.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_opens_a_session_of_its_account() {
+    let (site, running, address) = with_page().await;
+    let (mut socket, mut outgoing, _) = greeted(&site, address, token(&site, "alice")).await;
     socket.send(Message::binary(outgoing.frame(&Up::Bye).unwrap())).await.unwrap();
     assert!(running.log.left("alice").await.is_none(), "in order");
     running.shut_down().await;
