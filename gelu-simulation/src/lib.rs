@@ -47,7 +47,7 @@ use gelu_service::simulation::Simulation;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 pub use gelu_service::simulation::Plant;
 pub use search::{Found, search};
@@ -79,6 +79,8 @@ pub fn run(seed: u64, plant: Option<Plant>) -> Result<Run, Broken> {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.map_err(|error| Broken::Setup(error.to_string()))?;
     let lived = runtime.block_on(async {
+        // Timers go by whole milliseconds from the runtime's start, which is a moment before the clock's.
+        sleep(Duration::from_millis(1)).await;
         let site = Site::new(&world).map_err(|error| Broken::Setup(error.to_string()))?;
         let lived = timeout(LONGEST, live(&world, &site)).await;
         lived.unwrap_or(Err(Broken::Liveness("somebody waits for ever".into())))?;

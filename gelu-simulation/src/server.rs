@@ -112,7 +112,6 @@ impl Site {
             tokio::select! {
                 biased;
                 () = power.is_off() => {}
-                () = sleep(self.uptime()) => self.stop(replica).await,
                 () = told => self.stop(replica).await,
             }
             // Whatever still runs of it is dropped here, and has no power.
@@ -130,18 +129,12 @@ impl Site {
         }
     }
 
-    /// Some servers are restarted by their operator.
-    fn uptime(&self) -> Duration {
-        match self.world.fault(4) {
-            true => self.world.time(Duration::from_secs(20)),
-            false => Duration::from_secs(1 << 20),
-        }
-    }
-
     /// Ends a server as its operator does, and so that another one can start.
     async fn stop(&self, replica: &Replica) {
         let Some(Running { server, mut tasks, power }) = replica.running().take() else { return };
         server.stop();
+        // Upkeep does not end by itself. Not by a signal that sessions await as well: tokio wakes those in an order that
+        // no seed decides on, so nobody is asked to stop while clients are there.
         let parted = timeout(limits().grace, async { while tasks.join_next().await.is_some() {} });
         tokio::select! {
             biased;

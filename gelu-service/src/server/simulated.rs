@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::greeting::welcome;
 use super::proof::Proof;
 use super::shared::Shared;
-use super::{AnyOffer, Config, Handle, Open, Stop, count_use, follow, session, write_use};
+use super::{AnyOffer, Config, Handle, Open, count_use, follow, session};
 use crate::error::Result;
 
 /// A server whose process is a value: dropped with all that [`attend`](Self::attend) and [`upkeep`](Self::upkeep) have
@@ -48,18 +48,11 @@ impl Server {
         }
     }
 
-    /// What goes on beside the sessions, until it is told to [stop](Self::stop).
+    /// What goes on beside the sessions. It does not end.
     pub fn upkeep(&self) -> impl Future<Output = ()> + Send + 'static {
         let shared = Arc::clone(&self.open.0);
         async move {
-            let mut stopping = shared.stop.subscribe();
-            let stopped = async { drop(stopping.wait_for(Stop::is_some).await) };
-            tokio::select! {
-                biased;
-                () = stopped => {}
-                _ = join(follow(&shared), count_use(&shared)) => {}
-            }
-            write_use(&shared).await;
+            join(follow(&shared), count_use(&shared)).await;
         }
     }
 
