@@ -42,6 +42,7 @@ impl Proof {
             let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             let left = Duration::from_secs(expires.saturating_sub(now).clamp(1, LOOK_EVERY));
             tokio::select! {
+                biased;
                 () = sleep(left) => {}
                 _ = changes.changed() => {}
             }
