@@ -18,7 +18,7 @@ use crate::problem::{advised, problem};
 Examples:
   gelu publish better.safetensors --store postgres://gelu@localhost/gelu   all its servers follow
   gelu publish better.safetensors --store mnist.safetensors.store     while no server runs
-  gelu publish old.safetensors --store STORE --again                  back to what an older version held
+  gelu publish old.safetensors --store mnist.safetensors.store --again    what an older version held
 
 A server that runs on a file of books has it to itself: replace the model's file there and send
 the server a SIGHUP. What accounts have seen of other weights does not count on new ones; what

@@ -28,6 +28,28 @@ const SLOW: [(&str, &str); 3] = [
     ),
 ];
 
+/// Examples that need what this machine may not have.
+const ELSEWHERE: [(&str, &str); 1] = [(
+    "gelu publish better.safetensors --store postgres://gelu@localhost/gelu",
+    "needs a database",
+)];
+
+/// A server of two models.
+const SERVER: &str = r#"
+[server]
+listen = "127.0.0.1:0"
+store = "several.store"
+
+[[model]]
+file = "served.safetensors"
+backend = "insecure-clear"
+
+[[model]]
+file = "digits.safetensors"
+backend = "insecure-clear"
+allow-model-extraction = true
+"#;
+
 /// The program, in a folder that has everything the examples name.
 struct Bench {
     folder: tempfile::TempDir,
@@ -62,6 +84,8 @@ impl Bench {
             ("mnist", zoo::mnist_dense(), Precision::INFERENCE),
             ("mnist-dense", zoo::mnist_dense(), Precision::INFERENCE),
             ("served", zoo::lenet5(), Precision::INFERENCE),
+            ("better", zoo::mnist_dense(), Precision::INFERENCE),
+            ("old", zoo::mnist_dense(), Precision::INFERENCE),
             ("fresh", zoo::digits(), Precision::TRAINING),
             ("trained", zoo::digits(), Precision::TRAINING),
         ];
@@ -93,6 +117,11 @@ impl Bench {
             self.gelu(words);
         }
         self.make_what_predict_names();
+        std::fs::write(self.path("server.toml"), SERVER).unwrap();
+        std::fs::create_dir(self.path("page")).unwrap();
+        for name in ["index.html", "worker.js", "gelu_web.wasm"] {
+            std::fs::write(self.path("page").join(name), "").unwrap();
+        }
         // Books as a server leaves them.
         let books = gelu_store::Location::File(self.path("mnist.safetensors.store"));
         gelu_store::Store::open(&books).unwrap();
@@ -179,6 +208,9 @@ impl Bench {
         {
             return println!("SKIP: {example}: {reason}");
         }
+        if let Some((_, reason)) = ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == example) {
+            return println!("SKIP: {example}: {reason}");
+        }
         let mut words: Vec<String> = example.split_whitespace().skip(1).map(String::from).collect();
         if let Some(word) = words.iter_mut().find(|word| *word == "DIR") {
             let Some(data) = &self.data else { return println!("SKIP: {example}: no data") };
@@ -205,11 +237,15 @@ impl Bench {
             .contains(&command.as_str())
             || example.starts_with("gelu bench latency")
             || example.starts_with("gelu bench train-step");
-        if takes_backend && !has("--backend") && !has("--plaintext") {
+        let from_file = has("--config");
+        if takes_backend && !has("--backend") && !has("--plaintext") && !from_file {
             words.extend(["--backend", "insecure-clear"].map(String::from));
             if let Some(key) = words.iter().position(|word| word == "--key") {
                 words.drain(key..key + 2);
             }
+        }
+        if let Some(web) = words.iter().position(|word| word == "--web") {
+            words[web + 1] = "127.0.0.1:0".into();
         }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         if example.starts_with("gelu schema sum") {
@@ -219,6 +255,7 @@ impl Bench {
             let free = ["--listen", "127.0.0.1:0"];
             let listens = words.iter().position(|word| *word == "--listen");
             let words = match listens {
+                _ if from_file => words,
                 Some(at) => [&words[..at], &free, &words[at + 2..]].concat(),
                 None => [&words[..], &free].concat(),
             };
@@ -317,7 +354,7 @@ fn every_example_of_every_help_page_ends_well() {
     let bench = Bench::new();
     let examples = bench.examples(&[]);
     assert!(examples.len() > 50, "found only {examples:?}");
-    for (slow, _) in SLOW {
+    for (slow, _) in SLOW.into_iter().chain(ELSEWHERE) {
         assert!(examples.contains(slow), "{slow} is no example any more");
     }
     for example in &examples {

@@ -40,7 +40,7 @@ Examples:
   gelu serve --model fresh.safetensors --secret-rate 4      clients are not told the rate 2^-4
   gelu serve --model fresh.safetensors --freeze 1           clients train all but the first layer
   gelu serve --model lenet5.safetensors --answer scores     blind queries: nobody sees the weights
-  gelu serve --model lenet5.safetensors --backend lattice --web 127.0.0.1:7880 --web-root gelu-web/dist
+  gelu serve --model lenet5.safetensors --backend lattice --web 127.0.0.1:7880 --web-root page
                                                             and a page for browsers
   gelu serve --config server.toml                           several models, and all that can be set
 
