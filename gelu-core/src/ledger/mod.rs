@@ -95,7 +95,10 @@ impl Ledger {
         samples: u64,
         policy: Policy,
     ) -> Result<(), Refused> {
-        self.account(account).charge(version, exposure, samples, policy)
+        let mut charged = self.of(account);
+        charged.charge(version, exposure, samples, policy)?;
+        *self.account(account) = charged;
+        Ok(())
     }
 
     /// As [`Account::draw_lease`].

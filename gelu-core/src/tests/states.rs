@@ -40,7 +40,7 @@ const READY: &[&str] = &["EncryptedActivations", "RequestLease"];
 
 /// The client's states.
 const CLIENT: [State; 13] = [
-    ("Opened", 1, &["Opened"], "Opened"),
+    ("Opened", 1, &["Opened", "Refused"], "Opened"),
     ("the client is told", 1, &[], "nothing"),
     ("WeightedSums", 1, &["WeightedSums", "Refused"], "WeightedSums"),
     ("WeightedSums", 3, &["WeightedSums", "Refused"], "WeightedSums"),
@@ -51,7 +51,7 @@ const CLIENT: [State; 13] = [
     ("PropagatedErrors", 1, &["PropagatedErrors", "Refused"], "PropagatedErrors"),
     ("UpdateApplied", 1, &["UpdateApplied", "Refused"], "UpdateApplied"),
     ("Committed", 1, &["Committed", "Refused"], "Committed"),
-    ("LeaseReturned", 1, &["LeaseReturned"], "LeaseReturned"),
+    ("LeaseReturned", 1, &["LeaseReturned", "Refused"], "LeaseReturned"),
     ("the end", 1, &[], "nothing"),
 ];
 

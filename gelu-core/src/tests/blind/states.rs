@@ -67,11 +67,11 @@ fn client_state(answer: Answer, events: &[Event], n: usize, message: &ServerMess
     let due = due.map_or("nothing", ServerMessage::name);
     let takes = match due {
         due if due == name => true,
-        "TransferOffer" | "EncryptedShares" => name == "Refused",
+        "nothing" => false,
         "ShareLabels" | "ClassLabels" | "ScoreShares" => {
             ["Refused", "TicketsExpired"].contains(&name)
         }
-        _ => false,
+        _ => name == "Refused",
     };
     let got = unexpected(session.hear(message.clone()));
     assert_eq!(got.is_none(), takes, "{n}: {name} {got:?}");
