@@ -127,7 +127,11 @@ impl Session {
         let (answers, ended) = py.detach(|| self.lock().ask(&columns, batch, progress));
         let answers = match answers {
             Answers::Probabilities(all) => rows(all).into_pyarray(py).into_any(),
-            Answers::Classes(all) => Array1::from_vec(all).into_pyarray(py).into_any(),
+            // NumPy's own kind of index, not an unsigned one.
+            Answers::Classes(all) => {
+                let all = all.into_iter().map(|class| i64::try_from(class).unwrap_or(i64::MAX));
+                Array1::from_iter(all).into_pyarray(py).into_any()
+            }
         };
         (answers, stopped(py, ended).err())
     }

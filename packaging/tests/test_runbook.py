@@ -13,7 +13,7 @@ PAGES = [RUNBOOK, ROOT / "docs/src/commands.md", PACKAGING / "kubernetes/README.
 REFUSALS = [
     ("gelu-core/src/error.rs", "Refused"),
     ("gelu-core/src/error.rs", "PeerIncompatible"),
-    ("gelu-service/src/error.rs", "Goodbye"),
+    ("gelu-wire/src/error.rs", "Goodbye"),
 ]
 
 

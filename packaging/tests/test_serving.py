@@ -55,7 +55,9 @@ class Serving(unittest.TestCase):
         self.addCleanup(self.log.close)
         environment = os.environ | {"NOTIFY_SOCKET": str(self.state / "notify")}
         command = [str(word) for word in sandbox + serve]
-        self.server = subprocess.Popen(command, stdout=self.log, stderr=self.log, env=environment)
+        # Under nohup SIGHUP is ignored, and the program keeps to that.
+        heard = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        self.server = subprocess.Popen(command, stdout=self.log, stderr=self.log, env=environment, preexec_fn=heard)
         self.addCleanup(self.stop)
 
     def gelu(self, *command):
