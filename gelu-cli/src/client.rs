@@ -199,7 +199,7 @@ pub async fn open<S: Backend>(
 
 /// Connects to `address` (HOST:PORT or HOST:PORT/MODEL) and reads what is served there; no key of ours is used yet.
 ///
-/// A server that is busy says when to come back: we do, for [`PATIENCE`] in all.
+/// A server that is busy says when to come back: we do, for ten minutes in all.
 pub async fn connect<S: Backend>(
     address: &str,
     tls: &ClientTls,
