@@ -80,7 +80,7 @@ impl Authority {
         Ok(register::read_all(&self.folder)?.into_iter().map(entry).collect())
     }
 
-    /// A token for an account, as [`token`](crate::token) describes it, and its text. It hangs on the last certificate
+    /// A token for an account, as [`token`] describes it, and its text. It hangs on the last certificate
     /// of the account that counts.
     ///
     /// # Errors
