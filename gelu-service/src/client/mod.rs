@@ -222,7 +222,7 @@ impl<B: Backend> Connection<B> {
     ///
     /// # Errors
     /// As [`open`](Self::open); a network that cannot be computed blindly, without a word to the server;
-    /// [`Error::Refused`] when it tells classes alone and `answer` asks for scores.
+    /// [`Error::Refused`](crate::Error::Refused) when it tells classes alone and `answer` asks for scores.
     pub async fn open_blind(
         self,
         secret: Arc<B::SecretKey>,

@@ -1,14 +1,11 @@
 //! Several models behind one address: who reaches which, and what those are told that do not.
 
-use gelu_core::Precision;
 use gelu_core::error::{PeerIncompatible, Refused};
-use gelu_nn::{Model, zoo};
+use gelu_nn::zoo;
 use gelu_service::Error;
 use gelu_service::error::Goodbye;
-use rand::SeedableRng;
-use rand::rngs::ChaCha20Rng;
 
-use super::{OPEN, Server, Site, input, opened};
+use super::{OPEN, Site, input, opened};
 
 /// Questions of the program as a client.
 fn asks<'a>(server: &'a str, account: &'a str, data: &'a str) -> Vec<&'a str> {
@@ -97,6 +94,12 @@ async fn quotas_say_when_to_come_back_and_count_each_account_alone() {
 #[cfg(all(feature = "paillier", feature = "lattice"))]
 #[test]
 fn the_example_configuration_can_be_served() {
+    use super::Server;
+    use gelu_core::Precision;
+    use gelu_nn::Model;
+    use rand::SeedableRng;
+    use rand::rngs::ChaCha20Rng;
+
     let site = Site::new(&[]);
     let models = site.path().join("models");
     std::fs::create_dir(&models).unwrap();
