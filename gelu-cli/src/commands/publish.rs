@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use gelu_service::server::content;
+use gelu_service::server;
 use gelu_store::{Error, Location, Published, Store};
 use serde::Serialize;
 
@@ -57,12 +57,7 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
         ),
         error => error.into(),
     })?;
-    let content = content(&model)?;
-    let bytes = |version| {
-        let numbered = model.clone().with_version(version).to_bytes();
-        numbered.map_err(|error| Error::Engine(error.to_string()))
-    };
-    let became = store.publish(name, &content, model.version(), args.again, &bytes)?;
+    let became = server::publish(&store, name, &model, args.again)?;
     let (version, published) = match &became {
         Published::New(version) => (version, true),
         Published::Current(version) => (version, false),
@@ -76,7 +71,8 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
             ));
         }
     };
-    let outcome = Outcome { model: name, version: version.version, content: &content, published };
+    let outcome =
+        Outcome { model: name, version: version.version, content: &version.content, published };
     if output.json {
         return output.line(&outcome);
     }

@@ -10,21 +10,21 @@ use gelu_core::backend::SecretRate;
 use gelu_core::error::Refused;
 use gelu_core::ledger::{Exposure, LeaseTerms};
 use gelu_core::server::{LearningRate, ServedModel, WeightCache};
-use gelu_core::{Backend, Parameters, server};
+use gelu_core::{Backend, server};
 use gelu_files::Lock;
 use gelu_nn::Model;
-use gelu_store::{Charge, Lease};
+use gelu_store::Charge;
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
 use super::greeting::Greeted;
 use super::observer::ServerEvent;
-use super::offer::Offer;
+use super::offer::{Offer, Ready};
 use super::queue::Queue;
 use super::session;
 use super::shared::Shared;
 use super::terms::Terms;
-use super::versions::{self, Versions};
+use super::versions::{self, Place, Versions};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::handshake::{CardSchema, ModelCard};
@@ -70,13 +70,19 @@ struct Lasting<B: Backend> {
     _lock: Option<Lock>,
 }
 
-impl<B: Backend> Host<B> {
-    /// Opens the file and checks that the terms can work.
-    pub(super) fn open(
-        mut offer: Offer<B>,
-        shared: &Arc<Shared>,
-        before: &[Arc<dyn Hosted>],
-    ) -> Result<Self> {
+/// An offer that was looked at: its file is read and can be served on its terms, and nothing is changed yet.
+pub(super) struct Checked<B: Backend> {
+    offer: Offer<B>,
+    name: String,
+    file: Model,
+    content: String,
+    terms: Terms,
+    /// Of the model that is served under this name already.
+    lasting: Option<Arc<Lasting<B>>>,
+}
+
+impl<B: Backend> Checked<B> {
+    pub(super) fn new(mut offer: Offer<B>, before: &[Arc<dyn Hosted>]) -> Result<Self> {
         if offer.lease_samples == 0 {
             return Err(Error::configuration("lease samples", "must be 1 or more"));
         }
@@ -87,37 +93,55 @@ impl<B: Backend> Host<B> {
         offer.model = gelu_files::resolve(&offer.model).unwrap_or(offer.model);
         let file = Model::load(&offer.model)?;
         let name = offer.name.clone().unwrap_or_else(|| file.name().to_owned());
-        // Before anything is published.
-        let (content, terms) = (versions::content(&file)?, checked(&offer, &file)?);
         let before = before.iter().find(|model| model.name() == name);
-        let lasting = match before {
+        let lasting = before.map(|model| lasting_of(&**model, &offer)).transpose()?;
+        let (content, terms) = (versions::content(&file)?, terms(&offer, &file)?);
+        Ok(Self { offer, name, file, content, terms, lasting })
+    }
+}
+
+impl<B: Backend> Ready for Checked<B> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn open(self: Box<Self>, shared: &Arc<Shared>) -> Result<Arc<dyn Hosted>> {
+        let Self { offer, name, file, content, terms: of_file, lasting } = *self;
+        let lasting = match lasting {
             None => Arc::new(Lasting::open(&offer, &name, file, shared)?),
-            Some(model) => {
-                let Some(host) = model.as_any().downcast_ref::<Self>() else {
-                    let why =
-                        format!("that of {name:?} cannot change while it is served; start anew");
-                    return Err(Error::configuration("backend", why));
-                };
-                if (&host.offer.model, host.offer.freeze) != (&offer.model, offer.freeze) {
-                    let why = format!(
-                        "the file of {name:?} and its frozen stages cannot change while it is served; replace \
-                         what is in the file, or start anew"
-                    );
-                    return Err(Error::configuration("model", why));
-                }
-                host.lasting.versions.reopen(&offer.model, file)?;
-                Arc::clone(&host.lasting)
+            Some(lasting) => {
+                lasting.versions.reopen(file)?;
+                lasting
             }
         };
         let current = lasting.versions.current();
         let terms = match current.content == content {
-            true => terms,
-            false => checked(&offer, &current.model)?,
+            true => of_file,
+            false => terms(&offer, &current.model)?,
         };
         shared.emit(ServerEvent::Serving { model: name.clone(), version: current.model.version() });
-        Ok(Self { shared: Arc::clone(shared), offer, terms, name, lasting })
+        Ok(Arc::new(Host { shared: Arc::clone(shared), offer, terms, name, lasting }))
     }
+}
 
+/// What goes on of a served model when it gets other terms.
+fn lasting_of<B: Backend>(model: &dyn Hosted, offer: &Offer<B>) -> Result<Arc<Lasting<B>>> {
+    let name = model.name();
+    let Some(host) = model.as_any().downcast_ref::<Host<B>>() else {
+        let why = format!("that of {name:?} cannot change while it is served; start anew");
+        return Err(Error::configuration("backend", why));
+    };
+    if (&host.offer.model, host.offer.freeze) != (&offer.model, offer.freeze) {
+        let why = format!(
+            "the file of {name:?} and its frozen stages cannot change while it is served; replace what is in the \
+             file, or start anew"
+        );
+        return Err(Error::configuration("model", why));
+    }
+    Ok(Arc::clone(&host.lasting))
+}
+
+impl<B: Backend> Host<B> {
     /// The last version.
     pub(super) fn served(&self) -> Arc<ServedModel> {
         Arc::clone(&self.lasting.versions.current().served)
@@ -131,6 +155,18 @@ impl<B: Backend> Host<B> {
     /// Weights as they are prepared for keys' layouts.
     pub(super) fn weights(&self) -> &Arc<WeightCache<B>> {
         &self.lasting.weights
+    }
+
+    /// The last version of all servers of the store: what a lease begins from.
+    pub(super) fn last(&self) -> Result<Arc<ServedModel>, Refused> {
+        match Hosted::refresh(self) {
+            Ok(()) => Ok(self.served()),
+            Err(Error::Store(error)) => Err(self.refusal(error)),
+            Err(error) => {
+                self.emit(ServerEvent::StoreFailed { reason: error.to_string() });
+                Err(Refused::StoreFailed)
+            }
+        }
     }
 
     /// Draws how many mini-batches a client gets.
@@ -162,18 +198,9 @@ impl<B: Backend> Host<B> {
         }
     }
 
-    /// Makes `parameters` the successor of `base`: in the store first, then for everybody.
-    ///
-    /// From here on what the holder has seen of `base` counts on the new version too, also what
-    /// its other sessions are still shown of `base`; see [`Account`](gelu_core::ledger::Account).
-    pub(super) fn commit(
-        &self,
-        lease: &Lease,
-        account: &str,
-        base: u64,
-        parameters: Parameters,
-    ) -> Result<u64> {
-        self.lasting.versions.commit(lease, account, base, parameters, &self.offer.model)
+    /// Its versions.
+    pub(super) fn versions(&self) -> &Versions {
+        &self.lasting.versions
     }
 
     pub(super) fn emit(&self, event: ServerEvent) {
@@ -232,16 +259,18 @@ impl<B: Backend> Hosted for Host<B> {
 
 impl<B: Backend> Lasting<B> {
     fn open(offer: &Offer<B>, name: &str, file: Model, shared: &Shared) -> Result<Self> {
-        let (store, path) = (&shared.config.store, &offer.model);
-        let lock = if store.is_shared() { None } else { Some(files::lock(path)?) };
-        if let (Ok(names @ 2..), false) = (gelu_files::names(path), store.is_shared()) {
-            let model = path.display();
+        let store = shared.config.store.clone();
+        let lock = if store.is_shared() { None } else { Some(files::lock(&offer.model)?) };
+        if let (Ok(names @ 2..), Some(_)) = (gelu_files::names(&offer.model), &lock) {
+            let model = offer.model.display();
             tracing::warn!(%model, names, "the file has other names, which will keep the old version");
         }
+        let (name, path) = (name.to_owned(), offer.model.clone());
+        let place = Place { store, name, file: path, freeze: offer.freeze };
         Ok(Self {
             queue: Queue::default(),
             weights: Arc::default(),
-            versions: Versions::open(store, name, path, file, offer.freeze, offer.new_ledger)?,
+            versions: Versions::open(place, file, offer.new_ledger)?,
             lease_rng: Mutex::new(match offer.danger_lease_seed {
                 Some(seed) => ChaCha20Rng::from_seed(seed),
                 None => fresh_rng()?,
@@ -284,7 +313,7 @@ impl<B: Backend> AccountHost<B> {
 }
 
 /// The terms of a model, where the offer can be kept.
-fn checked<B: Backend>(offer: &Offer<B>, model: &Model) -> Result<Terms> {
+fn terms<B: Backend>(offer: &Offer<B>, model: &Model) -> Result<Terms> {
     let served = match offer.freeze {
         Some(stages) => ServedModel::from(&model.clone().freeze(stages)?),
         None => ServedModel::from(model),
@@ -328,7 +357,7 @@ mod tests {
     use gelu_core::ledger::{LayerExposure, Policy};
     use gelu_core::plan::{Plan, Purpose};
     use gelu_nn::zoo;
-    use gelu_store::{Store, Turn};
+    use gelu_store::{Lease, Store, Turn};
 
     const ALICE: &str = "alice";
 
@@ -344,7 +373,16 @@ mod tests {
         let mut offer = Offer::new(path, LearningRate::Public(0.1));
         offer.policy = Policy::AllowModelExtraction;
         let shared = Arc::new(Shared::new(config).unwrap());
-        Arc::new(Host::open(offer, &shared, &[]).unwrap())
+        let ready = Box::new(Checked::new(offer, &[]).unwrap());
+        let (lasting, name) =
+            (Lasting::open(&ready.offer, &ready.name, ready.file, &shared).unwrap(), ready.name);
+        Arc::new(Host {
+            shared,
+            offer: ready.offer,
+            terms: ready.terms,
+            name,
+            lasting: Arc::new(lasting),
+        })
     }
 
     fn exposure(model: &ServedModel) -> Exposure {
@@ -362,7 +400,9 @@ mod tests {
 
     fn commit(host: &Host<Clear>) -> u64 {
         let model = host.served();
-        host.commit(&lease(host), ALICE, model.version, model.parameters.clone()).unwrap()
+        host.versions()
+            .commit(&lease(host), ALICE, model.version, model.parameters.clone())
+            .unwrap()
     }
 
     fn revealed(host: &Host<Clear>, account: &str, version: u64, layer: &LayerExposure) -> u64 {
@@ -434,12 +474,12 @@ mod tests {
         let parameters = || host.served().parameters.clone();
         let held = lease(&host);
         for base in [1, 7] {
-            let error = host.commit(&held, ALICE, base, parameters()).unwrap_err();
+            let error = host.versions().commit(&held, ALICE, base, parameters()).unwrap_err();
             assert!(matches!(error, Error::Store(gelu_store::Error::LeaseLost(_))), "{error}");
         }
-        host.commit(&held, ALICE, 0, parameters()).unwrap();
-        assert!(host.commit(&held, ALICE, 0, parameters()).is_err());
-        assert!(host.commit(&held, ALICE, 1, parameters()).is_err());
+        host.versions().commit(&held, ALICE, 0, parameters()).unwrap();
+        assert!(host.versions().commit(&held, ALICE, 0, parameters()).is_err());
+        assert!(host.versions().commit(&held, ALICE, 1, parameters()).is_err());
         assert_eq!(host.served().version, 1);
         assert_eq!(Model::load(&host.offer.model).unwrap().version(), 1);
     }

@@ -31,11 +31,16 @@ struct Held {
 }
 
 /// A place in the line of the store.
-struct Waiting {
+#[derive(Clone)]
+struct Place {
     store: Store,
     model: String,
     replica: String,
-    /// Whether there is a place to give up.
+}
+
+/// A place that may have to be given up.
+struct Waiting {
+    place: Place,
     waits: bool,
 }
 
@@ -51,11 +56,12 @@ impl Lease {
     ) -> Result<Self> {
         ticket.turn().await;
         let (model, replica) = (model.to_owned(), replica.to_owned());
-        let mut waiting = Waiting { store: store.clone(), model, replica, waits: false };
+        let place = Place { store: store.clone(), model, replica };
+        let mut waiting = Waiting { place, waits: false };
         let account: Arc<str> = account.into();
         let mut ticket = Some(ticket);
         loop {
-            let (mut place, account) = (waiting.clone(), Arc::clone(&account));
+            let (place, account) = (waiting.place.clone(), Arc::clone(&account));
             let mine = ticket.take();
             // What is granted while nobody waits any more is given back, because it is dropped there.
             match beside(move || place.ask(&account, mine)).await?? {
@@ -95,13 +101,8 @@ const AGAIN: Duration = Duration::from_millis(250);
 
 type Asked = std::result::Result<Held, (Option<Ticket>, u32)>;
 
-impl Waiting {
-    fn clone(&self) -> Self {
-        let Self { store, model, replica, .. } = self;
-        Self { store: store.clone(), model: model.clone(), replica: replica.clone(), waits: false }
-    }
-
-    fn ask(&mut self, account: &str, ticket: Option<Ticket>) -> Result<Asked> {
+impl Place {
+    fn ask(&self, account: &str, ticket: Option<Ticket>) -> Result<Asked> {
         Ok(match self.store.ask_turn(&self.model, &self.replica, account)? {
             Turn::Granted(lease) => {
                 let store = self.store.clone();
@@ -121,7 +122,7 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         if self.waits {
-            let place = self.clone();
+            let place = self.place.clone();
             in_background(move || place.store.leave_line(&place.model, &place.replica));
         }
     }

@@ -36,7 +36,7 @@ mod turns;
 mod versions;
 mod web;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::future::pending;
 use std::net::SocketAddr;
@@ -58,10 +58,11 @@ use crate::tls::ServerTls;
 use greeting::greet;
 use observer::guarded;
 pub use observer::{Ended, MADE_ROOM, Observer, PRECOMPUTE, ServerEvent, Summary, Traffic, Way};
+use offer::Ready;
 pub use offer::{AnyOffer, Offer};
 use shared::Shared;
 pub use terms::Terms;
-pub use versions::content;
+pub use versions::{content, publish};
 use web::Pages;
 pub use web::{HEADERS, Web};
 
@@ -214,7 +215,7 @@ impl Server {
 impl Handle {
     /// Serves these models from now on. One that is served already goes on with its versions and its line, on the new
     /// terms; what its file holds is published, if it is news. Sessions that have begun keep the terms of their
-    /// greeting. Where this fails all stays as it was.
+    /// greeting. All models are checked before the first is changed; where one fails then, its books do.
     ///
     /// # Errors
     /// As [`Server::bind`].
@@ -222,9 +223,13 @@ impl Handle {
         let shared = Arc::clone(&self.0);
         let opened = beside(move || {
             let before = shared.models();
-            let opened: Result<Vec<_>> =
-                models.into_iter().map(|offer| offer.open(&shared, &before)).collect();
-            shared.serve(opened?)
+            let checked: Result<Vec<_>> =
+                models.into_iter().map(|offer| offer.check(&before)).collect();
+            let checked = checked?;
+            check_names(&checked)?;
+            let opened: Result<_> = checked.into_iter().map(|ready| ready.open(&shared)).collect();
+            shared.serve(opened?);
+            Ok(())
         });
         opened.await?
     }
@@ -237,6 +242,19 @@ impl Handle {
     /// The books.
     pub fn store(&self) -> &Store {
         &self.0.config.store
+    }
+}
+
+/// Each model by a name of its own, and at least one.
+fn check_names(models: &[Box<dyn Ready>]) -> Result<()> {
+    let mut names = BTreeSet::new();
+    match models.iter().find(|model| !names.insert(model.name())) {
+        Some(model) => {
+            let why = format!("two are called {:?}; give one of them another name", model.name());
+            Err(Error::configuration("models", why))
+        }
+        None if models.is_empty() => Err(Error::configuration("models", "there is none to serve")),
+        None => Ok(()),
     }
 }
 

@@ -9,7 +9,7 @@ use gelu_core::Backend;
 use gelu_core::ledger::Policy;
 use gelu_core::server::{BlindTerms, LearningRate};
 
-use super::host::{Host, Hosted};
+use super::host::{Checked, Hosted};
 use super::shared::Shared;
 use crate::error::Result;
 use crate::handshake::Mode;
@@ -74,7 +74,7 @@ impl<B: Backend> Offer<B> {
 }
 
 /// An offer under any backend.
-pub struct AnyOffer(Box<dyn Open>);
+pub struct AnyOffer(Box<dyn Check>);
 
 impl<B: Backend> From<Offer<B>> for AnyOffer {
     fn from(offer: Offer<B>) -> Self {
@@ -83,31 +83,28 @@ impl<B: Backend> From<Offer<B>> for AnyOffer {
 }
 
 impl AnyOffer {
-    /// Opens the model's file and its books. `before` are the models that the server has by now: what it serves
-    /// already goes on with its versions, its line and its prepared weights.
-    pub(super) fn open(
-        self,
-        shared: &Arc<Shared>,
-        before: &[Arc<dyn Hosted>],
-    ) -> Result<Arc<dyn Hosted>> {
-        self.0.open(shared, before)
+    /// Reads the model's file and checks that it can be served so. `before` are the models that the server has by now:
+    /// what it serves already goes on with its versions, its line and its prepared weights.
+    pub(super) fn check(self, before: &[Arc<dyn Hosted>]) -> Result<Box<dyn Ready>> {
+        self.0.check(before)
     }
 }
 
-trait Open: Send {
-    fn open(
-        self: Box<Self>,
-        shared: &Arc<Shared>,
-        before: &[Arc<dyn Hosted>],
-    ) -> Result<Arc<dyn Hosted>>;
+trait Check: Send {
+    fn check(self: Box<Self>, before: &[Arc<dyn Hosted>]) -> Result<Box<dyn Ready>>;
 }
 
-impl<B: Backend> Open for Offer<B> {
-    fn open(
-        self: Box<Self>,
-        shared: &Arc<Shared>,
-        before: &[Arc<dyn Hosted>],
-    ) -> Result<Arc<dyn Hosted>> {
-        Ok(Arc::new(Host::open(*self, shared, before)?))
+impl<B: Backend> Check for Offer<B> {
+    fn check(self: Box<Self>, before: &[Arc<dyn Hosted>]) -> Result<Box<dyn Ready>> {
+        Ok(Box::new(Checked::new(*self, before)?))
     }
+}
+
+/// An offer that was checked.
+pub(super) trait Ready {
+    /// The name that clients will ask for.
+    fn name(&self) -> &str;
+
+    /// Opens its books, and publishes what its file holds, if that is news.
+    fn open(self: Box<Self>, shared: &Arc<Shared>) -> Result<Arc<dyn Hosted>>;
 }

@@ -1,5 +1,6 @@
 //! What all models of a server share: the door, the computing, the books, the account of what was done.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, RwLock};
 
 use tokio::sync::watch;
@@ -10,7 +11,7 @@ use super::observer::{ServerEvent, Summary, guarded};
 use super::quotas::Quotas;
 use super::turns::Turns;
 use super::{Config, Stop};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// See the [module](self).
 pub(super) struct Shared {
@@ -46,23 +47,12 @@ impl Shared {
     }
 
     /// Serves these from now on. Sessions that have begun go on as they began.
-    pub(super) fn serve(&self, models: Vec<Arc<dyn Hosted>>) -> Result<()> {
-        for (n, model) in models.iter().enumerate() {
-            if models[..n].iter().any(|other| other.name() == model.name()) {
-                let why =
-                    format!("two are called {:?}; give one of them another name", model.name());
-                return Err(Error::configuration("models", why));
-            }
-        }
-        if models.is_empty() {
-            return Err(Error::configuration("models", "there is none to serve"));
-        }
-        let names: Vec<_> = models.iter().map(|model| model.name().to_owned()).collect();
+    pub(super) fn serve(&self, models: Vec<Arc<dyn Hosted>>) {
+        let names: BTreeSet<_> = models.iter().map(|model| model.name().to_owned()).collect();
         let before = std::mem::replace(&mut *self.models.write().expect(NO_PANIC), models);
-        for gone in before.iter().filter(|model| !names.iter().any(|name| name == model.name())) {
+        for gone in before.iter().filter(|model| !names.contains(model.name())) {
             self.emit(ServerEvent::Withdrawn { model: gone.name().to_owned() });
         }
-        Ok(())
     }
 
     /// Serves nothing any more: models and this lead to each other.

@@ -3,7 +3,7 @@
 //! The store is the truth. A file with news becomes a version when it is opened; a version that a lease makes, or
 //! another server of the same store, replaces what sessions begin with.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
 use gelu_core::Parameters;
@@ -20,13 +20,20 @@ use crate::randomness::fresh_rng;
 
 /// See the [module](self).
 pub(super) struct Versions {
-    store: Store,
-    /// Under which the store keeps it.
-    name: String,
-    freeze: Option<usize>,
+    place: Place,
     /// The store's secret.
     salt: String,
     current: RwLock<Arc<Current>>,
+}
+
+/// Where a model's versions are, and how they are served.
+pub(super) struct Place {
+    pub(super) store: Store,
+    /// Under which the store keeps it.
+    pub(super) name: String,
+    pub(super) file: PathBuf,
+    /// Stages that are frozen, if not as the file says.
+    pub(super) freeze: Option<usize>,
 }
 
 /// A version, as it is stored and as it is served.
@@ -37,18 +44,12 @@ pub(super) struct Current {
 }
 
 impl Versions {
-    /// Publishes the file if it holds news, and begins with the store's last version.
+    /// Publishes what the file holds, `model`, if it is news, and begins with the store's last version.
     ///
     /// # Errors
     /// [`Error::Configuration`] for a trained model whose books are missing.
-    pub(super) fn open(
-        store: &Store,
-        name: &str,
-        file: &Path,
-        model: Model,
-        freeze: Option<usize>,
-        new_ledger: bool,
-    ) -> Result<Self> {
+    pub(super) fn open(place: Place, model: Model, new_ledger: bool) -> Result<Self> {
+        let Place { store, name, file, .. } = &place;
         let trained = model.version() > 0 && store.current(name)?.is_none();
         if trained && !import(store, name, file)? && !new_ledger {
             let why = format!(
@@ -60,14 +61,8 @@ impl Versions {
             );
             return Err(Error::configuration("ledger", why));
         }
-        let current = Current::published(store, name, file, model, freeze)?;
-        Ok(Self {
-            store: store.clone(),
-            name: name.to_owned(),
-            freeze,
-            salt: store.salt(&fresh_salt()?)?,
-            current: RwLock::new(Arc::new(current)),
-        })
+        let (salt, current) = (store.salt(&fresh_salt()?)?, place.published(model)?);
+        Ok(Self { place, salt, current: RwLock::new(Arc::new(current)) })
     }
 
     /// The last version.
@@ -81,49 +76,51 @@ impl Versions {
         base16ct::lower::encode_string(&hash)
     }
 
-    /// Takes over what a file holds.
-    pub(super) fn reopen(&self, file: &Path, model: Model) -> Result<()> {
-        let current = Current::published(&self.store, &self.name, file, model, self.freeze)?;
-        self.set(current);
+    /// Takes over what the file holds now.
+    pub(super) fn reopen(&self, model: Model) -> Result<()> {
+        self.set(self.place.published(model)?);
         Ok(())
     }
 
     /// Takes over a version that another server of the same store has made, and returns its number.
     pub(super) fn refresh(&self) -> Result<Option<u64>> {
-        let (now, last) = (self.current(), self.store.current(&self.name)?);
-        if last.is_none_or(|last| last.version == now.model.version()) {
+        let last = self.place.store.current(&self.place.name)?;
+        if last.is_none_or(|last| last.version == self.current().model.version()) {
             return Ok(None);
         }
-        let (version, bytes) = stored(&self.store, &self.name)?;
+        let (version, bytes) = self.place.last()?;
         let number = version.version;
-        self.set(Current::new(Model::from_bytes(&bytes)?, self.freeze, version.content)?);
+        self.set(self.place.served(Model::from_bytes(&bytes)?, version.content)?);
         Ok(Some(number))
     }
 
     /// Ends a lease: `parameters` become the successor of `base`, in the store first, then for everybody, and at last
     /// in the file.
+    ///
+    /// From here on what the holder has seen of `base` counts on the new version too, also what
+    /// its other sessions are still shown of `base`; see [`Account`](gelu_core::ledger::Account).
+    ///
+    /// # Errors
+    /// [`gelu_store::Error::LeaseLost`] when another version came between.
     pub(super) fn commit(
         &self,
         lease: &Lease,
         account: &str,
         base: u64,
         parameters: Parameters,
-        file: &Path,
     ) -> Result<u64> {
         let current = self.current();
-        if base != current.model.version() {
-            let last = current.model.version();
+        let last = current.model.version();
+        if base != last {
             let why = format!("it began from version {base}, and {last} was published since");
             return Err(gelu_store::Error::LeaseLost(why).into());
         }
         let model = current.model.successor(parameters)?;
         let (content, bytes) = (content(&model)?, model.to_bytes()?);
-        let version = self.store.commit(lease, account, base, &content, &bytes)?;
+        let version = self.place.store.commit(lease, account, base, &content, &bytes)?;
         let served = Arc::new(ServedModel::from(&model));
         self.set(Current { model, served, content });
-        if !self.store.is_shared() {
-            keep(file, &bytes);
-        }
+        self.place.keep(&bytes);
         Ok(version)
     }
 
@@ -132,63 +129,72 @@ impl Versions {
     }
 }
 
-impl Current {
-    fn published(
-        store: &Store,
-        name: &str,
-        file: &Path,
-        model: Model,
-        freeze: Option<usize>,
-    ) -> Result<Self> {
-        let content = content(&model)?;
-        let bytes = |version| {
-            let numbered = model.clone().with_version(version).to_bytes();
-            let unwritable = |e: gelu_nn::Error| gelu_store::Error::Engine(e.to_string());
-            numbered.map_err(unwritable)
-        };
-        match store.publish(name, &content, model.version(), false, &bytes)? {
+impl Place {
+    /// The store's last version, which is what the file holds if that is news.
+    fn published(&self, model: Model) -> Result<Current> {
+        match publish(&self.store, &self.name, &model, false)? {
             Published::New(version) | Published::Current(version) => {
                 let before = model.version();
                 let model = model.with_version(version.version);
-                if before != version.version && !store.is_shared() {
-                    keep(file, &model.to_bytes()?);
+                if before != version.version {
+                    self.keep(&model.to_bytes()?);
                 }
-                Self::new(model, freeze, version.content)
+                self.served(model, version.content)
             }
-            Published::Known(last) => {
-                let (file_is, path) = (model.version(), file);
-                let file = file.display();
-                let last = last.version;
+            Published::Known(_) => {
+                let (file, file_is) = (self.file.display(), model.version());
+                let (version, bytes) = self.last()?;
+                let last = version.version;
                 guarded(|| {
                     tracing::warn!(%file, file_is, last, "the file holds an older version than the store: the last one is \
                         served; `gelu publish --again` makes the old one current");
                 });
-                Self::kept(store, name, path, freeze)
+                self.keep(&bytes);
+                self.served(Model::from_bytes(&bytes)?, version.content)
             }
         }
     }
 
-    /// The store's last version, which becomes what the file holds unless that is nobody's business but its owner's.
-    fn kept(store: &Store, name: &str, file: &Path, freeze: Option<usize>) -> Result<Self> {
-        let (version, bytes) = stored(store, name)?;
-        if !store.is_shared() {
-            keep(file, &bytes);
-        }
-        Self::new(Model::from_bytes(&bytes)?, freeze, version.content)
-    }
-
-    fn new(model: Model, freeze: Option<usize>, content: String) -> Result<Self> {
-        let model = match freeze {
+    fn served(&self, model: Model, content: String) -> Result<Current> {
+        let model = match self.freeze {
             Some(stages) => model.freeze(stages)?,
             None => model,
         };
         let served = Arc::new(ServedModel::from(&model));
-        Ok(Self { model, served, content })
+        Ok(Current { model, served, content })
+    }
+
+    fn last(&self) -> Result<(Version, Vec<u8>)> {
+        let lost = || Error::Bug(format!("the store has lost {:?}", self.name));
+        self.store.weights(&self.name)?.ok_or_else(lost)
+    }
+
+    /// Writes a version that is stored already where the operator looks for it; beside a store that servers share, the
+    /// file is where the model came from, and stays. The next start repairs what fails here.
+    fn keep(&self, bytes: &[u8]) {
+        if self.store.is_shared() {
+            return;
+        }
+        if let Err(FileError { path, problem }) = files::replace(&self.file, bytes) {
+            let file = path.display();
+            guarded(
+                || tracing::error!(%file, %problem, "cannot be replaced; the store has the version"),
+            );
+        }
     }
 }
 
-fn stored(store: &Store, name: &str) -> Result<(Version, Vec<u8>)> {
-    store.weights(name)?.ok_or_else(|| Error::Bug(format!("the store has lost {name:?}")))
+/// Makes a model the current version in the books, if it is news; with `again`, also if an older version held the
+/// same.
+///
+/// # Errors
+/// [`Error::Store`]; [`Error::Model`]: none of a model that was loaded.
+pub fn publish(store: &Store, name: &str, model: &Model, again: bool) -> Result<Published> {
+    let bytes = |version| {
+        let numbered = model.clone().with_version(version).to_bytes();
+        numbered.map_err(|error| gelu_store::Error::Engine(error.to_string()))
+    };
+    Ok(store.publish(name, &content(model)?, model.version(), again, &bytes)?)
 }
 
 fn fresh_salt() -> Result<String> {
@@ -214,16 +220,6 @@ fn import(store: &Store, name: &str, file: &Path) -> Result<bool> {
 pub fn content(model: &Model) -> Result<String> {
     let bytes = model.clone().with_version(0).to_bytes()?;
     Ok(base16ct::lower::encode_string(&Sha256::digest(bytes)))
-}
-
-/// Writes a version that is stored already where the operator looks for it. The next start repairs what fails here.
-fn keep(file: &Path, bytes: &[u8]) {
-    if let Err(FileError { path, problem }) = files::replace(file, bytes) {
-        let file = path.display();
-        guarded(
-            || tracing::error!(%file, %problem, "cannot be replaced; the store has the version"),
-        );
-    }
 }
 
 const NO_PANIC: &str = "nothing panics while it is held";

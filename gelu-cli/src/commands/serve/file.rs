@@ -2,7 +2,8 @@
 //!
 //! So one parser knows what a setting means, which values it takes, and what to say of others.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::Result;
 use clap::{Arg, Args, Command};
@@ -18,10 +19,18 @@ use crate::problem::problem;
 /// What a file says.
 #[derive(Debug)]
 pub(super) struct Settings {
+    pub(super) fixed: Fixed,
+    pub(super) models: Vec<ModelArgs>,
+}
+
+/// What holds from a server's start to its end.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Fixed {
     pub(super) place: Place,
     pub(super) limits: Limits,
     pub(super) quota: Quota,
-    pub(super) models: Vec<ModelArgs>,
+    /// Of accounts that have one of their own.
+    pub(super) quotas_of: BTreeMap<String, Quota>,
 }
 
 #[derive(Deserialize)]
@@ -33,6 +42,8 @@ struct Content {
     limits: LimitsTable,
     #[serde(default)]
     quota: Quota,
+    #[serde(default, rename = "quota-of")]
+    quotas_of: BTreeMap<String, Quota>,
     #[serde(default)]
     model: Vec<Table>,
 }
@@ -63,7 +74,9 @@ impl Settings {
         if models.is_empty() {
             return Err(unusable("no [[model]] in it".into()));
         }
-        Ok(Self { place, limits: content.limits.limits(), quota: content.quota, models })
+        let (limits, quota, quotas_of) =
+            (content.limits.limits(), content.quota, content.quotas_of);
+        Ok(Self { fixed: Fixed { place, limits, quota, quotas_of }, models })
     }
 }
 
@@ -113,10 +126,4 @@ fn one_line(error: &clap::Error) -> String {
     let said = error.render().to_string();
     let said = said.trim_start_matches("error: ");
     said.split("\n\n").next().unwrap_or(said).replace('\n', " ")
-}
-
-/// Where a path of the command line leads, if the file names none.
-pub(super) fn store_beside(model: &Path) -> PathBuf {
-    let file = gelu_files::resolve(model).unwrap_or_else(|_| model.to_owned());
-    file.with_added_extension("store")
 }

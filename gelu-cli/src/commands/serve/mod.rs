@@ -5,6 +5,7 @@ mod limits;
 mod offer;
 mod running;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use crate::output::Output;
 use crate::phases::{bytes, say};
 use crate::problem::Advise;
 use crate::{service_manager, signals};
-use file::{Settings, store_beside};
+use file::{Fixed, Settings};
 use offer::ModelArgs;
 use running::{ADMIN, Running};
 
@@ -87,6 +88,9 @@ struct Place {
     /// Health, metrics, backup and reload, for whoever reaches this address [without an address: 127.0.0.1:9878]
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = ADMIN)]
     admin: Option<SocketAddr>,
+    /// Count bytes, seconds and refusals by account as well, whose names the admin address then tells
+    #[arg(long, requires = "admin")]
+    metrics_by_account: bool,
     /// Address and port of the page for browsers, over TLS; whoever asks there brings a token of `gelu token`, and asks
     /// models of the backend lattice
     #[arg(long, value_name = "ADDRESS", requires = "web_root")]
@@ -101,7 +105,8 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
     args.threads.start()?;
     let settings = args.settings()?;
     let models = settings.offers()?;
-    let (mut config, metrics) = (settings.config()?, Arc::new(Metrics::new(false)));
+    let by_account = settings.fixed.place.metrics_by_account;
+    let (mut config, metrics) = (settings.config()?, Arc::new(Metrics::new(by_account)));
     config.observer = Arc::clone(&metrics) as _;
     let tls = config.tls.clone();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
@@ -135,9 +140,12 @@ impl Args {
         match &self.config {
             Some(file) => Settings::read(file),
             None => Ok(Settings {
-                place: self.place.clone(),
-                limits: Limits::default(),
-                quota: Quota::default(),
+                fixed: Fixed {
+                    place: self.place.clone(),
+                    limits: Limits::default(),
+                    quota: Quota::default(),
+                    quotas_of: BTreeMap::new(),
+                },
                 models: vec![self.model.clone()],
             }),
         }
@@ -150,19 +158,22 @@ impl Settings {
         self.models.iter().map(ModelArgs::offer).collect()
     }
 
-    /// Where the books are.
+    /// Where the books are: beside the first model, if nowhere else.
     fn location(&self) -> Location {
-        let beside = || Location::File(store_beside(self.models[0].file()));
-        self.place.store.clone().unwrap_or_else(beside)
+        let beside = || {
+            let model = self.models[0].file();
+            let file = gelu_files::resolve(model).unwrap_or_else(|_| model.to_owned());
+            Location::File(file.with_added_extension("store"))
+        };
+        self.fixed.place.store.clone().unwrap_or_else(beside)
     }
 
     fn config(&self) -> Result<Config> {
-        let tls = server_tls(&self.place.certs)?;
-        let location = self.location();
-        let mut config = Config::new(self.place.listen, tls, Store::open(&location)?);
-        config.limits = self.limits;
-        config.quota = self.quota;
-        let page = self.place.web.zip(self.place.web_root.as_ref());
+        let Fixed { place, limits, quota, quotas_of } = &self.fixed;
+        let (tls, location) = (server_tls(&place.certs)?, self.location());
+        let mut config = Config::new(place.listen, tls, Store::open(&location)?);
+        (config.limits, config.quota, config.quotas_of) = (*limits, *quota, quotas_of.clone());
+        let page = place.web.zip(place.web_root.as_ref());
         config.web = page.map(|(address, root)| Web::new(address, root));
         if location.is_shared() {
             config.replica = format!("{:016x}", rand::make_rng::<ChaCha20Rng>().next_u64());

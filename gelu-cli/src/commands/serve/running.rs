@@ -11,8 +11,8 @@ use gelu_service::server::Handle;
 use gelu_store::{Location, Store};
 use tokio::sync::Mutex;
 
-use super::file::Settings;
-use super::{Args, Place};
+use super::Args;
+use super::file::{Fixed, Settings};
 use crate::phases::say;
 use crate::problem::explain;
 use crate::{service_manager, signals};
@@ -20,7 +20,7 @@ use crate::{service_manager, signals};
 /// See the [module](self).
 pub(super) struct Running {
     args: Args,
-    place: Place,
+    fixed: Fixed,
     location: Location,
     store: Store,
     tls: ServerTls,
@@ -41,7 +41,7 @@ impl Running {
     ) -> Arc<Self> {
         Arc::new(Self {
             args: args.clone(),
-            place: settings.place.clone(),
+            fixed: settings.fixed.clone(),
             location: settings.location(),
             store: server.store().clone(),
             tls,
@@ -54,7 +54,7 @@ impl Running {
 
     /// Answers at the admin address, if there is one.
     pub(super) fn admin(self: &Arc<Self>, readiness: &Readiness) -> Result<Option<Admin>> {
-        let Some(address) = self.place.admin else { return Ok(None) };
+        let Some(address) = self.fixed.place.admin else { return Ok(None) };
         let mut config = gelu_admin::Config::new(address);
         if !address.ip().is_loopback() {
             config.beyond_this_machine = true;
@@ -77,7 +77,8 @@ impl Running {
         }
     }
 
-    /// Certificates, models and their terms, as the files say it now: all of it, or nothing.
+    /// Certificates, which are followed in any case, then the models and their terms, as the files say it now: all of
+    /// them, or none.
     async fn reload_now(&self) -> Result<String> {
         let _one = self.reloading.lock().await;
         let reloaded = service_manager::reloading(self.reload_all()).await;
@@ -93,8 +94,8 @@ impl Running {
             Ok::<_, anyhow::Error>((settings, offers))
         })
         .await??;
-        if settings.place != self.place {
-            tracing::warn!("what [server] says now takes effect at the next start");
+        if settings.fixed != self.fixed {
+            tracing::warn!("what was changed outside of [[model]] takes effect at the next start");
         }
         self.tls.reload()?;
         self.server.serve(offers).await?;

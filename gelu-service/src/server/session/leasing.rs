@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use gelu_core::error::Refused;
 use gelu_core::{Backend, Parameters};
+use gelu_store::Error as StoreError;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::{Over, Session, asked_to_stop, unexpected};
@@ -106,10 +107,14 @@ impl<B: Backend> Session<B> {
         let lease = self.lease.as_ref().map(Lease::key);
         let lease = lease.ok_or_else(|| Error::Bug("a commit without a lease".into()))?;
         let committed = self.compute("Committed", move |machine, host| {
-            let stored = host.host.commit(&lease, &host.account, base, parameters);
+            let versions = host.host.versions();
+            let stored = versions.commit(&lease, &host.account, base, parameters);
             let (server, _) = machine.leasing()?;
             match &stored {
                 Ok(version) => server.committed(*version)?,
+                Err(error @ Error::Store(StoreError::LeaseLost(_))) => {
+                    server.refuse("lease lost", error.to_string())?;
+                }
                 Err(_) => server.refuse(
                     "store",
                     "the server cannot keep the new version; tell its operator".into(),
@@ -129,7 +134,9 @@ impl<B: Backend> Session<B> {
             Err(error) => {
                 let reason = error.to_string();
                 self.roll_back(&reason);
-                self.host.emit(Event::StoreFailed { reason });
+                if !matches!(error, Error::Store(StoreError::LeaseLost(_))) {
+                    self.host.emit(Event::StoreFailed { reason });
+                }
             }
         }
         Ok(())
@@ -152,15 +159,14 @@ fn grant<B: Backend>(
     batch: usize,
     lengths: RangeInclusive<u32>,
 ) -> Result<Option<(u64, u32)>> {
-    // What another server of the store has made meanwhile is what this lease begins from.
-    host.host.refresh()?;
-    let model = host.host.served();
     let (server, rng) = machine.leasing()?;
-    let drawn = server.exposure(&model).and_then(|exposure| {
-        Ok(host.host.draw(&host.account, model.version, &exposure, batch, lengths)?)
+    let drawn = host.host.last().map_err(gelu_core::Error::from).and_then(|model| {
+        let exposure = server.exposure(&model)?;
+        let steps = host.host.draw(&host.account, model.version, &exposure, batch, lengths)?;
+        Ok((model, steps))
     });
     match drawn {
-        Ok(steps) => {
+        Ok((model, steps)) => {
             let rate = host.host.offer.rate.clone();
             server.grant(&model, steps, rate, rng)?;
             Ok(Some((model.version, steps)))
