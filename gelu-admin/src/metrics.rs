@@ -165,7 +165,7 @@ impl Metrics {
         registry.register("tickets_made", "Tickets made for blind queries", self.tickets_made.clone());
         registry.register("tickets_spent", "Tickets that blind queries have used up", self.tickets_spent.clone());
         registry.register("model_version", "The version of a model that is served", self.version.clone());
-        registry.register("store_failures", "Times that the store failed and a request was refused for it", self.store_failures.clone());
+        registry.register("store_failures", "Times that the store failed", self.store_failures.clone());
         if let Some(accounts) = &self.accounts {
             registry.register("account_bytes", "Bytes of an account's messages", accounts.bytes.clone());
             registry.register("account_compute_seconds", "Seconds computed for an account", accounts.seconds.clone());

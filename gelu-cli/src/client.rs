@@ -65,10 +65,7 @@ pub(crate) struct ServerArgs {
 impl ServerArgs {
     /// Our certificate for the server that was named.
     pub(crate) fn tls(&self) -> Result<ClientTls> {
-        let of_account = |extension: &str| {
-            self.certs.join("clients").join(&self.account).with_added_extension(extension)
-        };
-        let identity = Identity { certificate: of_account("pem"), key: of_account("key") };
+        let identity = Identity::at(&self.certs.join("clients").join(&self.account));
         ClientTls::read(&self.certs.join("ca.pem"), &identity).advise(|| {
             format!(
                 "put ca.pem, clients/{name}.pem and clients/{name}.key into {}, or name them with \

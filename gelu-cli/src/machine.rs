@@ -94,7 +94,7 @@ pub fn now() -> String {
 
 /// Seconds since 1970 as a date of the Gregorian calendar. Years are counted from March, so that
 /// the leap day is their last (Howard Hinnant, *chrono-compatible low-level date algorithms*).
-fn date(seconds: u64) -> String {
+pub(crate) fn date(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;

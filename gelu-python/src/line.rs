@@ -49,10 +49,7 @@ impl Task for Greet<'_> {
     type Output = Result<Box<dyn Line>, Stopped>;
 
     fn run<S: Scheme>(self) -> Self::Output {
-        let of_account = |extension: &str| {
-            self.certs.join("clients").join(self.account).with_added_extension(extension)
-        };
-        let identity = Identity { certificate: of_account("pem"), key: of_account("key") };
+        let identity = Identity::at(&self.certs.join("clients").join(self.account));
         let tls = ClientTls::read(&self.certs.join("ca.pem"), &identity)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("cannot start the runtime")?;

@@ -41,6 +41,7 @@ use crate::files;
 use crate::trust;
 use register::Register;
 pub use revoke::{Entry, Whom};
+pub use trust::SOON;
 
 /// Names under which every server certificate is valid.
 pub const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -238,8 +239,8 @@ impl Authority {
 }
 
 impl Identity {
-    /// The two files of this name.
-    fn at(stem: &Path) -> Self {
+    /// The two files of this name: `stem` with `.pem` and with `.key` added.
+    pub fn at(stem: &Path) -> Self {
         Self {
             certificate: stem.with_added_extension("pem"),
             key: stem.with_added_extension("key"),

@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
-use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
+use x509_parser::prelude::{ASN1Time, CertificateRevocationList, FromDer, X509Certificate};
 
 use crate::error::{FileError, FileProblem};
 use crate::trust;
@@ -130,17 +129,12 @@ fn check_time(list: &CertificateRevocationList<'_>) -> Result<(), String> {
     let Some(until) = list.next_update() else {
         return Err(format!("the list does not say how long it is valid; {AGAIN}"));
     };
-    let left = until.timestamp() - now();
+    let left = until.timestamp() - ASN1Time::now().timestamp();
     if left < 0 {
         return Err(format!("the list of revoked certificates ended on {until}; {AGAIN}"));
     }
-    if left < trust::SOON {
+    if trust::is_soon(left) {
         tracing::warn!(list = %list.issuer(), ends = %until, "the list of revoked certificates ends soon");
     }
     Ok(())
-}
-
-fn now() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }

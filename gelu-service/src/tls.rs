@@ -10,7 +10,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use rustls::crypto::CryptoProvider;
@@ -39,6 +39,8 @@ struct Shared {
     authority: PathBuf,
     identity: Identity,
     current: RwLock<Arc<InForce>>,
+    /// Held by a reload: one that read older files must not come after one that read newer ones.
+    reloading: Mutex<()>,
     /// Counts the reloads.
     generation: watch::Sender<u64>,
 }
@@ -69,6 +71,7 @@ impl ServerTls {
             authority: authority.to_owned(),
             identity: identity.clone(),
             current: RwLock::new(Arc::new(in_force)),
+            reloading: Mutex::default(),
             generation: watch::Sender::new(0),
         })))
     }
@@ -84,7 +87,8 @@ impl ServerTls {
     /// As [`read`](Self::read); a list of revoked certificates that is gone, or older than the one in force. The old
     /// files stay in force then.
     pub fn reload(&self) -> Result<()> {
-        let Shared { authority, identity, current, generation } = &*self.0;
+        let Shared { authority, identity, current, reloading, generation } = &*self.0;
+        let _one = reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let new = InForce::read(authority, identity)?;
         let old = self.in_force();
         if new.revocations.number < old.revocations.number {
@@ -281,7 +285,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> 
     }
 }
 
-fn unsupported(error: rustls::Error) -> Error {
+pub(crate) fn unsupported(error: rustls::Error) -> Error {
     Error::Bug(format!("the provider lacks TLS 1.3: {error}"))
 }
 
@@ -296,7 +300,7 @@ mod tests {
     use tokio::time::timeout;
 
     struct Site {
-        _folder: tempfile::TempDir,
+        folder: tempfile::TempDir,
         authority: Authority,
         server: Identity,
         tls: ServerTls,
@@ -310,7 +314,7 @@ mod tests {
                 authority.issue_client(account).unwrap();
             }
             let tls = ServerTls::read(&authority.certificate(), &server).unwrap();
-            Self { _folder: folder, authority, server, tls }
+            Self { folder, authority, server, tls }
         }
 
         fn client(&self, name: &str) -> ClientTls {
@@ -318,11 +322,7 @@ mod tests {
         }
 
         fn identity(&self, name: &str) -> Identity {
-            let stem = self._folder.path().join("clients").join(name);
-            Identity {
-                certificate: stem.with_added_extension("pem"),
-                key: stem.with_added_extension("key"),
-            }
+            Identity::at(&self.folder.path().join("clients").join(name))
         }
 
         fn certificate(&self, name: &str) -> CertificateDer<'static> {

@@ -1,7 +1,7 @@
 //! What is wrong with a certificate, in words, and who must do what about it.
 
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage};
@@ -23,8 +23,7 @@ pub(crate) fn check_own(path: &Path, leaf: &CertificateDer<'_>, of: Use) -> Resu
     let problem = |why: String| FileError::at(path)(FileProblem::Certificate(why));
     let (_, certificate) = X509Certificate::from_der(leaf)
         .map_err(|e| FileError::damaged(path, "a certificate", e))?;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let now = ASN1Time::now().timestamp();
     let validity = certificate.validity();
     let again = match of {
         Use::Server => "`gelu certs renew --server` makes a new one, or ask your authority",
@@ -48,7 +47,7 @@ pub(crate) fn check_own(path: &Path, leaf: &CertificateDer<'_>, of: Use) -> Resu
         };
         return Err(problem(format!("not the certificate of {this}; use {other}")));
     }
-    if of == Use::Server && validity.not_after.timestamp() - now < SOON {
+    if of == Use::Server && is_soon(validity.not_after.timestamp() - now) {
         let (path, on) = (path.display(), validity.not_after);
         tracing::warn!(certificate = %path, expires = %on, "the certificate ends soon");
     }
@@ -172,8 +171,13 @@ fn names(presented: &[String]) -> String {
     presented.iter().map(plain).collect::<Vec<_>>().join(", ")
 }
 
-/// 30 days, in seconds.
-pub(crate) const SOON: i64 = 30 * 86_400;
+/// Whether so many seconds are less than [`SOON`].
+pub(crate) fn is_soon(seconds: i64) -> bool {
+    seconds < SOON.as_secs().cast_signed()
+}
+
+/// What ends within this time is said to end soon: it should be renewed.
+pub const SOON: Duration = Duration::from_hours(30 * 24);
 
 #[cfg(test)]
 mod tests {

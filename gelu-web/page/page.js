@@ -3,7 +3,7 @@
 import { Paper, SAMPLES, shrink } from './paper.js';
 
 const at = (id) => document.getElementById(id);
-const state = { worker: undefined, terms: undefined, ready: false, asked: undefined, tickets: 0, pixels: undefined };
+const state = { worker: undefined, terms: undefined, ready: false, asked: undefined, pixels: undefined };
 const sums = { up: 0, down: 0, messages: 0 };
 
 const paper = new Paper(at('paper'), redraw);
@@ -29,7 +29,7 @@ SAMPLES.forEach((strokes, digit) => {
 function connect(token) {
   at('token').value = '';
   state.worker?.terminate();
-  Object.assign(state, { terms: undefined, ready: false, asked: undefined, tickets: 0 });
+  Object.assign(state, { terms: undefined, ready: false, asked: undefined });
   Object.assign(sums, { up: 0, down: 0, messages: 0 });
   at('timeline').tBodies[0].replaceChildren();
   at('facts').hidden = true;
@@ -65,7 +65,6 @@ function heard(event) {
       crossed(event);
       break;
     case 'tickets':
-      state.tickets = event.held;
       status(`Connected, with ${plural(event.held, 'ticket')} ready: a ticket is what a blind query was prepared with.`);
       break;
     case 'answer':
@@ -125,7 +124,6 @@ function answer({ class: number, probabilities, cut_off }) {
   at('answer').replaceChildren(strong, `${(took / 1000).toFixed(2)} s; ${bytes(up)} left, ${bytes(down)} came.${cut}`);
   at('answer').dataset.class = number;
   at('answer').dataset.milliseconds = took;
-  if (state.terms.mode === 'blind') state.tickets = Math.max(0, state.tickets - 1);
   state.asked = undefined;
   if (!probabilities) return;
   at('scores').hidden = false;

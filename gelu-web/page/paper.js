@@ -117,7 +117,7 @@ export function shrink(paper, target) {
     context.drawImage(paper, ink.left, ink.top, ink.width, ink.height, x, y, w, h);
   };
   put(0, 0);
-  const { x, y } = centre(grey(context, width, height), width, height);
+  const { x, y } = centre(grey(context, width, height), width);
   put(Math.round((width - 1) / 2 - x), Math.round((height - 1) / 2 - y));
   return grey(context, width, height);
 }

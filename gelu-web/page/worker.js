@@ -1,7 +1,7 @@
 // The client machine, in a thread of its own: bytes between the WebSocket and the module, times, nothing stored.
 //
 // From the page: { connect: token, model } once, then { ask: pixels }. To the page: the module's events with `at`, the
-// milliseconds since the connection was asked for, and `computed`, those that the module has computed for so far.
+// milliseconds since the connection was asked for.
 
 const PIECE_BYTES = 1 << 16; // The longest message that the server takes.
 const TICKETS = 2; // Made in idle time for the next queries.
@@ -9,7 +9,6 @@ const TICKETS = 2; // Made in idle time for the next queries.
 let module;
 let socket;
 let began = 0;
-let computed = 0;
 
 self.onmessage = ({ data }) => {
   if (data.connect !== undefined) connect(data.connect, data.model).catch((error) => end(String(error)));
@@ -36,11 +35,9 @@ async function connect(token, model) {
 
 // Hands bytes in, then takes out what there is for the server and for the page.
 function call(name, bytes = new Uint8Array(0), argument = 0) {
-  const start = performance.now();
   const place = module.gelu_input(bytes.length); // May move the memory: before its buffer is taken.
   new Uint8Array(module.memory.buffer, place, bytes.length).set(bytes);
   module[name](argument);
-  computed += performance.now() - start;
   for (let length = module.gelu_transmit(); length > 0; length = module.gelu_transmit()) {
     const frame = output(length);
     for (let at = 0; at < length; at += PIECE_BYTES) socket.send(frame.slice(at, at + PIECE_BYTES));
@@ -67,7 +64,7 @@ function prepare() {
 }
 
 function tell(event) {
-  postMessage({ ...event, at: performance.now() - began, computed });
+  postMessage({ ...event, at: performance.now() - began });
 }
 
 function end(reason) {

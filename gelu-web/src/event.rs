@@ -71,6 +71,4 @@ pub struct Terms {
     pub classes: Vec<String>,
     /// The ledger's verdict on queries of this mode.
     pub verdict: String,
-    /// Tickets that the server lets a session hold.
-    pub tickets: u32,
 }

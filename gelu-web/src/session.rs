@@ -290,7 +290,6 @@ impl Session {
             image: [image.shape[1], image.shape[2]],
             classes,
             verdict: verdict.clone(),
-            tickets: card.tickets,
         })));
         self.incoming.set_limit(FRAME_BYTES);
         let network = Arc::new(described.network);

@@ -231,7 +231,7 @@ fn list(entries: Vec<Entry>, output: Output) -> Result<()> {
         let state = match (revoked, left) {
             (Some(_), _) => "revoked",
             (None, None) => "expired",
-            (None, Some(left)) if left < SOON => "ends soon",
+            (None, Some(left)) if left < certs::SOON => "ends soon",
             _ => "valid",
         };
         Row { account, serial, expires, revoked, state }
@@ -244,9 +244,6 @@ fn list(entries: Vec<Entry>, output: Output) -> Result<()> {
     }
     output.show(&rows, shown)
 }
-
-/// Then it should be renewed.
-const SOON: Duration = Duration::from_hours(30 * 24);
 
 fn advised(error: gelu_service::Error) -> anyhow::Error {
     use gelu_service::error::{Error, FileError, FileProblem};

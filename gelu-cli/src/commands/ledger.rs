@@ -9,6 +9,7 @@ use clap::Subcommand;
 use gelu_store::{Ended, Error, Location, Model, Overview, Store};
 use serde_json::json;
 
+use crate::machine;
 use crate::output::{Output, table};
 use crate::phases::bytes;
 use crate::problem::{advised, problem};
@@ -210,17 +211,10 @@ fn accounts(books: &Overview) -> comfy_table::Table {
     rows
 }
 
-/// The date of a second since 1970 (UTC), by the civil calendar.
+/// The day of a second since 1970 (UTC).
 fn date(second: u64) -> String {
-    // Howard Hinnant, "chrono-compatible low-level date algorithms": days counted from 1 March of year 0.
-    let days = second / 86_400 + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let (month, next_year) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    format!("{:04}-{month:02}-{day:02}", era * 400 + year + next_year)
+    let date = machine::date(second);
+    date.split('T').next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -77,6 +77,12 @@ pub(super) fn read_all(folder: &Path) -> Result<Vec<Issued>, FileError> {
             if file.format != FORMAT {
                 return Err(damaged(format!("format {}, this gelu knows {FORMAT}", file.format)));
             }
+            let is_serial = |issued: &&Issued| base16ct::lower::decode_vec(&issued.serial).is_ok();
+            if let Some(Issued { serial, .. }) =
+                file.issued.iter().find(|issued| !is_serial(issued))
+            {
+                return Err(damaged(format!("{serial:?} is no serial number")));
+            }
             file.issued
         }
     };

@@ -170,9 +170,9 @@ pub enum ServerEvent {
         /// How many: one for each sample.
         tickets: usize,
     },
-    /// The disk failed us; what depended on it was refused.
+    /// The store failed us; what depended on it was refused, or is tried again.
     StoreFailed {
-        /// Which file, and what the operating system said.
+        /// What it said.
         reason: String,
     },
     /// A session has ended.
@@ -317,7 +317,7 @@ impl ServerEvent {
             Self::TicketsSpent { account, model, tickets } => {
                 tracing::debug!(account, model, tickets, "tickets spent");
             }
-            Self::StoreFailed { reason } => tracing::error!(reason, "the disk failed"),
+            Self::StoreFailed { reason } => tracing::error!(reason, "the store failed"),
             Self::Left { account, model, ended: None } => {
                 tracing::info!(account, model, "session ends");
             }

@@ -264,7 +264,6 @@ mod tests {
         vec![script; sessions]
     }
 
-    /// What the account waited at most and computed within the time in which account 1 was there.
     #[test]
     fn a_hundred_sessions_of_one_account_do_not_starve_one_of_another() {
         for permits in [1, 2, 4] {

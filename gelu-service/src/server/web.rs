@@ -54,7 +54,7 @@ use super::session::{self, asked_to_stop};
 use super::shared::Shared;
 use crate::channel::{PARTING_TIME, admit};
 use crate::error::{Error, FileError, FrameError, Goodbye, Result};
-use crate::tls::ServerTls;
+use crate::tls::{ServerTls, unsupported};
 
 /// A page, and where it is served.
 #[derive(Debug, Clone)]
@@ -97,8 +97,6 @@ pub static HEADERS: [(HeaderName, &str); 8] = [
 
 /// Where the WebSocket is.
 const SESSION: &str = "/session";
-/// The longest token.
-const TOKEN_BYTES: usize = 4096;
 /// What a page must have, and what each kind of file is.
 const MUST: [&str; 3] = ["index.html", "worker.js", "gelu_web.wasm"];
 const KINDS: [(&str, &str); 5] = [
@@ -207,7 +205,7 @@ impl Pages {
         let mut socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(limits)).await;
         let doing = "reading a token";
         let token = match socket.next().await {
-            Some(Ok(Message::Text(token))) if token.len() <= TOKEN_BYTES => token,
+            Some(Ok(Message::Text(token))) => token,
             Some(Ok(_)) => {
                 close(&mut socket, "the first message must be a token, as text").await;
                 return Err(FrameError::NoGreeting.into());
@@ -295,7 +293,7 @@ fn without_clients(tls: &ServerTls) -> Result<Arc<ServerConfig>> {
     let provider = Arc::clone(with_clients.crypto_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| Error::Bug(format!("the provider lacks TLS 1.3: {error}")))?
+        .map_err(unsupported)?
         .with_no_client_auth()
         .with_cert_resolver(Arc::clone(&with_clients.cert_resolver));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];

@@ -95,10 +95,9 @@ impl Site {
     }
 
     fn tls(&self, account: &str) -> ClientTls {
-        let (certs, clients) = (self.path().join("certs"), self.path().join("certs/clients"));
-        let [certificate, key] =
-            ["pem", "key"].map(|kind| clients.join(account).with_extension(kind));
-        ClientTls::read(&certs.join("ca.pem"), &Identity { certificate, key }).unwrap()
+        let certs = self.path().join("certs");
+        let identity = Identity::at(&certs.join("clients").join(account));
+        ClientTls::read(&certs.join("ca.pem"), &identity).unwrap()
     }
 
     async fn connect(
