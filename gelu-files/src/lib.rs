@@ -177,8 +177,11 @@ fn keep_owner(file: &NamedTempFile, old: &Metadata) {
     let _ = (file, old);
 }
 
-/// A name is on the disk only when its folder is.
-fn sync_folder(path: &Path) -> io::Result<()> {
+/// Puts the name of a file on the disk: it is there only when its folder is.
+///
+/// # Errors
+/// What the system says.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     return File::open(folder_of(path))?.sync_all();
     #[cfg(not(unix))]

@@ -14,11 +14,8 @@ use std::fmt;
 
 use crate::basis::Basis;
 use crate::kernel::stream::{Stream, pack, packed_len};
-use crate::memory::Row;
 use crate::poly::{Evaluations, Poly};
-
-/// Columns that are worked on together: those of many polynomials stay in the second cache.
-pub(crate) const COLUMNS: usize = 1 << 10;
+use crate::sums::{by_columns, part};
 
 /// Polynomials over one basis, packed.
 ///
@@ -114,20 +111,12 @@ impl Packed {
             assert!(fits, "the bases of polynomials differ");
             assert_eq!(packed.count, factors.len(), "factors of packed polynomials");
         }
-        let rows = || -> Vec<Row> { basis.primes().iter().map(|_| basis.pool().row()).collect() };
-        let mut sums: Vec<[_; 2]> = lists.iter().map(|_| [rows(), rows()]).collect();
-        for (i, prime) in basis.primes().iter().enumerate() {
-            for first in (0..basis.degree()).step_by(COLUMNS) {
-                let columns = first..basis.degree().min(first + COLUMNS);
-                for ((packed, factors), sums) in lists.iter().zip(&mut sums) {
-                    let parts = factors.iter().map(|b| b.map(|b| &b.rows()[i][columns.clone()]));
-                    let outs = sums.each_mut().map(|rows| &mut rows[i][columns.clone()]);
-                    let stream = packed.stream(i).at_column(first);
-                    prime.kernel.sums_of_packed(outs, stream, &parts.collect::<Vec<_>>());
-                }
-            }
-        }
-        sums.into_iter().map(|rows| rows.map(|rows| Poly::of(basis, rows))).collect()
+        by_columns(basis, lists, |(packed, factors), i, columns, outs| {
+            let parts = factors.iter().map(|b| b.map(|b| part(b, i, columns)));
+            let stream = packed.stream(i).at_column(columns.start);
+            let kernel = &basis.primes()[i].kernel;
+            kernel.sums_of_packed(outs, stream, &parts.collect::<Vec<_>>());
+        })
     }
 
     /// The residues modulo prime `i`.

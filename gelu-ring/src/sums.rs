@@ -10,7 +10,6 @@ use std::ops::Range;
 
 use crate::basis::Basis;
 use crate::memory::Row;
-use crate::packed::COLUMNS;
 use crate::poly::{Evaluations, Poly};
 
 /// A polynomial, and two that it is multiplied by.
@@ -27,26 +26,39 @@ impl Poly<Evaluations> {
         let fits = |poly: &Self| poly.basis().begins_with(basis);
         let all = lists.iter().flatten().all(|(a, [b, c])| fits(a) && fits(b) && fits(c));
         assert!(all, "the bases of polynomials differ");
-        let rows = || -> Vec<Row> { basis.primes().iter().map(|_| basis.pool().row()).collect() };
-        let mut sums: Vec<[_; 2]> = lists.iter().map(|_| [rows(), rows()]).collect();
-        for (i, prime) in basis.primes().iter().enumerate() {
-            for first in (0..basis.degree()).step_by(COLUMNS) {
-                let columns = first..basis.degree().min(first + COLUMNS);
-                for (list, sums) in lists.iter().zip(&mut sums) {
-                    let terms = list.iter().map(|(a, [b, c])| {
-                        (part(a, i, &columns), [part(b, i, &columns), part(c, i, &columns)])
-                    });
-                    let outs = sums.each_mut().map(|rows| &mut rows[i][columns.clone()]);
-                    prime.kernel.sums_of_products(outs, &terms.collect::<Vec<_>>());
-                }
-            }
-        }
-        sums.into_iter().map(|rows| rows.map(|rows| Self::of(basis, rows))).collect()
+        by_columns(basis, lists, |list, i, columns, outs| {
+            let part = |poly| part(poly, i, columns);
+            let terms = list.iter().map(|(a, b)| (part(a), b.map(part)));
+            basis.primes()[i].kernel.sums_of_products(outs, &terms.collect::<Vec<_>>());
+        })
     }
 }
 
+/// Columns that are worked on together: those of many polynomials stay in the second cache.
+const COLUMNS: usize = 1 << 10;
+
+/// The two sums of each list, of which `sum`(list, i, columns, outs) makes some columns of row `i`.
+pub(crate) fn by_columns<L>(
+    basis: &Basis,
+    lists: &[L],
+    sum: impl Fn(&L, usize, &Range<usize>, [&mut [u64]; 2]),
+) -> Vec<[Poly<Evaluations>; 2]> {
+    let rows = || -> Vec<Row> { basis.primes().iter().map(|_| basis.pool().row()).collect() };
+    let mut sums: Vec<[_; 2]> = lists.iter().map(|_| [rows(), rows()]).collect();
+    for i in 0..basis.primes().len() {
+        for first in (0..basis.degree()).step_by(COLUMNS) {
+            let columns = first..basis.degree().min(first + COLUMNS);
+            for (list, sums) in lists.iter().zip(&mut sums) {
+                let outs = sums.each_mut().map(|rows| &mut rows[i][columns.clone()]);
+                sum(list, i, &columns, outs);
+            }
+        }
+    }
+    sums.into_iter().map(|rows| rows.map(|rows| Poly::of(basis, rows))).collect()
+}
+
 /// Some columns of row `i`.
-fn part<'a>(poly: &'a Poly<Evaluations>, i: usize, columns: &Range<usize>) -> &'a [u64] {
+pub(crate) fn part<'a>(poly: &'a Poly<Evaluations>, i: usize, columns: &Range<usize>) -> &'a [u64] {
     &poly.rows()[i][columns.clone()]
 }
 

@@ -117,7 +117,7 @@ impl Disk {
         Self { world: Arc::clone(&self.world), state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Some of the unsynced writes are kept, in any selection, one of them in part; all else is forgotten.
+    /// Some of the unsynced writes are kept, in any selection, a few of them in part; all else is forgotten.
     pub(crate) fn lose_power(&self) {
         let mut state = self.state();
         let State { kept, seen, unsynced, dies_in, full } = &mut *state;

@@ -182,7 +182,7 @@ impl World {
         START.saturating_add_signed(elapsed.saturating_add(state.off))
     }
 
-    /// Puts the clock of the books forwards or backwards: by seconds, or by a day.
+    /// Puts the clock of the books forwards or backwards: by up to a minute, or 30 hours.
     pub(crate) fn jump(&self) {
         let most = if self.once_in(4) { 30 * 3_600_000 } else { 60_000 };
         let off = self.draw(0..2 * most + 1).cast_signed() - most.cast_signed();

@@ -8,7 +8,7 @@ use gelu_core::error::Refused;
 /// A store's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why the store says no. In every case nothing has been changed.
+/// Why the store says no. Nothing has been changed, but for what [`Engine`](crate::Engine) says of a failed commit.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -13,7 +13,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use gelu_core::ledger::Account;
@@ -78,17 +77,10 @@ impl Store {
             }
             put(tx, &key, &origin)
         })?;
-        rename(&path, &renamed).map_err(Error::file(&path))?;
+        fs::rename(&path, &renamed)
+            .and_then(|()| gelu_files::sync_folder(&renamed))
+            .map_err(Error::file(&path))?;
         Ok(Imported { accounts: origin.accounts, torn: found.torn, renamed })
-    }
-}
-
-fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to)?;
-    match to.parent() {
-        #[cfg(unix)]
-        Some(folder) => fs::File::open(folder)?.sync_all(),
-        _ => Ok(()),
     }
 }
 

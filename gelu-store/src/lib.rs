@@ -125,21 +125,6 @@ impl Store {
         self.read(|tx| Ok(get(tx, &key)?.unwrap_or_default()))
     }
 
-    /// All accounts that have seen something of a model, by name.
-    ///
-    /// # Errors
-    /// Those of `each`; what the engine says.
-    pub fn accounts(
-        &self,
-        model: &str,
-        mut each: impl FnMut(&str, Account) -> Result<()>,
-    ) -> Result<()> {
-        let prefix = keys::account(model, "");
-        self.engine.read(&mut |tx| {
-            tx.scan(&prefix, &mut |key, value| each(&key[prefix.len()..], parse(key, value)?))
-        })
-    }
-
     fn read<T>(&self, mut work: impl FnMut(&mut dyn Transaction) -> Result<T>) -> Result<T> {
         let mut found = None;
         self.engine.read(&mut |tx| {

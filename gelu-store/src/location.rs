@@ -27,13 +27,15 @@ impl Url {
     }
 }
 
-/// Where the address stops being anybody's business: before what stands between `//` and `@`, and after `?`.
+/// Without what stands between `//` and `@`, and after `?`. An `@` after a `?` may end a password with a `?` in it: where
+/// that begins cannot be told.
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.0.split('?').next().unwrap_or_default();
-        match (shown.split_once("://"), shown.rsplit_once('@')) {
-            (Some((scheme, _)), Some((_, host))) => write!(f, "{scheme}://{host}"),
-            _ => f.write_str(shown),
+        let (scheme, rest) = self.0.split_once("://").unwrap_or_default();
+        let (base, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+        match parameters.contains('@') {
+            true => write!(f, "{scheme}://…"),
+            false => write!(f, "{scheme}://{}", base.rsplit('@').next().unwrap_or_default()),
         }
     }
 }
@@ -190,6 +192,11 @@ mod tests {
         assert!(location.is_shared() && !format!("{location:?}").contains("secret"));
         let error = "postgres://gelu:secret@host/books?sslmode=what".parse::<Location>();
         assert!(!error.unwrap_err().to_string().contains("secret"));
+        for password in ["zqz?zqz", "zqz@?zqz", "zqz@zqz?zqz@zqz"] {
+            let url = format!("postgres://gelu:{password}@host/books");
+            let error = url.parse::<Location>().unwrap_err().to_string();
+            assert!(error.starts_with("postgres://…") && !error.contains("zqz"), "{error}");
+        }
     }
 
     #[cfg(not(feature = "postgres"))]

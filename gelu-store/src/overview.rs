@@ -96,7 +96,8 @@ impl Store {
                         all.model(name).leases.insert(number, parse(key, value)?);
                     }
                     Key::Usage(day, account) => {
-                        let of_day = all.usage.entry(day * SECONDS_OF_A_DAY).or_default();
+                        let of_day =
+                            all.usage.entry(day.saturating_mul(SECONDS_OF_A_DAY)).or_default();
                         of_day.insert(account, parse(key, value)?);
                     }
                 }

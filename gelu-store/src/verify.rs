@@ -50,7 +50,6 @@ struct Found {
     contents: BTreeMap<String, u64>,
     line: Option<Line>,
     leases: BTreeMap<u64, LeaseRecord>,
-    accounts: BTreeMap<String, Account>,
 }
 
 #[derive(Default)]
@@ -117,12 +116,10 @@ fn gather(models: &mut Models, known: Key, key: &str, value: &[u8]) -> Result<()
         Key::Salt => drop(parse::<String>(key, value)?),
         Key::Usage(..) => drop(parse::<Usage>(key, value)?),
         Key::Import(_) => drop(parse::<Origin>(key, value)?),
+        Key::Account(..) => drop(parse::<Account>(key, value)?),
         Key::Model(name) => models.of(name).current = Some(parse(key, value)?),
         Key::Weights(name) => models.of(name).has_weights = true,
         Key::Content(name, hash) => drop(models.of(name).contents.insert(hash, parse(key, value)?)),
-        Key::Account(name, account) => {
-            drop(models.of(name).accounts.insert(account, parse(key, value)?));
-        }
         Key::Turn(name) => models.of(name).line = Some(parse(key, value)?),
         Key::Lease(name, number) => drop(models.of(name).leases.insert(number, parse(key, value)?)),
     }

@@ -62,15 +62,7 @@ pub struct Ledger {
 impl Ledger {
     /// The count of an account, which begins at nothing.
     pub fn account(&mut self, name: &str) -> &mut Account {
-        if !self.accounts.contains_key(name) {
-            self.accounts.insert(name.to_owned(), Account::default());
-        }
-        self.accounts.get_mut(name).expect("it is there now")
-    }
-
-    /// All accounts that have seen something.
-    pub fn accounts(&self) -> &BTreeMap<String, Account> {
-        &self.accounts
+        self.accounts.entry(name.to_owned()).or_default()
     }
 
     /// As [`Account::remaining`].

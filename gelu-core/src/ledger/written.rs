@@ -80,7 +80,7 @@ impl TryFrom<Written<'_>> for Account {
                 return Err(Unreadable::Line(line));
             }
         }
-        for (first, last, oldest) in joined {
+        for &(first, last, oldest) in &joined {
             let many = last.saturating_sub(first);
             if many >= MOST {
                 return Err(Unreadable::TooMany(many));
@@ -93,6 +93,11 @@ impl TryFrom<Written<'_>> for Account {
             if last < first {
                 return Err(Unreadable::Line(first));
             }
+        }
+        // What names a line is in no other: its bits would not be found.
+        let mut named = account.revealed.keys().chain(joined.iter().map(|(.., oldest)| oldest));
+        if let Some(&line) = named.find(|line| account.oldest.contains_key(line)) {
+            return Err(Unreadable::Line(line));
         }
         Ok(account)
     }
@@ -142,6 +147,8 @@ mod tests {
         assert_eq!(read(vec![line(1), line(1)], vec![]), Unreadable::Line(1));
         assert_eq!(read(vec![line(0)], vec![(1, 3, 0), (3, 4, 0)]), Unreadable::Line(3));
         assert_eq!(read(vec![line(0)], vec![(3, 1, 0)]), Unreadable::Line(3));
+        assert_eq!(read(vec![line(0), line(1)], vec![(1, 1, 0)]), Unreadable::Line(1));
+        assert_eq!(read(vec![line(0)], vec![(1, 1, 0), (2, 2, 1)]), Unreadable::Line(1));
         assert_eq!(read(vec![line(0)], vec![(0, u64::MAX, 0)]), Unreadable::TooMany(u64::MAX));
     }
 }

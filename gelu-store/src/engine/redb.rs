@@ -1,7 +1,6 @@
 //! One file, of one process.
 
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -94,10 +93,7 @@ impl Redb {
             io::ErrorKind::AlreadyExists => Error::Exists(path.clone()),
             _ => Error::file(path)(error.error),
         })?;
-        // A name is on the disk only when its folder is.
-        #[cfg(unix)]
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::file(path))?;
-        Ok(())
+        gelu_files::sync_folder(path).map_err(Error::file(path))
     }
 
     /// Runs `work` on the database. Where that fails by the disk, the next one opens it anew.
@@ -376,9 +372,7 @@ mod tests {
     fn after_the_disk_has_failed_it_goes_on_when_the_disk_does() {
         let disk = Disk::default();
         let there = disk.clone();
-        let engine =
-            Redb::opened_by(move || settings().create_with_backend(there.clone()).map_err(failed))
-                .unwrap();
+        let engine = Redb::on(move || there.clone()).unwrap();
         put(&engine, "a", "1");
         disk.is_full.store(true, Ordering::Relaxed);
         for _ in 0..3 {

@@ -39,10 +39,10 @@ impl Unpack {
     #[target_feature(enable = "avx512f,avx512bw,avx512ifma,avx512vbmi")]
     #[inline]
     fn line(&self, block: &PackedBlock, line: usize) -> V {
-        debug_assert!(line < BLOCK / LANES);
+        assert!(line < BLOCK / LANES);
         let at = line * LANES * self.width;
-        // SAFETY: `at` is at most 3·8·7, as `new` checked the width, and 64 bytes from there are those of a block. No
-        // alignment is asked for.
+        // SAFETY: `at` is at most 3·8·7, as `new` checked the width and this the line, and 64 bytes from there are those
+        // of a block. No alignment is asked for.
         let packed = unsafe { _mm512_loadu_si512(block.as_ptr().add(at).cast()) };
         _mm512_maskz_permutexvar_epi8(self.some, self.bytes, packed)
     }
