@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{CLEAR, Served, gelu, json, listening, run, said};
+use super::{CLEAR, Served, ended, gelu, json, listening, run, said};
 
 use std::process::Stdio;
 
@@ -106,7 +106,7 @@ fn a_convolution_is_served_blind_alone() {
     let blind = json(path, &[&server[..], &CLEAR, &["--count", "1"]].concat());
     assert_eq!((&blind["mode"], &blind["answered"]), (&"blind".into(), &1.into()));
     drop(child.stdin.take());
-    assert!(child.wait().unwrap().success());
+    assert!(ended(&mut child).success());
 }
 
 #[test]

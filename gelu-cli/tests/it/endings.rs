@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use super::with_certificates_and_model;
+use super::{ended, with_certificates_and_model};
 
 /// With its temporary files in that folder, too.
 fn gelu(folder: &Path, arguments: &[&str]) -> Command {
@@ -38,9 +38,13 @@ fn signal(name: &str, child: &Child) {
     assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
 }
 
-/// The signals that end a process, and its exit code then. Under `nohup` a SIGHUP does not.
-fn signals() -> Vec<(&'static str, i32)> {
-    let mut signals = vec![("INT", 130), ("TERM", 143)];
+/// The signals that end whatever we run, and the exit code of what cannot end in order.
+const SIGNALS: [(&str, i32); 2] = [("INT", 130), ("TERM", 143)];
+
+/// Those that end a run. A server reads its configuration at a SIGHUP (`service::reload`), and under `nohup` it ends
+/// nothing.
+fn signals_of_a_run() -> Vec<(&'static str, i32)> {
+    let mut signals = SIGNALS.to_vec();
     match gelu_cli::signals::ignores_hangup() {
         true => println!("SIGHUP is skipped: it is ignored here, as under nohup"),
         false => signals.push(("HUP", 129)),
@@ -60,7 +64,7 @@ fn a_server_outlives_the_readers_of_its_log_and_of_its_output() {
     }
     TcpStream::connect(&address).expect("the server still listens");
     drop(child.stdin.take());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(ended(&mut child).code(), Some(0));
 }
 
 #[test]
@@ -80,19 +84,19 @@ fn a_run_that_nobody_watches_writes_its_model() {
     let mut command = gelu(folder.path(), &arguments);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop((child.stdout.take(), child.stderr.take()));
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(ended(&mut child).code(), Some(0));
     assert!(folder.path().join("model.safetensors").exists());
 }
 
 #[test]
 fn a_server_stops_in_order_at_every_signal() {
     let folder = with_certificates_and_model();
-    for (name, _) in signals() {
+    for (name, _) in SIGNALS {
         let (mut child, _) = serve(gelu(folder.path(), &SERVE).stderr(Stdio::null()));
         // The end of its input would be another sign to stop.
         let _input = child.stdin.take();
         signal(name, &child);
-        assert_eq!(child.wait().unwrap().code(), Some(0), "SIG{name}");
+        assert_eq!(ended(&mut child).code(), Some(0), "SIG{name}");
     }
 }
 
@@ -101,7 +105,7 @@ fn a_run_leaves_nothing_in_the_temporary_folder_at_any_signal() {
     let folder = with_certificates_and_model();
     let temporary = folder.path().join("tmp");
     std::fs::create_dir(&temporary).unwrap();
-    for (name, code) in signals() {
+    for (name, code) in signals_of_a_run() {
         let arguments = [
             "train",
             "--dataset",
@@ -123,7 +127,7 @@ fn a_run_leaves_nothing_in_the_temporary_folder_at_any_signal() {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         signal(name, &child);
-        assert_eq!(child.wait().unwrap().code(), Some(code), "SIG{name}");
+        assert_eq!(ended(&mut child).code(), Some(code), "SIG{name}");
         assert_eq!(count(), 0, "SIG{name}");
     }
 }
@@ -154,6 +158,6 @@ fn one_server_for_a_file_whichever_name_it_has() {
     let said = String::from_utf8(gelu(folder.path(), &rounded).output().unwrap().stderr).unwrap();
     assert!(said.contains("in use by a server"), "{said}");
     drop(child.stdin.take());
-    child.wait().unwrap();
+    ended(&mut child);
     assert!(folder.path().join("model.safetensors.store").exists());
 }

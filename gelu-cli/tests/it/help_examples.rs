@@ -16,7 +16,7 @@ use gelu_nn::{Model, zoo};
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
-use super::{gelu, import, listening};
+use super::{ended, gelu, import, listening};
 
 /// Examples that take minutes, and what runs them otherwise.
 const SLOW: [(&str, &str); 3] = [
@@ -337,7 +337,7 @@ impl Server {
     /// Ends its input, which is its sign to stop; it must stop well.
     fn stop(mut self, example: &str) {
         drop(self.child.stdin.take());
-        let status = self.child.wait().unwrap();
+        let status = ended(&mut self.child);
         assert!(status.success(), "{example}: the server ended with {status}");
     }
 }

@@ -10,7 +10,7 @@ use gelu_import::proto::{
 use gelu_nn::{Model, Schema};
 use prost::Message;
 
-use super::{CLEAR, gelu, json, listening, run, said};
+use super::{CLEAR, ended, gelu, json, listening, run, said};
 
 /// −1 to 1 in steps, always the same.
 fn numbers(count: usize) -> Vec<f32> {
@@ -288,5 +288,5 @@ fn the_quick_start_for_pytorch_works() {
     assert!(asked.status.success(), "{}", said(&asked));
     assert!(!asked.stdout.is_empty());
     drop(child.stdin.take());
-    assert!(child.wait().unwrap().success());
+    assert!(ended(&mut child).success());
 }

@@ -25,7 +25,8 @@ mod transfer_ckks;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use assert_cmd::assert::OutputAssertExt;
 use serde_json::Value;
@@ -91,6 +92,22 @@ fn untrained_model(folder: &Path, csv: &str) {
     json(folder, &[&train[..], &["--out", "model.safetensors"]].concat());
 }
 
+/// Waits for the end of a process that was asked to end. One that does not is killed, so that its test fails by name
+/// and does not wait for ever.
+fn ended(child: &mut Child) -> ExitStatus {
+    let limit = Instant::now() + Duration::from_secs(120);
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if Instant::now() > limit {
+            child.kill().unwrap();
+            panic!("process {} did not end", child.id());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Starts `gelu serve --json` and waits until it listens; where.
 fn listening(serve: &mut Command) -> (Child, String) {
     let mut child = serve.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -124,13 +141,13 @@ impl Served {
 
     fn stop(mut self) {
         drop(self.child.stdin.take());
-        assert!(self.child.wait().unwrap().success(), "a clean shutdown");
+        assert!(ended(&mut self.child).success(), "a clean shutdown");
     }
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
-        drop(self.child.stdin.take());
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }

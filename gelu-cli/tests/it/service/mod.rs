@@ -31,7 +31,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-use super::{gelu, said};
+use super::{ended, gelu, said};
 
 /// Far beyond what anything here takes, on any machine.
 const PATIENCE: Duration = Duration::from_secs(100);
@@ -153,7 +153,7 @@ impl Server {
         let mut out = std::io::BufReader::new(child.stdout.as_mut().unwrap());
         std::io::BufRead::read_line(&mut out, &mut line).unwrap();
         let Ok(ready) = serde_json::from_str::<Value>(&line) else {
-            child.wait().unwrap();
+            ended(&mut child);
             panic!("it does not start: {}", std::fs::read_to_string(&log).unwrap());
         };
         let at = |key: &str| ready[key].as_str().unwrap().parse().unwrap();
@@ -174,7 +174,7 @@ impl Server {
     /// SIGTERM, and an end in order.
     fn stop(mut self) {
         self.signal("TERM");
-        assert_eq!(self.child.wait().unwrap().code(), Some(0), "{}", self.log());
+        assert_eq!(ended(&mut self.child).code(), Some(0), "{}", self.log());
     }
 
     fn log(&self) -> String {
