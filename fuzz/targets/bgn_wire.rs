@@ -2,9 +2,9 @@
 #![no_main]
 use std::sync::LazyLock;
 
-use gelu_bgn::{Bgn, KEY_BITS, SecretKey};
+use gelu_bgn::{Bgn, KEY_BITS, PublicKey, SecretKey};
 use gelu_fuzz::{key_of, rereads};
 
 static KEY: LazyLock<SecretKey> = LazyLock::new(|| key_of::<Bgn>(KEY_BITS));
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rereads::<Bgn>(&KEY, data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rereads::<Bgn>(&KEY, PublicKey::to_bytes, data));

@@ -1,4 +1,4 @@
-//! Law: a public key that is accepted is written again as it was read; a block of uploads or answers is read or
+//! Law: a public key that is accepted is written again as it was read, but for its proof; a block of uploads or answers is read or
 //! refused, and decrypting never panics.
 #![no_main]
 use std::sync::LazyLock;
@@ -25,7 +25,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     match kind % 3 {
         0 => {
             if let Ok(key) = Lattice::public_key_from_bytes(data) {
-                assert_eq!(Lattice::public_key_to_bytes(&key), data);
+                assert!(data.starts_with(&key.to_bytes()));
             }
         }
         1 => drop(LAYOUT.read(KEY.public_key(), data)),

@@ -5,6 +5,6 @@ use gelu_paillier::InsecurePaillier as P;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     if let Ok(key) = P::public_key_from_bytes(data) {
-        assert_eq!(P::public_key_to_bytes(&key), data);
+        assert_eq!(key.to_bytes(), data);
     }
 });

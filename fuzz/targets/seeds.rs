@@ -86,7 +86,7 @@ fn write_session(
 fn write_keys(save: Save<'_>) {
     let (secret, rng) = (paillier_key(), &mut rng());
     let public = P::public_key(secret);
-    save("paillier_key", "public", &P::public_key_to_bytes(public));
+    save("paillier_key", "public", &public.to_bytes());
     let plaintext = Plaintext::new(100, vec![1, -2, 3, -4, 5]).expect("small values");
     let ciphertext = P::encrypt(public, &plaintext, rng).expect("five slots");
     let mut bytes = Vec::new();
@@ -102,10 +102,10 @@ fn write_keys(save: Save<'_>) {
     save("paillier_key_file", "key", &fs::read(&path).expect("just written"));
     fs::remove_file(&path).expect("our own file");
     let lattice = key_of::<Lattice>(4096);
-    let key = Lattice::public_key_to_bytes(lattice.public_key());
+    let key = lattice.public_key_to_bytes();
     save("lattice_wire", "key", &[&[0], &key[..]].concat());
     let larger = key_of::<Lattice>(8192);
-    let key = Lattice::public_key_to_bytes(larger.public_key());
+    let key = larger.public_key_to_bytes();
     save("lattice_wire", "key_with_packing", &[&[0], &key[..]].concat());
     save("lattice_wire", "upload", &[1; 1 + 32 + 3 * 4096 * 35 / 8]);
     save("lattice_wire", "answer", &[2; 1 + (4099usize * 33).div_ceil(8)]);
@@ -153,7 +153,7 @@ fn write_transfer(save: Save<'_>) {
 fn write_wire<H: AdditiveHE>(target: &str, key_bits: u32, save: Save<'_>) {
     let secret = key_of::<H>(key_bits);
     let public = H::public_key(&secret);
-    save(target, "public", &[&[0], &H::public_key_to_bytes(public)[..]].concat());
+    save(target, "public", &[&[0], &H::public_key_to_bytes(&secret)[..]].concat());
     let plaintext = Plaintext::new(8, vec![-7]).expect("a small value");
     let ciphertext = H::encrypt(public, &plaintext, &mut rng()).expect("one slot");
     let mut bytes = vec![1];

@@ -88,8 +88,8 @@ impl<B: Backend> Cryptosystem for Timed<B> {
         B::key_bits(public)
     }
 
-    fn public_key_to_bytes(public: &B::PublicKey) -> Vec<u8> {
-        B::public_key_to_bytes(public)
+    fn public_key_to_bytes(secret: &B::SecretKey) -> Vec<u8> {
+        B::public_key_to_bytes(secret)
     }
 
     fn public_key_from_bytes(bytes: &[u8]) -> Result<B::PublicKey> {

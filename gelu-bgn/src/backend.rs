@@ -64,8 +64,8 @@ impl Cryptosystem for Bgn {
         KEY_BITS
     }
 
-    fn public_key_to_bytes(public: &PublicKey) -> Vec<u8> {
-        public.to_bytes()
+    fn public_key_to_bytes(secret: &SecretKey) -> Vec<u8> {
+        secret.public_key().to_bytes()
     }
 
     fn public_key_from_bytes(bytes: &[u8]) -> Result<PublicKey> {

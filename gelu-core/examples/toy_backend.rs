@@ -54,8 +54,8 @@ impl Cryptosystem for ToyLwe {
         1024
     }
 
-    fn public_key_to_bytes(key: &Vec<Lwe>) -> Vec<u8> {
-        key.iter().flatten().flat_map(|x| x.to_be_bytes()).collect()
+    fn public_key_to_bytes(secret: &SecretKey) -> Vec<u8> {
+        secret.public.iter().flatten().flat_map(|x| x.to_be_bytes()).collect()
     }
 
     fn public_key_from_bytes(bytes: &[u8]) -> Result<Vec<Lwe>> {

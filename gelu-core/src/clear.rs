@@ -190,8 +190,8 @@ impl Cryptosystem for Clear {
         public.bits
     }
 
-    fn public_key_to_bytes(public: &ClearKey) -> Vec<u8> {
-        public.bits.to_be_bytes().to_vec()
+    fn public_key_to_bytes(secret: &ClearKey) -> Vec<u8> {
+        secret.bits.to_be_bytes().to_vec()
     }
 
     fn public_key_from_bytes(bytes: &[u8]) -> Result<ClearKey> {

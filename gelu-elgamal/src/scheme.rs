@@ -62,8 +62,8 @@ impl Cryptosystem for ElGamal {
         KEY_BITS
     }
 
-    fn public_key_to_bytes(public: &PublicKey) -> Vec<u8> {
-        public.to_bytes().to_vec()
+    fn public_key_to_bytes(secret: &SecretKey) -> Vec<u8> {
+        secret.public_key().to_bytes().to_vec()
     }
 
     fn public_key_from_bytes(bytes: &[u8]) -> Result<PublicKey> {

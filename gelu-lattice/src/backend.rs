@@ -37,8 +37,8 @@ impl Cryptosystem for Lattice {
         u32::try_from(public.parameters().degree()).expect("at most 2^16")
     }
 
-    fn public_key_to_bytes(public: &PublicKey) -> Vec<u8> {
-        public.to_bytes()
+    fn public_key_to_bytes(secret: &SecretKey) -> Vec<u8> {
+        secret.public_key_to_bytes()
     }
 
     fn public_key_from_bytes(bytes: &[u8]) -> Result<PublicKey> {

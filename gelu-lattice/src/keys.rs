@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use gelu_core::error::PeerMisbehaved;
 use gelu_ring::sample::{self, Seed, Small};
-use gelu_ring::{Evaluations, Poly};
+use gelu_ring::{Basis, Evaluations, Packed, Poly};
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 use rand_core::{CryptoRng, Rng};
@@ -34,19 +34,17 @@ const KEY_INDEX: u64 = u64::MAX;
 pub struct PublicKey {
     parameters: Parameters,
     seed: Seed,
-    a: Poly<Evaluations>,
-    b: Poly<Evaluations>,
+    /// a and b. A server keeps them for each of its sessions: in as many bytes as the primes have.
+    pair: Arc<Packed>,
     packing: Arc<Packing>,
-    /// Which holds.
-    proof: Vec<u8>,
     zeros: Stock<Zero>,
 }
 
-/// The same key, whatever the proof.
+/// The same key, whatever was made in advance.
 impl PartialEq for PublicKey {
     fn eq(&self, other: &Self) -> bool {
         self.seed == other.seed
-            && self.b == other.b
+            && self.b() == other.b()
             && self.packing.parts().eq(other.packing.parts())
     }
 }
@@ -65,13 +63,13 @@ impl PublicKey {
     }
 
     /// a.
-    pub(crate) fn a(&self) -> &Poly<Evaluations> {
-        &self.a
+    pub(crate) fn a(&self) -> Poly<Evaluations> {
+        self.pair.poly(0)
     }
 
     /// b.
-    pub(crate) fn b(&self) -> &Poly<Evaluations> {
-        &self.b
+    pub(crate) fn b(&self) -> Poly<Evaluations> {
+        self.pair.poly(1)
     }
 
     /// The keys of packing.
@@ -80,8 +78,9 @@ impl PublicKey {
     }
 
     /// What the proof is of.
-    pub(crate) fn statement(&self) -> Statement<'_> {
-        Statement::new(&self.seed, &self.a, &self.b)
+    #[cfg(test)]
+    pub(crate) fn statement(&self) -> Statement {
+        Statement::new(self.seed, self.a(), self.b())
     }
 
     /// Encryptions of 0 made in idle time.
@@ -89,15 +88,16 @@ impl PublicKey {
         &self.zeros
     }
 
-    /// The degree in four bytes, the seed, b, the keys of packing, the proof.
+    /// The degree in four bytes, the seed, b, the keys of packing. The proof comes after them, which is for its reader to
+    /// check and for nobody but its owner to keep.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let degree = u32::try_from(self.parameters.degree()).expect("at most 2^16");
         let packing: Vec<_> = self.packing.parts().flat_map(Poly::to_bytes).collect();
-        [&degree.to_le_bytes()[..], &self.seed, &self.b.to_bytes(), &packing, &self.proof].concat()
+        [&degree.to_le_bytes()[..], &self.seed, &self.b().to_bytes(), &packing].concat()
     }
 
-    /// Reads a key.
+    /// Reads a key and checks its proof.
     ///
     /// # Errors
     /// [`PeerMisbehaved::InvalidKey`] with the part that is wrong.
@@ -115,19 +115,23 @@ impl PublicKey {
         let b = Poly::from_bytes(basis, b).map_err(|_| invalid("its polynomial"))?;
         let a = sample::uniform(basis, seed, KEY_INDEX);
         let packing = Arc::new(Packing::read(&parameters, seed, packing)?);
-        let (seed, proof) = (*seed, proof.to_vec());
-        let key = Self { parameters, seed, a, b, packing, proof, zeros: Stock::default() };
-        if !key.statement().verify(&key.proof) {
+        let pair = pair(basis, [&a, &b]);
+        if !Statement::new(*seed, a, b).verify(proof) {
             return Err(invalid("its proof"));
         }
-        Ok(key)
+        Ok(Self { parameters, seed: *seed, pair, packing, zeros: Stock::default() })
     }
 
-    /// The key of the same a that says another b, with a proof that may not hold.
+    /// The key of the same a that says another b, of which nothing may be proven.
     #[cfg(test)]
-    pub(crate) fn unproven(&self, b: Poly<Evaluations>, proof: Vec<u8>) -> Self {
-        Self { b, proof, zeros: Stock::default(), ..self.clone() }
+    pub(crate) fn unproven(&self, b: &Poly<Evaluations>) -> Self {
+        let pair = pair(b.basis(), [&self.a(), b]);
+        Self { pair, zeros: Stock::default(), ..self.clone() }
     }
+}
+
+fn pair(basis: &Basis, of: [&Poly<Evaluations>; 2]) -> Arc<Packed> {
+    Arc::new(Packed::new(basis, of.len(), |n| of[n].clone()))
 }
 
 /// What only the client may know. Wiped on drop.
@@ -138,6 +142,9 @@ pub struct SecretKey {
     secret: Zeroizing<Poly<Evaluations>>,
     #[zeroize(skip)]
     public: PublicKey,
+    /// Of the public half.
+    #[zeroize(skip)]
+    proof: Vec<u8>,
     /// Wiped with its last clone.
     #[zeroize(skip)]
     pads: Stock<Pad>,
@@ -170,17 +177,22 @@ impl SecretKey {
         let mut b = -(&a * &*secret);
         b += &Small::error(degree, &mut rng).evaluations(basis);
         let packing = Arc::new(Packing::generate(&parameters, &seed, &secret, &mut rng));
-        let (proof, zeros) = (Vec::new(), Stock::default());
-        let mut public = PublicKey { parameters, seed, a, b, packing, proof, zeros };
-        public.proof = public.statement().prove(&small, &mut rng);
-        let root = *root;
-        Self { root, secret, public, pads: Stock::default() }
+        let pair = pair(basis, [&a, &b]);
+        let proof = Statement::new(seed, a, b).prove(&small, &mut rng);
+        let public = PublicKey { parameters, seed, pair, packing, zeros: Stock::default() };
+        Self { root: *root, secret, public, proof, pads: Stock::default() }
     }
 
     /// The public half.
     #[must_use]
     pub fn public_key(&self) -> &PublicKey {
         &self.public
+    }
+
+    /// The public half, for [`PublicKey::from_bytes`].
+    #[must_use]
+    pub fn public_key_to_bytes(&self) -> Vec<u8> {
+        [self.public.to_bytes(), self.proof.clone()].concat()
     }
 
     /// The ring.
@@ -226,8 +238,9 @@ pub(crate) mod tests {
         for (degree, start) in
             Parameters::KEY_BITS.into_iter().zip([[8, 201, 42, 200], [170, 128, 158, 221]])
         {
-            let bytes = key(degree, 1).0.public_key().to_bytes();
-            assert_eq!(PublicKey::from_bytes(&bytes).unwrap().to_bytes(), bytes);
+            let (key, _) = key(degree, 1);
+            let bytes = key.public_key_to_bytes();
+            assert_eq!(PublicKey::from_bytes(&bytes).unwrap(), *key.public_key());
             assert_eq!(Sha256::digest(&bytes)[..4], start);
         }
     }
@@ -235,8 +248,8 @@ pub(crate) mod tests {
     #[test]
     fn every_part_of_a_key_counts() {
         let (key, _) = key(4096, 2);
-        let bytes = key.public_key().to_bytes();
-        let proof = bytes.len() - key.public_key().proof.len();
+        let bytes = key.public_key_to_bytes();
+        let proof = bytes.len() - key.proof.len();
         let read = |bytes: &[u8]| PublicKey::from_bytes(bytes).unwrap_err();
         // The degree, the seed, the first residues of b modulo each prime, the proof.
         let row = 4096 * 35 / 8;

@@ -41,7 +41,7 @@ impl Zero {
         let (basis, rng) = (public.parameters().basis(), &mut rng);
         let mut double = Small::ternary(basis.degree(), rng).evaluations(basis);
         double.scale(&basis.residues(2));
-        let products = Zeroizing::new([public.b(), public.a()].map(|a| a * &*double));
+        let products = Zeroizing::new([public.b(), public.a()].map(|a| &a * &*double));
         Self { products, error: Small::error(basis.degree(), rng) }
     }
 

@@ -91,8 +91,8 @@ impl<P: KeyPolicy> Cryptosystem for Scheme<P> {
         public.bits()
     }
 
-    fn public_key_to_bytes(public: &PublicKey) -> Vec<u8> {
-        wire::public_key_to_bytes(public)
+    fn public_key_to_bytes(secret: &SecretKey) -> Vec<u8> {
+        secret.public_key().to_bytes()
     }
 
     fn public_key_from_bytes(bytes: &[u8]) -> Result<PublicKey> {

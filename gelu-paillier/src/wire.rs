@@ -25,14 +25,17 @@ use crate::ring::Digits;
 /// The version of the public key's bytes.
 const VERSION: u8 = 1;
 
-/// A key's bytes; without the roots when it is not certified, and then nobody accepts them.
-pub(crate) fn public_key_to_bytes(public: &PublicKey) -> Vec<u8> {
-    let mut bytes = vec![VERSION];
-    bytes.extend_from_slice(&public.modulus());
-    if let Some(certificate) = public.certificate() {
-        certificate.to_bytes(&mut bytes);
+impl PublicKey {
+    /// The version, n and its certificate; without a certificate when there is none, and then nobody accepts them.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![VERSION];
+        bytes.extend_from_slice(&self.modulus());
+        if let Some(certificate) = self.certificate() {
+            certificate.to_bytes(&mut bytes);
+        }
+        bytes
     }
-    bytes
 }
 
 /// The length of the modulus that the length of the bytes announces.

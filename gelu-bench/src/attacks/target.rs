@@ -197,7 +197,7 @@ impl<H: Backend> Session<H> {
         let (network, precision) = (&model.network, &model.precision);
         let plan = Plan::new::<H>(network, precision, 1, Purpose::Inference, public)?;
         let mut server = Server::new();
-        let public_key = H::public_key_to_bytes(public);
+        let public_key = H::public_key_to_bytes(secret);
         let open = ClientMessage::Open { backend: H::ID.into(), public_key };
         server.handle_message(open, &host, rng)?;
         server.poll_transmit();

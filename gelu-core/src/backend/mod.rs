@@ -56,8 +56,8 @@ pub trait Cryptosystem: Sized + Send + Sync + 'static {
     /// The size of the key, as in [`keygen`](Self::keygen).
     fn key_bits(public: &Self::PublicKey) -> u32;
 
-    /// A public key as bytes.
-    fn public_key_to_bytes(public: &Self::PublicKey) -> Vec<u8>;
+    /// The public half of a key as bytes, with what proves to a peer that it was made as it should be.
+    fn public_key_to_bytes(secret: &Self::SecretKey) -> Vec<u8>;
 
     /// A peer's public key, checked as far as a public key can be checked.
     ///

@@ -177,7 +177,7 @@ impl<B: Backend> Client<B> {
         secret: Arc<B::SecretKey>,
         policy: DataPolicy,
     ) -> Self {
-        let public_key = B::public_key_to_bytes(B::public_key(&secret));
+        let public_key = B::public_key_to_bytes(&secret);
         let open = ClientMessage::Open { backend: B::ID.into(), public_key };
         let sums = Arc::new(Mutex::new(DataLedger::new([0; 32])));
         Self {

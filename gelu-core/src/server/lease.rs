@@ -77,7 +77,7 @@ impl<B: Backend> Lease<B> {
                 let values = model.network.trained_parameters();
                 let updates = B::Rate::plan(values, &model.precision, *g_max, public)?;
                 let inverse_rate = updates.encrypt_rate(key, *g, rng)?;
-                let public_key = B::public_key_to_bytes(public);
+                let public_key = B::public_key_to_bytes(key);
                 (LeaseRate::Secret { public_key, inverse_rate, g_max: *g_max }, Some(updates))
             }
         };

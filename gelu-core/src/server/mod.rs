@@ -90,6 +90,14 @@ pub trait Host {
     /// # Errors
     /// [`Refused`]; the machine then tells the client and answers nothing.
     fn charge(&self, version: u64, exposure: &Exposure, samples: u64) -> Result<(), Refused>;
+
+    /// Whether keys of this size may be used, of those that the cryptosystem offers; all of them by default.
+    ///
+    /// # Errors
+    /// [`PeerIncompatible::KeySize`]; the session is over.
+    fn check_key(&self, _bits: u32) -> Result<(), PeerIncompatible> {
+        Ok(())
+    }
 }
 
 /// What a server machine asks of its process.
@@ -342,7 +350,7 @@ impl<B: Backend> Server<B> {
     ) -> Result<State<B>> {
         match (state, message) {
             (State::AwaitOpen, ClientMessage::Open { backend, public_key }) => {
-                let public = accept_key::<B>(backend, &public_key)?;
+                let public = accept_key::<B>(host, backend, &public_key)?;
                 self.transmit.push_back(ServerMessage::Opened);
                 Ok(State::Ready(Opened { public, planned: None, layouts: Vec::new() }))
             }
@@ -441,11 +449,17 @@ impl<B: Backend> Server<B> {
 }
 
 /// The key of a client that uses the same cryptosystem.
-fn accept_key<B: Backend>(theirs: String, public_key: &[u8]) -> Result<B::PublicKey> {
+fn accept_key<B: Backend>(
+    host: &dyn Host,
+    theirs: String,
+    public_key: &[u8],
+) -> Result<B::PublicKey> {
     if theirs != B::ID {
         return Err(PeerIncompatible::Backend { ours: B::ID.into(), theirs }.into());
     }
-    B::public_key_from_bytes(public_key)
+    let public = B::public_key_from_bytes(public_key)?;
+    host.check_key(B::key_bits(&public))?;
+    Ok(public)
 }
 
 /// A layer of a model, true or masked, ready to be applied to ciphertexts; with or without its bias.

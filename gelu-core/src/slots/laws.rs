@@ -133,7 +133,7 @@ pub(crate) fn additive<H: AdditiveHE>(
     expect("rerandomize", a.to_vec(), &read[0])?;
     expect("from_bytes(to_bytes)", rows.products()[0].1.clone(), &read[1])?;
 
-    let key = H::public_key_from_bytes(&H::public_key_to_bytes(public)).expect("our own key");
+    let key = H::public_key_from_bytes(&H::public_key_to_bytes(secret)).expect("our own key");
     assert_eq!((&key, H::key_bits(&key)), (public, H::key_bits(public)), "key bytes round trip");
     let again =
         H::encrypt(&key, &rows.plain(a), rng).expect("encryption under a key that was read");

@@ -40,8 +40,8 @@ impl Cryptosystem for Wrapping {
     fn key_bits(public: &ClearKey) -> u32 {
         Clear::key_bits(public)
     }
-    fn public_key_to_bytes(public: &ClearKey) -> Vec<u8> {
-        Clear::public_key_to_bytes(public)
+    fn public_key_to_bytes(secret: &ClearKey) -> Vec<u8> {
+        Clear::public_key_to_bytes(secret)
     }
     fn public_key_from_bytes(bytes: &[u8]) -> Result<ClearKey> {
         Clear::public_key_from_bytes(bytes)

@@ -89,17 +89,17 @@ pub(crate) fn bounds(degree: usize) -> (f64, f64) {
 type Hash = [u8; 32];
 
 /// That b = −a·s + e for small s and e, where a is the polynomial of a seed.
-pub(crate) struct Statement<'a> {
-    seed: &'a Seed,
-    a: &'a Poly<Evaluations>,
+pub(crate) struct Statement {
+    seed: Seed,
+    a: Poly<Evaluations>,
     b: Poly<Coefficients>,
     cells: Cells,
 }
 
-impl<'a> Statement<'a> {
-    pub(crate) fn new(seed: &'a Seed, a: &'a Poly<Evaluations>, b: &Poly<Evaluations>) -> Self {
+impl Statement {
+    pub(crate) fn new(seed: Seed, a: Poly<Evaluations>, b: Poly<Evaluations>) -> Self {
         let cells = Cells::new(a.basis(), cell_bits(a.basis().degree()));
-        Self { seed, a, b: b.clone().into_coefficients(), cells }
+        Self { seed, a, b: b.into_coefficients(), cells }
     }
 
     /// A proof, for a ternary s and an e of coefficients of at most [`ERROR_BOUND`]. It takes about four attempts.
@@ -138,7 +138,7 @@ impl<'a> Statement<'a> {
     /// a·y.
     fn times_a(&self, y: &[i32]) -> Zeroizing<Poly<Coefficients>> {
         let y = Zeroizing::new(Poly::from_signed(self.a.basis(), y).into_evaluations());
-        Zeroizing::new((self.a * &*y).into_coefficients())
+        Zeroizing::new((&self.a * &*y).into_coefficients())
     }
 
     /// a·z − Xⁱ·b.
@@ -258,21 +258,18 @@ mod tests {
             assert!(one.verify(&of_one) && other.verify(&of_other));
             assert!(!one.verify(&of_other) && !other.verify(&of_one));
             // The same polynomials, said to be of another seed; and the same modulo fewer primes.
-            assert!(
-                !Statement { seed: other.seed, ..Statement::new(one.seed, one.a, &b(&one)) }
-                    .verify(&of_one)
-            );
+            assert!(!Statement::new(other.seed, one.a.clone(), b(&one)).verify(&of_one));
             let a = one.a.clone().forget_last().unwrap();
-            let fewer = Statement::new(one.seed, &a, &b(&one).forget_last().unwrap());
+            let fewer = Statement::new(one.seed, a, b(&one).forget_last().unwrap());
             assert!(!fewer.verify(&of_one) && fewer.verify(&fewer.prove(&keys[0].1, &mut rng())));
         }
     }
 
-    fn b(statement: &Statement<'_>) -> Poly<Evaluations> {
+    fn b(statement: &Statement) -> Poly<Evaluations> {
         statement.b.clone().into_evaluations()
     }
 
-    impl Statement<'_> {
+    impl Statement {
         /// What needs no secret: answers drawn first, challenges guessed, the hash that follows from both. Each
         /// repetition convinces with probability 1/2N.
         pub(crate) fn forge(&self, rng: &mut dyn CryptoRng) -> Vec<u8> {
@@ -320,9 +317,9 @@ mod tests {
         let (a, basis) = (key.public_key().a(), key.parameters().basis());
         let half: Vec<_> = basis.moduli().map(|q| q.inverse(2)).collect();
         let twice_s = [1i32; 4096];
-        let mut b = -(a * &Poly::from_signed(basis, &twice_s).into_evaluations());
+        let mut b = -(&a * &Poly::from_signed(basis, &twice_s).into_evaluations());
         b.scale(&half);
-        let statement = Statement::new(&[0; 32], a, &b);
+        let statement = Statement::new([0; 32], a, b);
 
         let odd = |rng| mask(4096, rng).iter().map(|y| y | 1).collect();
         let twice_y: Vec<Vec<i32>> =

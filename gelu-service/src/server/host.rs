@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use gelu_core::backend::SecretRate;
-use gelu_core::error::Refused;
+use gelu_core::error::{PeerIncompatible, Refused};
 use gelu_core::ledger::{Exposure, LeaseTerms};
 use gelu_core::server::{LearningRate, ServedModel, WeightCache};
 use gelu_core::{Backend, server};
@@ -300,6 +300,16 @@ impl<B: Backend> server::Host for AccountHost<B> {
             return Ok(());
         }
         self.book(version, exposure, samples)
+    }
+
+    /// The operator may be stricter than the cryptosystem.
+    fn check_key(&self, got: u32) -> Result<(), PeerIncompatible> {
+        let accepted = &self.host.offer.key_bits;
+        if accepted.contains(&got) {
+            return Ok(());
+        }
+        let accepted = format!("{} to {} bits", accepted.start(), accepted.end());
+        Err(PeerIncompatible::KeySize { got, accepted })
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use gelu_core::Backend;
-use gelu_core::error::{PeerIncompatible, PeerMisbehaved, Refused};
+use gelu_core::error::{PeerMisbehaved, Refused};
 use gelu_core::message::{ClientMessage, ServerMessage};
 use gelu_core::server::ServerOutput;
 use rand::rngs::ChaCha20Rng;
@@ -147,7 +147,6 @@ impl<B: Backend> Session<B> {
             _ => 0,
         };
         let handled = self.compute(message.name(), move |machine, host| {
-            check_key_size::<B>(&message, &host.host)?;
             guarded(|| host.host.shared.config.observer.received(&host.account, &message));
             Ok::<_, Error>(machine.take(message, host)?)
         });
@@ -344,25 +343,6 @@ impl<B: Backend> Session<B> {
 }
 
 const WAITING: &str = "waiting for the client's next message";
-
-/// The core's machine accepts every size that its scheme knows; the operator may be stricter.
-fn check_key_size<B: Backend>(message: &ClientMessage, host: &Host<B>) -> Result<()> {
-    let (ClientMessage::Open { backend, public_key }
-    | ClientMessage::OpenBlind { backend, public_key, .. }) = message
-    else {
-        return Ok(());
-    };
-    if backend != B::ID {
-        return Ok(()); // The machine says so.
-    }
-    let got = B::key_bits(&B::public_key_from_bytes(public_key)?);
-    let accepted = &host.offer.key_bits;
-    if !accepted.contains(&got) {
-        let accepted = format!("{} to {} bits", accepted.start(), accepted.end());
-        return Err(PeerIncompatible::KeySize { got, accepted }.into());
-    }
-    Ok(())
-}
 
 /// Is ready when a session must stop: at once, or at the end of the grace if it holds the lease.
 pub(super) async fn asked_to_stop(mut stopping: watch::Receiver<Stop>, holds_lease: bool) {

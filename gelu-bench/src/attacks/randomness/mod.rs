@@ -258,7 +258,7 @@ pub struct Offer {
 
 /// Offers bad keys of `bits` bits to the checks that every server makes.
 pub fn offers(key: &MaliciousKey, rng: &mut dyn Rng) -> Vec<Offer> {
-    let bytes = P::public_key_to_bytes(key.public());
+    let bytes = key.public().to_bytes();
     let width = key.n.bits() / 8;
     let check = |what, bytes: &[u8]| {
         let refused = P::public_key_from_bytes(bytes).err().map(|error| error.to_string());

@@ -108,7 +108,7 @@ impl<B: Backend, P: TwoParty> BlindClient<B, P> {
         let circuits = Arc::new(Circuits::new(&network, &precision, answer)?);
         let mut nonce = [0; 32];
         rng.fill_bytes(&mut nonce);
-        let public_key = B::public_key_to_bytes(B::public_key(&secret));
+        let public_key = B::public_key_to_bytes(&secret);
         let open = ClientMessage::OpenBlind { backend: B::ID.into(), public_key, nonce, answer };
         Ok(Self {
             secret,
@@ -257,7 +257,7 @@ impl<B: Backend, P: TwoParty> BlindClient<B, P> {
     ) -> Result<State<B, P>> {
         match message {
             ServerMessage::TransferOffer { nonce: theirs, offer } => {
-                let key = B::public_key_to_bytes(B::public_key(&self.secret));
+                let key = B::public_key_to_bytes(&self.secret);
                 let answer = self.circuits.answer();
                 let session = blind::session_name::<B>(&key, answer, [&nonce, &theirs]);
                 let (evaluator, answer) = P::answer(session, &offer, rng)?;

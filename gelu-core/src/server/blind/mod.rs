@@ -164,7 +164,7 @@ impl<B: Backend, P: TwoParty> BlindServer<B, P> {
     ) -> Result<State<B, P>> {
         match (state, message) {
             (State::AwaitOpen, ClientMessage::OpenBlind { backend, public_key, nonce, answer }) => {
-                let public = accept_key::<B>(backend, &public_key)?;
+                let public = accept_key::<B>(host, backend, &public_key)?;
                 let shape = match self.shape(&host.model(), answer) {
                     Ok(shape) => shape,
                     Err(error) => {
