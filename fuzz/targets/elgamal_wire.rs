@@ -7,4 +7,8 @@ use gelu_fuzz::{key_of, rereads};
 
 static KEY: LazyLock<SecretKey> = LazyLock::new(|| key_of::<ElGamal>(KEY_BITS));
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rereads::<ElGamal>(&KEY, |key| key.to_bytes().to_vec(), data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rereads::<ElGamal>(
+    &KEY,
+    |key| key.to_bytes().to_vec(),
+    data
+));
