@@ -23,8 +23,8 @@ pub(crate) struct Revocations {
     lists: Vec<CertificateRevocationListDer<'static>>,
     /// When each serial was revoked, in seconds since 1970; by the name of its authority.
     revoked: BTreeMap<Issuer, BTreeMap<Serial, u64>>,
-    /// The number of the last list.
-    pub(crate) number: u64,
+    /// The number of the last list of each authority.
+    numbers: BTreeMap<Issuer, u64>,
 }
 
 /// A name as it stands in certificates.
@@ -70,7 +70,15 @@ impl Revocations {
             revoked.insert(plain(certificate.raw_serial()), when);
         }
         let number = list.crl_number().and_then(|number| u64::try_from(number).ok());
-        self.number = self.number.max(number.unwrap_or(0));
+        let last = self.numbers.entry(list.issuer().as_raw().to_vec()).or_default();
+        *last = number.unwrap_or(0).max(*last);
+    }
+
+    /// Whether an authority's list of before is gone, or is an older one here.
+    pub(crate) fn goes_back(&self, before: &Self) -> bool {
+        let is_here =
+            |(issuer, number)| self.numbers.get(issuer).is_some_and(|here| here >= number);
+        !before.numbers.iter().all(is_here)
     }
 
     /// The lists themselves.
@@ -137,4 +145,49 @@ fn check_time(list: &CertificateRevocationList<'_>) -> Result<(), String> {
         tracing::warn!(list = %list.issuer(), ends = %until, "the list of revoked certificates ends soon");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A list of an authority of this name.
+    fn list(authority: &str, number: u64) -> CertificateRevocationListDer<'static> {
+        let mut named = rcgen::CertificateParams::default();
+        named.distinguished_name.push(rcgen::DnType::CommonName, authority);
+        let issuer = rcgen::Issuer::new(named, rcgen::KeyPair::generate().unwrap());
+        let list = rcgen::CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2000, 1, 1),
+            next_update: rcgen::date_time_ymd(2001, 1, 1),
+            crl_number: number.into(),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        list.signed_by(&issuer).unwrap().der().clone()
+    }
+
+    #[test]
+    fn no_authority_goes_back_behind_the_number_of_another_one() {
+        let read = |lists: &[(&str, u64)]| {
+            let mut all = Revocations::default();
+            for &(authority, number) in lists {
+                let list = list(authority, number);
+                all.add(&CertificateRevocationList::from_der(&list).unwrap().1);
+            }
+            all
+        };
+        let before = read(&[("A", 2), ("B", 7)]);
+        for (lists, goes_back) in [
+            (&[("A", 2), ("B", 7)][..], false),
+            (&[("B", 8), ("A", 2), ("C", 1)], false),
+            (&[("A", 1), ("A", 3), ("B", 7)], false),
+            (&[("A", 1), ("B", 8)], true),
+            (&[("B", 8)], true),
+            (&[], true),
+        ] {
+            assert_eq!(read(lists).goes_back(&before), goes_back, "{lists:?}");
+        }
+        assert!(!before.goes_back(&Revocations::default()));
+    }
 }

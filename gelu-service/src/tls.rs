@@ -91,13 +91,11 @@ impl ServerTls {
         let _one = reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let new = InForce::read(authority, identity)?;
         let old = self.in_force();
-        if new.revocations.number < old.revocations.number {
+        if new.revocations.goes_back(&old.revocations) {
             let list = revocation::beside(authority);
-            let why =
-                "the list of revoked certificates is gone or older than the one in force, which \
-                       stays so; restore the newer one, or restart the server to go back"
-                    .into();
-            return Err(FileError::at(&list)(FileProblem::Certificate(why)).into());
+            let why = "the list of revoked certificates is gone or older than the one in force, which \
+                stays so; restore the newer one, or restart the server to go back";
+            return Err(FileError::at(&list)(FileProblem::Certificate(why.into())).into());
         }
         *current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
         generation.send_modify(|generation| *generation += 1);

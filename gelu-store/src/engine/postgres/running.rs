@@ -243,9 +243,9 @@ fn after(prefix: &str) -> Option<String> {
 /// a small table would be in each other's way; a server that hangs must not keep what others wait for.
 const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL synchronous_commit = on; \
      SET LOCAL enable_seqscan = off; SET LOCAL lock_timeout = '5s'; \
-     SET LOCAL idle_in_transaction_session_timeout = '30s'";
-const BEGIN_READ: &str =
-    "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY; SET LOCAL enable_seqscan = off";
+     SET LOCAL idle_in_transaction_session_timeout = '30s'; SET LOCAL statement_timeout = '60s'";
+const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY; SET LOCAL enable_seqscan = off; \
+     SET LOCAL statement_timeout = '60s'";
 const NUMBER: &str = "SELECT pg_current_xact_id()::text";
 const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 const GET: &str = "SELECT value FROM gelu WHERE key = $1";
