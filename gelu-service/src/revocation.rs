@@ -74,11 +74,16 @@ impl Revocations {
         *last = number.unwrap_or(0).max(*last);
     }
 
+    /// The number of an authority's last list; 0 without one.
+    pub(crate) fn number(&self, issuer: &[u8]) -> u64 {
+        self.numbers.get(issuer).copied().unwrap_or(0)
+    }
+
     /// Whether an authority's list of before is gone, or is an older one here.
     pub(crate) fn goes_back(&self, before: &Self) -> bool {
-        let is_here =
-            |(issuer, number)| self.numbers.get(issuer).is_some_and(|here| here >= number);
-        !before.numbers.iter().all(is_here)
+        before.numbers.iter().any(|(issuer, &number)| {
+            !self.numbers.contains_key(issuer) || self.number(issuer) < number
+        })
     }
 
     /// The lists themselves.

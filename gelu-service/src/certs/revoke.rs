@@ -186,7 +186,7 @@ impl Authority {
         let params = CertificateRevocationListParams {
             this_update: at(now.as_secs()),
             next_update: at(u64::try_from(ends).unwrap_or(0)),
-            crl_number: SerialNumber::from(old.number + 1),
+            crl_number: SerialNumber::from(old.number(&name) + 1),
             issuing_distribution_point: None,
             revoked_certs: revoked.collect(),
             key_identifier_method: KeyIdMethod::Sha256,
@@ -246,7 +246,7 @@ mod tests {
         again.revoke(Whom::Account("bob")).unwrap();
         let expected = [("server", false), ("alice", true), ("bob", true), ("alice", true)];
         assert_eq!(revoked(&again), rows(&expected));
-        assert_eq!(again.revocations().unwrap().number, 2);
+        assert_eq!(again.revocations().unwrap().number(&again.name()), 2);
         let unknown = again.revoke(Whom::Account("carol")).unwrap_err().to_string();
         assert!(unknown.contains("\"carol\" has no certificate"), "{unknown}");
     }
