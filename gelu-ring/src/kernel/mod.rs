@@ -9,6 +9,9 @@
 
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "vector instructions; the files say why each use is sound")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "vector instructions; the files say why each use is sound")]
 mod ifma;
 mod portable;
 pub(crate) mod stream;
@@ -124,11 +127,15 @@ pub(crate) enum Choice {
 /// q ≡ 1 mod 2·`degree`.
 pub(crate) fn kernel(q: Modulus, degree: usize, choice: Choice) -> Box<dyn Kernel> {
     #[cfg(target_arch = "x86_64")]
-    if choice == Choice::Best
-        && !portable_is_forced()
-        && let Some(token) = ifma::Ifma::detect()
-    {
-        return Box::new(ifma::Rows::new(token, q, degree));
+    if choice != Choice::Portable && !portable_is_forced() {
+        if choice == Choice::Best
+            && let Some(token) = ifma::Ifma::detect()
+        {
+            return Box::new(ifma::Rows::new(token, q, degree));
+        }
+        if let Some(token) = avx2::Avx2::detect() {
+            return Box::new(avx2::Rows::new(token, q, degree));
+        }
     }
     let _ = choice;
     Box::new(portable::Rows::new(q, degree))

@@ -1,0 +1,131 @@
+//! Four numbers in a register, and what is done to them modulo q.
+
+use core::arch::x86_64::{
+    __m256d, _mm256_add_epi64, _mm256_add_pd, _mm256_and_si256, _mm256_castpd_si256,
+    _mm256_castsi256_pd, _mm256_cmpgt_epi64, _mm256_fmadd_pd, _mm256_fmsub_pd, _mm256_fnmadd_pd,
+    _mm256_loadu_pd, _mm256_mul_pd, _mm256_or_pd, _mm256_permute2f128_pd, _mm256_set1_epi64x,
+    _mm256_set1_pd, _mm256_setzero_si256, _mm256_storeu_pd, _mm256_sub_epi64, _mm256_sub_pd,
+    _mm256_unpackhi_pd, _mm256_unpacklo_pd,
+};
+
+use crate::modulus::Modulus;
+
+/// Numbers of a vector.
+pub(super) const LANES: usize = 4;
+
+/// Four residues, or the bits of four doubles, in memory.
+pub(super) type Line = [u64; LANES];
+
+/// Four doubles in a register; all are integers.
+pub(super) type V = __m256d;
+
+/// 2^52: a double from here to 2^53 has the bits of this one and its low 52 bits as an integer.
+const WORD: f64 = (1u64 << 52) as f64;
+
+/// 3·2^51: added to a double below 2^51 in absolute value, it leaves the nearest integer.
+const ROUND: f64 = 1.5 * WORD;
+
+/// A residue as a factor: the representative below q/2 in absolute value.
+pub(super) fn factor(q: Modulus, residue: u64) -> f64 {
+    // Below 2^49: a double has 53 bits.
+    q.centre(residue) as f64
+}
+
+/// q in registers, and what products need.
+#[derive(Clone, Copy)]
+pub(super) struct Field {
+    q: V,
+    /// 1/q, rounded.
+    inverse: V,
+    round: V,
+}
+
+impl Field {
+    #[target_feature(enable = "avx2,fma")]
+    #[inline]
+    pub(super) fn new(q: Modulus) -> Self {
+        let q = q.value() as f64;
+        Self { q: splat(q), inverse: splat(1.0 / q), round: splat(ROUND) }
+    }
+
+    /// y·w modulo q: see [`avx2`](super).
+    #[target_feature(enable = "avx2,fma")]
+    #[inline]
+    pub(super) fn times(&self, y: V, w: V) -> V {
+        let high = _mm256_mul_pd(y, w);
+        let low = _mm256_fmsub_pd(y, w, high);
+        _mm256_add_pd(self.centred(high), low)
+    }
+
+    /// x − c·q for the integer c next to x/q.
+    #[target_feature(enable = "avx2,fma")]
+    #[inline]
+    pub(super) fn centred(&self, x: V) -> V {
+        let quotient = _mm256_sub_pd(_mm256_fmadd_pd(x, self.inverse, self.round), self.round);
+        _mm256_fnmadd_pd(quotient, self.q, x)
+    }
+
+    /// Writes the residue of x for −q < x < q.
+    #[target_feature(enable = "avx2,fma")]
+    #[inline]
+    pub(super) fn write(&self, line: &mut Line, x: V) {
+        let zero = _mm256_setzero_si256();
+        let bits = _mm256_castpd_si256(_mm256_add_pd(x, self.round));
+        let x = _mm256_sub_epi64(bits, _mm256_castpd_si256(self.round));
+        let q = _mm256_sub_epi64(
+            _mm256_castpd_si256(_mm256_add_pd(self.q, self.round)),
+            _mm256_castpd_si256(self.round),
+        );
+        let raised = _mm256_and_si256(_mm256_cmpgt_epi64(zero, x), q);
+        store(line, _mm256_castsi256_pd(_mm256_add_epi64(x, raised)));
+    }
+}
+
+/// Words below 2^52 as doubles.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(super) fn read(line: &Line) -> V {
+    let word = splat(WORD);
+    _mm256_sub_pd(_mm256_or_pd(load(line), word), word)
+}
+
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(super) fn splat(x: f64) -> V {
+    _mm256_set1_pd(x)
+}
+
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(super) fn load(line: &Line) -> V {
+    // SAFETY: a line has 32 bytes, no alignment is asked for, and all bits are doubles.
+    unsafe { _mm256_loadu_pd(core::ptr::from_ref(line).cast()) }
+}
+
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(super) fn load_factors(factors: &[f64; LANES]) -> V {
+    // SAFETY: four doubles have 32 bytes, and no alignment is asked for.
+    unsafe { _mm256_loadu_pd(factors.as_ptr()) }
+}
+
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(super) fn store(line: &mut Line, v: V) {
+    // SAFETY: a line has 32 bytes, no alignment is asked for, and all bits are words.
+    unsafe { _mm256_storeu_pd(core::ptr::from_mut(line).cast(), v) }
+}
+
+/// a₀a₁b₀b₁ and a₂a₃b₂b₃; its own inverse.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(super) fn halves(a: V, b: V) -> (V, V) {
+    (_mm256_permute2f128_pd::<0x20>(a, b), _mm256_permute2f128_pd::<0x31>(a, b))
+}
+
+/// a₀b₀a₂b₂ and a₁b₁a₃b₃; its own inverse.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(super) fn even_and_odd(a: V, b: V) -> (V, V) {
+    (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b))
+}
