@@ -1,5 +1,6 @@
 //! Four residues at a time with AVX2 and FMA.
 
+mod factors;
 mod stages;
 mod transform;
 mod vector;

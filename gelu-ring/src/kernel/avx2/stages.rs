@@ -1,12 +1,12 @@
 //! Butterflies in registers.
 
-use super::vector::{Field, V};
+use super::vector::{Factor, Field, V};
 use core::arch::x86_64::{_mm256_add_pd, _mm256_sub_pd};
 
 /// Stages that cut M values into M blocks: number groups + k of the factors is for group k.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-pub(super) fn forth<const M: usize>(field: &Field, x: &mut [V; M], factors: &[V; M]) {
+pub(super) fn forth<const M: usize>(field: &Field, x: &mut [V; M], factors: &[Factor<V>; M]) {
     let mut half = M / 2;
     while half > 0 {
         let groups = M / (2 * half);
@@ -25,7 +25,7 @@ pub(super) fn forth<const M: usize>(field: &Field, x: &mut [V; M], factors: &[V;
 pub(super) fn back<const M: usize, const LAZY: bool>(
     field: &Field,
     x: &mut [V; M],
-    factors: &[V; M],
+    factors: &[Factor<V>; M],
 ) {
     let mut half = 1;
     while half < M {
@@ -46,7 +46,7 @@ impl Field {
     /// x + y·w and x − y·w.
     #[target_feature(enable = "avx2,fma")]
     #[inline]
-    pub(super) fn forth(&self, x: V, y: V, w: V) -> (V, V) {
+    pub(super) fn forth(&self, x: V, y: V, w: Factor<V>) -> (V, V) {
         let product = self.times(y, w);
         (_mm256_add_pd(x, product), _mm256_sub_pd(x, product))
     }
@@ -54,7 +54,7 @@ impl Field {
     /// x + y and (x − y)·w.
     #[target_feature(enable = "avx2,fma")]
     #[inline]
-    pub(super) fn back(&self, x: V, y: V, w: V) -> (V, V) {
+    pub(super) fn back(&self, x: V, y: V, w: Factor<V>) -> (V, V) {
         (_mm256_add_pd(x, y), self.times(_mm256_sub_pd(x, y), w))
     }
 }

@@ -1,22 +1,23 @@
 //! The transforms, three or two stages at a time.
 
+use super::factors::{Table, Tree};
 use super::stages::{back, forth};
-use super::vector::{Field, LANES, Line, V, even_and_odd, factor, halves, load, load_factors, read, splat, store};
+use super::vector::{Factor, Field, LANES, Line, V, even_and_odd, halves, load, read, splat, store};
 use crate::modulus::Modulus;
-use crate::ntt::roots;
+use crate::ntt::{SPAN, roots};
 
 /// Lines of a tile.
-const TILE: usize = 4;
+const TILE: usize = SPAN / LANES;
 
 /// The roots of unity for one q and N.
 pub(super) struct Transform {
     q: Modulus,
     lazy: bool,
     /// Number groups + i is for group i of the stage with that many groups.
-    forward: Vec<f64>,
-    inverse: Vec<f64>,
+    forward: Table,
+    inverse: Table,
     /// 1/N.
-    scale: f64,
+    scale: Factor<f64>,
 }
 
 impl Transform {
@@ -26,13 +27,12 @@ impl Transform {
         let scale = q.inverse(degree as u64);
         // The last stage back scales its products.
         inverse[1] = q.mul(inverse[1], scale);
-        let factors = |roots: Vec<u64>| roots.into_iter().map(|root| factor(q, root)).collect();
         Self {
             q,
             lazy: q.bits() <= 47,
-            forward: factors(forward),
-            inverse: factors(inverse),
-            scale: factor(q, scale),
+            forward: Table::new(q, &forward),
+            inverse: Table::new(q, &inverse),
+            scale: Factor::new(q, scale),
         }
     }
 
@@ -65,15 +65,19 @@ impl Transform {
     ) {
         let (lines, parts) = (block.len(), parts(block.len()));
         match parts {
-            8 => forward_columns::<8, LAZY, WHOLE>(field, block, &down(&self.forward, blocks, i)),
-            _ => forward_columns::<4, LAZY, WHOLE>(field, block, &down(&self.forward, blocks, i)),
+            8 => {
+                let factors = self.forward.down(blocks, i);
+                forward_columns::<8, LAZY, WHOLE>(field, eighths(block), &factors);
+            }
+            _ => {
+                let factors = self.forward.down(blocks, i);
+                forward_columns::<4, LAZY, WHOLE>(field, quarters(block), &factors);
+            }
         }
         let (blocks, i) = (parts * blocks, parts * i);
         if lines == parts * TILE {
-            let tiles = block.as_chunks_mut::<TILE>().0;
-            for (tile, factors) in tiles.iter_mut().zip(Factors::of(&self.forward, blocks, i)) {
-                forward_tile::<LAZY>(field, tile, factors);
-            }
+            let tiles = block.as_chunks_mut().0;
+            forward_tiles::<LAZY>(field, tiles, &self.forward.tiles[i..][..parts]);
         } else {
             for (k, part) in block.chunks_exact_mut(lines / parts).enumerate() {
                 self.forward_block::<LAZY, false>(field, part, blocks, i + k);
@@ -92,20 +96,23 @@ impl Transform {
     ) {
         let (lines, parts) = (block.len(), parts(block.len()));
         if lines == parts * TILE {
-            let tiles = block.as_chunks_mut::<TILE>().0;
-            let factors = Factors::of(&self.inverse, parts * blocks, parts * i);
-            for (tile, factors) in tiles.iter_mut().zip(factors) {
-                inverse_tile::<LAZY>(field, tile, factors);
-            }
+            let tiles = block.as_chunks_mut().0;
+            inverse_tiles::<LAZY>(field, tiles, &self.inverse.tiles[parts * i..][..parts]);
         } else {
             for (k, part) in block.chunks_exact_mut(lines / parts).enumerate() {
                 self.inverse_block::<LAZY, false>(field, part, parts * blocks, parts * i + k);
             }
         }
-        let scale = splat(self.scale);
+        let scale = Factor::splat(self.scale);
         match parts {
-            8 => inverse_columns::<8, LAZY, WHOLE>(field, block, &down(&self.inverse, blocks, i), scale),
-            _ => inverse_columns::<4, LAZY, WHOLE>(field, block, &down(&self.inverse, blocks, i), scale),
+            8 => {
+                let factors = self.inverse.down(blocks, i);
+                inverse_columns::<8, LAZY, WHOLE>(field, eighths(block), &factors, scale);
+            }
+            _ => {
+                let factors = self.inverse.down(blocks, i);
+                inverse_columns::<4, LAZY, WHOLE>(field, quarters(block), &factors, scale);
+            }
         }
     }
 }
@@ -116,46 +123,33 @@ fn parts(lines: usize) -> usize {
     if (lines / TILE).ilog2().is_multiple_of(3) { 8 } else { 4 }
 }
 
-/// The factors of the stages that cut block `i` of `blocks` in M parts: number groups + k for group k; there is no 0.
-#[target_feature(enable = "avx2,fma")]
-#[inline]
-fn down<const M: usize>(factors: &[f64], blocks: usize, i: usize) -> [V; M] {
-    let mut all = [splat(0.0); M];
-    let mut groups = 1;
-    while groups < M {
-        let stage = &factors[groups * (blocks + i)..][..groups];
-        for (all, &factor) in all[groups..].iter_mut().zip(stage) {
-            *all = splat(factor);
-        }
-        groups *= 2;
-    }
-    all
-}
-
-/// A block's parts, which stand below each other.
+/// The columns of a block, whose quarters stand below each other.
 #[inline(always)]
-fn rows<const M: usize>(block: &mut [Line]) -> [&mut [Line]; M] {
-    let size = block.len() / M;
-    let mut rest = block;
-    core::array::from_fn(|_| {
-        let (row, after) = core::mem::take(&mut rest).split_at_mut(size);
-        rest = after;
-        row
-    })
+fn quarters(block: &mut [Line]) -> impl Iterator<Item = [&mut Line; 4]> {
+    let (top, bottom) = block.split_at_mut(block.len() / 2);
+    let (a, b) = top.split_at_mut(top.len() / 2);
+    let (c, d) = bottom.split_at_mut(bottom.len() / 2);
+    a.iter_mut().zip(b).zip(c.iter_mut().zip(d)).map(|((a, b), (c, d))| [a, b, c, d])
+}
+
+/// The same of eighths.
+#[inline(always)]
+fn eighths(block: &mut [Line]) -> impl Iterator<Item = [&mut Line; 8]> {
+    let (top, bottom) = block.split_at_mut(block.len() / 2);
+    let both = quarters(top).zip(quarters(bottom));
+    both.map(|([a, b, c, d], [e, f, g, h])| [a, b, c, d, e, f, g, h])
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn forward_columns<const M: usize, const LAZY: bool, const WHOLE: bool>(
+fn forward_columns<'a, const M: usize, const LAZY: bool, const WHOLE: bool>(
     field: &Field,
-    block: &mut [Line],
-    factors: &[V; M],
+    columns: impl Iterator<Item = [&'a mut Line; M]>,
+    factors: &[Factor<V>; M],
 ) {
-    let size = block.len() / M;
-    let mut rows = rows::<M>(block);
-    for at in 0..size {
+    for column in columns {
         let mut x = [splat(0.0); M];
-        for (x, row) in x.iter_mut().zip(&rows) {
-            *x = if WHOLE { read(&row[at]) } else { load(&row[at]) };
+        for (x, line) in x.iter_mut().zip(&column) {
+            *x = if WHOLE { read(line) } else { load(line) };
         }
         if !LAZY && !WHOLE {
             for x in &mut x[..M / 2] {
@@ -163,25 +157,23 @@ fn forward_columns<const M: usize, const LAZY: bool, const WHOLE: bool>(
             }
         }
         forth(field, &mut x, factors);
-        for (x, row) in x.iter().zip(&mut rows) {
-            store(&mut row[at], *x);
+        for (x, line) in x.into_iter().zip(column) {
+            store(line, x);
         }
     }
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn inverse_columns<const M: usize, const LAZY: bool, const WHOLE: bool>(
+fn inverse_columns<'a, const M: usize, const LAZY: bool, const WHOLE: bool>(
     field: &Field,
-    block: &mut [Line],
-    factors: &[V; M],
-    scale: V,
+    columns: impl Iterator<Item = [&'a mut Line; M]>,
+    factors: &[Factor<V>; M],
+    scale: Factor<V>,
 ) {
-    let size = block.len() / M;
-    let mut rows = rows::<M>(block);
-    for at in 0..size {
+    for column in columns {
         let mut x = [splat(0.0); M];
-        for (x, row) in x.iter_mut().zip(&rows) {
-            *x = load(&row[at]);
+        for (x, line) in x.iter_mut().zip(&column) {
+            *x = load(line);
         }
         back::<M, LAZY>(field, &mut x, factors);
         if WHOLE {
@@ -189,119 +181,74 @@ fn inverse_columns<const M: usize, const LAZY: bool, const WHOLE: bool>(
                 *x = field.times(*x, scale);
             }
         } else {
-            let sums = if LAZY { 1 } else { M / 2 };
-            for x in &mut x[..sums] {
+            for x in &mut x[..if LAZY { 1 } else { M / 2 }] {
                 *x = field.centred(*x);
             }
         }
-        for (x, row) in x.iter().zip(&mut rows) {
+        for (x, line) in x.into_iter().zip(column) {
             if WHOLE {
-                field.write(&mut row[at], *x);
+                field.write(line, x);
             } else {
-                store(&mut row[at], *x);
+                store(line, x);
             }
         }
     }
 }
 
-/// The factors of a tile.
-#[derive(Clone, Copy)]
-struct Factors<'a> {
-    one: f64,
-    two: &'a [f64; 2],
-    four: &'a [f64; 4],
-    eight: &'a [[f64; LANES]; 2],
-}
-
-impl<'a> Factors<'a> {
-    /// Of the tiles from number `i` of so many.
-    #[inline(always)]
-    fn of(factors: &'a [f64], tiles: usize, i: usize) -> impl Iterator<Item = Self> {
-        let at = tiles + i;
-        let one = factors[at..2 * tiles].iter();
-        let two = factors[2 * at..4 * tiles].as_chunks().0;
-        let four = factors[4 * at..8 * tiles].as_chunks().0;
-        let eight = factors[8 * at..16 * tiles].as_chunks().0.as_chunks().0;
-        one.zip(two).zip(four.iter().zip(eight)).map(|((&one, two), (four, eight))| Self {
-            one,
-            two,
-            four,
-            eight,
-        })
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    #[inline]
-    fn down(self) -> [V; TILE] {
-        [splat(0.0), splat(self.one), splat(self.two[0]), splat(self.two[1])]
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    #[inline]
-    fn by_two(self) -> (V, V) {
-        let four = load_factors(self.four);
-        even_and_odd(four, four)
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    #[inline]
-    fn by_one(self) -> (V, V) {
-        halves(load_factors(&self.eight[0]), load_factors(&self.eight[1]))
+#[target_feature(enable = "avx2,fma")]
+fn forward_tiles<const LAZY: bool>(field: &Field, tiles: &mut [[Line; TILE]], factors: &[Tree<SPAN>]) {
+    for (tile, factors) in tiles.iter_mut().zip(factors) {
+        let mut x = [splat(0.0); TILE];
+        for (x, line) in x.iter_mut().zip(&*tile) {
+            *x = load(line);
+        }
+        if !LAZY {
+            (x[0], x[1]) = (field.centred(x[0]), field.centred(x[1]));
+        }
+        forth(field, &mut x, &factors.splat());
+        let [a, b, c, d] = x;
+        let [first, second] = factors.by_two();
+        let (a, c) = halves(a, c);
+        let (b, d) = halves(b, d);
+        let (a, c) = field.forth(a, c, first);
+        let (b, d) = field.forth(b, d, second);
+        let [first, second] = factors.by_one();
+        let (a, c) = even_and_odd(a, c);
+        let (b, d) = even_and_odd(b, d);
+        let (a, c) = field.forth(a, c, first);
+        let (b, d) = field.forth(b, d, second);
+        for (line, x) in tile.iter_mut().zip([a, b, c, d]) {
+            field.write(line, field.centred(x));
+        }
     }
 }
 
 #[target_feature(enable = "avx2,fma")]
-#[inline]
-fn forward_tile<const LAZY: bool>(field: &Field, tile: &mut [Line; TILE], factors: Factors<'_>) {
-    let mut x = [splat(0.0); TILE];
-    for (x, line) in x.iter_mut().zip(&*tile) {
-        *x = load(line);
-    }
-    if !LAZY {
-        (x[0], x[1]) = (field.centred(x[0]), field.centred(x[1]));
-    }
-    forth(field, &mut x, &factors.down());
-    let (first, second) = factors.by_two();
-    let [a, b, c, d] = x;
-    let (a, c) = halves(a, c);
-    let (b, d) = halves(b, d);
-    let (a, c) = field.forth(a, c, first);
-    let (b, d) = field.forth(b, d, second);
-    let (first, second) = factors.by_one();
-    let (a, c) = even_and_odd(a, c);
-    let (b, d) = even_and_odd(b, d);
-    let (a, c) = field.forth(a, c, first);
-    let (b, d) = field.forth(b, d, second);
-    for (line, x) in tile.iter_mut().zip([a, b, c, d]) {
-        field.write(line, field.centred(x));
-    }
-}
-
-#[target_feature(enable = "avx2,fma")]
-#[inline]
-fn inverse_tile<const LAZY: bool>(field: &Field, tile: &mut [Line; TILE], factors: Factors<'_>) {
-    let [a, b, c, d] = &*tile;
-    let (a, b, c, d) = (read(a), read(b), read(c), read(d));
-    let (first, second) = factors.by_one();
-    let (a, c) = field.back(a, c, first);
-    let (b, d) = field.back(b, d, second);
-    let (a, c) = even_and_odd(a, c);
-    let (b, d) = even_and_odd(b, d);
-    let (first, second) = factors.by_two();
-    let (mut a, c) = field.back(a, c, first);
-    let (mut b, d) = field.back(b, d, second);
-    if !LAZY {
-        (a, b) = (field.centred(a), field.centred(b));
-    }
-    let (a, c) = halves(a, c);
-    let (b, d) = halves(b, d);
-    let mut x = [a, b, c, d];
-    back::<TILE, LAZY>(field, &mut x, &factors.down());
-    x[0] = field.centred(x[0]);
-    if !LAZY {
-        x[1] = field.centred(x[1]);
-    }
-    for (line, x) in tile.iter_mut().zip(x) {
-        store(line, x);
+fn inverse_tiles<const LAZY: bool>(field: &Field, tiles: &mut [[Line; TILE]], factors: &[Tree<SPAN>]) {
+    for (tile, factors) in tiles.iter_mut().zip(factors) {
+        let [a, b, c, d] = &*tile;
+        let (a, b, c, d) = (read(a), read(b), read(c), read(d));
+        let [first, second] = factors.by_one();
+        let (a, c) = field.back(a, c, first);
+        let (b, d) = field.back(b, d, second);
+        let (a, c) = even_and_odd(a, c);
+        let (b, d) = even_and_odd(b, d);
+        let [first, second] = factors.by_two();
+        let (mut a, c) = field.back(a, c, first);
+        let (mut b, d) = field.back(b, d, second);
+        if !LAZY {
+            (a, b) = (field.centred(a), field.centred(b));
+        }
+        let (a, c) = halves(a, c);
+        let (b, d) = halves(b, d);
+        let mut x = [a, b, c, d];
+        back::<TILE, LAZY>(field, &mut x, &factors.splat());
+        x[0] = field.centred(x[0]);
+        if !LAZY {
+            x[1] = field.centred(x[1]);
+        }
+        for (line, x) in tile.iter_mut().zip(x) {
+            store(line, x);
+        }
     }
 }

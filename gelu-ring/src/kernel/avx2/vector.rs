@@ -3,8 +3,7 @@
 use core::arch::x86_64::{
     __m256d, _mm256_add_epi64, _mm256_add_pd, _mm256_and_si256, _mm256_castpd_si256,
     _mm256_castsi256_pd, _mm256_cmpgt_epi64, _mm256_fmadd_pd, _mm256_fmsub_pd, _mm256_fnmadd_pd,
-    _mm256_loadu_pd, _mm256_mul_pd, _mm256_or_pd, _mm256_permute2f128_pd, _mm256_set1_epi64x,
-    _mm256_set1_pd, _mm256_setzero_si256, _mm256_storeu_pd, _mm256_sub_epi64, _mm256_sub_pd,
+    _mm256_loadu_pd, _mm256_mul_pd, _mm256_or_pd, _mm256_permute2f128_pd, _mm256_set1_pd, _mm256_setzero_si256, _mm256_storeu_pd, _mm256_sub_epi64, _mm256_sub_pd,
     _mm256_unpackhi_pd, _mm256_unpacklo_pd,
 };
 
@@ -25,10 +24,28 @@ const WORD: f64 = (1u64 << 52) as f64;
 /// 3·2^51: added to a double below 2^51 in absolute value, it leaves the nearest integer.
 const ROUND: f64 = 1.5 * WORD;
 
-/// A residue as a factor: the representative below q/2 in absolute value.
-pub(super) fn factor(q: Modulus, residue: u64) -> f64 {
-    // Below 2^49: a double has 53 bits.
-    q.centre(residue) as f64
+/// A number to multiply by, as its representative w below q/2 in absolute value; or four of them.
+#[derive(Clone, Copy)]
+pub(super) struct Factor<T> {
+    pub(super) value: T,
+    /// w/q, rounded.
+    pub(super) quotient: T,
+}
+
+impl Factor<f64> {
+    pub(super) fn new(q: Modulus, residue: u64) -> Self {
+        // Below 2^49: a double has 53 bits.
+        let value = q.centre(residue) as f64;
+        Self { value, quotient: value / q.value() as f64 }
+    }
+}
+
+impl Factor<V> {
+    #[target_feature(enable = "avx2,fma")]
+    #[inline]
+    pub(super) fn splat(factor: Factor<f64>) -> Self {
+        Self { value: splat(factor.value), quotient: splat(factor.quotient) }
+    }
 }
 
 /// q in registers, and what products need.
@@ -51,10 +68,11 @@ impl Field {
     /// y·w modulo q: see [`avx2`](super).
     #[target_feature(enable = "avx2,fma")]
     #[inline]
-    pub(super) fn times(&self, y: V, w: V) -> V {
-        let high = _mm256_mul_pd(y, w);
-        let low = _mm256_fmsub_pd(y, w, high);
-        _mm256_add_pd(self.centred(high), low)
+    pub(super) fn times(&self, y: V, w: Factor<V>) -> V {
+        let high = _mm256_mul_pd(y, w.value);
+        let low = _mm256_fmsub_pd(y, w.value, high);
+        let quotient = _mm256_sub_pd(_mm256_fmadd_pd(y, w.quotient, self.round), self.round);
+        _mm256_add_pd(_mm256_fnmadd_pd(quotient, self.q, high), low)
     }
 
     /// x − c·q for the integer c next to x/q.
@@ -102,11 +120,13 @@ pub(super) fn load(line: &Line) -> V {
     unsafe { _mm256_loadu_pd(core::ptr::from_ref(line).cast()) }
 }
 
+/// Four in a row.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-pub(super) fn load_factors(factors: &[f64; LANES]) -> V {
+pub(super) fn load_factors(factors: &[f64], first: usize) -> V {
+    let four: &[f64; LANES] = factors[first..].first_chunk().expect("four factors");
     // SAFETY: four doubles have 32 bytes, and no alignment is asked for.
-    unsafe { _mm256_loadu_pd(factors.as_ptr()) }
+    unsafe { _mm256_loadu_pd(four.as_ptr()) }
 }
 
 #[target_feature(enable = "avx2,fma")]
