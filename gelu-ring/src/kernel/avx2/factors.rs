@@ -1,5 +1,6 @@
 //! The factors of a transform.
 
+use super::stages::Factors;
 use super::vector::{Factor, V, even_and_odd, load_factors};
 use crate::modulus::Modulus;
 use crate::ntt::SPAN;
@@ -33,9 +34,24 @@ impl Table {
     /// For the stages that cut block `i` of `blocks` in M parts.
     #[target_feature(enable = "avx2,fma")]
     #[inline]
-    pub(super) fn down<const M: usize>(&self, blocks: usize, i: usize) -> [Factor<V>; M] {
-        Tree::<M>::new(&self.blocks, blocks, i).splat()
+    pub(super) fn down<const M: usize, const W: usize>(&self, blocks: usize, i: usize) -> [Factors<W>; M] {
+        splat(&[&Tree::<M>::new(&self.blocks, blocks, i); W])
     }
+}
+
+/// The first of W trees, side by side.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(super) fn splat<const N: usize, const M: usize, const W: usize>(
+    trees: &[&Tree<N>; W],
+) -> [Factors<W>; M] {
+    let mut all = [[Factor::splat(Factor { value: 0.0, quotient: 0.0 }); W]; M];
+    for (k, all) in all.iter_mut().enumerate().skip(1) {
+        for (all, tree) in all.iter_mut().zip(trees) {
+            *all = Factor::splat(Factor { value: tree.values[k], quotient: tree.quotients[k] });
+        }
+    }
+    all
 }
 
 impl<const M: usize> Tree<M> {
@@ -54,17 +70,6 @@ impl<const M: usize> Tree<M> {
         }
         tree
     }
-
-    /// The first.
-    #[target_feature(enable = "avx2,fma")]
-    #[inline]
-    pub(super) fn splat<const K: usize>(&self) -> [Factor<V>; K] {
-        let mut all = [Factor::splat(Factor { value: 0.0, quotient: 0.0 }); K];
-        for (k, all) in all.iter_mut().enumerate().skip(1) {
-            *all = Factor::splat(Factor { value: self.values[k], quotient: self.quotients[k] });
-        }
-        all
-    }
 }
 
 impl Tree<SPAN> {
@@ -75,25 +80,37 @@ impl Tree<SPAN> {
         Self { values: LANES.map(|i| values[i]), quotients: LANES.map(|i| quotients[i]) }
     }
 
+    /// Four factors in a row.
     #[target_feature(enable = "avx2,fma")]
     #[inline]
-    fn four(&self, groups: usize) -> Factor<V> {
-        Factor { value: load_factors(&self.values, groups), quotient: load_factors(&self.quotients, groups) }
+    fn four(&self, first: usize) -> Factor<V> {
+        let part = |all| load_factors(all, first);
+        Factor { value: part(&self.values), quotient: part(&self.quotients) }
     }
+}
 
-    /// Of the stage with partners 2 apart, for lines 0 and 2 of a tile, and 1 and 3.
-    #[target_feature(enable = "avx2,fma")]
-    #[inline]
-    pub(super) fn by_two(&self) -> [Factor<V>; 2] {
-        let all = self.four(4);
-        let (value, quotient) = (even_and_odd(all.value, all.value), even_and_odd(all.quotient, all.quotient));
-        [Factor { value: value.0, quotient: quotient.0 }, Factor { value: value.1, quotient: quotient.1 }]
+/// Of the stage with partners 2 apart: for lines 0 and 2 of W tiles, and for 1 and 3.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(super) fn by_two<const W: usize>(trees: &[&Tree<SPAN>; W]) -> [Factors<W>; 2] {
+    let mut all = [[trees[0].four(4); W]; 2];
+    for (k, tree) in trees.iter().enumerate() {
+        let Factor { value, quotient } = tree.four(4);
+        let ([first], [second]) = even_and_odd([value], [value]);
+        (all[0][k].value, all[1][k].value) = (first, second);
+        let ([first], [second]) = even_and_odd([quotient], [quotient]);
+        (all[0][k].quotient, all[1][k].quotient) = (first, second);
     }
+    all
+}
 
-    /// The same of that with partners 1 apart.
-    #[target_feature(enable = "avx2,fma")]
-    #[inline]
-    pub(super) fn by_one(&self) -> [Factor<V>; 2] {
-        [self.four(8), self.four(12)]
+/// The same of that with partners 1 apart.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(super) fn by_one<const W: usize>(trees: &[&Tree<SPAN>; W]) -> [Factors<W>; 2] {
+    let mut all = [[trees[0].four(8); W]; 2];
+    for (k, tree) in trees.iter().enumerate() {
+        (all[0][k], all[1][k]) = (tree.four(8), tree.four(12));
     }
+    all
 }

@@ -1,13 +1,18 @@
 //! The transforms, three or two stages at a time.
 
-use super::factors::{Table, Tree};
-use super::stages::{back, forth};
+use super::factors::{self, Table, Tree};
+use super::stages::Factors;
 use super::vector::{Factor, Field, LANES, Line, V, even_and_odd, halves, load, read, splat, store};
 use crate::modulus::Modulus;
 use crate::ntt::{SPAN, roots};
 
 /// Lines of a tile.
 const TILE: usize = SPAN / LANES;
+
+type Tile = [Line; TILE];
+
+/// Tiles that are worked on together, to hide the latency of products.
+const TILES: usize = 2;
 
 /// The roots of unity for one q and N.
 pub(super) struct Transform {
@@ -144,20 +149,18 @@ fn eighths(block: &mut [Line]) -> impl Iterator<Item = [&mut Line; 8]> {
 fn forward_columns<'a, const M: usize, const LAZY: bool, const WHOLE: bool>(
     field: &Field,
     columns: impl Iterator<Item = [&'a mut Line; M]>,
-    factors: &[Factor<V>; M],
+    factors: &[Factors<1>; M],
 ) {
     for column in columns {
-        let mut x = [splat(0.0); M];
+        let mut x = [[splat(0.0)]; M];
         for (x, line) in x.iter_mut().zip(&column) {
-            *x = if WHOLE { read(line) } else { load(line) };
+            *x = [if WHOLE { read(line) } else { load(line) }];
         }
         if !LAZY && !WHOLE {
-            for x in &mut x[..M / 2] {
-                *x = field.centred(*x);
-            }
+            field.centre(x[..M / 2].as_flattened_mut());
         }
-        forth(field, &mut x, factors);
-        for (x, line) in x.into_iter().zip(column) {
+        field.forward_stages(&mut x, factors);
+        for ([x], line) in x.into_iter().zip(column) {
             store(line, x);
         }
     }
@@ -167,88 +170,84 @@ fn forward_columns<'a, const M: usize, const LAZY: bool, const WHOLE: bool>(
 fn inverse_columns<'a, const M: usize, const LAZY: bool, const WHOLE: bool>(
     field: &Field,
     columns: impl Iterator<Item = [&'a mut Line; M]>,
-    factors: &[Factor<V>; M],
+    factors: &[Factors<1>; M],
     scale: Factor<V>,
 ) {
     for column in columns {
-        let mut x = [splat(0.0); M];
+        let mut x = [[splat(0.0)]; M];
         for (x, line) in x.iter_mut().zip(&column) {
-            *x = load(line);
+            *x = [load(line)];
         }
-        back::<M, LAZY>(field, &mut x, factors);
+        field.inverse_stages::<M, 1, LAZY>(&mut x, factors);
         if WHOLE {
-            for x in &mut x[..M / 2] {
+            for x in x[..M / 2].as_flattened_mut() {
                 *x = field.times(*x, scale);
             }
         } else {
-            for x in &mut x[..if LAZY { 1 } else { M / 2 }] {
-                *x = field.centred(*x);
-            }
+            field.centre(x[..if LAZY { 1 } else { M / 2 }].as_flattened_mut());
         }
-        for (x, line) in x.into_iter().zip(column) {
-            if WHOLE {
-                field.write(line, x);
-            } else {
-                store(line, x);
+        for ([x], line) in x.into_iter().zip(column) {
+            match WHOLE {
+                true => field.write(line, x),
+                false => store(line, x),
             }
         }
     }
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn forward_tiles<const LAZY: bool>(field: &Field, tiles: &mut [[Line; TILE]], factors: &[Tree<SPAN>]) {
-    for (tile, factors) in tiles.iter_mut().zip(factors) {
-        let mut x = [splat(0.0); TILE];
-        for (x, line) in x.iter_mut().zip(&*tile) {
-            *x = load(line);
+fn forward_tiles<const LAZY: bool>(field: &Field, tiles: &mut [Tile], factors: &[Tree<SPAN>]) {
+    let tiles = tiles.as_chunks_mut::<TILES>().0;
+    for (tiles, factors) in tiles.iter_mut().zip(factors.as_chunks().0) {
+        let factors = factors.each_ref();
+        let mut x = [[splat(0.0); TILES]; TILE];
+        for (k, tile) in tiles.iter().enumerate() {
+            x.iter_mut().zip(tile).for_each(|(x, line)| x[k] = load(line));
         }
         if !LAZY {
-            (x[0], x[1]) = (field.centred(x[0]), field.centred(x[1]));
+            field.centre(x[..TILE / 2].as_flattened_mut());
         }
-        forth(field, &mut x, &factors.splat());
+        field.forward_stages(&mut x, &factors::splat(&factors));
         let [a, b, c, d] = x;
-        let [first, second] = factors.by_two();
-        let (a, c) = halves(a, c);
-        let (b, d) = halves(b, d);
-        let (a, c) = field.forth(a, c, first);
-        let (b, d) = field.forth(b, d, second);
-        let [first, second] = factors.by_one();
-        let (a, c) = even_and_odd(a, c);
-        let (b, d) = even_and_odd(b, d);
-        let (a, c) = field.forth(a, c, first);
-        let (b, d) = field.forth(b, d, second);
-        for (line, x) in tile.iter_mut().zip([a, b, c, d]) {
-            field.write(line, field.centred(x));
+        let [first, second] = factors::by_two(&factors);
+        let ((a, c), (b, d)) = (halves(a, c), halves(b, d));
+        let ((a, c), (b, d)) = (field.forward(a, c, &first), field.forward(b, d, &second));
+        let [first, second] = factors::by_one(&factors);
+        let ((a, c), (b, d)) = (even_and_odd(a, c), even_and_odd(b, d));
+        let ((a, c), (b, d)) = (field.forward(a, c, &first), field.forward(b, d, &second));
+        for (k, tile) in tiles.iter_mut().enumerate() {
+            for (line, x) in tile.iter_mut().zip([a, b, c, d]) {
+                field.write(line, field.centred(x[k]));
+            }
         }
     }
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn inverse_tiles<const LAZY: bool>(field: &Field, tiles: &mut [[Line; TILE]], factors: &[Tree<SPAN>]) {
-    for (tile, factors) in tiles.iter_mut().zip(factors) {
-        let [a, b, c, d] = &*tile;
-        let (a, b, c, d) = (read(a), read(b), read(c), read(d));
-        let [first, second] = factors.by_one();
-        let (a, c) = field.back(a, c, first);
-        let (b, d) = field.back(b, d, second);
-        let (a, c) = even_and_odd(a, c);
-        let (b, d) = even_and_odd(b, d);
-        let [first, second] = factors.by_two();
-        let (mut a, c) = field.back(a, c, first);
-        let (mut b, d) = field.back(b, d, second);
-        if !LAZY {
-            (a, b) = (field.centred(a), field.centred(b));
+fn inverse_tiles<const LAZY: bool>(field: &Field, tiles: &mut [Tile], factors: &[Tree<SPAN>]) {
+    let tiles = tiles.as_chunks_mut::<TILES>().0;
+    for (tiles, factors) in tiles.iter_mut().zip(factors.as_chunks().0) {
+        let factors = factors.each_ref();
+        let mut x = [[splat(0.0); TILES]; TILE];
+        for (k, tile) in tiles.iter().enumerate() {
+            x.iter_mut().zip(tile).for_each(|(x, line)| x[k] = read(line));
         }
-        let (a, c) = halves(a, c);
-        let (b, d) = halves(b, d);
+        let [a, b, c, d] = x;
+        let [first, second] = factors::by_one(&factors);
+        let ((a, c), (b, d)) = (field.inverse(a, c, &first), field.inverse(b, d, &second));
+        let ((a, c), (b, d)) = (even_and_odd(a, c), even_and_odd(b, d));
+        let [first, second] = factors::by_two(&factors);
+        let ((mut a, c), (mut b, d)) = (field.inverse(a, c, &first), field.inverse(b, d, &second));
+        if !LAZY {
+            field.centre(&mut a);
+            field.centre(&mut b);
+        }
+        let ((a, c), (b, d)) = (halves(a, c), halves(b, d));
         let mut x = [a, b, c, d];
-        back::<TILE, LAZY>(field, &mut x, &factors.splat());
-        x[0] = field.centred(x[0]);
-        if !LAZY {
-            x[1] = field.centred(x[1]);
-        }
-        for (line, x) in tile.iter_mut().zip(x) {
-            store(line, x);
+        field.inverse_stages::<TILE, TILES, LAZY>(&mut x, &factors::splat(&factors));
+        field.centre(x[..if LAZY { 1 } else { TILE / 2 }].as_flattened_mut());
+        for (k, tile) in tiles.iter_mut().enumerate() {
+            tile.iter_mut().zip(x).for_each(|(line, x)| store(line, x[k]));
         }
     }
 }

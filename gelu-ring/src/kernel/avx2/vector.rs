@@ -139,13 +139,19 @@ pub(super) fn store(line: &mut Line, v: V) {
 /// a₀a₁b₀b₁ and a₂a₃b₂b₃; its own inverse.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-pub(super) fn halves(a: V, b: V) -> (V, V) {
-    (_mm256_permute2f128_pd::<0x20>(a, b), _mm256_permute2f128_pd::<0x31>(a, b))
+pub(super) fn halves<const W: usize>(mut a: [V; W], mut b: [V; W]) -> ([V; W], [V; W]) {
+    for (a, b) in a.iter_mut().zip(&mut b) {
+        (*a, *b) = (_mm256_permute2f128_pd::<0x20>(*a, *b), _mm256_permute2f128_pd::<0x31>(*a, *b));
+    }
+    (a, b)
 }
 
 /// a₀b₀a₂b₂ and a₁b₁a₃b₃; its own inverse.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-pub(super) fn even_and_odd(a: V, b: V) -> (V, V) {
-    (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b))
+pub(super) fn even_and_odd<const W: usize>(mut a: [V; W], mut b: [V; W]) -> ([V; W], [V; W]) {
+    for (a, b) in a.iter_mut().zip(&mut b) {
+        (*a, *b) = (_mm256_unpacklo_pd(*a, *b), _mm256_unpackhi_pd(*a, *b));
+    }
+    (a, b)
 }
