@@ -21,6 +21,7 @@ use std::sync::OnceLock;
 
 use crate::automorphism::Permutation;
 use crate::modulus::{Modulus, below};
+use crate::ntt::SPAN;
 use stream::Stream;
 use weights::{Shape, Weights};
 
@@ -147,6 +148,16 @@ fn portable_is_forced() -> bool {
     *FORCED.get_or_init(|| {
         std::env::var_os("GELU_FORCE_PORTABLE").is_some_and(|v| !v.is_empty() && v != "0")
     })
+}
+
+/// [`Kernel::permute`], by whole spans.
+fn permute(out: &mut [u64], row: &[u64], permutation: &Permutation) {
+    let spans = row.as_chunks::<SPAN>().0;
+    let outs = out.as_chunks_mut().0.iter_mut();
+    let place = |place| usize::try_from(place).expect("a place of a span");
+    for (out, &(source, order)) in outs.zip(&permutation.sources) {
+        *out = permutation.orders[order].map(|taken| spans[source][place(taken)]);
+    }
 }
 
 /// [`Kernel::add`], on whatever vectors the caller was compiled for; so are the others.

@@ -8,7 +8,7 @@ use crate::ntt::SPAN;
 /// The factors of one direction.
 pub(super) struct Table {
     /// Number groups + i is for group i of the stage with that many groups, as far as there are blocks above tiles.
-    blocks: Vec<Factor<f64>>,
+    pub(super) blocks: Vec<Factor<f64>>,
     pub(super) tiles: Vec<Tree<SPAN>>,
 }
 

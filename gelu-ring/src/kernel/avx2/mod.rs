@@ -1,18 +1,23 @@
 //! Four residues at a time with AVX2 and FMA.
 
 mod factors;
+mod matrix;
+mod packed;
 mod stages;
+mod sums;
 mod transform;
 mod vector;
 
-use super::portable;
 use super::stream::Stream;
 use super::weights::{Shape, Weights};
-use super::{Kernel, Pair};
+use super::{
+    BLOCK, Kernel, MAX_TERMS, Pair, add, check_pairs, check_parts, lift, neg, permute, shift, sub,
+};
 use crate::automorphism::Permutation;
 use crate::modulus::Modulus;
+use sums::{Block, Sum, Sums, blocks, blocks_mut, integers};
 use transform::Transform;
-use vector::Line;
+use vector::{Factor, Field, Line, read, splat};
 
 /// Proof that this processor has the instructions. Only [`Avx2::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -27,20 +32,36 @@ impl Avx2 {
 
 /// A kernel for one q; its existence proves that the instructions are there.
 pub(super) struct Rows {
+    q: Modulus,
     degree: usize,
     transform: Transform,
-    plain: portable::Rows,
 }
 
 impl Rows {
     pub(super) fn new(_: Avx2, q: Modulus, degree: usize) -> Self {
-        let transform = Transform::new(q, degree);
-        Self { degree, transform, plain: portable::Rows::new(q, degree) }
+        Self { q, degree, transform: Transform::new(q, degree) }
     }
 
-    fn lines_mut<'a>(&self, row: &'a mut [u64]) -> &'a mut [Line] {
+    /// Panics unless the row has N residues.
+    fn check(&self, row: &[u64]) {
         assert_eq!(row.len(), self.degree, "the length of a row");
+    }
+
+    /// The lines of a row.
+    fn lines_mut<'a>(&self, row: &'a mut [u64]) -> &'a mut [Line] {
+        self.check(row);
         row.as_chunks_mut().0
+    }
+
+    /// The blocks of a row.
+    fn row<'a>(&self, row: &'a [u64]) -> &'a [Block] {
+        self.check(row);
+        blocks(row)
+    }
+
+    fn row_mut<'a>(&self, row: &'a mut [u64]) -> &'a mut [Block] {
+        self.check(row);
+        blocks_mut(row)
     }
 }
 
@@ -60,57 +81,182 @@ impl Kernel for Rows {
     fn inverse(&self, rows: &mut [&mut [u64]]) {
         for row in rows {
             let row = self.lines_mut(row);
-            // SAFETY: the same.
+            // SAFETY: `Rows` is only made where the instructions are available.
             unsafe { self.transform.inverse(row) };
         }
     }
 
     fn multiply_accumulate(&self, out: &mut [u64], terms: &[(&[u64], &[u64])]) {
-        self.plain.multiply_accumulate(out, terms);
+        let terms: Vec<_> = terms.iter().map(|(a, b)| (self.row(a), self.row(b))).collect();
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.add_products(self.row_mut(out), &terms) };
     }
+
     fn sums_of_products(&self, outs: [&mut [u64]; 2], terms: &[Pair<'_>]) {
-        self.plain.sums_of_products(outs, terms);
+        check_pairs(&outs, terms);
+        let terms: Vec<_> = terms.iter().map(|(a, b)| (blocks(a), b.map(blocks))).collect();
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.sum_products(outs.map(blocks_mut), &terms) };
     }
+
     fn sums_with_pairs(&self, outs: [&mut [u64]; 2], factors: &[&[u64]], pairs: Stream<'_>) {
-        self.plain.sums_with_pairs(outs, factors, pairs);
+        check_parts(&outs, factors.iter().copied());
+        let factors: Vec<_> = factors.iter().map(|a| blocks(a)).collect();
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.sum_pairs(outs.map(blocks_mut), &factors, pairs) };
     }
+
     fn sums_of_packed(&self, outs: [&mut [u64]; 2], stream: Stream<'_>, factors: &[[&[u64]; 2]]) {
-        self.plain.sums_of_packed(outs, stream, factors);
+        check_parts(&outs, factors.iter().flatten().copied());
+        let factors: Vec<_> = factors.iter().map(|b| b.map(blocks)).collect();
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.sum_packed(outs.map(blocks_mut), stream, &factors) };
     }
+
     fn scale(&self, row: &mut [u64], factor: u64) {
-        self.plain.scale(row, factor);
+        let row = self.lines_mut(row);
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.scale_lines(row, factor) };
     }
+
     fn combine(&self, out: &mut [u64], constant: u64, terms: &[(&[u64], u64)]) {
-        self.plain.combine(out, constant, terms);
+        let terms: Vec<_> = terms.iter().map(|(a, w)| (self.row(a), *w)).collect();
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.combine_blocks::<false>(self.row_mut(out), 0, constant, &terms) };
     }
+
     fn update(&self, row: &mut [u64], factor: u64, constant: u64, terms: &[(&[u64], u64)]) {
-        self.plain.update(row, factor, constant, terms);
+        let terms: Vec<_> = terms.iter().map(|(a, w)| (self.row(a), *w)).collect();
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.combine_blocks::<true>(self.row_mut(row), factor, constant, &terms) };
     }
+
     fn weights(&self, shape: Shape, coefficients: &[i64]) -> Weights {
-        self.plain.weights(shape, coefficients)
+        matrix::small(self.q, shape, coefficients).unwrap_or_else(|| {
+            // SAFETY: `Rows` is only made where the instructions are available.
+            unsafe { self.evaluate(shape, coefficients) }
+        })
     }
+
     fn product(&self, outs: &mut [&mut [u64]], weights: &Weights, inputs: &[&[u64]]) {
-        self.plain.product(outs, weights, inputs);
+        weights.shape.check(outs, inputs);
+        let mut outs: Vec<_> = outs.iter_mut().map(|out| self.row_mut(out)).collect();
+        let inputs: Vec<_> = inputs.iter().map(|a| self.row(a)).collect();
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.product_blocks(&mut outs, weights, &inputs) };
     }
+
     fn permute(&self, out: &mut [u64], row: &[u64], permutation: &Permutation) {
-        self.plain.permute(out, row, permutation);
+        [&*out, row].into_iter().for_each(|row| self.check(row));
+        permute(out, row, permutation);
     }
+
     fn reduce(&self, row: &mut [u64]) {
-        self.plain.reduce(row);
+        let row = self.lines_mut(row);
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { self.reduce_lines(row) };
     }
+
     fn shift(&self, row: &mut [u64], constant: u64) {
-        self.plain.shift(row, constant);
+        self.check(row);
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { by_fours(|| shift(self.q.value(), row, constant)) };
     }
+
     fn lift(&self, out: &mut [u64], row: &[u64], constant: u64) {
-        self.plain.lift(out, row, constant);
+        self.check(out);
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { by_fours(|| lift(self.q.value(), out, row, constant)) };
     }
+
     fn add(&self, out: &mut [u64], b: &[u64]) {
-        self.plain.add(out, b);
+        self.check(out);
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { by_fours(|| add(self.q.value(), out, b)) };
     }
+
     fn sub(&self, out: &mut [u64], b: &[u64]) {
-        self.plain.sub(out, b);
+        self.check(out);
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { by_fours(|| sub(self.q.value(), out, b)) };
     }
+
     fn neg(&self, out: &mut [u64]) {
-        self.plain.neg(out);
+        self.check(out);
+        // SAFETY: `Rows` is only made where the instructions are available.
+        unsafe { by_fours(|| neg(self.q.value(), out)) };
+    }
+}
+
+/// f, compiled for these vectors: the compiler makes four residues at a time of one after the other.
+#[target_feature(enable = "avx2,fma")]
+fn by_fours(f: impl FnOnce()) {
+    f();
+}
+
+impl Rows {
+    #[target_feature(enable = "avx2,fma")]
+    fn add_products(&self, out: &mut [Block], terms: &[(&[Block], &[Block])]) {
+        let blocks = |i: usize, j: usize| (&terms[j].0[i], &terms[j].1[i]);
+        self.sums::<1, true, _>([out], terms.len(), blocks, |(a, b), line| {
+            (read(&a[line]), [read(&b[line])])
+        });
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    fn sum_products(&self, outs: [&mut [Block]; 2], terms: &[(&[Block], [&[Block]; 2])]) {
+        let blocks = |i: usize, j: usize| {
+            let (a, [b, c]) = terms[j];
+            (&a[i], &b[i], &c[i])
+        };
+        self.sums::<2, false, _>(outs, terms.len(), blocks, |(a, b, c), line| {
+            (read(&a[line]), [read(&b[line]), read(&c[line])])
+        });
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    fn scale_lines(&self, row: &mut [Line], factor: u64) {
+        let (field, factor) = (Field::new(self.q), Factor::splat(Factor::new(self.q, factor)));
+        for line in row {
+            field.write(line, field.times(read(line), factor));
+        }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    fn reduce_lines(&self, row: &mut [Line]) {
+        let sums = Sums::new(self.q);
+        for line in row {
+            sums.field.write(line, sums.field.centred(sums.word(integers(line))));
+        }
+    }
+
+    /// out·factor, where `UPDATE`, and the constant and all terms.
+    #[target_feature(enable = "avx2,fma")]
+    fn combine_blocks<const UPDATE: bool>(
+        &self,
+        out: &mut [Block],
+        factor: u64,
+        constant: u64,
+        terms: &[(&[Block], u64)],
+    ) {
+        let sums = Sums::new(self.q);
+        let (times, constant) = (splat(factor as f64), integers(&[constant; 4]));
+        let blocks = |i: usize, j: usize| (&terms[j].0[i], terms[j].1);
+        let term = |(a, w): (&Block, u64), line: usize| (read(&a[line]), [splat(w as f64)]);
+        let most = terms.len().min(MAX_TERMS - 1);
+        let start = |line: &Line| {
+            let mut sum = Sum::of(constant);
+            if UPDATE {
+                sums.add(&mut sum, read(line), times);
+            }
+            sum
+        };
+        let outs = &mut [&mut *out];
+        self.some_sums(outs, 0..most, usize::from(UPDATE), start, &blocks, &term);
+        for first in (most..terms.len()).step_by(MAX_TERMS) {
+            let range = first..terms.len().min(first + MAX_TERMS);
+            let there = |line: &Line| Sum::of(integers(line));
+            self.some_sums(outs, range, 0, there, &blocks, &term);
+        }
     }
 }

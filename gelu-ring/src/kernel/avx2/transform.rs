@@ -50,6 +50,32 @@ impl Transform {
         }
     }
 
+    /// Transforms of at most N/16 values, side by side, each in bit-reversed order: from doubles to doubles below q/2 in
+    /// absolute value.
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn forward_lines<const W: usize>(&self, lines: &mut [[Line; W]]) {
+        let field = Field::new(self.q);
+        let mut half = lines.len() / 2;
+        while half > 0 {
+            let groups = lines.len() / (2 * half);
+            for (i, group) in lines.chunks_exact_mut(2 * half).enumerate() {
+                let w = [Factor::splat(self.forward.blocks[groups + i])];
+                let (left, right) = group.split_at_mut(half);
+                let pairs = left.as_flattened_mut().iter_mut().zip(right.as_flattened_mut());
+                for (x, y) in pairs {
+                    let ([sum], [difference]) =
+                        field.forward([field.centred(load(x))], [load(y)], &w);
+                    store(x, sum);
+                    store(y, difference);
+                }
+            }
+            half /= 2;
+        }
+        for line in lines.as_flattened_mut() {
+            store(line, field.centred(load(line)));
+        }
+    }
+
     #[target_feature(enable = "avx2,fma")]
     pub(super) fn inverse(&self, row: &mut [Line]) {
         let field = Field::new(self.q);

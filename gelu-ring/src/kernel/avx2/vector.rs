@@ -19,10 +19,10 @@ pub(super) type Line = [u64; LANES];
 pub(super) type V = __m256d;
 
 /// 2^52: a double from here to 2^53 has the bits of this one and its low 52 bits as an integer.
-const WORD: f64 = (1u64 << 52) as f64;
+pub(super) const WORD: f64 = (1u64 << 52) as f64;
 
 /// 3·2^51: added to a double below 2^51 in absolute value, it leaves the nearest integer.
-const ROUND: f64 = 1.5 * WORD;
+pub(super) const ROUND: f64 = 1.5 * WORD;
 
 /// A number to multiply by, as its representative w below q/2 in absolute value; or four of them.
 #[derive(Clone, Copy)]
