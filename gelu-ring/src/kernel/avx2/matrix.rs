@@ -44,7 +44,7 @@ impl Rows {
     /// From coefficients to evaluations, eight polynomials at a time.
     #[target_feature(enable = "avx2,fma")]
     pub(super) fn evaluate(&self, shape: Shape, coefficients: &[i64]) -> Weights {
-        let sums = Sums::new(self.q);
+        let sums = Sums::new(self.q, 2 * self.q.bits());
         // Coefficients are reduced as c + 2^63 ≥ 0.
         let raise = _mm256_set1_epi64x(i64::MIN);
         let surplus = splat(Factor::new(self.q, self.q.reduce(1 << 63)).value);
@@ -74,7 +74,7 @@ impl Rows {
         weights: &Weights,
         inputs: &[&[Block]],
     ) {
-        let (sums, count) = (Sums::new(self.q), inputs.len());
+        let (sums, count) = (Sums::new(self.q, 2 * self.q.bits()), inputs.len());
         let all = self.degree / (LINES * LANES);
         let block = all / weights.shape.blocks;
         let columns = block.min(PANEL);
@@ -129,6 +129,7 @@ fn wide_sums<'a, const O: usize>(
     for panel in panel.chunks(MAX_TERMS) {
         for (lines, scalars) in panel.iter().zip(&mut scalars) {
             let a = load_all(lines);
+            let scalars: &[u64; O] = scalars.first_chunk().expect("scalars of a tile");
             for (all, &w) in all.iter_mut().zip(scalars) {
                 let w = splat(f64::from_bits(w));
                 all.iter_mut().zip(a).for_each(|(sum, a)| sums.add(sum, a, w));

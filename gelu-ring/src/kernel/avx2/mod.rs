@@ -14,8 +14,8 @@ use super::{
     BLOCK, Kernel, MAX_TERMS, Pair, add, check_pairs, check_parts, lift, neg, permute, shift, sub,
 };
 use crate::automorphism::Permutation;
-use crate::modulus::Modulus;
-use sums::{Block, Sum, Sums, blocks, blocks_mut, integers};
+use crate::modulus::{MAX_BITS, Modulus};
+use sums::{Block, Sum, Sums, blocks, blocks_mut, integers, some_sums};
 use transform::Transform;
 use vector::{Factor, Field, Line, read, splat};
 
@@ -224,7 +224,7 @@ impl Rows {
 
     #[target_feature(enable = "avx2,fma")]
     fn reduce_lines(&self, row: &mut [Line]) {
-        let sums = Sums::new(self.q);
+        let sums = Sums::new(self.q, 2 * self.q.bits());
         for line in row {
             sums.field.write(line, sums.field.centred(sums.word(integers(line))));
         }
@@ -239,7 +239,7 @@ impl Rows {
         constant: u64,
         terms: &[(&[Block], u64)],
     ) {
-        let sums = Sums::new(self.q);
+        let sums = Sums::new(self.q, MAX_BITS + self.q.bits());
         let (times, constant) = (splat(factor as f64), integers(&[constant; 4]));
         let blocks = |i: usize, j: usize| (&terms[j].0[i], terms[j].1);
         let term = |(a, w): (&Block, u64), line: usize| (read(&a[line]), [splat(w as f64)]);
@@ -252,11 +252,11 @@ impl Rows {
             sum
         };
         let outs = &mut [&mut *out];
-        self.some_sums(outs, 0..most, usize::from(UPDATE), start, &blocks, &term);
+        some_sums(&sums, outs, 0..most, usize::from(UPDATE), start, &blocks, &term);
         for first in (most..terms.len()).step_by(MAX_TERMS) {
             let range = first..terms.len().min(first + MAX_TERMS);
             let there = |line: &Line| Sum::of(integers(line));
-            self.some_sums(outs, range, 0, there, &blocks, &term);
+            some_sums(&sums, outs, range, 0, there, &blocks, &term);
         }
     }
 }

@@ -1,19 +1,20 @@
 //! Sums of products, reduced at the end.
 //!
-//! Two roundings cut a product in halves of 50 bits, without a carry: with C = 3·2^101 and M = 3·2^51,
+//! Two roundings cut a product in halves of k bits, without a carry: with C = 3·2^(k + 51) and M = 3·2^51,
 //!
 //! ```text
-//! C + h  =  fma(a, b, C)                 h is the multiple of 2^50 next to a·b, as C is from 2^102 to 2^103
-//! M + l  =  fma(a, b, (C + M) − (C + h))    l = a·b − h, exactly
+//! C + h  =  fma(a, b, C)                       h is the multiple of 2^k next to a·b, as numbers from 2^(k + 52)
+//! M + l  =  fma(a, b, (C + M) − (C + h))       to 2^(k + 53) are multiples of 2^k;  l = a·b − h, exactly
 //! ```
 //!
-//! The bits of C + h are those of C and h/2^50 as an integer, those of M + l are those of M and l: so sums of bits are sums
+//! The bits of C + h are those of C and h/2^k as an integer, those of M + l are those of M and l: so sums of bits are sums
 //! of halves, and what C and M have added is known by the number of products.
 //!
 //! # Bounds
-//! |a·b| < 2^100, so C + h stays between 2^102 and 2^103; |h/2^50| ≤ 2^50 and |l| ≤ 2^49. (C + M) − (C + h) = M − h is
-//! a multiple of 2^50 below 2^101, so exact. Sums of 2^11 products have halves below 2^61 in absolute value, and with a
-//! multiple of q between 2^62 and 2^62 + 2^50 they are words from 2^61 to 2^63.
+//! For |a·b| < 2^2k and k ≤ 50, |h/2^k| ≤ 2^k and |l| ≤ 2^(k − 1). So C + h stays between 2^(k + 52) and 2^(k + 53), and
+//! (C + M) − (C + h) = M − h is exact: a multiple of 2^min(k, 51), below 2^52 times that. After 2^(50 − k) products
+//! and a residue, sums of halves are still below 2^51, and doubles again when one C or M is left in; after
+//! 2^11 products, they are below 2^61 + 2^50, and with a multiple of q between 2^62 and 2^62 + 2^50 words below 2^63.
 
 use core::arch::x86_64::{
     __m256i, _mm256_add_epi64, _mm256_add_pd, _mm256_and_si256, _mm256_castpd_si256,
@@ -25,7 +26,7 @@ use core::ops::Range;
 use super::super::MAX_TERMS;
 use super::vector::{Factor, Field, LANES, Line, ROUND, V, WORD, load, splat};
 use super::{BLOCK, Rows};
-use crate::modulus::Modulus;
+use crate::modulus::{MAX_BITS, Modulus};
 
 /// Four integers in a register.
 pub(super) type I = __m256i;
@@ -35,9 +36,6 @@ pub(super) const LINES: usize = 2;
 
 /// Their numbers, to be summed.
 pub(super) type Block = [Line; LINES];
-
-/// C.
-const HIGH: f64 = 1.5 * (1u128 << 102) as f64;
 
 /// The halves of a sum.
 #[derive(Clone, Copy)]
@@ -50,11 +48,13 @@ pub(super) struct Sum {
 #[derive(Clone, Copy)]
 pub(super) struct Sums {
     pub(super) field: Field,
-    high: V,
-    both: V,
+    /// C.
+    high: f64,
+    /// After so many products, sums of halves are [doubles](self#bounds).
+    few: usize,
     /// A multiple of q.
     raise: u64,
-    /// 2^50.
+    /// 2^k.
     unit: Factor<V>,
     /// 2^32.
     half: Factor<V>,
@@ -70,16 +70,18 @@ impl Sum {
 }
 
 impl Sums {
+    /// For products of so many bits.
     #[target_feature(enable = "avx2,fma")]
     #[inline]
-    pub(super) fn new(q: Modulus) -> Self {
+    pub(super) fn new(q: Modulus, bits: u32) -> Self {
         let power = |bits: u32| Factor::splat(Factor::new(q, q.reduce(1 << bits)));
+        let k = bits.div_ceil(2);
         Self {
             field: Field::new(q),
-            high: splat(HIGH),
-            both: splat(HIGH + ROUND),
+            high: ROUND * (1u64 << k) as f64,
+            few: 1 << (MAX_BITS - k),
             raise: (1u64 << 62).next_multiple_of(q.value()),
-            unit: power(50),
+            unit: power(k),
             half: power(32),
         }
     }
@@ -88,8 +90,8 @@ impl Sums {
     #[target_feature(enable = "avx2,fma")]
     #[inline]
     pub(super) fn add(&self, sum: &mut Sum, a: V, b: V) {
-        let high = _mm256_fmadd_pd(a, b, self.high);
-        let low = _mm256_fmadd_pd(a, b, _mm256_sub_pd(self.both, high));
+        let high = _mm256_fmadd_pd(a, b, splat(self.high));
+        let low = _mm256_fmadd_pd(a, b, _mm256_sub_pd(splat(self.high + ROUND), high));
         sum.high = _mm256_add_epi64(sum.high, _mm256_castpd_si256(high));
         sum.low = _mm256_add_epi64(sum.low, _mm256_castpd_si256(low));
     }
@@ -98,12 +100,20 @@ impl Sums {
     #[target_feature(enable = "avx2,fma")]
     #[inline]
     pub(super) fn reduce(&self, sum: Sum, products: usize) -> V {
-        let raise = |bits: f64| {
-            let surplus = bits.to_bits().wrapping_mul(products as u64);
-            _mm256_set1_epi64x(self.raise.wrapping_sub(surplus).cast_signed())
+        let less = |sum: I, one: f64, base: u64| {
+            let surplus = one.to_bits().wrapping_mul(products as u64);
+            _mm256_add_epi64(sum, _mm256_set1_epi64x(base.wrapping_sub(surplus).cast_signed()))
         };
-        let high = self.word(_mm256_add_epi64(sum.high, raise(HIGH)));
-        let low = self.word(_mm256_add_epi64(sum.low, raise(ROUND)));
+        let (high, low) = if products <= self.few {
+            let half = |sum, one| {
+                let double = _mm256_castsi256_pd(less(sum, one, ROUND.to_bits()));
+                _mm256_sub_pd(double, splat(ROUND))
+            };
+            (half(sum.high, self.high), half(sum.low, ROUND))
+        } else {
+            let half = |sum, one| self.word(less(sum, one, self.raise));
+            (half(sum.high, self.high), half(sum.low, ROUND))
+        };
         self.field.centred(_mm256_add_pd(self.field.times(high, self.unit), low))
     }
 
@@ -153,54 +163,54 @@ impl Rows {
         blocks: impl Fn(usize, usize) -> T,
         term: impl Fn(T, usize) -> (V, [V; K]),
     ) {
+        let arithmetic = Sums::new(self.q, 2 * self.q.bits());
         let none = |_: &Line| Sum::of(_mm256_setzero_si256());
         let there = |line: &Line| Sum::of(integers(line));
         let most = count.min(MAX_TERMS);
         match ADD {
-            true => self.some_sums(&mut outs, 0..most, 0, there, &blocks, &term),
-            false => self.some_sums(&mut outs, 0..most, 0, none, &blocks, &term),
+            true => some_sums(&arithmetic, &mut outs, 0..most, 0, there, &blocks, &term),
+            false => some_sums(&arithmetic, &mut outs, 0..most, 0, none, &blocks, &term),
         }
         for first in (most..count).step_by(MAX_TERMS) {
             let range = first..count.min(first + MAX_TERMS);
-            self.some_sums(&mut outs, range, 0, there, &blocks, &term);
+            some_sums(&arithmetic, &mut outs, range, 0, there, &blocks, &term);
         }
     }
+}
 
-    /// Some of the terms, added to what `start` makes of what there is with so many products.
-    #[target_feature(enable = "avx2,fma")]
-    #[inline]
-    pub(super) fn some_sums<const K: usize, T: Copy>(
-        &self,
-        outs: &mut [&mut [Block]; K],
-        terms: Range<usize>,
-        products: usize,
-        start: impl Fn(&Line) -> Sum,
-        blocks: &impl Fn(usize, usize) -> T,
-        term: &impl Fn(T, usize) -> (V, [V; K]),
-    ) {
-        let arithmetic = Sums::new(self.q);
-        let products = products + terms.len();
-        for i in 0..outs[0].len() {
-            let mut sums = [[Sum::of(_mm256_setzero_si256()); K]; LINES];
+/// Some of the terms, added to what `start` makes of what there is with so many products.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(super) fn some_sums<const K: usize, T: Copy>(
+    arithmetic: &Sums,
+    outs: &mut [&mut [Block]; K],
+    terms: Range<usize>,
+    products: usize,
+    start: impl Fn(&Line) -> Sum,
+    blocks: &impl Fn(usize, usize) -> T,
+    term: &impl Fn(T, usize) -> (V, [V; K]),
+) {
+    let products = products + terms.len();
+    for i in 0..outs[0].len() {
+        let mut sums = [[Sum::of(_mm256_setzero_si256()); K]; LINES];
+        for (line, sums) in sums.iter_mut().enumerate() {
+            for (sum, out) in sums.iter_mut().zip(&*outs) {
+                *sum = start(&out[i][line]);
+            }
+        }
+        for j in terms.clone() {
+            let blocks = blocks(i, j);
             for (line, sums) in sums.iter_mut().enumerate() {
-                for (sum, out) in sums.iter_mut().zip(&*outs) {
-                    *sum = start(&out[i][line]);
+                let (a, b) = term(blocks, line);
+                for (sum, b) in sums.iter_mut().zip(b) {
+                    arithmetic.add(sum, a, b);
                 }
             }
-            for j in terms.clone() {
-                let blocks = blocks(i, j);
-                for (line, sums) in sums.iter_mut().enumerate() {
-                    let (a, b) = term(blocks, line);
-                    for (sum, b) in sums.iter_mut().zip(b) {
-                        arithmetic.add(sum, a, b);
-                    }
-                }
-            }
-            for (line, sums) in sums.into_iter().enumerate() {
-                for (sum, out) in sums.into_iter().zip(&mut *outs) {
-                    let residue = arithmetic.reduce(sum, products);
-                    arithmetic.field.write(&mut out[i][line], residue);
-                }
+        }
+        for (line, sums) in sums.into_iter().enumerate() {
+            for (sum, out) in sums.into_iter().zip(&mut *outs) {
+                let residue = arithmetic.reduce(sum, products);
+                arithmetic.field.write(&mut out[i][line], residue);
             }
         }
     }
