@@ -1,8 +1,9 @@
 //! Rows of residues modulo one prime: transforms, products, sums.
 //!
-//! Two kernels do the same. `portable` is the plain twin, in safe Rust; `ifma` takes eight residues
-//! at a time with AVX-512, where the processor has it. Rows hold residues below q before and after every
-//! call, so both kernels give the same words; what is below which multiple of q in between is each one's
+//! Three kernels do the same. `portable` is the plain twin, in safe Rust; `ifma` takes eight residues
+//! at a time with AVX-512, where the processor has it, and `avx2` four at a time with AVX2 and FMA, where it has those alone.
+//! Rows hold residues below q before and after every
+//! call, so all kernels give the same words; what is below which multiple of q in between is each one's
 //! own affair. The environment variable `GELU_FORCE_PORTABLE=1` forces the portable one.
 //!
 //! The time of all functions is independent of the residues.
@@ -120,8 +121,21 @@ pub(crate) trait Kernel: Send + Sync {
 pub(crate) enum Choice {
     /// The fastest that the processor offers, unless `GELU_FORCE_PORTABLE` is set.
     Best,
+    /// The one for AVX2 where the processor has it, also beside a faster one.
+    #[cfg(test)]
+    Avx2,
     /// The portable one: for tests and comparisons.
     Portable,
+}
+
+#[cfg(test)]
+impl Choice {
+    /// Each is a twin of the others. Two may be the same.
+    pub(crate) const ALL: [Self; 3] = [Self::Best, Self::Avx2, Self::Portable];
+
+    pub(crate) fn any() -> impl proptest::strategy::Strategy<Value = Self> {
+        proptest::sample::select(&Self::ALL[..])
+    }
 }
 
 /// The kernel for rows of `degree` residues modulo q, for a power of two ≥ 64 with

@@ -7,7 +7,9 @@
 
 use super::stream::Stream;
 use super::weights::{GROUP, Shape, Weights};
-use super::{Kernel, MAX_TERMS, Pair, add, check_pairs, check_parts, lift, neg, permute, shift, sub};
+use super::{
+    Kernel, MAX_TERMS, Pair, add, check_pairs, check_parts, lift, neg, permute, shift, sub,
+};
 use crate::automorphism::Permutation;
 use crate::modulus::{Modulus, below, high};
 use crate::ntt::{SPAN, SPAN_ORDER, roots};

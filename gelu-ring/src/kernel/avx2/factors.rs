@@ -34,7 +34,11 @@ impl Table {
     /// For the stages that cut block `i` of `blocks` in M parts.
     #[target_feature(enable = "avx2,fma")]
     #[inline]
-    pub(super) fn down<const M: usize, const W: usize>(&self, blocks: usize, i: usize) -> [Factors<W>; M] {
+    pub(super) fn down<const M: usize, const W: usize>(
+        &self,
+        blocks: usize,
+        i: usize,
+    ) -> [Factors<W>; M] {
         splat(&[&Tree::<M>::new(&self.blocks, blocks, i); W])
     }
 }

@@ -54,7 +54,9 @@ impl Rows {
             Zeroizing::new(vec![Column::default(); shape.blocks]);
         let groups = coefficients.as_chunks::<GROUP>().0.chunks_exact(shape.blocks);
         for (at, group) in groups.enumerate() {
-            for (lines, c) in column.as_flattened_mut().iter_mut().zip(group.as_flattened().as_chunks().0) {
+            for (lines, c) in
+                column.as_flattened_mut().iter_mut().zip(group.as_flattened().as_chunks().0)
+            {
                 let raised = _mm256_xor_si256(integers(&c.map(i64::cast_unsigned)), raise);
                 store(lines, _mm256_sub_pd(sums.word(raised), surplus));
             }

@@ -7,7 +7,8 @@
 //! M + l  =  fma(a, b, (C + M) − (C + h))       to 2^(k + 53) are multiples of 2^k;  l = a·b − h, exactly
 //! ```
 //!
-//! The bits of C + h are those of C and h/2^k as an integer, those of M + l are those of M and l: so sums of bits are sums
+//! (Emmart, Zheng and Weems, *Faster modular exponentiation using double precision floating point arithmetic on the GPU*,
+//! ARITH 2018.) The bits of C + h are those of C and h/2^k as an integer, those of M + l are those of M and l: so sums of bits are sums
 //! of halves, and what C and M have added is known by the number of products.
 //!
 //! # Bounds

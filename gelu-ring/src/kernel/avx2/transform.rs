@@ -1,8 +1,36 @@
 //! The transforms, three or two stages at a time.
+//!
+//! A block of 16·2^k residues is taken by columns, its eighths or quarters standing below each other: three or
+//! two stages in registers, one load and store a residue. Then its parts follow, one after the other, so
+//! that what fits the first cache stays there. A tile of 16 residues takes four stages: two down its four
+//! lines, and two within pairs of lines, which shuffles bring together:
+//!
+//! ```text
+//! lines i and i + 2    a₀a₁a₂a₃     b₀b₁b₂b₃
+//! partners 2 apart     a₀a₁b₀b₁     a₂a₃b₂b₃
+//! partners 1 apart     a₀a₂b₀b₂     a₁a₃b₁b₃       stays like that
+//! ```
+//!
+//! Rows are doubles between the first load and the last store, where residues are converted.
+//!
+//! # Bounds
+//! Products want factors y below 2^52 in absolute value, and are below q·(1/2 + |y|/2^54). *Lazily*, for q < 2^47, 32q
+//! fit, and a product is below q·(1/2 + |y/q|/128); *strictly*, for all others, 4q fit, and it is below q·(1/2 + |y/q|/16). In
+//! absolute values:
+//!
+//! - Forward, each stage takes x to x ± t for a product t. Lazily, 16 stages from residues lead below 10q; nothing is
+//!   reduced until the end. Strictly, the first pass leads below 2.8q; each other one centres the upper half of its numbers, those that
+//!   no product reduces, and so three stages lead below 2.4q again, and the four of a tile below 3.1q.
+//! - Back, x and y become x + y and (x − y)·w, so what is nothing but sums doubles in each stage, and the first of a pass's
+//!   numbers is. Lazily, it alone is centred at the end of a pass: others are sums of four products at most, and passes
+//!   begin below 2.2q, so their sums stay below 18q. Strictly, passes begin with at most q + 2: sums are centred after two
+//!   stages, when they may be 4q, and at the end of a pass.
 
 use super::factors::{self, Table, Tree};
 use super::stages::Factors;
-use super::vector::{Factor, Field, LANES, Line, V, even_and_odd, halves, load, read, splat, store};
+use super::vector::{
+    Factor, Field, LANES, Line, V, even_and_odd, halves, load, read, splat, store,
+};
 use crate::modulus::Modulus;
 use crate::ntt::{SPAN, roots};
 

@@ -3,8 +3,9 @@
 use core::arch::x86_64::{
     __m256d, _mm256_add_epi64, _mm256_add_pd, _mm256_and_si256, _mm256_castpd_si256,
     _mm256_castsi256_pd, _mm256_cmpgt_epi64, _mm256_fmadd_pd, _mm256_fmsub_pd, _mm256_fnmadd_pd,
-    _mm256_loadu_pd, _mm256_mul_pd, _mm256_or_pd, _mm256_permute2f128_pd, _mm256_set1_pd, _mm256_setzero_si256, _mm256_storeu_pd, _mm256_sub_epi64, _mm256_sub_pd,
-    _mm256_unpackhi_pd, _mm256_unpacklo_pd,
+    _mm256_loadu_pd, _mm256_mul_pd, _mm256_or_pd, _mm256_permute2f128_pd, _mm256_set1_pd,
+    _mm256_setzero_si256, _mm256_storeu_pd, _mm256_sub_epi64, _mm256_sub_pd, _mm256_unpackhi_pd,
+    _mm256_unpacklo_pd,
 };
 
 use crate::modulus::Modulus;
@@ -154,4 +155,54 @@ pub(super) fn even_and_odd<const W: usize>(mut a: [V; W], mut b: [V; W]) -> ([V;
         (*a, *b) = (_mm256_unpacklo_pd(*a, *b), _mm256_unpackhi_pd(*a, *b));
     }
     (a, b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::avx2::Avx2;
+    use crate::primes::descending;
+    use crate::testing::residues;
+
+    /// The residues that are written, and the numbers themselves, of a product and of what is centred.
+    #[target_feature(enable = "avx2,fma")]
+    fn results(q: Modulus, y: f64, w: u64) -> [(u64, f64); 2] {
+        let field = Field::new(q);
+        let product = field.times(splat(y), Factor::splat(Factor::new(q, w)));
+        [product, field.centred(splat(y))].map(|x| {
+            let (mut residue, mut bits) = ([0; LANES], [0; LANES]);
+            field.write(&mut residue, x);
+            store(&mut bits, x);
+            assert!(residue == [residue[0]; LANES] && bits == [bits[0]; LANES]);
+            (residue[0], f64::from_bits(bits[0]))
+        })
+    }
+
+    #[test]
+    fn products_at_the_edges_are_exact_and_as_small_as_it_says() {
+        if Avx2::detect().is_none() {
+            return;
+        }
+        for bits in [13, 36, 46, 47, 48, 50] {
+            let modulus = descending(bits, 1).next().expect("a prime");
+            let q = modulus.value().cast_signed();
+            let most = (1 << 52) - 1;
+            let edges = [0, 1, q / 2, q / 2 + 1, q - 1, q, q + 1, 2 * q, 4 * q - 1, most - 1, most];
+            let some = residues(modulus, 40, 1).into_iter().map(u64::cast_signed);
+            let factors = [0, 1, 2, q / 2 - 1, q / 2, q / 2 + 1, q - 2, q - 1];
+            for y in edges.into_iter().chain(some).flat_map(|y| [y, -y, most - y, y - most]) {
+                for w in factors.into_iter().chain([q / 3, q / 5]) {
+                    // SAFETY: the instructions are available.
+                    let [(product, number), (residue, centred)] =
+                        unsafe { results(modulus, y as f64, w.cast_unsigned()) };
+                    let exact = (i128::from(y) * i128::from(w)).rem_euclid(q.into());
+                    assert_eq!(i128::from(product), exact, "{y}·{w} modulo {q}");
+                    let bound = q as f64 * (0.5 + y.abs() as f64 / (1u64 << 54) as f64);
+                    assert!(number.abs() <= bound + 1.0, "{y}·{w} modulo {q} is {number}");
+                    assert!(2.0 * centred.abs() <= q as f64 + 4.0, "{y} modulo {q} is {centred}");
+                    assert_eq!(residue.cast_signed(), y.rem_euclid(q), "{y} modulo {q}");
+                }
+            }
+        }
+    }
 }
