@@ -105,10 +105,17 @@ impl Rows {
                     } else {
                         let step = outs.len();
                         for (o, outs) in outs.chunks_mut(OUTPUTS).enumerate() {
+                            // The first of what is left of each input's.
                             let scalars = scalars[o * OUTPUTS..].chunks(step);
                             match outs.len() {
-                                1 => wide_sums::<1>(&sums, outs, at, scalars, panel),
-                                _ => wide_sums::<OUTPUTS>(&sums, outs, at, scalars, panel),
+                                1 => {
+                                    let scalars = scalars.filter_map(<[u64]>::first_chunk);
+                                    wide_sums::<1>(&sums, outs, at, scalars, panel);
+                                }
+                                _ => {
+                                    let scalars = scalars.filter_map(<[u64]>::first_chunk);
+                                    wide_sums::<OUTPUTS>(&sums, outs, at, scalars, panel);
+                                }
                             }
                         }
                     }
@@ -124,26 +131,29 @@ fn wide_sums<'a, const O: usize>(
     sums: &Sums,
     outs: &mut [&mut [Block]],
     at: usize,
-    mut scalars: impl Iterator<Item = &'a [u64]>,
+    mut scalars: impl Iterator<Item = &'a [u64; O]>,
     panel: &[Block],
 ) {
-    let mut all = [[Sum::of(_mm256_set1_epi64x(0)); LINES]; O];
+    let mut residues = [Block::default(); O];
     for panel in panel.chunks(MAX_TERMS) {
+        let mut all = [[Sum::of(_mm256_set1_epi64x(0)); LINES]; O];
+        for (all, lines) in all.iter_mut().zip(&residues) {
+            all.iter_mut().zip(lines).for_each(|(sum, line)| *sum = Sum::of(integers(line)));
+        }
         for (lines, scalars) in panel.iter().zip(&mut scalars) {
             let a = load_all(lines);
-            let scalars: &[u64; O] = scalars.first_chunk().expect("scalars of a tile");
             for (all, &w) in all.iter_mut().zip(scalars) {
                 let w = splat(f64::from_bits(w));
                 all.iter_mut().zip(a).for_each(|(sum, a)| sums.add(sum, a, w));
             }
         }
-        for (all, out) in all.iter_mut().zip(&mut *outs) {
-            for (sum, line) in all.iter_mut().zip(&mut out[at]) {
-                sums.field.write(line, sums.reduce(*sum, panel.len()));
-                *sum = Sum::of(integers(line));
+        for (all, lines) in all.into_iter().zip(&mut residues) {
+            for (sum, line) in all.into_iter().zip(lines) {
+                sums.field.write(line, sums.reduce(sum, panel.len()));
             }
         }
     }
+    outs.iter_mut().zip(residues).for_each(|(out, lines)| out[at] = lines);
 }
 
 /// The same of [small constants](self#small-constants).
