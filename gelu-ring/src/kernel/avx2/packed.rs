@@ -1,7 +1,7 @@
 //! Sums of products of which one factor is packed.
 //!
-//! A line of four residues of w ≤ 7 bytes is 4·w bytes, the first two below byte 16 of the first, the others of the third.
-//! One shuffle takes to each lane its bytes, and zeros above.
+//! A line of four residues of w ≤ 7 bytes is 4·w bytes: two are among the 16 from where the first begins, the others among
+//! those from the third. One shuffle takes to each lane its bytes, and zeros above.
 
 use core::arch::x86_64::{
     __m128i, _mm_loadu_si128, _mm256_set_m128i, _mm256_setr_epi64x, _mm256_shuffle_epi8,

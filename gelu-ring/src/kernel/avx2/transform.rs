@@ -46,7 +46,6 @@ const TILES: usize = 2;
 pub(super) struct Transform {
     q: Modulus,
     lazy: bool,
-    /// Number groups + i is for group i of the stage with that many groups.
     forward: Table,
     inverse: Table,
     /// 1/N.
@@ -113,7 +112,7 @@ impl Transform {
         }
     }
 
-    /// All stages of block `i` of `blocks`; `WHOLE` for the only one, which is residues.
+    /// All stages of block `i` of `blocks`; `WHOLE` for the only one, which is residues. They end as residues.
     #[target_feature(enable = "avx2,fma")]
     fn forward_block<const LAZY: bool, const WHOLE: bool>(
         &self,
