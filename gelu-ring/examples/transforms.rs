@@ -1,4 +1,4 @@
-//! How long transforms take: ours by both kernels, and those of `tfhe-ntt`, side by side.
+//! How long transforms take: ours by the fastest kernel and the portable one, and those of `tfhe-ntt`, side by side.
 //!
 //! ```sh
 //! cargo run --release -p gelu-ring --features tfhe-ntt --example transforms
@@ -20,7 +20,9 @@ const ROUNDS: usize = 400;
 const BURST: usize = 8;
 
 fn main() {
-    println!("forward/inverse in microseconds; how many times as long as ours\n");
+    let q = primes::descending(36, 2048).next().expect("a prime").value();
+    let ours = Basis::new(2048, &[q]).expect("a basis").kernel_name();
+    println!("forward/inverse in microseconds; how many times as long as ours, {ours}\n");
     println!(
         "|     N | bits |        ours |    portable |       times |    tfhe-ntt |       times |"
     );
@@ -39,7 +41,6 @@ fn row(degree: usize, bits: u32) {
     let basis = Basis::new(degree, &[q]).expect("a basis");
     let twin = Basis::portable(degree, &[q]).expect("a basis");
     let plan = Plan::try_new(degree, q).expect("a plan");
-    assert!(plan.use_ifma() && basis.kernel_name() == "avx512ifma", "both by vectors");
 
     let (a, b) = (random(&basis, 0), random(&basis, 1));
     let product = &a.clone().into_evaluations() * &b.clone().into_evaluations();

@@ -131,7 +131,7 @@ mod tests {
         #[test]
         fn coefficients_go_where_the_definition_says(log in 11..=14u32, half in 0..1usize << 20) {
             let (n, power) = (1 << log, 2 * half + 1);
-            for choice in [Choice::Best, Choice::Portable] {
+            for choice in Choice::ALL {
                 let a = uniform(&basis(n, choice), &[1; 32], half as u64);
                 let map = Automorphism::new(n, power);
                 let mapped = map.apply(&a);

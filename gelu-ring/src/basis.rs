@@ -112,7 +112,7 @@ impl Basis {
         self.0.primes.iter().map(|prime| prime.modulus)
     }
 
-    /// The name of the kernel that computes: `avx512ifma` or `portable`.
+    /// The name of the kernel that computes: `avx512ifma`, `avx2` or `portable`.
     #[must_use]
     pub fn kernel_name(&self) -> &'static str {
         self.0.primes[0].kernel.name()

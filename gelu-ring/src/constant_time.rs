@@ -65,7 +65,7 @@ fn claims_hold() {
         black_box(Small::error(N, &mut Replay(bytes)));
     });
 
-    for choice in [Choice::Best, Choice::Portable] {
+    for choice in Choice::ALL {
         let primes: Vec<_> = [36, 50]
             .map(|bits| descending(bits, N).next().map(Modulus::value).expect("a prime"))
             .into();

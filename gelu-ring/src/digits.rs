@@ -238,9 +238,8 @@ mod tests {
 
         #[test]
         fn digits_times_the_gadget_are_p_times_x(
-            special in 1..3usize, size in 1..4usize, portable: bool, seed: u64,
+            special in 1..3usize, size in 1..4usize, choice in Choice::any(), seed: u64,
         ) {
-            let choice = if portable { Choice::Portable } else { Choice::Best };
             let to = basis(&WIDTHS, 0, choice);
             let decomposition = Decomposition::new(&to, special, size);
             let x = polynomial(&to.part(special..WIDTHS.len()), seed);
@@ -280,9 +279,8 @@ mod tests {
         /// The streaming sum against the plain one and against products of polynomials, with longer keys.
         #[test]
         fn sums_are_the_same_digit_by_digit_and_prime_by_prime(
-            size in 1..4usize, portable: bool, seed: u64,
+            size in 1..4usize, choice in Choice::any(), seed: u64,
         ) {
-            let choice = if portable { Choice::Portable } else { Choice::Best };
             let all = basis(&WIDTHS, 0, choice);
             let to = all.part(0..6);
             let decomposition = Decomposition::new(&to, 1, size);

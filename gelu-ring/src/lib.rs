@@ -41,7 +41,7 @@
 //! |---|---|
 //! | [`modulus`], `primality`, [`primes`] | a prime below 2^50; what one is, and which there are |
 //! | [`ntt`] | the transform: its law, its order, its roots |
-//! | `kernel` | rows of residues: eight at a time with AVX-512 IFMA, or one at a time everywhere |
+//! | `kernel` | rows of residues: eight at a time with AVX-512 IFMA, four with AVX2 and FMA, or one at a time everywhere |
 //! | [`basis`] | several primes at once |
 //! | [`poly`] | polynomials by coefficients or by evaluations, as different types |
 //! | [`automorphism`] | the maps a(X) → a(X^g) |

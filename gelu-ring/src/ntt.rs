@@ -72,13 +72,12 @@ mod tests {
     use proptest::prelude::*;
 
     /// Widths of primes on both sides of every bound of a kernel.
-    const BITS: [u32; 5] = [36, 45, 46, 47, 50];
+    const BITS: [u32; 6] = [36, 45, 46, 47, 48, 50];
 
     fn settings() -> impl Strategy<Value = (Modulus, usize, Choice)> {
-        let kind = prop_oneof![Just(Choice::Best), Just(Choice::Portable)];
-        (proptest::sample::select(&BITS[..]), 11..14u32, kind).prop_map(|(bits, log, choice)| {
-            (descending(bits, 1 << log).next().unwrap(), 1 << log, choice)
-        })
+        (proptest::sample::select(&BITS[..]), 11..14u32, Choice::any()).prop_map(
+            |(bits, log, choice)| (descending(bits, 1 << log).next().unwrap(), 1 << log, choice),
+        )
     }
 
     proptest! {
@@ -109,16 +108,18 @@ mod tests {
     }
 
     #[test]
-    fn both_kernels_agree_in_every_size_and_the_transforms_are_inverse() {
+    fn all_kernels_agree_in_every_size_and_the_transforms_are_inverse() {
         for log in 11..=16 {
             let n = 1 << log;
             for bits in BITS {
                 let q = descending(bits, n).next().unwrap();
-                let [best, portable] =
-                    [Choice::Best, Choice::Portable].map(|choice| kernel(q, n, choice));
+                let [best, avx2, portable] = Choice::ALL.map(|choice| kernel(q, n, choice));
                 let extremes = [vec![0; n], vec![q.value() - 1; n], residues(q, n, log)];
                 // One row alone, and two together.
-                for rows in [&extremes[..1], &extremes[1..], &extremes] {
+                let lists = [&extremes[..1], &extremes[1..], &extremes];
+                for (rows, best) in
+                    lists.into_iter().flat_map(|rows| [(rows, &best), (rows, &avx2)])
+                {
                     let mut fast = rows.to_vec();
                     let mut plain = rows.to_vec();
                     let each = |rows: &mut [Vec<u64>], f: &dyn Fn(&mut [&mut [u64]])| {

@@ -140,16 +140,13 @@ mod tests {
     use crate::rns::tests::basis;
     use crate::sample::uniform;
 
-    const CHOICES: [Choice; 2] = [Choice::Best, Choice::Portable];
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(16))]
 
         #[test]
         fn what_is_packed_comes_back_and_its_sums_are_those_of_polynomials(
-            portable: bool, count in 0..20usize, widths in prop::array::uniform3(20..=50u32), seed: u64,
+            choice in Choice::any(), count in 0..20usize, widths in prop::array::uniform3(20..=50u32), seed: u64,
         ) {
-            let choice = CHOICES[usize::from(portable)];
             let mut widths = widths;
             // The same width twice would be the same prime.
             widths.sort_unstable();
@@ -173,7 +170,7 @@ mod tests {
 
     #[test]
     fn the_largest_residues_do_not_overflow() {
-        for choice in CHOICES {
+        for choice in Choice::ALL {
             let basis = basis(&[36, 46, 50], 0, choice);
             let constant = |x: i64| {
                 let mut coefficients = vec![0; basis.degree()];

@@ -319,15 +319,11 @@ mod tests {
         })
     }
 
-    fn choices() -> impl Strategy<Value = Choice> {
-        prop_oneof![Just(Choice::Best), Just(Choice::Portable)]
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(16))]
 
         #[test]
-        fn the_ring_is_that_of_the_schoolbook(choice in choices(), seed: u64) {
+        fn the_ring_is_that_of_the_schoolbook(choice in Choice::any(), seed: u64) {
             let basis = basis(choice);
             let (a, b) = (random::<Coefficients>(&basis, seed), random(&basis, !seed));
             let product = &a.clone().into_evaluations() * &b.clone().into_evaluations();
@@ -352,7 +348,7 @@ mod tests {
         }
 
         #[test]
-        fn sums_of_products_are_sums_of_products(choice in choices(), count in 0..40usize, seed: u64) {
+        fn sums_of_products_are_sums_of_products(choice in Choice::any(), count in 0..40usize, seed: u64) {
             let basis = basis(choice);
             let factors: Vec<_> =
                 (0..count as u64).map(|i| [random(&basis, seed ^ i), random(&basis, seed ^ !i)]).collect();
@@ -365,7 +361,7 @@ mod tests {
         }
 
         #[test]
-        fn coefficients_come_back(choice in choices(), seed: u64) {
+        fn coefficients_come_back(choice in Choice::any(), seed: u64) {
             let a: Poly<Coefficients> = random(&basis(choice), seed);
             prop_assert_eq!(a.clone().into_evaluations().into_coefficients(), a);
         }
@@ -373,7 +369,7 @@ mod tests {
 
     #[test]
     fn the_largest_residues_do_not_overflow() {
-        for choice in [Choice::Best, Choice::Portable] {
+        for choice in Choice::ALL {
             let basis = basis(choice);
             let minus_one = -Poly::from_constant(&basis, 1);
             for count in [1u32, 7, 8, 9, 11, 12, 13, 600, 2047, 2048, 2049, 4097] {
@@ -395,7 +391,7 @@ mod tests {
 
     #[test]
     fn any_words_are_reduced() {
-        for choice in [Choice::Best, Choice::Portable] {
+        for choice in Choice::ALL {
             let basis = basis(choice);
             let q = basis.moduli().last().unwrap();
             let mut words = residues(q, N, 3);
@@ -410,7 +406,7 @@ mod tests {
 
     #[test]
     fn words_of_any_sign_are_reduced() {
-        for choice in [Choice::Best, Choice::Portable] {
+        for choice in Choice::ALL {
             let basis = basis(choice);
             let q = basis.moduli().last().unwrap();
             let mut words: Vec<_> =

@@ -276,8 +276,7 @@ mod tests {
         }
 
         #[test]
-        fn division_by_several_primes_rounds(from in bases(), skip in 6..9usize, seed: u64) {
-            let choice = if seed % 2 == 0 { Choice::Best } else { Choice::Portable };
+        fn division_by_several_primes_rounds(from in bases(), skip in 6..9usize, choice in Choice::any(), seed: u64) {
             let to = basis(&[50, 36, 40], skip, choice);
             let conversion = Conversion::new(&from, &to);
             let (low, high) = (polynomial(&from, seed), polynomial(&to, !seed));
@@ -298,9 +297,8 @@ mod tests {
 
         #[test]
         fn quotients_are_those_of_integers(
-            start in 0..3usize, len in 1..4usize, portable: bool, seed: u64,
+            start in 0..3usize, len in 1..4usize, choice in Choice::any(), seed: u64,
         ) {
-            let choice = if portable { Choice::Portable } else { Choice::Best };
             let from = basis(&WIDTHS, 0, choice);
             let (count, kept) = (WIDTHS.len(), start..start + len);
             let division = Division::new(&from, kept.clone());

@@ -75,8 +75,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(16))]
 
         #[test]
-        fn sums_of_pairs_are_sums_of_products(portable: bool, count in 0..20usize, seed: u64) {
-            let choice = if portable { Choice::Portable } else { Choice::Best };
+        fn sums_of_pairs_are_sums_of_products(choice in Choice::any(), count in 0..20usize, seed: u64) {
             let basis = basis(&[36, 46, 50], 0, choice);
             let random = |i: u64| uniform(&basis, &[7; 32], seed.wrapping_add(i));
             let factors: Vec<[_; 3]> =
@@ -101,7 +100,7 @@ mod tests {
 
     #[test]
     fn the_largest_residues_do_not_overflow() {
-        for choice in [Choice::Best, Choice::Portable] {
+        for choice in Choice::ALL {
             let basis = basis(&[36, 46, 50], 0, choice);
             let constant = |x: i64| {
                 let mut coefficients = vec![0; basis.degree()];

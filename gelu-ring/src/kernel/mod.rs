@@ -1,12 +1,16 @@
 //! Rows of residues modulo one prime: transforms, products, sums.
 //!
-//! Two kernels do the same. `portable` is the plain twin, in safe Rust; `ifma` takes eight residues
-//! at a time with AVX-512, where the processor has it. Rows hold residues below q before and after every
-//! call, so both kernels give the same words; what is below which multiple of q in between is each one's
+//! Three kernels do the same. `portable` is the plain twin, in safe Rust; `ifma` takes eight residues
+//! at a time with AVX-512, where the processor has it, and `avx2` four at a time with AVX2 and FMA, where it has those alone.
+//! Rows hold residues below q before and after every
+//! call, so all kernels give the same words; what is below which multiple of q in between is each one's
 //! own affair. The environment variable `GELU_FORCE_PORTABLE=1` forces the portable one.
 //!
 //! The time of all functions is independent of the residues.
 
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "vector instructions; the files say why each use is sound")]
+mod avx2;
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "vector instructions; the files say why each use is sound")]
 mod ifma;
@@ -18,6 +22,7 @@ use std::sync::OnceLock;
 
 use crate::automorphism::Permutation;
 use crate::modulus::{Modulus, below};
+use crate::ntt::SPAN;
 use stream::Stream;
 use weights::{Shape, Weights};
 
@@ -116,19 +121,36 @@ pub(crate) trait Kernel: Send + Sync {
 pub(crate) enum Choice {
     /// The fastest that the processor offers, unless `GELU_FORCE_PORTABLE` is set.
     Best,
+    /// The one for AVX2 where the processor has it, also beside a faster one.
+    #[cfg(test)]
+    Avx2,
     /// The portable one: for tests and comparisons.
     Portable,
+}
+
+#[cfg(test)]
+impl Choice {
+    /// Each is a twin of the others. Two may be the same.
+    pub(crate) const ALL: [Self; 3] = [Self::Best, Self::Avx2, Self::Portable];
+
+    pub(crate) fn any() -> impl proptest::strategy::Strategy<Value = Self> {
+        proptest::sample::select(&Self::ALL[..])
+    }
 }
 
 /// The kernel for rows of `degree` residues modulo q, for a power of two ≥ 64 with
 /// q ≡ 1 mod 2·`degree`.
 pub(crate) fn kernel(q: Modulus, degree: usize, choice: Choice) -> Box<dyn Kernel> {
     #[cfg(target_arch = "x86_64")]
-    if choice == Choice::Best
-        && !portable_is_forced()
-        && let Some(token) = ifma::Ifma::detect()
-    {
-        return Box::new(ifma::Rows::new(token, q, degree));
+    if choice != Choice::Portable && !portable_is_forced() {
+        if choice == Choice::Best
+            && let Some(token) = ifma::Ifma::detect()
+        {
+            return Box::new(ifma::Rows::new(token, q, degree));
+        }
+        if let Some(token) = avx2::Avx2::detect() {
+            return Box::new(avx2::Rows::new(token, q, degree));
+        }
     }
     let _ = choice;
     Box::new(portable::Rows::new(q, degree))
@@ -140,6 +162,16 @@ fn portable_is_forced() -> bool {
     *FORCED.get_or_init(|| {
         std::env::var_os("GELU_FORCE_PORTABLE").is_some_and(|v| !v.is_empty() && v != "0")
     })
+}
+
+/// [`Kernel::permute`], by whole spans.
+fn permute(out: &mut [u64], row: &[u64], permutation: &Permutation) {
+    let spans = row.as_chunks::<SPAN>().0;
+    let outs = out.as_chunks_mut().0.iter_mut();
+    let place = |place| usize::try_from(place).expect("a place of a span");
+    for (out, &(source, order)) in outs.zip(&permutation.sources) {
+        *out = permutation.orders[order].map(|taken| spans[source][place(taken)]);
+    }
 }
 
 /// [`Kernel::add`], on whatever vectors the caller was compiled for; so are the others.

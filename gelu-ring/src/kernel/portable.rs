@@ -7,7 +7,9 @@
 
 use super::stream::Stream;
 use super::weights::{GROUP, Shape, Weights};
-use super::{Kernel, MAX_TERMS, Pair, add, check_pairs, check_parts, lift, neg, shift, sub};
+use super::{
+    Kernel, MAX_TERMS, Pair, add, check_pairs, check_parts, lift, neg, permute, shift, sub,
+};
 use crate::automorphism::Permutation;
 use crate::modulus::{Modulus, below, high};
 use crate::ntt::{SPAN, SPAN_ORDER, roots};
@@ -217,7 +219,7 @@ impl Kernel for Rows {
             self.forward_stages(&mut row);
             words[at..].iter_mut().step_by(width).zip(&row).for_each(|(word, x)| *word = *x);
         }
-        Weights { shape, words, offset: 0 }
+        Weights { shape, words, small: 0 }
     }
 
     fn product(&self, outs: &mut [&mut [u64]], weights: &Weights, inputs: &[&[u64]]) {
@@ -248,12 +250,7 @@ impl Kernel for Rows {
 
     fn permute(&self, out: &mut [u64], row: &[u64], permutation: &Permutation) {
         [&*out, row].into_iter().for_each(|row| self.check(row));
-        let spans = row.as_chunks::<SPAN>().0;
-        let outs = out.as_chunks_mut().0.iter_mut();
-        let place = |place| usize::try_from(place).expect("a place of a span");
-        for (out, &(source, order)) in outs.zip(&permutation.sources) {
-            *out = permutation.orders[order].map(|taken| spans[source][place(taken)]);
-        }
+        permute(out, row, permutation);
     }
 
     fn reduce(&self, row: &mut [u64]) {

@@ -28,8 +28,9 @@ pub(crate) struct Weights {
     pub(super) shape: Shape,
     /// [`Shape::width`] words for each block.
     pub(super) words: Vec<u64>,
-    /// What words have too much: a scalar is the word less this, modulo q.
-    pub(super) offset: u64,
+    /// 2^k where all are constants below 2^k in absolute value, by the k of the kernel, which knows a faster way for
+    /// them; 0 for others. It is the kernel's own affair, too, how a word stands for a scalar.
+    pub(super) small: u64,
 }
 
 impl Shape {

@@ -37,7 +37,7 @@ pub(super) fn small(q: Modulus, shape: Shape, coefficients: &[i64]) -> Option<We
         return None;
     }
     let words = coefficients.iter().map(|c| (c + offset).cast_unsigned()).collect();
-    Some(Weights { shape, words, offset: offset.cast_unsigned() })
+    Some(Weights { shape, words, small: offset.cast_unsigned() })
 }
 
 impl Rows {
@@ -62,7 +62,7 @@ impl Rows {
                 words.as_chunks_mut().0[at] = *line;
             }
         }
-        Weights { shape, words, offset: 0 }
+        Weights { shape, words, small: 0 }
     }
 
     /// See [`Kernel::product`](super::Kernel::product). A tile's sums take 24 of the 32 registers: two lines of low and
@@ -74,7 +74,7 @@ impl Rows {
         weights: &Weights,
         inputs: &[&[Line]],
     ) {
-        match weights.offset {
+        match weights.small {
             0 => self.by_panels::<2, false>(outs, weights, inputs),
             _ => self.by_panels::<4, true>(outs, weights, inputs),
         }
@@ -93,7 +93,7 @@ impl Rows {
         let columns = block.min(PANEL);
         let wide = count > max_terms(2 * self.q.bits());
         // What takes the offset away.
-        let factors = vec![self.q.neg(self.q.reduce(weights.offset.into())); count];
+        let factors = vec![self.q.neg(self.q.reduce(weights.small.into())); count];
         let mut panel = Zeroizing::new(vec![[[0; LANES]; L]; columns / L * count]);
         let mut starts = Zeroizing::new(vec![[[0; LANES]; L]; columns / L]);
         for first in (0..lines).step_by(columns) {
