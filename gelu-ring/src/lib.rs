@@ -60,12 +60,12 @@
 //! `examples/transforms.rs` measures the transforms, `examples/matrices.rs` the matrices.
 //!
 //! # Ranges
-//! A residue is below its prime wherever this crate takes or gives one, and both kernels give the same: what they
+//! A residue is below its prime wherever this crate takes or gives one, and all kernels give the same: what they
 //! leave above q between two steps never leaves a function.
 //!
 //! # Security
 //! This is arithmetic, not a scheme: which N, Q and errors are secure is for schemes to say, by the table in [`limits`]. All operations on
-//! residues, and the sampling of secrets, take the same time for all values, in both kernels; reading bytes and
+//! residues, and the sampling of secrets, take the same time for all values, in all kernels; reading bytes and
 //! comparing with `==` do not. Small secret polynomials and all scratch are wiped on drop; other
 //! polynomials where they are held as `Zeroizing<Poly<_>>`. No residue is printed.
 //!
