@@ -279,8 +279,8 @@ fn show(
     ];
     if fast.is_none() {
         notes.push(
-            "This processor has no AVX-512 IFMA, or GELU_FORCE_PORTABLE is set: the portable kernel and its \
-             roof are shown, and transforms by AVX2, where there is that, under the same roof."
+            "This processor has no AVX-512 IFMA, or GELU_FORCE_PORTABLE is set: only the portable \
+             kernels are shown. (Transforms by AVX2 have a roof of their own, which is not measured.)"
                 .into(),
         );
     }
