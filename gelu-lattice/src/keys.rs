@@ -240,7 +240,9 @@ pub(crate) mod tests {
         {
             let (key, _) = key(degree, 1);
             let bytes = key.public_key_to_bytes();
-            assert_eq!(PublicKey::from_bytes(&bytes).unwrap(), *key.public_key());
+            let read = PublicKey::from_bytes(&bytes).unwrap();
+            assert_eq!(read, *key.public_key());
+            assert_eq!([&read.to_bytes(), &key.proof[..]].concat(), bytes);
             assert_eq!(Sha256::digest(&bytes)[..4], start);
         }
     }

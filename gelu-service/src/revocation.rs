@@ -81,9 +81,8 @@ impl Revocations {
 
     /// Whether an authority's list of before is gone, or is an older one here.
     pub(crate) fn goes_back(&self, before: &Self) -> bool {
-        before.numbers.iter().any(|(issuer, &number)| {
-            !self.numbers.contains_key(issuer) || self.number(issuer) < number
-        })
+        let is_behind = |(issuer, number)| self.numbers.get(issuer).is_none_or(|n| n < number);
+        before.numbers.iter().any(is_behind)
     }
 
     /// The lists themselves.
@@ -153,14 +152,15 @@ fn check_time(list: &CertificateRevocationList<'_>) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use rcgen::{Issuer, KeyPair};
 
-    /// A list of an authority of this name.
-    fn list(authority: &str, number: u64) -> CertificateRevocationListDer<'static> {
-        let mut named = rcgen::CertificateParams::default();
-        named.distinguished_name.push(rcgen::DnType::CommonName, authority);
-        let issuer = rcgen::Issuer::new(named, rcgen::KeyPair::generate().unwrap());
+    /// A list of nobody, of this number, that ended in 2001.
+    pub(crate) fn ended_list(
+        issuer: &Issuer<'_, KeyPair>,
+        number: u64,
+    ) -> rcgen::CertificateRevocationList {
         let list = rcgen::CertificateRevocationListParams {
             this_update: rcgen::date_time_ymd(2000, 1, 1),
             next_update: rcgen::date_time_ymd(2001, 1, 1),
@@ -169,7 +169,7 @@ mod tests {
             revoked_certs: Vec::new(),
             key_identifier_method: rcgen::KeyIdMethod::Sha256,
         };
-        list.signed_by(&issuer).unwrap().der().clone()
+        list.signed_by(issuer).unwrap()
     }
 
     #[test]
@@ -177,8 +177,11 @@ mod tests {
         let read = |lists: &[(&str, u64)]| {
             let mut all = Revocations::default();
             for &(authority, number) in lists {
-                let list = list(authority, number);
-                all.add(&CertificateRevocationList::from_der(&list).unwrap().1);
+                let mut named = rcgen::CertificateParams::default();
+                named.distinguished_name.push(rcgen::DnType::CommonName, authority);
+                let issuer = Issuer::new(named, KeyPair::generate().unwrap());
+                let list = ended_list(&issuer, number);
+                all.add(&CertificateRevocationList::from_der(list.der()).unwrap().1);
             }
             all
         };

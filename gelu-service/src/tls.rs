@@ -400,7 +400,7 @@ mod tests {
             fs::write(site.authority.revocation_list(), pem).unwrap();
             ServerTls::read(&site.authority.certificate(), &site.server).unwrap_err().to_string()
         };
-        let error = ended(&list_until(&site.authority, 2001));
+        let error = ended(&ended_list_of(&site.authority));
         assert!(
             error.contains("crl.pem: the list of revoked certificates ended on Jan"),
             "{error}"
@@ -411,20 +411,11 @@ mod tests {
         assert!(error.contains("server.pem: its authority has revoked it"), "{error}");
     }
 
-    /// A list of nobody that ended in `year`.
-    fn list_until(authority: &Authority, year: i32) -> String {
+    fn ended_list_of(authority: &Authority) -> String {
         let read = |name| fs::read_to_string(authority.certificate().with_file_name(name)).unwrap();
         let key = rcgen::KeyPair::from_pem(&read("ca.key")).unwrap();
         let issuer = rcgen::Issuer::from_ca_cert_pem(&read("ca.pem"), key).unwrap();
-        let list = rcgen::CertificateRevocationListParams {
-            this_update: rcgen::date_time_ymd(2000, 1, 1),
-            next_update: rcgen::date_time_ymd(year, 1, 1),
-            crl_number: 1.into(),
-            issuing_distribution_point: None,
-            revoked_certs: Vec::new(),
-            key_identifier_method: rcgen::KeyIdMethod::Sha256,
-        };
-        list.signed_by(&issuer).unwrap().pem().unwrap()
+        revocation::tests::ended_list(&issuer, 1).pem().unwrap()
     }
 
     #[tokio::test(flavor = "multi_thread")]

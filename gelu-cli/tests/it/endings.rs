@@ -38,7 +38,7 @@ fn signal(name: &str, child: &Child) {
     assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
 }
 
-/// The signals that end whatever we run, and the exit code of what cannot end in order.
+/// The signals that end whatever we run, and the exit code of a run.
 const SIGNALS: [(&str, i32); 2] = [("INT", 130), ("TERM", 143)];
 
 /// Those that end a run. A server reads its configuration at a SIGHUP (`service::reload`), and under `nohup` it ends

@@ -247,7 +247,9 @@ impl Bench {
         if let Some(web) = words.iter().position(|word| word == "--web") {
             words[web + 1] = "127.0.0.1:0".into();
         }
-        if let Some(rows) = words.iter().position(|word| word == "--rows" && !self.thorough) {
+        if !self.thorough
+            && let Some(rows) = words.iter().position(|word| word == "--rows")
+        {
             let asked: usize = words[rows + 1].parse().unwrap();
             words[rows + 1] = (asked / 10).to_string();
         }

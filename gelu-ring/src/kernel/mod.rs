@@ -1,10 +1,9 @@
 //! Rows of residues modulo one prime: transforms, products, sums.
 //!
-//! Three kernels do the same. `portable` is the plain twin, in safe Rust; `ifma` takes eight residues
-//! at a time with AVX-512, where the processor has it, and `avx2` four at a time with AVX2 and FMA, where it has those alone.
-//! Rows hold residues below q before and after every
-//! call, so all kernels give the same words; what is below which multiple of q in between is each one's
-//! own affair. The environment variable `GELU_FORCE_PORTABLE=1` forces the portable one.
+//! Three kernels do the same. `portable` is the plain twin, in safe Rust; `ifma` takes eight residues at a time, where
+//! the processor has AVX-512 IFMA; `avx2` takes four, where it has AVX2 and FMA and not that. Rows hold residues below q
+//! before and after every call, so all kernels give the same words; what is below which multiple of q in between is
+//! each one's own affair. The environment variable `GELU_FORCE_PORTABLE=1` forces the portable one.
 //!
 //! The time of all functions is independent of the residues.
 

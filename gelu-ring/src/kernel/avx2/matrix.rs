@@ -93,35 +93,40 @@ impl Rows {
                 for c in 0..columns {
                     let (at, panel) = (first + c, &panel[c * count..][..count]);
                     let outs = &mut outs[tile.clone()];
-                    if weights.small > 0 {
-                        match outs.len() {
-                            1 => small_sums::<1>(&sums, outs, at, scalars, panel),
-                            2 => small_sums::<2>(&sums, outs, at, scalars, panel),
-                            3 => small_sums::<3>(&sums, outs, at, scalars, panel),
-                            4 => small_sums::<4>(&sums, outs, at, scalars, panel),
-                            5 => small_sums::<5>(&sums, outs, at, scalars, panel),
-                            _ => small_sums::<TILE>(&sums, outs, at, scalars, panel),
-                        }
-                    } else {
-                        let step = outs.len();
-                        for (o, outs) in outs.chunks_mut(OUTPUTS).enumerate() {
-                            // The first of what is left of each input's.
-                            let scalars = scalars[o * OUTPUTS..].chunks(step);
-                            match outs.len() {
-                                1 => {
-                                    let scalars = scalars.filter_map(<[u64]>::first_chunk);
-                                    wide_sums::<1>(&sums, outs, at, scalars, panel);
-                                }
-                                _ => {
-                                    let scalars = scalars.filter_map(<[u64]>::first_chunk);
-                                    wide_sums::<OUTPUTS>(&sums, outs, at, scalars, panel);
-                                }
-                            }
-                        }
+                    match weights.small {
+                        0 => wide_tile(&sums, outs, at, scalars, panel),
+                        _ => small_tile(&sums, outs, at, scalars, panel),
                     }
                 }
             }
         }
+    }
+}
+
+/// Block `at` of a tile's outputs.
+#[target_feature(enable = "avx2,fma")]
+fn wide_tile(sums: &Sums, outs: &mut [&mut [Block]], at: usize, scalars: &[u64], panel: &[Block]) {
+    let step = outs.len();
+    for (o, outs) in outs.chunks_mut(OUTPUTS).enumerate() {
+        // The first of what is left of each input's.
+        let scalars = scalars[o * OUTPUTS..].chunks(step);
+        match outs.len() {
+            1 => wide_sums::<1>(sums, outs, at, scalars, panel),
+            _ => wide_sums::<OUTPUTS>(sums, outs, at, scalars, panel),
+        }
+    }
+}
+
+/// The same of [small constants](self#small-constants).
+#[target_feature(enable = "avx2,fma")]
+fn small_tile(sums: &Sums, outs: &mut [&mut [Block]], at: usize, scalars: &[u64], panel: &[Block]) {
+    match outs.len() {
+        1 => small_sums::<1>(sums, outs, at, scalars, panel),
+        2 => small_sums::<2>(sums, outs, at, scalars, panel),
+        3 => small_sums::<3>(sums, outs, at, scalars, panel),
+        4 => small_sums::<4>(sums, outs, at, scalars, panel),
+        5 => small_sums::<5>(sums, outs, at, scalars, panel),
+        _ => small_sums::<TILE>(sums, outs, at, scalars, panel),
     }
 }
 
@@ -131,9 +136,10 @@ fn wide_sums<'a, const O: usize>(
     sums: &Sums,
     outs: &mut [&mut [Block]],
     at: usize,
-    mut scalars: impl Iterator<Item = &'a [u64; O]>,
+    scalars: impl Iterator<Item = &'a [u64]>,
     panel: &[Block],
 ) {
+    let mut scalars = scalars.filter_map(<[u64]>::first_chunk::<O>);
     let mut residues = [Block::default(); O];
     for panel in panel.chunks(MAX_TERMS) {
         let mut all = [[Sum::of(_mm256_set1_epi64x(0)); LINES]; O];
