@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::ServedModel;
 use super::blind::BlindCache;
-use super::{ServedModel, prepare};
+use super::layer::prepare;
 use crate::backend::{Backend, Layout};
 use crate::error::Result;
 

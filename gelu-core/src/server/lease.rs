@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use rand_core::CryptoRng;
 
-use super::{Host, LearningRate, Planned, ServedModel, WeightCache, evaluate, prepare};
+use super::layer::{evaluate, prepare};
+use super::{Host, LearningRate, Planned, ServedModel, WeightCache};
 use crate::backend::{Backend, Sealed, SecretRate};
 use crate::error::{ApiMisuse, Error, PeerMisbehaved, RangeError, Result};
 use crate::mask::{Kind, Masked};

@@ -13,13 +13,14 @@
 //! ```
 //!
 //! # Security
-//! Every ciphertext that leaves is [`Sealed`]. The weights are secret from the
+//! Every ciphertext that leaves is [`Sealed`](crate::backend::Sealed). The weights are secret from the
 //! client: evaluation takes time that depends on them (their bit lengths and signs choose the
 //! multiplications), so a client that measures response times precisely can learn about the
 //! distribution of weights in a layer; the documentation of each backend says more.
 
 pub mod blind;
 mod cache;
+mod layer;
 mod lease;
 
 use core::ops::RangeInclusive;
@@ -28,16 +29,16 @@ use std::sync::Arc;
 
 use rand_core::CryptoRng;
 
-use crate::backend::{Backend, Layout, Sealed};
+use crate::backend::Backend;
 use crate::error::{ApiMisuse, Error, PeerIncompatible, PeerMisbehaved, Refused, Result};
 use crate::fixed::Precision;
 use crate::ledger::Exposure;
 use crate::message::{ClientMessage, ServerMessage};
-use crate::network::{self, Network, Parameters};
-use crate::pass::bias_constant;
+use crate::network::{Network, Parameters};
 use crate::plan::{MAX_BATCH, MAX_STEPS, Plan, Purpose};
 pub use blind::{BlindServer, BlindTerms};
 pub use cache::WeightCache;
+use layer::evaluate;
 use lease::{Ended, Lease, LeaseStep};
 
 /// A version of a model, ready to serve.
@@ -460,39 +461,6 @@ fn accept_key<B: Backend>(
     let public = B::public_key_from_bytes(public_key)?;
     host.check_key(B::key_bits(&public))?;
     Ok(public)
-}
-
-/// A layer of a model, true or masked, ready to be applied to ciphertexts; with or without its bias.
-fn prepare<B: Backend>(
-    layout: &B::Layout,
-    model: &ServedModel,
-    stage: usize,
-    layer: &network::Layer,
-    biased: bool,
-) -> Result<<B::Layout as Layout<B>>::Weights> {
-    let linear = &model.network.stages()[stage].linear;
-    let offsets = biased.then(|| offsets(model, stage, layer));
-    layout.prepare(linear, &layer.weights, offsets.as_deref())
-}
-
-/// What is added to each sum of a stage: its bias in the sums' scale.
-fn offsets(model: &ServedModel, stage: usize, layer: &network::Layer) -> Vec<i128> {
-    let linear = &model.network.stages()[stage].linear;
-    let constant = bias_constant(linear, model.precision.activations);
-    (0..linear.outputs()).map(|output| constant * layer.biases[linear.bias_of(output)]).collect()
-}
-
-/// Algorithm 1, line 5 and Algorithm 2, line 6: weights applied to ciphertexts.
-fn evaluate<B: Backend>(
-    layout: &B::Layout,
-    public: &B::PublicKey,
-    weights: &<B::Layout as Layout<B>>::Weights,
-    ciphertexts: &[u8],
-    rng: &mut dyn CryptoRng,
-) -> Result<Sealed> {
-    let inputs = layout.read(public, ciphertexts)?;
-    let answer = layout.evaluate(public, weights, &inputs)?;
-    Ok(Sealed::seal::<B, _>(layout, public, answer, rng))
 }
 
 fn check_batch(batch: u32) -> Result<usize, PeerMisbehaved> {

@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::fixed::Precision;
 use crate::ledger::Exposure;
 use crate::network::Network;
-use crate::server::{ServedModel, offsets};
+use crate::server::ServedModel;
+use crate::server::layer::offsets;
 
 /// Circuits of a network, and weights of its last version. Neither depends on a client's key.
 #[derive(Default)]
