@@ -63,7 +63,7 @@ fn products(bits: u32, rng: &mut ChaCha20Rng) {
     row(&format!("gelu, {}, in batches", ours.kernel), ours.product);
     row("gelu, portable", ours.portable_product);
     if let (Some(least), Some(part)) = (ours.product_at_issue_rate, ours.utilization()) {
-        row(&format!("(issue rate of vpmadd52; reached {:.0} %)", 100.0 * part), least);
+        row(&format!("(issue rate of its multiplications; reached {:.0} %)", 100.0 * part), least);
     }
 
     let n = random(bits, rng).bitor(&BoxedUint::one_with_precision(bits));

@@ -81,13 +81,14 @@ impl<'r, 'f> Batch<'r, 'f> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::Choice;
     use crate::oracle::boxed;
-    use crate::ring::tests::{CHOICES, digits, modulus, residue, value};
+    use crate::ring::tests::{digits, modulus, residue, value};
 
     #[test]
     fn one_number_may_be_multiplied_many_times() {
         let n = modulus(512, 9, 1);
-        for choice in CHOICES {
+        for choice in Choice::ALL {
             let ring = Ring::new(&[&boxed(&n, 512)], choice).unwrap();
             let x = residue(&n, 9, 5);
             let factors = ring.import(&[digits(&x, &n)]);

@@ -34,7 +34,7 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | `kernel` | products modulo n², eight at a time with AVX-512 IFMA or one at a time everywhere |
+//! | `kernel` | products modulo n²: eight at a time with AVX-512 IFMA, four with AVX2 and FMA, or one everywhere |
 //! | `ring`, `elements` | arithmetic modulo n², or p² and q² side by side, and the ways in and out; many residues in one block |
 //! | `full_lanes` | independent products, collected until the lanes of the kernel are full |
 //! | `power`, `power_table` | long powers; random powers of fixed bases |

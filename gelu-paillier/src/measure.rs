@@ -15,7 +15,7 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 use rand_core::CryptoRng;
 
-use crate::kernel::{Choice, LANES, Line};
+use crate::kernel::{Choice, Issue, LANES, Line};
 use crate::ring::{Digits, Ring};
 use crate::{Ciphertext, Noise, Paillier, SecretKey};
 
@@ -82,8 +82,8 @@ pub struct KernelTimes {
     pub portable_product: f64,
     /// Nanoseconds of a square of the portable kernel.
     pub portable_square: f64,
-    /// What the kernel's `vpmadd52` instructions take at least, at the rate at which this machine
-    /// issues them when nothing stands in the way; `None` without these instructions.
+    /// What the kernel's multiplications take at least, at the rate at which this machine issues
+    /// their instructions when nothing stands in the way; `None` for the portable kernel.
     pub product_at_issue_rate: Option<f64>,
     /// What the portable kernel's multiplications of words take at least, at the rate at which
     /// compiled Rust does them on this machine in eight independent chains.
@@ -133,8 +133,6 @@ pub fn kernel_times(bits: u32, budget: Duration, rng: &mut dyn CryptoRng) -> Opt
     let expected = plain.export(&plain.multiply(&plain_a.refs(), &plain_b.refs()).refs());
     assert_eq!(product, expected, "the kernels disagree");
 
-    let limbs = best.kernel().limbs();
-    let madds = 10 * limbs * limbs;
     let mut samples = [const { Vec::new() }; 6];
     let end = Instant::now() + budget;
     while samples[0].len() < 5 || Instant::now() < end {
@@ -155,9 +153,7 @@ pub fn kernel_times(bits: u32, budget: Duration, rng: &mut dyn CryptoRng) -> Opt
         samples[1].push(run(&best, &xa, 64, None, 1) / 64.0);
         samples[2].push(run(&plain, &ya, 0, Some(&yb), 8));
         samples[3].push(run(&plain, &ya, 8, None, 1) / 8.0);
-        if let Some(per_madd) = issue_time() {
-            samples[4].push(per_madd * madds as f64 / LANES as f64);
-        }
+        samples[4].extend(best.kernel().issue().map(|issue| product_at_issue_rate(&issue)));
         samples[5].push(multiplier_time() * Form::of(&plain).words_a_product());
     }
     let [product, square, portable_product, portable_square, issue, multiplier] =
@@ -171,7 +167,7 @@ pub fn kernel_times(bits: u32, budget: Duration, rng: &mut dyn CryptoRng) -> Opt
         square: square?,
         portable_product: portable_product?,
         portable_square: portable_square?,
-        product_at_issue_rate: issue.filter(|_| best.kernel().name() != plain.kernel().name()),
+        product_at_issue_rate: issue,
         portable_product_at_issue_rate: multiplier?,
     })
 }
@@ -268,17 +264,13 @@ fn time(
     Ok(OperationTime { name, microseconds: median(samples).expect("three samples") })
 }
 
-/// Nanoseconds of one `vpmadd52` when nothing stands in its way.
-fn issue_time() -> Option<f64> {
+/// Nanoseconds of the multiplications of one product when nothing stands in their way.
+fn product_at_issue_rate(issue: &Issue) -> f64 {
     const ROUNDS: u32 = 10_000;
-    #[cfg(target_arch = "x86_64")]
-    {
-        let start = Instant::now();
-        let issued = crate::kernel::ifma::issue(ROUNDS);
-        issued.then(|| start.elapsed().as_secs_f64() * 1e9 / f64::from(16 * ROUNDS))
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    None
+    let start = Instant::now();
+    (issue.run)(ROUNDS);
+    let one = start.elapsed().as_secs_f64() * 1e9 / f64::from(ROUNDS) / issue.a_round as f64;
+    one * issue.a_product as f64 / LANES as f64
 }
 
 /// Nanoseconds of one product of two 64-bit words when only the multiplier is in its way.

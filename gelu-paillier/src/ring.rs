@@ -311,7 +311,6 @@ pub(crate) mod tests {
     use rand_core::Rng;
 
     const SIZES: [u32; 7] = [256, 512, 1024, 1536, 2048, 3072, 4096];
-    pub(crate) const CHOICES: [Choice; 2] = [Choice::Best, Choice::Portable];
 
     /// An odd modulus with its top bit set: random, or one of the edges.
     pub(crate) fn modulus(bits: u32, kind: u8, seed: u64) -> BigUint {
@@ -410,13 +409,13 @@ pub(crate) mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(12))]
         #[test]
-        fn both_kernels_agree_with_the_oracle(
+        fn all_kernels_agree_with_the_oracle(
             size in 0..SIZES.len(),
             kinds in prop::array::uniform2(0u8..9),
             n_kinds in prop::array::uniform2(0u8..4),
             seed: u64,
         ) {
-            for choice in CHOICES {
+            for choice in Choice::ALL {
                 let bits = SIZES[size];
                 let n = n_kinds.map(|kind| modulus(bits, kind, seed ^ u64::from(kind)));
                 check(bits, choice, &n[..1], kinds, seed);
@@ -429,7 +428,7 @@ pub(crate) mod tests {
     #[test]
     fn edges() {
         for bits in [1024, 2048, 3072] {
-            for choice in CHOICES {
+            for choice in Choice::ALL {
                 for n_kind in 0..3 {
                     let n = modulus(bits, n_kind, 7);
                     for kind in 0..9 {
@@ -440,10 +439,48 @@ pub(crate) mod tests {
         }
     }
 
+    /// The first factor of a product may be any below R, as the pieces are that owners cut: its bits all
+    /// set, or some.
+    #[test]
+    fn first_factors_go_up_to_r() {
+        for bits in SIZES {
+            let n = modulus(bits, 9, 4);
+            let n2 = &n * &n;
+            for choice in Choice::ALL {
+                let ring = Ring::new(&[&boxed(&n, bits)], choice).unwrap();
+                let (radix, limbs) = (ring.kernel().radix(), ring.kernel().limbs());
+                let mut rng = rng(5);
+                let mut raw = ring.zeros(9);
+                for k in 0..raw.len() {
+                    for half in raw.get_mut(k).chunks_mut(ring.stride() / 2) {
+                        for i in 0..limbs {
+                            let limb = if k == 0 { u64::MAX } else { rng.next_u64() };
+                            half[i / LANES].0[i % LANES] = limb >> (64 - radix);
+                        }
+                    }
+                }
+                let number = |lines: &[Line]| {
+                    let shift = |i: usize| i * radix as usize;
+                    let limb = |i: usize| BigUint::from(lines[i / LANES].0[i % LANES]) << shift(i);
+                    (0..limbs).map(limb).sum::<BigUint>()
+                };
+                let y: Vec<_> = (0..raw.len()).map(|k| residue(&n, 9, k as u64)).collect();
+                let factors = ring.import(&y.iter().map(|y| digits(y, &n)).collect::<Vec<_>>());
+                let products = ring.export(&ring.multiply(&raw.refs(), &factors.refs()).refs());
+                for ((raw, y), product) in raw.iter().zip(y).zip(products) {
+                    let (low, high) = raw.split_at(ring.stride() / 2);
+                    let x = number(low) + (&n2 - number(high) * &n % &n2);
+                    let r = BigUint::from(1u8) << ring.r_bits() as usize;
+                    assert_eq!(value(&product, &n) * r % &n2, x * y % &n2, "{bits} {choice:?}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn selection_reads_the_right_entry() {
         let n = boxed(&modulus(256, 9, 1), 256);
-        for choice in CHOICES {
+        for choice in Choice::ALL {
             let ring = Ring::new(&[&n], choice).unwrap();
             let table = ring.import(&(0..32).map(|x| ring.small(0, x)).collect::<Vec<_>>());
             let mut out = vec![Line::default(); ring.stride()];

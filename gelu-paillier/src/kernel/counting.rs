@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Kernel, LANES, Line};
+use super::{Issue, Kernel, LANES, Line};
 
 /// What was asked, so far.
 #[derive(Debug, Default)]
@@ -85,5 +85,9 @@ impl Kernel for Counting {
 
     fn prefetch(&self, element: &[Line]) {
         self.inner.prefetch(element);
+    }
+
+    fn issue(&self) -> Option<Issue> {
+        self.inner.issue()
     }
 }

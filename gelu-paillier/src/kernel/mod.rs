@@ -23,19 +23,24 @@
 //! # Bounds
 //! R ≥ 2^8·n. If low_x, high_x < 8n + 8 and low_y, high_y < 2n + 2, then
 //! low' ≤ (20·n² + R·n)/R + 1 < 2n and high' ≤ (40·n² + R + R·n)/R + 1 < 2n + 2: results can be
-//! multiplied again, and sums of up to four of them once.
+//! multiplied again, and sums of up to four of them once. Of x, any numbers below R will do: then
+//! low' < 3n + 2 and high' < 5n + 5, which can be the x of another product.
 //!
 //! # Kernels
-//! `ifma` does eight at a time with AVX-512, where the processor has it; `portable` one at a time,
-//! everywhere. Both compute the same residues (not the same representatives: their R differ). The
-//! environment variable `GELU_FORCE_PORTABLE=1` forces the portable one.
+//! `ifma` does eight at a time with AVX-512 IFMA, where the processor has it; `avx2` four, with AVX2
+//! and FMA; `portable` one at a time, everywhere. All compute the same residues (not the same
+//! representatives: their R differ). The environment variable `GELU_FORCE_PORTABLE=1` forces the
+//! portable one.
 //!
-//! Both take the same time for all values.
+//! All take the same time for all values.
 
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "vector instructions; the files say why each use is sound")]
+mod avx2;
 pub(crate) mod counting;
 #[cfg(target_arch = "x86_64")]
-#[expect(unsafe_code, reason = "vector instructions; the file says why each use is sound")]
-pub(crate) mod ifma;
+#[expect(unsafe_code, reason = "vector instructions; the files say why each use is sound")]
+mod ifma;
 mod portable;
 
 use std::sync::OnceLock;
@@ -143,6 +148,21 @@ pub(crate) trait Kernel: Send + Sync {
 
     /// Says that an element will soon be used.
     fn prefetch(&self, _element: &[Line]) {}
+
+    /// How fast products could be, if the processor has instructions of which this kernel is made.
+    fn issue(&self) -> Option<Issue> {
+        None
+    }
+}
+
+/// What a kernel's products take at least: the time of its multiplications when nothing stands in their way.
+pub(crate) struct Issue {
+    /// Runs so many rounds of them.
+    pub(crate) run: fn(u32),
+    /// Multiplications in a round.
+    pub(crate) a_round: usize,
+    /// Multiplications in products of eight elements.
+    pub(crate) a_product: usize,
 }
 
 /// The same for all digits, on whatever vectors the caller was compiled for.
@@ -234,8 +254,17 @@ pub(crate) fn from_limbs(lines: &[Line], radix: u32, count: usize, words: &mut [
 pub(crate) enum Choice {
     /// The fastest that the processor offers, unless `GELU_FORCE_PORTABLE` is set.
     Best,
+    /// The one for AVX2 where the processor has it, also beside a faster one.
+    #[cfg(test)]
+    Avx2,
     /// The portable one: for tests and comparisons.
     Portable,
+}
+
+#[cfg(test)]
+impl Choice {
+    /// Each is a twin of the others. Two may be the same.
+    pub(crate) const ALL: [Self; 3] = [Self::Best, Self::Avx2, Self::Portable];
 }
 
 /// A kernel for one modulus, or for several of the same length.
@@ -244,13 +273,16 @@ pub(crate) enum Choice {
 pub(crate) fn kernel(moduli: &[Modulus], choice: Choice) -> Option<Box<dyn Kernel>> {
     debug_assert!(moduli.iter().all(|n| n.bits() == moduli[0].bits()));
     #[cfg(target_arch = "x86_64")]
-    if choice == Choice::Best
-        && !portable_is_forced()
-        && let Some(kernel) = ifma::kernel(moduli)
-    {
-        return Some(kernel);
+    if choice != Choice::Portable && !portable_is_forced() {
+        if choice == Choice::Best
+            && let Some(kernel) = ifma::kernel(moduli)
+        {
+            return Some(kernel);
+        }
+        if let Some(kernel) = avx2::kernel(moduli) {
+            return Some(kernel);
+        }
     }
-    #[cfg(not(target_arch = "x86_64"))]
     let _ = choice;
     portable::kernel(moduli)
 }
@@ -261,4 +293,92 @@ fn portable_is_forced() -> bool {
     *FORCED.get_or_init(|| {
         std::env::var_os("GELU_FORCE_PORTABLE").is_some_and(|v| !v.is_empty() && v != "0")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use num_bigint_dig::BigUint;
+
+    fn integer(lines: &[Line], radix: u32, count: usize) -> BigUint {
+        let limb = |i: usize| BigUint::from(lines[i / LANES].0[i % LANES]) << (i * radix as usize);
+        (0..count).map(limb).sum()
+    }
+
+    /// At all sizes, for as many primes as there is room, and for one.
+    #[test]
+    fn powers_of_primes_are_their_products() {
+        let odd: Vec<u32> = (2..2000).filter(|&l| (2..l).all(|d| l % d > 0)).collect();
+        for bits in [256usize, 512, 1024, 1536, 2048, 3072, 4096] {
+            let mut words = vec![0; bits / 64];
+            (words[0], words[bits / 64 - 1]) = (7, 1 << 63);
+            for choice in Choice::ALL {
+                let kernel = kernel(&[Modulus::new(&words)], choice).unwrap();
+                for start in [0, 60] {
+                    let mut size = 1;
+                    let fits = |l: &&u32| {
+                        size += 64 - u64::from(**l).pow(3).leading_zeros() as usize;
+                        size < bits
+                    };
+                    let primes: Vec<u32> = odd[start..].iter().take_while(fits).copied().collect();
+                    let exponent = |s: usize, lane: usize| match lane {
+                        0 => 0,
+                        1 => 3,
+                        _ => u8::try_from((s * (lane + 1) + s / 3) % 4).unwrap(),
+                    };
+                    let exponents: Vec<[u8; LANES]> = (0..primes.len())
+                        .map(|s| core::array::from_fn(|lane| exponent(s, lane)))
+                        .collect();
+                    let half = kernel.limbs().div_ceil(LANES);
+                    for lanes in [2, 5, 8] {
+                        let mut out = vec![Line([u64::MAX; LANES]); lanes * 2 * half];
+                        kernel.powers_of_primes(&primes, &exponents, &mut out);
+                        for (lane, out) in out.chunks(2 * half).enumerate() {
+                            let product = primes.iter().zip(&exponents).fold(
+                                BigUint::from(1u8),
+                                |product, (&l, e)| {
+                                    product * BigUint::from(u64::from(l).pow(e[lane].into()))
+                                },
+                            );
+                            let (low, high) = out.split_at(half);
+                            let what = format!("{} {bits} {start} {lane}", kernel.name());
+                            assert_eq!(
+                                integer(low, kernel.radix(), kernel.limbs()),
+                                product,
+                                "{what}"
+                            );
+                            assert!(high.iter().all(|line| line.0 == [0; LANES]), "{what}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// By the definition, with the largest limbs and factors that may be.
+    #[test]
+    fn sums_of_multiples() {
+        let limb = |i: usize, j: usize| match i % 3 {
+            0 => (1 << 50) - 1,
+            _ => (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15 + j as u64) >> 14,
+        };
+        let lines = |salt: usize| {
+            (0..40usize).map(|i| Line(core::array::from_fn(|j| limb(i + salt, j)))).collect()
+        };
+        let terms: [Vec<Line>; 2] = [lines(0), lines(1)];
+        let factors: Vec<[u8; LANES]> = (0..40)
+            .map(|i| core::array::from_fn(|k| u8::try_from((i * k + k) % 4).unwrap()))
+            .collect();
+        for choice in Choice::ALL {
+            let kernel = kernel(&[Modulus::new(&[7, 0, 0, 1 << 63])], choice).unwrap();
+            let sums = kernel.combine([&terms[0], &terms[1]], &factors);
+            for (k, sum) in sums.iter().enumerate() {
+                for j in 0..LANES {
+                    let terms = terms[k % 2].iter().zip(&factors);
+                    let expected: u64 = terms.map(|(line, f)| line.0[j] * u64::from(f[k])).sum();
+                    assert_eq!(sum.0[j], expected, "{}", kernel.name());
+                }
+            }
+        }
+    }
 }

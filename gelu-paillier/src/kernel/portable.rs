@@ -1,6 +1,6 @@
 //! One number at a time, in safe Rust with 64-bit limbs.
 //!
-//! The plain twin of the vector kernel: the same formulas on the same bounds, so that both give the
+//! The plain twin of the vector kernels: the same formulas on the same bounds, so that all give the
 //! same residues. A modulus of 64·(K − 1) bits has K limbs, the top one for headroom.
 //!
 //! No branch and no index depends on a limb's value.
@@ -60,6 +60,7 @@ impl<const K: usize> Portable<K> {
 impl<const K: usize> Drop for Field<K> {
     fn drop(&mut self) {
         self.n.zeroize();
+        self.minus_inverse.zeroize();
     }
 }
 

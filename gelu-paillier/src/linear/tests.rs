@@ -147,7 +147,7 @@ fn trained(count: usize, seed: u64) -> Vec<i128> {
 
 #[test]
 fn trained_layers_cost_less() {
-    for choice in [Choice::Best, Choice::Portable] {
+    for choice in Choice::ALL {
         let pair = Pair::new(512, choice);
         let counters = Arc::new(Counters::default());
         let n = boxed(&pair.n, 512);
@@ -184,8 +184,9 @@ fn trained_layers_cost_less() {
     }
 }
 
-fn both() -> [Pair; 2] {
-    [Choice::Best, Choice::Portable].map(|choice| Pair::new(512, choice))
+/// A ring of each kernel.
+fn all() -> [Pair; 3] {
+    Choice::ALL.map(|choice| Pair::new(512, choice))
 }
 
 pub(super) fn dense(outputs: u32, inputs: u32) -> Taps {
@@ -238,7 +239,7 @@ fn weights(count: usize) -> impl Strategy<Value = Vec<i128>> {
 #[test]
 fn any_number_of_cores() {
     let layers = [(dense(60, 70), 60 * 70), (convolution(9, 3, 3, 2, 5), 27 * 5)];
-    for pair in both() {
+    for pair in all() {
         for (taps, count) in &layers {
             let mut rng = rng(9);
             let weights: Vec<_> =
@@ -280,7 +281,7 @@ proptest! {
             .iter()
             .map(|row| row.iter().map(|&(source, weight)| Tap { source, weight }).collect())
             .collect();
-        for pair in both() {
+        for pair in all() {
             let x = pair.units(7, seed);
             pair.check(&Taps::from_rows(&rows), &weights, &x, group, slot_bits);
         }
@@ -294,7 +295,7 @@ proptest! {
         slot_bits in 0usize..40,
         seed: u64,
     ) {
-        for pair in both() {
+        for pair in all() {
             let x = pair.units(inputs as usize, seed);
             pair.check(&dense(outputs, inputs), &weights, &x, group, slot_bits);
         }
@@ -302,7 +303,7 @@ proptest! {
 
     #[test]
     fn powers_and_combinations(ks in prop::collection::vec(weight(), 1..9), seed: u64) {
-        for pair in both() {
+        for pair in all() {
             let x = pair.units(ks.len(), seed);
             let inputs = pair.import(&x);
             let terms: Vec<(i128, &[Line])> = ks.iter().copied().zip(inputs.iter()).collect();
@@ -319,7 +320,7 @@ proptest! {
 
     #[test]
     fn inverses(count in 0usize..40, seed: u64) {
-        for pair in both() {
+        for pair in all() {
             let x = pair.units(count, seed);
             let got = super::invert(&pair.ring, &pair.import(&x).refs());
             let expected: Vec<_> = x.iter().map(|x| pair.power(x, -1)).collect();

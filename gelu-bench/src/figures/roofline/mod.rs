@@ -9,11 +9,12 @@
 //!
 //! | axis | how it is counted |
 //! |---|---|
-//! | products | of two 64-bit words. A product modulo n² takes 5·k² products of limbs for k limbs, a square 4·k²; one of 52-bit limbs is worth (52/64)². Headroom in the limbs is included: it is multiplied as well. A transform takes N/2·log₂ N multiplications modulo q, each of 1.5 products of limbs or three of words |
+//! | products | of two 64-bit words. A product modulo n² takes 5·k² products of limbs for k limbs, a square 4·k²; one of b-bit limbs is worth (b/64)². Headroom in the limbs is included: it is multiplied as well. A transform takes N/2·log₂ N multiplications modulo q, each of 1.2 to 1.5 products of limbs or three of words |
 //! | bytes | of operands and results that cross the border of the kernel, whichever cache they come from |
 //!
-//! The roof of `avx512ifma` is the rate of sixteen independent `vpmadd52` chains, that of the portable
-//! kernel the rate of eight chains of 64-bit multiplications in compiled Rust; slopes are the rates at
+//! The roof of `avx512ifma` is the rate of sixteen independent `vpmadd52` chains, that of `avx2` the rate of
+//! products of limbs (five instructions each) into twelve independent sums, that of the portable kernel the
+//! rate of eight chains of 64-bit multiplications in compiled Rust; slopes are the rates at
 //! which one core sums words from memory and from its own cache. All is measured in this run, on one
 //! core. A *stream* is one product with operands and result in memory, a *chain* squares a number many
 //! times; of layers, products, squares and bytes are counted while the layer runs, and its answer is
@@ -279,8 +280,8 @@ fn show(
     ];
     if fast.is_none() {
         notes.push(
-            "This processor has no AVX-512 IFMA, or GELU_FORCE_PORTABLE is set: only the portable \
-             kernels are shown. (Transforms by AVX2 have a roof of their own, which is not measured.)"
+            "This processor has neither AVX-512 IFMA nor AVX2, or GELU_FORCE_PORTABLE is set: only the \
+             portable kernels are shown."
                 .into(),
         );
     }
@@ -314,8 +315,8 @@ fn picture(fast: Option<Roof>, portable: Roof, portable_name: &str, points: &[Po
     };
     let mut series = Vec::new();
     if let Some(roof) = fast {
-        series.push(line("vpmadd52 issue rate, operands from memory", roof, 0));
-        series.push(line("vpmadd52 issue rate, operands from cache", roof, 1));
+        series.push(line("issue rate of the fast kernel, operands from memory", roof, 0));
+        series.push(line("issue rate of the fast kernel, operands from cache", roof, 1));
     }
     series.push(line("64-bit multiplier, operands from memory", portable, 0));
     let mut kinds: Vec<(&str, &str)> = Vec::new();
@@ -460,6 +461,6 @@ mod tests {
         assert!(lines.series.iter().flat_map(|s| &s.points).all(|&(x, y)| x > 0.0 && y > 0.0));
         assert_eq!(table.rows.len(), count);
         assert!(table.rows.iter().all(|row| row.cells.len() == table.columns.len()));
-        assert_eq!(made.notes.iter().any(|note| note.contains("no AVX-512")), !two);
+        assert_eq!(made.notes.iter().any(|note| note.contains("neither AVX-512")), !two);
     }
 }

@@ -11,14 +11,26 @@ use crate::Error;
 /// Degrees of the rings, and bits of a prime in them: those of the lattice's keys.
 const RINGS: [(usize, u32); 2] = [(4096, 35), (8192, 46)];
 
-/// The kernel whose instruction Paillier's has as well.
-const IFMA: &str = "avx512ifma";
-
-/// Transforms there and back, by the kernels that have a roof in the figure: that of AVX-512 IFMA, where it is, and the
-/// portable one.
+/// What a multiplication modulo q is worth in products of words, by a kernel: its instructions in those of Paillier's
+/// kernel of the same name, which is the roof.
 ///
-/// One of N residues has N/2·log₂ N butterflies, each with a multiplication modulo q: three instructions
-/// of half a product of 52-bit limbs each, or three products of words. It reads and writes N words.
+/// | kernel | instructions | a product of limbs there |
+/// |---|---|---|
+/// | `avx512ifma` | 3 | 2, of 52 bits |
+/// | `avx2` | 6 | 5, of 50 bits |
+/// | `portable` | 3 products of words | |
+fn words(kernel: &str) -> f64 {
+    let limb = |bits: f64| (bits / 64.0) * (bits / 64.0);
+    match kernel {
+        "avx512ifma" => 3.0 / 2.0 * limb(52.0),
+        "avx2" => 6.0 / 5.0 * limb(50.0),
+        _ => 3.0,
+    }
+}
+
+/// Transforms there and back, by the best kernel and by the portable one.
+///
+/// One of N residues has N/2·log₂ N butterflies, each with a multiplication modulo q. It reads and writes N words.
 ///
 /// # Errors
 /// [`Error::WrongAnswer`].
@@ -29,15 +41,14 @@ pub(super) fn transforms(budget: Duration) -> Result<Vec<Point>, Error> {
         let [best, twin] =
             [Basis::new, Basis::portable].map(|make| make(degree, &[q]).expect("such a ring"));
         let expected = square(&twin);
-        let two = best.kernel_name() == IFMA;
+        let two = best.kernel_name() != twin.kernel_name();
         for basis in [best].into_iter().filter(|_| two).chain([twin]) {
             if square(&basis) != expected {
                 return Err(Error::WrongAnswer(format!("a square by {}", basis.kernel_name())));
             }
             let [there, back] = times(&basis, budget);
             let butterflies = (degree / 2 * degree.ilog2() as usize) as f64;
-            let limbs = 3.0 / 2.0 * (52.0 / 64.0) * (52.0 / 64.0);
-            let words = butterflies * if basis.kernel_name() == IFMA { limbs } else { 3.0 };
+            let words = butterflies * words(basis.kernel_name());
             for (what, nanoseconds) in [("transform", there), ("inverse transform", back)] {
                 points.push(Point {
                     what: what.into(),

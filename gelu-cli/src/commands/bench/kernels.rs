@@ -17,7 +17,7 @@ use crate::problem::problem;
 Examples:
   gelu bench kernels
   gelu bench kernels --json
-  GELU_FORCE_PORTABLE=1 gelu bench kernels         what a processor without AVX-512 would do
+  GELU_FORCE_PORTABLE=1 gelu bench kernels         what a processor without vectors would do
 
 `at issue rate` is what a product's multiplications would take if the processor did nothing else;
 it is measured in the same run. Operations are timed in batches of 64, tables built before.")]

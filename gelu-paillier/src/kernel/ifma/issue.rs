@@ -2,17 +2,18 @@
 
 use super::is_available;
 
-/// Runs `rounds` rounds of 16 independent multiply-adds, the most that this processor can issue;
-/// `false` without the instructions.
+/// Multiply-adds in a round of [`issue`].
+pub(super) const A_ROUND: usize = 16;
+
+/// Runs `rounds` rounds of 16 independent multiply-adds, the most that this processor can issue.
 ///
-/// In assembly, as this measures the processor and not what a compiler makes of a loop.
-pub(crate) fn issue(rounds: u32) -> bool {
+/// In assembly, as this measures the processor and not what a compiler makes of a loop. Without the
+/// instructions it does nothing.
+pub(super) fn issue(rounds: u32) {
     if rounds > 0 && is_available() {
         // SAFETY: the instructions are available.
         unsafe { issue_lanes(rounds) };
-        return true;
     }
-    false
 }
 
 #[target_feature(enable = "avx512f,avx512ifma")]
