@@ -417,7 +417,7 @@ mod tests {
     #[test]
     fn who_is_sent_away_comes_back_by_itself() {
         let folder = tempfile::tempdir().unwrap();
-        let (authority, server) = Authority::init(folder.path(), &[]).unwrap();
+        let (authority, server) = Authority::init(folder.path(), &[], None).unwrap();
         let ours = authority.issue_client("alice").unwrap();
         let serving = ServerTls::read(&authority.certificate(), &server).unwrap();
         let tls = ClientTls::read(&authority.certificate(), &ours).unwrap();

@@ -7,7 +7,7 @@
 
 Each worker is a process with a classifier of its own: a key in memory and one session, which opens at its first batch
 and is kept for all of them. Rows stream: neither the table nor the answers are ever in one place. Answers have the
-rows' ids and are in the rows' order.
+rows' ids and are in the rows' order. Ray is started here, unless RAY_ADDRESS names a cluster.
 
 All workers are one account, so one budget. Where the server refuses, the run ends with the exception's own name
 (`gelu.BudgetSpent`), and files of answers that are complete stay. Ray starts a worker that died again and asks its last
@@ -52,7 +52,15 @@ def classify(
     `id` is the column that names the rows: it never leaves this machine. A worker gets `rows` of them at a time;
     `options` are those of `gelu.Classifier`, with `server` as HOST:PORT.
     """
-    context = ray.data.DataContext.get_current()
+    processors = int(ray.cluster_resources().get("CPU", 0))
+    if processors <= workers:
+        # A worker keeps its processor to the end, and Ray would wait for ever for another one.
+        raise ValueError(
+            f"{workers} workers leave none of Ray's {processors} processors to read rows with; "
+            f"take fewer workers, or start Ray with num_cpus={workers + 1}"
+        )
+    # The table's own: it has a copy of what was in force when it was made.
+    context = table.context
     context.execution_options.preserve_order = True
     # Not as a text within an exception of Ray's: see `by_name`.
     context.raise_original_map_exception = True
@@ -64,6 +72,14 @@ def classify(
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=1,
     )
+
+
+def start(workers: int) -> None:
+    """Starts Ray on this machine, with a processor for each worker and one for what reads the rows: they may share."""
+    if "RAY_ADDRESS" not in os.environ:
+        ray.init("local", num_cpus=max(os.cpu_count() or 1, workers + 1))
+    else:
+        ray.init()
 
 
 @contextmanager
@@ -90,6 +106,7 @@ def here() -> None:
     model = gelu.from_sklearn(make_pipeline(StandardScaler(), LogisticRegression()).fit(iris.data, names))
     rows = pd.concat([iris.data] * 10, ignore_index=True)
     rows.insert(0, "flower", [f"flower {number}" for number in range(len(rows))])
+    start(workers=2)
     with gelu.serve(model, backend="lattice", allow_model_extraction=True) as server:
         server.admit("client")
         options = {"server": server.url, "certs": str(server.certs), "backend": server.backend}
@@ -121,6 +138,7 @@ def main() -> None:
     options = {name: getattr(args, name) for name in ("server", "account", "backend", "mode")}
     # Workers have folders of their own.
     options["certs"] = os.path.abspath(args.certs)
+    start(args.workers)
     with by_name():
         answers = classify(ray.data.read_csv(args.table), args.id, args.workers, **options)
         answers.write_csv(os.path.abspath(args.out))

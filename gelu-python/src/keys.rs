@@ -120,7 +120,7 @@ impl Task for Read<'_> {
 /// Makes a new authority with the certificate of a server for this machine's own names in `folder`.
 #[pyfunction]
 pub(crate) fn make_authority(py: Python<'_>, folder: PathBuf) -> PyResult<()> {
-    Authority::init(&folder, &[]).map(|_| ()).raise(py)
+    Authority::init(&folder, &[], None).map(|_| ()).raise(py)
 }
 
 /// Makes a certificate for the account `name`, by the authority in `folder`.

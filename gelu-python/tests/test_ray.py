@@ -1,9 +1,13 @@
-"""The example on Ray Data, where there is Ray: real workers, a real server."""
+"""The example on Ray Data, where there is Ray: real workers, a real server. What waits for ever fails by its name."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +19,44 @@ import gelu
 ray = pytest.importorskip("ray", reason="there is no Ray here: pip install 'ray[data]'")
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CLEAR = "insecure-clear"
+# Seconds: many times what a step takes on two processors that are busy with other work.
+LIMIT = 300
+
+
+@contextmanager
+def bounded(what: str) -> Iterator[None]:
+    """Raises a `TimeoutError` that names `what` if it is not over within the limit."""
+
+    def over(*_: object) -> None:
+        raise TimeoutError(f"{what} took longer than {LIMIT} s")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.alarm(LIMIT)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="module")
 def example():
     sys.path.insert(0, str(EXAMPLES))
     path = ":".join([str(EXAMPLES), *sys.path])
-    ray.init(num_cpus=4, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
+    with bounded("the start of Ray"):
+        ray.init(num_cpus=4, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
     import ray_data
 
     yield ray_data
-    ray.shutdown()
+    with bounded("the end of Ray"):
+        ray.shutdown()
     sys.path.remove(str(EXAMPLES))
+
+
+@pytest.fixture(autouse=True)
+def bounded_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    with bounded(request.node.name):
+        yield
 
 
 def table(iris, copies):
@@ -60,8 +90,23 @@ def test_a_spent_budget_ends_it_by_its_own_name(example, model, iris):
         assert type(spent.value) is gelu.BudgetSpent and len(spent.value.answered) > 0
 
 
+def test_more_workers_than_there_are_processors_for_are_refused_and_not_waited_for(example, iris):
+    with pytest.raises(ValueError, match="take fewer workers, or start Ray with num_cpus=5"):
+        example.classify(ray.data.from_pandas(table(iris, 1)), "flower", workers=4)
+
+
 def test_the_example_runs_as_it_stands(tmp_path):
     command = [sys.executable, str(EXAMPLES / "ray_data.py")]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "1500 rows by 2 workers" in done.stdout and "the same answers" in done.stdout
+    out, err = tmp_path / "out", tmp_path / "err"
+    # To files, and in a group of its own: what it has started may live on, and would hold a pipe open.
+    with out.open("w") as stdout, err.open("w") as stderr:
+        running = subprocess.Popen(command, cwd=tmp_path, stdout=stdout, stderr=stderr, start_new_session=True)
+        try:
+            status = running.wait()
+        finally:
+            if running.poll() is None:
+                os.killpg(running.pid, signal.SIGKILL)
+                running.wait()
+    assert status == 0, err.read_text()
+    said = out.read_text()
+    assert "1500 rows by 2 workers" in said and "the same answers" in said

@@ -38,6 +38,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use crate::account;
 use crate::error::{Error, FileError, FileProblem, Result};
 use crate::files;
+use crate::revocation;
 use crate::trust;
 use register::Register;
 pub use revoke::{Entry, Whom};
@@ -83,37 +84,44 @@ impl Authority {
         Ok(Self { folder: folder.to_owned(), issuer: Issuer::new(params, key), own })
     }
 
-    /// Makes a new authority and its server's certificate for `names`: all of it, or
-    /// nothing.
+    /// Makes a new authority, its server's certificate for `names`, and one for a client of `account` if there shall be
+    /// one: all of it, or nothing. What can be refused is refused before the first key is made.
     ///
     /// # Errors
-    /// As [`create`](Self::create) and [`issue_server`](Self::issue_server).
-    pub fn init(folder: &Path, names: &[&str]) -> Result<(Self, Identity)> {
-        check_names(names)?;
-        for name in ["ca.key", "ca.pem", "server.key", "server.pem"] {
-            let path = folder.join(name);
-            if path.symlink_metadata().is_ok() {
-                return Err(FileError::at(&path)(FileProblem::Exists).into());
-            }
+    /// As [`create`](Self::create), [`issue_server`](Self::issue_server) and [`issue_client`](Self::issue_client);
+    /// [`FileProblem::Exists`] for whatever is in the way, a register or a list of another authority too.
+    pub fn init(folder: &Path, names: &[&str], account: Option<&str>) -> Result<(Self, Identity)> {
+        server_params(names)?;
+        account.map(check_account).transpose()?;
+        let clients = folder.join("clients");
+        let mut files: Vec<_> = MADE.iter().map(|name| folder.join(name)).collect();
+        if let Some(account) = account {
+            let Identity { certificate, key } = Identity::at(&clients.join(account));
+            files.extend([certificate, key]);
         }
-        let there = folder.is_dir();
-        let made = first_missing(folder);
+        let list = revocation::beside(&folder.join("ca.pem"));
+        if let Some(path) = files.iter().chain([&list]).find(|path| is_there(path)) {
+            return Err(FileError::at(path)(FileProblem::Exists).into());
+        }
+        // What stands in the folder of accounts goes into the register: it can be read.
+        register::read_all(folder)?;
+        let (made, there) = (first_missing(folder), is_there(&clients));
         let all = || -> Result<_> {
-            fs::create_dir_all(folder).map_err(FileError::at(folder))?;
             let authority = Self::create(folder)?;
             let identity = authority.issue_server(names)?;
+            account.map(|account| authority.issue_client(account)).transpose()?;
             Ok((authority, identity))
         };
         all().inspect_err(|_| {
             // What is here now is ours: the names were free. An error would hide the first one.
-            match (there, made) {
-                (false, Some(made)) => drop(fs::remove_dir_all(made)),
-                _ => {
-                    for name in MADE {
-                        let _ = fs::remove_file(folder.join(name));
-                    }
-                    let _ = fs::remove_dir(folder.join("clients"));
-                }
+            if let Some(made) = made {
+                return drop(fs::remove_dir_all(made));
+            }
+            for file in files.iter().chain([&folder.join(register::LOCK)]) {
+                let _ = fs::remove_file(file);
+            }
+            if !there {
+                let _ = fs::remove_dir(clients);
             }
         })
     }
@@ -193,7 +201,8 @@ impl Authority {
         Identity::at(&self.folder.join("server"))
     }
 
-    fn client(&self, name: &str) -> Identity {
+    /// Where the certificate and the key of the account `name` are, if it has any.
+    pub fn client(&self, name: &str) -> Identity {
         Identity::at(&self.folder.join("clients").join(name))
     }
 
@@ -308,9 +317,8 @@ fn names_of(certificate: &CertificateDer<'_>) -> Vec<String> {
 
 /// The uppermost folder on the way to `folder` that is not there yet.
 fn first_missing(folder: &Path) -> Option<PathBuf> {
-    let missing = folder
-        .ancestors()
-        .take_while(|folder| !folder.as_os_str().is_empty() && folder.symlink_metadata().is_err());
+    let missing =
+        folder.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !is_there(folder));
     missing.last().map(Path::to_owned)
 }
 
@@ -329,9 +337,12 @@ fn params(common_name: &str, names: &[&str], days: u64) -> Result<CertificatePar
     Ok(params)
 }
 
-/// All that [`Authority::init`] makes, besides the folder of accounts.
-const MADE: [&str; 6] =
-    ["server.pem", "server.key", "ca.pem", "ca.key", "issued.json", "issued.json.lock"];
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+/// The files of an authority and its server.
+const MADE: [&str; 5] = ["ca.key", "ca.pem", "server.key", "server.pem", register::FILE];
 
 /// Signing with a fresh key of a supported kind does not fail.
 fn bug(error: rcgen::Error) -> Error {
@@ -341,6 +352,7 @@ fn bug(error: rcgen::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     #[test]
     fn nothing_is_overwritten_and_accounts_can_be_added_later() {
@@ -363,30 +375,61 @@ mod tests {
         assert_eq!(fs::read(folder.path().join("clients/alice.key")).unwrap(), before);
     }
 
+    /// All that is below a folder, with what is in it.
+    fn contents(folder: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+        let below = |entry: fs::DirEntry| match entry.path() {
+            path if path.is_dir() => contents(&path).into_iter().chain([(path, None)]).collect(),
+            path => BTreeMap::from([(path.clone(), fs::read(path).ok())]),
+        };
+        fs::read_dir(folder).unwrap().flat_map(|entry| below(entry.unwrap())).collect()
+    }
+
     #[test]
     fn an_authority_is_made_wholly_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        assert!(Authority::init(&at("new/certs"), &["good.example", "bad host"]).is_err());
+        let init = |name: &str| Authority::init(&at(name), &["good.example"], Some("alice"));
+        assert!(Authority::init(&at("new/certs"), &["bad host"], None).is_err());
+        assert!(Authority::init(&at("new/certs"), &[], Some("../alice")).is_err());
         assert!(!at("new").exists(), "names are checked first");
-        // Something stands where the folder of accounts should be: it fails when files are there.
-        fs::create_dir(at("taken")).unwrap();
-        fs::write(at("taken/clients"), "mine").unwrap();
-        assert!(Authority::init(&at("taken"), &[]).is_err());
-        assert_eq!(fs::read_dir(at("taken")).unwrap().count(), 1, "only what was there");
-        fs::remove_file(at("taken/clients")).unwrap();
-        Authority::init(&at("taken"), &[]).unwrap();
-        let before = fs::read(at("taken/ca.key")).unwrap();
-        assert!(Authority::init(&at("taken"), &[]).is_err());
-        assert_eq!(fs::read(at("taken/ca.key")).unwrap(), before);
-        Authority::init(&at("new/certs"), &["good.example"]).unwrap();
+        // Whatever stands in the way of the first file or of the last stays as it is, alone. A lock that cannot be taken
+        // is noticed when there are files already.
+        let in_the_way = [
+            "clients",
+            "ca.pem",
+            "server.key",
+            "crl.pem",
+            "issued.json",
+            "issued.json.lock/folder",
+            "clients/alice.key",
+            "clients/alice.pem",
+            "clients/bob.pem",
+        ];
+        for (n, name) in in_the_way.iter().enumerate() {
+            let (certs, file) = (format!("{n}"), at(&format!("{n}/{name}")));
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, "mine").unwrap();
+            let before = contents(&at(&certs));
+            let error = init(&certs).unwrap_err().to_string();
+            assert!(error.contains(name.trim_end_matches(".lock/folder")), "{name}: {error}");
+            assert_eq!(contents(&at(&certs)), before, "{name}");
+            fs::remove_file(&file).unwrap();
+            let _ = fs::remove_dir(at(&format!("{n}/issued.json.lock")));
+            let (authority, _) = init(&certs).unwrap();
+            assert!(authority.client("alice").key.exists(), "{name}");
+        }
+        let before = contents(&at("0"));
+        assert!(init("0").is_err());
+        assert_eq!(contents(&at("0")), before);
+        init("new/certs").unwrap();
     }
 
     #[test]
     fn a_renewal_replaces_key_and_certificate_and_keeps_the_names() {
         let folder = tempfile::tempdir().unwrap();
         let (authority, server) =
-            Authority::init(folder.path(), &["gelu.example", "10.1.2.3", "2001:db8::1"]).unwrap();
+            Authority::init(folder.path(), &["gelu.example", "10.1.2.3", "2001:db8::1"], None)
+                .unwrap();
         let alice = authority.issue_client("alice").unwrap();
         let names =
             |identity: &Identity| names_of(&register::of_file(&identity.certificate).unwrap().1);

@@ -307,7 +307,7 @@ mod tests {
     impl Site {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
-            let (authority, server) = Authority::init(folder.path(), &[]).unwrap();
+            let (authority, server) = Authority::init(folder.path(), &[], None).unwrap();
             for account in ["alice", "bob"] {
                 authority.issue_client(account).unwrap();
             }

@@ -53,7 +53,7 @@ pub use import::Imported;
 pub use lease::{Ended, Lease, LeaseRecord, SILENCE, Turn};
 pub use location::{Location, NoLocation, Url};
 pub use overview::{Model, Overview, Seen};
-pub use usage::{Quota, Usage};
+pub use usage::{Quota, Spent, Usage};
 pub use verify::{Checked, Damage};
 pub use versions::{Published, Version};
 

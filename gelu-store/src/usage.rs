@@ -1,5 +1,7 @@
 //! What accounts use of the server, day by day.
 
+use core::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
@@ -40,17 +42,35 @@ impl Usage {
     }
 }
 
+/// A quota that is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spent {
+    /// That of sessions: so many.
+    Sessions(u64),
+    /// That of computations.
+    Computations(u64),
+    /// That of bytes.
+    Bytes(u64),
+}
+
+impl fmt::Display for Spent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sessions(most) => write!(f, "{most} sessions a day"),
+            Self::Computations(most) => write!(f, "{most} computations a day"),
+            Self::Bytes(most) => write!(f, "{most} bytes a day"),
+        }
+    }
+}
+
 impl Quota {
-    /// What is used up, in words, if something is.
-    pub fn exceeded(&self, used: &Usage) -> Option<String> {
-        let rules = [
-            ("sessions", self.sessions, used.sessions),
-            ("computations", self.computations, used.computations),
-            ("bytes", self.bytes, used.bytes),
-        ];
-        let (what, most, _) =
-            rules.into_iter().find(|(_, most, used)| most.is_some_and(|most| *used > most))?;
-        Some(format!("{} {what} a day", most.unwrap_or_default()))
+    /// What is used up, if something is.
+    pub fn exceeded(&self, used: &Usage) -> Option<Spent> {
+        let over = |most: Option<u64>, used: u64| most.filter(|&most| used > most);
+        over(self.sessions, used.sessions)
+            .map(Spent::Sessions)
+            .or_else(|| over(self.computations, used.computations).map(Spent::Computations))
+            .or_else(|| over(self.bytes, used.bytes).map(Spent::Bytes))
     }
 }
 

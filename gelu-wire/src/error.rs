@@ -91,6 +91,28 @@ pub enum Goodbye {
         /// Until the next day begins (UTC).
         seconds: u32,
     },
+    /// As many computations for our account as it may have in a day.
+    #[error(
+        "this account has used its {most} computations of today; a new day begins in {}",
+        in_words(*seconds)
+    )]
+    ComputationsSpent {
+        /// Computations of a day.
+        most: u64,
+        /// Until the next day begins (UTC).
+        seconds: u32,
+    },
+    /// As many bytes of our account's messages as it may have in a day.
+    #[error(
+        "this account has used its {most} bytes of today; a new day begins in {}",
+        in_words(*seconds)
+    )]
+    BytesSpent {
+        /// Bytes of a day.
+        most: u64,
+        /// Until the next day begins (UTC).
+        seconds: u32,
+    },
 }
 
 /// To whose certificate was revoked.
@@ -116,7 +138,9 @@ impl Goodbye {
             Self::ShuttingDown => "shutting down",
             Self::Busy { .. } => "busy",
             Self::Revoked => "revoked",
-            Self::SessionsSpent { .. } => "quota",
+            Self::SessionsSpent { .. }
+            | Self::ComputationsSpent { .. }
+            | Self::BytesSpent { .. } => "quota",
             Self::TooManySessions => "too many sessions",
         }
     }

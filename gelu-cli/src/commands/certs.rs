@@ -157,13 +157,12 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
     match &args.action {
         Action::Init { dir, host, account } => {
             let names: Vec<_> = host.iter().map(String::as_str).collect();
-            // Checked before anything is made: it is all or nothing.
             if let Some(account) = account {
                 certs::check_account(account).advise(|| "choose another --account".into())?;
             }
-            let (authority, identity) = Authority::init(dir, &names).map_err(advised)?;
-            let client = account.as_deref().map(|account| authority.issue_client(account));
-            let client = client.transpose()?.map(Files::from);
+            let account = account.as_deref();
+            let (authority, identity) = Authority::init(dir, &names, account).map_err(advised)?;
+            let client = account.map(|account| Files::from(authority.client(account)));
             let next = match (account, &client) {
                 (Some(account), Some(files)) => files.of_account(account),
                 _ => format!("next: gelu certs add NAME --dir {}", dir.display()),

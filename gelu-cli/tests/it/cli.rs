@@ -339,6 +339,11 @@ fn certificates_are_made_once() {
     let init = ["certs", "init", "--dir", other.to_str().unwrap(), "--account"];
     assert!(error(&[&init[..], &["a b"]].concat()).contains("--account"));
     assert!(!other.exists());
+    std::fs::create_dir_all(other.join("clients")).unwrap();
+    std::fs::write(other.join("clients/alice.key"), "mine").unwrap();
+    assert!(error(&[&init[..], &["alice"]].concat()).contains("alice.key: exists"));
+    assert_eq!(std::fs::read_dir(&other).unwrap().count(), 1, "nothing was made");
+    std::fs::remove_file(other.join("clients/alice.key")).unwrap();
     let made = json(&[&init[..], &["alice", "--json"]].concat());
     for file in [&made["certificate"], &made["client"]["certificate"], &made["client"]["key"]] {
         assert!(Path::new(file.as_str().unwrap()).is_file(), "{made}");

@@ -129,6 +129,15 @@ pub(crate) fn numbers(count: usize) -> Vec<f32> {
     (0..count).map(|i| ((i * 37 + 11) % 41) as f32 / 20.0 - 1.0).collect()
 }
 
+/// A dense layer of `x`, then `then` on its output `z`.
+pub(crate) fn dense_then(then: impl FnOnce(File) -> File) -> File {
+    let file = File::new(&[None, Some(5)])
+        .reals("w", &[5, 3], &numbers(15))
+        .reals("b", &[3], &numbers(3))
+        .node("Gemm", &["x", "w", "b"], "z", &[]);
+    then(file)
+}
+
 /// A small network with all that exporters write for images: a padded convolution, batch normalisation, ReLU, both
 /// poolings, a reshape by a computed shape, a product with a sum, a softmax.
 pub(crate) fn image_network() -> File {

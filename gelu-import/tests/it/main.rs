@@ -6,4 +6,5 @@ mod files;
 mod mutations;
 mod ordinals;
 mod pipelines;
+mod refused;
 mod resnet;

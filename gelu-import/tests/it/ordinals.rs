@@ -6,9 +6,9 @@ use gelu_nn::{FloatTrainer, Recipe};
 use ndarray::{Array2, array};
 
 use super::build::{File, Setting};
-use super::built::refusals;
 use super::files::worst;
 use super::pipelines::{array, import, path, schema};
+use super::refused::refusals;
 
 /// Words that are numbers become flags, whose dense layer holds the numbers: with one for other words, scaled
 /// afterwards, and of words that are integers.

@@ -17,11 +17,10 @@
 
 use gelu_core::LocalFunction;
 use gelu_core::circuit::{Local, Windows};
-use gelu_core::error::ApiMisuse;
 use gelu_core::linear::SizeError;
 use ndarray::{Array2, Axis};
 
-use super::{LayerError, Shape, Sides};
+use super::{LayerError, Shape, Sides, outputs_of};
 
 /// Mean pooling as the client computes it: see the [module](self).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,12 +88,7 @@ impl LocalFunction for MeanPool2d {
     }
 
     fn outputs(&self, inputs: usize) -> gelu_core::Result<usize> {
-        let expected = self.input().features();
-        if inputs != expected {
-            let why = format!("takes {expected} features, but gets {inputs}");
-            return Err(ApiMisuse::configuration(&self.name, why).into());
-        }
-        Ok(self.output().features())
+        outputs_of(self, self.input(), self.output(), inputs)
     }
 
     fn forward(&self, z: &Array2<f64>) -> Array2<f64> {

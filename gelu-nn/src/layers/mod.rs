@@ -23,8 +23,9 @@ pub mod shape;
 pub mod sides;
 pub mod zero_pad;
 
-use gelu_core::LinearMap;
+use gelu_core::error::ApiMisuse;
 use gelu_core::linear::SizeError;
+use gelu_core::{LinearMap, LocalFunction};
 
 pub use activation::Activation;
 pub use conv2d::{Conv2d, Conv2dConfig};
@@ -59,6 +60,21 @@ impl Cost {
     pub fn backward(self) -> Self {
         Self { operations: self.operations, upload: self.download, download: self.upload }
     }
+}
+
+/// What [`LocalFunction::outputs`] says of a layer that takes images of one shape and gives images of another.
+fn outputs_of(
+    layer: &impl LocalFunction,
+    input: Shape,
+    output: Shape,
+    inputs: usize,
+) -> gelu_core::Result<usize> {
+    let expected = input.features();
+    if inputs != expected {
+        let why = format!("takes {expected} features, but gets {inputs}");
+        return Err(ApiMisuse::configuration(layer.name(), why).into());
+    }
+    Ok(output.features())
 }
 
 /// A linear layer of any kind.

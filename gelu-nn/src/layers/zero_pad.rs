@@ -13,10 +13,9 @@
 //! side by its own padding, for which nothing is sent; this is for what differs from side to side.
 
 use gelu_core::LocalFunction;
-use gelu_core::error::ApiMisuse;
 use ndarray::{Array2, Axis};
 
-use super::{LayerError, Shape};
+use super::{LayerError, Shape, outputs_of};
 
 /// Zeros around an image, as the client adds them: see the [module](self).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,12 +65,7 @@ impl LocalFunction for ZeroPad2d {
     }
 
     fn outputs(&self, inputs: usize) -> gelu_core::Result<usize> {
-        let expected = self.input.features();
-        if inputs != expected {
-            let why = format!("takes {expected} features, but gets {inputs}");
-            return Err(ApiMisuse::configuration(self.name(), why).into());
-        }
-        Ok(self.output.features())
+        outputs_of(self, self.input, self.output, inputs)
     }
 
     fn forward(&self, z: &Array2<f64>) -> Array2<f64> {

@@ -47,7 +47,7 @@ impl Register {
     /// Opens the register of `folder`, and enters what stands in its certificates and is not known yet: those of a
     /// folder that had no register.
     pub(super) fn open(folder: &Path) -> Result<Self, FileError> {
-        let path = folder.join("issued.json");
+        let path = folder.join(FILE);
         let lock = lock(&path)?;
         Ok(Self { issued: read_all(folder)?, path, _lock: lock })
     }
@@ -68,7 +68,7 @@ impl Register {
 
 /// The same, for those who only look.
 pub(super) fn read_all(folder: &Path) -> Result<Vec<Issued>, FileError> {
-    let path = folder.join("issued.json");
+    let path = folder.join(FILE);
     let damaged = |why: String| FileError::damaged(&path, "a register of certificates", why);
     let mut issued = match files::if_there(fs::read(&path)).map_err(FileError::at(&path))? {
         None => Vec::new(),
@@ -145,5 +145,9 @@ fn lock(path: &Path) -> Result<Lock, FileError> {
     }
 }
 
+/// Where the register is.
+pub(super) const FILE: &str = "issued.json";
+/// What is locked in its place.
+pub(super) const LOCK: &str = "issued.json.lock";
 const FORMAT: u32 = 1;
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -216,7 +216,7 @@ mod tests {
 
     fn authority() -> (tempfile::TempDir, Authority) {
         let folder = tempfile::tempdir().unwrap();
-        let (authority, _) = Authority::init(folder.path(), &["gelu.example"]).unwrap();
+        let (authority, _) = Authority::init(folder.path(), &["gelu.example"], None).unwrap();
         (folder, authority)
     }
 

@@ -82,7 +82,7 @@ pub(super) struct Checked<B: Backend> {
 }
 
 impl<B: Backend> Checked<B> {
-    pub(super) fn new(mut offer: Offer<B>, before: &[Arc<dyn Hosted>]) -> Result<Self> {
+    pub(super) fn new(mut offer: Offer<B>) -> Result<Self> {
         if offer.lease_samples == 0 {
             return Err(Error::configuration("lease samples", "must be 1 or more"));
         }
@@ -93,16 +93,20 @@ impl<B: Backend> Checked<B> {
         offer.model = gelu_files::resolve(&offer.model).unwrap_or(offer.model);
         let file = Model::load(&offer.model)?;
         let name = offer.name.clone().unwrap_or_else(|| file.name().to_owned());
-        let before = before.iter().find(|model| model.name() == name);
-        let lasting = before.map(|model| lasting_of(&**model, &offer)).transpose()?;
         let (content, terms) = (versions::content(&file)?, terms(&offer, &file)?);
-        Ok(Self { offer, name, file, content, terms, lasting })
+        Ok(Self { offer, name, file, content, terms, lasting: None })
     }
 }
 
 impl<B: Backend> Ready for Checked<B> {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn succeed(&mut self, before: &[Arc<dyn Hosted>]) -> Result<()> {
+        let before = before.iter().find(|model| model.name() == self.name);
+        self.lasting = before.map(|model| lasting_of(&**model, &self.offer)).transpose()?;
+        Ok(())
     }
 
     fn open(self: Box<Self>, shared: &Arc<Shared>) -> Result<Arc<dyn Hosted>> {
@@ -383,7 +387,7 @@ mod tests {
         let mut offer = Offer::new(path, LearningRate::Public(0.1));
         offer.policy = Policy::AllowModelExtraction;
         let shared = Arc::new(Shared::new(config).unwrap());
-        let ready = Box::new(Checked::new(offer, &[]).unwrap());
+        let ready = Box::new(Checked::new(offer).unwrap());
         let (lasting, name) =
             (Lasting::open(&ready.offer, &ready.name, ready.file, &shared).unwrap(), ready.name);
         Arc::new(Host {

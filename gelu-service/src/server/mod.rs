@@ -222,11 +222,12 @@ impl Handle {
     pub async fn serve(&self, models: Vec<AnyOffer>) -> Result<()> {
         let shared = Arc::clone(&self.0);
         let opened = beside(move || {
-            let before = shared.models();
-            let checked: Result<Vec<_>> =
-                models.into_iter().map(|offer| offer.check(&before)).collect();
-            let checked = checked?;
+            let checked: Result<Vec<_>> = models.into_iter().map(AnyOffer::check).collect();
+            let mut checked = checked?;
+            // Before each is compared with the one that is served under its name.
             check_names(&checked)?;
+            let before = shared.models();
+            checked.iter_mut().try_for_each(|ready| ready.succeed(&before))?;
             let opened: Result<_> = checked.into_iter().map(|ready| ready.open(&shared)).collect();
             shared.serve(opened?);
             Ok(())

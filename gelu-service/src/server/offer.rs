@@ -83,20 +83,19 @@ impl<B: Backend> From<Offer<B>> for AnyOffer {
 }
 
 impl AnyOffer {
-    /// Reads the model's file and checks that it can be served so. `before` are the models that the server has by now:
-    /// what it serves already goes on with its versions, its line and its prepared weights.
-    pub(super) fn check(self, before: &[Arc<dyn Hosted>]) -> Result<Box<dyn Ready>> {
-        self.0.check(before)
+    /// Reads the model's file and checks that it can be served so.
+    pub(super) fn check(self) -> Result<Box<dyn Ready>> {
+        self.0.check()
     }
 }
 
 trait Check: Send {
-    fn check(self: Box<Self>, before: &[Arc<dyn Hosted>]) -> Result<Box<dyn Ready>>;
+    fn check(self: Box<Self>) -> Result<Box<dyn Ready>>;
 }
 
 impl<B: Backend> Check for Offer<B> {
-    fn check(self: Box<Self>, before: &[Arc<dyn Hosted>]) -> Result<Box<dyn Ready>> {
-        Ok(Box::new(Checked::new(*self, before)?))
+    fn check(self: Box<Self>) -> Result<Box<dyn Ready>> {
+        Ok(Box::new(Checked::new(*self)?))
     }
 }
 
@@ -104,6 +103,10 @@ impl<B: Backend> Check for Offer<B> {
 pub(super) trait Ready {
     /// The name that clients will ask for.
     fn name(&self) -> &str;
+
+    /// Takes the place of the model of its name among those that the server has by now, if there is one: that one's
+    /// versions, line and prepared weights go on.
+    fn succeed(&mut self, before: &[Arc<dyn Hosted>]) -> Result<()>;
 
     /// Opens its books, and publishes what its file holds, if that is news.
     fn open(self: Box<Self>, shared: &Arc<Shared>) -> Result<Arc<dyn Hosted>>;

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use gelu_store::{Quota, Store, Usage};
+use gelu_store::{Quota, Spent, Store, Usage};
 use tokio::time::Instant;
 
 use crate::error::{Goodbye, in_words};
@@ -58,12 +58,10 @@ pub(super) struct Counted {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Denied {
     /// It has had what it may have.
-    #[error("this account has used up its quota of {rule}; a new day begins in {}", in_words(*seconds))]
+    #[error("this account has used up its quota of {quota}; a new day begins in {}", in_words(*seconds))]
     Spent {
-        /// The quota.
-        rule: String,
-        /// The most sessions, where that is the quota.
-        sessions: Option<u64>,
+        /// Which.
+        quota: Spent,
         /// Until the next day begins.
         seconds: u32,
     },
@@ -75,11 +73,11 @@ pub(super) enum Denied {
 impl Denied {
     /// What a client is told that wanted to begin a session.
     pub(super) fn goodbye(&self) -> Goodbye {
-        match *self {
-            Self::Spent { sessions: Some(most), seconds, .. } => {
-                Goodbye::SessionsSpent { most, seconds }
-            }
-            _ => Goodbye::Ended,
+        let Self::Spent { quota, seconds } = *self else { return Goodbye::Ended };
+        match quota {
+            Spent::Sessions(most) => Goodbye::SessionsSpent { most, seconds },
+            Spent::Computations(most) => Goodbye::ComputationsSpent { most, seconds },
+            Spent::Bytes(most) => Goodbye::BytesSpent { most, seconds },
         }
     }
 }
@@ -199,13 +197,12 @@ impl Account {
             self.renews = now + DAY;
         }
         let total = self.stored.plus(self.writing).plus(self.unsaved).plus(more);
-        if let Some(rule) = self.quota.exceeded(&total) {
-            let sessions = self.quota.sessions.filter(|&most| total.sessions > most);
+        if let Some(quota) = self.quota.exceeded(&total) {
             let left = (self.renews - now).as_secs_f64().ceil();
             // A day at most: no truncation.
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
             let seconds = left.min(DAY.as_secs_f64()) as u32;
-            return Err(Denied::Spent { rule, sessions, seconds });
+            return Err(Denied::Spent { quota, seconds });
         }
         self.unsaved = self.unsaved.plus(more);
         Ok(())
@@ -275,6 +272,10 @@ mod tests {
         bob.answered(400);
         let denied = bob.computation(0).unwrap_err().to_string();
         assert!(denied.contains("1000 bytes a day"), "{denied}");
+        let denied = again.begin("bob").unwrap_err();
+        let Goodbye::BytesSpent { most: 1_000, seconds: 1..=86_400 } = denied.goodbye() else {
+            panic!("{denied:?}");
+        };
         let _third = again.begin("alice").unwrap();
         let denied = again.begin("alice").unwrap_err();
         let Goodbye::SessionsSpent { most: 3, seconds: 1..=86_400 } = denied.goodbye() else {
@@ -325,6 +326,14 @@ mod tests {
         here.answered(1);
         one.write().unwrap();
         assert!(here.computation(1).is_err());
+        // Both have granted the last one: the sum is beyond the quota.
+        other.store.spend("alice", Usage { computations: 1, ..Usage::default() }).unwrap();
+        here.answered(1);
+        one.write().unwrap();
+        let denied = one.begin("alice").unwrap_err();
+        let Goodbye::ComputationsSpent { most: 10, .. } = denied.goodbye() else {
+            panic!("{denied:?}");
+        };
     }
 
     struct Full(Memory, Arc<AtomicBool>);

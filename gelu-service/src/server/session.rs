@@ -27,7 +27,7 @@ use super::host::{AccountHost, Host, Hosted};
 use super::lease::Lease;
 use super::machine::Machine;
 use super::observer::{Ended, MADE_ROOM, PRECOMPUTE, ServerEvent as Event, Way, guarded};
-use super::proof::Proof;
+use super::proof;
 use super::quotas::{Counted, Denied};
 use super::shared::Shared;
 use crate::compute::on_pool;
@@ -111,7 +111,8 @@ struct Session<B: Backend> {
     lease: Option<Lease>,
     stopping: watch::Receiver<Stop>,
     counted: Counted,
-    proof: Proof,
+    /// Of what proves the account.
+    end_of_proof: proof::End,
     _seat: Seat,
 }
 
@@ -120,8 +121,9 @@ impl<B: Backend> Session<B> {
         let Greeted { account, line, seat, counted, proof, .. } = client;
         let machine = Some(Machine::new(&host, rng));
         let stopping = host.shared.stop.subscribe();
+        let end_of_proof = proof.end(host.shared.config.tls.clone());
         let lease = None;
-        Self { host, account, line, machine, lease, stopping, counted, proof, _seat: seat }
+        Self { host, account, line, machine, lease, stopping, counted, end_of_proof, _seat: seat }
     }
 
     async fn serve(&mut self) -> Over {
@@ -203,7 +205,7 @@ impl<B: Backend> Session<B> {
             () = asked_to_stop(self.stopping.clone(), self.lease.is_some()) => {
                 return Err(Goodbye::ShuttingDown.into());
             }
-            goodbye = self.proof.ends(&self.host.shared.config.tls) => return Err(goodbye.into()),
+            goodbye = &mut self.end_of_proof => return Err(goodbye.into()),
             received = timeout_at(deadline, self.line.receiver.receive(WAITING)) => received,
         };
         match received.map_err(|_| Error::Timeout { waiting_for, limit })?? {

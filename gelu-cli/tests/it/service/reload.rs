@@ -70,10 +70,15 @@ async fn a_file_that_cannot_be_used_changes_nothing_and_is_said() {
     let answer = session.classify(&input(4)).await.unwrap();
     let whole = std::fs::read_to_string(site.path().join("server.toml")).unwrap();
     let other = format!("{whole}[[model]]\nfile = \"other.safetensors\"\n{}", super::CLEAR);
+    let twice = format!("{other}{OPEN}name = \"iris\"\n");
     let broken = [
         ("[server".to_owned(), "server.toml"),
         (whole.replace("listen", "listens"), "there is no setting \"listens\""),
-        (format!("{other}{OPEN}name = \"iris\"\n"), "the file of \"iris\""),
+        (twice.clone(), "models: two are called \"iris\"; give one of them another name"),
+        (
+            whole.replace("iris.safetensors\"", "other.safetensors\"\nname = \"iris\""),
+            "the file of \"iris\"",
+        ),
         (format!("{other}{OPEN}most-tickets = 0\n"), "[[model]] 2"),
         (whole.replace("iris.safetensors", "missing.safetensors"), "missing.safetensors"),
         (whole.split("[[model]]").next().unwrap().to_owned(), "no [[model]]"),
@@ -94,6 +99,11 @@ async fn a_file_that_cannot_be_used_changes_nothing_and_is_said() {
         let refused = refused.expect("not served, though a good model stood in a bad file");
         assert!(matches!(&refused, Error::PeerIncompatible(_)), "{refused}");
     }
+    // A server that starts says the same of two models of one name.
+    let start = twice.replace("store = \"store\"", "store = \"another\"");
+    std::fs::write(site.path().join("twice.toml"), start).unwrap();
+    let said = site.refuses(&["serve", "--config", "twice.toml"]);
+    assert!(said.contains(broken[2].1), "{said}");
     std::fs::write(site.path().join("server.toml"), format!("{other}{OPEN}")).unwrap();
     server.signal("HUP");
     server.reaches(RELOADED, 1.0).await;

@@ -81,7 +81,7 @@ impl<B: Backend> Session<B> {
                 () = asked_to_stop(self.stopping.clone(), false) => {
                     return Err(Goodbye::ShuttingDown.into());
                 }
-                goodbye = self.proof.ends(&host.shared.config.tls) => return Err(goodbye.into()),
+                goodbye = &mut self.end_of_proof => return Err(goodbye.into()),
                 lease = &mut taking => return Ok(lease?),
                 received = self.line.receiver.receive("a client waited for its turn") => {
                     return Err(match received? {

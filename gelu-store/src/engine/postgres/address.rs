@@ -31,6 +31,10 @@ pub(crate) struct Address {
 impl Address {
     /// Reads an address. What leaves the machine is encrypted and goes to whom the certificate names, unless
     /// `sslmode=disable` says otherwise: the store holds the model.
+    ///
+    /// Whoever names a `sslrootcert` alone wants the same, wherever the server is: `verify-full`. (libpq's default is
+    /// `prefer`, which goes on unencrypted where the certificate is wrong.) As with libpq, sockets of the file system are
+    /// never encrypted.
     pub(crate) fn parse(url: &Url) -> Result<Self, String> {
         let text = url.with_password();
         let (base, parameters) = text.split_once('?').unwrap_or((text, ""));
@@ -54,8 +58,9 @@ impl Address {
                 return Err(format!("{url}: sslmode=verify-full needs sslrootcert=FILE"));
             }
             (Some("disable"), _) => None,
+            (None, Some(roots)) => has_names(&config).then_some(roots),
             (None, None) if is_local(&config) => None,
-            (None, _) => {
+            (None, None) => {
                 return Err(format!(
                     "{url} is another machine: add ?sslmode=verify-full&sslrootcert=FILE with the certificate of its \
                      authority, or ?sslmode=disable where nobody else is on the network between"
@@ -121,6 +126,11 @@ fn is_local(config: &tokio_postgres::Config) -> bool {
             #[cfg(unix)]
             Host::Unix(_) => true,
         })
+}
+
+/// Whether a host has a name or an address, for which there can be a certificate.
+fn has_names(config: &tokio_postgres::Config) -> bool {
+    config.get_hosts().iter().any(|host| matches!(host, Host::Tcp(_)))
 }
 
 /// Encrypts connections.
@@ -191,6 +201,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Encrypted<S> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::Location;
 
     #[test]
@@ -208,12 +219,28 @@ mod tests {
             assert!(refused("?sslmode=prefer").contains("sslmode=prefer does not"));
             assert!(refused("?sslmode=require&sslrootcert=f").contains("sslmode=require does not"));
             assert!(refused("?sslmode=verify-full").contains("sslrootcert=FILE"));
-            assert!(refused("?sslrootcert=f").contains("another machine"));
             for more in ["?sslmode=disable", "?sslmode=verify-full&sslrootcert=ca.pem"] {
                 format!("{address}{more}").parse::<Location>().unwrap();
             }
         }
         let error = "postgres://?dbname=books".parse::<Location>().unwrap_err().to_string();
         assert!(error.contains("names no host"), "{error}");
+    }
+
+    #[test]
+    fn who_names_a_root_certificate_wants_the_server_verified_wherever_it_is() {
+        let of = |host: &str, more: &str| {
+            let text = format!("postgres://gelu@{host}/books?sslrootcert=ca.pem{more}");
+            let Ok(Location::Postgres(url)) = text.parse() else { panic!("{text} is refused") };
+            let address = Address::parse(&url).unwrap();
+            (address.roots, address.config.get_ssl_mode())
+        };
+        let verified = (Some("ca.pem".into()), SslMode::Require);
+        for host in ["localhost", "127.0.0.1:5433", "[::1]", "db", "localhost,db"] {
+            assert_eq!(of(host, ""), verified, "{host}");
+            assert_eq!(of(host, "&sslmode=verify-full"), verified, "{host}");
+            assert_eq!(of(host, "&sslmode=disable"), (None, SslMode::Disable), "{host}");
+        }
+        assert_eq!(of("%2Frun%2Fpostgresql", ""), (None, SslMode::Disable));
     }
 }
