@@ -5,9 +5,9 @@
 //! | [`Dense`] | server, encrypted | [`LinearMap`] |
 //! | [`Conv2d`] | server, encrypted | [`LinearMap`] |
 //! | [`Conv2d`] followed by [`MeanPool2d`] | server, encrypted | one [`LinearMap`]: [`PooledConv2d`] |
-//! | [`MeanPool2d`] elsewhere, also over whole images | client, in the clear | [`LocalFunction`](gelu_core::LocalFunction) |
-//! | [`MaxPool2d`], [`ZeroPad2d`] | client, in the clear | [`LocalFunction`](gelu_core::LocalFunction) |
-//! | [`Activation`] | client, in the clear | [`LocalFunction`](gelu_core::LocalFunction) |
+//! | [`MeanPool2d`] elsewhere, also over whole images | client, in the clear | [`LocalFunction`] |
+//! | [`MaxPool2d`], [`ZeroPad2d`] | client, in the clear | [`LocalFunction`] |
+//! | [`Activation`] | client, in the clear | [`LocalFunction`] |
 //!
 //! A layer's constructor is its check: a value of these types is within the limits of
 //! [`gelu_core::linear`]. That matters because an architecture may come from a peer; a layer is its
