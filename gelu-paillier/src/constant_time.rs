@@ -96,7 +96,7 @@ fn claims_hold() {
         }
     };
 
-    for choice in Choice::ALL {
+    for choice in Choice::all() {
         let ring = Ring::new(&[&n], choice).unwrap();
         let zero = BoxedUint::zero_with_precision(bits);
         let prepare = |special: bool, rng: &mut ChaCha20Rng| {
@@ -133,7 +133,7 @@ fn claims_hold() {
 
     let (p, q) = secret.primes();
     let orders = [&p, &q].map(|x| x.wrapping_sub(BoxedUint::one()));
-    for choice in Choice::ALL {
+    for choice in Choice::all() {
         let ring = Ring::new(&[&p, &q], choice).unwrap();
         let noise = PrimeProducts::new(&ring, orders.each_ref());
         let prepare = |special: bool, rng: &mut ChaCha20Rng| {

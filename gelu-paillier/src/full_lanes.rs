@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn one_number_may_be_multiplied_many_times() {
         let n = modulus(512, 9, 1);
-        for choice in Choice::ALL {
+        for choice in Choice::all() {
             let ring = Ring::new(&[&boxed(&n, 512)], choice).unwrap();
             let x = residue(&n, 9, 5);
             let factors = ring.import(&[digits(&x, &n)]);

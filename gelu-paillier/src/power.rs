@@ -111,7 +111,7 @@ mod tests {
             let exponents = exponents.map(|e| BigUint::from_slice(&e));
             let [p, q] = [0, 1].map(|i| boxed(&n[i], 256));
             let boxed_exponents = [0, 1].map(|i| boxed(&exponents[i], 256));
-            for choice in Choice::ALL {
+            for choice in Choice::all() {
                 let ring = Ring::new(&[&p, &q], choice).unwrap();
                 let digits: Vec<_> = bases.iter().flat_map(|&x| [x, x ^ 1]).map(|x| Digits {
                     low: boxed(&x.into(), 256),

@@ -172,7 +172,7 @@ mod tests {
     fn products_are_those_of_the_digits() {
         let n = modulus(1);
         let n2 = &n * &n;
-        for choice in Choice::ALL {
+        for choice in Choice::all() {
             let ring = Ring::new(&[&boxed(&n, 256)], choice).unwrap();
             let bases = [1000u32, 1007, 1014];
             let digits =

@@ -283,7 +283,7 @@ mod tests {
         let (p, q) = KEY.primes();
         let orders = [&p, &q].map(|x| x.wrapping_sub(BoxedUint::one()));
         let value = |digits: &Digits, p| big(&digits.low) + big(&digits.high) * big(p);
-        for choice in Choice::ALL {
+        for choice in Choice::all() {
             let ring = Ring::new(&[&p, &q], choice).unwrap();
             let noise = PrimeProducts::new(&ring, orders.each_ref());
             let check = |exponents: &[[u8; LANES]], lanes: usize, made: &[&[Line]]| {

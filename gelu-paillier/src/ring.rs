@@ -415,7 +415,7 @@ pub(crate) mod tests {
             n_kinds in prop::array::uniform2(0u8..4),
             seed: u64,
         ) {
-            for choice in Choice::ALL {
+            for choice in Choice::all() {
                 let bits = SIZES[size];
                 let n = n_kinds.map(|kind| modulus(bits, kind, seed ^ u64::from(kind)));
                 check(bits, choice, &n[..1], kinds, seed);
@@ -428,7 +428,7 @@ pub(crate) mod tests {
     #[test]
     fn edges() {
         for bits in [1024, 2048, 3072] {
-            for choice in Choice::ALL {
+            for choice in Choice::all() {
                 for n_kind in 0..3 {
                     let n = modulus(bits, n_kind, 7);
                     for kind in 0..9 {
@@ -446,7 +446,7 @@ pub(crate) mod tests {
         for bits in SIZES {
             let n = modulus(bits, 9, 4);
             let n2 = &n * &n;
-            for choice in Choice::ALL {
+            for choice in Choice::all() {
                 let ring = Ring::new(&[&boxed(&n, bits)], choice).unwrap();
                 let (radix, limbs) = (ring.kernel().radix(), ring.kernel().limbs());
                 let mut rng = rng(5);
@@ -480,7 +480,7 @@ pub(crate) mod tests {
     #[test]
     fn selection_reads_the_right_entry() {
         let n = boxed(&modulus(256, 9, 1), 256);
-        for choice in Choice::ALL {
+        for choice in Choice::all() {
             let ring = Ring::new(&[&n], choice).unwrap();
             let table = ring.import(&(0..32).map(|x| ring.small(0, x)).collect::<Vec<_>>());
             let mut out = vec![Line::default(); ring.stride()];
