@@ -48,12 +48,12 @@ impl Plan {
         let quick = extent == Extent::Quick;
         Self {
             widths: if quick {
-                vec![10, 30, 100, 300, 1000]
+                vec![10, 30, 100, 300]
             } else {
                 vec![10, 20, 50, 100, 200, 300, 500, 700, 1000]
             },
             batches: if quick {
-                vec![1, 4, 15, 60, 120]
+                vec![1, 4, 15, 60]
             } else {
                 vec![1, 2, 4, 8, 15, 30, 60, 120, 240]
             },

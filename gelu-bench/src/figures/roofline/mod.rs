@@ -55,7 +55,7 @@ impl Plan {
     fn of(extent: Extent) -> Self {
         let quick = extent == Extent::Quick;
         Self {
-            keys: vec![2048, 3072, 4096],
+            keys: if quick { vec![2048, 3072] } else { vec![2048, 3072, 4096] },
             layers: if quick {
                 vec![(38, 15), (256, 120)]
             } else {
