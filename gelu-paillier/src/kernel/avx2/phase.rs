@@ -169,8 +169,7 @@ pub(super) fn phase<const C: usize, const L: usize, const P: usize>(
     let zero = _mm256_setzero_si256();
     let k = Constants::new();
     let [xa, xb, ya, yb, n] = [x[0], x[1], y[0], y[1], n].map(|limbs| limbs.as_chunks().0);
-    // Each of C limbs has a block of six of its own, though the last one may have fewer limbs that
-    // count.
+    // The last chunk of x and n all of whose limbs count.
     let last = C / BLOCK - 1;
 
     let next_head = |t: &Columns<L>, row: usize| {
@@ -189,9 +188,9 @@ pub(super) fn phase<const C: usize, const L: usize, const P: usize>(
 
         macro_rules! run {
             ($text:expr, $($operands:tt)*) => {
-                // SAFETY: the instructions are there. Reads six limbs each of x, y, m and n, all of
-                // them within their arrays, of column c − 6 and c + 6 writes and reads one, for c
-                // from 6 to C − 1.
+                // SAFETY: the instructions are there. Reads six limbs of y and m, and limbs of a chunk
+                // of x and n: L are whole chunks. Column c is written to the place of c − 6, and
+                // column c + 6 is read, for c from 6 to C − 1: `Columns` has L + 6 places.
                 unsafe {
                     asm!(
                         $text,
