@@ -42,6 +42,9 @@ pub(crate) mod counting;
 #[expect(unsafe_code, reason = "vector instructions; the files say why each use is sound")]
 mod ifma;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "a hint to the processor; the file says why it is sound")]
+mod vectors;
 
 use std::sync::OnceLock;
 
@@ -215,8 +218,8 @@ impl Modulus {
     }
 
     /// The modulus as `count` limbs.
-    fn limbs(&self, radix: u32, count: usize) -> Vec<Line> {
-        let mut lines = vec![Line::default(); count.div_ceil(LANES)];
+    fn limbs(&self, radix: u32, count: usize) -> Zeroizing<Vec<Line>> {
+        let mut lines = Zeroizing::new(vec![Line::default(); count.div_ceil(LANES)]);
         to_limbs(&self.0, radix, count, &mut lines);
         lines
     }

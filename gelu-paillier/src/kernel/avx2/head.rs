@@ -1,13 +1,12 @@
 //! Six limbs of Montgomery's quotient at once.
 
-use core::arch::x86_64::{
-    _mm256_add_epi64, _mm256_and_si256, _mm256_set1_epi64x, _mm256_setzero_si256, _mm256_srli_epi64,
-};
+use core::arch::x86_64::{_mm256_add_epi64, _mm256_set1_epi64x, _mm256_setzero_si256};
 
+use super::RADIX;
+use super::carry::Carry;
 use super::lanes::{D, I, double};
 use super::phase::{BLOCK, Columns};
 use super::product::{Constants, offset};
-use super::{LIFT, MASK, RADIX};
 
 /// What the lower columns of a block give.
 pub(super) struct Head {
@@ -39,17 +38,19 @@ fn lower_triangle(
     }
 }
 
-/// Cuts columns between −2^61 and 2^61 into limbs; the last carry is lost.
+/// The limbs of columns whose halves are apart, with what takes their offsets away; and the last column.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-fn limbs(columns: [I; BLOCK]) -> [I; BLOCK] {
-    let mut carry = _mm256_set1_epi64x(LIFT >> RADIX);
-    columns.map(|column| {
-        let sum = _mm256_add_epi64(column, _mm256_set1_epi64x(LIFT - (LIFT >> RADIX)));
-        let sum = _mm256_add_epi64(sum, carry);
-        carry = _mm256_srli_epi64::<RADIX>(sum);
-        _mm256_and_si256(sum, _mm256_set1_epi64x(MASK))
-    })
+fn limbs(low: [I; BLOCK], high: [I; BLOCK], offset: impl Fn(usize) -> i64) -> ([I; BLOCK], I) {
+    let (mut limbs, mut last, mut carry) = (low, low[0], Carry::none());
+    for (c, limb) in limbs.iter_mut().enumerate() {
+        last = _mm256_add_epi64(*limb, _mm256_set1_epi64x(offset(c)));
+        if c > 0 {
+            last = _mm256_add_epi64(last, high[c - 1]);
+        }
+        *limb = carry.cut(last);
+    }
+    (limbs, last)
 }
 
 /// The head of block `row`: m = −T·n⁻¹ mod 2^300 for the lower columns T, x·y included.
@@ -73,31 +74,19 @@ pub(super) fn head<const C: usize, const L: usize, const P: usize>(
     for (x, y) in x.into_iter().zip(y).take(P) {
         lower_triangle(&mut low, &mut high, x, y, k);
     }
-    for c in 0..BLOCK {
+    let (limbs_t, last) = limbs(low, high, |c| {
         // Products that fall on a column, of x·y and of what m·n there has been before this block.
         let terms = |column: usize, missing: usize| (P + 1) * C.min(column) - missing;
         let column = BLOCK * row + c;
-        let offset = offset(terms(column + 1, c + 1), terms(column, c));
-        low[c] = _mm256_add_epi64(low[c], _mm256_set1_epi64x(offset));
-        if c > 0 {
-            low[c] = _mm256_add_epi64(low[c], high[c - 1]);
-        }
-    }
-    let (last, above) = (low[BLOCK - 1], high[BLOCK - 1]);
-    let t = limbs(low).map(|limb| double(limb));
+        offset(terms(column + 1, c + 1), terms(column, c))
+    });
+    let (mut sum, mut above) = (last, high[BLOCK - 1]);
 
     let (mut low, mut high) = ([zero; BLOCK], [zero; BLOCK]);
-    lower_triangle(&mut low, &mut high, &t, minus_inverse, k);
-    for c in 0..BLOCK {
-        low[c] = _mm256_add_epi64(low[c], _mm256_set1_epi64x(offset(c + 1, c)));
-        if c > 0 {
-            low[c] = _mm256_add_epi64(low[c], high[c - 1]);
-        }
-    }
-    let digits = limbs(low);
+    lower_triangle(&mut low, &mut high, &limbs_t.map(|limb| double(limb)), minus_inverse, k);
+    let (digits, _) = limbs(low, high, |c| offset(c + 1, c));
     let m = digits.map(|digit| double(digit));
 
-    let (mut sum, mut above) = (last, above);
     for i in 0..BLOCK {
         let (low, high) = k.halves(m[i], n[BLOCK - 1 - i]);
         sum = _mm256_add_epi64(sum, low);
@@ -106,9 +95,9 @@ pub(super) fn head<const C: usize, const L: usize, const P: usize>(
     for i in 0..BLOCK - 1 {
         sum = _mm256_add_epi64(sum, k.high(m[i], n[BLOCK - 2 - i]));
     }
-    let half = 1 << (RADIX - 1);
-    let nearest = offset(BLOCK, BLOCK - 1).wrapping_add(LIFT + half);
-    let carry = _mm256_srli_epi64::<RADIX>(_mm256_add_epi64(sum, _mm256_set1_epi64x(nearest)));
-    let carry = _mm256_add_epi64(carry, _mm256_set1_epi64x(-(LIFT >> RADIX)));
-    Head { m, digits, carry: _mm256_add_epi64(carry, above) }
+    // Half a limb more, so that cutting rounds.
+    let nearest = offset(BLOCK, BLOCK - 1).wrapping_add(1 << (RADIX - 1));
+    let mut carry = Carry::none();
+    carry.cut(_mm256_add_epi64(sum, _mm256_set1_epi64x(nearest)));
+    Head { m, digits, carry: _mm256_add_epi64(carry.rest(), above) }
 }

@@ -1,6 +1,7 @@
 //! How many products of limbs this processor can start.
 
 use super::is_available;
+use super::product::product_text;
 
 /// Products of limbs in a round of [`issue`].
 pub(super) const A_ROUND: usize = 12;
@@ -16,25 +17,10 @@ pub(super) fn issue(rounds: u32) {
     }
 }
 
-/// The text of one product: ymm12 and ymm13 stand for all operands.
+/// The text of one product, whose operand is a constant.
 macro_rules! product {
     ($low:literal $high:literal) => {
-        concat!(
-            "vmovapd ymm15, ymm13\n",
-            "vfmadd231pd ymm15, ymm12, ymm14\n",
-            "vpaddq ymm",
-            $high,
-            ", ymm",
-            $high,
-            ", ymm15\n",
-            "vsubpd ymm15, ymm14, ymm15\n",
-            "vfmadd231pd ymm15, ymm12, ymm14\n",
-            "vpaddq ymm",
-            $low,
-            ", ymm",
-            $low,
-            ", ymm15\n",
-        )
+        product_text!(["ymm14"] $low $high)
     };
 }
 

@@ -10,6 +10,7 @@
 //! | `product` | a product of limbs in two halves, and the offsets that they come with |
 //! | `phase` | x·y + m·n, six limbs of y and m at a time |
 //! | `head` | six limbs of m at once |
+//! | `carry` | from columns to limbs |
 //! | `noise` | powers of small primes, sums of multiples |
 //! | `lanes` | numbers into vectors and back |
 //! | `issue` | how fast products of limbs could be |
@@ -21,6 +22,7 @@
 //! Columns are sums of at most 3·C products below 2^101 in both halves, and of a limb: below 2^61
 //! in absolute value for C ≤ 84.
 
+mod carry;
 mod head;
 mod issue;
 mod lanes;
@@ -28,14 +30,13 @@ mod noise;
 mod phase;
 mod product;
 
-use core::arch::x86_64::{
-    _MM_HINT_T0, _mm_prefetch, _mm256_add_epi64, _mm256_add_pd, _mm256_and_si256,
-    _mm256_set1_epi64x, _mm256_srli_epi64,
-};
+use core::arch::x86_64::{_mm256_add_epi64, _mm256_add_pd, _mm256_set1_epi64x};
 
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
+use super::vectors::{check_product, check_run, prefetch};
 use super::{Issue, Kernel, LANES, Line, Modulus};
+use carry::Carry;
 use lanes::{D, Pairs, WIDTH, double, transpose_in};
 use phase::{BLOCK, Columns, phase};
 use product::offset;
@@ -45,9 +46,6 @@ const RADIX: i32 = 50;
 
 /// The bits of a limb, set.
 const MASK: i64 = (1 << RADIX) - 1;
-
-/// Makes columns positive, and does not change their last 50 bits.
-const LIFT: i64 = 1 << 62;
 
 /// Limbs that hold a modulus of `bits` bits with the headroom that [`Kernel`] asks for.
 const fn columns(bits: u32) -> usize {
@@ -67,6 +65,8 @@ pub(super) fn kernel(moduli: &[Modulus]) -> Option<Box<dyn Kernel>> {
     if !is_available() {
         return None;
     }
+    // At 256 bits the portable kernel is faster, but an owner's two rings must cut limbs alike, and the
+    // other one has 512: for keys of tests.
     Some(match columns(moduli[0].bits()) {
         6 | 11 => Box::new(Avx2::<12, 12>::new(moduli)),
         21 => Box::new(Avx2::<21, 24>::new(moduli)),
@@ -92,26 +92,22 @@ impl<const C: usize, const L: usize> Avx2<C, L> {
     /// Expects [`is_available`].
     fn new(moduli: &[Modulus]) -> Self {
         assert!(is_available() && WIDTH.is_multiple_of(moduli.len()));
-        let mut lines: Vec<_> = moduli.iter().map(|n| n.limbs(RADIX.unsigned_abs(), L)).collect();
-        let mut inverses: Vec<_> = moduli.iter().map(minus_inverse).collect();
-        let lanes: [&[Line]; WIDTH] = core::array::from_fn(|i| &*lines[i % lines.len()]);
+        let lines: Vec<_> = moduli.iter().map(|n| n.limbs(RADIX.unsigned_abs(), L)).collect();
+        let inverses: Vec<_> = moduli.iter().map(minus_inverse).collect();
+        let lanes: [&[Line]; WIDTH] = core::array::from_fn(|i| &lines[i % lines.len()][..]);
         let inverse: [&[Line]; WIDTH] =
-            core::array::from_fn(|i| core::slice::from_ref(&inverses[i % inverses.len()]));
+            core::array::from_fn(|i| core::slice::from_ref(&*inverses[i % inverses.len()]));
         // SAFETY: the instructions are available.
-        let kernel =
-            unsafe { Self { n: transpose_in(&lanes), minus_inverse: transpose_in(&inverse) } };
-        lines.zeroize();
-        inverses.zeroize();
-        kernel
+        unsafe { Self { n: transpose_in(&lanes), minus_inverse: transpose_in(&inverse) } }
     }
 }
 
 /// The first limbs of −n⁻¹ modulo their power of two, each from what the ones before it leave.
-fn minus_inverse(n: &Modulus) -> Line {
+fn minus_inverse(n: &Modulus) -> Zeroizing<Line> {
     let mask = u128::from(MASK.cast_unsigned());
     let limbs = n.limbs(RADIX.unsigned_abs(), BLOCK)[0].0.map(u128::from);
     // 1 + n·inverse, whose limbs become 0 one by one.
-    let (mut rest, mut inverse) = ([1, 0, 0, 0, 0, 0], Line::default());
+    let (mut rest, mut inverse) = ([1, 0, 0, 0, 0, 0], Zeroizing::new(Line::default()));
     for r in 0..BLOCK {
         let digit = (rest[r] * (u128::from(n.minus_inverse()) & mask)) & mask;
         inverse.0[r] = u64::try_from(digit).expect("a limb");
@@ -149,11 +145,7 @@ impl<const C: usize, const L: usize> Kernel for Avx2<C, L> {
     }
 
     fn run(&self, a: &[&[Line]], squarings: usize, b: Option<&[&[Line]]>, out: &mut [Line]) {
-        let fits = |lanes: &[&[Line]]| {
-            (1..=LANES).contains(&lanes.len()) && lanes.iter().all(|e| e.len() == 2 * Self::HALF)
-        };
-        assert!(fits(a) && b.is_none_or(|b| fits(b) && b.len() == a.len()));
-        assert_eq!(out.len(), a.len() * 2 * Self::HALF);
+        check_run(a, b, out, 2 * Self::HALF);
         let outs = out.chunks_mut(WIDTH * 2 * Self::HALF);
         for ((i, a), out) in a.chunks(WIDTH).enumerate().zip(outs) {
             let b = b.map(|b| &b[WIDTH * i..][..a.len()]);
@@ -163,9 +155,7 @@ impl<const C: usize, const L: usize> Kernel for Avx2<C, L> {
     }
 
     fn product(&self, factors: &[&[Line]], lanes: usize, out: &mut [Line]) {
-        assert!((1..=LANES).contains(&lanes) && factors.len() >= lanes);
-        assert!(factors.len().is_multiple_of(lanes) && out.len() == lanes * 2 * Self::HALF);
-        assert!(factors.iter().all(|factor| factor.len() == 2 * Self::HALF));
+        check_product(factors, lanes, out, 2 * Self::HALF);
         let outs = out.chunks_mut(WIDTH * 2 * Self::HALF);
         for (first, out) in (0..lanes).step_by(WIDTH).zip(outs) {
             let factors = factors.chunks(lanes).map(|all| &all[first..lanes.min(first + WIDTH)]);
@@ -193,10 +183,7 @@ impl<const C: usize, const L: usize> Kernel for Avx2<C, L> {
     }
 
     fn prefetch(&self, element: &[Line]) {
-        for line in element {
-            // SAFETY: every x86-64 processor has the instruction, and any address may be given.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(line).cast()) };
-        }
+        prefetch(element);
     }
 
     fn issue(&self) -> Option<Issue> {
@@ -232,7 +219,7 @@ impl<const C: usize, const L: usize> Avx2<C, L> {
         let (mut x, mut next) = (&mut x, &mut next);
         while let Some(factor) = factors.next() {
             let soon = factors.clone().next().unwrap_or_default();
-            soon.iter().for_each(|factor| self.prefetch(factor));
+            soon.iter().for_each(|factor| prefetch(factor));
             self.multiply(x, &Pairs::read(factor), next);
             (x, next) = (next, x);
         }
@@ -270,19 +257,16 @@ impl<const C: usize, const L: usize> Avx2<C, L> {
 #[target_feature(enable = "avx2,fma")]
 #[inline]
 fn normalize<const C: usize, const L: usize>(sums: [(&Columns<L>, usize); 2], out: &mut Pairs<L>) {
-    let mut carries = [_mm256_set1_epi64x(LIFT >> RADIX); 2];
+    let mut carries = [Carry::none(), Carry::none()];
     *out = Pairs::zero();
     for i in 0..C {
         let outs = [&mut out.low, &mut out.high];
         for (((columns, products), out), carry) in sums.into_iter().zip(outs).zip(&mut carries) {
             // Column L + i of all: of C − 1 − i products of limbs each, and the high halves of the
             // one before.
-            let terms = [(products + 1) * (C - 1 - i), (products + 1) * (C - i)];
-            let offset = offset(terms[0], terms[1]).wrapping_add(LIFT - (LIFT >> RADIX));
-            let sum = _mm256_add_epi64(columns.body[i], _mm256_set1_epi64x(offset));
-            let sum = _mm256_add_epi64(sum, *carry);
-            out[i] = double(_mm256_and_si256(sum, _mm256_set1_epi64x(MASK)));
-            *carry = _mm256_srli_epi64::<RADIX>(sum);
+            let offset = offset((products + 1) * (C - 1 - i), (products + 1) * (C - i));
+            let column = _mm256_add_epi64(columns.body[i], _mm256_set1_epi64x(offset));
+            out[i] = double(carry.cut(column));
         }
     }
 }

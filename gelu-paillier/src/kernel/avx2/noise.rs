@@ -5,9 +5,10 @@ use core::arch::x86_64::{
     _mm256_setzero_si256, _mm256_slli_epi64, _mm256_srli_epi64,
 };
 
+use super::RADIX;
+use super::carry::Carry;
 use super::lanes::{I, WIDTH, double, load, store, write};
 use super::product::{Constants, offset};
-use super::{LIFT, MASK, RADIX};
 use crate::kernel::{LANES, Line};
 
 /// [`Kernel::powers_of_primes`](crate::kernel::Kernel::powers_of_primes) for four lanes, those from
@@ -20,7 +21,6 @@ pub(super) fn powers_of_primes<const L: usize>(
     out: &mut [Line],
 ) {
     let (zero, one) = (_mm256_setzero_si256(), _mm256_set1_epi64x(1));
-    let mask = _mm256_set1_epi64x(MASK);
     let k = Constants::new();
     let mut product = [zero; L];
     product[0] = one;
@@ -41,19 +41,18 @@ pub(super) fn powers_of_primes<const L: usize>(
         // The most limbs that the product can have by now.
         bits += 64 - (prime * prime * prime).leading_zeros() as usize;
         let next = bits.div_ceil(RADIX as usize).min(L);
-        // The high half of the limb before and its carry, with the offset of one high half.
-        let mut above = _mm256_set1_epi64x(offset(0, 1).wrapping_neg());
-        let rest = _mm256_set1_epi64x(offset(1, 1).wrapping_add(LIFT));
+        // The high half of the limb before, with its offset.
+        let (mut above, mut carry) =
+            (_mm256_set1_epi64x(offset(0, 1).wrapping_neg()), Carry::none());
         for limb in &mut product[..limbs] {
             let (low, high) = k.halves(double(*limb), power);
-            let sum = _mm256_add_epi64(_mm256_add_epi64(low, rest), above);
-            *limb = _mm256_and_si256(sum, mask);
-            let carry = _mm256_srli_epi64::<RADIX>(sum);
-            let carry = _mm256_add_epi64(carry, _mm256_set1_epi64x(-(LIFT >> RADIX)));
-            above = _mm256_add_epi64(high, carry);
+            let column = _mm256_add_epi64(low, _mm256_set1_epi64x(offset(1, 1)));
+            *limb = carry.cut(_mm256_add_epi64(column, above));
+            above = high;
         }
         if next > limbs {
-            product[limbs] = _mm256_add_epi64(above, _mm256_set1_epi64x(offset(0, 1)));
+            let high = _mm256_add_epi64(above, _mm256_set1_epi64x(offset(0, 1)));
+            product[limbs] = _mm256_add_epi64(high, carry.rest());
             limbs = next;
         }
     }

@@ -22,7 +22,7 @@ use core::arch::x86_64::{_mm256_add_epi64, _mm256_setzero_si256};
 
 use super::head::{Head, head};
 use super::lanes::{D, I};
-use super::product::Constants;
+use super::product::{Constants, product_text};
 
 /// Limbs of y and m that a block takes.
 pub(super) const BLOCK: usize = 6;
@@ -49,30 +49,7 @@ impl<const L: usize> Columns<L> {
 /// `$high`.
 macro_rules! product {
     ($y:literal $at:literal $low:literal $high:literal) => {
-        concat!(
-            "vmovapd ymm15, ymm13\n",
-            "vfmadd231pd ymm15, ymm12, [{",
-            $y,
-            "} + 32 * ",
-            $at,
-            "]\n",
-            "vpaddq ymm",
-            $high,
-            ", ymm",
-            $high,
-            ", ymm15\n",
-            "vsubpd ymm15, ymm14, ymm15\n",
-            "vfmadd231pd ymm15, ymm12, [{",
-            $y,
-            "} + 32 * ",
-            $at,
-            "]\n",
-            "vpaddq ymm",
-            $low,
-            ", ymm",
-            $low,
-            ", ymm15\n",
-        )
+        product_text!(["[{" $y "} + 32 * " $at "]"] $low $high)
     };
 }
 

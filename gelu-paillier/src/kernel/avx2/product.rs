@@ -68,6 +68,22 @@ impl Constants {
     }
 }
 
+/// The assembly of [`Constants::halves`], added to the sums in registers `$low` and `$high`: of ymm12 and the operand,
+/// with the constants in ymm13 and ymm14, by way of ymm15.
+macro_rules! product_text {
+    ([$($operand:literal)+] $low:literal $high:literal) => {
+        concat!(
+            "vmovapd ymm15, ymm13\n",
+            "vfmadd231pd ymm15, ymm12, ", $($operand,)+ "\n",
+            "vpaddq ymm", $high, ", ymm", $high, ", ymm15\n",
+            "vsubpd ymm15, ymm14, ymm15\n",
+            "vfmadd231pd ymm15, ymm12, ", $($operand,)+ "\n",
+            "vpaddq ymm", $low, ", ymm", $low, ", ymm15\n",
+        )
+    };
+}
+pub(super) use product_text;
+
 #[cfg(test)]
 mod tests {
     use super::super::is_available;

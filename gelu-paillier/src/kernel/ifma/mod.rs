@@ -16,9 +16,9 @@ mod lanes;
 mod phase;
 
 use core::arch::x86_64::{
-    _MM_HINT_T0, _mm_prefetch, _mm512_add_epi64, _mm512_and_si512, _mm512_madd52hi_epu64,
-    _mm512_madd52lo_epu64, _mm512_mul_epu32, _mm512_or_si512, _mm512_set1_epi64,
-    _mm512_setzero_si512, _mm512_slli_epi64, _mm512_srli_epi64, _mm512_ternarylogic_epi64,
+    _mm512_add_epi64, _mm512_and_si512, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64,
+    _mm512_mul_epu32, _mm512_or_si512, _mm512_set1_epi64, _mm512_setzero_si512, _mm512_slli_epi64,
+    _mm512_srli_epi64, _mm512_ternarylogic_epi64,
 };
 
 use zeroize::Zeroize;
@@ -26,6 +26,7 @@ use zeroize::Zeroize;
 use lanes::{Pairs, V, load, store, transpose_in};
 use phase::phase;
 
+use super::vectors::{check_product, check_run, prefetch};
 use super::{Issue, Kernel, LANES, Line, Modulus};
 
 /// Bits of a limb.
@@ -73,8 +74,8 @@ impl<const L: usize> Ifma<L> {
     /// Expects [`is_available`].
     fn new(moduli: &[Modulus]) -> Self {
         assert!(is_available());
-        let lines: Vec<Vec<Line>> = moduli.iter().map(|n| n.limbs(RADIX, L)).collect();
-        let lanes: [&[Line]; LANES] = core::array::from_fn(|i| &*lines[i % lines.len()]);
+        let lines: Vec<_> = moduli.iter().map(|n| n.limbs(RADIX, L)).collect();
+        let lanes: [&[Line]; LANES] = core::array::from_fn(|i| &lines[i % lines.len()][..]);
         let inverses = Line(core::array::from_fn(|i| {
             moduli[i % moduli.len()].minus_inverse() & ((1 << RADIX) - 1)
         }));
@@ -108,21 +109,13 @@ impl<const L: usize> Kernel for Ifma<L> {
     }
 
     fn run(&self, a: &[&[Line]], squarings: usize, b: Option<&[&[Line]]>, out: &mut [Line]) {
-        let half = L.div_ceil(LANES);
-        let fits = |lanes: &[&[Line]]| {
-            (1..=LANES).contains(&lanes.len()) && lanes.iter().all(|e| e.len() == 2 * half)
-        };
-        assert!(fits(a) && b.is_none_or(|b| fits(b) && b.len() == a.len()));
-        assert_eq!(out.len(), a.len() * 2 * half);
+        check_run(a, b, out, 2 * L.div_ceil(LANES));
         // SAFETY: `Ifma` is only made where the instructions are available.
         unsafe { self.run_lanes(a, squarings, b, out) };
     }
 
     fn product(&self, factors: &[&[Line]], lanes: usize, out: &mut [Line]) {
-        let half = L.div_ceil(LANES);
-        assert!((1..=LANES).contains(&lanes) && factors.len() >= lanes);
-        assert!(factors.len().is_multiple_of(lanes) && out.len() == lanes * 2 * half);
-        assert!(factors.iter().all(|factor| factor.len() == 2 * half));
+        check_product(factors, lanes, out, 2 * L.div_ceil(LANES));
         // SAFETY: `Ifma` is only made where the instructions are available.
         unsafe { self.product_lanes(factors, lanes, out) };
     }
@@ -144,10 +137,7 @@ impl<const L: usize> Kernel for Ifma<L> {
     }
 
     fn prefetch(&self, element: &[Line]) {
-        for line in element {
-            // SAFETY: every x86-64 processor has the instruction, and any address may be given.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(line).cast()) };
-        }
+        prefetch(element);
     }
 
     fn issue(&self) -> Option<Issue> {
@@ -177,7 +167,7 @@ impl<const L: usize> Ifma<L> {
         let (mut x, mut next) = (&mut x, &mut next);
         for at in (lanes..factors.len()).step_by(lanes) {
             let soon = factors.iter().skip(at + lanes).take(lanes);
-            soon.for_each(|factor| self.prefetch(factor));
+            soon.for_each(|factor| prefetch(factor));
             self.multiply(x, &Pairs::read(&factors[at..at + lanes]), next);
             (x, next) = (next, x);
         }
