@@ -18,36 +18,29 @@
 //!
 //! Private keys are created with mode 0600. Nothing is overwritten but by [renewal](Authority::renew_client).
 
+mod params;
 mod register;
 mod revoke;
 
 use std::fs;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose,
-};
-
+use rcgen::{CertificateParams, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::account;
 use crate::error::{Error, FileError, FileProblem, Result};
 use crate::files;
 use crate::revocation;
 use crate::trust;
+use params::{authority_params, client_params, names_of, server_params};
 use register::Register;
 pub use revoke::{Entry, Whom};
 pub use trust::SOON;
 
 /// Names under which every server certificate is valid.
 pub const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
-const CA_DAYS: u64 = 3650;
-const LEAF_DAYS: u64 = 825;
 
 /// Where the certificate and the private key of a party are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,9 +66,7 @@ impl Authority {
     /// [`FileProblem::Exists`] if there is one already, and what the operating system says.
     pub fn create(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder.join("clients")).map_err(FileError::at(folder))?;
-        let mut params = params("gelu development authority", &[], CA_DAYS)?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let params = authority_params()?;
         let key = KeyPair::generate().map_err(bug)?;
         let certificate = params.self_signed(&key).map_err(bug)?;
         files::create(&folder.join("ca.key"), &key.serialize_pem(), true)?;
@@ -112,7 +103,11 @@ impl Authority {
             account.map(|account| authority.issue_client(account)).transpose()?;
             Ok((authority, identity))
         };
-        all().inspect_err(|_| {
+        all().inspect_err(|error| {
+            // Of two at the same moment, one has made the key of the authority, the first file; what is here is its own.
+            if matches!(error, Error::File(FileError { problem: FileProblem::Exists, .. })) {
+                return;
+            }
             // What is here now is ours: the names were free. An error would hide the first one.
             if let Some(made) = made {
                 return drop(fs::remove_dir_all(made));
@@ -270,71 +265,11 @@ pub fn check_account(name: &str) -> Result<()> {
     account::check_name(name).map_err(|why| Error::configuration("account name", why))
 }
 
-fn check_names(names: &[&str]) -> Result<()> {
-    for &name in names {
-        ServerName::try_from(name)
-            .map_err(|e| Error::configuration("name of the server", format!("{name:?}: {e}")))?;
-    }
-    Ok(())
-}
-
-fn server_params(names: &[&str]) -> Result<CertificateParams> {
-    check_names(names)?;
-    let mut all = LOCAL_NAMES.to_vec();
-    all.extend(names.iter().filter(|name| !LOCAL_NAMES.contains(name)));
-    let mut params = params("gelu server", &all, LEAF_DAYS)?;
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    Ok(params)
-}
-
-fn client_params(name: &str) -> Result<CertificateParams> {
-    check_account(name)?;
-    let mut params = params(name, &[], LEAF_DAYS)?;
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    Ok(params)
-}
-
-/// The host names and addresses of a certificate.
-fn names_of(certificate: &CertificateDer<'_>) -> Vec<String> {
-    let parsed = X509Certificate::from_der(certificate).ok();
-    let names = parsed.as_ref().and_then(|(_, certificate)| {
-        certificate
-            .subject_alternative_name()
-            .ok()
-            .flatten()
-            .map(|names| &names.value.general_names)
-    });
-    let name = |name: &GeneralName<'_>| match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
-        GeneralName::IPAddress(bytes) => match <[u8; 4]>::try_from(*bytes) {
-            Ok(v4) => Some(Ipv4Addr::from(v4).to_string()),
-            Err(_) => Some(Ipv6Addr::from(<[u8; 16]>::try_from(*bytes).ok()?).to_string()),
-        },
-        _ => None,
-    };
-    names.into_iter().flatten().filter_map(name).collect()
-}
-
 /// The uppermost folder on the way to `folder` that is not there yet.
 fn first_missing(folder: &Path) -> Option<PathBuf> {
     let missing =
         folder.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !is_there(folder));
     missing.last().map(Path::to_owned)
-}
-
-/// Valid from yesterday (clocks differ) for so many days.
-fn params(common_name: &str, names: &[&str], days: u64) -> Result<CertificateParams> {
-    let names: Vec<String> = names.iter().map(|&n| n.to_owned()).collect();
-    let mut params = CertificateParams::new(names)
-        .map_err(|e| Error::configuration("name of the server", e.to_string()))?;
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, common_name);
-    const DAY: u64 = 86_400;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::from_secs(DAY));
-    let epoch = rcgen::date_time_ymd(1970, 1, 1);
-    params.not_before = epoch + now.saturating_sub(Duration::from_secs(DAY));
-    params.not_after = epoch + now + Duration::from_secs(days * DAY);
-    Ok(params)
 }
 
 fn is_there(path: &Path) -> bool {
@@ -422,6 +357,27 @@ mod tests {
         assert!(init("0").is_err());
         assert_eq!(contents(&at("0")), before);
         init("new/certs").unwrap();
+    }
+
+    #[test]
+    fn of_two_at_the_same_moment_one_makes_an_authority() {
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().unwrap();
+            let init = || Authority::init(&folder.path().join("certs"), &[], Some("alice")).is_ok();
+            let made = std::thread::scope(|scope| {
+                let other = scope.spawn(init);
+                [init(), other.join().unwrap()]
+            });
+            assert!(made.contains(&true) && made.contains(&false));
+            let authority = Authority::open(&folder.path().join("certs")).unwrap();
+            let alice = authority.client("alice");
+            let of = |file| folder.path().join("certs").join(file);
+            assert!(
+                [alice.certificate, alice.key, of("server.pem"), of("server.key")]
+                    .iter()
+                    .all(|file| file.exists())
+            );
+        }
     }
 
     #[test]
