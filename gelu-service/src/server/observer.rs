@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use gelu_core::message::ClientMessage;
 
+use crate::error::Goodbye;
+
 /// Looks on. Called on the server's own threads: return soon. A panic in it ends nothing.
 pub trait Observer: Send + Sync + 'static {
     /// Something has happened.
@@ -320,6 +322,12 @@ impl ServerEvent {
             Self::StoreFailed { reason } => tracing::error!(reason, "the store failed"),
             Self::Left { account, model, ended: None } => {
                 tracing::info!(account, model, "session ends");
+            }
+            // Whoever stops a server knows that it stops.
+            Self::Left { account, model, ended: Some(Ended { kind, reason }) }
+                if *kind == Goodbye::ShuttingDown.kind() =>
+            {
+                tracing::info!(account, model, reason, "session ends");
             }
             Self::Left { account, model, ended: Some(Ended { kind, reason }) } => {
                 tracing::warn!(account, model, kind, reason, "session failed");
