@@ -5,7 +5,7 @@ counts: what other programs take from a shared machine falls on all sides alike,
 The peers' are the least processor times of single runs. Ours are the least by the clock, or the mean processor
 time of all runs where that is less, so that what is left is counted against us.
 The networks are the packed ones of gelu-fhe-baseline and those of Orion, a query from pixels to scores,
-processor time, the least of the rounds' medians; each at the moduli that its own packing takes.
+processor time, the least of the rounds: Orion's medians and our means; each at the moduli that its own packing takes.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def operations(options):
 
 
 def networks(options):
-    """The least median of a query: {(system, network): milliseconds}."""
+    """The least of a query: {(system, network): milliseconds}."""
     least = {}
 
     def keep(system, network, milliseconds):

@@ -6,8 +6,8 @@
 //! MODEL is a trained `conv1-square`, `lenet5-square` or `mnist-dense-square` (`train_mnist` of gelu-nn makes one), DATA the
 //! folder of data sets. Without them, random weights and images are taken and no accuracy is printed; with `--json` alone a line of
 //! JSON stands for each row (`gelu-bench/peers/ckks`). Scores are compared with those of the
-//! clear network before anything is said. Times are medians of 30: of the server also those that its thread ran, without what other
-//! programs on the same processor took (Linux).
+//! clear network before anything is said. Times are medians of 30; beside them, of the server and of all, how long the thread ran, without
+//! what other programs on the same processor took (Linux): means, as some systems count that in ticks of 4 ms.
 
 use std::time::Instant;
 
@@ -116,25 +116,26 @@ fn measure(
             times.sort_by(f64::total_cmp);
             format!("{:.2}", times[RUNS / 2])
         };
+        let mean = |times: Vec<f64>| times.iter().sum::<f64>() / RUNS as f64;
         let column = |i: usize| median(times.iter().map(|t| t[i].as_secs_f64() * 1e3).collect());
         if json {
             let row = serde_json::json!({
                 "peer": "gelu, packed",
                 "network": format!("{network:?}").to_lowercase(),
                 "answer": format!("{privacy:?}"),
-                "milliseconds": median(all_ran).parse::<f64>()?,
+                "milliseconds": mean(all_ran),
                 "off": off,
             });
             println!("{row}");
             continue;
         }
         println!(
-            "| {network:?} | {privacy:?} | 2^{:.1} | 2^{:.1} | {} | {} | {} | {} | {:.1} | {:.1} | {:.1} |",
+            "| {network:?} | {privacy:?} | 2^{:.1} | 2^{:.1} | {} | {:.2} | {:.2} | {} | {:.1} | {:.1} | {:.1} |",
             off.log2(),
             server.deviation().log2(),
             [0, 1, 2, 3].map(column).join(" | "),
-            median(ran),
-            median(all_ran),
+            mean(ran),
+            mean(all_ran),
             server.exchange().keys().len(),
             keys.bytes() as f64 / 1e6,
             up as f64 / 1e3,
