@@ -219,9 +219,9 @@ impl DataArgs {
     }
 
     /// New rows for a model, which need no label.
-    pub(crate) fn new_rows(&self, path: &Path, model: &Model) -> Result<Dataset> {
+    pub(crate) fn new_rows(&self, path: &Path, meaning: Meaning<'_>) -> Result<Dataset> {
         check_there(path)?;
-        let Some(schema) = self.schema_for(Meaning::of(model))? else { return Err(no_schema()) };
+        let Some(schema) = self.schema_for(meaning)? else { return Err(no_schema()) };
         schema.dataset(path, &self.table.options(Labels::Ignored)).advise(how_tables_are_read)
     }
 

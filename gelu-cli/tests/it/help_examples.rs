@@ -271,7 +271,7 @@ impl Bench {
         for seed in 1..=seeds {
             let seed = seed.to_string();
             let seed = if command == "train" { &["--seed", &seed][..] } else { &[] };
-            match words.iter().position(|word| *word == "gelu.example.org:7878") {
+            match words.iter().position(|word| word.starts_with("gelu.example.org:")) {
                 None => {
                     self.gelu(&[&words[..], seed].concat());
                     if example.starts_with("gelu certs init") {
@@ -281,7 +281,10 @@ impl Bench {
                     }
                 }
                 Some(at) => {
-                    let server = self.partner(command == "train");
+                    let server = match command.as_str() {
+                        "transfer" => self.compute_party(),
+                        command => self.partner(command == "train"),
+                    };
                     let there =
                         [&words[..at], &[server.address.as_str()], &words[at + 1..], seed].concat();
                     self.gelu(&there);
@@ -308,6 +311,13 @@ impl Bench {
         for mut owner in owners.map(start) {
             assert!(owner.wait().unwrap().success());
         }
+    }
+
+    /// A compute party with a base for digits.
+    fn compute_party(&self) -> Server {
+        let base = ["--base", "base.safetensors", "--freeze", "1", "--allow-model-extraction"];
+        let compute = ["transfer", "compute", "--listen", "127.0.0.1:0"];
+        self.serve(&[&compute[..], &base].concat())
     }
 
     /// A server of a fresh model that fits `mine.csv` and `new.csv`.

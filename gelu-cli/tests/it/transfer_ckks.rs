@@ -4,7 +4,9 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use gelu_nn::Model;
+use gelu_nn::data::tensors::Part;
+use gelu_nn::schema::{Labels, ReadOptions};
+use gelu_nn::{Dataset, Model};
 use serde_json::Value;
 
 use super::transfer::refused;
@@ -210,6 +212,80 @@ fn a_head_on_a_base_of_the_other_party() {
 
     refused(at, &on("fit", "sigmoid.safetensors"), &["in a square", "--engine exact"]);
     refused(at, &on("plan", "sigmoid.safetensors"), &["in a square"]);
+}
+
+/// The same, without its file at the data party: features first, then a head on them, then new rows.
+#[test]
+fn features_of_a_base_that_only_the_other_party_has() {
+    let (theirs, ours) = (tempfile::tempdir().unwrap(), folder());
+    let (there, here) = (theirs.path(), ours.path());
+    let square = r#"{"layer":"activation","function":"square"}"#;
+    let dense = |outputs: usize| format!(r#"{{"layer":"dense","outputs":{outputs}}}"#);
+    let layers = [&dense(6), square, &dense(2)].join(",");
+    std::fs::write(there.join("net.json"), format!(r#"{{"input":[8],"layers":[{layers}]}}"#))
+        .unwrap();
+    table(there, "other.csv", 8, 2, 60);
+    let train = ["train", "--plaintext", "--csv", "other.csv", "--network", "net.json"];
+    json(there, &[&train[..], &["--epochs", "40", "--out", "base.safetensors"]].concat());
+    for words in [&["certs", "init"][..], &["certs", "add", "alice"]] {
+        assert!(run(there, words).status.success());
+    }
+    let certs = there.join("certs").display().to_string();
+    let compute = ["transfer", "compute", "--base", "base.safetensors", "--freeze", "1"];
+    refused(there, &compute, &["9 rows give as many", "--allow-model-extraction"]);
+    let party = Party::start(there, &[&compute[2..], &["--allow-model-extraction"]].concat());
+    let server = ["--server", &party.address, "--certs", &certs, "--account", "alice"];
+    let features = [&["transfer", "features", "--csv", "rows.csv"], &server[..]].concat();
+
+    let made = json(here, &features);
+    assert_eq!((&made["base"]["inputs"], &made["base"]["features"]), (&8.into(), &6.into()));
+    assert_eq!(made["rows"], serde_json::json!([128, 32]));
+    let new = [&features[..], &["--new", "--ignore", "class", "--out", "new.safetensors"]].concat();
+    assert_eq!(json(here, &new)["rows"], serde_json::json!([160]));
+
+    // What the base makes of each row in the clear, by its file.
+    let base = Model::load(&there.join("base.safetensors")).unwrap();
+    let options = ReadOptions {
+        labels: Labels::Ignored,
+        ignore: vec!["class".into()],
+        ..ReadOptions::default()
+    };
+    let rows = base.schema().unwrap().dataset(&here.join("rows.csv"), &options).unwrap();
+    let first = &base.weights().layers[0];
+    let came = Dataset::unlabelled_from_safetensors(&here.join("new.safetensors"), Part::Test, 2);
+    let came = came.unwrap();
+    for (row, came) in rows.features().columns().into_iter().zip(came.features().columns()) {
+        for (feature, weights) in first.weights.chunks(8).enumerate() {
+            let sum: f64 = weights.iter().zip(row).map(|(w, x)| w * x).sum();
+            let expected = (sum + first.biases[feature]).powi(2);
+            assert!((came[feature] - expected).abs() < 2e-3, "{} {expected}", came[feature]);
+        }
+    }
+
+    // By either engine; squares of a base that was trained so little are too wild for a polynomial.
+    let fit =
+        ["transfer", "fit", "--features", "features.safetensors", "--out", "head.safetensors"];
+    let fit = json(here, &[&fit[..], &["--epochs", "20"], &CLEAR].concat());
+    assert_eq!(fit["weights_equal_oracle"], true);
+    let head = Model::load(&here.join("head.safetensors")).unwrap();
+    assert_eq!(head.schema().unwrap().classes(), ["c0", "c1"], "names came along");
+    let ask = ["transfer", "predict", "--model", "head.safetensors", "--features"];
+    let asked = json(here, &[&ask[..], &["new.safetensors"], &CLEAR].concat());
+    let answers = asked["answers"].as_array().unwrap();
+    let right = answers.iter().enumerate().filter(|(i, name)| **name == format!("c{}", i % 2));
+    let (right, judged) = (right.count() as f64, fit["scores"]["encrypted"]["accuracy"].as_f64());
+    assert!(right / 160.0 > judged.unwrap() - 0.1 && right / 160.0 > 0.7, "{right}: {asked}");
+
+    // What does not fit.
+    table(here, "wide.csv", 9, 2, 80);
+    let wide = features.iter().map(|word| if *word == "rows.csv" { "wide.csv" } else { word });
+    let said = run(here, &wide.collect::<Vec<_>>());
+    assert!(!said.status.success() && !super::said(&said).is_empty());
+    drop(party);
+    let none = Party::start(there, &[]);
+    let server = ["--server", &none.address, "--certs", &certs, "--account", "alice"];
+    let asks = [&["transfer", "features", "--csv", "rows.csv"], &server[..]].concat();
+    refused(here, &asks, &["has no base", "gelu transfer compute --base"]);
 }
 
 #[test]

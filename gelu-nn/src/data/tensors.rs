@@ -6,9 +6,10 @@
 //! | `x.scale` | `[features]`, F32: one for each column, beside I8 alone |
 //! | `train.y`, `test.y` | `[rows]`, classes from 0; U8, I32 or I64 |
 //!
-//! Other tensors, such as identifiers of rows, are left alone. A file may come from anywhere: sizes are checked
+//! The metadata may name the classes: `classes`, a JSON list. Other tensors, such as identifiers of rows, are left alone. A file may come from anywhere: sizes are checked
 //! before values are read, and every value must be finite.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use ndarray::{Array2, ShapeBuilder};
@@ -67,8 +68,32 @@ impl Split {
         }
         // Both parts know all classes, though one of them may not show each.
         let largest = train_y.iter().chain(&test_y).max().copied().unwrap_or(0);
-        let named = |x, y| dataset(x, y, (largest + 1).max(2));
+        let names = match class_names(bytes)? {
+            Some(names) if largest >= names.len() => {
+                let why = format!("holds {largest}; the file names {} classes", names.len());
+                return Err(tensor("train.y", why));
+            }
+            Some(names) => names,
+            None => numbers((largest + 1).max(2)),
+        };
+        let named = |x, y| dataset(x, y, names.clone());
         Ok(Self { train: named(train_x, train_y)?, test: named(test_x, test_y)? })
+    }
+
+    /// The content of such a file, with features in F32 and the names of classes.
+    ///
+    /// # Errors
+    /// None for rows that fit a file.
+    pub fn to_tensors(&self) -> Result<Vec<u8>, DataError> {
+        let parts = [(Part::Train, &self.train), (Part::Test, &self.test)];
+        let mut tensors = Vec::new();
+        for (part, rows) in parts {
+            tensors.push(x_of(part, rows));
+            let labels = rows.labels().iter().map(|&label| label as i64);
+            let bytes = labels.flat_map(i64::to_le_bytes).collect();
+            tensors.push((format!("{}.y", part.name()), Dtype::I64, vec![rows.len()], bytes));
+        }
+        written(&tensors, self.train.class_names())
     }
 }
 
@@ -84,16 +109,68 @@ impl Dataset {
             let file = SafeTensors::deserialize(&bytes).map_err(broken)?;
             let x = features(&file, part)?;
             let y = vec![0; x.ncols()];
-            dataset(x, y, classes.max(1))
+            dataset(x, y, numbers(classes.max(1)))
         };
         read().map_err(Error::data(path.display().to_string()))
     }
+
+    /// The content of a file of these features alone, as `test.x`.
+    ///
+    /// # Errors
+    /// As [`Split::to_tensors`].
+    pub fn to_unlabelled_tensors(&self) -> Result<Vec<u8>, DataError> {
+        written(&[x_of(Part::Test, self)], self.class_names())
+    }
 }
 
-fn dataset(x: Array2<f64>, y: Vec<usize>, classes: usize) -> Result<Dataset, DataError> {
-    let names = (1..=x.nrows()).map(|column| format!("x{column}")).collect();
-    Dataset::new(x, y, names, (0..classes).map(|class| class.to_string()).collect())
+/// A tensor to write.
+type Tensor = (String, Dtype, Vec<usize>, Vec<u8>);
+
+fn x_of(part: Part, rows: &Dataset) -> Tensor {
+    #[expect(clippy::cast_possible_truncation, reason = "features are written in 24 bits")]
+    let values = rows.features().t().iter().map(|&x| x as f32).collect::<Vec<_>>();
+    let bytes = values.into_iter().flat_map(f32::to_le_bytes).collect();
+    (format!("{}.x", part.name()), Dtype::F32, vec![rows.len(), rows.inputs()], bytes)
 }
+
+fn written(tensors: &[Tensor], classes: &[String]) -> Result<Vec<u8>, DataError> {
+    let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+        Ok((name, TensorView::new(*dtype, shape.clone(), bytes).map_err(broken)?))
+    });
+    let names = serde_json::to_string(classes).expect("words only");
+    let metadata = [("format", "gelu-features".to_owned()), (CLASSES, names)];
+    let metadata = metadata.map(|(key, value)| (key.to_owned(), value));
+    let views = views.collect::<Result<Vec<_>, DataError>>()?;
+    safetensors::serialize(views, Some(HashMap::from(metadata))).map_err(broken)
+}
+
+/// The names of the classes, where the file has any.
+fn class_names(bytes: &[u8]) -> Result<Option<Vec<String>>, DataError> {
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
+    let found = header.metadata().as_ref().and_then(|metadata| metadata.get(CLASSES));
+    let Some(json) = found else { return Ok(None) };
+    match serde_json::from_str::<Vec<String>>(json) {
+        Ok(names) if names.len() <= MAX_CATEGORIES => Ok(Some(names)),
+        Ok(names) => Err(DataError::TooLarge {
+            what: "a list of classes",
+            got: names.len() as u64,
+            limit: MAX_CATEGORIES as u64,
+        }),
+        Err(error) => Err(DataError::Safetensors(format!("its classes are no list: {error}"))),
+    }
+}
+
+fn numbers(classes: usize) -> Vec<String> {
+    (0..classes).map(|class| class.to_string()).collect()
+}
+
+fn dataset(x: Array2<f64>, y: Vec<usize>, classes: Vec<String>) -> Result<Dataset, DataError> {
+    let names = (1..=x.nrows()).map(|column| format!("x{column}")).collect();
+    Dataset::new(x, y, names, classes)
+}
+
+/// In the metadata.
+const CLASSES: &str = "classes";
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     let length = std::fs::metadata(path).map_err(Error::io(path))?.len();
@@ -245,6 +322,36 @@ mod tests {
         assert_eq!((test.features(), test.labels()), (split.test.features(), &[0][..]));
         let error = Split::from_safetensors(&path).unwrap_err().to_string();
         assert!(error.contains("x.safetensors: tensor train.y: is missing"), "{error}");
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_with_the_names_of_classes() {
+        let mut split = Split::from_tensors(&file(&tensors())).unwrap();
+        let names = ["no", "maybe", "yes"].map(String::from).to_vec();
+        for part in [&mut split.train, &mut split.test] {
+            let (x, y) = (part.features().clone(), part.labels().to_vec());
+            *part = dataset(x, y, names.clone()).unwrap();
+        }
+        let bytes = split.to_tensors().unwrap();
+        let again = Split::from_tensors(&bytes).unwrap();
+        assert_eq!((&again.train, &again.test), (&split.train, &split.test));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        std::fs::write(&path, split.test.to_unlabelled_tensors().unwrap()).unwrap();
+        let test = Dataset::unlabelled_from_safetensors(&path, Part::Test, 3).unwrap();
+        assert_eq!(test.features(), split.test.features());
+
+        let few = written(&[], &names[..2]).unwrap();
+        assert_eq!(class_names(&few).unwrap().unwrap(), names[..2]);
+        let broken = String::from_utf8_lossy(&few).replace("[\\\"no", "{\\\"no");
+        assert!(class_names(broken.as_bytes()).unwrap_err().to_string().contains("no list"));
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        assert!(text.contains(r#"[\"no\",\"maybe\",\"yes\"]"#));
+        let fewer = bytes.clone();
+        let at = fewer.windows(10).position(|w| w == br#",\"yes\"]""#).unwrap();
+        let fewer = [&fewer[..at], br#"]""#, &[b' '; 8], &fewer[at + 10..]].concat();
+        let said = Split::from_tensors(&fewer).unwrap_err().to_string();
+        assert!(said.contains("holds 2; the file names 2 classes"), "{said}");
     }
 
     #[test]

@@ -51,8 +51,8 @@ which takes raw features.
 A base (setup 1): the first --freeze linear layers of --base stay as they are; they are asked with their true weights,
 and neither errors nor updates reach them. The data's own preparation must be the base's: pixels from 0 to 1. Under
 ckks each of these layers must end in a square; all rows go through the base once, encrypted, and the data party gets
-their features, prepares them, and trains on them. It reads --base only to compare with the clear and for --out; with
---server, `gelu transfer compute --base` has it too.
+their features, prepares them, and trains on them. It reads --base only to compare with the clear and for --out. Where
+the base is the compute party's alone, `gelu transfer features` gets the features, and --features takes them from there.
 
 Of two classes the second is the one looked for. The threshold with the best F1 on the training rows is part of the
 head: `gelu infer` and `gelu transfer predict` answer by it."

@@ -47,6 +47,8 @@ enum Command {
     Predict(Box<predict::Args>),
     Plan(Box<plan::Args>),
     #[cfg(feature = "lattice")]
+    Features(Box<ckks::features::Args>),
+    #[cfg(feature = "lattice")]
     Compute(ckks::compute::Args),
 }
 
@@ -68,6 +70,8 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<()> {
         Command::Fit(args) => fit::run(args, output),
         Command::Predict(args) => predict::run(args, output),
         Command::Plan(args) => plan::run(args, output),
+        #[cfg(feature = "lattice")]
+        Command::Features(args) => ckks::features::run(args, output),
         #[cfg(feature = "lattice")]
         Command::Compute(args) => ckks::compute::run(args, output),
     }

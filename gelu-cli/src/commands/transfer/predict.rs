@@ -122,7 +122,7 @@ impl Args {
             return Ok((stem(path), unlabelled(path, classes)?));
         }
         if let Some(path) = &self.data.csv {
-            return Ok((stem(path), self.data.new_rows(path, model)?));
+            return Ok((stem(path), self.data.new_rows(path, Meaning::of(model))?));
         }
         // On a base the data is prepared as for the base; a head takes raw features.
         let metadata = model.metadata().get("dataset").cloned();

@@ -206,13 +206,9 @@ impl Source {
     /// # Errors
     /// When all rows have the same features, or others are as many as the rows.
     pub(super) fn on_features(&self, (train, test): (Array2<f64>, Array2<f64>)) -> Result<Self> {
-        let named = |features: Array2<f64>, rows: &Dataset| {
-            let names = (1..=features.nrows()).map(|n| format!("feature {n}")).collect();
-            let (labels, classes) = (rows.labels().to_vec(), rows.class_names().to_vec());
-            Dataset::new(features, labels, names, classes)
-        };
         let Split { train: rows, test: others } = &self.split;
-        let mut split = Split { train: named(train, rows)?, test: named(test, others)? };
+        let mut split =
+            Split { train: with_features(train, rows)?, test: with_features(test, others)? };
         let prepared = Prepared::by(Preparation::of_embedding(&split.train), &mut split)?;
         let (name, schema) = (self.name.clone(), self.schema.clone());
         Ok(Self { name, split, schema, start: self.start.clone(), prepared: Some(prepared) })
@@ -277,6 +273,17 @@ const WEIGHT_BITS: u32 = 14;
 fn format(largest: f64, bits: u32) -> Format {
     let integer = (1..40).find(|&integer| exp2(integer) > largest + 1.0).unwrap_or(40);
     Format::new(integer, bits.saturating_sub(integer).max(1))
+}
+
+/// The same rows, by other features.
+///
+/// # Errors
+/// When there are not as many, or not all are numbers.
+#[cfg(feature = "lattice")]
+pub(super) fn with_features(features: Array2<f64>, rows: &Dataset) -> Result<Dataset> {
+    let names = (1..=features.nrows()).map(|n| format!("feature {n}")).collect();
+    let (labels, classes) = (rows.labels().to_vec(), rows.class_names().to_vec());
+    Ok(Dataset::new(features, labels, names, classes)?)
 }
 
 /// The names of the classes that a head of ours tells apart.

@@ -1,7 +1,7 @@
 //! Setup 1: the base as layers with squares, and the data party's rows through it.
 
 use anyhow::Result;
-use gelu_nn::{Activation, Model, Split};
+use gelu_nn::{Activation, Dataset, Model, Split};
 use gelu_transfer::base::Layer;
 use gelu_transfer::{Base, BasePlan, BaseSettings, RowOwner, Rows};
 use ndarray::Array2;
@@ -11,7 +11,7 @@ use rand::rngs::ChaCha20Rng;
 use super::super::source::Source;
 use super::link::Link;
 use super::outcome::BaseBytes;
-use super::wire::most_bytes;
+use super::wire::{Card, most_bytes};
 use crate::phases::{Phases, bytes};
 use crate::problem::{Advise, problem};
 
@@ -60,40 +60,69 @@ pub(super) fn of(source: &Source) -> Result<Option<Base>> {
     (frozen > 0).then(|| cut(&source.start, frozen)).transpose()
 }
 
-/// What the rows of a source take from a base. The bounds are 0, or a power of two, on either side.
+/// What must be known of a base to ask it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) inputs: usize,
+    pub(super) features: usize,
+    pub(super) squares: usize,
+}
+
+impl From<&Base> for Shape {
+    fn from(base: &Base) -> Self {
+        Self { inputs: base.inputs(), features: base.features(), squares: base.squares() }
+    }
+}
+
+impl From<&Card> for Shape {
+    fn from(card: &Card) -> Self {
+        Self {
+            inputs: card.inputs as usize,
+            features: card.features as usize,
+            squares: card.squares.into(),
+        }
+    }
+}
+
+/// Those to train on, then those that are held out.
+pub(super) fn parts(split: &Split) -> [&Dataset; 2] {
+    [&split.train, &split.test]
+}
+
+/// What rows take from a base. The bounds are 0, or a power of two, on either side.
 ///
 /// # Errors
 /// As [`BasePlan::new`].
-pub(super) fn plan(source: &Source, base: &Base) -> Result<BasePlan> {
-    let Split { train, test } = &source.split;
-    let all = || train.features().iter().chain(test.features());
+pub(super) fn plan(parts: &[&Dataset], base: impl Into<Shape>) -> Result<BasePlan> {
+    let Shape { inputs, features, squares } = base.into();
+    let all = || parts.iter().flat_map(|part| part.features());
     let bound = |size: f64| if size > 0.0 { size.log2().ceil().exp2() } else { 0.0 };
     let largest = |sign: f64| all().fold(0.0f64, |most, x| most.max(sign * x));
     let (least, most) = (-bound(largest(-1.0)), bound(largest(1.0)));
     Ok(BasePlan::new(BaseSettings {
-        rows: train.len() + test.len(),
-        inputs: base.inputs(),
-        features: base.features(),
-        squares: base.squares(),
+        rows: parts.iter().map(|part| part.len()).sum(),
+        inputs,
+        features,
+        squares,
         least,
         // All rows are zero.
         most: if least < most { most } else { 1.0 },
     })?)
 }
 
-/// All rows: those to train on, then those that are held out.
-fn rows(split: &Split) -> Result<Rows> {
-    let parts = [&split.train, &split.test];
-    let values = parts.map(|part| part.features().t().iter().copied().collect::<Vec<_>>());
-    Ok(Rows::new(values.concat(), split.train.inputs())?)
+/// All rows, one part after the other.
+fn rows(parts: &[&Dataset]) -> Result<Rows> {
+    let values =
+        parts.iter().flat_map(|part| part.features().t().iter().copied().collect::<Vec<_>>());
+    Ok(Rows::new(values.collect(), parts.first().map_or(0, |part| part.inputs()))?)
 }
 
 /// The features of all rows in the clear: what the encrypted ones are compared with.
 ///
 /// # Errors
 /// None for rows of the base.
-pub(super) fn in_the_clear(split: &Split, base: &Base) -> Result<Rows> {
-    let x = rows(split)?;
+pub(super) fn in_the_clear(parts: &[&Dataset], base: &Base) -> Result<Rows> {
+    let x = rows(parts)?;
     let all = (0..x.len()).map(|row| base.apply(x.row(row))).collect::<Result<Vec<_>, _>>()?;
     Ok(Rows::new(all.concat(), base.features())?)
 }
@@ -105,11 +134,11 @@ pub(super) fn in_the_clear(split: &Split, base: &Base) -> Result<Rows> {
 pub(super) async fn features(
     link: &mut Link,
     plan: &BasePlan,
-    split: &Split,
+    parts: &[&Dataset],
     phases: &mut Phases,
     rng: &mut ChaCha20Rng,
 ) -> Result<(Rows, BaseBytes)> {
-    let x = rows(split)?;
+    let x = rows(parts)?;
     let owner = RowOwner::generate(plan.clone(), rng);
     let before = (link.up, link.down);
     link.deliver(&owner.keys(rng)?).await?;

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use super::base;
 use super::party::Party;
-use super::wire::{ALPN, Assembly, Down, Refusal, Up, limits, parts};
+use super::wire::{ALPN, Assembly, Card, Down, Refusal, Up, limits, parts};
 use crate::args::{self, Threads};
 use crate::commands::serve::{server_tls, stop_signal};
 use crate::machine;
@@ -37,12 +37,13 @@ use crate::problem::problem;
 Examples:
   gelu transfer compute --listen 127.0.0.1:0      on a free port of this machine
   gelu transfer compute --memory 4                no plan that takes more than 4 GB
-  gelu transfer compute --base base.safetensors --freeze 1     features by a base of ours (setup 1)
+  gelu transfer compute --base base.safetensors --freeze 1 --allow-model-extraction     setup 1
 
 Data parties ask with `gelu transfer fit --engine ckks --server`. They bring settings, keys for
 computing on ciphertexts, encrypted rows or features and encrypted heads; this process learns sizes and
 settings. It computes for one at a time and tells others that it is busy. Accounts and certificates
-are those of `gelu serve`. Ctrl-C stops it at once: data parties go on from their last refresh,
+are those of `gelu serve`. With --base, a data party gets the features of its rows, and so equations about the base:
+what that says, --allow-model-extraction accepts. Ctrl-C stops it at once: data parties go on from their last refresh,
 with --state."
 )]
 pub(in super::super) struct Args {
@@ -61,6 +62,9 @@ pub(in super::super) struct Args {
     /// How many layers of --base, from the first on [default: those that its file says are frozen]
     #[arg(long, value_name = "STAGES", requires = "base", value_parser = args::count(1..))]
     freeze: Option<usize>,
+    /// Give features of --base to whoever asks, though a dozen rows can say all about its layers
+    #[arg(long, requires = "base")]
+    allow_model_extraction: bool,
     /// Stop when the standard input ends: for programs that start a server of their own
     #[arg(long, hide = true)]
     stop_with_stdin: bool,
@@ -74,11 +78,17 @@ struct Host {
     limits: Limits,
     /// In bytes, where the operator has said how much.
     memory: Option<u64>,
-    base: Option<Arc<Base>>,
+    base: Option<Offer>,
     /// Held by connections until they compute or leave.
     places: Arc<Semaphore>,
     /// Held by the one that computes, until its last job has ended.
     seat: Arc<Semaphore>,
+}
+
+/// A base of ours, and what others may know of it.
+struct Offer {
+    base: Arc<Base>,
+    card: Card,
 }
 
 /// The line for programs: where we listen.
@@ -95,7 +105,7 @@ pub(in super::super) fn run(args: &Args, output: Output) -> Result<()> {
         tls: server_tls(&args.certs)?,
         limits: limits(),
         memory: args.memory.map(bytes_of),
-        base: args.load_base()?.map(Arc::new),
+        base: args.load_base()?,
         places: Arc::new(Semaphore::new(PLACES)),
         seat: Arc::new(Semaphore::new(1)),
     });
@@ -107,11 +117,32 @@ pub(in super::super) fn run(args: &Args, output: Output) -> Result<()> {
 }
 
 impl Args {
-    fn load_base(&self) -> Result<Option<Base>> {
+    fn load_base(&self) -> Result<Option<Offer>> {
         let Some(path) = &self.base else { return Ok(None) };
         let model = model::load(path)?;
         let stages = self.freeze.unwrap_or(model.architecture().frozen());
-        base::cut(&model, stages).map(Some)
+        let base = base::cut(&model, stages)?;
+        if !self.allow_model_extraction {
+            let layers = &model.weights().layers[..stages];
+            let numbers: usize =
+                layers.iter().map(|layer| layer.weights.len() + layer.biases.len()).sum();
+            let features = base.features();
+            return Err(problem(
+                format!(
+                    "each row shows a data party {features} features, equations about the base: {} rows give as many as it has numbers, and heads are trained on more",
+                    numbers.div_ceil(features)
+                ),
+                "add --allow-model-extraction if whoever has an account may know the base; --engine exact counts what clients learn",
+            ));
+        }
+        let card = Card {
+            name: model.name().into(),
+            inputs: base.inputs().try_into()?,
+            features: base.features().try_into()?,
+            squares: base.squares().try_into()?,
+            schema: model.schema().map(|schema| schema.to_json()),
+        };
+        Ok(Some(Offer { base: Arc::new(base), card }))
     }
 }
 
@@ -185,6 +216,11 @@ async fn compute(
 ) -> Result<()> {
     let terms = match channel.receive(host.limits.greeting).await?.0 {
         Up::Open(terms) => terms,
+        Up::Look => {
+            let card = host.base.as_ref().map(|offer| offer.card.clone());
+            channel.send(&Down::Base(card)).await?;
+            return Ok(());
+        }
         Up::Bye => return Ok(()),
         Up::Part(_) => return Err(unexpected("Open", "Part").into()),
     };
@@ -199,7 +235,7 @@ async fn compute(
     drop(place);
     let available = machine::available_memory().unwrap_or(u64::MAX);
     let memory = host.memory.map_or(available, |memory| memory.min(available));
-    let base = host.base.clone();
+    let base = host.base.as_ref().map(|offer| Arc::clone(&offer.base));
     let opened = on_pool(move || Party::open(&terms, base.as_deref(), memory)).await?;
     let mut party = match opened {
         Ok(party) => party,
@@ -208,7 +244,7 @@ async fn compute(
             return Ok(());
         }
     };
-    tracing::info!(account, ?terms, ring = ?party.plan().parameters(), "accepted");
+    tracing::info!(account, ?terms, "accepted");
     channel.send(&Down::Accepted).await?;
     while let Some(message) = receive(channel, party.most_bytes(), host.limits.idle).await? {
         let began = Instant::now();
@@ -250,6 +286,7 @@ async fn receive(
             }
             Up::Bye => return Ok(None),
             Up::Open(_) => return Err(unexpected("a message", "Open").into()),
+            Up::Look => return Err(unexpected("a message", "Look").into()),
         }
     }
 }

@@ -17,7 +17,7 @@ use super::base;
 use super::link::Link;
 use super::options::{RowsOf, refuse};
 use super::outcome::{Bytes, OfBase, Outcome};
-use super::wire::{Terms, most_bytes};
+use super::wire::{BaseTerms, Terms, TrainingTerms, most_bytes};
 use crate::client::wait_or;
 use crate::destination::{Destination, Kind};
 use crate::local::{Deployment, LocalServer};
@@ -48,8 +48,10 @@ pub(in super::super) fn run(args: &Args, output: crate::output::Output) -> Resul
         say(&format!("{left} rows are left over: {batches} batches of {batch}"));
         source.split.train = source.split.train.head(used);
     }
-    let of_base = base.as_ref().map(|base| base::plan(&source, base)).transpose()?;
-    check_memory(&plan, of_base.as_ref())?;
+    let parts = base::parts(&source.split);
+    let of_base = base.as_ref().map(|base| base::plan(&parts, base)).transpose()?;
+    let for_rows = of_base.as_ref().map_or(0, BasePlan::memory_of_rows);
+    check_memory(plan.memory_of_data().max(for_rows))?;
     let saved = saved_state(state_file)?;
     let last = args.ckks.training.iterations();
     if let Some(saved) = &saved {
@@ -100,14 +102,19 @@ pub(in super::super) fn run(args: &Args, output: crate::output::Output) -> Resul
         _ => error,
     };
     let (address, tls) = place.reach();
-    let settings = of_base.as_ref().map(BasePlan::settings);
-    let terms = Terms::of(plan.settings(), settings).advise(|| "choose smaller settings".into())?;
+    let terms = Terms {
+        base: of_base.as_ref().map(|plan| BaseTerms::of(plan.settings())).transpose()?,
+        training: Some(
+            TrainingTerms::of(plan.settings()).advise(|| "choose smaller settings".into())?,
+        ),
+    };
     let mut link = wait_or(&runtime, Link::open(&address, tls, &terms), next)?;
     let mut of_features = None;
     if let (Some(base), Some(of_base)) = (&base, &of_base) {
-        let asked = base::features(&mut link, of_base, &source.split, &mut phases, rng);
+        let parts = base::parts(&source.split);
+        let asked = base::features(&mut link, of_base, &parts, &mut phases, rng);
         let (features, sent) = wait_or(&runtime, asked, next).map_err(told)?;
-        let clear = base::in_the_clear(&source.split, base)?;
+        let clear = base::in_the_clear(&parts, base)?;
         let off = base::largest_difference(&features, &clear);
         let clear = source.on_features(base::columns(&clear, used))?;
         source = source.on_features(base::columns(&features, used))?;
@@ -251,8 +258,10 @@ impl Session<'_> {
 }
 
 /// Refuses what this machine's memory does not bear: the compute party sees to its own.
-fn check_memory(plan: &Plan, base: Option<&BasePlan>) -> Result<()> {
-    let needed = plan.memory_of_data().max(base.map_or(0, BasePlan::memory_of_rows));
+///
+/// # Errors
+/// Names both numbers.
+pub(super) fn check_memory(needed: u64) -> Result<()> {
     let Some(available) = machine::available_memory() else { return Ok(()) };
     if needed <= available {
         return Ok(());
@@ -263,7 +272,7 @@ fn check_memory(plan: &Plan, base: Option<&BasePlan>) -> Result<()> {
             bytes(needed),
             bytes(available)
         ),
-        "take a smaller --unattended, --degree or --batch, or a larger machine; `gelu transfer plan --engine ckks` shows what each takes",
+        "take fewer rows, a smaller --unattended, --degree or --batch, or a larger machine; `gelu transfer plan --engine ckks` shows what each takes",
     ))
 }
 

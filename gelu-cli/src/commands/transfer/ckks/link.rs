@@ -8,7 +8,7 @@ use gelu_service::channel::{self, ClientChannel};
 use gelu_service::error::Goodbye;
 use gelu_service::{ClientTls, Error};
 
-use super::wire::{ALPN, Assembly, Down, Refusal, Terms, Up, limits, parts};
+use super::wire::{ALPN, Assembly, Card, Down, Refusal, Terms, Up, limits, parts};
 use crate::client;
 use crate::problem::{advised, problem};
 
@@ -21,8 +21,35 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects to `address` (HOST:PORT) and asks for a computation.
+    /// Asks `address` (HOST:PORT) for a computation.
     pub(super) async fn open(address: &str, tls: &ClientTls, terms: &Terms) -> Result<Self> {
+        let mut link = Self::connect(address, tls).await?;
+        link.send(&Up::Open(*terms)).await?;
+        match link.receive().await? {
+            Down::Accepted => Ok(link),
+            Down::Refused(refusal) => Err(refused(refusal)),
+            other => Err(unexpected(&other, "Accepted")),
+        }
+    }
+
+    /// Asks for the base that is there.
+    pub(super) async fn look(address: &str, tls: &ClientTls) -> Result<Card> {
+        let mut link = Self::connect(address, tls).await?;
+        link.send(&Up::Look).await?;
+        let card = match link.receive().await? {
+            Down::Base(card) => card,
+            other => return Err(unexpected(&other, "Base")),
+        };
+        link.close().await;
+        card.ok_or_else(|| {
+            problem(
+                "the compute party has no base",
+                "its operator names one: `gelu transfer compute --base MODEL --freeze STAGES`",
+            )
+        })
+    }
+
+    async fn connect(address: &str, tls: &ClientTls) -> Result<Self> {
         let host = client::host_of(address)?;
         let channel = channel::connect(address, host, tls, ALPN, &limits()).await;
         let channel = channel.map_err(|error| match error {
@@ -31,13 +58,7 @@ impl Link {
             }
             other => other.into(),
         })?;
-        let mut link = Self { channel, up: 0, down: 0 };
-        link.send(&Up::Open(*terms)).await?;
-        match link.receive().await? {
-            Down::Accepted => Ok(link),
-            Down::Refused(refusal) => Err(refused(refusal)),
-            other => Err(unexpected(&other, "Accepted")),
-        }
+        Ok(Self { channel, up: 0, down: 0 })
     }
 
     /// Sends keys or a batch.
@@ -111,6 +132,7 @@ fn ended(goodbye: Goodbye) -> anyhow::Error {
 fn unexpected(frame: &Down, expected: &'static str) -> anyhow::Error {
     let got = match frame {
         Down::Goodbye(goodbye) => return ended(*goodbye),
+        Down::Base(_) => "Base",
         Down::Accepted => "Accepted",
         Down::Refused(_) => "Refused",
         Down::Received => "Received",

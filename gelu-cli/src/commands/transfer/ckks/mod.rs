@@ -16,6 +16,8 @@
 //!                                  ◀──              Working, …, gradients in parts
 //!    Bye                           ──▶
 //! ```
+//! Features alone may be asked for: no keys, batches and heads follow then. What a base takes is told to whoever
+//! sends `Look` instead of `Open`.
 //!
 //! | file | idea |
 //! | --- | --- |
@@ -26,11 +28,13 @@
 //! | `link` | the data party's end of the wire |
 //! | `options` | settings of a training by the command line |
 //! | `fit` | trains, with a state that a lost server does not take away |
+//! | `features` | setup 1 without the base's file: what it makes of rows, as a file |
 //! | `outcome` | what came of it: weights and scores beside those in the clear |
 //! | `plan` | ring, keys, bytes, memory and time before anything runs |
 
 mod base;
 pub(super) mod compute;
+pub(super) mod features;
 pub(super) mod fit;
 mod link;
 pub(super) mod options;

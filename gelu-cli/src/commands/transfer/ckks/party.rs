@@ -3,13 +3,14 @@
 use gelu_transfer::{Base, BaseOwner, BasePlan, ComputeParty, Error, Plan};
 use rand::CryptoRng;
 
-use super::wire::{Refusal, Terms, most_bytes};
+use super::wire::{Refusal, Terms, TrainingTerms, most_bytes};
 
 /// A computation that was accepted. A message that fails uses it up.
 #[derive(Debug)]
 pub(super) struct Party {
-    plan: Plan,
     stage: Stage,
+    /// The training, where one is asked for.
+    training: Option<Plan>,
 }
 
 /// What it waits for.
@@ -19,10 +20,12 @@ enum Stage {
     BaseKeys(BasePlan, Box<Base>),
     /// What the base takes.
     Rows(BasePlan, Box<BaseOwner>),
-    Keys,
+    Keys(Plan),
     /// So many batches more.
-    Batches(ComputeParty, usize),
-    Heads(ComputeParty),
+    Batches(Plan, ComputeParty, usize),
+    Heads(Plan, ComputeParty),
+    /// Nothing: all features have been sent, and no training is asked for.
+    Done,
 }
 
 impl Party {
@@ -31,45 +34,33 @@ impl Party {
     /// # Errors
     /// The reason for the data party.
     pub(super) fn open(terms: &Terms, base: Option<&Base>, memory: u64) -> Result<Self, Refusal> {
-        let refuse = |error: Error| Refusal::Settings(error.to_string());
-        // Before a plan multiplies them with each other.
-        if terms.rows > MOST_ROWS || terms.heads > MOST_HEADS || terms.unattended > MOST_UNATTENDED
-        {
-            return Err(Refusal::Settings(format!(
-                "at most {MOST_ROWS} rows, {MOST_HEADS} heads and {MOST_UNATTENDED} unattended iterations are computed here"
-            )));
-        }
-        let plan = Plan::new(terms.settings().map_err(refuse)?).map_err(refuse)?;
-        if plan.batches() > MOST_BATCHES {
-            return Err(Refusal::Settings(format!(
-                "{} different batches, and at most {MOST_BATCHES} are kept here: take a batch size that divides the rows",
-                plan.batches()
-            )));
-        }
-        let stage = match terms.base_settings() {
-            None => Stage::Keys,
-            Some(settings) => {
+        let training = terms.training.as_ref().map(plan).transpose()?;
+        let base = match &terms.base {
+            None => None,
+            Some(terms) => {
                 let base = base.ok_or_else(|| Refusal::Settings(NO_BASE.into()))?;
-                let plan = BasePlan::new(settings).map_err(refuse)?;
+                let plan = BasePlan::new(terms.settings()).map_err(refuse)?;
                 BaseOwner::check(&plan, base).map_err(|error| match error {
                     // How much noise it takes depends on the weights.
                     Error::Hidden { .. } => Refusal::Settings(NOT_HIDDEN.into()),
                     other => refuse(other),
                 })?;
-                Stage::BaseKeys(plan, Box::new(base.clone()))
+                Some((plan, base))
             }
         };
-        let of_base = match &stage {
-            Stage::BaseKeys(plan, base) => memory_of_base(plan, base),
-            _ => 0,
-        };
+        let of_base = base.as_ref().map_or(0, |(plan, base)| memory_of_base(plan, base));
         // One after the other.
-        let needed = memory_of(&plan).max(of_base);
+        let needed = training.as_ref().map_or(0, memory_of).max(of_base);
         if needed > memory {
             tracing::warn!(needed, memory, "not enough memory for a plan");
             return Err(Refusal::Memory(needed >> 20));
         }
-        Ok(Self { plan, stage })
+        let stage = match (base, &training) {
+            (Some((plan, base)), _) => Stage::BaseKeys(plan, Box::new(base.clone())),
+            (None, Some(plan)) => Stage::Keys(plan.clone()),
+            (None, None) => return Err(Refusal::Settings(NOTHING.into())),
+        };
+        Ok(Self { stage, training })
     }
 
     /// How many bytes the next message may have.
@@ -77,9 +68,10 @@ impl Party {
         most_bytes(match &self.stage {
             Stage::BaseKeys(plan, _) => plan.key_bytes(),
             Stage::Rows(plan, _) => plan.message_bytes(),
-            Stage::Keys => self.plan.key_bytes(),
-            Stage::Batches(..) => batch_bytes(&self.plan),
-            Stage::Heads(_) => self.plan.refresh_bytes().0,
+            Stage::Keys(plan) => plan.key_bytes(),
+            Stage::Batches(plan, ..) => batch_bytes(plan),
+            Stage::Heads(plan, _) => plan.refresh_bytes().0,
+            Stage::Done => 0,
         })
     }
 
@@ -92,42 +84,63 @@ impl Party {
         message: &[u8],
         rng: &mut dyn CryptoRng,
     ) -> gelu_transfer::Result<(Self, Option<Vec<u8>>)> {
-        let Self { plan, stage } = self;
+        let Self { stage, training } = self;
         let (stage, answer) = match stage {
-            Stage::BaseKeys(of_base, base) => {
-                let owner = BaseOwner::new(of_base.clone(), *base, message)?;
-                (Stage::Rows(of_base, Box::new(owner)), None)
+            Stage::BaseKeys(plan, base) => {
+                let owner = BaseOwner::new(plan.clone(), *base, message)?;
+                (Stage::Rows(plan, Box::new(owner)), None)
             }
-            Stage::Rows(of_base, mut owner) => {
+            Stage::Rows(plan, mut owner) => {
                 let features = owner.receive(message, rng)?;
-                match owner.is_done() {
-                    true => (Stage::Keys, features),
-                    false => (Stage::Rows(of_base, owner), features),
-                }
+                let next = match (owner.is_done(), &training) {
+                    (false, _) => Stage::Rows(plan, owner),
+                    (true, Some(training)) => Stage::Keys(training.clone()),
+                    (true, None) => Stage::Done,
+                };
+                (next, features)
             }
-            Stage::Keys => {
+            Stage::Keys(plan) => {
                 let party = ComputeParty::new(plan.clone(), message)?;
-                (Stage::Batches(party, plan.batches()), None)
+                let batches = plan.batches();
+                (Stage::Batches(plan, party, batches), None)
             }
-            Stage::Batches(mut party, left) => {
+            Stage::Batches(plan, mut party, left) => {
                 party.receive_batch(message)?;
                 match left {
-                    1 => (Stage::Heads(party), None),
-                    left => (Stage::Batches(party, left - 1), None),
+                    1 => (Stage::Heads(plan, party), None),
+                    left => (Stage::Batches(plan, party, left - 1), None),
                 }
             }
-            Stage::Heads(party) => {
+            Stage::Heads(plan, party) => {
                 let gradients = party.train(message)?;
-                (Stage::Heads(party), Some(gradients))
+                (Stage::Heads(plan, party), Some(gradients))
             }
+            Stage::Done => return Err(Error::Peer("a message after all features")),
         };
-        Ok((Self { plan, stage }, answer))
+        Ok((Self { stage, training }, answer))
     }
+}
 
-    /// For the log.
-    pub(super) fn plan(&self) -> &Plan {
-        &self.plan
+/// The plan of a training, within what is computed here.
+fn plan(terms: &TrainingTerms) -> Result<Plan, Refusal> {
+    // Before a plan multiplies them with each other.
+    if terms.rows > MOST_ROWS || terms.heads > MOST_HEADS || terms.unattended > MOST_UNATTENDED {
+        return Err(Refusal::Settings(format!(
+            "at most {MOST_ROWS} rows, {MOST_HEADS} heads and {MOST_UNATTENDED} unattended iterations are computed here"
+        )));
     }
+    let plan = Plan::new(terms.settings().map_err(refuse)?).map_err(refuse)?;
+    if plan.batches() > MOST_BATCHES {
+        return Err(Refusal::Settings(format!(
+            "{} different batches, and at most {MOST_BATCHES} are kept here: take a batch size that divides the rows",
+            plan.batches()
+        )));
+    }
+    Ok(plan)
+}
+
+fn refuse(error: Error) -> Refusal {
+    Refusal::Settings(error.to_string())
 }
 
 /// What the plan needs, and the longest message beside it.
@@ -147,6 +160,7 @@ fn batch_bytes(plan: &Plan) -> u64 {
 const NOT_HIDDEN: &str = "the base here cannot be hidden from rows within these bounds: scale them down, as the base's own were";
 const NO_BASE: &str =
     "there is no base here: `gelu transfer compute --base MODEL --freeze STAGES` has one";
+const NOTHING: &str = "neither features nor a training are asked for";
 const MOST_ROWS: u32 = 1 << 24;
 const MOST_HEADS: u32 = 64;
 const MOST_UNATTENDED: u8 = 16;
@@ -161,7 +175,7 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::ChaCha20Rng;
 
-    const TERMS: Terms = Terms {
+    const TERMS: TrainingTerms = TrainingTerms {
         rows: 128,
         features: 3,
         heads: 1,
@@ -170,27 +184,30 @@ mod tests {
         range: 8.0,
         rate: 1.0,
         unattended: 1,
-        base: None,
     };
 
-    fn refusal(terms: Terms, memory: u64) -> Refusal {
-        Party::open(&terms, None, memory).unwrap_err()
+    fn training(terms: TrainingTerms) -> Terms {
+        Terms { base: None, training: Some(terms) }
+    }
+
+    fn refusal(terms: TrainingTerms, memory: u64) -> Refusal {
+        Party::open(&training(terms), None, memory).unwrap_err()
     }
 
     #[test]
     fn what_is_too_large_or_no_plan_is_refused() {
         assert!(matches!(refusal(TERMS, 1 << 20), Refusal::Memory(needed) if needed > 1));
         for (terms, why) in [
-            (Terms { rows: u32::MAX, ..TERMS }, "rows"),
-            (Terms { heads: u32::MAX, ..TERMS }, "heads"),
-            (Terms { unattended: u8::MAX, ..TERMS }, "unattended"),
-            (Terms { rows: (1 << 24) - 1, ..TERMS }, "different batches"),
-            (Terms { batch: 64, ..TERMS }, "64 rows in a batch"),
-            (Terms { degree: 2, ..TERMS }, "degree 2"),
-            (Terms { range: f64::NAN, ..TERMS }, "range"),
-            (Terms { rate: f64::NAN, ..TERMS }, "rate"),
-            (Terms { features: u32::MAX, ..TERMS }, "fit"),
-            (Terms { degree: 15, unattended: 16, ..TERMS }, "ring"),
+            (TrainingTerms { rows: u32::MAX, ..TERMS }, "rows"),
+            (TrainingTerms { heads: u32::MAX, ..TERMS }, "heads"),
+            (TrainingTerms { unattended: u8::MAX, ..TERMS }, "unattended"),
+            (TrainingTerms { rows: (1 << 24) - 1, ..TERMS }, "different batches"),
+            (TrainingTerms { batch: 64, ..TERMS }, "64 rows in a batch"),
+            (TrainingTerms { degree: 2, ..TERMS }, "degree 2"),
+            (TrainingTerms { range: f64::NAN, ..TERMS }, "range"),
+            (TrainingTerms { rate: f64::NAN, ..TERMS }, "rate"),
+            (TrainingTerms { features: u32::MAX, ..TERMS }, "fit"),
+            (TrainingTerms { degree: 15, unattended: 16, ..TERMS }, "ring"),
         ] {
             match refusal(terms, u64::MAX) {
                 Refusal::Settings(said) => assert!(said.contains(why), "{terms:?}: {said}"),
@@ -202,13 +219,13 @@ mod tests {
     #[test]
     fn the_messages_of_a_data_party_fit_and_in_this_order_only() {
         let rng = &mut ChaCha20Rng::seed_from_u64(1);
-        let open = || Party::open(&TERMS, None, u64::MAX).unwrap();
-        let plan = open().plan().clone();
+        let open = || Party::open(&training(TERMS), None, u64::MAX).unwrap();
+        let plan = plan(&TERMS).unwrap();
         let raw = Rows::new((0..384).map(|i| f64::from(i * i % 37)).collect(), 3).unwrap();
         let x = Preparation::fit(&raw).unwrap().apply(&raw).unwrap();
         let classes: Vec<_> = (0..128).map(|i| i % 2).collect();
         let secret = SecretKey::generate(plan.parameters().clone(), rng);
-        let mut data = DataParty::new(plan, secret, x, &classes).unwrap();
+        let mut data = DataParty::new(plan.clone(), secret, x, &classes).unwrap();
         let keys = data.evaluation_keys(rng).unwrap();
         let (batch, heads) = (data.batch(0, rng).unwrap(), data.heads(1, rng).unwrap());
         assert!(open().handle(&batch, rng).is_err(), "keys come first");
@@ -218,7 +235,7 @@ mod tests {
             let (next, answer) = party.handle(message, rng).unwrap();
             assert_eq!(answer.is_some(), answers);
             if let Some(gradients) = answer {
-                assert!(gradients.len() <= most_bytes(next.plan().refresh_bytes().1));
+                assert!(gradients.len() <= most_bytes(plan.refresh_bytes().1));
                 data.receive(&gradients).unwrap();
             }
             party = next;
@@ -234,8 +251,9 @@ mod tests {
             offsets: vec![0.0; 3],
         };
         let base = Base::new(2, vec![layer]).unwrap();
-        let of_base = BaseTerms { rows: 130, inputs: 2, squares: 1, least: 0.0, most: 1.0 };
-        let terms = Terms { base: Some(of_base), ..TERMS };
+        let of_base =
+            BaseTerms { rows: 130, inputs: 2, features: 3, squares: 1, least: 0.0, most: 1.0 };
+        let terms = Terms { base: Some(of_base), training: Some(TERMS) };
         let refused =
             |terms: Terms, base: Option<&Base>, memory| match Party::open(&terms, base, memory) {
                 Err(Refusal::Settings(said)) => said,
@@ -243,24 +261,31 @@ mod tests {
                 other => panic!("{other:?}"),
             };
         assert!(refused(terms, None, u64::MAX).contains("no base here"));
-        let other = Terms { base: Some(BaseTerms { inputs: 3, ..of_base }), ..TERMS };
+        let other = Terms { base: Some(BaseTerms { inputs: 3, ..of_base }), ..terms };
         assert!(refused(other, Some(&base), u64::MAX).contains("other inputs"));
-        let many = Terms { base: Some(BaseTerms { rows: u32::MAX, ..of_base }), ..TERMS };
+        let many = Terms { base: Some(BaseTerms { rows: u32::MAX, ..of_base }), ..terms };
         assert!(refused(many, Some(&base), u64::MAX).contains("rows"));
         assert_eq!(refused(terms, Some(&base), 8 << 20), "memory");
 
-        let plan = BasePlan::new(terms.base_settings().unwrap()).unwrap();
+        let plan = BasePlan::new(of_base.settings()).unwrap();
         let owner = gelu_transfer::RowOwner::generate(plan, rng);
         let x = Rows::new((0..260).map(|i| f64::from(i % 7) / 7.0).collect(), 2).unwrap();
-        let mut party = Party::open(&terms, Some(&base), u64::MAX).unwrap();
         let messages = [owner.keys(rng).unwrap(), owner.inputs(&x, 0, 0, rng).unwrap()];
-        let mut features = None;
-        for message in &messages {
-            assert!(message.len() <= party.most_bytes());
-            (party, features) = party.handle(message, rng).unwrap();
-        }
-        let features = owner.receive(0, &features.unwrap()).unwrap();
-        assert_eq!((features.len(), features.columns()), (130, 3));
-        assert!(matches!(party.stage, Stage::Keys));
+        let mut after = |terms: Terms| {
+            let mut party = Party::open(&terms, Some(&base), u64::MAX).unwrap();
+            let mut features = None;
+            for message in &messages {
+                assert!(message.len() <= party.most_bytes());
+                (party, features) = party.handle(message, rng).unwrap();
+            }
+            let features = owner.receive(0, &features.unwrap()).unwrap();
+            assert_eq!((features.len(), features.columns()), (130, 3));
+            party
+        };
+        assert!(matches!(after(terms).stage, Stage::Keys(_)));
+        let alone = after(Terms { training: None, ..terms });
+        assert!(matches!(alone.stage, Stage::Done) && alone.handle(&messages[0], rng).is_err());
+        let nothing = Terms { base: None, training: None };
+        assert!(refused(nothing, Some(&base), u64::MAX).contains("neither"));
     }
 }

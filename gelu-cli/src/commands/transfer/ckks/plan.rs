@@ -147,7 +147,7 @@ fn transform(parameters: &Parameters, measured: bool) -> Result<f64> {
 
 impl BaseCost {
     fn of(source: &Source, base: &Base, measured: bool) -> Result<Self> {
-        let plan = base::plan(source, base)?;
+        let plan = base::plan(&base::parts(&source.split), base)?;
         BaseOwner::check(&plan, base)?;
         Ok(Self {
             rows: plan.settings().rows,

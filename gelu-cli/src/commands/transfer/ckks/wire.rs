@@ -3,6 +3,8 @@
 //! Keys take megabytes to gigabytes, and a frame of a channel is short: a message travels in parts. The receiver knows
 //! from the plan how long each message can be, and holds no more.
 
+use std::num::TryFromIntError;
+
 use gelu_core::error::PeerMisbehaved;
 use gelu_service::Limits;
 use gelu_service::error::Goodbye;
@@ -10,11 +12,13 @@ use gelu_transfer::{BaseSettings, Settings, Sigmoid};
 use serde::{Deserialize, Serialize};
 
 /// What the exchange is called inside TLS; the number is its version.
-pub(super) const ALPN: &[u8] = b"gelu-transfer/3";
+pub(super) const ALPN: &[u8] = b"gelu-transfer/4";
 
 /// From the data party.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Up {
+    /// What base is there? Nothing follows but [`Bye`](Self::Bye).
+    Look,
     /// First of all, once.
     Open(Terms),
     /// Of keys, rows, a batch or heads.
@@ -26,6 +30,8 @@ pub(super) enum Up {
 /// From the compute party.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Down {
+    /// The base that is here, if there is one.
+    Base(Option<Card>),
     /// The settings are accepted.
     Accepted,
     /// They are not, and the exchange has ended.
@@ -49,9 +55,28 @@ pub(super) struct Part {
     bytes: Vec<u8>,
 }
 
-/// [`Settings`], as they travel.
+/// What a base is to who asks for features.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Card {
+    pub(super) name: String,
+    pub(super) inputs: u32,
+    pub(super) features: u32,
+    pub(super) squares: u8,
+    /// What its inputs mean, and how they are scaled: a [`Schema`](gelu_nn::Schema) in its canonical form.
+    pub(super) schema: Option<String>,
+}
+
+/// What is asked for: features of a base, a training, or one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Terms {
+    /// Setup 1: features come from the compute party's base.
+    pub(super) base: Option<BaseTerms>,
+    pub(super) training: Option<TrainingTerms>,
+}
+
+/// [`Settings`], as they travel.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct TrainingTerms {
     pub(super) rows: u32,
     pub(super) features: u32,
     pub(super) heads: u32,
@@ -60,15 +85,14 @@ pub(super) struct Terms {
     pub(super) range: f64,
     pub(super) rate: f64,
     pub(super) unattended: u8,
-    /// Setup 1: features come from the compute party's base.
-    pub(super) base: Option<BaseTerms>,
 }
 
-/// [`BaseSettings`], as they travel; the features are those of the [`Terms`].
+/// [`BaseSettings`], as they travel.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct BaseTerms {
     pub(super) rows: u32,
     pub(super) inputs: u32,
+    pub(super) features: u32,
     pub(super) squares: u8,
     pub(super) least: f64,
     pub(super) most: f64,
@@ -85,15 +109,12 @@ pub(super) enum Refusal {
     Memory(u64),
 }
 
-impl Terms {
+impl TrainingTerms {
     /// Those of some settings.
     ///
     /// # Errors
     /// When a number is too large to be one of a plan.
-    pub(super) fn of(
-        settings: &Settings,
-        base: Option<&BaseSettings>,
-    ) -> Result<Self, std::num::TryFromIntError> {
+    pub(super) fn of(settings: &Settings) -> Result<Self, TryFromIntError> {
         let Settings { rows, features, heads, batch, ref sigmoid, rate, unattended } = *settings;
         Ok(Self {
             rows: rows.try_into()?,
@@ -104,19 +125,6 @@ impl Terms {
             range: sigmoid.range(),
             rate,
             unattended: unattended.try_into()?,
-            base: base.map(BaseTerms::of).transpose()?,
-        })
-    }
-
-    /// The settings of the base, if one is asked for.
-    pub(super) fn base_settings(&self) -> Option<BaseSettings> {
-        self.base.map(|base| BaseSettings {
-            rows: base.rows as usize,
-            inputs: base.inputs as usize,
-            features: self.features as usize,
-            squares: base.squares.into(),
-            least: base.least,
-            most: base.most,
         })
     }
 
@@ -138,10 +146,32 @@ impl Terms {
 }
 
 impl BaseTerms {
-    fn of(settings: &BaseSettings) -> Result<Self, std::num::TryFromIntError> {
-        let BaseSettings { rows, inputs, squares, least, most, .. } = *settings;
-        let (rows, inputs) = (rows.try_into()?, inputs.try_into()?);
-        Ok(Self { rows, inputs, squares: squares.try_into()?, least, most })
+    /// Those of some settings.
+    ///
+    /// # Errors
+    /// When a number is too large to be one of a plan.
+    pub(super) fn of(settings: &BaseSettings) -> Result<Self, TryFromIntError> {
+        let BaseSettings { rows, inputs, features, squares, least, most } = *settings;
+        Ok(Self {
+            rows: rows.try_into()?,
+            inputs: inputs.try_into()?,
+            features: features.try_into()?,
+            squares: squares.try_into()?,
+            least,
+            most,
+        })
+    }
+
+    /// The settings that they name.
+    pub(super) fn settings(&self) -> BaseSettings {
+        BaseSettings {
+            rows: self.rows as usize,
+            inputs: self.inputs as usize,
+            features: self.features as usize,
+            squares: self.squares.into(),
+            least: self.least,
+            most: self.most,
+        }
     }
 }
 
@@ -237,10 +267,9 @@ mod tests {
             least: -0.5,
             most: 1.0,
         };
-        let terms = Terms::of(&settings, Some(&base)).unwrap();
-        assert_eq!(terms.settings().unwrap(), settings);
-        assert_eq!(terms.base_settings(), Some(base));
-        assert_eq!(Terms::of(&settings, None).unwrap().base_settings(), None);
-        assert!(Terms::of(&Settings { unattended: 256, ..settings }, None).is_err());
+        assert_eq!(TrainingTerms::of(&settings).unwrap().settings().unwrap(), settings);
+        assert_eq!(BaseTerms::of(&base).unwrap().settings(), base);
+        assert!(TrainingTerms::of(&Settings { unattended: 256, ..settings }).is_err());
+        assert!(BaseTerms::of(&BaseSettings { squares: 256, ..base }).is_err());
     }
 }
