@@ -83,8 +83,8 @@ pub(in super::super) fn run(args: &Args, output: Output) -> Result<()> {
     let next = "run the command again";
 
     let card = wait_or(&runtime, Link::look(address, &tls), next)?;
-    let samples = args.samples(&card)?;
-    let parts = samples.parts();
+    let given = args.given(&card)?;
+    let parts = given.parts();
     let plan = base::plan(&parts, &card)?;
     check_memory(plan.memory_of_rows())?;
     say(&format!(
@@ -107,7 +107,7 @@ pub(in super::super) fn run(args: &Args, output: Output) -> Result<()> {
     };
     let (features, sent) = wait_or(&runtime, asked, next)?;
     let count = if parts.len() == 1 { 0 } else { parts[0].len() };
-    let made = samples.become_features(base::columns(&features, count))?;
+    let made = given.become_features(base::columns(&features, count))?;
     out.write(&made.to_tensors()?)?;
     let done = Done { args, card: &card, plan: &plan, made: &made, sent, phases };
     output.show(&done.json(), done.text(address))
@@ -115,18 +115,18 @@ pub(in super::super) fn run(args: &Args, output: Output) -> Result<()> {
 
 impl Args {
     /// The rows, as the base takes them.
-    fn samples(&self, card: &Card) -> Result<Given> {
+    fn given(&self, card: &Card) -> Result<Given> {
         let schema = card.schema.as_deref().map(Schema::from_json).transpose();
         let schema =
             schema.map_err(|_| Error::from(PeerMisbehaved::FailedCheck("the schema of a base")))?;
         let meaning = Meaning::Base(schema.as_ref());
-        let samples = match &self.data.csv {
+        let given = match &self.data.csv {
             Some(path) if self.new => Given::New(self.data.new_rows(path, meaning)?),
             _ => Given::Labelled(self.data.load(Some(&card.name), meaning)?.split),
         };
-        let (takes, got) = (card.inputs as usize, samples.parts()[0].inputs());
+        let (takes, got) = (card.inputs as usize, given.parts()[0].inputs());
         match takes == got {
-            true => Ok(samples),
+            true => Ok(given),
             false => Err(problem(
                 format!("the base takes {takes} inputs, but the data has {got}"),
                 "choose data of the kind that the base was trained on",
