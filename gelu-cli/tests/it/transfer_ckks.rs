@@ -279,8 +279,7 @@ fn features_of_a_base_that_only_the_other_party_has() {
     // What does not fit.
     table(here, "wide.csv", 9, 2, 80);
     let wide = features.iter().map(|word| if *word == "rows.csv" { "wide.csv" } else { word });
-    let said = run(here, &wide.collect::<Vec<_>>());
-    assert!(!said.status.success() && !super::said(&said).is_empty());
+    refused(here, &wide.collect::<Vec<_>>(), &["x8"]);
     drop(party);
     let none = Party::start(there, &[]);
     let server = ["--server", &none.address, "--certs", &certs, "--account", "alice"];

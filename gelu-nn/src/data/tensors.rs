@@ -67,15 +67,18 @@ impl Split {
             return Err(tensor("test.x", why));
         }
         // Both parts know all classes, though one of them may not show each.
-        let largest = train_y.iter().chain(&test_y).max().copied().unwrap_or(0);
+        let largest = |labels: &[usize]| labels.iter().max().copied().unwrap_or(0);
         let names = match class_names(bytes)? {
-            Some(names) if largest >= names.len() => {
-                let why = format!("holds {largest}; the file names {} classes", names.len());
-                return Err(tensor("train.y", why));
-            }
             Some(names) => names,
-            None => numbers((largest + 1).max(2)),
+            None => numbers((largest(&train_y).max(largest(&test_y)) + 1).max(2)),
         };
+        for (name, labels) in [("train.y", &train_y), ("test.y", &test_y)] {
+            let (largest, count) = (largest(labels), names.len());
+            if largest >= count {
+                let why = format!("holds {largest}; the file names {count} classes");
+                return Err(tensor(name, why));
+            }
+        }
         let named = |x, y| dataset(x, y, names.clone());
         Ok(Self { train: named(train_x, train_y)?, test: named(test_x, test_y)? })
     }
@@ -285,10 +288,15 @@ mod tests {
     type Tensor = (&'static str, Dtype, Vec<usize>, Vec<u8>);
 
     fn file(tensors: &[Tensor]) -> Vec<u8> {
+        file_with(tensors, None)
+    }
+
+    fn file_with(tensors: &[Tensor], classes: Option<&str>) -> Vec<u8> {
         let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
             (*name, TensorView::new(*dtype, shape.clone(), bytes).unwrap())
         });
-        safetensors::serialize(views, None).unwrap()
+        let metadata = classes.map(|json| HashMap::from([("classes".into(), json.into())]));
+        safetensors::serialize(views, metadata).unwrap()
     }
 
     fn f32s(values: &[f32]) -> Vec<u8> {
@@ -341,17 +349,12 @@ mod tests {
         let test = Dataset::unlabelled_from_safetensors(&path, Part::Test, 3).unwrap();
         assert_eq!(test.features(), split.test.features());
 
-        let few = written(&[], &names[..2]).unwrap();
-        assert_eq!(class_names(&few).unwrap().unwrap(), names[..2]);
-        let broken = String::from_utf8_lossy(&few).replace("[\\\"no", "{\\\"no");
-        assert!(class_names(broken.as_bytes()).unwrap_err().to_string().contains("no list"));
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        assert!(text.contains(r#"[\"no\",\"maybe\",\"yes\"]"#));
-        let fewer = bytes.clone();
-        let at = fewer.windows(10).position(|w| w == br#",\"yes\"]""#).unwrap();
-        let fewer = [&fewer[..at], br#"]""#, &[b' '; 8], &fewer[at + 10..]].concat();
-        let said = Split::from_tensors(&fewer).unwrap_err().to_string();
-        assert!(said.contains("holds 2; the file names 2 classes"), "{said}");
+        let refused = |classes| {
+            Split::from_tensors(&file_with(&tensors(), Some(classes))).unwrap_err().to_string()
+        };
+        let few = refused(r#"["no","maybe"]"#);
+        assert!(few.contains("test.y: holds 2; the file names 2 classes"), "{few}");
+        assert!(refused("{}").contains("no list"));
     }
 
     #[test]

@@ -138,13 +138,7 @@ impl SourceArgs {
         let meaning = Meaning::Base(base.schema().map(AsRef::as_ref));
         let samples = self.data.load(Some(base.name()), meaning)?;
         let split = self.head_of(samples.split);
-        let (inputs, got) = (base.architecture().input().features(), split.train.inputs());
-        if inputs != got {
-            return Err(problem(
-                format!("the base takes {inputs} inputs, but the data has {got}"),
-                "choose data of the kind that the base was trained on",
-            ));
-        }
+        check_inputs(base.architecture().input().features(), &split.train)?;
         let rng = &mut ChaCha20Rng::seed_from_u64(self.data.seed);
         let (classes, all) = (split.train.classes(), base.architecture().blocks().len());
         let start = base
@@ -273,6 +267,20 @@ const WEIGHT_BITS: u32 = 14;
 fn format(largest: f64, bits: u32) -> Format {
     let integer = (1..40).find(|&integer| exp2(integer) > largest + 1.0).unwrap_or(40);
     Format::new(integer, bits.saturating_sub(integer).max(1))
+}
+
+/// Refuses rows that are not what a base takes.
+///
+/// # Errors
+/// Names both numbers.
+pub(super) fn check_inputs(takes: usize, rows: &Dataset) -> Result<()> {
+    match rows.inputs() {
+        got if got == takes => Ok(()),
+        got => Err(problem(
+            format!("the base takes {takes} inputs, but the data has {got}"),
+            "choose data of the kind that the base was trained on",
+        )),
+    }
 }
 
 /// The same rows, by other features.

@@ -6,11 +6,11 @@ use anyhow::{Context, Result};
 use gelu_core::error::PeerMisbehaved;
 use gelu_nn::{Dataset, Schema, Split};
 use gelu_service::Error;
-use gelu_transfer::BasePlan;
+use gelu_transfer::{BasePlan, Rows};
 use rand::rngs::ChaCha20Rng;
 use serde_json::{Value, json};
 
-use super::super::source::with_features;
+use super::super::source::{check_inputs, with_features};
 use super::base;
 use super::fit::check_memory;
 use super::link::Link;
@@ -22,7 +22,7 @@ use crate::data::{DataArgs, Meaning};
 use crate::destination::{Destination, Kind};
 use crate::output::Output;
 use crate::phases::{Phases, bytes, say, seconds};
-use crate::problem::{Advise, problem};
+use crate::problem::Advise;
 
 /// Have another party's base turn rows into features, without seeing them: setup 1 without its file
 #[derive(Debug, clap::Args)]
@@ -106,8 +106,7 @@ pub(in super::super) fn run(args: &Args, output: Output) -> Result<()> {
         Ok(features)
     };
     let (features, sent) = wait_or(&runtime, asked, next)?;
-    let count = if parts.len() == 1 { 0 } else { parts[0].len() };
-    let made = given.become_features(base::columns(&features, count))?;
+    let made = given.as_features(&features)?;
     out.write(&made.to_tensors()?)?;
     let done = Done { args, card: &card, plan: &plan, made: &made, sent, phases };
     output.show(&done.json(), done.text(address))
@@ -124,14 +123,8 @@ impl Args {
             Some(path) if self.new => Given::New(self.data.new_rows(path, meaning)?),
             _ => Given::Labelled(self.data.load(Some(&card.name), meaning)?.split),
         };
-        let (takes, got) = (card.inputs as usize, given.parts()[0].inputs());
-        match takes == got {
-            true => Ok(given),
-            false => Err(problem(
-                format!("the base takes {takes} inputs, but the data has {got}"),
-                "choose data of the kind that the base was trained on",
-            )),
-        }
+        given.parts().iter().try_for_each(|part| check_inputs(card.inputs as usize, part))?;
+        Ok(given)
     }
 }
 
@@ -143,17 +136,20 @@ impl Given {
         }
     }
 
-    /// The same rows, by what the base made of those to train on and of the others.
-    fn become_features(
-        &self,
-        (train, test): (ndarray::Array2<f64>, ndarray::Array2<f64>),
-    ) -> Result<Self> {
+    /// The same rows, by what the base made of them.
+    fn as_features(&self, features: &Rows) -> Result<Self> {
         Ok(match self {
-            Self::Labelled(split) => Self::Labelled(Split {
-                train: with_features(train, &split.train)?,
-                test: with_features(test, &split.test)?,
-            }),
-            Self::New(rows) => Self::New(with_features(test, rows)?),
+            Self::Labelled(split) => {
+                let (train, test) = base::columns(features, split.train.len());
+                Self::Labelled(Split {
+                    train: with_features(train, &split.train)?,
+                    test: with_features(test, &split.test)?,
+                })
+            }
+            Self::New(rows) => {
+                let (_, all) = base::columns(features, 0);
+                Self::New(with_features(all, rows)?)
+            }
         })
     }
 
