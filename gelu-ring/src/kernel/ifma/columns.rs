@@ -3,13 +3,11 @@
 use core::arch::x86_64::{
     _mm512_and_si512, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_setzero_si512,
 };
+use core::marker::PhantomData;
 
 use super::factors::TILE;
 use super::vector::{Factor, Factors, Line, RADIX, V, Vectors, load, splat, store};
 use crate::modulus::Modulus;
-
-/// Columns that are worked on together, to hide the latency of products.
-pub(super) const COLUMNS: usize = 2;
 
 /// Tiles that are worked on together, to hide the latency of products.
 pub(super) const TILES: usize = 2;
@@ -18,9 +16,9 @@ pub(super) const TILES: usize = 2;
 pub(super) struct Constants {
     pub(super) modulus: Vectors,
     pub(super) four_q: V,
-    pub(super) six_q: V,
     pub(super) eight_q: V,
     pub(super) sixteen_q: V,
+    pub(super) twenty_five_q: V,
     pub(super) thirty_two_q: V,
     /// ⌊2^52 / q⌋.
     ratio: V,
@@ -37,9 +35,9 @@ impl Constants {
         Self {
             modulus,
             four_q: splat(4 * q),
-            six_q: splat(6 * q),
             eight_q: splat(8 * q),
             sixteen_q: splat(16 * q),
+            twenty_five_q: splat(25 * q),
             thirty_two_q: splat(32 * q),
             ratio: splat(radix / q),
             minus_q: splat(radix - q),
@@ -93,43 +91,41 @@ pub(super) fn splat_all<const M: usize>(factors: &[Factor; M]) -> [Factors; M] {
     all
 }
 
-/// Neighbouring lines of a row.
-pub(super) type Neighbours = [Line; COLUMNS];
-
-/// A block's parts, which stand below each other.
-#[inline(always)]
-pub(super) fn rows<const M: usize>(block: &mut [Line]) -> [&mut [Neighbours]; M] {
-    let size = block.len() / M / COLUMNS;
-    let mut rest = block.as_chunks_mut().0;
-    core::array::from_fn(|_| {
-        let (row, after) = core::mem::take(&mut rest).split_at_mut(size);
-        rest = after;
-        row
-    })
+/// A block as `M` parts that stand below each other. By a pointer: slices are checked line by line, and for their making the compiler
+/// wrote all factors to memory, which took as long as a quarter of the stages of a small block.
+pub(super) struct Parts<'a, const M: usize> {
+    first: *mut Line,
+    /// Lines of a part.
+    pub(super) size: usize,
+    block: PhantomData<&'a mut [Line]>,
 }
 
-#[target_feature(enable = "avx512f,avx512ifma")]
-#[inline]
-pub(super) fn read<const M: usize>(rows: &[&mut [Neighbours]; M], at: usize) -> [[V; COLUMNS]; M] {
-    let mut x = [[_mm512_setzero_si512(); COLUMNS]; M];
-    for (x, row) in x.iter_mut().zip(rows) {
-        for (x, line) in x.iter_mut().zip(&row[at]) {
-            *x = load(line);
-        }
+impl<'a, const M: usize> Parts<'a, M> {
+    #[inline(always)]
+    pub(super) fn of(block: &'a mut [Line]) -> Self {
+        Self { first: block.as_mut_ptr(), size: block.len() / M, block: PhantomData }
     }
-    x
-}
 
-#[target_feature(enable = "avx512f,avx512ifma")]
-#[inline]
-pub(super) fn write<const M: usize>(
-    rows: &mut [&mut [Neighbours]; M],
-    at: usize,
-    x: &[[V; COLUMNS]; M],
-) {
-    for (x, row) in x.iter().zip(rows) {
-        for (x, line) in x.iter().zip(&mut row[at]) {
-            store(line, *x);
+    /// Line `at` of each.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    #[inline]
+    pub(super) fn read(&self, at: usize) -> [V; M] {
+        assert!(at < self.size, "a line of a part");
+        let mut x = [_mm512_setzero_si512(); M];
+        for (k, x) in x.iter_mut().enumerate() {
+            // SAFETY: `at` was checked, so the line is in part k of the block.
+            *x = load(unsafe { &*self.first.add(k * self.size + at) });
+        }
+        x
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    #[inline]
+    pub(super) fn write(&mut self, at: usize, x: &[V; M]) {
+        assert!(at < self.size, "a line of a part");
+        for (k, x) in x.iter().enumerate() {
+            // SAFETY: the same, and nobody else holds the block.
+            store(unsafe { &mut *self.first.add(k * self.size + at) }, *x);
         }
     }
 }

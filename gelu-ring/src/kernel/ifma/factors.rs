@@ -1,8 +1,6 @@
 //! The factors of a transform, in the order in which it wants them.
 
-use core::arch::x86_64::_mm512_permutexvar_epi64;
-
-use super::vector::{Factor, Factors, LANES, Line, load};
+use super::vector::{Factor, Factors, LANES, Line, V, doubled, four_twice, load, two};
 use crate::ntt::SPAN;
 
 /// Lines of a tile.
@@ -35,16 +33,11 @@ struct Lines {
     quotient: Line,
 }
 
-/// The lanes of [`Tile::by_four`] for the two lines of each pair: lane i belongs to group 0 or 1.
-const BY_FOUR: [Line; 4] = [
-    [0, 0, 0, 0, 1, 1, 1, 1],
-    [2, 2, 2, 2, 3, 3, 3, 3],
-    [4, 4, 4, 4, 5, 5, 5, 5],
-    [6, 6, 6, 6, 7, 7, 7, 7],
-];
+/// The groups of [`Tile::by_four`]: half of them belong to two pairs of lines, in turns.
+const BY_FOUR: [usize; LANES] = [0, 2, 1, 3, 4, 6, 5, 7];
 
-/// The same of a half of [`Tile::by_two`], for groups 0 to 3.
-const BY_TWO: [Line; 2] = [[0, 0, 2, 2, 1, 1, 3, 3], [4, 4, 6, 6, 5, 5, 7, 7]];
+/// The groups of a half of [`Tile::by_two`]: they belong to two pairs of lines, in turns.
+const BY_TWO: [usize; LANES] = [0, 4, 2, 6, 1, 5, 3, 7];
 
 /// The group of lane i in a pair of lines, partners 1 apart.
 const BY_ONE: [usize; LANES] = [0, 1, 4, 5, 2, 3, 6, 7];
@@ -56,18 +49,8 @@ impl Lines {
 
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline]
-    fn load(&self) -> Factors {
-        Factors { value: load(&self.value), quotient: load(&self.quotient) }
-    }
-
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    #[inline]
-    fn spread(&self, lanes: &Line) -> Factors {
-        let (all, lanes) = (self.load(), load(lanes));
-        Factors {
-            value: _mm512_permutexvar_epi64(lanes, all.value),
-            quotient: _mm512_permutexvar_epi64(lanes, all.quotient),
-        }
+    fn map(&self, f: impl Fn(&Line) -> V) -> Factors {
+        Factors { value: f(&self.value), quotient: f(&self.quotient) }
     }
 }
 
@@ -76,36 +59,43 @@ impl Tile {
     fn new(factors: &[Factor], tiles: usize, i: usize) -> Self {
         // The stages after the three down the lines have 8, 16, 32 groups a tile.
         let stage = |groups: usize| &factors[groups * (tiles + i)..][..groups];
-        let eight = |part: &[Factor]| Lines::new(part.try_into().expect("eight"));
-        let pair = |pair: &[Factor]| Lines::new(BY_ONE.map(|group| pair[group]));
+        let lines = |order: [usize; LANES], part: &[Factor]| Lines::new(order.map(|i| part[i]));
         let [by_two, by_one] = [stage(16), stage(32)];
         Self {
-            by_four: eight(stage(8)),
-            by_two: [eight(&by_two[..8]), eight(&by_two[8..])],
-            by_one: core::array::from_fn(|k| pair(&by_one[8 * k..][..8])),
+            by_four: lines(BY_FOUR, stage(8)),
+            by_two: [lines(BY_TWO, &by_two[..8]), lines(BY_TWO, &by_two[8..])],
+            by_one: core::array::from_fn(|k| lines(BY_ONE, &by_one[8 * k..][..8])),
             down: down(factors, tiles, i),
         }
     }
 
-    /// Of pair `k` of lines, partners 4 apart.
+    /// Of pair `k` of lines, partners 4 apart, on the way forward: each in a half of the lanes.
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline]
     pub(super) fn by_four(&self, k: usize) -> Factors {
-        self.by_four.spread(&BY_FOUR[k])
+        let at = 4 * (k / 2) + k % 2;
+        self.by_four.map(|line| two(&line[at], &line[at + 2]))
+    }
+
+    /// The same on the way back: in the order 0 0 1 1 0 0 1 1.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    #[inline]
+    pub(super) fn by_four_back(&self, k: usize) -> Factors {
+        self.by_four.map(|line| doubled(four_twice(&line.as_chunks().0[k / 2]), k % 2 == 1))
     }
 
     /// Of pair `k` of lines, partners 2 apart.
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline]
     pub(super) fn by_two(&self, k: usize) -> Factors {
-        self.by_two[k / 2].spread(&BY_TWO[k % 2])
+        self.by_two[k / 2].map(|line| doubled(load(line), k % 2 == 1))
     }
 
     /// Of pair `k` of lines, partners 1 apart.
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline]
     pub(super) fn by_one(&self, k: usize) -> Factors {
-        self.by_one[k].load()
+        self.by_one[k].map(|line| load(line))
     }
 }
 

@@ -1,43 +1,38 @@
 //! Coefficients to evaluations.
 //!
 //! # Bounds
-//! *Lazily*, three stages begin with x + 6q, and each takes x to x + t and x − t for 0 ≤ t < q + y·q/2^52: so values
-//! stay above 0, and 16 stages from residues lead below 58q. Nothing is reduced until the end.
-//! Transforms by lines begin each stage with x + 2q, so 12 stages lead below 49q.
+//! *Lazily*, the first stage begins with x + 25q, and each takes x to x + t and x − t for 0 ≤ t < q + y·q/2^52 ≤ q + y/64: in 16
+//! stages from residues all t together are below 25q, so values stay above 0 and below 51q. Nothing is reduced until the end.
 //! *Strictly*, x is brought below 2q in each stage, and x + t and x + 2q − t for 0 < t < 2q are below 4q.
 
 use core::arch::x86_64::{_mm512_add_epi64, _mm512_sub_epi64};
 
-use super::columns::{COLUMNS, Constants, TILES, read, read_tiles, rows, splat_all, write};
+use super::columns::{Constants, Parts, TILES, read_tiles, splat_all};
 use super::factors::{TILE, Tile};
 use super::vector::{
     Factor, Factors, Line, V, below, even_and_odd, even_and_odd_pairs, halves, load, store,
 };
 
-/// One butterfly in each of several columns.
+/// One butterfly.
 macro_rules! forward {
-    ($c:ident, $x:ident, $a:literal, $b:literal, $w:expr) => {{
-        let w = $w;
-        for k in 0..COLUMNS {
-            ($x[$a][k], $x[$b][k]) = $c.forward::<LAZY>($x[$a][k], $x[$b][k], w);
-        }
-    }};
+    ($c:ident, $x:ident, $a:literal, $b:literal, $w:expr) => {
+        ($x[$a], $x[$b]) = $c.forward::<LAZY>($x[$a], $x[$b], $w)
+    };
 }
 
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(super) fn forward_by_eight<const LAZY: bool>(
+pub(super) fn forward_by_eight<const LAZY: bool, const FIRST: bool>(
     c: &Constants,
     block: &mut [Line],
     down: &[Factor; 7],
 ) {
+    let mut parts = Parts::<8>::of(block);
     let w: [Factors; 7] = splat_all(down);
-    let size = block.len() / 8;
-    let mut rows = rows::<8>(block);
-    for at in 0..size / COLUMNS {
-        let mut x = read(&rows, at);
-        if LAZY {
-            for x in x[..4].as_flattened_mut() {
-                *x = _mm512_add_epi64(*x, c.six_q);
+    for at in 0..parts.size {
+        let mut x = parts.read(at);
+        if LAZY && FIRST {
+            for x in &mut x[..4] {
+                *x = _mm512_add_epi64(*x, c.twenty_five_q);
             }
         }
         forward!(c, x, 0, 4, w[0]);
@@ -52,31 +47,30 @@ pub(super) fn forward_by_eight<const LAZY: bool>(
         forward!(c, x, 2, 3, w[4]);
         forward!(c, x, 4, 5, w[5]);
         forward!(c, x, 6, 7, w[6]);
-        write(&mut rows, at, &x);
+        parts.write(at, &x);
     }
 }
 
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(super) fn forward_by_four<const LAZY: bool>(
+pub(super) fn forward_by_four<const LAZY: bool, const FIRST: bool>(
     c: &Constants,
     block: &mut [Line],
     down: [Factor; 3],
 ) {
+    let mut parts = Parts::<4>::of(block);
     let w: [Factors; 3] = splat_all(&down);
-    let size = block.len() / 4;
-    let mut rows = rows::<4>(block);
-    for at in 0..size / COLUMNS {
-        let mut x = read(&rows, at);
-        if LAZY {
-            for x in x[..2].as_flattened_mut() {
-                *x = _mm512_add_epi64(*x, c.four_q);
+    for at in 0..parts.size {
+        let mut x = parts.read(at);
+        if LAZY && FIRST {
+            for x in &mut x[..2] {
+                *x = _mm512_add_epi64(*x, c.twenty_five_q);
             }
         }
         forward!(c, x, 0, 2, w[0]);
         forward!(c, x, 1, 3, w[0]);
         forward!(c, x, 0, 1, w[1]);
         forward!(c, x, 2, 3, w[2]);
-        write(&mut rows, at, &x);
+        parts.write(at, &x);
     }
 }
 
@@ -94,7 +88,10 @@ pub(super) fn forward_lines<const LAZY: bool>(
             let (left, right) = group.split_at_mut(half);
             let w = Factors::splat(w);
             for (x, y) in left.iter_mut().zip(right) {
-                let a = if LAZY { _mm512_add_epi64(load(x), c.modulus.two_q) } else { load(x) };
+                let mut a = load(x);
+                if LAZY && groups == 1 {
+                    a = _mm512_add_epi64(a, c.twenty_five_q);
+                }
                 let (sum, difference) = c.forward::<LAZY>(a, load(y), w);
                 store(x, sum);
                 store(y, difference);
@@ -125,22 +122,14 @@ pub(super) fn forward_tiles<const LAZY: bool>(
         };
     }
     macro_rules! within {
-        ($table:ident, $together:ident, $raised:literal) => {
+        ($table:ident, $together:ident) => {
             for (x, table) in x.iter_mut().zip(tables) {
                 for (k, x) in x.as_chunks_mut::<2>().0.iter_mut().enumerate() {
                     let (a, b) = $together(x[0], x[1]);
-                    let a = if LAZY && $raised { _mm512_add_epi64(a, c.six_q) } else { a };
                     (x[0], x[1]) = c.forward::<LAZY>(a, b, table.$table(k));
                 }
             }
         };
-    }
-    if LAZY {
-        for x in &mut x {
-            for x in &mut x[..4] {
-                *x = _mm512_add_epi64(*x, c.six_q);
-            }
-        }
     }
     down!(0, 4, 0);
     down!(1, 5, 0);
@@ -154,9 +143,9 @@ pub(super) fn forward_tiles<const LAZY: bool>(
     down!(2, 3, 4);
     down!(4, 5, 5);
     down!(6, 7, 6);
-    within!(by_four, halves, true);
-    within!(by_two, even_and_odd_pairs, false);
-    within!(by_one, even_and_odd, false);
+    within!(by_four, halves);
+    within!(by_two, even_and_odd_pairs);
+    within!(by_one, even_and_odd);
     for (tile, x) in tiles.into_iter().zip(&x) {
         for (line, x) in tile.iter_mut().zip(x) {
             store(line, c.residue::<LAZY>(*x));

@@ -7,39 +7,32 @@
 
 use core::arch::x86_64::{_mm512_add_epi64, _mm512_setzero_si512, _mm512_sub_epi64};
 
-use super::columns::{COLUMNS, Constants, TILES, read, read_tiles, rows, splat_all, write};
+use super::columns::{Constants, Parts, TILES, read_tiles, splat_all};
 use super::factors::{TILE, Tile};
 use super::vector::{
-    Factor, Factors, Line, V, below, even_and_odd, halves, interleaved_pairs, store,
+    Factor, Factors, Line, V, below, even_and_odd, even_and_odd_pairs, halves, store,
 };
 
-/// One butterfly in each of several columns, y lazily below `$bound`.
+/// One butterfly, y lazily below `$bound`.
 macro_rules! inverse {
-    ($c:ident, $x:ident, $a:literal, $b:literal, $w:expr, $bound:expr) => {{
-        let w = $w;
-        for k in 0..COLUMNS {
-            let (sum, product) = $c.inverse::<LAZY>($x[$a][k], $x[$b][k], w, $bound);
-            ($x[$a][k], $x[$b][k]) = (sum, product);
-        }
-    }};
+    ($c:ident, $x:ident, $a:literal, $b:literal, $w:expr, $bound:expr) => {
+        ($x[$a], $x[$b]) = $c.inverse::<LAZY>($x[$a], $x[$b], $w, $bound)
+    };
 }
 
 /// The last butterfly of a pass. Large lazy sums are brought below 2q; at the very end, sums are scaled and all is
 /// reduced.
 macro_rules! last_inverse {
     ($c:ident, $x:ident, $a:literal, $b:literal, $w:expr, $scale:ident, $bound:expr, $large:literal) => {{
-        let w = $w;
-        for k in 0..COLUMNS {
-            let (sum, product) = $c.inverse::<LAZY>($x[$a][k], $x[$b][k], w, $bound);
-            ($x[$a][k], $x[$b][k]) = if LAST {
-                let sum = $c.times::<LAZY>(sum, $scale);
-                ($c.canonical::<LAZY>(sum), $c.canonical::<LAZY>(product))
-            } else if LAZY && $large {
-                ($c.below_two_q(sum), product)
-            } else {
-                (sum, product)
-            };
-        }
+        let (sum, product) = $c.inverse::<LAZY>($x[$a], $x[$b], $w, $bound);
+        ($x[$a], $x[$b]) = if LAST {
+            let sum = $c.times::<LAZY>(sum, $scale);
+            ($c.canonical::<LAZY>(sum), $c.canonical::<LAZY>(product))
+        } else if LAZY && $large {
+            ($c.below_two_q(sum), product)
+        } else {
+            (sum, product)
+        };
     }};
 }
 
@@ -50,12 +43,11 @@ pub(super) fn inverse_by_eight<const LAZY: bool, const LAST: bool>(
     down: &[Factor; 7],
     scale: Factor,
 ) {
+    let mut parts = Parts::<8>::of(block);
     let (w, scale): ([Factors; 7], _) = (splat_all(down), Factors::splat(scale));
     let (two_q, four_q) = (c.modulus.two_q, c.four_q);
-    let size = block.len() / 8;
-    let mut rows = rows::<8>(block);
-    for at in 0..size / COLUMNS {
-        let mut x = read(&rows, at);
+    for at in 0..parts.size {
+        let mut x = parts.read(at);
         inverse!(c, x, 0, 1, w[3], four_q);
         inverse!(c, x, 2, 3, w[4], four_q);
         inverse!(c, x, 4, 5, w[5], four_q);
@@ -68,7 +60,7 @@ pub(super) fn inverse_by_eight<const LAZY: bool, const LAST: bool>(
         last_inverse!(c, x, 1, 5, w[0], scale, four_q, true);
         last_inverse!(c, x, 2, 6, w[0], scale, two_q, false);
         last_inverse!(c, x, 3, 7, w[0], scale, two_q, false);
-        write(&mut rows, at, &x);
+        parts.write(at, &x);
     }
 }
 
@@ -79,17 +71,16 @@ pub(super) fn inverse_by_four<const LAZY: bool, const LAST: bool>(
     down: [Factor; 3],
     scale: Factor,
 ) {
+    let mut parts = Parts::<4>::of(block);
     let (w, scale): ([Factors; 3], _) = (splat_all(&down), Factors::splat(scale));
     let (two_q, four_q) = (c.modulus.two_q, c.four_q);
-    let size = block.len() / 4;
-    let mut rows = rows::<4>(block);
-    for at in 0..size / COLUMNS {
-        let mut x = read(&rows, at);
+    for at in 0..parts.size {
+        let mut x = parts.read(at);
         inverse!(c, x, 0, 1, w[1], four_q);
         inverse!(c, x, 2, 3, w[2], four_q);
         last_inverse!(c, x, 0, 2, w[0], scale, c.eight_q, true);
         last_inverse!(c, x, 1, 3, w[0], scale, two_q, false);
-        write(&mut rows, at, &x);
+        parts.write(at, &x);
     }
 }
 
@@ -122,8 +113,8 @@ pub(super) fn inverse_tiles<const LAZY: bool>(
     }
     let (two_q, four_q, eight_q) = (c.modulus.two_q, c.four_q, c.eight_q);
     within!(by_one, even_and_odd, c.modulus.q);
-    within!(by_two, interleaved_pairs, two_q);
-    within!(by_four, halves, four_q);
+    within!(by_two, halves, two_q);
+    within!(by_four_back, even_and_odd_pairs, four_q);
     down!(0, 1, 3, eight_q);
     down!(2, 3, 4, eight_q);
     down!(4, 5, 5, eight_q);

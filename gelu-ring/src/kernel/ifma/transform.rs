@@ -1,7 +1,7 @@
 //! The transforms, three or two stages at a time.
 //!
 //! A block of 64·2^k residues is taken by columns, its eighths or quarters standing below each other: three or
-//! two stages in registers, one load and store a residue. Then its parts follow, one after the other, so
+//! two stages in registers, one load and store a residue; one column at a time, so that its factors stay in registers too. Then its parts follow, one after the other, so
 //! that what fits the first cache stays there. A tile of 64 residues takes six stages: three down its eight
 //! lines, and three within pairs of lines, which shuffles bring together:
 //!
@@ -12,6 +12,7 @@
 //! partners 1 apart     a₀a₂b₀b₂a₄a₆b₄b₆          a₁a₃b₁b₃a₅a₇b₅b₇       stays like that
 //! ```
 //!
+//! On the way back partners 4 apart stand as a₀a₁b₀b₁a₂a₃b₂b₃ and a₄a₅b₄b₅a₆a₇b₆b₇, so that no shuffle needs an index.
 //! These shuffles are the cheap ones: others would put equal factors where a load can repeat them, and took 9 %
 //! longer. Factors are held once, 2.1 words a residue in each direction, and spread over the lanes as they are loaded. That is more than
 //! the residues themselves, and tables of a ring of several primes do not stay in the second cache: with each factor as often as
@@ -106,14 +107,20 @@ impl Transform {
         if parts == 8 {
             let down = down(&self.forward.blocks, blocks, i);
             for block in &mut rows {
-                forward_by_eight::<LAZY>(c, block, &down);
+                match blocks == 1 {
+                    true => forward_by_eight::<LAZY, true>(c, block, &down),
+                    false => forward_by_eight::<LAZY, false>(c, block, &down),
+                }
             }
         } else {
             let factors = &self.forward.blocks;
             let (one, two) = (blocks + i, 2 * (blocks + i));
             let down = [factors[one], factors[two], factors[two + 1]];
             for block in &mut rows {
-                forward_by_four::<LAZY>(c, block, down);
+                match blocks == 1 {
+                    true => forward_by_four::<LAZY, true>(c, block, down),
+                    false => forward_by_four::<LAZY, false>(c, block, down),
+                }
             }
         }
         let size = lines / parts;

@@ -1,10 +1,10 @@
 //! Eight residues in a register, and what is done to them.
 
 use core::arch::x86_64::{
-    __m512i, _mm512_loadu_si512, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_min_epu64,
-    _mm512_permutex2var_epi64, _mm512_set_epi64, _mm512_set1_epi64, _mm512_setzero_si512,
-    _mm512_shuffle_i64x2, _mm512_storeu_si512, _mm512_sub_epi64, _mm512_unpackhi_epi64,
-    _mm512_unpacklo_epi64,
+    __m512i, _mm_loadl_epi64, _mm256_loadu_si256, _mm512_broadcast_i64x4, _mm512_loadu_si512,
+    _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_mask_broadcastq_epi64, _mm512_min_epu64,
+    _mm512_set1_epi64, _mm512_setzero_si512, _mm512_shuffle_i64x2, _mm512_storeu_si512,
+    _mm512_sub_epi64, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
 };
 
 use crate::modulus::Modulus;
@@ -118,6 +118,30 @@ pub(super) fn load(line: &Line) -> V {
     unsafe { _mm512_loadu_si512(core::ptr::from_ref(line).cast()) }
 }
 
+/// `low` in the lower half of the lanes, `high` in the upper one.
+#[target_feature(enable = "avx512f,avx512ifma")]
+#[inline]
+pub(super) fn two(low: &u64, high: &u64) -> V {
+    // SAFETY: a word is read, and no alignment is asked for. As a vector: what comes from a register of the other kind takes longer.
+    let high = unsafe { _mm_loadl_epi64(core::ptr::from_ref(high).cast()) };
+    _mm512_mask_broadcastq_epi64(splat(*low), 0b1111_0000, high)
+}
+
+/// Half a line, twice.
+#[target_feature(enable = "avx512f,avx512ifma")]
+#[inline]
+pub(super) fn four_twice(half: &[u64; LANES / 2]) -> V {
+    // SAFETY: half a line has 32 bytes, and no alignment is asked for.
+    _mm512_broadcast_i64x4(unsafe { _mm256_loadu_si256(core::ptr::from_ref(half).cast()) })
+}
+
+/// The odd or the even lanes, each twice.
+#[target_feature(enable = "avx512f,avx512ifma")]
+#[inline]
+pub(super) fn doubled(a: V, odd: bool) -> V {
+    if odd { _mm512_unpackhi_epi64(a, a) } else { _mm512_unpacklo_epi64(a, a) }
+}
+
 #[target_feature(enable = "avx512f,avx512ifma")]
 #[inline]
 pub(super) fn store(line: &mut Line, v: V) {
@@ -137,15 +161,6 @@ pub(super) fn halves(a: V, b: V) -> (V, V) {
 #[inline]
 pub(super) fn even_and_odd_pairs(a: V, b: V) -> (V, V) {
     (_mm512_shuffle_i64x2::<0b10_00_10_00>(a, b), _mm512_shuffle_i64x2::<0b11_01_11_01>(a, b))
-}
-
-/// The inverse of [`even_and_odd_pairs`].
-#[target_feature(enable = "avx512f,avx512ifma")]
-#[inline]
-pub(super) fn interleaved_pairs(a: V, b: V) -> (V, V) {
-    let low = _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0);
-    let high = _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4);
-    (_mm512_permutex2var_epi64(a, low, b), _mm512_permutex2var_epi64(a, high, b))
 }
 
 /// a₀b₀a₂b₂a₄b₄a₆b₆ and a₁b₁a₃b₃a₅b₅a₇b₇; its own inverse.
