@@ -21,7 +21,6 @@
 //! [`view`] reads what a party has really seen out of a transcript, [`algebra`] solves, [`scene`] has
 //! data, models and sessions; [`digits`], [`target`] and [`smooth`] are the tools of the others.
 
-pub mod algebra;
 pub mod approximate;
 pub mod blind;
 pub mod digits;
@@ -41,6 +40,8 @@ pub mod smooth;
 pub mod target;
 pub mod unmixing;
 pub mod view;
+
+pub use gelu_algebra as algebra;
 
 #[cfg(test)]
 mod tests {

@@ -2,10 +2,10 @@
 //!
 //! The examples are read from the program itself and run as they stand, with four changes: what they
 //! name but nobody has (`loans.csv`, `gelu.example.org`) is made here; where they name no backend they take
-//! the one that encrypts nothing (and keeps no keys), which differs in time only; trainings run once for
-//! each seed, and on a tenth of the `--rows` that they ask for.
+//! the one that encrypts nothing (and keeps no keys), which differs in time only; trainings run for one seed and one
+//! epoch, on a tenth of the rows that they ask for.
 //!
-//! `GELU_EXAMPLES=all` runs ten seeds on all rows, and the examples that take minutes; use a release build for it.
+//! `GELU_EXAMPLES=all` runs ten seeds, all epochs and rows, and the examples that take minutes; use a release build for it.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -247,11 +247,19 @@ impl Bench {
         if let Some(web) = words.iter().position(|word| word == "--web") {
             words[web + 1] = "127.0.0.1:0".into();
         }
-        if !self.thorough
-            && let Some(rows) = words.iter().position(|word| word == "--rows")
-        {
-            let asked: usize = words[rows + 1].parse().unwrap();
-            words[rows + 1] = (asked / 10).to_string();
+        if !self.thorough {
+            for option in ["--rows", "--held-out"] {
+                if let Some(rows) = words.iter().position(|word| word == option) {
+                    let asked: usize = words[rows + 1].parse().unwrap();
+                    words[rows + 1] = (asked / 10).to_string();
+                }
+            }
+            if let Some(epochs) = words.iter().position(|word| word == "--epochs") {
+                let asked: usize = words[epochs + 1].parse().unwrap();
+                words[epochs + 1] = asked.min(1).to_string();
+            } else if command == "train" {
+                words.extend(["--epochs", "1"].map(String::from));
+            }
         }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         if example.starts_with("gelu schema sum") {
@@ -365,17 +373,34 @@ impl Drop for Server {
     }
 }
 
-#[test]
-fn every_example_of_every_help_page_ends_well() {
+/// Runs the examples of these commands, or of all others, in a folder of their own.
+fn run_examples(of: impl Fn(&str) -> bool) {
     let bench = Bench::new();
     let examples = bench.examples(&[]);
     assert!(examples.len() > 50, "found only {examples:?}");
     for (slow, _) in SLOW.into_iter().chain(ELSEWHERE) {
         assert!(examples.contains(slow), "{slow} is no example any more");
     }
-    for example in &examples {
+    for example in examples.iter().filter(|example| of(example)) {
         let began = std::time::Instant::now();
         bench.run(example);
         println!("{:6.1} s  {example}", began.elapsed().as_secs_f64());
     }
+}
+
+/// The commands whose examples take half of the time.
+const HALF: [&str; 2] = ["gelu transfer", "gelu bench"];
+
+fn is_in_half(example: &str) -> bool {
+    HALF.iter().any(|command| example.starts_with(command))
+}
+
+#[test]
+fn every_example_of_transfer_and_bench_ends_well() {
+    run_examples(is_in_half);
+}
+
+#[test]
+fn every_other_example_of_every_help_page_ends_well() {
+    run_examples(|example| !is_in_half(example));
 }

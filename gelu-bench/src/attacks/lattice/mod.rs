@@ -26,7 +26,6 @@ pub mod estimate;
 mod exhibit;
 pub mod masking;
 pub mod noise;
-pub mod reduction;
 
 use gelu_core::backend::Layout;
 use gelu_core::ledger::{Exposure, LayerExposure};
@@ -41,6 +40,7 @@ use gelu_ring::{Basis, Coefficients, Evaluations, Poly};
 use ndarray::Array2;
 use rand::{CryptoRng, RngExt};
 
+pub use crate::attacks::algebra::reduction;
 pub use exhibit::exhibit;
 
 /// c₀ and c₁.

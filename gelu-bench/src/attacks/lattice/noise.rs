@@ -14,10 +14,11 @@
 
 use gelu_core::Result;
 use gelu_ring::Poly;
-use nalgebra::{DMatrix, DVector};
+use nalgebra::DMatrix;
 use rand::CryptoRng;
 
 use super::{Place, Scene, largest_errors};
+use crate::attacks::algebra::LeastSquares;
 
 /// Of which server the noise is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +42,7 @@ impl Scene {
         rng: &mut dyn CryptoRng,
     ) -> Result<Vec<f64>> {
         let outputs = self.outputs();
-        let mut squares = DMatrix::zeros(places.len(), places.len());
-        let mut products = DVector::zeros(places.len());
+        let mut weights = LeastSquares::new(places.len());
         for _ in 0..questions {
             let errors = largest_errors(self.degree(), rng);
             let question = self.ask_error(&errors, rng);
@@ -59,11 +59,9 @@ impl Scene {
             };
             let equations =
                 DMatrix::from_fn(outputs.len(), places.len(), |i, j| row(outputs[i], &places[j]));
-            squares += equations.tr_mul(&equations);
-            products += equations.tr_mul(&DVector::from_vec(noise));
+            weights.add(&equations, noise);
         }
-        let solution = squares.cholesky().map(|squares| squares.solve(&products));
-        Ok(solution.map_or_else(Vec::new, |weights| weights.as_slice().to_vec()))
+        Ok(weights.solve().unwrap_or_default())
     }
 
     /// (c₀ + c₁·s)·q/2^w of what the real server sends, centred: its noise, as the answer is 0.

@@ -1,5 +1,15 @@
 //! The linear algebra that the attacks share: systems solved exactly in integers, least-norm
-//! guesses, spans, and how alike two pictures are.
+//! guesses, spans, and how alike two pictures are; least squares over many equations
+//! ([`LeastSquares`]), and short vectors of lattices ([`reduction`]).
+//!
+//! A crate of its own because it computes: it is optimised in tests, and the rest of gelu-bench,
+//! which compiles five times as fast without, is not.
+#![forbid(unsafe_code)]
+
+mod least_squares;
+pub mod reduction;
+
+pub use least_squares::LeastSquares;
 
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use ndarray::{Array2, Axis, Slice};
