@@ -78,29 +78,22 @@ impl Network {
     }
 }
 
+/// As a product of matrices: the kernels, and beside each output the inputs that they meet.
 fn convolution(x: &Image, w: &[f32], filters: usize, side: usize, stride: usize) -> Image {
     let (samples, channels, height, width) = x.dim();
     let (rows, columns) = (height.div_ceil(stride), width.div_ceil(stride));
+    let met = channels * side * side;
+    let kernels = Array2::from_shape_fn((filters, met), |(f, k)| f64::from(w[f * met + k]));
     let mut out = Array4::zeros((samples, filters, rows, columns));
-    for (s, f, c) in (0..samples)
-        .flat_map(|s| (0..filters).map(move |f| (s, f)))
-        .flat_map(|(s, f)| (0..channels).map(move |c| (s, f, c)))
-    {
-        for (u, v) in (0..side).flat_map(|u| (0..side).map(move |v| (u, v))) {
-            let weight = f64::from(w[((f * channels + c) * side + u) * side + v]);
-            for y in 0..rows {
-                let Some(i) = (stride * y + u).checked_sub(side / 2).filter(|&i| i < height) else {
-                    continue;
-                };
-                for x_ in 0..columns {
-                    let Some(j) = (stride * x_ + v).checked_sub(side / 2).filter(|&j| j < width)
-                    else {
-                        continue;
-                    };
-                    out[[s, f, y, x_]] += weight * x[[s, c, i, j]];
-                }
-            }
-        }
+    for (x, mut out) in x.outer_iter().zip(out.outer_iter_mut()) {
+        let inputs = Array2::from_shape_fn((met, rows * columns), |(k, at)| {
+            let (c, u, v) = (k / (side * side), k / side % side, k % side);
+            let i = (stride * (at / columns) + u).checked_sub(side / 2);
+            let j = (stride * (at % columns) + v).checked_sub(side / 2);
+            i.zip(j).and_then(|(i, j)| x.get((c, i, j))).copied().unwrap_or(0.0)
+        });
+        let planes = kernels.dot(&inputs).into_shape_with_order((filters, rows, columns));
+        out.assign(&planes.unwrap());
     }
     out
 }
