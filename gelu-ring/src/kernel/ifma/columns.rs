@@ -91,8 +91,8 @@ pub(super) fn splat_all<const M: usize>(factors: &[Factor; M]) -> [Factors; M] {
     all
 }
 
-/// A block as `M` parts that stand below each other. By a pointer: slices are checked line by line, and for their making the compiler
-/// wrote all factors to memory, which took as long as a quarter of the stages of a small block.
+/// A block as `M` parts that stand below each other. By a pointer: slices of the parts were made by a call, before
+/// which the compiler wrote all factors to memory, and small blocks took a quarter longer.
 pub(super) struct Parts<'a, const M: usize> {
     first: *mut Line,
     /// Lines of a part.

@@ -1,8 +1,9 @@
 //! Coefficients to evaluations.
 //!
 //! # Bounds
-//! *Lazily*, the first stage begins with x + 25q, and each takes x to x + t and x − t for 0 ≤ t < q + y·q/2^52 ≤ q + y/64: in 16
-//! stages from residues all t together are below 25q, so values stay above 0 and below 51q. Nothing is reduced until the end.
+//! *Lazily*, the first stage begins with x + 25q, and each takes x to x + t and x − t for
+//! 0 ≤ t < q + y·q/2^52 ≤ q + y/64: in 16 stages from residues all t together are below 25q, so values stay above
+//! 0 and below 51q. Nothing is reduced until the end.
 //! *Strictly*, x is brought below 2q in each stage, and x + t and x + 2q − t for 0 < t < 2q are below 4q.
 
 use core::arch::x86_64::{_mm512_add_epi64, _mm512_sub_epi64};

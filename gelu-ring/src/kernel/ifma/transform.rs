@@ -1,9 +1,10 @@
 //! The transforms, three or two stages at a time.
 //!
 //! A block of 64·2^k residues is taken by columns, its eighths or quarters standing below each other: three or
-//! two stages in registers, one load and store a residue; one column at a time, so that its factors stay in registers too. Then its parts follow, one after the other, so
-//! that what fits the first cache stays there. A tile of 64 residues takes six stages: three down its eight
-//! lines, and three within pairs of lines, which shuffles bring together:
+//! two stages in registers, one load and store a residue. One column at a time, so that the factors of a block
+//! stay in registers too. Then its parts follow, one after the other, so that what fits the first cache stays
+//! there. A tile of 64 residues takes six stages: three down its eight lines, and three within pairs of lines,
+//! which shuffles bring together:
 //!
 //! ```text
 //! two lines            a₀ … a₇                   b₀ … b₇
@@ -12,12 +13,13 @@
 //! partners 1 apart     a₀a₂b₀b₂a₄a₆b₄b₆          a₁a₃b₁b₃a₅a₇b₅b₇       stays like that
 //! ```
 //!
-//! On the way back partners 4 apart stand as a₀a₁b₀b₁a₂a₃b₂b₃ and a₄a₅b₄b₅a₆a₇b₆b₇, so that no shuffle needs an index.
-//! These shuffles are the cheap ones: others would put equal factors where a load can repeat them, and took 9 %
-//! longer. Factors are held once, 2.1 words a residue in each direction, and spread over the lanes as they are loaded. That is more than
-//! the residues themselves, and tables of a ring of several primes do not stay in the second cache: with each factor as often as
-//! it is used, 3.4 words, a rotation took 4 % longer at N = 2^13, and up to half as long again at 2^14 beside other programs. So two rows
-//! are transformed at once where there are two, and read their factors once.
+//! On the way back partners 4 apart stand as a₀a₁b₀b₁a₂a₃b₂b₃ and a₄a₅b₄b₅a₆a₇b₆b₇, so that no shuffle needs an
+//! index. These shuffles are the cheap ones: others would put equal factors where a load can repeat them, and took
+//! 9 % longer. Factors are held once, 2.1 words a residue in each direction, and spread over the lanes as they are
+//! loaded. That is more than the residues themselves, and tables of a ring of several primes do not stay in the
+//! second cache: with each factor as often as it is used, 3.4 words, a rotation took 4 % longer at N = 2^13, and up
+//! to half as long again at 2^14 beside other programs. So two rows are transformed at once where there are two, and
+//! read their factors once.
 //!
 //! # Bounds
 //! Multiplication ignores all bits above the lowest 52, so only those count, and all numbers stay below 2^52. `forward`

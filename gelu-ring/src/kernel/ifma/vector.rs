@@ -122,7 +122,8 @@ pub(super) fn load(line: &Line) -> V {
 #[target_feature(enable = "avx512f,avx512ifma")]
 #[inline]
 pub(super) fn two(low: &u64, high: &u64) -> V {
-    // SAFETY: a word is read, and no alignment is asked for. As a vector: what comes from a register of the other kind takes longer.
+    // Loaded as a vector: by a general register it would take longer.
+    // SAFETY: a word is read, and no alignment is asked for.
     let high = unsafe { _mm_loadl_epi64(core::ptr::from_ref(high).cast()) };
     _mm512_mask_broadcastq_epi64(splat(*low), 0b1111_0000, high)
 }
