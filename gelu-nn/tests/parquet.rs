@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gelu_nn::data::csv::{Column, Format, Table};
-use gelu_nn::schema::{Labels, ReadOptions, RowReader, Schema};
+use gelu_nn::error::DataError;
+use gelu_nn::schema::{Labels, Options, ReadOptions, RowReader, Schema};
 
 /// Written by pyarrow 26: five rows in groups of two, a codec for each column in turn, dictionaries.
 const KINDS: &[u8] = include_bytes!("../src/data/kinds.parquet");
@@ -31,7 +32,6 @@ fn schema_of(columns: &str) -> Schema {
 #[test]
 fn values_of_every_kind_are_the_text_that_a_table_would_have() {
     let (_folder, path) = file(KINDS);
-    assert_eq!(table(&path, &UNREAD).unwrap().len(), 5);
     let names = ["id", "small", "x", "y", "price", "ok", "drug", "day", "ns", "us", "ms"];
     let schema = r#"{"type": "number", "name": "small", "missing": "drop"}"#;
     let options = ReadOptions {
@@ -69,6 +69,18 @@ fn values_of_every_kind_are_the_text_that_a_table_would_have() {
     assert_eq!(us, [&first[..], &["4611686018427387904"]].concat(), "in no calendar");
     let ms: Vec<_> = times("ms");
     assert_eq!(ms, [&first[..], &["1970-01-01 00:00:00"]].concat());
+}
+
+/// All five cells of a column that is not read, and one of those that are.
+#[test]
+fn what_is_not_read_is_missing() {
+    let (_folder, path) = file(KINDS);
+    let table = table(&path, &UNREAD).unwrap();
+    let others = table.names().iter().filter(|name| !["id", "list"].contains(&name.as_str()));
+    let ignore = others.map(|name| Column::from(name.as_str())).collect();
+    let options = Options { label: None, ignore, ..Options::default() };
+    let missing = DataError::Missing { count: 5 + 1, row: 1, column: "list".into() };
+    assert_eq!(Schema::infer(&table, &options).unwrap_err(), missing);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Masks hide the updates of the steps; the sum at the end is protected by being of many samples,
 //! and by nothing else. [`unmixing`](super::unmixing) says how inputs are found in it.
 
+use gelu_algebra::correlation;
 use gelu_core::Precision;
 use gelu_core::client::DataPolicy;
 use gelu_core::ledger::Policy;
@@ -10,7 +11,6 @@ use gelu_nn::{Dataset, Model};
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
-use super::algebra::correlation;
 use super::repetition::Measured;
 use super::scene::{Pictures, Scene, measured, percent};
 use super::unmixing::{Leak, RECOVERED, factorise, lease, least_samples, measure, unmix};

@@ -14,6 +14,7 @@
 //! The weights move during a lease, by updates that the client itself has made, so its equations
 //! are all about the weights at the start ([`equations`](super::view::equations)).
 
+use gelu_algebra::{first_columns, least_norm, real, relative_error, solve_exactly};
 use gelu_core::Precision;
 use gelu_core::client::DataPolicy;
 use gelu_core::ledger::Policy;
@@ -26,7 +27,6 @@ use ndarray::{Array2, Slice};
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
-use super::algebra::{first_columns, least_norm, real, relative_error, solve_exactly};
 use super::scene::{Pictures, Scene, measured, stretched};
 use super::view::{Answer, Batch, stacked};
 use crate::Error;

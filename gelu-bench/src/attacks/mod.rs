@@ -18,7 +18,7 @@
 //! | [`low_bits`] | a server | which inputs are zero, from the low bits of masked gradients |
 //! | [`masks`] | a server | anything at all, from masked updates |
 //!
-//! [`view`] reads what a party has really seen out of a transcript, [`algebra`] solves, [`scene`] has
+//! [`view`] reads what a party has really seen out of a transcript, [`gelu_algebra`] solves, [`scene`] has
 //! data, models and sessions; [`digits`], [`target`] and [`smooth`] are the tools of the others.
 
 pub mod approximate;
@@ -40,8 +40,6 @@ pub mod smooth;
 pub mod target;
 pub mod unmixing;
 pub mod view;
-
-pub use gelu_algebra as algebra;
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@
 //! on the rows of W₁. With m random rows of n pixels it keeps √(m/n) of a picture's length. The
 //! third line needs no inverse and loses nothing; the paper's figure shows the weaker attack.
 
+use gelu_algebra::{correlation, mean, norm, pseudo_inverse, psnr};
 use gelu_core::client::DataPolicy;
 use gelu_core::ledger::Policy;
 use gelu_core::{Parameters, Precision};
@@ -18,7 +19,6 @@ use nalgebra::{DMatrix, DVector};
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 
-use super::algebra::{correlation, mean, norm, pseudo_inverse, psnr};
 use super::scene::{Pictures, Scene, measured};
 use super::unmixing::{factorise, least_samples};
 use super::view::{Batch, Received};

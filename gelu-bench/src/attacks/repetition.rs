@@ -9,6 +9,7 @@
 //! that counts them takes a sum over four rows for one over thirty-six. And what a second sum says about
 //! the same inputs adds to what the first one said.
 
+use gelu_algebra::{mean, share_in, span};
 use gelu_core::Error::Refused as RefusedError;
 use gelu_core::client::DataPolicy;
 use gelu_core::error::Refused;
@@ -18,7 +19,6 @@ use nalgebra::{DMatrix, DVector};
 use rand::rngs::ChaCha20Rng;
 use rand::seq::SliceRandom;
 
-use super::algebra::{mean, share_in, span};
 use super::scene::{Scene, measured, percent};
 use super::unmixing::{RECOVERED, augmented, best_matches, unmix};
 use super::view::Received;
@@ -65,7 +65,7 @@ pub fn repeated(
         let (originals, found) =
             (columns(pictures, &members), unmix(&sum, rows).unwrap_or_default());
         matches.extend(best_matches(&originals, &found));
-        let like = |a: &Vec<f64>, b: &Vec<f64>| super::algebra::correlation(a, b).abs();
+        let like = |a: &Vec<f64>, b: &Vec<f64>| gelu_algebra::correlation(a, b).abs();
         let nearest = |original: &Vec<f64>| {
             let best = found.iter().max_by(|a, b| like(original, a).total_cmp(&like(original, b)));
             best.cloned().unwrap_or_default()

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use gelu_algebra::cut;
 use gelu_core::clear::ClearKey;
 use gelu_core::client::DataPolicy;
 use gelu_core::ledger::Policy;
@@ -15,7 +16,6 @@ use ndarray::Array2;
 use rand::rngs::ChaCha20Rng;
 use rand::{RngExt, SeedableRng};
 
-use super::algebra::cut;
 use super::view::{Answer, Batch, Knowledge, equations};
 use crate::exhibit::Image;
 use crate::setting::Setting;

@@ -12,6 +12,7 @@
 //!
 //! [`factorisation`](super::factorisation) shows how far that goes.
 
+use gelu_algebra::{correlation, mean, share_in, span};
 use gelu_core::ledger::{Exposure, Policy};
 use gelu_core::network::Layer;
 use gelu_core::plan::Purpose;
@@ -21,7 +22,6 @@ use nalgebra::{DMatrix, DVector};
 use rand::rngs::ChaCha20Rng;
 use rand::seq::SliceRandom;
 
-use super::algebra::{correlation, mean, share_in, span};
 use super::scene::Scene;
 use super::view::Received;
 use crate::Error;

@@ -373,7 +373,7 @@ impl Drop for Server {
     }
 }
 
-/// Runs the examples of these commands, or of all others, in a folder of their own.
+/// Runs those of all examples, in a folder of their own.
 fn run_examples(of: impl Fn(&str) -> bool) {
     let bench = Bench::new();
     let examples = bench.examples(&[]);
@@ -388,11 +388,9 @@ fn run_examples(of: impl Fn(&str) -> bool) {
     }
 }
 
-/// The commands whose examples take half of the time.
-const HALF: [&str; 2] = ["gelu transfer", "gelu bench"];
-
+/// Of two commands, whose examples take half of the time.
 fn is_in_half(example: &str) -> bool {
-    HALF.iter().any(|command| example.starts_with(command))
+    ["gelu transfer", "gelu bench"].iter().any(|command| example.starts_with(command))
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn time(guess: f64, mut f: impl FnMut()) -> f64 {
 }
 
 #[test]
-#[ignore = "a measurement"]
+#[ignore = "prints times, and checks none; run by hand"]
 fn timing() {
     let bits = std::env::var("KEY").map_or(2048, |bits| bits.parse().unwrap());
     let only = std::env::var("ONLY").unwrap_or_default();

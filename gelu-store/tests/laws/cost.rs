@@ -14,13 +14,13 @@ use crate::places::Place;
 use crate::training::lease;
 
 #[test]
-#[ignore = "a measurement"]
+#[ignore = "takes an idle machine: its bound is on time; run by hand"]
 fn on_redb() {
     measure("redb", &[0; 5].map(|_| Place::redb()));
 }
 
 #[test]
-#[ignore = "a measurement"]
+#[ignore = "takes an idle machine: its bound is on time; run by hand"]
 fn on_postgres() {
     let places: Option<Vec<_>> = (0..5).map(|_| Place::postgres()).collect();
     places.iter().for_each(|places| measure("PostgreSQL", places));

@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use gelu_algebra::nearest;
 use gelu_core::backend::{Layout, Shares};
 use gelu_core::blind::{Answer, BlindPlan, Circuits};
 use gelu_core::circuit::two_party::InsecureOpen;
@@ -28,7 +29,6 @@ use ndarray::Array2;
 use num_bigint_dig::BigInt;
 use rand_core::CryptoRng;
 
-use crate::attacks::algebra::nearest;
 use crate::attacks::digits;
 use crate::attacks::extraction::Equations;
 use crate::attacks::packing::{self, Server};

@@ -1,5 +1,6 @@
 //! The exhibit `attack-extraction`.
 
+use gelu_algebra::{nearest, relative_error, solve_exactly};
 use gelu_core::ledger::Policy;
 use gelu_core::network::Layer;
 use gelu_core::pass::argmax;
@@ -11,7 +12,6 @@ use rand::rngs::ChaCha20Rng;
 
 use super::{Equations, extract, query, rows, surrogate, until_refused};
 use crate::Error;
-use crate::attacks::algebra::{self, nearest, relative_error, solve_exactly};
 use crate::attacks::scene::{Pictures, Scene, measured, noise, percent};
 use crate::attacks::view::Batch;
 use crate::exhibit::{Axis, Claim, Column, Exhibit, ImageRow, Images, Lines, Part, Series, Table};
@@ -99,7 +99,7 @@ fn told(equations: &Equations, truth: &Array2<i128>, samples: usize) -> Told {
     let head = equations.head(samples);
     if let Some(solved) = solve_exactly(&head.inputs, &head.sums) {
         let right = solved.iter().zip(truth).filter(|(a, b)| a == b).count();
-        let guess = algebra::real(&solved);
+        let guess = gelu_algebra::real(&solved);
         let exact = right as f64 / truth.len() as f64;
         return Told { samples, error: relative_error(truth, &guess), exact };
     }

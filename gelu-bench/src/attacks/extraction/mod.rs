@@ -12,6 +12,7 @@
 
 mod exhibit;
 
+use gelu_algebra::{first_columns, least_norm, nearest, solve_exactly};
 use gelu_core::Backend;
 use gelu_core::Parameters;
 use gelu_core::ledger::Policy;
@@ -24,7 +25,6 @@ use ndarray::Array2;
 
 pub use exhibit::exhibit;
 
-use super::algebra::{first_columns, least_norm, nearest, solve_exactly};
 use super::scene::{Scene, Session};
 use super::view::{Answer, Batch, stacked};
 use crate::Error;

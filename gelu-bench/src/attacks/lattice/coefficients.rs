@@ -9,12 +9,12 @@
 //!
 //! so every weight of a tile from one question. The real server sends the outputs alone.
 
+use gelu_algebra::nearest;
 use gelu_core::Result;
 use gelu_core::backend::Layout;
 use rand::CryptoRng;
 
 use super::{Place, Scene};
-use crate::attacks::algebra::nearest;
 
 impl Scene {
     /// The question m = 1.

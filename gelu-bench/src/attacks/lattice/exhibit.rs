@@ -1,5 +1,6 @@
 //! The exhibit `attack-lattice`.
 
+use gelu_algebra::{correlation, nearest, norm};
 use gelu_nn::zoo;
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
@@ -7,7 +8,6 @@ use rand::rngs::ChaCha20Rng;
 use super::masking::{self, Received, divide, rest, uniform};
 use super::{Scene, estimate, laboratory, noise};
 use crate::Error;
-use crate::attacks::algebra::{correlation, nearest, norm};
 use crate::attacks::digits::right;
 use crate::exhibit::{Cell, Claim, Column, Exhibit, Part, Row, Source, Table};
 use crate::setting::{Extent, Progress, Setting};

@@ -13,12 +13,12 @@
 //!
 //! An encryption of 0 makes c₁ uniform. Under two answers it does so once: their difference is Σ wᵢ·(aᵢ − aᵢ′).
 
+use gelu_algebra::reduction::reduce;
 use gelu_core::Result;
 use gelu_lattice::laboratory;
 use gelu_ring::{Coefficients, Evaluations, Poly};
 use rand::CryptoRng;
 
-use super::reduction::reduce;
 use super::{Place, Scene};
 
 /// c₁/a: the weights of one upload, if c₁ is what it was without an encryption of 0.

@@ -18,7 +18,7 @@
 //! | sends of c₀ what is an output | from the other coefficients | [`coefficients`] |
 //! | floods the noise | from Σ wᵢ·eᵢ | [`noise`] |
 //!
-//! [`Scene`] has the server's steps one by one, [`reduction`] finds short vectors of lattices, [`estimate`] says what
+//! [`Scene`] has the server's steps one by one, [`reduction`](gelu_algebra::reduction) finds short vectors of lattices, [`estimate`] says what
 //! finding the client's s would cost.
 
 pub mod coefficients;
@@ -40,7 +40,6 @@ use gelu_ring::{Basis, Coefficients, Evaluations, Poly};
 use ndarray::Array2;
 use rand::{CryptoRng, RngExt};
 
-pub use crate::attacks::algebra::reduction;
 pub use exhibit::exhibit;
 
 /// c₀ and c₁.

@@ -12,13 +12,13 @@
 //! states needs no such picture: whatever the client does with one coefficient, it differs by 2^−h from one that is
 //! independent of the weights, h = [`Budget::hiding_bits`](gelu_lattice::Budget::hiding_bits).
 
+use gelu_algebra::LeastSquares;
 use gelu_core::Result;
 use gelu_ring::Poly;
 use nalgebra::DMatrix;
 use rand::CryptoRng;
 
 use super::{Place, Scene, largest_errors};
-use crate::attacks::algebra::LeastSquares;
 
 /// Of which server the noise is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl Scene {
 mod tests {
     use super::super::laboratory::danger_bare;
     use super::*;
-    use crate::attacks::algebra::{correlation, nearest};
+    use gelu_algebra::{correlation, nearest};
     use gelu_nn::zoo;
     use rand::SeedableRng;
     use rand::rngs::ChaCha20Rng;
